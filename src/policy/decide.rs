@@ -1,0 +1,414 @@
+//! The decision: may this credential be used for this placeholder of this request?
+
+use super::destination::Destination;
+use super::grant::{Coverage, Grant, HostMismatch, PathPrefix};
+use super::location::Location;
+use super::path::{ReadPath, Unclear};
+
+/// One placeholder of one request, as far as policy is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Where the request goes.
+    pub destination: &'a Destination,
+    /// The method as sent.
+    pub method: &'a str,
+    /// The path as sent, without query string, placeholders still in it.
+    pub path: &'a str,
+    /// The action that asks.
+    pub action: &'a str,
+    /// Where the placeholder stands.
+    pub location: &'a Location,
+}
+
+/// The first limit that an attempt breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No host pattern covers the host.
+    Host,
+    /// The host is allowed, but not with this scheme.
+    Scheme,
+    /// The host is allowed, but not on this port.
+    Port,
+    /// The method is not among the allowed ones.
+    Method,
+    /// The path is below none of the allowed ones.
+    Path,
+    /// There is a path rule, and servers read this path differently.
+    AmbiguousPath,
+    /// A value may not stand at this place.
+    Location,
+    /// The action is not among the allowed ones.
+    Action,
+}
+
+impl Denial {
+    /// How to mend it, for the problem body.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Host => {
+                "This credential is not allowed for this host. Its owner can allow it with `egret credential allow SLUG --host HOST`."
+            }
+            Self::Scheme => {
+                "This credential is allowed for this host, but not with this scheme. Use https, or let its owner allow plain HTTP with `egret credential allow SLUG --host http://HOST`."
+            }
+            Self::Port => {
+                "This credential is allowed for this host, but not on this port. Its owner can allow it with `egret credential allow SLUG --host HOST:PORT`."
+            }
+            Self::Method => {
+                "This credential is not allowed for this method. Its owner can allow it with `egret credential allow SLUG --method METHOD`."
+            }
+            Self::Path => {
+                "This credential is not allowed for this path. Its owner can allow it with `egret credential allow SLUG --path PREFIX`."
+            }
+            Self::AmbiguousPath => {
+                "This credential is limited to some paths (`egret credential allow SLUG --path PREFIX`), and servers read this path differently. Send it without encoded dots, slashes or backslashes."
+            }
+            Self::Location => {
+                "This credential is not allowed at this place of a request. Its owner can allow it with `egret credential allow SLUG --in LOCATION`."
+            }
+            Self::Action => {
+                "This credential is not allowed for this action. Its owner can allow it with `egret credential allow SLUG --action ACTION`."
+            }
+        }
+    }
+}
+
+/// Compares an attempt with a grant; the answer names the first limit that is broken, the most
+/// telling first.
+pub fn decide(grant: &Grant, attempt: &Attempt<'_>) -> Result<(), Denial> {
+    check_host(grant, attempt.destination)?;
+    if !is_any_or_contains(&grant.methods, attempt.method) {
+        return Err(Denial::Method);
+    }
+    check_path(&grant.paths, attempt.path)?;
+    if !grant
+        .locations
+        .iter()
+        .any(|rule| rule.allows(attempt.location))
+    {
+        return Err(Denial::Location);
+    }
+    if !is_any_or_contains(&grant.actions, attempt.action) {
+        return Err(Denial::Action);
+    }
+    Ok(())
+}
+
+fn check_host(grant: &Grant, destination: &Destination) -> Result<(), Denial> {
+    // `HostMismatch` is ordered: the pattern that came closest explains the denial.
+    let mut closest = HostMismatch::Host;
+    for pattern in &grant.hosts {
+        match pattern.compare(destination) {
+            Ok(()) => return Ok(()),
+            Err(mismatch) => closest = closest.max(mismatch),
+        }
+    }
+    Err(match closest {
+        HostMismatch::Host => Denial::Host,
+        HostMismatch::Scheme => Denial::Scheme,
+        HostMismatch::Port => Denial::Port,
+    })
+}
+
+fn check_path(prefixes: &[PathPrefix], path: &str) -> Result<(), Denial> {
+    if prefixes.is_empty() {
+        return Ok(());
+    }
+    let path = ReadPath::read(path).map_err(|unclear| match unclear {
+        Unclear::NotAbsolute => Denial::Path,
+        Unclear::Ambiguous => Denial::AmbiguousPath,
+    })?;
+    let mut denial = Denial::Path;
+    for prefix in prefixes {
+        match prefix.coverage(&path) {
+            Coverage::Covered => return Ok(()),
+            Coverage::Ambiguous => denial = Denial::AmbiguousPath,
+            Coverage::Outside => {}
+        }
+    }
+    Err(denial)
+}
+
+fn is_any_or_contains(allowed: &[String], value: &str) -> bool {
+    allowed.is_empty() || allowed.iter().any(|name| name == "*" || name == value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::destination::Scheme;
+    use crate::policy::location::BodyField;
+
+    fn grant() -> Grant {
+        Grant {
+            hosts: vec![
+                "api.github.com".parse().unwrap(),
+                "http://plain.example:8080".parse().unwrap(),
+            ],
+            locations: vec!["header".parse().unwrap(), "body:/token".parse().unwrap()],
+            methods: vec!["GET".to_owned(), "POST".to_owned()],
+            paths: vec!["/repos".parse().unwrap(), "/user".parse().unwrap()],
+            actions: vec!["weekly-report".to_owned()],
+            expires: None,
+        }
+    }
+
+    struct Request {
+        scheme: Scheme,
+        authority: &'static str,
+        method: &'static str,
+        path: &'static str,
+        action: &'static str,
+        location: Location,
+    }
+
+    impl Default for Request {
+        fn default() -> Self {
+            Self {
+                scheme: Scheme::Https,
+                authority: "api.github.com",
+                method: "GET",
+                path: "/repos/a",
+                action: "weekly-report",
+                location: Location::Header("authorization".to_owned()),
+            }
+        }
+    }
+
+    fn judge(grant: &Grant, request: &Request) -> Result<(), Denial> {
+        let destination = Destination::from_authority(request.scheme, request.authority).unwrap();
+        decide(
+            grant,
+            &Attempt {
+                destination: &destination,
+                method: request.method,
+                path: request.path,
+                action: request.action,
+                location: &request.location,
+            },
+        )
+    }
+
+    #[test]
+    fn a_request_within_all_limits_is_allowed() {
+        assert_eq!(judge(&grant(), &Request::default()), Ok(()));
+    }
+
+    #[test]
+    fn each_limit_is_enforced_and_named() {
+        let d = Request::default;
+        let cases = [
+            (
+                Request {
+                    authority: "evil.example",
+                    ..d()
+                },
+                Denial::Host,
+            ),
+            (
+                Request {
+                    scheme: Scheme::Http,
+                    ..d()
+                },
+                Denial::Scheme,
+            ),
+            (
+                Request {
+                    authority: "api.github.com:8443",
+                    ..d()
+                },
+                Denial::Port,
+            ),
+            (
+                Request {
+                    authority: "plain.example:8080",
+                    ..d()
+                },
+                Denial::Scheme,
+            ),
+            (
+                Request {
+                    scheme: Scheme::Http,
+                    authority: "plain.example",
+                    ..d()
+                },
+                Denial::Port,
+            ),
+            (
+                Request {
+                    method: "DELETE",
+                    ..d()
+                },
+                Denial::Method,
+            ),
+            (
+                Request {
+                    method: "get",
+                    ..d()
+                },
+                Denial::Method,
+            ),
+            (
+                Request {
+                    path: "/orgs",
+                    ..d()
+                },
+                Denial::Path,
+            ),
+            (
+                Request {
+                    path: "/repositories",
+                    ..d()
+                },
+                Denial::Path,
+            ),
+            (
+                Request {
+                    path: "/repos/../orgs",
+                    ..d()
+                },
+                Denial::Path,
+            ),
+            (Request { path: "*", ..d() }, Denial::Path),
+            (
+                Request {
+                    path: "/repos/%2e%2e/orgs",
+                    ..d()
+                },
+                Denial::AmbiguousPath,
+            ),
+            (
+                Request {
+                    path: "/repos/%252e%252e/orgs",
+                    ..d()
+                },
+                Denial::AmbiguousPath,
+            ),
+            (
+                Request {
+                    path: "/repos%2Fa",
+                    ..d()
+                },
+                Denial::AmbiguousPath,
+            ),
+            (
+                Request {
+                    path: "/repos\\a",
+                    ..d()
+                },
+                Denial::AmbiguousPath,
+            ),
+            (
+                Request {
+                    location: Location::Path,
+                    ..d()
+                },
+                Denial::Location,
+            ),
+            (
+                Request {
+                    location: Location::Body(BodyField::Whole),
+                    ..d()
+                },
+                Denial::Location,
+            ),
+            (
+                Request {
+                    location: Location::Header("cookie".to_owned()),
+                    ..d()
+                },
+                Denial::Location,
+            ),
+            (
+                Request {
+                    action: "other",
+                    ..d()
+                },
+                Denial::Action,
+            ),
+        ];
+        for (request, denial) in cases {
+            assert_eq!(
+                judge(&grant(), &request),
+                Err(denial),
+                "{denial:?} {}",
+                request.path
+            );
+        }
+    }
+
+    #[test]
+    fn one_of_several_path_rules_is_enough() {
+        for path in ["/user", "/user/keys", "/repos/a%2Fb", "/orgs/../user"] {
+            let request = Request {
+                path,
+                ..Request::default()
+            };
+            assert_eq!(judge(&grant(), &request), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn without_a_path_rule_no_path_is_ambiguous() {
+        let mut grant = grant();
+        grant.paths.clear();
+        for path in ["/a/%2e%2e/b", "/a\\b", "*", "/%"] {
+            let request = Request {
+                path,
+                ..Request::default()
+            };
+            assert_eq!(judge(&grant, &request), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_star_or_an_empty_list_is_any_method_and_any_action() {
+        let request = Request {
+            method: "PURGE",
+            action: "x",
+            ..Request::default()
+        };
+        for any in [Vec::new(), vec!["*".to_owned()]] {
+            let grant = Grant {
+                methods: any.clone(),
+                actions: any,
+                ..grant()
+            };
+            assert_eq!(judge(&grant, &request), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_grant_without_hosts_or_places_allows_nothing() {
+        let no_hosts = Grant {
+            hosts: Vec::new(),
+            ..grant()
+        };
+        assert_eq!(judge(&no_hosts, &Request::default()), Err(Denial::Host));
+        let no_places = Grant {
+            locations: Vec::new(),
+            ..grant()
+        };
+        assert_eq!(
+            judge(&no_places, &Request::default()),
+            Err(Denial::Location)
+        );
+    }
+
+    #[test]
+    fn every_denial_names_the_flag_that_mends_it() {
+        let flags = [
+            (Denial::Host, "--host"),
+            (Denial::Scheme, "--host http://"),
+            (Denial::Port, "--host HOST:PORT"),
+            (Denial::Method, "--method"),
+            (Denial::Path, "--path"),
+            (Denial::AmbiguousPath, "--path"),
+            (Denial::Location, "--in"),
+            (Denial::Action, "--action"),
+        ];
+        for (denial, flag) in flags {
+            assert!(denial.detail().contains(flag), "{denial:?}");
+        }
+    }
+}

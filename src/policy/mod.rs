@@ -1,0 +1,34 @@
+//! Where a credential may be used: pure decisions over names, never over values.
+//!
+//! A request is judged in the order of this list: its [`destination`] is normalised once, every
+//! placeholder has a [`location`], the credential's [`grant`] says what is allowed, [`decide`]
+//! compares the three, and [`address`] judges what the destination's name resolves to.
+//!
+//! Nothing in here reads a clock, a file or a socket, so that a decision depends on its arguments
+//! alone and can be explained (`egret explain`) with the code that enforces it.
+
+pub mod address;
+pub mod decide;
+pub mod destination;
+pub mod grant;
+pub mod location;
+mod path;
+
+/// Reads and writes a type in serde as the string that `FromStr` and `Display` know.
+macro_rules! serde_as_string {
+    ($name:ty) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+use serde_as_string;
