@@ -1,0 +1,334 @@
+//! The local certificate authority: made on first start, kept under the data directory.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
+};
+use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use crate::policy::destination::Host;
+
+/// How long the authority's own certificate is valid: it is installed in clients once.
+const AUTHORITY_LIFE: Duration = Duration::days(3650);
+/// How long a leaf is valid. Short, because leaves are minted on the fly and never revoked.
+pub const LEAF_LIFE: Duration = Duration::hours(48);
+/// How far a certificate's start lies in the past, for clients whose clock is behind.
+const BACKDATE: Duration = Duration::hours(1);
+/// Largest common name that X.520 allows (`ub-common-name`).
+const MAX_COMMON_NAME: usize = 64;
+
+/// The authority could not be loaded or made. Nothing in it comes from the key.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file concerned.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// One of the two files is there and the other is not.
+    #[error(
+        "{found} exists but {missing} does not; restore the missing file from a backup, \
+         or move the other away to have a new authority made"
+    )]
+    Half {
+        /// The file that is there.
+        found: PathBuf,
+        /// The file that is not.
+        missing: PathBuf,
+    },
+    /// The files hold something else than a PEM certificate and its key.
+    #[error("{path} is not a usable PEM file of an ECDSA P-256 authority")]
+    Unusable {
+        /// The file concerned.
+        path: PathBuf,
+    },
+    /// The certificate was made for another key.
+    #[error("{cert} was not made for the key in {key}")]
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The cryptography library refused.
+    #[error("cannot make a certificate")]
+    Crypto,
+}
+
+/// Egret's certificate authority, able to mint leaves.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate_pem: String,
+    certificate_der: CertificateDer<'static>,
+    /// One key for all leaves (signing is what costs), but never the authority's own: a leaf key
+    /// sits in memory next to parsers of hostile input.
+    leaf_key: KeyPair,
+    leaf_signer: Arc<dyn rustls::sign::SigningKey>,
+}
+
+impl Authority {
+    /// Loads the authority from its two PEM files, or makes them if neither exists.
+    ///
+    /// The key file is created with mode 0600 before anything is written to it.
+    pub fn load_or_create(cert_path: &Path, key_path: &Path) -> Result<Self, AuthorityError> {
+        match (cert_path.exists(), key_path.exists()) {
+            (false, false) => create(cert_path, key_path)?,
+            (true, false) => return Err(half(cert_path, key_path)),
+            (false, true) => return Err(half(key_path, cert_path)),
+            (true, true) => {}
+        }
+        load(cert_path, key_path)
+    }
+
+    /// The authority's certificate as PEM: what clients have to trust.
+    pub fn cert_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Mints a certificate for `host`, valid around `now`.
+    ///
+    /// The name is a SAN of the right type (RFC 9525 section 6.3: clients ignore the common name),
+    /// and the chain carries AKI and SKI (Python 3.13 verifies strictly).
+    pub fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<CertifiedKey, AuthorityError> {
+        let mut params = CertificateParams::default();
+        params.not_before = now - BACKDATE;
+        params.not_after = now + LEAF_LIFE;
+        // All leaves share a key, and the library would derive the serial from the key: NSS
+        // refuses two certificates of one issuer with one serial.
+        params.serial_number = Some(random_serial()?);
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let name = host.to_string();
+        if name.len() <= MAX_COMMON_NAME {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        params.subject_alt_names = vec![match host {
+            Host::Domain(name) => SanType::DnsName(
+                name.to_string()
+                    .try_into()
+                    .map_err(|_| AuthorityError::Crypto)?,
+            ),
+            Host::Ipv4(ip) => SanType::IpAddress((*ip).into()),
+            Host::Ipv6(ip) => SanType::IpAddress((*ip).into()),
+        }];
+        // `ExplicitNoCa` makes the library write the subject key identifier.
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = params
+            .signed_by(&self.leaf_key, &self.issuer)
+            .map_err(|_| AuthorityError::Crypto)?;
+        let chain = vec![leaf.der().clone(), self.certificate_der.clone()];
+        Ok(CertifiedKey::new(chain, Arc::clone(&self.leaf_signer)))
+    }
+}
+
+fn load(cert_path: &Path, key_path: &Path) -> Result<Authority, AuthorityError> {
+    let certificate_pem = fs::read_to_string(cert_path).map_err(|e| file(cert_path, e))?;
+    let key_pem = Zeroizing::new(fs::read_to_string(key_path).map_err(|e| file(key_path, e))?);
+    let key = KeyPair::from_pem(&key_pem).map_err(|_| unusable(key_path))?;
+    let certificate_der =
+        <CertificateDer<'static> as rustls::pki_types::pem::PemObject>::from_pem_slice(
+            certificate_pem.as_bytes(),
+        )
+        .map_err(|_| unusable(cert_path))?;
+    let leaf_key = KeyPair::generate().map_err(|_| AuthorityError::Crypto)?;
+    let leaf_signer = signer(&leaf_key)?;
+    check_pair(&certificate_der, &key, cert_path, key_path)?;
+    let issuer =
+        Issuer::from_ca_cert_der(&certificate_der, key).map_err(|_| unusable(cert_path))?;
+    Ok(Authority {
+        issuer,
+        certificate_pem,
+        certificate_der,
+        leaf_key,
+        leaf_signer,
+    })
+}
+
+/// A certificate beside somebody else's key would mint leaves that no client can verify.
+fn check_pair(
+    certificate: &CertificateDer<'static>,
+    key: &KeyPair,
+    cert_path: &Path,
+    key_path: &Path,
+) -> Result<(), AuthorityError> {
+    let pair = CertifiedKey::new(vec![certificate.clone()], signer(key)?);
+    match pair.keys_match() {
+        Ok(()) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(()),
+        Err(_) => Err(AuthorityError::Mismatch {
+            cert: cert_path.into(),
+            key: key_path.into(),
+        }),
+    }
+}
+
+fn create(cert_path: &Path, key_path: &Path) -> Result<(), AuthorityError> {
+    let key = KeyPair::generate().map_err(|_| AuthorityError::Crypto)?;
+    let serial = random_serial()?;
+    let now = OffsetDateTime::now_utc();
+    let mut params = CertificateParams::default();
+    params.not_before = now - BACKDATE;
+    params.not_after = now + AUTHORITY_LIFE;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    // A tag in the name tells one machine's authority from another's in a trust store.
+    let tag: String = serial.to_bytes()[..3]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("Egret local CA {tag}"));
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Egret");
+    params.serial_number = Some(serial);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let certificate = params
+        .self_signed(&key)
+        .map_err(|_| AuthorityError::Crypto)?;
+    let key_pem = Zeroizing::new(key.serialize_pem());
+    // The key first: a certificate without a key would be a half that blocks the next start
+    // just the same, but nobody can have trusted it yet.
+    write_new(key_path, key_pem.as_bytes(), 0o600)?;
+    write_new(cert_path, certificate.pem().as_bytes(), 0o644)
+}
+
+/// Writes a file that must not exist yet, with its mode from the first byte on.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
+    let write = || {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| file(path, e))
+}
+
+fn signer(key: &KeyPair) -> Result<Arc<dyn rustls::sign::SigningKey>, AuthorityError> {
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    any_ecdsa_type(&der).map_err(|_| AuthorityError::Crypto)
+}
+
+/// A positive 127-bit serial (RFC 5280 section 4.1.2.2: at most 20 octets, not negative).
+fn random_serial() -> Result<SerialNumber, AuthorityError> {
+    let mut bytes = [0u8; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| AuthorityError::Crypto)?;
+    bytes[0] = (bytes[0] & 0x7f) | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+fn file(path: &Path, source: io::Error) -> AuthorityError {
+    AuthorityError::File {
+        path: path.into(),
+        source,
+    }
+}
+
+fn unusable(path: &Path) -> AuthorityError {
+    AuthorityError::Unusable { path: path.into() }
+}
+
+fn half(found: &Path, missing: &Path) -> AuthorityError {
+    AuthorityError::Half {
+        found: found.into(),
+        missing: missing.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn host(name: &str) -> Host {
+        Host::parse(name).expect("a host")
+    }
+
+    #[test]
+    fn is_made_once_and_loaded_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
+        let first = Authority::load_or_create(&cert, &key).unwrap();
+        let second = Authority::load_or_create(&cert, &key).unwrap();
+        assert_eq!(first.cert_pem(), second.cert_pem());
+        let mode = fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_missing_half_is_refused_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
+        Authority::load_or_create(&cert, &key).unwrap();
+        fs::remove_file(&key).unwrap();
+        assert!(matches!(
+            Authority::load_or_create(&cert, &key),
+            Err(AuthorityError::Half { .. })
+        ));
+    }
+
+    #[test]
+    fn a_key_of_another_authority_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        Authority::load_or_create(&path("a.pem"), &path("a.key")).unwrap();
+        Authority::load_or_create(&path("b.pem"), &path("b.key")).unwrap();
+        assert!(matches!(
+            Authority::load_or_create(&path("a.pem"), &path("b.key")),
+            Err(AuthorityError::Mismatch { .. })
+        ));
+    }
+
+    #[test]
+    fn leaves_verify_for_names_and_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority =
+            Authority::load_or_create(&dir.path().join("c"), &dir.path().join("k")).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.certificate_der.clone()).unwrap();
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            crate::tls::provider(),
+        )
+        .build()
+        .unwrap();
+        for name in ["api.example.test", "192.0.2.7", "[2001:db8::7]"] {
+            let leaf = authority
+                .mint(&host(name), OffsetDateTime::now_utc())
+                .unwrap();
+            let server = name.trim_matches(['[', ']']).to_owned();
+            rustls::client::danger::ServerCertVerifier::verify_server_cert(
+                &*verifier,
+                &leaf.cert[0],
+                &leaf.cert[1..],
+                &server.try_into().unwrap(),
+                &[],
+                rustls::pki_types::UnixTime::now(),
+            )
+            .unwrap();
+        }
+    }
+}

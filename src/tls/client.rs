@@ -1,0 +1,73 @@
+//! The upstream side of TLS: an ordinary, strict client.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Sessions kept for resumption, over all destinations.
+const SESSIONS: usize = 4_096;
+
+/// The trust anchors for upstreams could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// A file of `upstream.ca_files` cannot be used.
+    #[error("upstream.ca_files: {path}: {reason}")]
+    File {
+        /// The file as configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS could not be set up at all.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
+}
+
+/// A client configuration that trusts the system's roots and the certificates in `ca_files`.
+///
+/// Unreadable system roots are only logged: a machine without any can still reach upstreams of
+/// `ca_files`, and every other handshake fails with `upstream_tls_failed`.
+pub fn config(ca_files: &[PathBuf], alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConfig>, RootsError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for problem in &system.errors {
+        tracing::warn!(%problem, "some of the system's root certificates cannot be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    for path in ca_files {
+        add_file(&mut roots, path)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(super::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(RootsError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn;
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
+    let problem = |reason: String| RootsError::File {
+        path: path.into(),
+        reason,
+    };
+    let mut found = 0usize;
+    for certificate in
+        CertificateDer::pem_file_iter(path).map_err(|error| problem(error.to_string()))?
+    {
+        let certificate = certificate.map_err(|error| problem(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| problem(error.to_string()))?;
+        found += 1;
+    }
+    if found == 0 {
+        return Err(problem("holds no PEM certificate".into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Leaf certificates, minted on the fly and kept until they near their end.
+
+use std::sync::{Arc, OnceLock};
+
+use dashmap::DashMap;
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use time::OffsetDateTime;
+
+use super::authority::{Authority, AuthorityError, LEAF_LIFE};
+use crate::policy::destination::Host;
+
+/// Most hosts whose leaf is kept. A hostile client can ask for any number of names.
+const CAPACITY: usize = 8_192;
+
+/// The TLS configurations for intercepted hosts: one leaf each, minted once however many
+/// connections ask for it at the same moment.
+pub struct LeafCache {
+    authority: Authority,
+    /// One ticketer for all hosts, so that sessions resume whatever the eviction does. A ticket is
+    /// bound to its server name by rustls, so it resumes nowhere else.
+    ticketer: Arc<dyn ProducesTickets>,
+    alpn: Vec<Vec<u8>>,
+    leaves: DashMap<Host, Arc<Slot>>,
+}
+
+/// A place in the cache. The map's lock is held only to find it; minting happens under the cell's.
+struct Slot {
+    minted: OffsetDateTime,
+    config: OnceLock<Option<Arc<ServerConfig>>>,
+}
+
+impl LeafCache {
+    /// A cache over `authority`; intercepted connections negotiate one of `alpn`, first preferred.
+    pub fn new(authority: Authority, alpn: Vec<Vec<u8>>) -> Result<Self, AuthorityError> {
+        Ok(Self {
+            authority,
+            ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()
+                .map_err(|_| AuthorityError::Crypto)?,
+            alpn,
+            leaves: DashMap::new(),
+        })
+    }
+
+    /// The authority that signs the leaves.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The server configuration for `host`, minted now or before.
+    pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let slot = self.slot(host, OffsetDateTime::now_utc());
+        // Whoever comes while the first one mints waits here for some 100 us instead of minting too.
+        let minted = slot
+            .config
+            .get_or_init(|| self.mint(host, slot.minted).ok());
+        match minted {
+            Some(config) => Ok(Arc::clone(config)),
+            None => {
+                self.leaves
+                    .remove_if(host, |_, cached| Arc::ptr_eq(cached, &slot));
+                Err(AuthorityError::Crypto)
+            }
+        }
+    }
+
+    fn slot(&self, host: &Host, now: OffsetDateTime) -> Arc<Slot> {
+        if let Some(slot) = self.leaves.get(host).filter(|slot| slot.is_fresh(now)) {
+            return Arc::clone(&slot);
+        }
+        self.make_room(now);
+        let mut entry = self
+            .leaves
+            .entry(host.clone())
+            .or_insert_with(|| Slot::new(now));
+        if !entry.is_fresh(now) {
+            *entry = Slot::new(now);
+        }
+        Arc::clone(&entry)
+    }
+
+    /// Drops what is near its end when the cache is full, and failing that a share of everything:
+    /// a leaf is cheap to mint again.
+    fn make_room(&self, now: OffsetDateTime) {
+        if self.leaves.len() < CAPACITY {
+            return;
+        }
+        self.leaves.retain(|_, slot| slot.is_fresh(now));
+        if self.leaves.len() >= CAPACITY {
+            let mut keep = false;
+            self.leaves.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+        }
+    }
+
+    fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let key = self.authority.mint(host, now)?;
+        let mut config = ServerConfig::builder_with_provider(super::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|_| AuthorityError::Crypto)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.ticketer = Arc::clone(&self.ticketer);
+        // Tickets carry the session; a store per host would cost memory and do nothing.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+}
+
+impl Slot {
+    fn new(now: OffsetDateTime) -> Arc<Self> {
+        Arc::new(Self {
+            minted: now,
+            config: OnceLock::new(),
+        })
+    }
+
+    /// Renewed at half its life, so that no connection is ever handed a leaf about to end.
+    fn is_fresh(&self, now: OffsetDateTime) -> bool {
+        now - self.minted < LEAF_LIFE / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, LeafCache) {
+        let dir = tempfile::tempdir().unwrap();
+        let authority =
+            Authority::load_or_create(&dir.path().join("c"), &dir.path().join("k")).unwrap();
+        (dir, LeafCache::new(authority, vec![b"http/1.1".to_vec()]).unwrap())
+    }
+
+    #[test]
+    fn many_at_once_get_the_same_leaf() {
+        let (_dir, cache) = cache();
+        let host = Host::parse("api.example.test").unwrap();
+        let configs: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| cache.config_for(&host).unwrap()))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(configs.iter().all(|config| Arc::ptr_eq(config, &configs[0])));
+    }
+
+    #[test]
+    fn a_leaf_past_half_its_life_is_renewed_while_cached() {
+        let (_dir, cache) = cache();
+        let host = Host::parse("api.example.test").unwrap();
+        let now = OffsetDateTime::now_utc();
+        let old = cache.slot(&host, now - LEAF_LIFE);
+        let fresh = cache.slot(&host, now);
+        assert!(!Arc::ptr_eq(&old, &fresh));
+        assert!(Arc::ptr_eq(&fresh, &cache.slot(&host, now)));
+    }
+
+    #[test]
+    fn a_full_cache_makes_room() {
+        let (_dir, cache) = cache();
+        let now = OffsetDateTime::now_utc();
+        for n in 0..CAPACITY + 10 {
+            cache.slot(&Host::parse(&format!("h{n}.example.test")).unwrap(), now);
+        }
+        assert!(cache.leaves.len() <= CAPACITY);
+    }
+}
