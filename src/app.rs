@@ -1,0 +1,360 @@
+//! The composition root: a configuration becomes parts, the parts a running server, and the server
+//! drains. Nothing else in the crate puts parts together.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Alpn, Config, Durability};
+use crate::identity::Identity;
+use crate::ledger::record::Entry;
+use crate::ledger::{self, Ledger};
+use crate::policy::address::AddressPolicy;
+use crate::proxy::dial::{Dialer, OwnAddresses};
+use crate::proxy::upstream::{Upstream, UpstreamLimits};
+use crate::proxy::{Proxy, RequestIds, Settings, listener};
+use crate::tls::authority::Authority;
+use crate::tls::leaf::LeafCache;
+use crate::vault::store::AdminEvent;
+use crate::vault::{Keyring, Principal, Store, Vault};
+use crate::{admin, tls};
+
+/// How often changes made by commands are taken into the ledger while no request asks for them.
+const OUTBOX_INTERVAL: Duration = Duration::from_millis(250);
+/// Most administrative events moved into the ledger at once.
+const OUTBOX_BATCH: u32 = 256;
+/// The file that tells other commands where the server of a data directory listens.
+const SERVER_FILE: &str = "server.json";
+
+/// Where a running server listens; the content of `server.json`. Nothing in it is secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// The process id, for `egret reload`.
+    pub pid: u32,
+    /// The proxy's address.
+    pub proxy: SocketAddr,
+    /// The admin listener's address.
+    pub admin: SocketAddr,
+}
+
+impl ServerFile {
+    /// The path of the file in a data directory.
+    pub fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join(SERVER_FILE)
+    }
+
+    /// Reads what the last server of `data_dir` left; it may no longer run.
+    pub fn read(data_dir: &Path) -> Option<Self> {
+        let text = fs::read(Self::path(data_dir)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn write(&self, data_dir: &Path) -> Result<()> {
+        let path = Self::path(data_dir);
+        let partial = path.with_extension("json.new");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.write_all(b"\n")?;
+        // Renamed into place, so that whoever waits for the file never reads half of it.
+        fs::rename(&partial, &path)?;
+        Ok(())
+    }
+}
+
+/// A running proxy with its admin listener.
+pub struct Server {
+    proxy: Arc<Proxy>,
+    data_dir: PathBuf,
+    proxy_addr: SocketAddr,
+    admin_addr: SocketAddr,
+    own: OwnAddresses,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens everything under the data directory, binds both listeners and starts serving.
+    pub async fn start(config: Config) -> Result<Self> {
+        let data_dir = config.data_dir.clone();
+        let vault = open_vault(&config).await?;
+        // Before anything listens: a second server on this data directory ends here.
+        let ledger = open_ledger(&config).await?;
+        let leaves = open_leaves(&config)?;
+        let own = OwnAddresses::default();
+        let (proxy_listen, max) = (config.proxy.listen, config.proxy.max_connections);
+        let admin_listen = config.admin.listen;
+        let settings = settings(config, Arc::clone(&vault), &own)?;
+        let proxy_listener = bind(proxy_listen, "proxy.listen").await?;
+        let admin_listener = bind(admin_listen, "admin.listen").await?;
+        let (proxy_addr, admin_addr) =
+            (proxy_listener.local_addr()?, admin_listener.local_addr()?);
+        let _ = own.set(vec![proxy_addr, admin_addr]);
+        let proxy = Arc::new(Proxy {
+            settings: ArcSwap::from_pointee(settings),
+            vault,
+            ledger,
+            leaves: Arc::new(leaves),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            ids: RequestIds::new(random_prefix()?),
+        });
+        drain_outbox(proxy.vault.store(), &proxy.ledger).await?;
+        let background = vec![
+            tokio::spawn(listener::run(
+                Arc::clone(&proxy),
+                proxy_listener,
+                Arc::new(Semaphore::new(max)),
+            )),
+            tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
+            tokio::spawn(watch_outbox(Arc::clone(&proxy))),
+        ];
+        let server = Self {
+            proxy,
+            data_dir,
+            proxy_addr,
+            admin_addr,
+            own,
+            background,
+        };
+        server.announce()?;
+        Ok(server)
+    }
+
+    /// Where the proxy listens.
+    pub fn proxy_addr(&self) -> SocketAddr {
+        self.proxy_addr
+    }
+
+    /// Where the admin listener listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// The authority's certificate as PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.proxy.leaves.authority().cert_pem()
+    }
+
+    /// The credentials, for the commands that run a server in their own process.
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.proxy.vault
+    }
+
+    /// Puts a new configuration in force from the next request on. Connections stay open.
+    ///
+    /// Listeners, files and keys are fixed at start: the names of changed keys that need a restart
+    /// are returned.
+    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>> {
+        let running = self.proxy.settings.load_full();
+        let fixed = keep_fixed(&running.config, &mut config);
+        let settings = settings(config, Arc::clone(&self.proxy.vault), &self.own)?;
+        self.proxy.settings.store(Arc::new(settings));
+        Ok(fixed)
+    }
+
+    /// Stops accepting, lets what is under way finish for at most `deadline`, and closes the
+    /// ledger. Returns whether everything finished in time.
+    pub async fn shutdown(self, deadline: Duration) -> bool {
+        self.proxy.draining.cancel();
+        self.proxy.tasks.close();
+        let finished = tokio::time::timeout(deadline, self.proxy.tasks.wait())
+            .await
+            .is_ok();
+        for task in &self.background {
+            task.abort();
+        }
+        if self.proxy.ledger.close().await.is_err() {
+            tracing::error!("the last lines of the ledger may not be on disk");
+        }
+        // Nobody should look for this server any more. It may be gone already.
+        let _ = fs::remove_file(ServerFile::path(&self.data_dir));
+        finished
+    }
+
+    fn announce(&self) -> Result<()> {
+        let file = ServerFile {
+            pid: std::process::id(),
+            proxy: self.proxy_addr,
+            admin: self.admin_addr,
+        };
+        file.write(&self.data_dir)
+            .with_context(|| format!("cannot write {SERVER_FILE} in the data directory"))
+    }
+}
+
+/// Moves administrative events from the store's outbox into the ledger, in order. An event leaves
+/// the outbox only once its line is durable, so a crash in between repeats it and loses none.
+pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<()> {
+    loop {
+        let events = store.outbox_take(OUTBOX_BATCH).await?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
+        let entries = events.into_iter().map(|(_, event)| admin_entry(event));
+        ledger.commit(entries.collect()).await?;
+        store.outbox_done(&ids).await?;
+    }
+}
+
+/// Opens the ledger of `config` for writing. Blocks other servers and commands until it is closed.
+pub async fn open_ledger(config: &Config) -> Result<Ledger> {
+    let dir = config.data_dir.join("ledger");
+    let durability = match config.ledger.durability {
+        Durability::Commit => ledger::Durability::Commit,
+        Durability::Interval(every) => {
+            tracing::warn!(
+                interval = ?every,
+                "ledger.durability = \"interval\": a crash may lose the uses of the last interval"
+            );
+            ledger::Durability::Interval(every)
+        }
+    };
+    let options = ledger::Options {
+        deadline: config.ledger.deadline,
+        ..ledger::Options::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || Ledger::open(&dir, durability, options));
+    Ok(opened.await??)
+}
+
+async fn open_vault(config: &Config) -> Result<Arc<Vault>> {
+    let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
+    let vault = Vault::open(&config.data_dir, &config.store.sqlite_path, keyring).await?;
+    Ok(Arc::new(vault))
+}
+
+fn open_leaves(config: &Config) -> Result<LeafCache> {
+    let authority = Authority::load_or_create(&config.tls.ca_cert, &config.tls.ca_key)?;
+    // Inside tunnels HTTP/1.1 is spoken; a client that offers only h2 is told so by ALPN.
+    Ok(LeafCache::new(authority, protocols(&config.proxy.alpn))?)
+}
+
+fn protocols(alpn: &[Alpn]) -> Vec<Vec<u8>> {
+    let spoken = alpn.iter().filter(|protocol| **protocol == Alpn::Http11);
+    spoken.map(|_| b"http/1.1".to_vec()).collect()
+}
+
+fn settings(config: Config, vault: Arc<Vault>, own: &OwnAddresses) -> Result<Settings> {
+    let principal = Principal::parse(&config.proxy.principal)
+        .map_err(|error| anyhow::anyhow!("proxy.principal: {error}"))?;
+    let upstream = &config.upstream;
+    let overrides = upstream.resolve.iter();
+    let dialer = Dialer::new(
+        AddressPolicy::new(upstream.allow_private.clone()),
+        overrides
+            .map(|fixed| {
+                let name = format!("{}:{}", fixed.host, fixed.port);
+                (name, fixed.addresses.clone())
+            })
+            .collect(),
+        upstream.connect_timeout,
+        Arc::clone(own),
+    );
+    let roots = tls::client::config(&upstream.ca_files, vec![b"http/1.1".to_vec()])?;
+    let limits = UpstreamLimits {
+        handshake: upstream.connect_timeout,
+        idle: upstream.idle_timeout,
+        max_headers: config.proxy.max_headers,
+    };
+    Ok(Settings {
+        identity: Identity::new(vault, config.proxy.require_auth, principal),
+        upstream: Upstream::new(dialer, roots, limits),
+        config,
+    })
+}
+
+/// Carries over what cannot change while running, and names what was to change.
+fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
+    let mut changed = Vec::new();
+    let mut keep = |name: &'static str, differs: bool| {
+        if differs {
+            changed.push(name);
+        }
+    };
+    keep("data_dir", running.data_dir != new.data_dir);
+    keep("proxy.listen", running.proxy.listen != new.proxy.listen);
+    keep("proxy.alpn", running.proxy.alpn != new.proxy.alpn);
+    keep(
+        "proxy.max_connections",
+        running.proxy.max_connections != new.proxy.max_connections,
+    );
+    keep("admin.listen", running.admin.listen != new.admin.listen);
+    keep("tls.ca_cert", running.tls.ca_cert != new.tls.ca_cert);
+    keep("tls.ca_key", running.tls.ca_key != new.tls.ca_key);
+    keep("store.url", running.store.url != new.store.url);
+    keep("keys.master", running.keys.master != new.keys.master);
+    keep(
+        "ledger.durability",
+        running.ledger.durability != new.ledger.durability,
+    );
+    keep("ledger.deadline", running.ledger.deadline != new.ledger.deadline);
+    new.data_dir.clone_from(&running.data_dir);
+    changed
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => bail!(
+            "cannot listen on {address} ({key}): {error}; is another egret running? \
+             Choose another port with {key}"
+        ),
+    }
+}
+
+/// Takes changes by commands into the ledger soon, also while no request comes.
+async fn watch_outbox(proxy: Arc<Proxy>) {
+    let mut seen = proxy.vault.generation();
+    loop {
+        tokio::time::sleep(OUTBOX_INTERVAL).await;
+        if proxy.vault.refresh().await.is_err() {
+            continue;
+        }
+        let generation = proxy.vault.generation();
+        if generation == seen {
+            continue;
+        }
+        match drain_outbox(proxy.vault.store(), &proxy.ledger).await {
+            Ok(()) => seen = generation,
+            Err(error) => tracing::error!(%error, "administrative events wait for the ledger"),
+        }
+    }
+}
+
+fn admin_entry(event: AdminEvent) -> Entry {
+    Entry {
+        slug: event.slug.map(|slug| slug.to_string()),
+        field: event.field.map(|field| field.to_string()),
+        version: event.version,
+        owner: event.owner.map(|owner| owner.to_string()),
+        principal: event.principal.map(|principal| principal.to_string()),
+        client: event.client.map(|client| client.to_string()),
+        // Who did it. An administrative line has no action of a request.
+        action: Some(event.actor),
+        ..Entry::new(event.event.as_str())
+    }
+}
+
+fn random_prefix() -> Result<u32> {
+    let mut bytes = [0u8; 4];
+    aws_lc_rs::rand::fill(&mut bytes).context("no randomness")?;
+    Ok(u32::from_ne_bytes(bytes))
+}

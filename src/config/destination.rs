@@ -1,0 +1,327 @@
+//! `[[destination]]` rules: what differs from one upstream to the next.
+
+use super::key::DESTINATION_KEYS;
+use super::problem::{Origin, Problem};
+use super::raw::{self, Node, Setting, Value};
+use super::resolve::choice;
+use super::units::FromValue;
+use crate::policy::destination::Destination;
+use crate::policy::grant::HostPattern;
+
+/// The rules that come with the program: model APIs, whose bodies quote conversations.
+const PRESETS: &str = include_str!("../../config/presets.toml");
+
+/// A rule for some destinations. What it leaves open, a later rule may say.
+#[derive(Clone, Debug)]
+pub struct DestinationRule {
+    /// The destinations it covers. Never empty.
+    pub hosts: Vec<HostPattern>,
+    /// The places that are searched for placeholders.
+    pub scan: Option<Vec<ScanPlace>>,
+    /// What a placeholder does that cannot be used.
+    pub unresolved: Option<Unresolved>,
+    /// What happens to `Range` when a value is used.
+    pub range: Option<Range>,
+}
+
+/// A part of a request that can be searched for placeholders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScanPlace {
+    /// Header fields and trailers.
+    Header,
+    /// The query string.
+    Query,
+    /// The path.
+    Path,
+    /// The body.
+    Body,
+}
+
+impl ScanPlace {
+    /// Every place.
+    pub const ALL: &'static [ScanPlace] = &[
+        ScanPlace::Header,
+        ScanPlace::Query,
+        ScanPlace::Path,
+        ScanPlace::Body,
+    ];
+}
+
+/// What a placeholder does that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Unresolved {
+    /// The request is refused.
+    #[default]
+    Reject,
+    /// It travels literally, and the ledger says so.
+    Ignore,
+}
+
+/// What happens to `Range` and `If-Range` of a request that uses a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Range {
+    /// They are taken out: an answer in slices could not be searched for the value.
+    #[default]
+    Strip,
+    /// They are sent.
+    Allow,
+}
+
+/// How requests to one destination are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Treatment {
+    /// The places that are searched for placeholders.
+    pub scan: Vec<ScanPlace>,
+    /// What a placeholder does that cannot be used.
+    pub unresolved: Unresolved,
+    /// What happens to `Range` when a value is used.
+    pub range: Range,
+}
+
+pub(super) fn treatment(rules: &[DestinationRule], destination: &Destination) -> Treatment {
+    let covers = |rule: &&DestinationRule| rule.hosts.iter().any(|host| host.matches(destination));
+    let covering: Vec<&DestinationRule> = rules.iter().filter(covers).collect();
+    Treatment {
+        scan: covering
+            .iter()
+            .find_map(|rule| rule.scan.clone())
+            .unwrap_or_else(|| ScanPlace::ALL.to_vec()),
+        unresolved: covering
+            .iter()
+            .find_map(|rule| rule.unresolved)
+            .unwrap_or_default(),
+        range: covering
+            .iter()
+            .find_map(|rule| rule.range)
+            .unwrap_or_default(),
+    }
+}
+
+/// The shipped rules.
+pub(super) fn presets(problems: &mut Vec<Problem>) -> Vec<DestinationRule> {
+    let mut settings = raw::from_file("presets.toml".as_ref(), PRESETS, problems);
+    match settings.remove(super::key::DESTINATION) {
+        Some(setting) => {
+            let origin = Origin::Preset;
+            rules(&Setting { origin, ..setting }, problems)
+        }
+        None => Vec::new(),
+    }
+}
+
+/// Reads the tables of one layer. A faulty entry is reported and left out.
+pub(super) fn rules(setting: &Setting, problems: &mut Vec<Problem>) -> Vec<DestinationRule> {
+    let Value::List(tables) = &setting.node.value else {
+        problems.push(Problem {
+            origin: Some(setting.origin.clone()),
+            key: Some(super::key::DESTINATION.to_owned()),
+            message: "write [[destination]] with two brackets: there can be several".to_owned(),
+        });
+        return Vec::new();
+    };
+    tables
+        .iter()
+        .enumerate()
+        .filter_map(|(index, table)| Entry::read(index, table, &setting.origin, problems))
+        .collect()
+}
+
+/// One table while it is read.
+struct Entry<'a> {
+    index: usize,
+    origin: &'a Origin,
+    fields: &'a [(String, Node)],
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Entry<'a> {
+    fn read(
+        index: usize,
+        table: &'a Node,
+        origin: &'a Origin,
+        problems: &'a mut Vec<Problem>,
+    ) -> Option<DestinationRule> {
+        let fields: &[(String, Node)] = match &table.value {
+            Value::Table(fields) => fields,
+            _ => &[],
+        };
+        let mut entry = Entry {
+            index,
+            origin,
+            fields,
+            problems,
+        };
+        entry.refuse_unknown();
+        let hosts = entry.list("hosts", host).unwrap_or_default();
+        let rule = DestinationRule {
+            hosts,
+            scan: entry.list("scan", place),
+            unresolved: entry.field("unresolved", |value| {
+                choice(
+                    value,
+                    &[
+                        ("reject", Unresolved::Reject),
+                        ("ignore", Unresolved::Ignore),
+                    ],
+                )
+            }),
+            range: entry.field("range", |value| {
+                choice(value, &[("strip", Range::Strip), ("allow", Range::Allow)])
+            }),
+        };
+        if !fields.iter().any(|(name, _)| name == "hosts") {
+            let message = "name the hosts it is for, such as hosts = [\"api.example.com\"]";
+            entry.complain("hosts", table.line, message.to_owned());
+        }
+        (!rule.hosts.is_empty()).then_some(rule)
+    }
+
+    fn refuse_unknown(&mut self) {
+        for (name, node) in self.fields {
+            if !DESTINATION_KEYS.contains(&name.as_str()) {
+                let message = raw::did_you_mean(name, DESTINATION_KEYS.iter().copied());
+                self.complain(name, node.line, message);
+            }
+        }
+    }
+
+    fn complain(&mut self, name: &str, line: usize, message: String) {
+        let origin = match self.origin {
+            Origin::File { path, .. } => Origin::File {
+                path: path.clone(),
+                line,
+            },
+            other => other.clone(),
+        };
+        self.problems.push(Problem {
+            origin: Some(origin),
+            key: Some(format!("destination[{}].{name}", self.index)),
+            message,
+        });
+    }
+
+    fn field<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
+        let (_, node) = self.fields.iter().find(|(known, _)| known == name)?;
+        read(&node.value)
+            .map_err(|message| self.complain(name, node.line, message))
+            .ok()
+    }
+
+    fn list<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let (_, node) = self.fields.iter().find(|(known, _)| known == name)?;
+        let Value::List(items) = &node.value else {
+            self.complain(name, node.line, "expected a list".to_owned());
+            return None;
+        };
+        if items.is_empty() && name == "hosts" {
+            self.complain(name, node.line, "must not be empty".to_owned());
+        }
+        let mut read_items = Vec::with_capacity(items.len());
+        for item in items {
+            match read(&item.value) {
+                Ok(item) => read_items.push(item),
+                Err(message) => self.complain(name, item.line, message),
+            }
+        }
+        Some(read_items)
+    }
+}
+
+fn host(value: &Value) -> Result<HostPattern, String> {
+    let text = String::from_value(value)?;
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn place(value: &Value) -> Result<ScanPlace, String> {
+    choice(
+        value,
+        &[
+            ("header", ScanPlace::Header),
+            ("query", ScanPlace::Query),
+            ("path", ScanPlace::Path),
+            ("body", ScanPlace::Body),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::destination::Scheme;
+
+    fn read(text: &str) -> (Vec<DestinationRule>, Vec<String>) {
+        let mut problems = Vec::new();
+        let settings = raw::from_file("egret.toml".as_ref(), text, &mut problems);
+        let found = settings
+            .get("destination")
+            .map(|setting| rules(setting, &mut problems));
+        let problems = problems.iter().map(Problem::to_string).collect();
+        (found.unwrap_or_default(), problems)
+    }
+
+    fn destination(authority: &str) -> Destination {
+        Destination::from_authority(Scheme::Https, authority).expect("a valid authority")
+    }
+
+    #[test]
+    fn presets_are_valid_and_keep_bodies_of_model_apis_unscanned() {
+        let mut problems = Vec::new();
+        let rules = presets(&mut problems);
+        assert_eq!(problems, []);
+        for host in [
+            "api.openai.com",
+            "api.anthropic.com",
+            "generativelanguage.googleapis.com",
+        ] {
+            let treatment = treatment(&rules, &destination(host));
+            assert_eq!(
+                treatment.scan,
+                [ScanPlace::Header, ScanPlace::Query],
+                "{host}"
+            );
+        }
+        let other = treatment(&rules, &destination("api.github.com"));
+        assert_eq!(other.scan, ScanPlace::ALL);
+    }
+
+    #[test]
+    fn each_property_comes_from_the_first_rule_that_states_it() {
+        let (mut rules, problems) = read(
+            "[[destination]]\nhosts = [\"api.openai.com\"]\nrange = \"allow\"\n\
+             [[destination]]\nhosts = [\"api.openai.com\"]\nrange = \"strip\"\nunresolved = \"ignore\"\n",
+        );
+        assert_eq!(problems, [] as [&str; 0]);
+        rules.extend(presets(&mut Vec::new()));
+        let treatment = treatment(&rules, &destination("api.openai.com"));
+        assert_eq!(treatment.range, Range::Allow);
+        assert_eq!(treatment.unresolved, Unresolved::Ignore);
+        assert_eq!(treatment.scan, [ScanPlace::Header, ScanPlace::Query]);
+    }
+
+    #[test]
+    fn every_fault_of_every_table_is_reported_with_its_line() {
+        let (_, problems) = read(
+            "[[destination]]\nhost = [\"a.example\"]\n\
+             [[destination]]\nhosts = [\"a.example\"]\nscan = [\"heder\"]\nrange = \"keep\"\n",
+        );
+        assert_eq!(
+            problems,
+            [
+                "egret.toml:2: destination[0].host: unknown key, did you mean `hosts`?",
+                "egret.toml:1: destination[0].hosts: name the hosts it is for, such as hosts = [\"api.example.com\"]",
+                "egret.toml:5: destination[1].scan: expected \"header\", \"query\", \"path\" or \"body\", found \"heder\"",
+                "egret.toml:6: destination[1].range: expected \"strip\" or \"allow\", found \"keep\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_single_bracket_is_explained() {
+        let (_, problems) = read("[destination]\nhosts = []\n");
+        assert!(problems[0].contains("two brackets"), "{problems:?}");
+    }
+}

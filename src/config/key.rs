@@ -1,0 +1,180 @@
+//! The one list of configuration keys: names, defaults and environment variables.
+//!
+//! Everything else is derived from it: what a file may contain, which environment variables are
+//! read, what `egret config show` prints and the hint behind a misspelt name.
+
+/// What an environment variable or a flag, which can only carry text, is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A string, number or boolean.
+    Scalar,
+    /// A list: commas separate the items, or the whole is a TOML array.
+    List,
+    /// The `[[destination]]` tables, as a TOML array of inline tables.
+    Tables,
+}
+
+/// A key of the configuration.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Dotted name as in the file, `proxy.listen`.
+    pub(super) name: &'static str,
+    /// The embedded default, as a TOML value.
+    pub(super) default: &'static str,
+    /// How text is read.
+    pub(super) kind: Kind,
+}
+
+impl Key {
+    /// The environment variable that sets this key: `proxy.listen` is `EGRET_PROXY_LISTEN`.
+    pub(super) fn variable(&self) -> String {
+        format!("EGRET_{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// The table the key is in, `proxy`. `destination` is a table of its own.
+    pub(super) fn section(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+}
+
+const fn scalar(name: &'static str, default: &'static str) -> Key {
+    let kind = Kind::Scalar;
+    Key {
+        name,
+        default,
+        kind,
+    }
+}
+
+const fn list(name: &'static str, default: &'static str) -> Key {
+    let kind = Kind::List;
+    Key {
+        name,
+        default,
+        kind,
+    }
+}
+
+/// Every key, in the order of the documentation.
+pub(super) const KEYS: &[Key] = &[
+    scalar("proxy.listen", "\"127.0.0.1:7070\""),
+    scalar("proxy.require_auth", "true"),
+    scalar("proxy.principal", "\"default\""),
+    list("proxy.alpn", "[\"http/1.1\", \"h2\"]"),
+    list("proxy.connect_ports", "[]"),
+    scalar("proxy.max_connections", "10000"),
+    scalar("proxy.max_header_bytes", "\"64KiB\""),
+    scalar("proxy.max_headers", "256"),
+    scalar("proxy.handshake_timeout", "\"10s\""),
+    scalar("proxy.header_timeout", "\"10s\""),
+    scalar("proxy.idle_timeout", "\"300s\""),
+    scalar("proxy.drain_timeout", "\"30s\""),
+    scalar("admin.listen", "\"127.0.0.1:7071\""),
+    scalar("tls.ca_cert", "\"ca.pem\""),
+    scalar("tls.ca_key", "\"ca.key\""),
+    list("tls.passthrough", "[]"),
+    list("upstream.ca_files", "[]"),
+    list("upstream.allow_private", "[]"),
+    scalar("upstream.connect_timeout", "\"10s\""),
+    scalar("upstream.idle_timeout", "\"300s\""),
+    list("upstream.resolve", "[]"),
+    scalar("body.buffer", "\"1MiB\""),
+    scalar("store.url", "\"sqlite:egret.db\""),
+    scalar("ledger.durability", "\"commit\""),
+    scalar("ledger.interval", "\"1s\""),
+    scalar("ledger.deadline", "\"5s\""),
+    scalar("keys.master", "\"file:master.key\""),
+    scalar("log.format", "\"text\""),
+    scalar("log.level", "\"info\""),
+    Key {
+        name: DESTINATION,
+        default: "[]",
+        kind: Kind::Tables,
+    },
+];
+
+/// The key of the destination rules, the only one that is not `section.name`.
+pub(super) const DESTINATION: &str = "destination";
+
+/// The keys of one `[[destination]]` table.
+pub(super) const DESTINATION_KEYS: &[&str] = &["hosts", "scan", "unresolved", "range"];
+
+/// Variables that carry the prefix but set no key: they name the file, the directory and a token.
+const OTHER_VARIABLES: &[&str] = &["EGRET_DATA_DIR", "EGRET_CONFIG", "EGRET_TOKEN"];
+
+/// The key of that name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The known name nearest to `typed`, if one is near enough to be what was meant.
+pub(super) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::jaro_winkler(typed, name), name))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, name)| name)
+}
+
+/// Whether `variable` looks like a setting of Egret's but is none.
+///
+/// Only names below a section count (`EGRET_PROXY_LISTNE`). An orchestrator invents others from
+/// service names (`EGRET_PROXY_PORT_7070_TCP`, `EGRET_ADMIN_SERVICE_HOST`), which must not keep the
+/// program from starting.
+pub(super) fn is_misspelt_variable(variable: &str) -> bool {
+    let Some(rest) = variable.strip_prefix("EGRET_") else {
+        return false;
+    };
+    let below_section = KEYS.iter().find_map(|key| {
+        let section = key.section().to_ascii_uppercase();
+        rest.strip_prefix(section.as_str())?.strip_prefix('_')
+    });
+    let Some(name) = below_section else {
+        return false;
+    };
+    let of_orchestrator =
+        name == "PORT" || name.starts_with("PORT_") || name.starts_with("SERVICE_");
+    let known =
+        OTHER_VARIABLES.contains(&variable) || KEYS.iter().any(|key| key.variable() == variable);
+    !known && !of_orchestrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_named_after_its_key() {
+        let key = find("proxy.require_auth").expect("the key exists");
+        assert_eq!(key.variable(), "EGRET_PROXY_REQUIRE_AUTH");
+        assert_eq!(key.section(), "proxy");
+    }
+
+    #[test]
+    fn no_two_keys_share_a_variable() {
+        let mut variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        variables.sort();
+        variables.dedup();
+        assert_eq!(variables.len(), KEYS.len());
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told_from_an_orchestrators() {
+        assert!(is_misspelt_variable("EGRET_PROXY_LISTNE"));
+        assert!(is_misspelt_variable("EGRET_LEDGER_DURABLE"));
+        assert!(!is_misspelt_variable("EGRET_PROXY_LISTEN"));
+        assert!(!is_misspelt_variable("EGRET_PROXY_PORT_7070_TCP_ADDR"));
+        assert!(!is_misspelt_variable("EGRET_PROXY_SERVICE_HOST"));
+        assert!(!is_misspelt_variable("EGRET_TOKEN"));
+        assert!(!is_misspelt_variable("EGRET_ANYTHING"));
+        assert!(!is_misspelt_variable("PATH"));
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered_only_when_it_is_near() {
+        let names = || KEYS.iter().map(|key| key.name);
+        assert_eq!(nearest("proxy.lisen", names()), Some("proxy.listen"));
+        assert_eq!(nearest("tls.pasthrough", names()), Some("tls.passthrough"));
+        assert_eq!(nearest("zzz", names()), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! The usage record: which action used which credential, on disk before the value leaves.
+//!
+//! [`record`] is the format of a line and [`chain`] ties each line to the one before it; both know
+//! bytes alone. [`writer`] owns the file: one thread, one `write` and one `fdatasync` for all that
+//! wait at that moment. [`reader`] reads lines back and follows the file as it grows.
+
+pub mod chain;
+mod filter;
+mod queue;
+pub mod reader;
+pub mod record;
+mod storage;
+pub mod writer;
+
+pub use queue::LedgerUnavailable;
+pub use storage::LedgerError;
+pub use writer::{Durability, Ledger, Options};
+
+/// The file that is being written, inside the ledger's directory.
+pub const CURRENT: &str = "current.jsonl";

@@ -1,0 +1,265 @@
+//! What waits for the ledger's thread.
+//!
+//! The queue is swapped out as a whole, so that a batch is all that was waiting and costs one lock;
+//! and its thread is woken only when someone waits for the answer, because waking a thread costs
+//! more than everything else on the way of a request into the ledger.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+
+use super::record::{Entry, Timestamp};
+use crate::error::{Code, Refusal};
+
+/// Why entries are not on record. Nothing may be sent upstream then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerUnavailable {
+    /// More is waiting for the disk than [`super::Options::queue`] allows.
+    #[error("more usage records are waiting for the disk than the queue holds")]
+    QueueFull,
+    /// The disk did not answer in time.
+    #[error("the disk did not take the usage record in time")]
+    Deadline,
+    /// The file system refused.
+    #[error("the usage record could not be written")]
+    WriteFailed,
+    /// The ledger is closed or its thread is gone.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl From<LedgerUnavailable> for Refusal {
+    fn from(unavailable: LedgerUnavailable) -> Self {
+        let detail = format!(
+            "Nothing was sent: {unavailable}. Check space and health of the disk that holds the ledger (the server's log has the error), then try again."
+        );
+        Refusal::new(Code::LedgerUnavailable, detail)
+    }
+}
+
+/// How it ended: for one caller, or for the whole ledger.
+pub(super) type Answer = Result<(), LedgerUnavailable>;
+
+/// The time by the clock of the machine.
+pub(super) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// What one caller handed over.
+pub(super) struct Job {
+    pub(super) time: Timestamp,
+    pub(super) entries: Vec<Entry>,
+    pub(super) waiter: Option<oneshot::Sender<Answer>>,
+}
+
+impl Job {
+    pub(super) fn new(entries: Vec<Entry>, waiter: Option<oneshot::Sender<Answer>>) -> Self {
+        Self {
+            time: now(),
+            entries,
+            waiter,
+        }
+    }
+
+    /// Whether its caller has given up, and with it the request.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.waiter.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+}
+
+/// Between the callers and the thread. Its lock is held for a push or a swap, never across a write.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    healthy: AtomicBool,
+    /// Entries that may wait.
+    limit: usize,
+}
+
+struct State {
+    jobs: Vec<Job>,
+    /// Entries in `jobs`.
+    entries: usize,
+    /// Entries that the writer could not write and keeps.
+    backlog: usize,
+    /// Someone waits for what is in `jobs`.
+    urgent: bool,
+    /// The writer waits without a time limit.
+    parked: bool,
+    closing: bool,
+    closers: Vec<oneshot::Sender<Answer>>,
+    stopped: bool,
+    /// How it ended, once it has stopped.
+    outcome: Answer,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        let state = State {
+            jobs: Vec::new(),
+            entries: 0,
+            backlog: 0,
+            urgent: false,
+            parked: false,
+            closing: false,
+            closers: Vec::new(),
+            stopped: false,
+            outcome: Err(LedgerUnavailable::Closed),
+        };
+        Self {
+            state: Mutex::new(state),
+            ready: Condvar::new(),
+            healthy: AtomicBool::new(true),
+            limit: limit.max(1),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a job, or refuses it at once. A job that nobody waits for is the result of a request
+    /// that was let through: it finds as much room again as there is for new requests.
+    pub(super) fn push(&self, job: Job, room: Room) -> Answer {
+        let mut state = self.state();
+        if state.closing || state.stopped {
+            return Err(LedgerUnavailable::Closed);
+        }
+        let limit = match room {
+            Room::Requests => self.limit,
+            Room::Results => self.limit.saturating_mul(2),
+        };
+        let waiting = state.entries + state.backlog;
+        // A single large job must not be refused for ever.
+        if waiting > 0 && waiting + job.entries.len() > limit {
+            return Err(LedgerUnavailable::QueueFull);
+        }
+        state.entries += job.entries.len();
+        // Waking a thread costs more than all the rest of this function: only when it matters.
+        let is_urgent = job.waiter.is_some();
+        let wakes = (is_urgent && !state.urgent) || state.parked || state.entries >= self.half();
+        state.urgent |= is_urgent;
+        state.jobs.push(job);
+        drop(state);
+        if wakes {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to write and swaps it into `jobs`: at once when someone
+    /// waits for it or the queue fills up, else after `patience`. Returns whether this is the end.
+    pub(super) fn take(&self, jobs: &mut Vec<Job>, patience: Duration) -> bool {
+        let mut state = self.state();
+        let mut due = None;
+        while !(state.urgent || state.closing || state.entries >= self.half()) {
+            if due.is_none() && (state.backlog > 0 || !state.jobs.is_empty()) {
+                due = Some(Instant::now() + patience);
+            }
+            state = match due {
+                None => self.park(state),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.ready.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        mem::swap(&mut state.jobs, jobs);
+        state.entries = 0;
+        state.urgent = false;
+        state.closing
+    }
+
+    /// Takes no more jobs. The answer, or the waiter's message, comes when the writer has stopped.
+    pub(super) fn close(&self, waiter: Option<oneshot::Sender<Answer>>) -> Option<Answer> {
+        let mut state = self.state();
+        if state.stopped {
+            return Some(state.outcome);
+        }
+        state.closing = true;
+        state.closers.extend(waiter);
+        drop(state);
+        self.ready.notify_one();
+        None
+    }
+
+    /// Tells how many entries the writer keeps because they could not be written.
+    pub(super) fn set_backlog(&self, entries: usize) {
+        self.state().backlog = entries;
+    }
+
+    /// Whether the last write succeeded.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether that is news.
+    pub(super) fn set_healthy(&self, healthy: bool) -> bool {
+        self.healthy.swap(healthy, Ordering::Relaxed) != healthy
+    }
+
+    /// Entries that the writer has not taken yet.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().entries
+    }
+
+    fn park<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.parked = true;
+        let mut state = self
+            .ready
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.parked = false;
+        state
+    }
+
+    fn half(&self) -> usize {
+        self.limit.div_ceil(2)
+    }
+}
+
+/// Which limit counts for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Its request has not been let through yet.
+    Requests,
+    /// It tells of requests that were.
+    Results,
+}
+
+/// Tells everyone when the thread ends, also if it ends by a panic: without it each request would
+/// still wait for its deadline.
+pub(super) struct Stopped(pub(super) Arc<Queue>);
+
+impl Stopped {
+    /// How it ended; without it, by a panic.
+    pub(super) fn with(self, outcome: Answer) {
+        self.0.state().outcome = outcome;
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.set_healthy(false);
+        let mut state = self.0.state();
+        state.stopped = true;
+        state.jobs.clear();
+        let outcome = state.outcome;
+        for closer in state.closers.drain(..) {
+            // It may have given up.
+            let _ = closer.send(outcome);
+        }
+    }
+}

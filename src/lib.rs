@@ -1,0 +1,89 @@
+//! Egret, an outbound HTTP proxy that injects secrets.
+//!
+//! A request that says `<<github-pat>>` where a credential belongs goes in; the request with the
+//! real value comes out at the upstream, and nowhere else. This page is the architecture: how the
+//! inside holds together, and why.
+//!
+//! # The flow
+//!
+//! ```text
+//! client ─► listener ─┬ absolute-form ─────────────────┐
+//!                     └ CONNECT ► sniff ► TLS (leaf) ──┴► http ► Exchange
+//!
+//!   authenticate ► scan ► resolve ► authorise ► open + substitute ► record ► Upstream::send
+//!                         metadata                                  durable        │
+//!         client ◄──────────── response ◄──────────────────────────────────────────┘
+//!                                  └► a `result` line in the ledger
+//! ```
+//!
+//! # Three promises
+//!
+//! **One way out.** A secret leaves the process only through
+//! [`Upstream::send`](proxy::upstream::Upstream::send), and that takes an
+//! [`Exchange`](proxy::exchange::Exchange) in state `Recorded`: authenticated, resolved,
+//! authorised, substituted and on disk. Every state is reached by consuming the one before, so the
+//! wrong order does not compile ([`proxy::exchange`] shows that it does not).
+//!
+//! **One of each.** There is one placeholder scanner ([`substitution::placeholder`]), one splice
+//! ([`substitution::plan`]), one list of hop-by-hop headers ([`policy::location::header_role`],
+//! applied by [`proxy::hop`]) and one place that answers a refusal ([`proxy::respond`]), whatever
+//! the transport. Where each transport has its own copy, the copies differ exactly where the
+//! security bugs are.
+//!
+//! **Fail closed, soon, and say why.** What cannot be understood, opened or recorded is refused
+//! with a code of [`error::Code`] and a detail that says how to mend it. Nothing is forwarded bare,
+//! cut short or passed over in silence.
+//!
+//! # The rooms, in flow order
+//!
+//! | module | what it does | what it may not know |
+//! | --- | --- | --- |
+//! | [`proxy`] | connections, tunnels, the pipeline, the way out and back | how values are stored |
+//! | [`tls`] | the local authority, leaves, both handshakes | requests |
+//! | [`identity`] | from `Proxy-Authorization` to principal and action | values |
+//! | [`substitution`] | slugs, scanning, encodings, splicing. Pure | clocks, files, sockets |
+//! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
+//! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
+//! | [`ledger`] | the usage record: lines, chain, the one writer, readers | values |
+//! | [`config`] | what was typed becomes what the program needs | |
+//! | [`admin`] | health and readiness | values |
+//! | [`observe`] | logs that hold no value; a process that cannot be dumped | |
+//! | [`cli`] | the commands | |
+//! | [`app`] | the only place that puts parts together | |
+//! | [`secret`], [`error`] | the one type that owns a value; the closed set of codes | |
+//!
+//! A test reads every `use` line and holds these rules.
+//!
+//! # Why it is so
+//!
+//! * **The head guard** ([`proxy::head`]). The HTTP library refuses raw `<` in a request line, and
+//!   real clients send exactly that. So heads are read on the raw bytes first, and what two parsers
+//!   could read differently is refused there, with a problem document. The library stays the only
+//!   parser of message framing.
+//! * **The same bytes are compared and sent.** A URL library that tidies a path would make the
+//!   policy judge another path than the upstream serves. The destination is decided once; `Host`,
+//!   CONNECT and TLS name have to agree with it; the address that was checked is the one dialled.
+//! * **No plaintext is kept.** Values lie sealed in memory as on disk and are opened for one
+//!   request, after it was authorised.
+//! * **A change holds from the next request.** Whether another process has committed to the store
+//!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
+//!   which a revoked credential still works.
+//! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
+//!   on it; requests that arrive together share one.
+//! * **Library errors are never shown.** They quote what they were handling, and that can be a
+//!   secret. Ours are written here.
+
+pub mod admin;
+pub mod app;
+// pub mod cli;
+pub mod config;
+pub mod error;
+pub mod identity;
+pub mod ledger;
+pub mod observe;
+pub mod policy;
+pub mod proxy;
+pub mod secret;
+pub mod substitution;
+pub mod tls;
+pub mod vault;

@@ -1,0 +1,116 @@
+//! What the process says about itself, and what it keeps to itself.
+//!
+//! Logs are structured and carry names, never values: a URL appears as scheme, host and path with
+//! its placeholders in place. Three things could break that from outside our own code, and are
+//! closed here: other crates' trace output (HTTP libraries log what they parse), panic messages
+//! (slicing a string quotes it), and core dumps.
+
+use std::fmt::Write as _;
+
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use crate::config::{Log, LogFormat};
+
+/// The log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// `log.level` is no filter.
+    #[error("log.level: {0}")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    /// The process has a log already.
+    #[error(transparent)]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging to standard error.
+pub fn init(log: &Log) -> Result<(), LogError> {
+    let filter = filter(&log.level)?;
+    let layer = match log.format {
+        LogFormat::Text => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(std::io::stderr)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()?;
+    Ok(())
+}
+
+/// The user's level holds for Egret. Other crates say no more than warnings whatever it is: at
+/// trace level an HTTP library writes out what it sends, and that holds the values.
+fn filter(level: &str) -> Result<Targets, tracing_subscriber::filter::ParseError> {
+    let asked: Targets = level.parse()?;
+    let own = asked.default_level().unwrap_or(LevelFilter::INFO);
+    let mut filter = Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target("egret", own);
+    for (target, level) in &asked {
+        if target == "egret" || target.starts_with("egret::") {
+            filter = filter.with_target(target, level);
+        }
+    }
+    Ok(filter)
+}
+
+/// Closes the process's memory and files to others: no core dump, no `ptrace` by the same user, and
+/// files that nobody else can read unless a mode says so. Also silences panic messages down to
+/// their place. Called once, before anything secret is read.
+pub fn seal_process() {
+    umask(Mode::RWXG | Mode::RWXO);
+    // Both can only fail on a kernel that does not know them; there is nothing to fall back to.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, nothing);
+    std::panic::set_hook(Box::new(|panic| {
+        // The message is left out: it may quote the text that was being handled.
+        let mut place = String::new();
+        if let Some(location) = panic.location() {
+            let _ = write!(place, "{}:{}", location.file(), location.line());
+        }
+        tracing::error!(place, "internal error: a task panicked");
+        if !tracing::enabled!(tracing::Level::ERROR) {
+            eprintln!("egret: internal error at {place}");
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_level_opens_egret_and_no_other_crate() {
+        let filter = filter("trace,hyper=trace,egret::proxy=debug").unwrap();
+        assert!(filter.would_enable("egret::vault", &Level::TRACE));
+        assert!(filter.would_enable("egret::proxy::http", &Level::DEBUG));
+        assert!(!filter.would_enable("egret::proxy::http", &Level::TRACE));
+        for other in ["hyper", "h2::codec", "rustls", "sqlx::query"] {
+            assert!(!filter.would_enable(other, &Level::INFO), "{other}");
+            assert!(filter.would_enable(other, &Level::WARN), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_quieter_level_holds_for_all() {
+        let filter = filter("error").unwrap();
+        assert!(!filter.would_enable("egret", &Level::WARN));
+        assert!(!filter.would_enable("hyper", &Level::WARN));
+    }
+}

@@ -1,0 +1,372 @@
+//! Message bodies on their way through: what comes from the client, what goes to the upstream, and
+//! what goes back.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::head::{HeadSignal, InFlight};
+use super::response::UpstreamBody;
+use crate::error::{Code, Refusal};
+
+/// A body ended before its end. Carries no text of a library: those quote what they were reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The sender broke the framing or went away.
+    #[error("the body broke off or its framing is wrong")]
+    Broken,
+    /// The sender was silent for longer than the idle timeout.
+    #[error("the body stalled")]
+    Stalled,
+}
+
+/// How an upload is getting on, shared between the body that hyper pulls and whoever waits for the
+/// answer.
+#[derive(Debug)]
+pub struct Transfer {
+    origin: Instant,
+    last_ms: AtomicU64,
+    complete: AtomicBool,
+    fault: OnceLock<BodyError>,
+}
+
+impl Transfer {
+    fn new(complete: bool) -> Arc<Self> {
+        Arc::new(Self {
+            origin: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            complete: AtomicBool::new(complete),
+            fault: OnceLock::new(),
+        })
+    }
+
+    /// When bytes last moved.
+    pub fn last_activity(&self) -> Instant {
+        self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether the whole body has been handed over. Only then may the connection be used again.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// What went wrong on the client's side, if anything.
+    pub fn fault(&self) -> Option<BodyError> {
+        self.fault.get().copied()
+    }
+
+    fn touch(&self) {
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+/// A deadline that moves with every sign of life. Costs nothing while bytes flow.
+#[derive(Debug)]
+pub struct IdleTimer {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleTimer {
+    /// A timer that fires after `limit` of silence.
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None }
+    }
+
+    /// Bytes moved.
+    pub fn reset(&mut self) {
+        self.sleep = None;
+    }
+
+    /// Nothing moved: has it been so for too long?
+    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        self.sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)))
+            .as_mut()
+            .poll(cx)
+    }
+}
+
+/// The body of a client's request as it arrives.
+pub struct InboundBody {
+    incoming: Incoming,
+    idle: IdleTimer,
+    /// Told when a chunked body ends, see [`super::head`].
+    signal: HeadSignal,
+    chunked: bool,
+}
+
+impl InboundBody {
+    /// Wraps a request's body; `idle` bounds every silence in it.
+    pub fn new(incoming: Incoming, idle: Duration, signal: HeadSignal) -> Self {
+        let chunked = !incoming.is_end_stream() && incoming.size_hint().exact().is_none();
+        Self {
+            incoming,
+            idle: IdleTimer::new(idle),
+            signal,
+            chunked,
+        }
+    }
+
+    /// Whether there is no body.
+    pub fn is_empty(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// The length that the client declared, if it did.
+    pub fn declared_length(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    /// Reads the whole body, at most `limit` bytes of it.
+    pub async fn hold(mut self, limit: usize) -> Result<Held, Refusal> {
+        if self.declared_length().is_some_and(|n| n > limit as u64) {
+            return Err(too_large(limit));
+        }
+        let mut data = BytesMut::new();
+        let mut trailers = None;
+        while let Some(frame) = next_frame(&mut self).await {
+            match frame.map_err(broken)?.into_data() {
+                Ok(bytes) if data.len() + bytes.len() > limit => return Err(too_large(limit)),
+                Ok(bytes) => data.extend_from_slice(&bytes),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok(Held {
+            data: data.freeze(),
+            trailers,
+        })
+    }
+}
+
+impl Body for InboundBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.idle.reset();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Broken))),
+            Poll::Ready(None) => {
+                if this.chunked {
+                    this.signal.message_complete();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => this
+                .idle
+                .poll_expired(cx)
+                .map(|()| Some(Err(BodyError::Stalled))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A body that was read to its end before anything was decided.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The bytes.
+    pub data: Bytes,
+    /// The trailer section, if one came (RFC 9110 section 6.5).
+    pub trailers: Option<HeaderMap>,
+}
+
+/// The body of an upstream request.
+pub struct OutBody {
+    source: OutSource,
+    transfer: Arc<Transfer>,
+}
+
+enum OutSource {
+    Held(Held),
+    Streamed(Box<InboundBody>),
+}
+
+impl OutBody {
+    /// Sends what was held (and perhaps changed).
+    pub fn held(held: Held) -> Self {
+        Self {
+            source: OutSource::Held(held),
+            transfer: Transfer::new(true),
+        }
+    }
+
+    /// Passes the client's body on as it comes.
+    pub fn streamed(body: InboundBody) -> Self {
+        let transfer = Transfer::new(body.is_empty());
+        Self {
+            source: OutSource::Streamed(Box::new(body)),
+            transfer,
+        }
+    }
+
+    /// The view of this upload for whoever waits for the answer.
+    pub fn transfer(&self) -> Arc<Transfer> {
+        Arc::clone(&self.transfer)
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let body = match &mut this.source {
+            OutSource::Held(held) if !held.data.is_empty() => {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut held.data)))));
+            }
+            OutSource::Held(held) => {
+                return Poll::Ready(held.trailers.take().map(|t| Ok(Frame::trailers(t))));
+            }
+            OutSource::Streamed(body) => body,
+        };
+        let polled = Pin::new(&mut **body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(_))) => this.transfer.touch(),
+            Poll::Ready(Some(Err(error))) => {
+                // Only the first fault counts, and whoever waits sees it.
+                let _ = this.transfer.fault.set(*error);
+            }
+            Poll::Ready(None) => this.transfer.complete.store(true, Ordering::Release),
+            Poll::Pending => {}
+        }
+        if body.is_end_stream() {
+            this.transfer.complete.store(true, Ordering::Release);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            OutSource::Held(held) => held.data.is_empty() && held.trailers.is_none(),
+            OutSource::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            // Trailers need chunked framing, so the length must not be known then.
+            OutSource::Held(held) if held.trailers.is_some() => SizeHint::new(),
+            OutSource::Held(held) => SizeHint::with_exact(held.data.len() as u64),
+            OutSource::Streamed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of an answer to a client.
+pub struct ReplyBody {
+    source: ReplySource,
+    /// Keeps the client's connection from counting as idle until the answer is written.
+    _in_flight: Option<InFlight>,
+}
+
+enum ReplySource {
+    Full(Option<Bytes>),
+    Upstream(Box<UpstreamBody>),
+}
+
+impl ReplyBody {
+    /// A body of our own.
+    pub fn full(bytes: Bytes) -> Self {
+        Self {
+            source: ReplySource::Full(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            _in_flight: None,
+        }
+    }
+
+    /// An upstream's body.
+    pub fn upstream(body: UpstreamBody) -> Self {
+        Self {
+            source: ReplySource::Upstream(Box::new(body)),
+            _in_flight: None,
+        }
+    }
+
+    /// Ties the request's in-flight mark to this body.
+    pub fn with_in_flight(mut self, in_flight: InFlight) -> Self {
+        self._in_flight = Some(in_flight);
+        self
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.source {
+            ReplySource::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            ReplySource::Upstream(body) => Pin::new(&mut **body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            ReplySource::Full(bytes) => bytes.is_none(),
+            ReplySource::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            ReplySource::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            ReplySource::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Data>, B::Error>> {
+    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+}
+
+/// The client's fault in its own upload, as the answer it gets.
+pub fn broken(error: BodyError) -> Refusal {
+    let detail = match error {
+        BodyError::Broken => "the request body broke off or its framing is wrong; send it again",
+        BodyError::Stalled => "the request body stalled for longer than proxy.idle_timeout",
+    };
+    Refusal::new(Code::RequestMalformed, detail)
+}
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new(
+        Code::BodyTooLarge,
+        format!(
+            "a body of this type is searched for placeholders and is larger than {limit} bytes; \
+             raise body.buffer, or narrow `scan` for this destination to leave out \"body\""
+        ),
+    )
+}

@@ -1,0 +1,111 @@
+//! CONNECT: who may open a tunnel, and to where.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::body::ReplyBody;
+use super::head::HeadSignal;
+use super::http::{Door, refresh};
+use super::listener::Permit;
+use super::tunnel::{self, Tunnel};
+use super::{Proxy, Settings, unix_now};
+use crate::error::{Code, Refusal};
+use crate::identity::Presented;
+use crate::policy::destination::{Destination, Scheme};
+
+/// Ports below this one belong to other protocols' servers: mail, databases' admin ports, SSH.
+const FIRST_UNPRIVILEGED: u16 = 1_024;
+
+/// Answers a CONNECT request; on success a tunnel runs in a task of its own.
+pub async fn open(
+    proxy: &Arc<Proxy>,
+    door: &Door,
+    signal: &HeadSignal,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let opened = try_open(proxy, door, request).await;
+    if opened.is_err() {
+        // git and others send CONNECT again on the same connection after a 407.
+        signal.message_complete();
+    }
+    opened
+}
+
+async fn try_open(
+    proxy: &Arc<Proxy>,
+    door: &Door,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let Door::Proxy(permit) = door else {
+        return Err(Refusal::new(
+            Code::RequestMalformed,
+            "CONNECT inside a tunnel is not supported",
+        ));
+    };
+    let settings = proxy.settings.load_full();
+    refresh(proxy).await?;
+    let presented = authenticate(&settings, &request)?;
+    let destination = target(&request, &settings)?;
+    let tunnel = Tunnel {
+        destination,
+        presented,
+        permit: Permit::clone(permit),
+    };
+    if is_passthrough(&settings, &tunnel.destination) {
+        let upstream = settings.upstream.dial_blind(&tunnel.destination).await?;
+        tunnel::spawn_blind(proxy, tunnel, upstream, request);
+    } else {
+        tunnel::spawn_intercepted(proxy, tunnel, request);
+    }
+    Ok(Response::new(ReplyBody::full(Bytes::new())))
+}
+
+/// The CONNECT head is not scanned; of its headers only the token is read, and the action is
+/// checked so that a bad one fails here and not on the first request.
+fn authenticate(
+    settings: &Settings,
+    request: &Request<Incoming>,
+) -> Result<Option<Presented>, Refusal> {
+    let value = request.headers().get(header::PROXY_AUTHORIZATION);
+    let presented = settings.identity.present(value.map(HeaderValue::as_bytes));
+    settings
+        .identity
+        .caller(presented.as_ref(), None, None, unix_now())?;
+    Ok(presented)
+}
+
+/// The authority-form target (RFC 9110 section 9.3.6: host and port are both required). Python
+/// sends HTTP/1.0 without Host, so Host is not asked for and not compared.
+fn target(request: &Request<Incoming>, settings: &Settings) -> Result<Destination, Refusal> {
+    let malformed = |detail: String| Refusal::new(Code::RequestMalformed, detail);
+    let authority = request
+        .uri()
+        .authority()
+        .filter(|authority| authority.port().is_some())
+        .ok_or_else(|| malformed("a CONNECT target is host:port".into()))?;
+    let destination = Destination::from_authority(Scheme::Https, authority.as_str())
+        .map_err(|error| malformed(error.to_string()))?;
+    let port = destination.port;
+    let allowed = matches!(port, 80 | 443)
+        || port >= FIRST_UNPRIVILEGED
+        || settings.config.proxy.connect_ports.contains(&port);
+    match allowed {
+        true => Ok(destination),
+        false => Err(Refusal::new(
+            Code::DestinationForbidden,
+            format!(
+                "CONNECT to port {port} is refused; if that is meant, add it to proxy.connect_ports"
+            ),
+        )
+        .destination(destination.to_string())),
+    }
+}
+
+fn is_passthrough(settings: &Settings, destination: &Destination) -> bool {
+    let patterns = &settings.config.tls.passthrough;
+    patterns.iter().any(|pattern| pattern.matches(destination))
+}

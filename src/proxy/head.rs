@@ -1,0 +1,493 @@
+//! The guard in front of the HTTP/1 parser: it reads each request head before hyper does.
+//!
+//! Three things have to happen on the raw bytes, because afterwards it is too late:
+//!
+//! * Real clients (curl, Go, PHP, Java) put `<<slug>>` raw into the request line. The `http`
+//!   crate's `Uri` refuses `<` and `>`, so hyper would answer 400 before any of our code runs. The
+//!   guard writes them as `%3C` and `%3E`, which is what RFC 3986 section 2.1 says they should
+//!   have been.
+//! * Heads whose framing cannot be trusted (RFC 9112 sections 2.2, 5.1, 5.2, 6.1 and 6.3: bare LF,
+//!   folded lines, space before the colon, several lengths, a length beside a transfer coding) are
+//!   refused here. hyper would mend some of them silently, and a peer that reads them differently
+//!   is what request smuggling needs.
+//! * A head that cannot be served is replaced by a harmless one, so that the service can still
+//!   answer with a problem document instead of a bare status line.
+//!
+//! hyper remains the only parser of message *framing*: a head is looked at only where one begins,
+//! which is known from its own length header, or, after a chunked body, from the service's word
+//! ([`HeadSignal::message_complete`]). A head that slipped past (pipelined behind a chunked body in
+//! the same read) has no [`HeadNote`], and the service refuses it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use memchr::memmem;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+
+use super::head_check::{self, Framing};
+use crate::error::{Code, Refusal};
+
+/// What hyper gets to parse instead of a head that is refused.
+const REFUSED_HEAD: &[u8] = b"GET /refused HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+
+/// How much is read from the socket at once while a head is awaited.
+const READ_SIZE: usize = 8 * 1024;
+
+/// Bounds on the head of a message and on how long one may take.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Largest request head in bytes, request line and terminator included.
+    pub bytes: usize,
+    /// Most header lines.
+    pub headers: usize,
+    /// From a head's first byte to its last.
+    pub head_timeout: Duration,
+    /// How long a connection may stay silent between requests.
+    pub idle_timeout: Duration,
+}
+
+/// What the guard found out about one head.
+#[derive(Debug)]
+pub struct HeadNote {
+    /// Why the request cannot be served, if it cannot.
+    pub refusal: Option<Refusal>,
+    /// To be kept until the answer has been written.
+    pub in_flight: InFlight,
+}
+
+/// A request on its way through the proxy. While one lives, the connection is not idle, however
+/// long the upstream takes.
+#[derive(Debug)]
+pub struct InFlight(Arc<Shared>);
+
+impl InFlight {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The service's end of the guard.
+#[derive(Clone, Debug, Default)]
+pub struct HeadSignal(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    notes: Mutex<VecDeque<HeadNote>>,
+    complete: AtomicBool,
+    in_flight: AtomicUsize,
+}
+
+impl HeadSignal {
+    /// The note on the request that the service was just called with. `None` means that the head
+    /// never went through the guard.
+    pub fn take(&self) -> Option<HeadNote> {
+        self.notes().pop_front()
+    }
+
+    /// Says that the current message has ended, so that the next bytes are a head again: after a
+    /// chunked body, and after a CONNECT that was refused.
+    pub fn message_complete(&self) {
+        self.0.complete.store(true, Ordering::Release);
+    }
+
+    fn note(&self, refusal: Option<Refusal>) {
+        let in_flight = InFlight::new(&self.0);
+        self.notes().push_back(HeadNote { refusal, in_flight });
+    }
+
+    fn is_busy(&self) -> bool {
+        self.0.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    fn notes(&self) -> MutexGuard<'_, VecDeque<HeadNote>> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where in the stream of messages the guard stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// At the start of a head.
+    Head,
+    /// So many bytes of body remain.
+    Body(u64),
+    /// Bytes whose end only hyper knows: a chunked body, or a tunnel.
+    Opaque,
+    /// A head was refused: nothing that follows can be trusted to be anything.
+    Refused,
+}
+
+/// A byte stream whose request heads are checked and normalised before they are read from it.
+pub struct HeadGuard<S> {
+    io: S,
+    limits: HeadLimits,
+    signal: HeadSignal,
+    state: State,
+    /// Raw bytes read from the socket and not yet released.
+    raw: BytesMut,
+    /// A checked head on its way to the parser.
+    checked: BytesMut,
+    /// How far `raw` was searched for the end of the head.
+    searched: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+    head_started: bool,
+}
+
+impl<S> HeadGuard<S> {
+    /// Wraps `io`. `early` are bytes that were read from it already.
+    pub fn new(io: S, early: BytesMut, limits: HeadLimits, signal: HeadSignal) -> Self {
+        Self {
+            io,
+            limits,
+            signal,
+            state: State::Head,
+            raw: early,
+            checked: BytesMut::new(),
+            searched: 0,
+            timer: None,
+            head_started: false,
+        }
+    }
+
+    /// The stream and whatever was read from it but not passed on. For the change from HTTP to a
+    /// tunnel.
+    pub fn into_parts(self) -> (S, BytesMut) {
+        (self.io, self.raw)
+    }
+
+    /// Looks for a whole head in `raw` and turns it into `checked`. False: more bytes are needed.
+    fn check_head(&mut self) -> bool {
+        // RFC 9112 section 2.2: ignore at least one empty line before a request line.
+        while self.raw.starts_with(b"\r\n") {
+            self.raw.advance(2);
+            self.searched = 0;
+        }
+        let from = self.searched.saturating_sub(3);
+        let Some(end) = memmem::find(&self.raw[from..], b"\r\n\r\n") else {
+            return self.check_unfinished(from);
+        };
+        let end = from + end + 4;
+        if end > self.limits.bytes {
+            self.refuse(too_large(self.limits.bytes));
+            return true;
+        }
+        let head = self.raw.split_to(end);
+        self.searched = 0;
+        self.head_started = false;
+        match head_check::check(&head, self.limits.headers) {
+            Ok(framing) => {
+                self.state = match framing {
+                    Framing::Length(length) => State::Body(length),
+                    Framing::Chunked | Framing::Tunnel => State::Opaque,
+                };
+                self.checked = head_check::normalise_request_line(head);
+                self.signal.note(None);
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+        true
+    }
+
+    /// A head whose end has not come yet: is it already hopeless?
+    fn check_unfinished(&mut self, from: usize) -> bool {
+        self.searched = self.raw.len();
+        if self.raw.len() > self.limits.bytes {
+            self.refuse(too_large(self.limits.bytes));
+            return true;
+        }
+        // A client that ends its lines with a bare LF would otherwise wait for us for ever, and so
+        // would one that does not speak HTTP.
+        match head_check::hopeless(&self.raw, from) {
+            Some(refusal) => {
+                self.refuse(refusal);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.state = State::Refused;
+        self.raw.clear();
+        self.checked = BytesMut::from(REFUSED_HEAD);
+        self.signal.note(Some(refusal));
+    }
+
+    /// Whether the next bytes need no look at all, so that they are spared a copy.
+    fn may_read_directly(&self, out: &ReadBuf<'_>) -> bool {
+        let fits = match self.state {
+            State::Opaque => true,
+            State::Body(left) => left >= out.remaining() as u64,
+            State::Head | State::Refused => false,
+        };
+        fits && self.raw.is_empty()
+    }
+
+    /// Passes on what may be passed on; false if there is nothing.
+    fn release(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        if !self.checked.is_empty() {
+            move_bytes(&mut self.checked, out, usize::MAX);
+            return true;
+        }
+        match self.state {
+            State::Body(left) if left > 0 && !self.raw.is_empty() => {
+                let most = usize::try_from(left).unwrap_or(usize::MAX);
+                let moved = move_bytes(&mut self.raw, out, most);
+                self.count_body(moved);
+                true
+            }
+            State::Opaque if !self.raw.is_empty() => {
+                move_bytes(&mut self.raw, out, usize::MAX);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn count_body(&mut self, read: usize) {
+        if let State::Body(left) = &mut self.state {
+            *left -= read as u64;
+        }
+    }
+
+    /// Moves from one message to the next where its end is known.
+    fn advance_state(&mut self) {
+        let ended = match self.state {
+            State::Body(0) => true,
+            State::Opaque => self.signal.0.complete.swap(false, Ordering::AcqRel),
+            _ => false,
+        };
+        if ended {
+            self.state = State::Head;
+            self.head_started = false;
+            self.timer = None;
+        }
+    }
+
+    /// The deadline of the state we wait in: only heads have one, bodies and tunnels have theirs
+    /// where they are consumed.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state != State::Head || self.signal.is_busy() {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let started = !self.raw.is_empty();
+        if started && !self.head_started {
+            self.head_started = true;
+            self.timer = None;
+        }
+        let limit = if started {
+            self.limits.head_timeout
+        } else {
+            self.limits.idle_timeout
+        };
+        self.timer
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)))
+            .as_mut()
+            .poll(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        loop {
+            guard.advance_state();
+            if guard.release(out) || guard.state == State::Refused {
+                return Poll::Ready(Ok(()));
+            }
+            if guard.state == State::Head && !guard.raw.is_empty() && guard.check_head() {
+                continue;
+            }
+            if guard.may_read_directly(out) {
+                let before = out.filled().len();
+                ready!(Pin::new(&mut guard.io).poll_read(cx, out))?;
+                guard.count_body(out.filled().len() - before);
+                return Poll::Ready(Ok(()));
+            }
+            guard.raw.reserve(READ_SIZE);
+            match poll_read_buf(Pin::new(&mut guard.io), cx, &mut guard.raw) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(guard.poll_deadline(cx));
+                    // Past the deadline the connection ends here; a client that was only idle sees
+                    // an orderly close and opens another.
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Moves at most `most` bytes, and no more than fit.
+fn move_bytes(from: &mut BytesMut, to: &mut ReadBuf<'_>, most: usize) -> usize {
+    let count = from.len().min(to.remaining()).min(most);
+    to.put_slice(&from[..count]);
+    from.advance(count);
+    count
+}
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new(
+        Code::HeadersTooLarge,
+        format!("the request head is larger than {limit} bytes (proxy.max_header_bytes)"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits {
+        bytes: 4096,
+        headers: 50,
+        head_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+    };
+
+    /// Writes `chunks` one by one and returns what comes out and what the service would be told.
+    async fn play(chunks: &[&[u8]]) -> (Vec<u8>, Vec<Option<Code>>) {
+        let (mut client, server) = tokio::io::duplex(64);
+        let signal = HeadSignal::default();
+        let mut guard = HeadGuard::new(server, BytesMut::new(), LIMITS, signal.clone());
+        let chunks: Vec<Vec<u8>> = chunks.iter().map(|c| c.to_vec()).collect();
+        let writer = tokio::spawn(async move {
+            for chunk in chunks {
+                // A guard that refused stops reading: then the pipe is gone.
+                if client.write_all(&chunk).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let mut out = Vec::new();
+        guard.read_to_end(&mut out).await.unwrap();
+        drop(guard);
+        writer.await.unwrap();
+        let mut notes = Vec::new();
+        while let Some(note) = signal.take() {
+            notes.push(note.refusal.map(|refusal| refusal.code));
+        }
+        (out, notes)
+    }
+
+    #[tokio::test]
+    async fn every_head_of_a_pipeline_is_normalised_and_no_body_is() {
+        let (out, notes) = play(&[
+            b"GET /1?k=<<gh>> HTTP/1.1\r\nHost: a\r\n\r\n\
+              POST /2?<<a>> HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\nGET /<<\
+              GET /3?<<b>> HTTP/1.1\r\nHost: a\r\n\r\n",
+        ])
+        .await;
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("GET /1?k=%3C%3Cgh%3E%3E "));
+        assert!(text.contains("POST /2?%3C%3Ca%3E%3E "));
+        assert!(text.contains("\r\n\r\nGET /<<GET /3?%3C%3Cb%3E%3E "));
+        assert_eq!(notes, [None, None, None]);
+    }
+
+    #[tokio::test]
+    async fn any_split_of_the_bytes_gives_the_same() {
+        let bytes = b"\r\nPOST /<<x>> HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n<<>GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let whole = play(&[bytes]).await;
+        for at in 1..bytes.len() {
+            assert_eq!(play(&[&bytes[..at], &bytes[at..]]).await, whole, "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_head_becomes_a_harmless_one_and_the_rest_is_not_read() {
+        let (out, notes) =
+            play(&[b"GET / HTTP/1.1\nHost: a\n\nGET /evil HTTP/1.1\r\nHost: a\r\n\r\n"]).await;
+        assert_eq!(out, REFUSED_HEAD);
+        assert_eq!(notes, [Some(Code::RequestMalformed)]);
+    }
+
+    #[tokio::test]
+    async fn a_head_past_the_limit_is_refused_before_it_is_buffered_whole() {
+        let long = vec![b'a'; 1_000_000];
+        let (out, notes) = play(&[b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &long]).await;
+        assert_eq!(out, REFUSED_HEAD);
+        assert_eq!(notes, [Some(Code::HeadersTooLarge)]);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_head_and_an_idle_connection_end_but_a_busy_one_does_not() {
+        let limits = HeadLimits {
+            head_timeout: Duration::from_millis(40),
+            idle_timeout: Duration::from_millis(80),
+            ..LIMITS
+        };
+        let (mut client, server) = tokio::io::duplex(4096);
+        let signal = HeadSignal::default();
+        let mut guard = HeadGuard::new(server, BytesMut::new(), limits, signal.clone());
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let mut buf = [0u8; 1024];
+        assert!(guard.read(&mut buf).await.unwrap() > 0);
+        let busy = tokio::time::timeout(Duration::from_millis(200), guard.read(&mut buf)).await;
+        assert!(busy.is_err(), "in flight: no deadline runs");
+        drop(signal.take());
+        let start = Instant::now();
+        assert_eq!(guard.read(&mut buf).await.unwrap(), 0, "an orderly end");
+        assert!(start.elapsed() >= limits.idle_timeout);
+        client.write_all(b"GET /").await.unwrap();
+        let start = Instant::now();
+        assert_eq!(guard.read(&mut buf).await.unwrap(), 0);
+        assert!(start.elapsed() >= limits.head_timeout);
+    }
+}

@@ -1,0 +1,310 @@
+//! One HTTP request, whichever door it came through: the glue between hyper and the exchange.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::{InboundBody, ReplyBody};
+use super::exchange::{Exchange, Facts, Refused};
+use super::head::{HeadGuard, HeadSignal};
+use super::listener::Permit;
+use super::{Proxy, Settings, connect, respond, response, unix_now};
+use crate::error::{Code, Refusal};
+use crate::identity::Presented;
+use crate::policy::destination::{Destination, Scheme};
+
+const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
+const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
+
+/// The least read buffer of a client connection: a whole head has to fit after its request line
+/// was encoded, which can treble it.
+const HEAD_GROWTH: usize = 3;
+const LEAST_BUFFER: usize = 256 * 1024;
+
+/// Where a request came in.
+pub enum Door {
+    /// On the proxy's own port.
+    Proxy(Permit),
+    /// Inside a CONNECT tunnel.
+    Tunnel(TunnelDoor),
+}
+
+/// What a tunnel fixes for all of its requests.
+pub struct TunnelDoor {
+    /// The CONNECT authority, with the scheme that was found inside.
+    pub destination: Destination,
+    /// The token shown with CONNECT. Judged again for each request.
+    pub presented: Option<Presented>,
+    /// Set if CONNECT and the TLS server name disagree: no request gets through.
+    pub mismatch: Option<Refusal>,
+}
+
+/// Serves HTTP/1.1 on a connection until it ends or the proxy drains.
+pub async fn serve<S>(proxy: Arc<Proxy>, guard: HeadGuard<S>, signal: HeadSignal, door: Door)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = proxy.settings.load();
+    let limits = &settings.config.proxy;
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(true)
+        .max_headers(limits.max_headers)
+        .max_buf_size(LEAST_BUFFER.max(limits.max_header_bytes * HEAD_GROWTH));
+    drop(settings);
+    let draining = proxy.draining.clone();
+    let door = Arc::new(door);
+    let service = service_fn(move |request| {
+        let handled = handle(
+            Arc::clone(&proxy),
+            Arc::clone(&door),
+            signal.clone(),
+            request,
+        );
+        async move { Ok::<_, Infallible>(handled.await) }
+    });
+    let connection = builder
+        .serve_connection(TokioIo::new(guard), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = draining.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if ended.is_err() {
+        // The usual cause is a client that went away. The library's text is not logged.
+        tracing::debug!("a client connection ended in an error");
+    }
+}
+
+/// Answers one request.
+async fn handle(
+    proxy: Arc<Proxy>,
+    door: Arc<Door>,
+    signal: HeadSignal,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let id = proxy.ids.next();
+    let Some(note) = signal.take() else {
+        let unguarded = Refusal::new(
+            Code::RequestMalformed,
+            "a request was pipelined behind a chunked body; wait for the answer first",
+        );
+        return respond::refuse(&unguarded, &id);
+    };
+    let answer = match note.refusal {
+        Some(refusal) => Err(Refused::from(refusal)),
+        None if proxy.draining.is_cancelled() => Err(Refused::from(shutting_down())),
+        None if *request.method() == Method::CONNECT => {
+            connect::open(&proxy, &door, &signal, request)
+                .await
+                .map_err(Refused::from)
+        }
+        None => forward(&proxy, &door, signal, request, &id).await,
+    };
+    let answer = match answer {
+        Ok(response) => response,
+        Err(refused) => refuse(&proxy, refused, &id).await,
+    };
+    answer.map(|body| body.with_in_flight(note.in_flight))
+}
+
+/// The pipeline. Everything that may happen to a request is in these lines.
+async fn forward(
+    proxy: &Proxy,
+    door: &Door,
+    signal: HeadSignal,
+    request: Request<Incoming>,
+    id: &str,
+) -> Result<Response<ReplyBody>, Refused> {
+    let started = Instant::now();
+    let settings = proxy.settings.load_full();
+    refresh(proxy).await?;
+    let (mut head, body) = request.into_parts();
+    let caller = authenticate(&settings, door, &head)?;
+    let destination = destination(door, &mut head)?;
+    let facts = Facts {
+        id: id.to_owned(),
+        caller,
+        destination,
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        started,
+        held_placeholder: false,
+        ignored: Vec::new(),
+    };
+    let config = &settings.config;
+    let treatment = config.treatment(&facts.destination);
+    let body = InboundBody::new(body, config.proxy.idle_timeout, signal);
+
+    let scanned = Exchange::new(facts, head, body, treatment)
+        .scan(config.body.buffer)
+        .await?;
+    let authorised = scanned.resolve(&proxy.vault, unix_now())?.authorise()?;
+    let substituted = authorised.substitute(&proxy.vault)?;
+    let recorded = substituted.record(&proxy.ledger).await?;
+    let answer = settings.upstream.send(recorded).await?;
+
+    log_answer(&answer.facts, answer.response.status().as_u16());
+    Ok(response::relay(answer, config.upstream.idle_timeout))
+}
+
+/// Makes changes through other doors (the command line, another process) visible to this request.
+pub(super) async fn refresh(proxy: &Proxy) -> Result<(), Refusal> {
+    proxy.vault.refresh().await.map_err(|_| {
+        Refusal::new(
+            Code::StoreUnavailable,
+            "the credential store cannot be read, so nothing was sent; check store.url and the disk",
+        )
+    })
+}
+
+/// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked
+/// at, only stripped.
+fn authenticate(
+    settings: &Settings,
+    door: &Door,
+    head: &Parts,
+) -> Result<crate::identity::Caller, Refusal> {
+    let identity = &settings.identity;
+    let here;
+    let presented = match door {
+        Door::Tunnel(tunnel) => tunnel.presented.as_ref(),
+        Door::Proxy(_) => {
+            here = identity.present(bytes(head, &header::PROXY_AUTHORIZATION));
+            here.as_ref()
+        }
+    };
+    let action = bytes(head, &EGRET_ACTION);
+    identity.caller(presented, action, bytes(head, &EGRET_RUN), unix_now())
+}
+
+/// Where the request goes, decided once. Leaves the head with a target in origin form and a `Host`
+/// that names the destination.
+fn destination(door: &Door, head: &mut Parts) -> Result<Destination, Refusal> {
+    let named = named_in_target(head)?;
+    let destination = match door {
+        Door::Proxy(_) => named.ok_or_else(not_a_proxy_request)?,
+        Door::Tunnel(tunnel) => {
+            if let Some(mismatch) = &tunnel.mismatch {
+                return Err(mismatch.clone());
+            }
+            if named.is_some_and(|named| named != tunnel.destination) {
+                return Err(mismatch(&tunnel.destination, "the request target"));
+            }
+            check_host(head, &tunnel.destination)?;
+            tunnel.destination.clone()
+        }
+    };
+    // RFC 9112 section 3.2.2: beside an absolute target the received Host is ignored and replaced.
+    // Where it was compared it stays as the client wrote it.
+    if matches!(door, Door::Proxy(_)) || !head.headers.contains_key(header::HOST) {
+        let host = HeaderValue::from_str(&destination.authority())
+            .map_err(|_| Refusal::new(Code::RequestMalformed, "the host cannot be a Host header"))?;
+        head.headers.insert(header::HOST, host);
+    }
+    Ok(destination)
+}
+
+/// The destination of an absolute-form target, which then becomes origin-form.
+fn named_in_target(head: &mut Parts) -> Result<Option<Destination>, Refusal> {
+    let Some(authority) = head.uri.authority() else {
+        return Ok(None);
+    };
+    let scheme = match head.uri.scheme_str() {
+        Some("http") => Scheme::Http,
+        Some("https") => Scheme::Https,
+        _ => {
+            return Err(Refusal::new(
+                Code::RequestMalformed,
+                "only http:// and https:// targets are understood",
+            ));
+        }
+    };
+    let destination = Destination::from_authority(scheme, authority.as_str())
+        .map_err(|error| Refusal::new(Code::RequestMalformed, error.to_string()))?;
+    let target = head.uri.path_and_query().cloned();
+    head.uri = target
+        .unwrap_or_else(|| PathAndQuery::from_static("/"))
+        .into();
+    Ok(Some(destination))
+}
+
+/// CONNECT and `Host` name the same host and port, or the request goes nowhere (domain fronting).
+fn check_host(head: &Parts, destination: &Destination) -> Result<(), Refusal> {
+    let Some(host) = head.headers.get(header::HOST) else {
+        return Ok(());
+    };
+    let same = host
+        .to_str()
+        .ok()
+        .and_then(|host| Destination::from_authority(destination.scheme, host).ok())
+        .is_some_and(|host| host.host == destination.host && host.port == destination.port);
+    match same {
+        true => Ok(()),
+        // A client in a tunnel to another port than the scheme's may leave the port out of Host
+        // only against RFC 9110 section 7.2, so that is a mismatch too.
+        false => Err(mismatch(destination, "Host")),
+    }
+}
+
+/// The refusal for a name that disagrees with CONNECT.
+pub fn mismatch(destination: &Destination, what: &str) -> Refusal {
+    let detail = format!(
+        "{what} names another host or port than CONNECT did; send each host's requests through a \
+         tunnel of its own"
+    );
+    Refusal::new(Code::DestinationMismatch, detail).destination(destination.to_string())
+}
+
+/// Writes the ledger lines of a refusal and makes its answer.
+async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody> {
+    let Refused { refusal, denied } = refused;
+    tracing::info!(request = id, code = %refusal.code, slug = refusal.slug, location = refusal.location,
+        destination = refusal.destination, "refused");
+    if !denied.is_empty() && proxy.ledger.commit(denied).await.is_err() {
+        // Nothing left the process, so the refusal stands as it is.
+        tracing::error!(request = id, "a denial could not be written to the ledger");
+    }
+    respond::refuse(&refusal, id)
+}
+
+fn log_answer(facts: &Facts, status: u16) {
+    tracing::info!(
+        request = %facts.id, client = %facts.caller.client, action = %facts.caller.action,
+        method = %facts.method, destination = %facts.destination, path = %facts.path, status,
+        "forwarded"
+    );
+}
+
+fn bytes<'h>(head: &'h Parts, name: &HeaderName) -> Option<&'h [u8]> {
+    head.headers.get(name).map(HeaderValue::as_bytes)
+}
+
+fn not_a_proxy_request() -> Refusal {
+    Refusal::new(
+        Code::RequestMalformed,
+        "this is a proxy, not a web server: set HTTP_PROXY and HTTPS_PROXY to it and request the \
+         real URL (`egret env` prints the variables)",
+    )
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(
+        Code::ShuttingDown,
+        "the proxy is shutting down; send the request again in a moment",
+    )
+}

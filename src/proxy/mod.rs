@@ -1,0 +1,105 @@
+//! The proxy: from an accepted connection to the client's answer, in flow order.
+//!
+//! [`listener`] accepts; [`head`] reads each request head before the HTTP library; [`http`] turns
+//! a request into an [`exchange`] whatever door it came through; [`connect`] and [`tunnel`] open
+//! the tunnels whose requests come back to [`http`]. [`upstream`] is the one way out, over [`dial`]
+//! and [`pool`]; [`response`] is the way back; [`respond`] is the one place that answers a refusal.
+
+pub mod body;
+pub mod connect;
+pub mod dial;
+pub mod exchange;
+pub mod head;
+pub mod head_check;
+pub mod hop;
+pub mod http;
+pub mod listener;
+pub mod outcome;
+pub mod pool;
+pub mod respond;
+pub mod response;
+pub mod signed;
+pub mod sites;
+pub mod tunnel;
+pub mod upstream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::ledger::Ledger;
+use crate::tls::leaf::LeafCache;
+use crate::vault::Vault;
+use head::HeadLimits;
+use upstream::Upstream;
+
+/// Everything that a request needs, put together by [`crate::app`].
+pub struct Proxy {
+    /// What a reload exchanges. A request takes it once and keeps it to its end.
+    pub settings: ArcSwap<Settings>,
+    /// The credentials.
+    pub vault: Arc<Vault>,
+    /// The usage record.
+    pub ledger: Ledger,
+    /// The certificates shown to clients.
+    pub leaves: Arc<LeafCache>,
+    /// Cancelled when the proxy begins to drain.
+    pub draining: CancellationToken,
+    /// Every connection and tunnel, for the drain to wait for.
+    pub tasks: TaskTracker,
+    /// Numbers the requests.
+    pub ids: RequestIds,
+}
+
+/// The part of the proxy that a reload replaces as a whole.
+pub struct Settings {
+    /// The configuration in force.
+    pub config: Config,
+    /// Who may ask, under `proxy.require_auth`.
+    pub identity: Identity,
+    /// The way out under the configured addresses and roots.
+    pub upstream: Upstream,
+}
+
+impl Settings {
+    fn head_limits(&self) -> HeadLimits {
+        let proxy = &self.config.proxy;
+        HeadLimits {
+            bytes: proxy.max_header_bytes,
+            headers: proxy.max_headers,
+            head_timeout: proxy.header_timeout,
+            idle_timeout: proxy.idle_timeout,
+        }
+    }
+}
+
+/// Makes request ids: unique over restarts without a look at the disk, and short enough to read out.
+pub struct RequestIds {
+    prefix: u32,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that begin with `prefix`, which is random for each start.
+    pub fn new(prefix: u32) -> Self {
+        Self {
+            prefix,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn next(&self) -> String {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("req-{:08x}-{n:x}", self.prefix)
+    }
+}
+
+/// The wall clock in unix seconds, as expiry is compared with it.
+fn unix_now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}

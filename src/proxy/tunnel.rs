@@ -1,0 +1,312 @@
+//! What runs inside a CONNECT tunnel: intercepted TLS, plain HTTP, or bytes that are not looked at.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use ::http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::Proxy;
+use super::head::{HeadGuard, HeadSignal};
+use super::http::{self, Door, TunnelDoor};
+use super::listener::Permit;
+use crate::identity::Presented;
+use crate::policy::destination::{Destination, Scheme};
+use crate::tls::server::intercept;
+
+/// The first byte of a TLS handshake record (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+/// Buffer of a blind tunnel, each way: half the system calls of the default 8 KiB.
+const BLIND_BUFFER: usize = 64 * 1024;
+
+/// A tunnel that CONNECT has granted.
+pub struct Tunnel {
+    /// The CONNECT authority.
+    pub destination: Destination,
+    /// The token shown with it.
+    pub presented: Option<Presented>,
+    /// Counts the connection until the tunnel ends.
+    pub permit: Permit,
+}
+
+/// Serves the tunnel's requests once the client has its answer to CONNECT.
+pub fn spawn_intercepted(proxy: &Arc<Proxy>, tunnel: Tunnel, request: Request<Incoming>) {
+    let shared = Arc::clone(proxy);
+    proxy.tasks.spawn(async move {
+        if let Some(stream) = client_stream(request).await {
+            run_intercepted(shared, tunnel, stream).await;
+        }
+    });
+}
+
+/// Joins the tunnel to `upstream` without looking into it.
+pub fn spawn_blind(
+    proxy: &Arc<Proxy>,
+    tunnel: Tunnel,
+    upstream: TcpStream,
+    request: Request<Incoming>,
+) {
+    let idle = proxy.settings.load().config.proxy.idle_timeout;
+    let draining = proxy.draining.clone();
+    proxy.tasks.spawn(async move {
+        let Some(client) = client_stream(request).await else {
+            return;
+        };
+        tracing::info!(destination = %tunnel.destination, "blind tunnel (tls.passthrough)");
+        tokio::select! {
+            () = copy_until_idle(client, upstream, idle) => {}
+            // Nothing can be known of what goes on inside, so there is nothing to wait for.
+            () = draining.cancelled() => {}
+        }
+        drop(tunnel.permit);
+    });
+}
+
+/// The client's stream after CONNECT, with the bytes that came along with it.
+async fn client_stream(request: Request<Incoming>) -> Option<Rewound> {
+    let upgraded = hyper::upgrade::on(request).await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<HeadGuard<TcpStream>>>().ok()?;
+    let (io, rest) = parts.io.into_inner().into_parts();
+    // In the order in which they came: what the HTTP library had read, then what the guard had.
+    let mut early = BytesMut::from(parts.read_buf);
+    early.extend_from_slice(&rest);
+    Some(Rewound { early, io })
+}
+
+async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
+    let handshake = proxy.settings.load().config.proxy.handshake_timeout;
+    let draining = proxy.draining.clone();
+    let first = tokio::select! {
+        first = timeout(handshake, stream.first_byte()) => first,
+        () = draining.cancelled() => return,
+    };
+    match first {
+        Ok(Ok(TLS_HANDSHAKE)) => run_tls(proxy, tunnel, stream, handshake).await,
+        // Anything that can begin a method. Whether it is HTTP the head guard finds out.
+        Ok(Ok(b'A'..=b'Z' | b'a'..=b'z')) => run_plain(proxy, tunnel, stream).await,
+        Ok(Ok(_)) => tracing::info!(destination = %tunnel.destination,
+            "a tunnel was closed: neither TLS nor HTTP inside (see tls.passthrough)"),
+        Ok(Err(_)) => {}
+        Err(_) => tracing::info!(destination = %tunnel.destination,
+            "a tunnel was closed: nothing came through it in time"),
+    }
+}
+
+async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: Duration) {
+    let Tunnel {
+        destination,
+        presented,
+        permit,
+    } = tunnel;
+    let accepted = timeout(
+        deadline,
+        intercept(stream, &destination.host, &proxy.leaves),
+    );
+    let intercepted = match accepted.await {
+        Ok(Ok(intercepted)) => intercepted,
+        Ok(Err(error)) => {
+            tracing::info!(%destination, "a tunnel was closed: {error}");
+            return;
+        }
+        Err(_) => {
+            tracing::info!(%destination, "a tunnel was closed: its TLS handshake stalled");
+            return;
+        }
+    };
+    let disagrees = intercepted
+        .server_name
+        .is_some_and(|name| name != destination.host);
+    let mismatch = disagrees.then(|| http::mismatch(&destination, "the TLS server name"));
+    let door = Door::Tunnel(TunnelDoor {
+        destination,
+        presented,
+        mismatch,
+    });
+    serve(proxy, intercepted.stream, BytesMut::new(), door).await;
+    drop(permit);
+}
+
+/// Node, undici and every `ws://` client send CONNECT for plain HTTP too.
+async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound) {
+    let door = Door::Tunnel(TunnelDoor {
+        destination: Destination {
+            scheme: Scheme::Http,
+            ..tunnel.destination
+        },
+        presented: tunnel.presented,
+        mismatch: None,
+    });
+    serve(proxy, stream.io, stream.early, door).await;
+    drop(tunnel.permit);
+}
+
+async fn serve<S>(proxy: Arc<Proxy>, stream: S, early: BytesMut, door: Door)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let signal = HeadSignal::default();
+    let limits = proxy.settings.load().head_limits();
+    let guard = HeadGuard::new(stream, early, limits, signal.clone());
+    http::serve(proxy, guard, signal, door).await;
+}
+
+/// A stream whose first bytes were read already.
+struct Rewound {
+    early: BytesMut,
+    io: TcpStream,
+}
+
+impl Rewound {
+    /// The first byte, left where it is.
+    async fn first_byte(&mut self) -> io::Result<u8> {
+        if self.early.is_empty() && self.io.read_buf(&mut self.early).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(self.early[0])
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, out);
+        }
+        let count = self.early.len().min(out.remaining());
+        out.put_slice(&self.early[..count]);
+        self.early.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Copies both ways until both sides ended or neither has sent anything for `idle`.
+async fn copy_until_idle(client: Rewound, mut upstream: TcpStream, idle: Duration) {
+    let activity = Arc::new(Activity::new());
+    let mut client = Watched {
+        io: client,
+        activity: Arc::clone(&activity),
+    };
+    let copy =
+        copy_bidirectional_with_sizes(&mut client, &mut upstream, BLIND_BUFFER, BLIND_BUFFER);
+    tokio::select! {
+        // Either side may end the connection as it likes; there is nobody to report it to.
+        _ = copy => {}
+        () = activity.silence(idle) => {}
+    }
+}
+
+/// When bytes last moved in either direction.
+struct Activity {
+    origin: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            last_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn touch(&self) {
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Completes once nothing has moved for `idle`.
+    async fn silence(&self, idle: Duration) {
+        loop {
+            let last = self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            let until = last + idle;
+            if Instant::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
+
+/// The client's side of a blind tunnel: every byte passes it in one direction or the other.
+struct Watched {
+    io: Rewound,
+    activity: Arc<Activity>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, out);
+        if polled.is_ready() {
+            self.activity.touch();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        if polled.is_ready() {
+            self.activity.touch();
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

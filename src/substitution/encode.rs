@@ -1,0 +1,262 @@
+//! Writing bytes in the encoding of the place where they go.
+//!
+//! A value must come out of the receiver's parser exactly as it was saved, and must not be able to
+//! end the string, parameter, header or element it stands in. Where a place has no way to write
+//! some byte, the value is refused; nothing is dropped or replaced.
+
+use super::wire::Form;
+
+/// Bytes that a place has no way to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unencodable {
+    /// Why, in words that hold nothing of the bytes.
+    pub reason: &'static str,
+}
+
+/// Appends `bytes` to `out` in the encoding of `form`. On an error, what was appended is to be thrown away.
+pub fn encode(form: Form, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    write(form, bytes, out)
+}
+
+/// How many bytes [`encode`] would append. Lets the caller allocate once, so that a growing buffer
+/// leaves no copies of a value behind.
+pub(super) fn encoded_len(form: Form, bytes: &[u8]) -> Result<usize, Unencodable> {
+    let mut counter = Counter(0);
+    write(form, bytes, &mut counter)?;
+    Ok(counter.0)
+}
+
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+struct Counter(usize);
+
+impl Sink for Counter {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+fn write(form: Form, bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    match form {
+        Form::Raw => out.put(bytes),
+        Form::Header => header(bytes, out)?,
+        Form::BasicUser => basic_user(bytes, out)?,
+        Form::Percent => percent(bytes, false, out),
+        Form::FormUrl => percent(bytes, true, out),
+        Form::Json => json(bytes, out)?,
+        Form::Xml => xml(bytes, out)?,
+        Form::Cdata => cdata(bytes, out)?,
+    }
+    Ok(())
+}
+
+/// RFC 9110 section 5.5: a field value is made of HTAB, SP, VCHAR and obs-text.
+fn header(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    if bytes
+        .iter()
+        .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    {
+        out.put(bytes);
+        Ok(())
+    } else {
+        Err(Unencodable {
+            reason: "it holds a control character, which a header value cannot carry",
+        })
+    }
+}
+
+fn basic_user(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    if bytes.contains(&b':') {
+        return Err(Unencodable {
+            reason: "it holds a colon, which would end the user name of Basic credentials",
+        });
+    }
+    out.put(bytes);
+    Ok(())
+}
+
+/// RFC 3986 section 2.3: only the unreserved characters stand for themselves.
+fn percent(bytes: &[u8], space_as_plus: bool, out: &mut impl Sink) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.put(&[byte]),
+            b' ' if space_as_plus => out.put(b"+"),
+            _ => out.put(&[
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
+        }
+    }
+}
+
+/// RFC 8259 section 7: the quotation mark, the backslash and the controls are escaped.
+fn json(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let text = utf8(bytes, "it is not UTF-8, which a JSON string must be")?;
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' => out.put(b"\\\""),
+            b'\\' => out.put(b"\\\\"),
+            b'\n' => out.put(b"\\n"),
+            b'\r' => out.put(b"\\r"),
+            b'\t' => out.put(b"\\t"),
+            0..0x20 => out.put(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
+            _ => out.put(&[byte]),
+        }
+    }
+    Ok(())
+}
+
+/// White space is written as references too: parsers turn it into spaces inside attributes
+/// (XML 1.0 section 3.3.3) and a carriage return into a line feed anywhere (section 2.11).
+fn xml(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    for &byte in xml_text(bytes)?.as_bytes() {
+        match byte {
+            b'&' => out.put(b"&amp;"),
+            b'<' => out.put(b"&lt;"),
+            b'>' => out.put(b"&gt;"),
+            b'"' => out.put(b"&quot;"),
+            b'\'' => out.put(b"&apos;"),
+            b'\t' => out.put(b"&#9;"),
+            b'\n' => out.put(b"&#10;"),
+            b'\r' => out.put(b"&#13;"),
+            _ => out.put(&[byte]),
+        }
+    }
+    Ok(())
+}
+
+/// A CDATA section has no escapes: what would end it is refused, and so is what would do so
+/// together with the text around it, whatever that is.
+fn cdata(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    let text = xml_text(bytes)?;
+    if text.contains("]]>")
+        || text.starts_with('>')
+        || text.starts_with("]>")
+        || text.ends_with(']')
+    {
+        return Err(Unencodable {
+            reason: "it could end the CDATA section it stands in; use character data instead",
+        });
+    }
+    if text.contains('\r') {
+        return Err(Unencodable {
+            reason: "it holds a carriage return, which a CDATA section cannot carry",
+        });
+    }
+    out.put(bytes);
+    Ok(())
+}
+
+/// XML 1.0 section 2.2: most control characters cannot be written at all, not even as references.
+fn xml_text(bytes: &[u8]) -> Result<&str, Unencodable> {
+    let text = utf8(bytes, "it is not UTF-8, which an XML document must be")?;
+    let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    if text.chars().all(legal) {
+        Ok(text)
+    } else {
+        Err(Unencodable {
+            reason: "it holds a character that XML cannot carry",
+        })
+    }
+}
+
+fn utf8<'a>(bytes: &'a [u8], reason: &'static str) -> Result<&'a str, Unencodable> {
+    std::str::from_utf8(bytes).map_err(|_| Unencodable { reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(form: Form, text: &str) -> Result<String, Unencodable> {
+        let mut out = Vec::new();
+        encode(form, text.as_bytes(), &mut out)?;
+        assert_eq!(encoded_len(form, text.as_bytes()), Ok(out.len()));
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn each_form_has_its_own_spelling() {
+        let value = "p@ss/w+rd =&%#?\"\\'<>;~*é";
+        for (form, expected) in [
+            (Form::Raw, value),
+            (Form::Header, value),
+            (Form::BasicUser, value),
+            (
+                Form::Percent,
+                "p%40ss%2Fw%2Brd%20%3D%26%25%23%3F%22%5C%27%3C%3E%3B~%2A%C3%A9",
+            ),
+            (
+                Form::FormUrl,
+                "p%40ss%2Fw%2Brd+%3D%26%25%23%3F%22%5C%27%3C%3E%3B~%2A%C3%A9",
+            ),
+            (Form::Json, "p@ss/w+rd =&%#?\\\"\\\\'<>;~*é"),
+            (Form::Xml, "p@ss/w+rd =&amp;%#?&quot;\\&apos;&lt;&gt;;~*é"),
+            (Form::Cdata, value),
+        ] {
+            assert_eq!(encoded(form, value).as_deref(), Ok(expected), "{form:?}");
+        }
+        assert_eq!(
+            encoded(Form::Json, "\n\r\t\u{1f}\u{7f}").as_deref(),
+            Ok("\\n\\r\\t\\u001f\u{7f}")
+        );
+        assert_eq!(
+            encoded(Form::Xml, "\n\r\t\u{7f}").as_deref(),
+            Ok("&#10;&#13;&#9;\u{7f}")
+        );
+    }
+
+    #[test]
+    fn a_header_carries_no_control_characters() {
+        for bad in ["a\r\nX-Injected: 1", "\n", "\r", "\0", "\u{1b}", "\u{7f}"] {
+            assert!(encoded(Form::Header, bad).is_err(), "{bad:?}");
+        }
+        assert!(encoded(Form::Header, "tab\there, пароль").is_ok());
+    }
+
+    #[test]
+    fn a_basic_user_name_has_no_colon() {
+        assert!(encoded(Form::BasicUser, "a:b").is_err());
+        assert!(encoded(Form::BasicUser, "a\0b").is_ok());
+    }
+
+    #[test]
+    fn json_and_xml_carry_only_text() {
+        let mut out = Vec::new();
+        for form in [Form::Json, Form::Xml, Form::Cdata] {
+            assert!(encode(form, b"\xff", &mut out).is_err());
+        }
+        for bad in ["\0", "\u{1}", "\u{fffe}", "\u{ffff}"] {
+            assert!(encoded(Form::Xml, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_cdata_section_cannot_be_ended_by_a_value() {
+        for bad in ["]]>", "x]]>y", ">", "]>", "x]", "\r\n"] {
+            assert!(encoded(Form::Cdata, bad).is_err(), "{bad:?}");
+        }
+        for good in ["x>", "]x", "]]x", "&lt;\n"] {
+            assert_eq!(encoded(Form::Cdata, good).as_deref(), Ok(good));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Keeping values from spelling a delimiter of the multipart body they stand in.
+//!
+//! A value that holds `CR LF --boundary` would add a part of its own. The same can come about from
+//! a value together with the text around it, so the check is made on what is written, across
+//! values and literal text, with as few bytes of memory as a delimiter is long.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+use zeroize::Zeroizing;
+
+use super::encode::Unencodable;
+use super::plan::{Edit, SpliceError, unencodable};
+
+/// The delimiters (`--boundary`, RFC 2046 section 5.1.1) of the multipart bodies around a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delimiters(Vec<Vec<u8>>);
+
+impl Delimiters {
+    /// Those of the bodies with these boundaries.
+    pub(super) fn new<'b>(boundaries: impl IntoIterator<Item = &'b [u8]>) -> Self {
+        let delimiter = |boundary: &[u8]| [b"--".as_slice(), boundary].concat();
+        Self(boundaries.into_iter().map(delimiter).collect())
+    }
+}
+
+/// The longest delimiter, in bytes: a boundary has at most 70.
+const MAX_DELIMITER: usize = 72;
+
+/// Watches what is written.
+#[derive(Default)]
+pub(super) struct Fence {
+    /// The last bytes written, as many as a delimiter could begin in.
+    tail: Zeroizing<Vec<u8>>,
+    /// The last value written, while a delimiter could still begin in it.
+    last: Option<Value>,
+}
+
+struct Value {
+    edit: Edit,
+    delimiters: Arc<Delimiters>,
+    /// How many bytes were written after it.
+    since: usize,
+}
+
+impl Fence {
+    /// Takes literal text. Refuses it if a delimiter ends in it that begins in a value, or right
+    /// behind one. Line breaks are not considered: recipients disagree on them.
+    pub(super) fn literal(&mut self, bytes: &[u8]) -> Result<(), SpliceError> {
+        if let Some(last) = &mut self.last {
+            let value_end = self.tail.len().saturating_sub(last.since);
+            let near = &bytes[..bytes.len().min(MAX_DELIMITER)];
+            if spells(&last.delimiters, &self.tail, near, value_end) {
+                return Err(boundary_spelled(&last.edit));
+            }
+            last.since += bytes.len();
+            if last.since >= MAX_DELIMITER {
+                self.last = None;
+            }
+        }
+        self.keep(bytes);
+        Ok(())
+    }
+
+    /// Takes what was written for `edit`. Refuses it if a delimiter ends in it.
+    pub(super) fn value(&mut self, edit: &Edit, written: &[u8]) -> Result<(), SpliceError> {
+        if let Some(delimiters) = &edit.delimiters {
+            if spells(delimiters, &self.tail, written, usize::MAX) {
+                return Err(boundary_spelled(edit));
+            }
+            let (edit, delimiters) = (edit.clone(), Arc::clone(delimiters));
+            self.last = Some(Value {
+                edit,
+                delimiters,
+                since: 0,
+            });
+        }
+        self.keep(written);
+        Ok(())
+    }
+
+    fn keep(&mut self, written: &[u8]) {
+        let kept = MAX_DELIMITER - 1;
+        let fresh = &written[written.len().saturating_sub(kept)..];
+        let stale = (self.tail.len() + fresh.len()).saturating_sub(kept);
+        if self.tail.capacity() == 0 {
+            // Once and for all: a growing buffer would leave copies of a value behind.
+            self.tail.reserve_exact(kept);
+        }
+        self.tail.drain(..stale);
+        self.tail.extend_from_slice(fresh);
+    }
+}
+
+/// Whether a delimiter that begins at or before `latest` in `tail` followed by `bytes` ends in `bytes`.
+fn spells(delimiters: &Delimiters, tail: &[u8], bytes: &[u8], latest: usize) -> bool {
+    let mut text = Zeroizing::new(Vec::with_capacity(tail.len() + bytes.len()));
+    text.extend_from_slice(tail);
+    text.extend_from_slice(bytes);
+    delimiters.0.iter().any(|delimiter| {
+        let start = (tail.len() + 1).saturating_sub(delimiter.len());
+        let end = text.len().min(latest.saturating_add(delimiter.len()));
+        text.get(start..end)
+            .is_some_and(|text| memmem::find(text, delimiter).is_some())
+    })
+}
+
+fn boundary_spelled(edit: &Edit) -> SpliceError {
+    let reason = "with the text around it, it spells the boundary of the multipart body";
+    unencodable(edit, Unencodable { reason })
+}

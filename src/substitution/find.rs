@@ -1,0 +1,97 @@
+//! Placeholders in the head of a request, with the places where they stand.
+
+use crate::policy::location::Location;
+
+use super::form::Pairs;
+use super::placeholder::scan;
+use super::plan::Edit;
+use super::wire::Form;
+
+/// The longest name of a parameter, field or pointer that a location carries, in bytes. Each
+/// placeholder has its own copy, so the limit bounds what a request can make us hold.
+pub(super) const MAX_NAME: usize = 512;
+
+/// Finds the placeholders of a path, as it stands in the request line.
+pub fn in_path(path: &str) -> Vec<Edit> {
+    let edit = |token| Edit::new(token, Form::Percent, Location::Path);
+    scan(Form::Percent, path.as_bytes())
+        .into_iter()
+        .map(edit)
+        .collect()
+}
+
+/// Finds the placeholders of a query, without its question mark. The location carries the decoded
+/// name of the parameter in whose value the placeholder stands. It is empty, and so equal to no
+/// name in a rule, where the placeholder is part of a name or the name exceeds 512 bytes.
+pub fn in_query(query: &str) -> Vec<Edit> {
+    let bytes = query.as_bytes();
+    let mut pairs = Pairs::default();
+    let mut read = 0;
+    let mut edits = Vec::new();
+    for token in scan(Form::Percent, bytes) {
+        pairs.advance(&bytes[read..token.span.start]);
+        read = token.span.start;
+        let name = pairs.name().unwrap_or_default().to_owned();
+        edits.push(Edit::new(token, Form::Percent, Location::Query(name)));
+    }
+    edits
+}
+
+/// Finds the placeholders of a header value. `name` is in lower case. Basic credentials are
+/// another matter: see [`Basic`](super::basic::Basic).
+pub fn in_header(name: &str, value: &[u8]) -> Vec<Edit> {
+    let edit = |token| Edit::new(token, Form::Header, Location::Header(name.to_owned()));
+    scan(Form::Header, value).into_iter().map(edit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(edits: &[Edit]) -> Vec<String> {
+        let show =
+            |edit: &Edit| format!("{} at {:?} in {}", edit.reference, edit.span, edit.location);
+        edits.iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_query_names_the_decoded_parameter() {
+        assert_eq!(
+            shown(&in_query("z=%2f&api%5fkey=x%3C<gh%3e>&b=<<tok>>")),
+            ["gh at 17..27 in query:api_key", "tok at 30..37 in query:b"]
+        );
+    }
+
+    #[test]
+    fn in_a_query_no_rule_names_what_stands_in_a_name() {
+        for query in ["<<gh>>", "<<gh>>=x", "api_key<<gh>>=x", "a=1&<<gh>>"] {
+            assert_eq!(
+                in_query(query)[0].location,
+                Location::Query(String::new()),
+                "{query}"
+            );
+        }
+        let endless = format!("{}=<<gh>>", "n".repeat(513));
+        assert_eq!(
+            in_query(&endless)[0].location,
+            Location::Query(String::new())
+        );
+    }
+
+    #[test]
+    fn a_path_is_one_place() {
+        assert_eq!(
+            shown(&in_path("/bot%3c%3Cgh>>/x/<<a.b>>")),
+            ["gh at 4..14 in path", "a.b at 17..24 in path"]
+        );
+    }
+
+    #[test]
+    fn a_header_is_read_raw() {
+        assert_eq!(
+            shown(&in_header("x-key", b"\xff <<gh>>:%3C%3Cgh%3E%3E")),
+            ["gh at 2..8 in header:x-key"]
+        );
+        assert!(in_header("x-key", b"<<g").is_empty());
+    }
+}

@@ -1,0 +1,428 @@
+//! Following a JSON text to know at which pointer one stands.
+//!
+//! This is a recogniser, not a parser: it takes pieces of any size, keeps the open containers and
+//! their current keys, and builds no values. Placeholders are found without it (the scanner need
+//! not parse); it only tells *where* in the document they are.
+
+use memchr::memchr2;
+
+use super::find::MAX_NAME;
+
+/// The deepest nesting that is followed. Most parsers stop here too.
+const MAX_DEPTH: usize = 128;
+
+/// What is kept of a key as spelled: each character may take six bytes.
+const MAX_RAW_KEY: usize = 6 * MAX_NAME;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads JSON from left to right (RFC 8259).
+#[derive(Debug)]
+pub(super) struct Document {
+    open: Vec<Container>,
+    state: State,
+    /// The key being read, as spelled.
+    key: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Container {
+    /// The index of the current element.
+    Array(usize),
+    /// The current key as a pointer token (RFC 6901 section 3). `None` if it is too long or no text.
+    Object(Option<String>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The rest of an optional byte order mark.
+    Mark(&'static [u8]),
+    Value,
+    /// Behind `[`.
+    ValueOrEnd,
+    /// Behind `{`.
+    KeyOrEnd,
+    Key,
+    Colon,
+    /// Behind a value: a comma, the end of the container, or nothing more.
+    After,
+    Text {
+        is_key: bool,
+        escape: Escape,
+    },
+    Literal(&'static [u8]),
+    Number(Number),
+    /// Not JSON, or too deep. There is no way back.
+    Broken,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    None,
+    /// Behind a backslash.
+    Begun,
+    /// How many hexadecimal digits are missing.
+    Digits(u8),
+}
+
+/// What was read of a number (RFC 8259 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Minus,
+    Zero,
+    Integer,
+    Point,
+    Fraction,
+    E,
+    Sign,
+    Exponent,
+}
+
+impl Document {
+    /// At the start of a text.
+    pub(super) fn new() -> Self {
+        Self {
+            open: Vec::new(),
+            state: State::Mark(BYTE_ORDER_MARK),
+            key: Vec::new(),
+        }
+    }
+
+    /// Reads on.
+    pub(super) fn advance(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((&byte, tail)) = rest.split_first() {
+            match self.state {
+                State::Broken => return,
+                State::Text {
+                    is_key,
+                    escape: Escape::None,
+                } => {
+                    let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                    if plain > 0 {
+                        self.text(is_key, &rest[..plain]);
+                        rest = &rest[plain..];
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            self.state = self.step(byte);
+            rest = tail;
+        }
+    }
+
+    /// Whether what was read is exactly one JSON text.
+    pub(super) fn is_complete(&self) -> bool {
+        let ended = match self.state {
+            State::After => true,
+            State::Number(number) => number.may_end(),
+            _ => false,
+        };
+        ended && self.open.is_empty()
+    }
+
+    /// The pointer of the string value in which the next byte stands. `None` outside of string
+    /// values, for a text that is nothing but a string, and where the pointer exceeds [`MAX_NAME`] bytes.
+    pub(super) fn pointer(&self) -> Option<String> {
+        if !matches!(self.state, State::Text { is_key: false, .. }) {
+            return None;
+        }
+        let mut pointer = String::new();
+        for container in &self.open {
+            pointer.push('/');
+            match container {
+                Container::Array(index) => pointer.push_str(&index.to_string()),
+                Container::Object(key) => pointer.push_str(key.as_deref()?),
+            }
+            if pointer.len() > MAX_NAME {
+                return None;
+            }
+        }
+        (!pointer.is_empty()).then_some(pointer)
+    }
+
+    /// Takes characters of a string that are neither a quotation mark nor a backslash.
+    fn text(&mut self, is_key: bool, plain: &[u8]) {
+        if plain.iter().any(|&byte| byte < 0x20) {
+            self.state = State::Broken;
+        } else if is_key {
+            self.keep_key(plain);
+        }
+    }
+
+    fn keep_key(&mut self, spelled: &[u8]) {
+        let room = MAX_RAW_KEY + 1 - self.key.len();
+        self.key
+            .extend_from_slice(&spelled[..spelled.len().min(room)]);
+    }
+
+    fn step(&mut self, byte: u8) -> State {
+        match self.state {
+            State::Mark([expected, rest @ ..]) if byte == *expected => State::Mark(rest),
+            State::Mark(rest) if rest.is_empty() || rest == BYTE_ORDER_MARK => {
+                self.value(byte, false)
+            }
+            State::Text { is_key, escape } => self.in_text(is_key, escape, byte),
+            State::Literal([expected, rest @ ..]) if byte == *expected => {
+                if rest.is_empty() {
+                    State::After
+                } else {
+                    State::Literal(rest)
+                }
+            }
+            State::Number(number) => match number.step(byte) {
+                Some(number) => State::Number(number),
+                None if number.may_end() => self.after(byte),
+                None => State::Broken,
+            },
+            state if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') && state.allows_blank() => state,
+            State::Value => self.value(byte, false),
+            State::ValueOrEnd => self.value(byte, true),
+            State::KeyOrEnd if byte == b'}' => self.close(),
+            State::KeyOrEnd | State::Key if byte == b'"' => {
+                self.key.clear();
+                State::Text {
+                    is_key: true,
+                    escape: Escape::None,
+                }
+            }
+            State::Colon if byte == b':' => State::Value,
+            State::After => self.after(byte),
+            _ => State::Broken,
+        }
+    }
+
+    fn value(&mut self, byte: u8, may_end: bool) -> State {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => State::Value,
+            b'{' => self.open(Container::Object(None), State::KeyOrEnd),
+            b'[' => self.open(Container::Array(0), State::ValueOrEnd),
+            b']' if may_end => self.close(),
+            b'"' => State::Text {
+                is_key: false,
+                escape: Escape::None,
+            },
+            b't' => State::Literal(b"rue"),
+            b'f' => State::Literal(b"alse"),
+            b'n' => State::Literal(b"ull"),
+            b'-' => State::Number(Number::Minus),
+            b'0' => State::Number(Number::Zero),
+            b'1'..=b'9' => State::Number(Number::Integer),
+            _ => State::Broken,
+        }
+    }
+
+    fn open(&mut self, container: Container, state: State) -> State {
+        if self.open.len() == MAX_DEPTH {
+            return State::Broken;
+        }
+        self.open.push(container);
+        state
+    }
+
+    fn close(&mut self) -> State {
+        self.open.pop();
+        State::After
+    }
+
+    fn after(&mut self, byte: u8) -> State {
+        match (byte, self.open.last_mut()) {
+            (b' ' | b'\t' | b'\n' | b'\r', _) => State::After,
+            (b',', Some(Container::Array(index))) => {
+                *index += 1;
+                State::Value
+            }
+            (b',', Some(Container::Object(_))) => State::Key,
+            (b']', Some(Container::Array(_))) | (b'}', Some(Container::Object(_))) => self.close(),
+            _ => State::Broken,
+        }
+    }
+
+    fn in_text(&mut self, is_key: bool, escape: Escape, byte: u8) -> State {
+        if is_key && !(escape == Escape::None && byte == b'"') {
+            self.keep_key(&[byte]);
+        }
+        let escape = match (escape, byte) {
+            (Escape::None, b'"') if is_key => {
+                let token = pointer_token(&self.key);
+                if let Some(Container::Object(key)) = self.open.last_mut() {
+                    *key = token;
+                }
+                return State::Colon;
+            }
+            (Escape::None, b'"') => return State::After,
+            (Escape::None, b'\\') => Escape::Begun,
+            (Escape::None, _) => Escape::None,
+            (Escape::Begun, b'u') => Escape::Digits(4),
+            (Escape::Begun, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Escape::None,
+            (Escape::Digits(1), byte) if byte.is_ascii_hexdigit() => Escape::None,
+            (Escape::Digits(missing), byte) if byte.is_ascii_hexdigit() => {
+                Escape::Digits(missing - 1)
+            }
+            _ => return State::Broken,
+        };
+        State::Text { is_key, escape }
+    }
+}
+
+impl State {
+    fn allows_blank(self) -> bool {
+        matches!(
+            self,
+            State::Value
+                | State::ValueOrEnd
+                | State::KeyOrEnd
+                | State::Key
+                | State::Colon
+                | State::After
+        )
+    }
+}
+
+impl Number {
+    fn step(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::Minus, b'0') => Some(Self::Zero),
+            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Some(Self::Integer),
+            (Self::Zero | Self::Integer, b'.') => Some(Self::Point),
+            (Self::Point | Self::Fraction, b'0'..=b'9') => Some(Self::Fraction),
+            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Some(Self::E),
+            (Self::E, b'+' | b'-') => Some(Self::Sign),
+            (Self::E | Self::Sign | Self::Exponent, b'0'..=b'9') => Some(Self::Exponent),
+            _ => None,
+        }
+    }
+
+    fn may_end(self) -> bool {
+        matches!(
+            self,
+            Self::Zero | Self::Integer | Self::Fraction | Self::Exponent
+        )
+    }
+}
+
+/// Decodes a key as spelled and writes it as a pointer token.
+fn pointer_token(spelled: &[u8]) -> Option<String> {
+    if spelled.len() > MAX_RAW_KEY {
+        return None;
+    }
+    let quoted = [b"\"", spelled, b"\""].concat();
+    let key: String = serde_json::from_slice(&quoted).ok()?;
+    let token = key.replace('~', "~0").replace('/', "~1");
+    (token.len() <= MAX_NAME).then_some(token)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &[u8]) -> Document {
+        let mut document = Document::new();
+        document.advance(text);
+        document
+    }
+
+    #[test]
+    fn the_pointer_names_the_string_value_reached() {
+        for (text, pointer) in [
+            (r#"{"auth":{"token":""#, Some("/auth/token")),
+            (r#" [ 1, true, {"a":[], "b":["x", "y"#, Some("/2/b/1")),
+            ("{\"a/b\":{\"~\":{\"\\u0065\\n\":\"", Some("/a~1b/~0/e\n")),
+            ("\u{feff}{\"k\":\"", Some("/k")),
+            (r#"{"":""#, Some("/")),
+            (r#"{"k"#, None),
+            (r#"{"k":"v""#, None),
+            (r#"{"k":"#, None),
+            (r#"""#, None),
+            (r#"{"k":1}{"k":""#, None),
+        ] {
+            assert_eq!(
+                read(text.as_bytes()).pointer().as_deref(),
+                pointer,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_or_too_long_has_no_pointer() {
+        assert!(
+            read(format!("{}\"", "[".repeat(128)).as_bytes())
+                .pointer()
+                .is_some()
+        );
+        assert_eq!(
+            read(format!("{}\"", "[".repeat(129)).as_bytes()).pointer(),
+            None
+        );
+        let key = "k".repeat(MAX_NAME);
+        assert_eq!(read(format!("{{\"{key}\":\"").as_bytes()).pointer(), None);
+        let mut endless = read(b"{\"");
+        for _ in 0..10 {
+            endless.advance(&[b'k'; 1000]);
+        }
+        assert!(endless.key.len() <= MAX_RAW_KEY + 1);
+        endless.advance(b"\":{\"a\":\"x\"}, \"b\":\"");
+        assert_eq!(endless.pointer().as_deref(), Some("/b"));
+    }
+
+    /// Texts near JSON: fragments of it in random order.
+    fn near_json() -> impl Strategy<Value = String> {
+        let fragment = prop::sample::select(vec![
+            "{", "}", "[", "]", ",", ":", "\"", "\"k\"", "\"k\":", "\\", "\\u00", "12", "-", "0",
+            "1.5", "e+3", "true", "null", "fals", " ", "\n", "\u{1}", "x", "<<gh>>",
+        ]);
+        prop::collection::vec(fragment, 0..8).prop_map(|fragments| fragments.concat())
+    }
+
+    pub(crate) fn json_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<i32>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".{0,6}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::hash_map(".{0,4}", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn complete_means_what_a_parser_means(text in near_json()) {
+            let parsed = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(read(text.as_bytes()).is_complete(), parsed, "{}", text);
+        }
+
+        #[test]
+        fn valid_texts_are_complete_in_pieces(value in json_value(), pretty: bool, cut in 0usize..200) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let (head, tail) = text.as_bytes().split_at(cut.min(text.len()));
+            let mut document = read(head);
+            document.advance(tail);
+            prop_assert!(document.is_complete(), "{}", text);
+        }
+
+        /// Wherever the cursor stands, the pointer leads to the string it stands in.
+        #[test]
+        fn the_pointer_leads_to_its_string(value in json_value(), at in any::<prop::sample::Index>()) {
+            let text = serde_json::to_string(&value).unwrap();
+            let at = at.index(text.len());
+            if let Some(pointer) = read(&text.as_bytes()[..at]).pointer() {
+                let found = value.pointer(&pointer).and_then(serde_json::Value::as_str);
+                prop_assert!(found.is_some(), "{} in {}", pointer, text);
+                let spelled = serde_json::to_string(found.unwrap()).unwrap();
+                let stands_in_it = (1..=at.min(spelled.len()))
+                    .any(|back| text.as_bytes()[at - back..].starts_with(spelled.as_bytes()));
+                prop_assert!(stands_in_it, "{} in {}", pointer, text);
+            }
+        }
+    }
+}

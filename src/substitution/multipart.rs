@@ -1,0 +1,414 @@
+//! Following a multipart body (RFC 2046 section 5.1, RFC 7578): where its parts begin and end, and
+//! what they are.
+//!
+//! Delimiters and part headers are never changed. A part is read by its own type; what lies before
+//! the first and behind the last part is read as text, so that a placeholder there is not passed
+//! on in silence.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+
+use super::body::{BodyKind, BodyProblem, classify};
+use super::fence::Delimiters;
+use super::find::MAX_NAME;
+use super::media::MediaType;
+use super::walk::{Leaf, Stretch};
+
+/// The deepest nesting that is taken apart; what is deeper is read as text.
+const MAX_DEPTH: usize = 8;
+
+/// The longest header section of a part, in bytes.
+const MAX_PART_HEAD: usize = 16 << 10;
+
+/// Reads a multipart body from left to right.
+pub(super) struct Parts {
+    /// The boundaries of the open multiparts, outermost first.
+    boundaries: Vec<Vec<u8>>,
+    delimiters: Arc<Delimiters>,
+    /// The name of the outermost part: what a rule can name.
+    field: Option<String>,
+    state: State,
+}
+
+enum State {
+    Content {
+        leaf: Leaf,
+        /// Whether a delimiter may follow without a line break before it.
+        at_line_start: bool,
+        ahead: Option<Ahead>,
+    },
+    /// In a delimiter of the multipart at this depth, with this many bytes to go.
+    Delimiter {
+        depth: usize,
+        left: usize,
+    },
+    /// Behind a delimiter: two hyphens close the multipart.
+    Tail {
+        depth: usize,
+    },
+    /// On the rest of a delimiter's line.
+    Line,
+    Head,
+}
+
+/// What is known of the bytes to come.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// How many of them are content for certain.
+    content: usize,
+    /// The delimiter behind them, if one was found.
+    delimiter: Option<Delimiter>,
+}
+
+#[derive(Clone, Copy)]
+struct Delimiter {
+    depth: usize,
+    /// With the line break before it, in bytes.
+    len: usize,
+}
+
+impl Parts {
+    /// At the start of a body.
+    pub(super) fn new(boundary: &[u8]) -> Self {
+        Self {
+            boundaries: vec![boundary.to_vec()],
+            delimiters: Arc::new(Delimiters::new([boundary])),
+            field: None,
+            state: State::content(BodyKind::Text, true),
+        }
+    }
+
+    /// The name of the part one stands in, if it has one.
+    pub(super) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// The delimiters that must not be spelled here.
+    pub(super) fn delimiters(&self) -> Arc<Delimiters> {
+        Arc::clone(&self.delimiters)
+    }
+
+    /// Forgets what was concluded from the end of the bytes, because more have come.
+    pub(super) fn refresh(&mut self) {
+        if let State::Content { ahead, .. } = &mut self.state
+            && ahead.is_some_and(|ahead| ahead.delimiter.is_none())
+        {
+            *ahead = None;
+        }
+    }
+
+    /// What stands at the front of `window`.
+    pub(super) fn front(&mut self, window: &[u8], eof: bool) -> Result<Stretch, BodyProblem> {
+        match &mut self.state {
+            State::Content {
+                leaf,
+                at_line_start,
+                ahead,
+            } => {
+                let known = *ahead.get_or_insert_with(|| {
+                    look_ahead(&self.boundaries, window, *at_line_start, eof)
+                });
+                match known.delimiter {
+                    Some(Delimiter { depth, len }) if known.content == 0 => {
+                        self.state = State::Delimiter { depth, left: len };
+                        Ok(Stretch::skip(len, true))
+                    }
+                    delimiter => {
+                        Ok(leaf.front(&window[..known.content], eof || delimiter.is_some()))
+                    }
+                }
+            }
+            State::Delimiter { left, .. } => Ok(Stretch::skip(*left, true)),
+            State::Tail { .. } if window.starts_with(b"--") => Ok(Stretch::skip(2, true)),
+            State::Tail { .. } if b"--".starts_with(window) && !eof => Ok(Stretch::skip(0, false)),
+            State::Tail { .. } => {
+                self.state = State::Line;
+                Ok(line(window))
+            }
+            State::Line => Ok(line(window)),
+            State::Head => self.head(window, eof),
+        }
+    }
+
+    /// Takes the first bytes of what [`Parts::front`] described, at most its length.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match &mut self.state {
+            State::Content {
+                leaf,
+                at_line_start,
+                ahead,
+            } => {
+                *at_line_start = false;
+                if let Some(ahead) = ahead {
+                    ahead.content = ahead.content.saturating_sub(bytes.len());
+                }
+                leaf.advance(bytes)?;
+            }
+            State::Delimiter { depth, left } => {
+                let (depth, left) = (*depth, left.saturating_sub(bytes.len()));
+                if left == 0 {
+                    // A delimiter of an outer multipart ends the inner ones, closed or not.
+                    self.narrow(depth + 1);
+                    self.state = State::Tail { depth };
+                } else {
+                    self.state = State::Delimiter { depth, left };
+                }
+            }
+            State::Tail { depth } => {
+                let depth = *depth;
+                self.leave(depth);
+            }
+            State::Line if bytes.ends_with(b"\n") => self.state = State::Head,
+            State::Line => {}
+            State::Head => self.enter(bytes),
+        }
+        Ok(())
+    }
+
+    /// Describes the header section at the front of `window`, blank line included. It must be
+    /// there in full. A part may lack one: then the next delimiter comes first.
+    fn head(&mut self, window: &[u8], eof: bool) -> Result<Stretch, BodyProblem> {
+        let ahead = look_ahead(&self.boundaries, window, true, eof);
+        let reach = &window[..ahead.content + ahead.delimiter.map_or(0, |delimiter| delimiter.len)];
+        match (
+            head_end(&reach[..reach.len().min(MAX_PART_HEAD)]),
+            ahead.delimiter,
+        ) {
+            // An empty part may lack the line break of its own before the delimiter.
+            (Some(end), _) => Ok(Stretch::skip(end, true)),
+            (None, Some(_)) => {
+                self.state = State::Content {
+                    leaf: Leaf::new(&BodyKind::Opaque),
+                    at_line_start: true,
+                    ahead: Some(ahead),
+                };
+                self.front(window, eof)
+            }
+            (None, None) if window.len() > MAX_PART_HEAD => Err(BodyProblem::PartHead),
+            (None, None) => Ok(Stretch::skip(if eof { window.len() } else { 0 }, eof)),
+        }
+    }
+
+    /// Starts the content of a part with this header section.
+    fn enter(&mut self, head: &[u8]) {
+        let head = PartHead::read(head);
+        if self.boundaries.len() == 1 {
+            self.field = head.field;
+        }
+        self.state = match head.kind {
+            BodyKind::Multipart { boundary } if self.boundaries.len() < MAX_DEPTH => {
+                self.boundaries.push(boundary);
+                self.narrow(MAX_DEPTH);
+                State::content(BodyKind::Text, true)
+            }
+            BodyKind::Multipart { .. } => State::content(BodyKind::Text, true),
+            kind => State::content(kind, true),
+        };
+    }
+
+    /// Ends the multipart at `depth`, and those inside it that were not ended.
+    fn leave(&mut self, depth: usize) {
+        self.narrow(depth);
+        if depth == 0 {
+            self.field = None;
+        }
+        self.state = State::content(BodyKind::Text, false);
+    }
+
+    /// Keeps the outermost `depth` multiparts.
+    fn narrow(&mut self, depth: usize) {
+        self.boundaries.truncate(depth);
+        self.delimiters = Arc::new(Delimiters::new(self.boundaries.iter().map(Vec::as_slice)));
+    }
+}
+
+impl State {
+    fn content(kind: BodyKind, at_line_start: bool) -> Self {
+        Self::Content {
+            leaf: Leaf::new(&kind),
+            at_line_start,
+            ahead: None,
+        }
+    }
+}
+
+/// The rest of a line, its end included if it is there.
+fn line(window: &[u8]) -> Stretch {
+    match memchr::memchr(b'\n', window) {
+        Some(end) => Stretch::skip(end + 1, true),
+        None => Stretch::skip(window.len(), false),
+    }
+}
+
+/// The length of a header section, blank line included.
+fn head_end(window: &[u8]) -> Option<usize> {
+    if window.starts_with(b"\n") {
+        return Some(1);
+    }
+    if window.starts_with(b"\r\n") {
+        return Some(2);
+    }
+    memchr::memchr_iter(b'\n', window).find_map(|at| match &window[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// Finds the next delimiter of any open multipart. Only places behind a line break can begin one,
+/// so all boundaries are sought in one pass.
+fn look_ahead(boundaries: &[Vec<u8>], window: &[u8], at_line_start: bool, eof: bool) -> Ahead {
+    let first = (at_line_start && window.starts_with(b"--")).then_some(0);
+    let others = memmem::find_iter(window, b"\n--").map(|at| at + 1);
+    for hyphens in first.into_iter().chain(others) {
+        let content = before_line_break(window, hyphens);
+        match delimiter_at(boundaries, &window[hyphens + 2..], eof) {
+            Match::No => {}
+            Match::Cut => {
+                return Ahead {
+                    content,
+                    delimiter: None,
+                };
+            }
+            Match::Yes { depth } => {
+                let len = hyphens + 2 + boundaries[depth].len() - content;
+                let delimiter = Some(Delimiter { depth, len });
+                return Ahead { content, delimiter };
+            }
+        }
+    }
+    let content = if eof {
+        window.len()
+    } else {
+        window.len() - begun_delimiter(window, at_line_start)
+    };
+    Ahead {
+        content,
+        delimiter: None,
+    }
+}
+
+/// How many bytes at the end of `window` could begin a delimiter, which is then cut before its second hyphen.
+fn begun_delimiter(window: &[u8], at_line_start: bool) -> usize {
+    if at_line_start && b"-".starts_with(window) {
+        return window.len();
+    }
+    let beginnings: [&[u8]; 5] = [b"\r\n-", b"\r\n", b"\n-", b"\n", b"\r"];
+    let begun = beginnings
+        .iter()
+        .find(|beginning| window.ends_with(beginning));
+    begun.map_or(0, |beginning| beginning.len())
+}
+
+/// The line break before a delimiter belongs to it.
+fn before_line_break(window: &[u8], hyphens: usize) -> usize {
+    match &window[..hyphens] {
+        [.., b'\r', b'\n'] => hyphens - 2,
+        [.., b'\n'] => hyphens - 1,
+        _ => hyphens,
+    }
+}
+
+enum Match {
+    No,
+    /// Not enough bytes to tell.
+    Cut,
+    Yes {
+        depth: usize,
+    },
+}
+
+/// Whether `text`, which follows two hyphens at the start of a line, goes on as a delimiter. The
+/// innermost multipart is asked first.
+fn delimiter_at(boundaries: &[Vec<u8>], text: &[u8], eof: bool) -> Match {
+    let mut cut = false;
+    for (depth, boundary) in boundaries.iter().enumerate().rev() {
+        match text.strip_prefix(boundary.as_slice()) {
+            // One boundary may begin like another (`B`, `B2`), so what follows decides.
+            Some([b'\r' | b'\n' | b' ' | b'\t', ..] | [b'-', b'-', ..]) => {
+                return Match::Yes { depth };
+            }
+            Some([] | [b'-']) if eof => return Match::Yes { depth },
+            Some([] | [b'-']) => cut = true,
+            Some(_) => {}
+            None => cut |= !eof && boundary.starts_with(text),
+        }
+    }
+    if cut { Match::Cut } else { Match::No }
+}
+
+/// What the header section of a part says of it.
+struct PartHead {
+    kind: BodyKind,
+    field: Option<String>,
+}
+
+impl PartHead {
+    fn read(head: &[u8]) -> Self {
+        let headers = Headers(head);
+        let content_type = headers.all("content-type").next();
+        let encoded = headers.all("content-transfer-encoding").any(|value| {
+            let value = value.trim_ascii();
+            !["7bit", "8bit", "binary"]
+                .iter()
+                .any(|plain| value.eq_ignore_ascii_case(plain.as_bytes()))
+        });
+        // In base64 or quoted-printable neither the placeholder nor the value would be in plain sight.
+        let kind = if encoded {
+            BodyKind::Opaque
+        } else {
+            classify(content_type.as_deref())
+        };
+        Self {
+            kind,
+            field: headers.field(),
+        }
+    }
+}
+
+/// The header lines of a part, with continuations.
+struct Headers<'a>(&'a [u8]);
+
+impl Headers<'_> {
+    fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = Vec<u8>> + 'h {
+        self.unfolded().into_iter().filter_map(move |line| {
+            let colon = memchr::memchr(b':', &line)?;
+            let matches = line[..colon]
+                .trim_ascii()
+                .eq_ignore_ascii_case(name.as_bytes());
+            matches.then(|| line[colon + 1..].to_vec())
+        })
+    }
+
+    fn unfolded(&self) -> Vec<Vec<u8>> {
+        let mut lines: Vec<Vec<u8>> = Vec::new();
+        for line in self.0.split(|&byte| byte == b'\n') {
+            match lines.last_mut() {
+                Some(last) if matches!(line, [b' ' | b'\t', ..]) => {
+                    last.extend_from_slice(line.trim_ascii_end())
+                }
+                _ => lines.push(line.trim_ascii_end().to_vec()),
+            }
+        }
+        lines
+    }
+
+    /// The name of a form field. `None` if it is said twice or in two ways, because recipients
+    /// disagree on which one counts.
+    fn field(&self) -> Option<String> {
+        let mut dispositions = self.all("content-disposition");
+        let (Some(disposition), None) = (dispositions.next(), dispositions.next()) else {
+            return None;
+        };
+        let disposition = MediaType::parse(&disposition);
+        if disposition.essence != "form-data" || disposition.has("name*") {
+            return None;
+        }
+        let name = std::str::from_utf8(disposition.parameter("name")?).ok()?;
+        (name.len() <= MAX_NAME).then(|| name.to_owned())
+    }
+}

@@ -1,0 +1,523 @@
+//! The placeholder scanner: the only one there is.
+//!
+//! Held bodies, streams, headers, URLs and messages are all read by the same [`scan_partial`];
+//! [`scan`] is the case in which nothing more will come. It looks for the few byte pairs that can
+//! begin a placeholder in the form at hand and reads the grammar only there, so text without them
+//! costs a vectorised search and no allocation.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::slug::{self, Field, Reference, Slug};
+use super::wire::{Form, MAX_UNIT, Unit};
+
+/// A placeholder, or an escaped one, in some bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Where it stands.
+    pub span: Range<usize>,
+    /// Whether it is `<<!slug>>`, which leaves as the literal `<<slug>>`.
+    pub escape: bool,
+    /// What it names.
+    pub reference: Reference,
+}
+
+/// What can be said of bytes that may be continued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// The placeholders found, leftmost first.
+    pub tokens: Vec<Token>,
+    /// How many bytes are decided. What follows could still begin a placeholder; it is at most
+    /// [`MAX_CARRY`] bytes and must be scanned again with its continuation.
+    pub decided: usize,
+}
+
+/// The longest a placeholder can be on the wire, in bytes, less one: what a stream holds back.
+pub const MAX_CARRY: usize = MAX_UNIT * (slug::MAX_SLUG + slug::MAX_FIELD + 6) - 1;
+
+/// Whether `bytes` could hold a placeholder. `false` is certain, and cheap.
+pub fn may_contain(form: Form, bytes: &[u8]) -> bool {
+    starters(form)
+        .iter()
+        .any(|starter| starter.find(bytes).is_some())
+}
+
+/// Finds every placeholder, leftmost first, without overlap.
+pub fn scan(form: Form, bytes: &[u8]) -> Vec<Token> {
+    scan_partial(form, bytes, Before::default(), true).tokens
+}
+
+/// What came before the bytes that are scanned, as far as it matters to how they are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    odd_backslashes: bool,
+}
+
+impl Before {
+    /// The same for the bytes that follow `bytes`.
+    pub fn after(self, bytes: &[u8]) -> Self {
+        Self {
+            odd_backslashes: self.ends_in_escape(bytes),
+        }
+    }
+
+    /// Whether a backslash at the end of `bytes` takes the next character with it. In `\\u003c`
+    /// the second backslash is the escaped one, and `u003c` is text.
+    fn ends_in_escape(self, bytes: &[u8]) -> bool {
+        let run = bytes
+            .iter()
+            .rev()
+            .take_while(|&&byte| byte == b'\\')
+            .count();
+        (run % 2 == 1) ^ (run == bytes.len() && self.odd_backslashes)
+    }
+}
+
+/// Finds every placeholder of which all bytes are there. With `eof`, nothing more will come.
+pub fn scan_partial(form: Form, bytes: &[u8], before: Before, eof: bool) -> Partial {
+    let mut tokens = Vec::new();
+    let mut candidates = Candidates::new(form, bytes);
+    let mut from = 0;
+    while let Some(at) = candidates.next(from) {
+        match read_at(form, bytes, at, before, eof) {
+            Reading::Token(token) => {
+                from = token.span.end;
+                tokens.push(token);
+            }
+            Reading::Nothing => from = at + 1,
+            Reading::Cut => {
+                return Partial {
+                    tokens,
+                    decided: at,
+                };
+            }
+        }
+    }
+    // A starter may itself be cut by the end of the bytes, so the last few positions are tried one by one.
+    let tail = if eof {
+        bytes.len()
+    } else {
+        from.max(bytes.len().saturating_sub(MAX_STARTER - 1))
+    };
+    let decided = (tail..bytes.len())
+        .find(|&at| matches!(read_at(form, bytes, at, before, eof), Reading::Cut))
+        .unwrap_or(bytes.len());
+    Partial { tokens, decided }
+}
+
+type Starters = Vec<Finder<'static>>;
+
+/// The longest of the starters below, in bytes.
+const MAX_STARTER: usize = 6;
+
+/// Byte strings one of which begins every placeholder of `form`: either its first character is
+/// encoded, or it is a bare `<` followed by the second one in either spelling.
+fn starters(form: Form) -> &'static Starters {
+    static RAW: LazyLock<Starters> = LazyLock::new(|| finders(&["<<"]));
+    static PERCENT: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<%3", "%3C", "%3c"]));
+    static JSON: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<\\u003", "\\u003"]));
+    static XML: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<&", "&lt;", "&#"]));
+    match form {
+        Form::Raw | Form::Header | Form::BasicUser | Form::Cdata => &RAW,
+        Form::Percent | Form::FormUrl => &PERCENT,
+        Form::Json => &JSON,
+        Form::Xml => &XML,
+    }
+}
+
+fn finders(starters: &[&'static str]) -> Starters {
+    starters
+        .iter()
+        .map(|starter| Finder::new(*starter))
+        .collect()
+}
+
+/// Positions at which a starter stands. Each finder passes over the bytes once in all.
+struct Candidates<'a> {
+    bytes: &'a [u8],
+    starters: &'static Starters,
+    /// The next hit of each starter; `None` when it has no more.
+    ahead: [Option<usize>; 4],
+}
+
+impl<'a> Candidates<'a> {
+    fn new(form: Form, bytes: &'a [u8]) -> Self {
+        let starters = starters(form);
+        let mut ahead = [None; 4];
+        for (next, starter) in ahead.iter_mut().zip(starters) {
+            *next = starter.find(bytes);
+        }
+        Self {
+            bytes,
+            starters,
+            ahead,
+        }
+    }
+
+    /// The first candidate at or after `from`, which never decreases.
+    fn next(&mut self, from: usize) -> Option<usize> {
+        for (next, starter) in self.ahead.iter_mut().zip(self.starters) {
+            if next.is_some_and(|at| at < from) {
+                *next = starter.find(&self.bytes[from..]).map(|at| from + at);
+            }
+        }
+        self.ahead.iter().flatten().min().copied()
+    }
+}
+
+enum Reading {
+    Token(Token),
+    Nothing,
+    Cut,
+}
+
+/// Why reading stopped short of a token.
+enum Stop {
+    Nothing,
+    Cut,
+}
+
+fn read_at(form: Form, bytes: &[u8], at: usize, before: Before, eof: bool) -> Reading {
+    if form == Form::Json && before.ends_in_escape(&bytes[..at]) {
+        return Reading::Nothing;
+    }
+    let mut reader = Reader { form, bytes, at };
+    match reader.placeholder() {
+        Ok((escape, reference)) => Reading::Token(Token {
+            span: at..reader.at,
+            escape,
+            reference,
+        }),
+        Err(Stop::Cut) if !eof => Reading::Cut,
+        Err(_) => Reading::Nothing,
+    }
+}
+
+/// Reads the grammar unit by unit.
+struct Reader<'a> {
+    form: Form,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn placeholder(&mut self) -> Result<(bool, Reference), Stop> {
+        self.expect(b'<')?;
+        self.expect(b'<')?;
+        let mut next = self.take()?;
+        let escape = next == b'!';
+        if escape {
+            next = self.take()?;
+        }
+        let mut slug = Name::default();
+        next = self.name(next, slug::MAX_SLUG, slug::is_slug_byte, &mut slug)?;
+        let mut field = None;
+        if next == b'.' {
+            let mut name = Name::default();
+            next = self.take()?;
+            next = self.name(next, slug::MAX_FIELD, slug::is_field_byte, &mut name)?;
+            field = Some(name);
+        }
+        if next != b'>' {
+            return Err(Stop::Nothing);
+        }
+        self.expect(b'>')?;
+        let slug = Slug::parse(slug.as_str()).map_err(|_| Stop::Nothing)?;
+        let field = field.map(|name| Field::parse(name.as_str()));
+        let field = field.transpose().map_err(|_| Stop::Nothing)?;
+        Ok((escape, Reference { slug, field }))
+    }
+
+    /// Reads a name that begins with `first` and returns the character after it.
+    fn name(
+        &mut self,
+        first: u8,
+        max: usize,
+        allowed: fn(u8) -> bool,
+        name: &mut Name,
+    ) -> Result<u8, Stop> {
+        if !slug::is_first_byte(first) {
+            return Err(Stop::Nothing);
+        }
+        name.push(first);
+        loop {
+            let next = self.take()?;
+            if !allowed(next) {
+                return Ok(next);
+            }
+            if name.len == max {
+                return Err(Stop::Nothing);
+            }
+            name.push(next);
+        }
+    }
+
+    fn take(&mut self) -> Result<u8, Stop> {
+        match self.form.unit(&self.bytes[self.at..]) {
+            Unit::Is(byte, len) => {
+                self.at += len;
+                Ok(byte)
+            }
+            Unit::Other => Err(Stop::Nothing),
+            Unit::Cut => Err(Stop::Cut),
+        }
+    }
+
+    fn expect(&mut self, expected: u8) -> Result<(), Stop> {
+        if self.take()? == expected {
+            Ok(())
+        } else {
+            Err(Stop::Nothing)
+        }
+    }
+}
+
+/// A decoded name on the stack: most candidates turn out to be none, and must not allocate.
+struct Name {
+    bytes: [u8; slug::MAX_SLUG],
+    len: usize,
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self {
+            bytes: [0; slug::MAX_SLUG],
+            len: 0,
+        }
+    }
+}
+
+impl Name {
+    /// The caller keeps within `MAX_SLUG`.
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn as_str(&self) -> &str {
+        // Only ASCII was pushed, so the fallback (which is no name) is never taken.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(form: Form, text: &str) -> Vec<(String, bool, String)> {
+        let show = |token: Token| {
+            (
+                text[token.span].to_owned(),
+                token.escape,
+                token.reference.to_string(),
+            )
+        };
+        scan(form, text.as_bytes()).into_iter().map(show).collect()
+    }
+
+    fn names(form: Form, text: &str) -> Vec<String> {
+        found(form, text)
+            .into_iter()
+            .map(|(_, _, name)| name)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_not_of_the_grammar_is_no_placeholder() {
+        let long_slug = format!("<<{}>>", "a".repeat(65));
+        let long_field = format!("<<a.{}>>", "f".repeat(33));
+        let endless = format!("<<{}", "a".repeat(5000));
+        for text in [
+            "",
+            "<",
+            "<<",
+            "<<>>",
+            "<<EOF",
+            "a << b >> c",
+            "<<Upper>>",
+            "<< a >>",
+            "<<a >>",
+            "<<a\t>>",
+            "<<g/h>>",
+            "<<1a>>",
+            "<<-a>>",
+            "<<a>",
+            "<a>>",
+            "<<a> >",
+            "<<a.>>",
+            "<<.a>>",
+            "<<a.B>>",
+            "<<a.1>>",
+            "<<a.b-c>>",
+            "<<a.b.c>>",
+            "<<!>>",
+            "<<!!a>>",
+            "<<! a>>",
+            "«gh»",
+            "<<g\u{125}>>",
+            "<<g\u{200b}h>>",
+            "<<g\0h>>",
+            "std::cout<<a<<b;",
+            "1<<2 >>3",
+            "<<<EOT",
+            &long_slug,
+            &long_field,
+            &endless,
+        ] {
+            for form in [
+                Form::Raw,
+                Form::Header,
+                Form::Percent,
+                Form::FormUrl,
+                Form::Json,
+                Form::Xml,
+                Form::Cdata,
+            ] {
+                assert_eq!(names(form, text), Vec::<String>::new(), "{form:?} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_leftmost_full_match_counts() {
+        let longest = format!("<<{}.{}>>", "a".repeat(64), "f".repeat(32));
+        for (text, whole, at) in [
+            ("<<<a>>>", "<<a>>", 1),
+            ("<<<<gh>>>>", "<<gh>>", 2),
+            ("<<gh>><<", "<<gh>>", 0),
+            ("<<x <<gh>>", "<<gh>>", 4),
+            ("<<x<<gh>>", "<<gh>>", 3),
+            ("<<a.<<b.c>>>>", "<<b.c>>", 4),
+            ("x<<gh-1_2.user_name>>y", "<<gh-1_2.user_name>>", 1),
+            (longest.as_str(), longest.as_str(), 0),
+        ] {
+            let tokens = scan(Form::Raw, text.as_bytes());
+            assert_eq!(tokens.len(), 1, "{text}");
+            assert_eq!(tokens[0].span, at..at + whole.len(), "{text}");
+            assert_eq!(tokens[0].reference.placeholder(), whole);
+            assert!(!tokens[0].escape);
+        }
+        assert_eq!(names(Form::Raw, "<<a>><<b>> <<a>>"), ["a", "b", "a"]);
+    }
+
+    #[test]
+    fn an_exclamation_mark_escapes() {
+        let escape = ("<<!gh.user>>".to_owned(), true, "gh.user".to_owned());
+        assert_eq!(found(Form::Raw, "<<<!gh.user>>>"), [escape]);
+        assert_eq!(found(Form::Percent, "%3c<%21gh%2Euser%3E>")[0].2, "gh.user");
+    }
+
+    #[test]
+    fn one_level_of_encoding_is_undone() {
+        for (form, text) in [
+            (Form::Percent, "%253C%253Cgh%253E%253E"),
+            (Form::FormUrl, "%253C%253Cgh%253E%253E"),
+            (Form::Json, r"\\u003c\\u003cgh\\u003e\\u003e"),
+            (Form::Xml, "&amp;lt;&amp;lt;gh&amp;gt;&amp;gt;"),
+            (Form::Cdata, "&lt;&lt;gh&gt;&gt;"),
+            (Form::Raw, "%3C%3Cgh%3E%3E"),
+            (Form::Header, r"\u003c\u003cgh\u003e\u003e"),
+        ] {
+            assert_eq!(names(form, text), Vec::<String>::new(), "{form:?} {text}");
+        }
+    }
+
+    #[test]
+    fn in_json_an_escaped_backslash_escapes_nothing() {
+        assert_eq!(names(Form::Json, r"\\<<gh>>"), ["gh"]);
+        assert_eq!(names(Form::Json, r"\\\\\u003c<gh>\u003E"), ["gh"]);
+        assert_eq!(names(Form::Json, r"\\\u003c\u003Cgh>>"), ["gh"]);
+        assert_eq!(names(Form::Json, r"\\u003c<gh>>"), Vec::<String>::new());
+        assert_eq!(names(Form::Json, r"<\\u003cgh>>"), Vec::<String>::new());
+        // The backslash takes the first bracket with it: a value behind it could end the string.
+        assert_eq!(names(Form::Json, r"\<<gh>>"), Vec::<String>::new());
+        assert_eq!(names(Form::Json, r"\<<<gh>>"), ["gh"]);
+    }
+
+    const FORMS: [Form; 7] = [
+        Form::Raw,
+        Form::Header,
+        Form::Percent,
+        Form::FormUrl,
+        Form::Json,
+        Form::Xml,
+        Form::Cdata,
+    ];
+
+    /// Texts near placeholders: fragments of them in random order.
+    fn noise() -> impl Strategy<Value = String> {
+        let fragment = prop::sample::select(vec![
+            "<", ">", "<<", ">>", "%3C", "%3c", "%3E", "%", "%3", "\\u003c", "\\u003C", "\\u003e",
+            "\\", "\\u", "\\u0", "&lt;", "&gt;", "&#60;", "&#x3e;", "&#x", "&", "&l", "gh", "a-1",
+            ".", "f", "!", "X", " ", "<<gh>>",
+        ]);
+        prop::collection::vec(fragment, 0..14).prop_map(|fragments| fragments.concat())
+    }
+
+    /// The scanner without its shortcuts: the grammar is tried at every position.
+    fn scan_everywhere(form: Form, bytes: &[u8]) -> Vec<Token> {
+        let mut tokens = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            match read_at(form, bytes, at, Before::default(), true) {
+                Reading::Token(token) => {
+                    at = token.span.end;
+                    tokens.push(token);
+                }
+                _ => at += 1,
+            }
+        }
+        tokens
+    }
+
+    proptest! {
+        #[test]
+        fn the_shortcuts_miss_nothing(text in noise()) {
+            for form in FORMS {
+                let tokens = scan(form, text.as_bytes());
+                prop_assert_eq!(&tokens, &scan_everywhere(form, text.as_bytes()), "{:?}", form);
+                prop_assert!(tokens.is_empty() || may_contain(form, text.as_bytes()));
+            }
+        }
+
+        #[test]
+        fn pieces_are_read_like_the_whole(text in noise(), cuts in prop::collection::vec(1usize..6, 1..20)) {
+            for form in FORMS {
+                let whole = scan(form, text.as_bytes());
+                let mut tokens = Vec::new();
+                let (mut before, mut start, mut end) = (Before::default(), 0, 0);
+                let mut cuts = cuts.iter().cycle();
+                while end < text.len() {
+                    end = text.len().min(end + cuts.next().unwrap());
+                    let window = &text.as_bytes()[start..end];
+                    let partial = scan_partial(form, window, before, end == text.len());
+                    tokens.extend(partial.tokens.into_iter().map(|mut token| {
+                        token.span = token.span.start + start..token.span.end + start;
+                        token
+                    }));
+                    before = before.after(&window[..partial.decided]);
+                    start += partial.decided;
+                }
+                prop_assert_eq!(start, text.len());
+                prop_assert_eq!(&tokens, &whole, "{:?}", form);
+            }
+        }
+
+        #[test]
+        fn no_more_than_one_placeholder_is_held_back(form in prop::sample::select(FORMS.to_vec()), len in 0usize..4000) {
+            let unit = match form {
+                Form::Percent | Form::FormUrl => "%61",
+                Form::Json => "\\u0061",
+                Form::Xml => "&#x00000061;",
+                _ => "a",
+            };
+            let text = format!("<<{}", unit.repeat(len / unit.len()));
+            let partial = scan_partial(form, text.as_bytes(), Before::default(), false);
+            prop_assert!(text.len() - partial.decided <= MAX_CARRY);
+        }
+    }
+}

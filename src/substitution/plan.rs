@@ -1,0 +1,311 @@
+//! What is to be changed in some bytes, and the one pass that changes it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::policy::location::Location;
+use crate::secret::SecretBytes;
+
+use super::encode::{Unencodable, encode, encoded_len};
+use super::fence::{Delimiters, Fence};
+use super::placeholder::Token;
+use super::slug::Reference;
+use super::wire::Form;
+
+/// One placeholder at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// The bytes it takes up.
+    pub span: Range<usize>,
+    /// The encoding in which its replacement is written.
+    pub form: Form,
+    /// Whether it is an escape, which needs no credential.
+    pub escape: bool,
+    /// What it names.
+    pub reference: Reference,
+    /// Where it stands, for policy and ledger.
+    pub location: Location,
+    /// What its replacement must not spell, where it stands in a multipart body.
+    pub delimiters: Option<Arc<Delimiters>>,
+}
+
+/// Why a splice was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpliceError {
+    /// The caller had no value for this reference.
+    #[error("no value was given for {0}")]
+    Missing(Reference),
+    /// A value cannot be written at its place.
+    #[error("the value of {reference} cannot be written at {location}: {}", problem.reason)]
+    Unencodable {
+        /// What was to be put in.
+        reference: Reference,
+        /// Where.
+        location: Location,
+        /// Why not.
+        problem: Unencodable,
+    },
+    /// The result would exceed [`MAX_OUTPUT`].
+    #[error("with the values put in, the text would exceed {MAX_OUTPUT} bytes")]
+    TooLarge,
+    /// The edits are not those of this source.
+    #[error("the edits do not fit the text")]
+    Misplaced,
+}
+
+/// The longest result of a splice, in bytes. A body made of nothing but placeholders of a long
+/// value would otherwise grow a thousandfold in memory.
+pub const MAX_OUTPUT: usize = 64 << 20;
+
+impl Edit {
+    /// The edit for a token found at `location`.
+    pub fn new(token: Token, form: Form, location: Location) -> Self {
+        Self {
+            span: token.span,
+            form,
+            escape: token.escape,
+            reference: token.reference,
+            location,
+            delimiters: None,
+        }
+    }
+}
+
+/// Puts the values in, in one pass over `source`: what was put in is never read again. An escape
+/// becomes the literal placeholder. `edits` are in order and do not overlap.
+///
+/// The result holds secrets and is allocated once, at its exact length.
+pub fn splice<'v>(
+    source: &[u8],
+    edits: &[Edit],
+    mut value: impl FnMut(&Reference) -> Option<&'v SecretBytes>,
+) -> Result<Vec<u8>, SpliceError> {
+    let mut replacements = Vec::with_capacity(edits.len());
+    let mut len = source.len();
+    let mut cursor = 0;
+    for edit in edits {
+        if edit.span.start < cursor
+            || edit.span.end < edit.span.start
+            || edit.span.end > source.len()
+        {
+            return Err(SpliceError::Misplaced);
+        }
+        cursor = edit.span.end;
+        let replacement = Replacement::new(edit, &mut value)?;
+        replacement.check_edges(edit, source)?;
+        len = len - edit.span.len() + replacement.encoded_len(edit)?;
+        if len > MAX_OUTPUT {
+            return Err(SpliceError::TooLarge);
+        }
+        replacements.push(replacement);
+    }
+    let mut out = Vec::with_capacity(len);
+    let mut writer = Writer::default();
+    let mut cursor = 0;
+    for (edit, replacement) in edits.iter().zip(&replacements) {
+        writer.literal(&source[cursor..edit.span.start], &mut out)?;
+        writer.replace(edit, replacement, &mut out)?;
+        cursor = edit.span.end;
+    }
+    writer.literal(&source[cursor..], &mut out)?;
+    Ok(out)
+}
+
+/// Writes what stays and what is put in, in order. The one place where a value is written.
+#[derive(Default)]
+pub(super) struct Writer {
+    fence: Fence,
+}
+
+impl Writer {
+    /// Writes bytes of the source.
+    pub(super) fn literal(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SpliceError> {
+        self.fence.literal(bytes)?;
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Writes what goes in for `edit`. On an error, what was written to `out` is to be thrown away.
+    pub(super) fn replace(
+        &mut self,
+        edit: &Edit,
+        replacement: &Replacement<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SpliceError> {
+        let start = out.len();
+        encode(edit.form, replacement.bytes(), out)
+            .map_err(|problem| unencodable(edit, problem))?;
+        self.fence.value(edit, &out[start..])
+    }
+}
+
+pub(super) fn unencodable(edit: &Edit, problem: Unencodable) -> SpliceError {
+    SpliceError::Unencodable {
+        reference: edit.reference.clone(),
+        location: edit.location.clone(),
+        problem,
+    }
+}
+
+/// What goes in for one edit, before encoding.
+pub(super) enum Replacement<'v> {
+    /// A credential's value.
+    Value(&'v SecretBytes),
+    /// The placeholder that an escape stands for.
+    Literal(String),
+}
+
+impl<'v> Replacement<'v> {
+    /// Asks for the value, unless `edit` is an escape.
+    pub(super) fn new(
+        edit: &Edit,
+        value: &mut impl FnMut(&Reference) -> Option<&'v SecretBytes>,
+    ) -> Result<Self, SpliceError> {
+        if edit.escape {
+            return Ok(Self::Literal(edit.reference.placeholder()));
+        }
+        match value(&edit.reference) {
+            Some(value) => Ok(Self::Value(value)),
+            None => Err(SpliceError::Missing(edit.reference.clone())),
+        }
+    }
+
+    /// How many bytes [`Writer::replace`] will write.
+    pub(super) fn encoded_len(&self, edit: &Edit) -> Result<usize, SpliceError> {
+        encoded_len(edit.form, self.bytes()).map_err(|problem| unencodable(edit, problem))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Value(value) => value.expose(),
+            Self::Literal(text) => text.as_bytes(),
+        }
+    }
+
+    /// Refuses what is legal in the encoding and yet would not be read back as it was saved.
+    fn check_edges(&self, edit: &Edit, source: &[u8]) -> Result<(), SpliceError> {
+        let bytes = self.bytes();
+        let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        let reason = match edit.location {
+            // Recipients trim field values (RFC 9110 section 5.5).
+            Location::Header(_)
+                if edit.form == Form::Header
+                    && (edit.span.start == 0 && blank(bytes.first())
+                        || edit.span.end == source.len() && blank(bytes.last())) =>
+            {
+                "it begins or ends with white space, which is trimmed from a header value"
+            }
+            // Such a value could make a segment `..`, and the path sent would not be the path decided on.
+            Location::Path if bytes.iter().all(|&byte| byte == b'.') => {
+                "it consists of dots, which would change the path"
+            }
+            _ => return Ok(()),
+        };
+        Err(unencodable(edit, Unencodable { reason }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::substitution::find::{in_header, in_path, in_query};
+
+    fn spliced(source: &str, edits: &[Edit], value: &str) -> Result<String, SpliceError> {
+        let value = SecretBytes::new(value.as_bytes().to_vec());
+        let out = splice(source.as_bytes(), edits, |_| Some(&value))?;
+        assert_eq!(out.capacity(), out.len(), "the buffer must not grow");
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn in_headers(source: &str, value: &str) -> Result<String, SpliceError> {
+        spliced(source, &in_header("x-key", source.as_bytes()), value)
+    }
+
+    #[test]
+    fn a_value_is_not_scanned_again() {
+        assert_eq!(
+            in_headers("a<<x>>b<<y>>", "<<x>>").as_deref(),
+            Ok("a<<x>>b<<x>>")
+        );
+        assert_eq!(in_headers("<<<x>>>", "<x>").as_deref(), Ok("<<x>>"));
+    }
+
+    #[test]
+    fn what_surrounds_a_placeholder_is_not_normalised() {
+        let query = "z=%2f%41+%20&key=<<gh>>&e=&&x=;y";
+        assert_eq!(
+            spliced(query, &in_query(query), "a b").as_deref(),
+            Ok("z=%2f%41+%20&key=a%20b&e=&&x=;y")
+        );
+    }
+
+    #[test]
+    fn an_escape_leaves_the_literal_in_the_encoding_of_its_place() {
+        let none = |_: &Reference| None;
+        let header = b"k=<<!gh.user>>";
+        assert_eq!(
+            splice(header, &in_header("x-key", header), none).unwrap(),
+            b"k=<<gh.user>>"
+        );
+        let path = "/<<!gh>>/x";
+        assert_eq!(
+            splice(path.as_bytes(), &in_path(path), none).unwrap(),
+            b"/%3C%3Cgh%3E%3E/x"
+        );
+    }
+
+    #[test]
+    fn a_value_that_would_be_trimmed_is_refused() {
+        assert!(in_headers("<<x>>", " v").is_err());
+        assert!(in_headers("k=<<x>>", "v\t").is_err());
+        assert_eq!(in_headers("k=<<x>>!", " v ").as_deref(), Ok("k= v !"));
+        assert_eq!(in_headers("<<x>>", "v v").as_deref(), Ok("v v"));
+    }
+
+    #[test]
+    fn a_value_cannot_become_a_dot_segment() {
+        for dots in [".", ".."] {
+            assert!(spliced("/a/<<x>>/b", &in_path("/a/<<x>>/b"), dots).is_err());
+        }
+        assert_eq!(
+            spliced("/a/<<x>>/b", &in_path("/a/<<x>>/b"), "../x").as_deref(),
+            Ok("/a/..%2Fx/b")
+        );
+        assert_eq!(
+            spliced("a=<<x>>", &in_query("a=<<x>>"), "..").as_deref(),
+            Ok("a=..")
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_nothing_of_the_value() {
+        let error = in_headers("<<x>>", "hunter2\n").unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains("header:x-key") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn edits_of_another_text_are_refused() {
+        let edits = in_header("x-key", b"<<a>><<b>>");
+        assert_eq!(spliced("<<a>>", &edits, "v"), Err(SpliceError::Misplaced));
+        let swapped: Vec<Edit> = edits.iter().rev().cloned().collect();
+        assert_eq!(
+            spliced("<<a>><<b>>", &swapped, "v"),
+            Err(SpliceError::Misplaced)
+        );
+        let none = splice(b"<<a>><<b>>", &edits, |_| None);
+        assert_eq!(none, Err(SpliceError::Missing(edits[0].reference.clone())));
+    }
+
+    #[test]
+    fn a_text_does_not_grow_without_limit() {
+        let source = "<<x>>".repeat(MAX_OUTPUT / 1000 + 1);
+        assert_eq!(
+            in_headers(&source, &"v".repeat(1000)),
+            Err(SpliceError::TooLarge)
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Substitution in a body that is too large to hold.
+//!
+//! A state machine without any input or output of its own. Bytes go in with [`Stream::push`];
+//! [`Stream::step`] gives out what is decided, and stops at the first placeholder whose value it
+//! was not given, so that the caller can authorise and record the use before any byte of the value
+//! is written. Only the bytes that could still begin a placeholder (or a multipart delimiter) are
+//! held back.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use egret::secret::SecretBytes;
+//! use egret::substitution::body::BodyKind;
+//! use egret::substitution::stream::{Step, Stream};
+//!
+//! let mut stream = Stream::new(&BodyKind::Json);
+//! let mut out = Vec::new();
+//! stream.push(br#"{"key": "<<g"#)?;
+//! assert_eq!(stream.step(&mut out)?, Step::More);
+//! assert_eq!(out, br#"{"key": ""#);
+//!
+//! stream.push(br#"h>>"}"#)?;
+//! stream.finish()?;
+//! let Step::Resolve(need) = stream.step(&mut out)? else { panic!() };
+//! assert_eq!(need.reference.to_string(), "gh");
+//! assert_eq!(need.location.to_string(), "body:/key");
+//! // Authorise and record here.
+//! stream.supply(Arc::new(SecretBytes::new(b"s3\"cret".to_vec())));
+//! assert_eq!(stream.step(&mut out)?, Step::Done);
+//! assert_eq!(out, br#"{"key": "s3\"cret"}"#);
+//! # Ok::<(), egret::substitution::stream::StreamError>(())
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::policy::location::Location;
+use crate::secret::SecretBytes;
+
+use super::body::{BodyKind, BodyProblem};
+use super::plan::{Edit, Replacement, SpliceError, Writer};
+use super::slug::Reference;
+use super::walk::Walker;
+
+/// How much is written in one step before the caller is asked to send it, in bytes. A step goes
+/// beyond it by at most one value and what was pushed.
+const STEP_OUTPUT: usize = 64 << 10;
+
+/// How many permissions are remembered. A form can name a placeholder under any number of fields.
+const MAX_PERMITTED: usize = 256;
+
+/// Substitution in progress.
+pub struct Stream {
+    walker: Walker,
+    writer: Writer,
+    /// Source bytes that were not written yet, behind `written` that were.
+    window: Vec<u8>,
+    written: usize,
+    /// How much of the window is decided.
+    decided: usize,
+    /// Placeholders in the decided part, still to be written.
+    edits: VecDeque<Edit>,
+    permitted: HashMap<(Reference, Location), Arc<SecretBytes>>,
+    eof: bool,
+    failed: Option<StreamError>,
+}
+
+/// What the caller is to do after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Push more, or finish.
+    More,
+    /// Send what was written, then step again.
+    Flush,
+    /// Authorise and record this use, supply the value and step again, or give up. What was
+    /// written so far may be sent.
+    Resolve(Need),
+    /// Everything is written.
+    Done,
+}
+
+/// A placeholder that is met for the first time at such a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// What it names.
+    pub reference: Reference,
+    /// Where it stands. In JSON, a pointer holds for what was read so far: a later error in the
+    /// document is not known yet.
+    pub location: Location,
+}
+
+/// Why a stream cannot go on. The upstream request must then be reset, not ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The body cannot be dealt with.
+    #[error(transparent)]
+    Body(#[from] BodyProblem),
+    /// A value cannot be written at its place.
+    #[error(transparent)]
+    Splice(#[from] SpliceError),
+}
+
+impl Stream {
+    /// At the start of a body of this kind.
+    pub fn new(kind: &BodyKind) -> Self {
+        Self {
+            walker: Walker::new(kind),
+            writer: Writer::default(),
+            window: Vec::new(),
+            written: 0,
+            decided: 0,
+            edits: VecDeque::new(),
+            permitted: HashMap::new(),
+            eof: false,
+            failed: None,
+        }
+    }
+
+    /// Takes the next bytes of the body. Step until [`Step::More`] before the next push: what is
+    /// not written yet stays in memory.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        self.discard_written();
+        self.window.extend_from_slice(bytes);
+        self.read(false)
+    }
+
+    /// Says that nothing more will come.
+    pub fn finish(&mut self) -> Result<(), StreamError> {
+        self.eof = true;
+        self.read(true)
+    }
+
+    /// Gives the value for the [`Need`] that the last step reported.
+    pub fn supply(&mut self, value: Arc<SecretBytes>) {
+        if let Some(edit) = self.edits.front() {
+            if self.permitted.len() >= MAX_PERMITTED {
+                self.permitted.clear();
+            }
+            self.permitted.insert(key(edit), value);
+        }
+    }
+
+    /// Appends to `out` what can be written. It may hold secrets.
+    pub fn step(&mut self, out: &mut Vec<u8>) -> Result<Step, StreamError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let start = out.len();
+        let step = self.write(out);
+        if let Err(error) = &step {
+            out.truncate(start);
+            self.failed = Some(error.clone());
+        }
+        step
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<Step, StreamError> {
+        let (ready, len) = self.ready()?;
+        // Once, so that no copies of a value are left behind by a growing buffer.
+        out.reserve(len);
+        for edit in self.edits.drain(..ready) {
+            self.writer
+                .literal(&self.window[self.written..edit.span.start], out)?;
+            self.writer
+                .replace(&edit, &replacement(&edit, &self.permitted)?, out)?;
+            self.written = edit.span.end;
+        }
+        let literal_end = self
+            .edits
+            .front()
+            .map_or(self.decided, |edit| edit.span.start);
+        self.writer
+            .literal(&self.window[self.written..literal_end], out)?;
+        self.written = literal_end;
+        Ok(match self.edits.front() {
+            Some(edit) if is_permitted(edit, &self.permitted) => Step::Flush,
+            Some(edit) => Step::Resolve(Need {
+                reference: edit.reference.clone(),
+                location: edit.location.clone(),
+            }),
+            None if self.eof => Step::Done,
+            None => Step::More,
+        })
+    }
+
+    /// How many placeholders can be written now, and how many bytes that will make.
+    fn ready(&self) -> Result<(usize, usize), StreamError> {
+        let mut len = self.decided - self.written;
+        let mut values = 0;
+        let mut ready = 0;
+        for edit in &self.edits {
+            if values >= STEP_OUTPUT || !is_permitted(edit, &self.permitted) {
+                break;
+            }
+            values += replacement(edit, &self.permitted)?.encoded_len(edit)?;
+            ready += 1;
+        }
+        len += values;
+        Ok((ready, len))
+    }
+
+    fn read(&mut self, eof: bool) -> Result<(), StreamError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let offset = self.decided;
+        match self.walker.read(&self.window[offset..], eof) {
+            Ok(read) => {
+                self.decided += read.len;
+                self.edits.extend(read.edits.into_iter().map(|mut edit| {
+                    edit.span = edit.span.start + offset..edit.span.end + offset;
+                    edit
+                }));
+                Ok(())
+            }
+            Err(problem) => {
+                self.failed = Some(problem.into());
+                Err(problem.into())
+            }
+        }
+    }
+
+    fn discard_written(&mut self) {
+        let written = std::mem::take(&mut self.written);
+        self.window.drain(..written);
+        self.decided -= written;
+        for edit in &mut self.edits {
+            edit.span = edit.span.start - written..edit.span.end - written;
+        }
+    }
+}
+
+fn key(edit: &Edit) -> (Reference, Location) {
+    (edit.reference.clone(), edit.location.clone())
+}
+
+fn is_permitted(edit: &Edit, permitted: &HashMap<(Reference, Location), Arc<SecretBytes>>) -> bool {
+    edit.escape || permitted.contains_key(&key(edit))
+}
+
+fn replacement<'v>(
+    edit: &Edit,
+    permitted: &'v HashMap<(Reference, Location), Arc<SecretBytes>>,
+) -> Result<Replacement<'v>, SpliceError> {
+    Replacement::new(edit, &mut |_| permitted.get(&key(edit)).map(Arc::as_ref))
+}

@@ -1,0 +1,205 @@
+//! Wire forms: how one character of a placeholder may be spelled at each kind of place.
+//!
+//! A form decodes *one unit at a time* and only one level deep: `%253C` is data, and so are
+//! `\\u003c` and `&amp;lt;`. That is what the receiver will do too, so what is found here is
+//! exactly what the receiver would read as a placeholder.
+
+/// The encoding of the place where a placeholder stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Text without an encoding of its own.
+    Raw,
+    /// A header value (RFC 9110 section 5.5). Read like [`Form::Raw`], stricter about what is written.
+    Header,
+    /// The user name of Basic credentials, after base64: as [`Form::Raw`], but a colon would end it
+    /// (RFC 7617 section 2).
+    BasicUser,
+    /// Path and query (RFC 3986 section 2.1).
+    Percent,
+    /// `application/x-www-form-urlencoded`.
+    FormUrl,
+    /// A JSON string (RFC 8259 section 7).
+    Json,
+    /// XML character data or attribute value.
+    Xml,
+    /// Inside an XML CDATA section, where references are not read.
+    Cdata,
+}
+
+/// The longest spelling of one character in any form, in bytes: `&#x` + digits + `;`.
+pub(super) const MAX_UNIT: usize = MAX_XML_DIGITS + 4;
+
+/// Leading zeros are legal in a character reference without limit; a carry window needs one.
+const MAX_XML_DIGITS: usize = 8;
+
+/// One unit at the front of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// A character and the length of its spelling in bytes.
+    Is(u8, usize),
+    /// Nothing that can stand in a placeholder.
+    Other,
+    /// The bytes end inside a spelling.
+    Cut,
+}
+
+impl Form {
+    /// Reads the unit at the front of `bytes`; `Cut` if there are too few to tell.
+    pub(super) fn unit(self, bytes: &[u8]) -> Unit {
+        let Some(&first) = bytes.first() else {
+            return Unit::Cut;
+        };
+        match (self, first) {
+            (Form::Percent | Form::FormUrl, b'%') => percent_unit(&bytes[1..]),
+            (Form::Json, b'\\') => json_unit(&bytes[1..]),
+            (Form::Xml, b'&') => xml_unit(&bytes[1..]),
+            _ => Unit::Is(first, 1),
+        }
+    }
+}
+
+/// `rest` follows a `%`.
+fn percent_unit(rest: &[u8]) -> Unit {
+    hex_digits(rest, 2, 1)
+}
+
+/// `rest` follows a backslash that begins an escape. Only `\u00XX` can spell a character of the
+/// grammar; the two-character escapes stand for others.
+fn json_unit(rest: &[u8]) -> Unit {
+    for (index, expected) in b"u00".iter().enumerate() {
+        match rest.get(index) {
+            None => return Unit::Cut,
+            Some(byte) if byte == expected => {}
+            Some(_) => return Unit::Other,
+        }
+    }
+    hex_digits(&rest[3..], 2, 4)
+}
+
+/// Reads exactly `count` (at most 2) hexadecimal digits, after a prefix of `before` bytes.
+fn hex_digits(digits: &[u8], count: usize, before: usize) -> Unit {
+    let mut value = 0;
+    for index in 0..count {
+        match digits.get(index).map(|&digit| hex_value(digit)) {
+            None => return Unit::Cut,
+            Some(None) => return Unit::Other,
+            Some(Some(digit)) => value = value << 4 | digit,
+        }
+    }
+    Unit::Is(value, before + count)
+}
+
+/// `rest` follows an `&`. Of the named entities only `&lt;` and `&gt;` spell a character of the grammar.
+fn xml_unit(rest: &[u8]) -> Unit {
+    match rest.first() {
+        None => Unit::Cut,
+        Some(b'#') if rest.len() == 1 => Unit::Cut,
+        Some(b'#') if rest[1] == b'x' => xml_number(&rest[2..], 16, 3),
+        Some(b'#') => xml_number(&rest[1..], 10, 2),
+        Some(b'l') => xml_named(rest, b"lt;", b'<'),
+        Some(b'g') => xml_named(rest, b"gt;", b'>'),
+        Some(_) => Unit::Other,
+    }
+}
+
+fn xml_named(rest: &[u8], name: &[u8], byte: u8) -> Unit {
+    if rest.starts_with(name) {
+        Unit::Is(byte, 1 + name.len())
+    } else if name.starts_with(rest) {
+        Unit::Cut
+    } else {
+        Unit::Other
+    }
+}
+
+/// Reads digits up to the semicolon, after a prefix of `before` bytes.
+fn xml_number(digits: &[u8], radix: u32, before: usize) -> Unit {
+    let mut value: u32 = 0;
+    for (index, &byte) in digits.iter().enumerate() {
+        if byte == b';' && index > 0 {
+            return match u8::try_from(value) {
+                Ok(value) if value.is_ascii() => Unit::Is(value, before + index + 1),
+                _ => Unit::Other,
+            };
+        }
+        match char::from(byte).to_digit(radix) {
+            Some(digit) if index < MAX_XML_DIGITS => value = value.saturating_mul(radix) + digit,
+            _ => return Unit::Other,
+        }
+    }
+    Unit::Cut
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(form: Form, text: &str) -> Unit {
+        form.unit(text.as_bytes())
+    }
+
+    #[test]
+    fn each_form_reads_its_own_spellings_only() {
+        for form in [Form::Raw, Form::Header, Form::Cdata, Form::BasicUser] {
+            assert_eq!(unit(form, "<"), Unit::Is(b'<', 1));
+            assert_eq!(unit(form, "%3C"), Unit::Is(b'%', 1));
+            assert_eq!(unit(form, "&lt;"), Unit::Is(b'&', 1));
+            assert_eq!(unit(form, "\\u003c"), Unit::Is(b'\\', 1));
+        }
+        for form in [Form::Percent, Form::FormUrl] {
+            assert_eq!(unit(form, "%3c%3C"), Unit::Is(b'<', 3));
+            assert_eq!(unit(form, "%253C"), Unit::Is(b'%', 3));
+            assert_eq!(unit(form, "%g3"), Unit::Other);
+        }
+        assert_eq!(unit(Form::Json, "\\u003C."), Unit::Is(b'<', 6));
+        assert_eq!(unit(Form::Json, "\\u013C"), Unit::Other);
+        assert_eq!(unit(Form::Json, "\\n"), Unit::Other);
+        assert_eq!(unit(Form::Json, "\\\\u003c"), Unit::Other);
+        for spelling in ["&lt;", "&#60;", "&#060;", "&#x3c;", "&#x3C;", "&#x0003c;"] {
+            assert_eq!(unit(Form::Xml, spelling), Unit::Is(b'<', spelling.len()));
+        }
+        for other in [
+            "&amp;",
+            "&#;",
+            "&#x;",
+            "&#X3c;",
+            "&#955;",
+            "&#60 ;",
+            "&#x00000003c;",
+            "&lt ",
+        ] {
+            assert_eq!(unit(Form::Xml, other), Unit::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_proper_prefix_of_a_spelling_is_cut() {
+        for (form, spelling) in [
+            (Form::Percent, "%3C"),
+            (Form::FormUrl, "%3c"),
+            (Form::Json, "\\u003c"),
+            (Form::Xml, "&lt;"),
+            (Form::Xml, "&gt;"),
+            (Form::Xml, "&#60;"),
+            (Form::Xml, "&#x0000003c;"),
+        ] {
+            assert!(spelling.len() <= MAX_UNIT);
+            for end in 0..spelling.len() {
+                assert_eq!(
+                    unit(form, &spelling[..end]),
+                    Unit::Cut,
+                    "{spelling} cut at {end}"
+                );
+            }
+        }
+    }
+}

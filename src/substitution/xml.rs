@@ -1,0 +1,176 @@
+//! Following an XML text to know whether one stands in a CDATA section.
+//!
+//! References are read everywhere but there. Comments and processing instructions are followed
+//! only so that a `<![CDATA[` inside one is not taken for a section.
+
+use memchr::memchr;
+
+use super::wire::Form;
+
+/// Reads XML from left to right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Section {
+    /// Character data and tags.
+    #[default]
+    Text,
+    /// Behind `<` and this much of what may open a section.
+    Opening(Opening),
+    /// In a comment, behind this many hyphens (two at most).
+    Comment(u8),
+    /// In a processing instruction, behind a question mark or not.
+    Instruction(bool),
+    /// In a CDATA section, behind this many closing brackets (two at most).
+    Cdata(u8),
+}
+
+/// What was read behind a `<`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    Less,
+    Bang,
+    BangHyphen,
+    /// Behind `<![` and this many bytes of `CDATA[`.
+    Bracket(usize),
+}
+
+const CDATA: &[u8] = b"CDATA[";
+
+impl Section {
+    /// The form in which the next byte is read.
+    pub(super) fn form(self) -> Form {
+        match self {
+            Section::Cdata(_) => Form::Cdata,
+            _ => Form::Xml,
+        }
+    }
+
+    /// Reads on.
+    pub(super) fn advance(&mut self, bytes: &[u8]) {
+        let mut read = 0;
+        while read < bytes.len() {
+            read += self.advance_to_change(&bytes[read..]).0;
+        }
+    }
+
+    /// Reads on until the form changes. Returns how many bytes were read and whether it did.
+    pub(super) fn advance_to_change(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let form = self.form();
+        let mut at = 0;
+        while at < bytes.len() {
+            if let Some(stop) = self.resting() {
+                match memchr(stop, &bytes[at..]) {
+                    None => return (bytes.len(), false),
+                    Some(ahead) => at += ahead,
+                }
+            }
+            *self = self.step(bytes[at]);
+            at += 1;
+            if self.form() != form {
+                return (at, true);
+            }
+        }
+        (at, false)
+    }
+
+    /// The only byte that leads out of the present state, if there is just one.
+    fn resting(self) -> Option<u8> {
+        match self {
+            Section::Text => Some(b'<'),
+            Section::Comment(0) => Some(b'-'),
+            Section::Instruction(false) => Some(b'?'),
+            Section::Cdata(0) => Some(b']'),
+            _ => None,
+        }
+    }
+
+    fn step(self, byte: u8) -> Self {
+        match self {
+            Section::Text => Section::text(byte),
+            Section::Opening(opening) => opening.step(byte),
+            Section::Comment(2) if byte == b'>' => Section::Text,
+            Section::Comment(hyphens) if byte == b'-' => Section::Comment(2.min(hyphens + 1)),
+            Section::Comment(_) => Section::Comment(0),
+            Section::Instruction(true) if byte == b'>' => Section::Text,
+            Section::Instruction(_) => Section::Instruction(byte == b'?'),
+            Section::Cdata(2) if byte == b'>' => Section::Text,
+            Section::Cdata(brackets) if byte == b']' => Section::Cdata(2.min(brackets + 1)),
+            Section::Cdata(_) => Section::Cdata(0),
+        }
+    }
+
+    fn text(byte: u8) -> Self {
+        if byte == b'<' {
+            Section::Opening(Opening::Less)
+        } else {
+            Section::Text
+        }
+    }
+}
+
+impl Opening {
+    fn step(self, byte: u8) -> Section {
+        match (self, byte) {
+            (Opening::Less, b'!') => Section::Opening(Opening::Bang),
+            (Opening::Less, b'?') => Section::Instruction(false),
+            (Opening::Bang, b'-') => Section::Opening(Opening::BangHyphen),
+            (Opening::Bang, b'[') => Section::Opening(Opening::Bracket(0)),
+            (Opening::BangHyphen, b'-') => Section::Comment(0),
+            (Opening::Bracket(matched), byte) if CDATA.get(matched) == Some(&byte) => {
+                if matched + 1 == CDATA.len() {
+                    Section::Cdata(0)
+                } else {
+                    Section::Opening(Opening::Bracket(matched + 1))
+                }
+            }
+            _ => Section::text(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(text: &str) -> Section {
+        let mut section = Section::default();
+        section.advance(text.as_bytes());
+        let mut bytewise = Section::default();
+        text.bytes().for_each(|byte| bytewise.advance(&[byte]));
+        assert_eq!(section, bytewise, "{text}");
+        section
+    }
+
+    #[test]
+    fn a_cdata_section_is_told_from_what_looks_like_one() {
+        for inside in [
+            "<a><![CDATA[",
+            "<![CDATA[x]]",
+            "<![CDATA[]]]",
+            "<<![CDATA[ <a> ]] >",
+            "<!--x--><![CDATA[<!--",
+        ] {
+            assert_eq!(after(inside).form(), Form::Cdata, "{inside}");
+        }
+        for outside in [
+            "<![CDATA[x]]>",
+            "<![CDATA[x]]]>",
+            "<!-- <![CDATA[",
+            "<!--> <![CDATA[",
+            "<?pi <![CDATA[",
+            "<![CDAT[",
+            "<! [CDATA[",
+            "&lt;![CDATA[",
+            "<<gh>>![CDATA[",
+        ] {
+            assert_eq!(after(outside).form(), Form::Xml, "{outside}");
+        }
+    }
+
+    #[test]
+    fn the_change_of_form_is_found_right_behind_the_marks() {
+        let mut section = Section::default();
+        assert_eq!(section.advance_to_change(b"<a><![CDATA[x]]>y"), (12, true));
+        assert_eq!(section.advance_to_change(b"x]]>y"), (4, true));
+        assert_eq!(section.advance_to_change(b"y"), (1, false));
+    }
+}

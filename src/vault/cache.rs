@@ -1,0 +1,343 @@
+//! The vault of a running proxy: everything a request needs to know, in memory, never older than
+//! the last commit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use tokio::sync::Mutex;
+
+use crate::secret::SecretBytes;
+use crate::substitution::slug::{Field, Slug};
+use crate::vault::change::{ChangeMarker, Look};
+use crate::vault::keyring::{Keyring, TokenKey};
+use crate::vault::model::{Client, ClientName, Credential, Principal, State, TokenHash};
+use crate::vault::seal::{OpenError, Opener, Place};
+use crate::vault::store::sqlite::private_directory;
+use crate::vault::store::{Changes, Store, StoreError, StoreUnavailable};
+
+/// How long a request waits for a store that has changed but does not let itself be read.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The answer to "which credential is that slug, for this principal?"
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// This one.
+    One(Arc<Credential>),
+    /// None that may be used now: unknown, revoked, expired, deleted or someone else's alike.
+    None,
+    /// Two principals share one of that slug, and there is no personal one.
+    Ambiguous,
+}
+
+/// Credentials and clients of a running proxy.
+pub struct Vault {
+    store: Store,
+    opener: Opener,
+    tokens: TokenKey,
+    marker: ChangeMarker,
+    /// The store's revision that is loaded. Whoever holds the lock is the one that loads.
+    revision: Mutex<i64>,
+    views: DashMap<Principal, View>,
+    clients: ArcSwap<Clients>,
+    generation: AtomicU64,
+}
+
+/// What one principal can use.
+#[derive(Default)]
+struct View {
+    own: HashMap<Slug, Arc<Credential>>,
+    shared: HashMap<Slug, Vec<Arc<Credential>>>,
+}
+
+impl View {
+    fn put_shared(&mut self, credential: &Arc<Credential>) {
+        let offers = self.shared.entry(credential.slug.clone()).or_default();
+        match offers.iter_mut().find(|offer| offer.owner == credential.owner) {
+            Some(offer) => *offer = Arc::clone(credential),
+            None => offers.push(Arc::clone(credential)),
+        }
+    }
+
+    fn drop_shared(&mut self, owner: &Principal, slug: &Slug) {
+        if let Some(offers) = self.shared.get_mut(slug) {
+            offers.retain(|offer| offer.owner != *owner);
+            if offers.is_empty() {
+                self.shared.remove(slug);
+            }
+        }
+    }
+}
+
+/// Every client, by name and by the hash of its token.
+#[derive(Default)]
+struct Clients {
+    by_name: HashMap<ClientName, Arc<Client>>,
+    /// Keyed by the start of the hash only; the rest is compared in constant time.
+    by_hash: HashMap<[u8; 8], Vec<Arc<Client>>>,
+}
+
+impl Clients {
+    fn new(clients: Vec<Client>) -> Self {
+        let mut index = Self::default();
+        for client in clients.into_iter().map(Arc::new) {
+            index.by_hash.entry(hash_prefix(&client.token_hash)).or_default().push(client.clone());
+            index.by_name.insert(client.name.clone(), client);
+        }
+        index
+    }
+}
+
+fn hash_prefix(hash: &TokenHash) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Why the vault could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The data directory cannot be made.
+    #[error("the data directory {path} cannot be created: {error}")]
+    DataDir {
+        /// The directory.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The store cannot be opened, or belongs to another master key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<StoreUnavailable> for VaultError {
+    fn from(error: StoreUnavailable) -> Self {
+        VaultError::Store(error.into())
+    }
+}
+
+impl Vault {
+    /// Opens the store, checks that it belongs to the keyring's master key, and loads everything.
+    pub async fn open(
+        data_dir: &Path,
+        store_path: &Path,
+        keyring: Keyring,
+    ) -> Result<Self, VaultError> {
+        private_directory(data_dir).map_err(|error| VaultError::DataDir {
+            path: data_dir.display().to_string(),
+            error,
+        })?;
+        let store = Store::open(store_path).await?;
+        store.bind_key(keyring.id()).await?;
+        let marker = proven_marker(&store).await?;
+        let vault = Self {
+            opener: keyring.opener(),
+            tokens: keyring.token_key(),
+            marker,
+            revision: Mutex::new(0),
+            views: DashMap::new(),
+            clients: ArcSwap::default(),
+            generation: AtomicU64::new(0),
+            store,
+        };
+        vault.reload().await?;
+        Ok(vault)
+    }
+
+    /// Makes everything that was committed before this call, by whatever process, hold for what
+    /// is asked afterwards. To be awaited at the start of every request.
+    ///
+    /// Without a change this is one `pread`: no lock, no allocation, no wait. With one, only what
+    /// changed is loaded, once for all requests that wait. An error means that there is a change
+    /// which cannot be read; the request must not go on with what was known before it.
+    pub async fn refresh(&self) -> Result<(), StoreUnavailable> {
+        match self.marker.look() {
+            Look::Unchanged => Ok(()),
+            Look::Gone(reason) => Err(StoreUnavailable::new(reason)),
+            Look::Changed => match tokio::time::timeout(REFRESH_DEADLINE, self.reload()).await {
+                Ok(result) => result,
+                Err(_) => Err(StoreUnavailable::new("the store does not answer in time")),
+            },
+        }
+    }
+
+    async fn reload(&self) -> Result<(), StoreUnavailable> {
+        let mut revision = self.revision.lock().await;
+        // Someone else may have loaded it while this request waited for its turn.
+        if self.marker.look() == Look::Unchanged {
+            return Ok(());
+        }
+        let reading = self.marker.read();
+        let mut changes = self.store.changes_since(*revision).await?;
+        if changes.revision < *revision {
+            // The file now holds an older state, from a backup: nothing in memory can be trusted.
+            changes = self.store.changes_since(0).await?;
+            changes.deleted.extend(self.missing_from(&changes.credentials));
+        }
+        *revision = changes.revision;
+        self.apply(changes);
+        self.marker.accept(reading);
+        Ok(())
+    }
+
+    fn apply(&self, changes: Changes) {
+        let nothing = changes.credentials.is_empty()
+            && changes.deleted.is_empty()
+            && changes.clients.is_none();
+        for credential in changes.credentials {
+            self.put(Arc::new(credential));
+        }
+        for (owner, slug) in &changes.deleted {
+            self.drop_credential(owner, slug);
+        }
+        if let Some(clients) = changes.clients {
+            self.clients.store(Arc::new(Clients::new(clients)));
+        }
+        if !nothing {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Replaces in place, so that a request which runs at the same time never finds a gap.
+    fn put(&self, credential: Arc<Credential>) {
+        let previous = self
+            .views
+            .entry(credential.owner.clone())
+            .or_default()
+            .own
+            .insert(credential.slug.clone(), Arc::clone(&credential));
+        for principal in &credential.shared_with {
+            self.views.entry(principal.clone()).or_default().put_shared(&credential);
+        }
+        for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
+            if !credential.shared_with.contains(principal) {
+                self.drop_shared(principal, &credential.owner, &credential.slug);
+            }
+        }
+    }
+
+    fn drop_credential(&self, owner: &Principal, slug: &Slug) {
+        let previous = self.views.get_mut(owner).and_then(|mut view| view.own.remove(slug));
+        for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
+            self.drop_shared(principal, owner, slug);
+        }
+    }
+
+    fn drop_shared(&self, principal: &Principal, owner: &Principal, slug: &Slug) {
+        if let Some(mut view) = self.views.get_mut(principal) {
+            view.drop_shared(owner, slug);
+        }
+    }
+
+    fn missing_from(&self, credentials: &[Credential]) -> Vec<(Principal, Slug)> {
+        let kept: std::collections::HashSet<_> =
+            credentials.iter().map(|kept| (&kept.owner, &kept.slug)).collect();
+        let mut missing = Vec::new();
+        for view in &self.views {
+            let gone = view.own.keys().filter(|slug| !kept.contains(&(view.key(), *slug)));
+            missing.extend(gone.map(|slug| (view.key().clone(), slug.clone())));
+        }
+        missing
+    }
+
+    /// Finds what `slug` means for `principal` at `now` (unix seconds): their own credential
+    /// first, then one that is shared with them.
+    ///
+    /// An own credential hides a shared one of that slug even while it is revoked or expired:
+    /// switching a credential off must end its use, not quietly put another value in its place.
+    pub fn find(&self, principal: &Principal, slug: &Slug, now: i64) -> Found {
+        let Some(view) = self.views.get(principal) else {
+            return Found::None;
+        };
+        if let Some(own) = view.own.get(slug) {
+            return if own.usable(now) { Found::One(Arc::clone(own)) } else { Found::None };
+        }
+        let mut usable = view.shared.get(slug).into_iter().flatten().filter(|c| c.usable(now));
+        match (usable.next(), usable.next()) {
+            (None, _) => Found::None,
+            (Some(only), None) => Found::One(Arc::clone(only)),
+            (Some(_), Some(_)) => Found::Ambiguous,
+        }
+    }
+
+    /// Opens a value. To be called only after the use was authorised: this is the one place
+    /// where plaintext comes into being.
+    pub fn open_value(
+        &self,
+        credential: &Credential,
+        field: Option<&Field>,
+    ) -> Result<SecretBytes, OpenError> {
+        let sealed = credential.sealed(field).ok_or(OpenError::FieldUnknown)?;
+        let Credential { owner, slug, version, .. } = credential;
+        self.opener.open(Place { owner, slug, field, version: *version }, sealed)
+    }
+
+    /// Every active credential that `principal` owns or is given: what answers to them are
+    /// searched for. An expired one is included, since a value does not stop being secret then;
+    /// so the result changes only when [`Vault::generation`] does.
+    pub fn live(&self, principal: &Principal) -> Vec<Arc<Credential>> {
+        let Some(view) = self.views.get(principal) else {
+            return Vec::new();
+        };
+        let all = view.own.values().chain(view.shared.values().flatten());
+        all.filter(|credential| credential.state == State::Active).cloned().collect()
+    }
+
+    /// A number that changes when anything a principal can see changes.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The client whose token has this hash, if it is good at `now` (unix seconds).
+    pub fn client_by_token(&self, hash: &TokenHash, now: i64) -> Option<Arc<Client>> {
+        let clients = self.clients.load();
+        let candidates = clients.by_hash.get(&hash_prefix(hash))?;
+        let same = |client: &&Arc<Client>| {
+            aws_lc_rs::constant_time::verify_slices_are_equal(&client.token_hash, hash).is_ok()
+        };
+        candidates.iter().find(same).filter(|client| client.usable(now)).cloned()
+    }
+
+    /// The client of that name, if its token is good at `now` (unix seconds).
+    pub fn client(&self, name: &ClientName, now: i64) -> Option<Arc<Client>> {
+        let clients = self.clients.load();
+        clients.by_name.get(name).filter(|client| client.usable(now)).cloned()
+    }
+
+    /// The key that signs action tokens.
+    pub fn token_key(&self) -> &TokenKey {
+        &self.tokens
+    }
+
+    /// The store behind it, for the outbox and for administration.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("store", &self.store.path()).finish_non_exhaustive()
+    }
+}
+
+/// A marker that was seen to move with a commit. Shared memory and file reads agree on every
+/// filesystem we know; where they do not, a revocation must not be missed because of it.
+async fn proven_marker(store: &Store) -> Result<ChangeMarker, StoreUnavailable> {
+    let mut marker = ChangeMarker::new(store.path())
+        .map_err(|error| StoreUnavailable::new(error.to_string()))?;
+    let before = marker.read();
+    store.probe().await?;
+    if before.is_none() || before == marker.read() {
+        tracing::warn!("commits cannot be noticed on this filesystem; every request asks the store");
+        marker.distrust();
+    }
+    Ok(marker)
+}
+
+#[cfg(test)]
+mod tests;

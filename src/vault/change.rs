@@ -1,0 +1,244 @@
+//! Noticing that someone committed to the store, for the price of one small read.
+//!
+//! A change made by a command must hold from the next request on, so every request asks whether
+//! there was one. Asking SQLite costs a round trip to a thread and two file locks. But in WAL mode
+//! each commit, by whatever process, ends by rewriting the header of the shared WAL index
+//! (`egret.db-shm`), which holds a change counter, the number of frames, their running checksum
+//! and two salts: as long as its 96 bytes are the same, nothing was committed
+//! (<https://sqlite.org/walformat.html#the_wal_index_header>).
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+/// Both copies of the WAL index header.
+const HEADER: usize = 96;
+
+/// How often to look whether the paths still lead to the files that are open.
+const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A state of the store, to be compared with later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading([u8; HEADER]);
+
+/// What a look at the store's files shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing was committed since the accepted reading.
+    Unchanged,
+    /// Something was committed, or it cannot be ruled out.
+    Changed,
+    /// The files were removed or exchanged under the running program. What it would read from
+    /// its open descriptors is no longer what a command writes.
+    Gone(String),
+}
+
+/// Detects commits of any process to one SQLite file in WAL mode.
+///
+/// Where the WAL index cannot be read (a filesystem without shared memory), everything always
+/// counts as changed.
+#[derive(Debug)]
+pub struct ChangeMarker {
+    index: Option<Arc<File>>,
+    accepted: ArcSwapOption<Reading>,
+    files: Vec<(PathBuf, FileId)>,
+    opened: Instant,
+    next_identity_check: AtomicU64,
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+fn file_id(metadata: &Metadata) -> FileId {
+    (metadata.dev(), metadata.ino())
+}
+
+impl ChangeMarker {
+    /// A marker for the database at `path`, on which at least one connection is open and stays
+    /// open as long as the marker: the last one to close removes the index file.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let mut files = vec![(path.to_owned(), file_id(&fs::metadata(path)?))];
+        let index_path = with_suffix(path, "-shm");
+        let index = open_for_good(&index_path).ok();
+        if let Some(index) = &index {
+            files.push((index_path, file_id(&index.metadata()?)));
+        }
+        Ok(Self {
+            index,
+            accepted: ArcSwapOption::empty(),
+            files,
+            opened: Instant::now(),
+            next_identity_check: AtomicU64::new(0),
+        })
+    }
+
+    /// Compares the store with the accepted reading.
+    pub fn look(&self) -> Look {
+        if let Err(reason) = self.check_identity() {
+            return Look::Gone(reason);
+        }
+        match (self.read(), self.accepted.load().as_deref()) {
+            (Some(now), Some(accepted)) if now == *accepted => Look::Unchanged,
+            _ => Look::Changed,
+        }
+    }
+
+    /// The present state. To be taken *before* the store is read: a commit in between then shows
+    /// as a change once more, instead of being lost.
+    ///
+    /// The two copies of the header may be caught in mid-write. That reading equals neither the
+    /// state before nor the one after, so it can only cause a look too many.
+    pub fn read(&self) -> Option<Reading> {
+        let mut header = [0; HEADER];
+        self.index.as_ref()?.read_exact_at(&mut header, 0).ok()?;
+        Some(Reading(header))
+    }
+
+    /// Makes `reading` the one later looks are compared with.
+    pub fn accept(&self, reading: Option<Reading>) {
+        self.accepted.store(reading.map(Arc::new));
+    }
+
+    /// Stops trusting the index: everything counts as changed from now on.
+    pub fn distrust(&mut self) {
+        self.index = None;
+        self.accepted.store(None);
+    }
+
+    /// Once in a while, whether each path still leads to the file that is open.
+    fn check_identity(&self) -> Result<(), String> {
+        let now = self.opened.elapsed();
+        if now.as_millis() < u128::from(self.next_identity_check.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        for (path, id) in &self.files {
+            match fs::metadata(path) {
+                Ok(metadata) if file_id(&metadata) == *id => {}
+                Ok(_) => {
+                    return Err(format!(
+                        "{} was replaced by another file while Egret was running; restart Egret",
+                        path.display()
+                    ));
+                }
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
+        }
+        // Only a good result is remembered: while the files are gone, every look says so.
+        let next = (now + IDENTITY_INTERVAL).as_millis();
+        self.next_identity_check
+            .store(u64::try_from(next).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Opens the index file once per process and never closes it.
+///
+/// Closing *any* descriptor of a file drops *all* POSIX locks the process holds on it, also those
+/// SQLite took through its own descriptor. Another process would then believe the index unused
+/// and truncate it under the running connections
+/// (<https://sqlite.org/howtocorrupt.html>, section 2.2). The price is one descriptor for each
+/// store a process ever had open.
+fn open_for_good(path: &Path) -> io::Result<Arc<File>> {
+    static OPEN: OnceLock<Mutex<HashMap<FileId, Arc<File>>>> = OnceLock::new();
+    let mut open =
+        OPEN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = open.get(&file_id(&fs::metadata(path)?)) {
+        return Ok(Arc::clone(file));
+    }
+    let file = Arc::new(File::open(path)?);
+    // If the path was exchanged since the look above, this file may be known already: then the new
+    // descriptor is kept as well, for the same reason.
+    let id = file_id(&file.metadata()?);
+    if let Some(known) = open.insert(id, Arc::clone(&file)) {
+        std::mem::forget(known);
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files like those of a store; the index holds `header` twice.
+    fn files(directory: &Path, header: u8) -> PathBuf {
+        let path = directory.join("egret.db");
+        fs::write(&path, "").unwrap();
+        fs::write(with_suffix(&path, "-shm"), [header; 2 * HEADER]).unwrap();
+        path
+    }
+
+    #[test]
+    fn nothing_is_unchanged_before_a_reading_was_accepted() {
+        let directory = tempfile::tempdir().unwrap();
+        let marker = ChangeMarker::new(&files(directory.path(), 1)).unwrap();
+        assert_eq!(marker.look(), Look::Changed);
+        marker.accept(marker.read());
+        assert_eq!(marker.look(), Look::Unchanged);
+    }
+
+    #[test]
+    fn every_byte_of_the_header_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = files(directory.path(), 1);
+        let marker = ChangeMarker::new(&path).unwrap();
+        marker.accept(marker.read());
+        let index = File::options().write(true).open(with_suffix(&path, "-shm")).unwrap();
+        for at in 0..HEADER as u64 {
+            index.write_all_at(&[2], at).unwrap();
+            assert_eq!(marker.look(), Look::Changed, "byte {at}");
+            index.write_all_at(&[1], at).unwrap();
+            assert_eq!(marker.look(), Look::Unchanged, "byte {at}");
+        }
+        index.write_all_at(&[2], HEADER as u64).unwrap();
+        assert_eq!(marker.look(), Look::Unchanged, "checkpoint progress is no commit");
+    }
+
+    #[test]
+    fn without_a_readable_index_everything_counts_as_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("egret.db");
+        fs::write(&path, "").unwrap();
+        let marker = ChangeMarker::new(&path).unwrap();
+        marker.accept(marker.read());
+        assert_eq!(marker.look(), Look::Changed);
+
+        let mut marker = ChangeMarker::new(&files(directory.path(), 1)).unwrap();
+        marker.accept(marker.read());
+        marker.distrust();
+        marker.accept(marker.read());
+        assert_eq!(marker.look(), Look::Changed);
+    }
+
+    #[test]
+    fn a_removed_index_is_gone_even_though_it_can_still_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = files(directory.path(), 1);
+        let marker = ChangeMarker::new(&path).unwrap();
+        marker.accept(marker.read());
+        fs::remove_file(with_suffix(&path, "-shm")).unwrap();
+        assert!(marker.read().is_some());
+        assert!(matches!(marker.look(), Look::Gone(_)));
+    }
+
+    #[test]
+    fn one_descriptor_serves_every_marker_of_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = with_suffix(&files(directory.path(), 1), "-shm");
+        let [one, two] = [(); 2].map(|()| open_for_good(&path).unwrap());
+        assert!(Arc::ptr_eq(&one, &two));
+    }
+}

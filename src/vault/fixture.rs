@@ -1,0 +1,126 @@
+//! A data directory with a store, for the tests of vault and identity.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::policy::grant::Grant;
+use crate::secret::SecretBytes;
+use crate::substitution::slug::{Field, Slug};
+use crate::vault::{
+    Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, Vault,
+};
+
+/// A moment between "expired" and "not yet".
+pub(crate) const NOW: i64 = 1_800_000_000;
+
+pub(crate) struct Fixture {
+    directory: TempDir,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(crate) fn store_path(&self) -> PathBuf {
+        self.data_dir().join("egret.db")
+    }
+
+    /// What a running server has.
+    pub(crate) async fn vault(&self) -> Vault {
+        Vault::open(&self.data_dir(), &self.store_path(), keyring()).await.unwrap()
+    }
+
+    /// What a command has: connections of its own.
+    pub(crate) async fn registrar(&self) -> Registrar {
+        registrar(&self.store_path()).await
+    }
+}
+
+pub(crate) async fn registrar(path: &Path) -> Registrar {
+    Registrar::new(Store::open(path).await.unwrap(), &keyring()).await.unwrap()
+}
+
+pub(crate) fn keyring() -> Keyring {
+    Keyring::from_master(&[9; 32]).unwrap()
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor::new("cli", "tester")
+}
+
+pub(crate) fn principal(name: &str) -> Principal {
+    Principal::parse(name).unwrap()
+}
+
+pub(crate) fn slug(name: &str) -> Slug {
+    Slug::parse(name).unwrap()
+}
+
+pub(crate) fn field(name: &str) -> Field {
+    Field::parse(name).unwrap()
+}
+
+pub(crate) fn secret(value: &str) -> SecretBytes {
+    SecretBytes::new(value.as_bytes().to_vec())
+}
+
+pub(crate) fn grant() -> Grant {
+    Grant::for_hosts(vec!["api.example.com".parse().unwrap()])
+}
+
+pub(crate) fn new_credential(owner: &str, name: &str) -> NewCredential {
+    NewCredential {
+        owner: principal(owner),
+        slug: slug(name),
+        kind: Kind::Secret,
+        description: String::new(),
+        grant: grant(),
+    }
+}
+
+impl Registrar {
+    /// Adds a secret and returns its version.
+    pub(crate) async fn add_secret(&self, owner: &str, name: &str, value: &str) -> u32 {
+        self.add(&actor(), new_credential(owner, name), secret(value)).await.unwrap()
+    }
+}
+
+impl Vault {
+    /// The value a request of `who` would carry now, after looking for changes.
+    pub(crate) async fn value(&self, who: &str, name: &str) -> Option<String> {
+        self.refresh().await.unwrap();
+        match self.find(&principal(who), &slug(name), NOW) {
+            Found::One(credential) => {
+                let value = self.open_value(&credential, None).unwrap();
+                Some(String::from_utf8(value.expose().to_vec()).unwrap())
+            }
+            Found::None | Found::Ambiguous => None,
+        }
+    }
+}
+
+/// Runs an `#[ignore]`d test of this binary as a process of its own, told about a store.
+pub(crate) fn run_in_another_process(test: &str, store: &Path, umask: &str) {
+    let status = Command::new("sh")
+        .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--quiet"])
+        .env(STORE_VARIABLE, store)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// The store that [`run_in_another_process`] names, in that process.
+pub(crate) fn told_store() -> Option<PathBuf> {
+    std::env::var_os(STORE_VARIABLE).map(PathBuf::from)
+}
+
+const STORE_VARIABLE: &str = "EGRET_TEST_STORE";

@@ -1,0 +1,350 @@
+//! Where the master key is kept, and reading it from there.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use tokio::io::AsyncReadExt;
+use zeroize::Zeroizing;
+
+use super::MASTER_KEY;
+use crate::vault::store::sqlite::private_directory;
+
+/// How long a key command may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// More than any accepted form of a key, whitespace included.
+const MAX_INPUT: u64 = 4096;
+
+type Master = Zeroizing<[u8; MASTER_KEY]>;
+type Input = Zeroizing<Vec<u8>>;
+
+/// Where the master key comes from, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// `file:PATH`, relative to the data directory; created on first start.
+    File(PathBuf),
+    /// `env:NAME`, an environment variable.
+    Env(String),
+    /// `command:CMD`, the standard output of a shell command (a password manager, a KMS client).
+    Command(String),
+    /// `systemd:NAME`, a systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
+    Systemd(String),
+}
+
+/// A key source that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key source is file:PATH, env:NAME, command:CMD or systemd:NAME")]
+pub struct InvalidKeySource;
+
+impl FromStr for KeySource {
+    type Err = InvalidKeySource;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKeySource> {
+        match text.split_once(':') {
+            Some((_, "")) => Err(InvalidKeySource),
+            Some(("file", path)) => Ok(KeySource::File(path.into())),
+            Some(("env", name)) if !name.contains(['=', '\0']) => Ok(KeySource::Env(name.into())),
+            Some(("command", command)) => Ok(KeySource::Command(command.into())),
+            // One path component: the name must not lead out of the credentials directory.
+            Some(("systemd", name)) if !name.contains('/') && name != "." && name != ".." => {
+                Ok(KeySource::Systemd(name.into()))
+            }
+            _ => Err(InvalidKeySource),
+        }
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeySource::File(path) => write!(f, "file:{}", path.display()),
+            KeySource::Env(name) => write!(f, "env:{name}"),
+            KeySource::Command(command) => write!(f, "command:{command}"),
+            KeySource::Systemd(name) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
+impl KeySource {
+    /// Reads the key; the error is a sentence for a person.
+    pub(super) async fn read(&self, data_dir: &Path) -> Result<Master, String> {
+        let input = match self {
+            KeySource::File(path) => read_or_create(&data_dir.join(path))?,
+            KeySource::Env(name) => read_env(name)?,
+            KeySource::Command(command) => run(command).await?,
+            KeySource::Systemd(name) => read_systemd(name)?,
+        };
+        decode(&input).ok_or_else(|| {
+            "it is not 32 bytes in base64, hex or raw form; \
+             `head -c 32 /dev/urandom | base64` makes a key"
+                .to_owned()
+        })
+    }
+}
+
+fn read_env(name: &str) -> Result<Input, String> {
+    let value = std::env::var_os(name).ok_or_else(|| format!("the variable {name} is not set"))?;
+    Ok(Zeroizing::new(value.into_encoded_bytes()))
+}
+
+fn read_systemd(name: &str) -> Result<Input, String> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or(
+        "CREDENTIALS_DIRECTORY is not set: give the unit a LoadCredential= or \
+         LoadCredentialEncrypted= line and start Egret through systemd",
+    )?;
+    // No look at the mode: systemd guards that directory itself, with a mode or with an ACL.
+    let path = Path::new(&directory).join(name);
+    read_file(&path, |_| Ok(())).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_or_create(path: &Path) -> Result<Input, String> {
+    let describe = |error: io::Error| format!("{}: {error}", path.display());
+    match read_file(path, |file| check_private(path, file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path).map_err(describe)?;
+            read_file(path, |file| check_private(path, file)).map_err(describe)
+        }
+        other => other.map_err(describe),
+    }
+}
+
+/// Reads a small file after `check` has seen the open descriptor (not the path, which someone
+/// could exchange between the look and the read).
+fn read_file(path: &Path, check: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Input> {
+    let file = File::open(path)?;
+    check(&file)?;
+    let mut input = Zeroizing::new(Vec::with_capacity(MAX_INPUT as usize));
+    file.take(MAX_INPUT).read_to_end(&mut input)?;
+    Ok(input)
+}
+
+/// Refuses a key that other users of the machine can read or that someone else put there.
+fn check_private(path: &Path, file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "its mode is {mode:04o}, so other users can read it. Run: chmod 600 '{}'; \
+             if others may have seen it, treat the stored credentials as known to them",
+            path.display()
+        )));
+    }
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != user && owner != 0 {
+        return Err(io::Error::other(format!(
+            "it belongs to user {owner}, who can read and replace it. Run: chown {user} '{}'",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Writes a new key so that the file appears complete or not at all, and the first of two
+/// starting processes wins.
+fn create(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    private_directory(directory)?;
+    let mut random = Zeroizing::new([0; MASTER_KEY]);
+    aws_lc_rs::rand::fill(random.as_mut_slice())
+        .map_err(|_| io::Error::other("the system gives no randomness"))?;
+    let mut line = Zeroizing::new(STANDARD.encode(random.as_slice()));
+    line.push('\n');
+    let temporary = temporary_name(path);
+    let written = write_private(&temporary, line.as_bytes())
+        // A hard link, unlike a rename, does not replace the key another process just made.
+        .and_then(|()| fs::hard_link(&temporary, path));
+    let removed = fs::remove_file(&temporary);
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        // Losing the name of the key in a power failure would lose every value sealed under it.
+        Ok(()) => removed.and_then(|()| File::open(directory)?.sync_all()),
+    }
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    // An umask can only take bits away, and could take the owner's.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Runs a key command. Its error output goes to Egret's own: it may ask for a second factor there.
+async fn run(command: &str) -> Result<Input, String> {
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // Its own group, so that the deadline ends what the shell started, too.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("the command could not be started: {error}"))?;
+    let group = child.id();
+    let mut input = Zeroizing::new(Vec::with_capacity(MAX_INPUT as usize));
+    let reading = async {
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_INPUT).read_to_end(&mut input).await?;
+        }
+        child.wait().await
+    };
+    match tokio::time::timeout(COMMAND_TIMEOUT, reading).await {
+        Ok(Ok(status)) if status.success() => Ok(input),
+        Ok(Ok(status)) => Err(format!("the command failed ({status})")),
+        Ok(Err(error)) => Err(format!("the command could not be read: {error}")),
+        Err(_) => {
+            end_group(group);
+            Err(format!("the command took longer than {} s", COMMAND_TIMEOUT.as_secs()))
+        }
+    }
+}
+
+fn end_group(group: Option<u32>) {
+    let pid = group.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+    if let Some(pid) = pid {
+        // It may have ended by itself in this moment; there is nothing left to do then.
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Understands 32 raw bytes, 64 hex digits, or base64 in either alphabet, padded or not.
+fn decode(input: &[u8]) -> Option<Master> {
+    if let Ok(raw) = <&[u8; MASTER_KEY]>::try_from(input) {
+        return Some(Zeroizing::new(*raw));
+    }
+    let text = input.trim_ascii();
+    if text.len() == 2 * MASTER_KEY {
+        return decode_hex(text);
+    }
+    // A decoder may write a little past the end before it sees that the length is wrong.
+    let mut buffer = Zeroizing::new([0; MASTER_KEY + 16]);
+    [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD].into_iter().find_map(|engine| {
+        match engine.decode_slice(text, buffer.as_mut_slice()) {
+            Ok(MASTER_KEY) => buffer.first_chunk().map(|key| Zeroizing::new(*key)),
+            _ => None,
+        }
+    })
+}
+
+fn decode_hex(text: &[u8]) -> Option<Master> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut key = Zeroizing::new([0; MASTER_KEY]);
+    for (byte, pair) in key.iter_mut().zip(text.as_chunks::<2>().0) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn sources_are_parsed_and_written_back() {
+        for good in ["file:master.key", "file:/etc/a:b", "env:KEY", "command:pass show x", "systemd:key"] {
+            assert_eq!(good.parse::<KeySource>().unwrap().to_string(), good);
+        }
+        for bad in ["", "file:", "env:", "env:A=B", "key", "http://x", "systemd:../x", "systemd:.."] {
+            assert_eq!(bad.parse::<KeySource>(), Err(InvalidKeySource), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_created_privately_and_read_again() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("state/egret");
+        let source = KeySource::File("master.key".into());
+        let first = source.read(&data).await.unwrap();
+        let second = source.read(&data).await.unwrap();
+        assert_eq!(*first, *second);
+        assert_eq!((mode(&data), mode(&data.join("master.key"))), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "no temporary file stays behind");
+    }
+
+    #[test]
+    fn of_two_starting_processes_the_first_makes_the_key() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("master.key");
+        create(&path).unwrap();
+        let first = fs::read(&path).unwrap();
+        create(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), first);
+    }
+
+    #[tokio::test]
+    async fn a_readable_key_file_is_refused_with_the_way_to_mend_it() {
+        let home = tempfile::tempdir().unwrap();
+        let source = KeySource::File("master.key".into());
+        source.read(home.path()).await.unwrap();
+        let path = home.path().join("master.key");
+        for loose in [0o640, 0o604, 0o660] {
+            fs::set_permissions(&path, Permissions::from_mode(loose)).unwrap();
+            let error = source.read(home.path()).await.unwrap_err();
+            assert!(error.contains(&format!("chmod 600 '{}'", path.display())), "{error}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+        assert!(source.read(home.path()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_command_gives_a_key_or_a_reason() {
+        let read = async |command: &str| {
+            KeySource::Command(command.into()).read(Path::new("/")).await
+        };
+        let hex = "0f".repeat(32);
+        assert_eq!(*read(&format!("echo {hex}")).await.unwrap(), [0x0f; 32]);
+        assert!(read("exit 3").await.unwrap_err().contains('3'));
+        assert!(read("echo short").await.unwrap_err().contains("32 bytes"));
+    }
+
+    #[tokio::test]
+    async fn an_unset_variable_is_named() {
+        let error = KeySource::Env("EGRET_NO_SUCH_KEY".into()).read(Path::new("/")).await;
+        assert!(error.unwrap_err().contains("EGRET_NO_SUCH_KEY"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_form_of_a_key_is_understood(key: [u8; 32]) {
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let forms = [
+                hex.to_uppercase(),
+                hex,
+                STANDARD.encode(key),
+                STANDARD_NO_PAD.encode(key),
+                URL_SAFE.encode(key),
+                URL_SAFE_NO_PAD.encode(key),
+            ];
+            prop_assert_eq!(*decode(&key).unwrap(), key);
+            for form in forms {
+                prop_assert_eq!(*decode(format!(" {form}\r\n").as_bytes()).unwrap(), key);
+            }
+        }
+
+        #[test]
+        fn nothing_else_is(input in prop::collection::vec(any::<u8>(), 0..31)) {
+            prop_assert!(decode(&input).is_none());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A value as someone typed it, taken apart into the fields of its kind.
+
+use crate::secret::SecretBytes;
+use crate::substitution::slug::{Field, Slug};
+use crate::vault::model::{Kind, Principal, SealedFields};
+use crate::vault::seal::{Place, SealError, Sealer};
+
+mod object;
+
+/// Longest input for one credential, in bytes.
+pub const MAX_INPUT: usize = 1024 * 1024;
+
+/// The plaintext of one version: one nameless value, or one for each field.
+#[derive(Debug)]
+pub struct Material {
+    kind: Kind,
+    fields: Vec<(Option<Field>, SecretBytes)>,
+}
+
+/// Why an input is not a value of that kind. Never quotes the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMaterial {
+    /// Nothing was given.
+    #[error("the value is empty")]
+    Empty,
+    /// More than [`MAX_INPUT`] bytes.
+    #[error("the value is longer than 1 MiB")]
+    TooLong,
+    /// Fields are given as JSON.
+    #[error("this kind takes one JSON object of strings, like {{\"username\": \"…\", \"password\": \"…\"}}")]
+    NotAnObject,
+    /// A field name outside the grammar.
+    #[error("a field name is 1 to 32 characters of a-z, 0-9 and '_', and starts with a letter")]
+    FieldName,
+    /// The same name twice.
+    #[error("a field is given twice")]
+    DuplicateField,
+    /// A login is a user name and a password.
+    #[error("a login has exactly the fields \"username\" and \"password\"")]
+    LoginFields,
+}
+
+impl Material {
+    /// Takes an input apart.
+    ///
+    /// A [`Kind::Secret`] is the input itself, byte for byte (a command that wants a final newline
+    /// gone strips it before). The other kinds are a JSON object of strings.
+    pub fn parse(kind: Kind, input: SecretBytes) -> Result<Self, InvalidMaterial> {
+        if input.is_empty() {
+            return Err(InvalidMaterial::Empty);
+        }
+        if input.len() > MAX_INPUT {
+            return Err(InvalidMaterial::TooLong);
+        }
+        let fields = match kind {
+            Kind::Secret => vec![(None, input)],
+            Kind::Login | Kind::Fields => named_fields(&input)?,
+        };
+        let is_login = |fields: &[(Option<Field>, SecretBytes)]| {
+            let has = |wanted: &str| {
+                fields.iter().any(|(name, _)| name.as_ref().is_some_and(|n| n.as_str() == wanted))
+            };
+            fields.len() == 2 && has("username") && has("password")
+        };
+        if kind == Kind::Login && !is_login(&fields) {
+            return Err(InvalidMaterial::LoginFields);
+        }
+        Ok(Self { kind, fields })
+    }
+
+    /// The kind it was parsed as.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Seals every field for one version of one credential.
+    pub fn seal(
+        &self,
+        sealer: &Sealer,
+        owner: &Principal,
+        slug: &Slug,
+        version: u32,
+    ) -> Result<SealedFields, SealError> {
+        self.fields
+            .iter()
+            .map(|(field, value)| {
+                let place = Place { owner, slug, field: field.as_ref(), version };
+                Ok((field.clone(), sealer.seal(place, value)?))
+            })
+            .collect()
+    }
+}
+
+fn named_fields(
+    input: &SecretBytes,
+) -> Result<Vec<(Option<Field>, SecretBytes)>, InvalidMaterial> {
+    let members = object::parse(input.expose()).ok_or(InvalidMaterial::NotAnObject)?;
+    let mut fields: Vec<(Option<Field>, SecretBytes)> = Vec::with_capacity(members.len());
+    for (name, value) in members {
+        let name = std::str::from_utf8(name.expose()).map_err(|_| InvalidMaterial::FieldName)?;
+        let field = Some(Field::parse(name).map_err(|_| InvalidMaterial::FieldName)?);
+        if fields.iter().any(|(known, _)| *known == field) {
+            return Err(InvalidMaterial::DuplicateField);
+        }
+        if value.is_empty() {
+            return Err(InvalidMaterial::Empty);
+        }
+        fields.push((field, value));
+    }
+    if fields.is_empty() {
+        return Err(InvalidMaterial::Empty);
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: Kind, input: &str) -> Result<Material, InvalidMaterial> {
+        Material::parse(kind, SecretBytes::new(input.as_bytes().to_vec()))
+    }
+
+    fn field(material: &Material, name: &str) -> String {
+        let wanted = Some(Field::parse(name).unwrap());
+        let (_, value) = material.fields.iter().find(|(field, _)| *field == wanted).unwrap();
+        String::from_utf8(value.expose().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_its_bytes() {
+        let material = Material::parse(Kind::Secret, SecretBytes::new(vec![0, 255, b'\n'])).unwrap();
+        assert_eq!(material.fields[0].0, None);
+        assert_eq!(material.fields[0].1.expose(), [0, 255, b'\n']);
+    }
+
+    #[test]
+    fn a_login_has_a_user_name_and_a_password() {
+        let material = parse(Kind::Login, r#"{"username":"ann","password":"p\u0061ss"}"#).unwrap();
+        assert_eq!(field(&material, "username"), "ann");
+        assert_eq!(field(&material, "password"), "pass");
+        for other in [
+            r#"{"username":"ann"}"#,
+            r#"{"username":"ann","password":"p","realm":"r"}"#,
+            r#"{"user":"ann","password":"p"}"#,
+        ] {
+            assert_eq!(parse(Kind::Login, other).unwrap_err(), InvalidMaterial::LoginFields);
+        }
+    }
+
+    #[test]
+    fn bad_input_is_named_but_not_quoted() {
+        let cases = [
+            ("", InvalidMaterial::Empty),
+            ("{}", InvalidMaterial::Empty),
+            (r#"{"a":""}"#, InvalidMaterial::Empty),
+            ("hunter2", InvalidMaterial::NotAnObject),
+            (r#"["hunter2"]"#, InvalidMaterial::NotAnObject),
+            (r#"{"a":1}"#, InvalidMaterial::NotAnObject),
+            (r#"{"A":"hunter2"}"#, InvalidMaterial::FieldName),
+            (r#"{"a":"hunter2","\u0061":"x"}"#, InvalidMaterial::DuplicateField),
+        ];
+        for (input, expected) in cases {
+            let error = parse(Kind::Fields, input).unwrap_err();
+            assert_eq!(error, expected, "{input}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+        let long = "x".repeat(MAX_INPUT + 1);
+        assert_eq!(parse(Kind::Secret, &long).unwrap_err(), InvalidMaterial::TooLong);
+    }
+}

@@ -1,0 +1,330 @@
+//! What the vault holds: credentials, clients, and the names of who owns and uses them.
+//!
+//! Everything here is metadata or ciphertext; a value exists in the clear only as
+//! [`SecretBytes`](crate::secret::SecretBytes), never in these types.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::grant::Grant;
+use crate::substitution::slug::{Field, Slug};
+use crate::vault::seal::Sealed;
+
+/// Longest description of a credential, in characters.
+pub const MAX_DESCRIPTION: usize = 500;
+
+/// A name that does not follow the grammar `[a-z0-9][a-z0-9._@-]{0,63}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a name is 1 to 64 characters of a-z, 0-9, '.', '_', '@' and '-', and starts with a letter or digit"
+)]
+pub struct InvalidName;
+
+fn parse_name(text: &str) -> Result<Arc<str>, InvalidName> {
+    let head = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let tail = |byte: u8| head(byte) || matches!(byte, b'.' | b'_' | b'@' | b'-');
+    match text.as_bytes() {
+        [first, rest @ ..] if rest.len() < 64 && head(*first) && rest.iter().all(|b| tail(*b)) => {
+            Ok(text.into())
+        }
+        _ => Err(InvalidName),
+    }
+}
+
+/// Declares a validated name: one grammar, but a client can never be passed where a principal belongs.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the grammar `[a-z0-9][a-z0-9._@-]{0,63}`.
+            pub fn parse(text: &str) -> Result<Self, InvalidName> {
+                parse_name(text).map(Self)
+            }
+
+            /// The name as it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::parse(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+    };
+}
+
+name! {
+    /// Whose credentials a request may use, and who owns a credential: a user, `alice`.
+    Principal
+}
+
+name! {
+    /// The name of a program that may speak to the proxy.
+    ClientName
+}
+
+/// What shape a credential's value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One value, written `<<slug>>`.
+    Secret,
+    /// `<<slug.username>>` and `<<slug.password>>`; a bare `<<slug>>` means nothing.
+    Login,
+    /// Any named fields; a bare `<<slug>>` means nothing.
+    Fields,
+}
+
+impl Kind {
+    /// The name used in commands and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Secret => "secret",
+            Kind::Login => "login",
+            Kind::Fields => "fields",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A kind of credential that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kinds of credential are secret, login and fields")]
+pub struct InvalidKind;
+
+impl FromStr for Kind {
+    type Err = InvalidKind;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKind> {
+        match text {
+            "secret" => Ok(Kind::Secret),
+            "login" => Ok(Kind::Login),
+            "fields" => Ok(Kind::Fields),
+            _ => Err(InvalidKind),
+        }
+    }
+}
+
+/// Whether a credential may be used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// In force.
+    Active,
+    /// Switched off until it is restored. To a client it does not exist.
+    Revoked,
+}
+
+impl State {
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Revoked => "revoked",
+        }
+    }
+}
+
+/// Who made an administrative change, for the ledger: `cli:alice`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor(String);
+
+impl Actor {
+    /// Names the door (`cli`, `api`) and who came through it. Control characters are replaced,
+    /// so that a hostile user name cannot forge output on a terminal that shows the ledger.
+    pub fn new(door: &str, who: &str) -> Self {
+        let clean: String = format!("{door}:{who}")
+            .chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .take(128)
+            .collect();
+        Self(clean)
+    }
+
+    /// The text for the ledger.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A credential as the proxy holds it: where it may be used, and its sealed values.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// To whom it belongs.
+    pub owner: Principal,
+    /// Its public name.
+    pub slug: Slug,
+    /// The shape of its value.
+    pub kind: Kind,
+    /// Free text for people.
+    pub description: String,
+    /// Where it may be used.
+    pub grant: Grant,
+    /// Active or revoked.
+    pub state: State,
+    /// The version of the value, numbered from 1 and never reused, also not after a delete.
+    pub version: u32,
+    /// When it was created, unix seconds.
+    pub created: i64,
+    /// When its value was last replaced, unix seconds; the time of creation before that.
+    pub rotated: i64,
+    /// Who else may use it.
+    pub shared_with: BTreeSet<Principal>,
+    pub(in crate::vault) fields: SealedFields,
+}
+
+/// The sealed values of one version: one nameless value, or one for each field.
+pub type SealedFields = Vec<(Option<Field>, Sealed)>;
+
+impl Credential {
+    /// Whether a request at `now` (unix seconds) may use it, as far as state and expiry go.
+    pub fn usable(&self, now: i64) -> bool {
+        self.state == State::Active && !self.grant.expired(now)
+    }
+
+    /// Whether `<<slug.field>>`, or `<<slug>>` for `None`, names a value of this credential.
+    pub fn has_field(&self, field: Option<&Field>) -> bool {
+        self.sealed(field).is_some()
+    }
+
+    /// The fields it has; nothing for a credential with one bare value.
+    pub fn field_names(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter_map(|(name, _)| name.as_ref())
+    }
+
+    /// What can stand in a placeholder: `None` for a bare value, or each field.
+    pub fn references(&self) -> impl Iterator<Item = Option<&Field>> {
+        self.fields.iter().map(|(name, _)| name.as_ref())
+    }
+
+    pub(in crate::vault) fn sealed(&self, field: Option<&Field>) -> Option<&Sealed> {
+        self.fields
+            .iter()
+            .find(|(name, _)| name.as_ref() == field)
+            .map(|(_, sealed)| sealed)
+    }
+}
+
+/// What is known about a credential before it has a version.
+#[derive(Clone, Debug)]
+pub struct NewCredential {
+    /// To whom it will belong.
+    pub owner: Principal,
+    /// Its public name.
+    pub slug: Slug,
+    /// The shape of its value.
+    pub kind: Kind,
+    /// Free text for people, at most [`MAX_DESCRIPTION`] characters.
+    pub description: String,
+    /// Where it may be used; at least one host.
+    pub grant: Grant,
+}
+
+/// SHA-256 of a client token: all that is stored of it.
+pub type TokenHash = [u8; 32];
+
+/// A program that may speak to the proxy for one principal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its name.
+    pub name: ClientName,
+    /// Whose credentials it may use.
+    pub principal: Principal,
+    /// When it was added, unix seconds.
+    pub created: i64,
+    /// When its token stops working, unix seconds.
+    pub expires: Option<i64>,
+    /// The store's revision at which it was added: tells it from an earlier client of that name,
+    /// whose action tokens must not come back to life.
+    pub enrolment: i64,
+    pub(crate) token_hash: TokenHash,
+}
+
+impl Client {
+    /// Whether its token is good at `now` (unix seconds).
+    pub fn usable(&self, now: i64) -> bool {
+        self.expires.is_none_or(|at| now < at)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("name", &self.name)
+            .field("principal", &self.principal)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        for good in ["a", "0", "alice", "alice@example.org", "a.b_c-d", &"x".repeat(64)] {
+            assert_eq!(Principal::parse(good).map(|p| p.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", "-a", ".a", "A", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
+            assert_eq!(Principal::parse(bad), Err(InvalidName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_user_name_cannot_move_the_cursor() {
+        assert_eq!(Actor::new("cli", "eve\u{1b}[2J\n").as_str(), "cli:eve?[2J?");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_parses_survives_json(text in "\\PC{0,70}") {
+            if let Ok(name) = ClientName::parse(&text) {
+                let json = serde_json::to_string(&name).unwrap();
+                prop_assert_eq!(serde_json::from_str::<ClientName>(&json).unwrap(), name);
+            } else {
+                let json = serde_json::to_string(&text).unwrap();
+                prop_assert!(serde_json::from_str::<ClientName>(&json).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Envelope encryption of values.
+//!
+//! Each value is sealed with AES-256-GCM under a data key made for it alone, and the data key is
+//! sealed under the wrapping key, which is derived from the master key. A new master key therefore
+//! needs only the 32-byte data keys to be rewrapped, and no key but the wrapping key is ever used
+//! for more than one message.
+//!
+//! Both layers carry the place the value belongs to (owner, slug, field, version) as additional
+//! data. Someone who can write to the database but has no key cannot move the ciphertext of
+//! `prod-db` to `test-db`, whose hosts they control, nor bring an old version back under a new number.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use zeroize::Zeroizing;
+
+use crate::secret::SecretBytes;
+use crate::substitution::slug::{Field, Slug};
+use crate::vault::model::Principal;
+
+const FORMAT: u8 = 1;
+const NONCE: usize = 12;
+const TAG: usize = 16;
+const DATA_KEY: usize = 32;
+
+/// Name of a master key, derived from it one-way: says which key a value was sealed under.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub(in crate::vault) [u8; 8]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// A sealed value as it lies in the store: format, key id, wrapped data key, ciphertext.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Box<[u8]>);
+
+impl Sealed {
+    /// Takes bytes from the store. Nothing is checked until the value is opened.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes for the store.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(..)")
+    }
+}
+
+/// The place a sealed value belongs to, and outside of which it does not open.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Owner of the credential.
+    pub owner: &'a Principal,
+    /// Slug of the credential.
+    pub slug: &'a Slug,
+    /// The field, or `None` for a bare value.
+    pub field: Option<&'a Field>,
+    /// The version of the value.
+    pub version: u32,
+}
+
+/// Which of the two ciphertexts of an envelope: so that one can never pass for the other.
+#[derive(Clone, Copy)]
+enum Layer {
+    DataKey = 1,
+    Value = 2,
+}
+
+impl Place<'_> {
+    /// Every part carries its length, so no two places have the same encoding.
+    fn aad(&self, layer: Layer, key: KeyId) -> Aad<Vec<u8>> {
+        let mut aad = Vec::with_capacity(160);
+        aad.extend_from_slice(b"egret sealed value");
+        aad.extend_from_slice(&[FORMAT, layer as u8]);
+        aad.extend_from_slice(&key.0);
+        let field = self.field.map_or("", Field::as_str);
+        for part in [self.owner.as_str(), self.slug.as_str(), field] {
+            aad.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            aad.extend_from_slice(part.as_bytes());
+        }
+        aad.extend_from_slice(&self.version.to_be_bytes());
+        Aad::from(aad)
+    }
+}
+
+/// A value could not be sealed: the system has no randomness or no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value could not be encrypted")]
+pub struct SealError;
+
+/// A sealed value could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The credential has no such field, or needs one named.
+    #[error("the credential has no such field")]
+    FieldUnknown,
+    /// It was sealed under another master key.
+    #[error("the value was sealed under master key {0}, which is not the one loaded")]
+    OtherKey(KeyId),
+    /// It was changed, moved from another row, or is not in a format this version knows.
+    #[error("the sealed value is damaged or belongs to another credential")]
+    Damaged,
+}
+
+/// The wrapping key with its name. Shared by [`Sealer`] and [`Opener`], reachable through neither.
+struct Wrapping {
+    key: RandomizedNonceKey,
+    id: KeyId,
+}
+
+/// Can seal values and nothing else: what commands and the admin API are given.
+#[derive(Clone)]
+pub struct Sealer(Arc<Wrapping>);
+
+/// Can open values: only the running proxy holds one.
+#[derive(Clone)]
+pub struct Opener(Arc<Wrapping>);
+
+/// Makes the two halves from the wrapping key's bytes.
+pub(in crate::vault) fn halves(
+    key: &[u8; 32],
+    id: KeyId,
+) -> Result<(Sealer, Opener), aws_lc_rs::error::Unspecified> {
+    let key = RandomizedNonceKey::new(&AES_256_GCM, key)?;
+    let wrapping = Arc::new(Wrapping { key, id });
+    Ok((Sealer(Arc::clone(&wrapping)), Opener(wrapping)))
+}
+
+impl Sealer {
+    /// Seals `value` for one place.
+    pub fn seal(&self, place: Place<'_>, value: &SecretBytes) -> Result<Sealed, SealError> {
+        let Wrapping { key, id } = &*self.0;
+        let mut data_key = Zeroizing::new([0; DATA_KEY]);
+        aws_lc_rs::rand::fill(data_key.as_mut_slice()).map_err(|_| SealError)?;
+        let (wrap_nonce, wrapped) =
+            encrypt(key, place.aad(Layer::DataKey, *id), data_key.as_slice())?;
+        let data_key = RandomizedNonceKey::new(&AES_256_GCM, data_key.as_slice())
+            .map_err(|_| SealError)?;
+        let (value_nonce, ciphertext) =
+            encrypt(&data_key, place.aad(Layer::Value, *id), value.expose())?;
+        let parts: [&[u8]; 6] =
+            [&[FORMAT], &id.0, &wrap_nonce, &wrapped, &value_nonce, &ciphertext];
+        Ok(Sealed(parts.concat().into()))
+    }
+}
+
+impl Opener {
+    /// Opens a value that was sealed for exactly this place.
+    pub fn open(&self, place: Place<'_>, sealed: &Sealed) -> Result<SecretBytes, OpenError> {
+        let Wrapping { key, id } = &*self.0;
+        let envelope = Envelope::parse(&sealed.0).ok_or(OpenError::Damaged)?;
+        if envelope.key_id != *id {
+            return Err(OpenError::OtherKey(envelope.key_id));
+        }
+        let mut data_key = Zeroizing::new(*envelope.wrapped);
+        let data_key = key
+            .open_in_place(
+                Nonce::from(envelope.wrap_nonce),
+                place.aad(Layer::DataKey, *id),
+                data_key.as_mut_slice(),
+            )
+            .map_err(|_| OpenError::Damaged)?;
+        let data_key =
+            RandomizedNonceKey::new(&AES_256_GCM, data_key).map_err(|_| OpenError::Damaged)?;
+        let mut value = Zeroizing::new(envelope.ciphertext.to_vec());
+        let length = data_key
+            .open_in_place(
+                Nonce::from(envelope.value_nonce),
+                place.aad(Layer::Value, *id),
+                value.as_mut_slice(),
+            )
+            .map_err(|_| OpenError::Damaged)?
+            .len();
+        value.truncate(length);
+        Ok(SecretBytes::new(std::mem::take(&mut *value)))
+    }
+}
+
+fn encrypt(
+    key: &RandomizedNonceKey,
+    aad: Aad<Vec<u8>>,
+    plaintext: &[u8],
+) -> Result<([u8; NONCE], Vec<u8>), SealError> {
+    // Room for the tag from the start: a reallocation would leave the plaintext behind.
+    let mut buffer = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG));
+    buffer.extend_from_slice(plaintext);
+    let nonce = key.seal_in_place_append_tag(aad, &mut *buffer).map_err(|_| SealError)?;
+    Ok((*nonce.as_ref(), std::mem::take(&mut *buffer)))
+}
+
+/// The parts of a [`Sealed`], cut apart but not yet believed.
+struct Envelope<'a> {
+    key_id: KeyId,
+    wrap_nonce: &'a [u8; NONCE],
+    wrapped: &'a [u8; DATA_KEY + TAG],
+    value_nonce: &'a [u8; NONCE],
+    ciphertext: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (&[format], rest) = bytes.split_first_chunk()?;
+        let (key_id, rest) = rest.split_first_chunk()?;
+        let (wrap_nonce, rest) = rest.split_first_chunk()?;
+        let (wrapped, rest) = rest.split_first_chunk()?;
+        let (value_nonce, ciphertext) = rest.split_first_chunk()?;
+        (format == FORMAT).then_some(Self {
+            key_id: KeyId(*key_id),
+            wrap_nonce,
+            wrapped,
+            value_nonce,
+            ciphertext,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vault::keyring::Keyring;
+
+    fn keyring() -> Keyring {
+        Keyring::from_master(&[7; 32]).unwrap()
+    }
+
+    /// A place that owns its names.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Names(Principal, Slug, Option<Field>, u32);
+
+    impl Names {
+        fn place(&self) -> Place<'_> {
+            let Names(owner, slug, field, version) = self;
+            Place { owner, slug, field: field.as_ref(), version: *version }
+        }
+    }
+
+    fn names() -> impl Strategy<Value = Names> {
+        let field = prop::option::of("[ab]{1,2}");
+        ("[ab]{1,2}", "[ab]{1,2}", field, 1..3u32).prop_map(|(owner, slug, field, version)| {
+            let field = field.map(|field| Field::parse(&field).unwrap());
+            Names(Principal::parse(&owner).unwrap(), Slug::parse(&slug).unwrap(), field, version)
+        })
+    }
+
+    fn somewhere() -> Names {
+        Names(Principal::parse("alice").unwrap(), Slug::parse("github").unwrap(), None, 1)
+    }
+
+    fn secret(bytes: &[u8]) -> SecretBytes {
+        SecretBytes::new(bytes.to_vec())
+    }
+
+    #[test]
+    fn a_value_hides_its_bytes_and_two_seals_of_it_differ() {
+        let place = somewhere();
+        let value = secret(b"a value that is easy to find");
+        let [one, two] = [(); 2].map(|()| keyring().sealer().seal(place.place(), &value).unwrap());
+        assert!(memchr::memmem::find(one.as_bytes(), b"easy").is_none());
+        let common = 1 + 8; // format and key id
+        assert_eq!(one.as_bytes()[..common], two.as_bytes()[..common]);
+        let equal = one.as_bytes()[common..].iter().zip(&two.as_bytes()[common..]);
+        assert!(equal.filter(|(a, b)| a == b).count() < 8);
+    }
+
+    #[test]
+    fn another_master_key_is_named_in_the_error() {
+        let place = somewhere();
+        let sealed = keyring().sealer().seal(place.place(), &secret(b"v")).unwrap();
+        let other = Keyring::ephemeral().unwrap();
+        let error = other.opener().open(place.place(), &sealed).unwrap_err();
+        assert_eq!(error, OpenError::OtherKey(keyring().id()));
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let sealed = keyring().sealer().seal(somewhere().place(), &secret(b"v")).unwrap();
+        assert_eq!(format!("{sealed:?}"), "Sealed(..)");
+    }
+
+    /// Frozen: a value sealed by an earlier version must open in every later one.
+    #[test]
+    fn the_format_is_frozen() {
+        let hex = include_str!("seal/format-1.hex").trim();
+        let bytes = hex.as_bytes().chunks(2).map(|pair| {
+            u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()
+        });
+        let sealed = Sealed::from_bytes(bytes.collect());
+        let value = keyring().opener().open(somewhere().place(), &sealed).unwrap();
+        assert_eq!(value.expose(), b"correct horse battery staple");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_in_its_place_and_nowhere_else(
+            value in prop::collection::vec(any::<u8>(), 0..80),
+            here in names(),
+            there in names(),
+        ) {
+            let keyring = keyring();
+            let sealed = keyring.sealer().seal(here.place(), &secret(&value)).unwrap();
+            let opened = keyring.opener().open(there.place(), &sealed);
+            if here == there {
+                let opened = opened.unwrap();
+                prop_assert_eq!(opened.expose(), &value[..]);
+            } else {
+                prop_assert_eq!(opened.unwrap_err(), OpenError::Damaged);
+            }
+        }
+
+        #[test]
+        fn no_byte_can_be_changed_and_no_end_cut_off(
+            value in prop::collection::vec(any::<u8>(), 1..40),
+            at: prop::sample::Index,
+            flip in 1..=255u8,
+            cut: prop::sample::Index,
+        ) {
+            let keyring = keyring();
+            let place = somewhere();
+            let sealed = keyring.sealer().seal(place.place(), &secret(&value)).unwrap();
+            let mut changed = sealed.as_bytes().to_vec();
+            changed[at.index(sealed.as_bytes().len())] ^= flip;
+            let open = |bytes: &[u8]| {
+                keyring.opener().open(place.place(), &Sealed::from_bytes(bytes.to_vec()))
+            };
+            prop_assert!(open(&changed).is_err());
+            prop_assert!(open(&sealed.as_bytes()[..cut.index(sealed.as_bytes().len())]).is_err());
+            let whole = open(sealed.as_bytes()).unwrap();
+            prop_assert_eq!(whole.expose(), &value[..]);
+        }
+    }
+}

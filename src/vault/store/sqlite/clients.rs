@@ -1,0 +1,90 @@
+//! Clients: programs that may speak to the proxy.
+
+use super::{Change, Store, rows};
+use crate::vault::model::{Actor, Client, ClientName, Principal, TokenHash};
+use crate::vault::store::{Event, StoreError, StoreUnavailable};
+
+impl Store {
+    /// Adds a client that is known by the hash of its token until `expires` (unix seconds).
+    ///
+    /// Clients that have expired are swept out on the way: every `egret run` leaves one.
+    pub async fn add_client(
+        &self,
+        actor: &Actor,
+        name: &ClientName,
+        principal: &Principal,
+        token_hash: &TokenHash,
+        expires: Option<i64>,
+    ) -> Result<Client, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let created = change.now();
+        sqlx::query("DELETE FROM clients WHERE expires <= ?")
+            .bind(created)
+            .execute(&mut *change.transaction)
+            .await?;
+        let added = sqlx::query(
+            "INSERT OR IGNORE INTO clients (name, principal, token_hash, created, expires, enrolment)
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(name.as_str())
+        .bind(principal.as_str())
+        .bind(token_hash.as_slice())
+        .bind(created)
+        .bind(expires)
+        .bind(change.revision)
+        .execute(&mut *change.transaction)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Err(StoreError::ClientExists(name.clone()));
+        }
+        let enrolment = change.revision;
+        change.clients_changed().await?;
+        change.record_client(Event::ClientAdded, name, principal).await?;
+        change.commit().await?;
+        Ok(Client {
+            name: name.clone(),
+            principal: principal.clone(),
+            created,
+            expires,
+            enrolment,
+            token_hash: *token_hash,
+        })
+    }
+
+    /// Removes a client: its token, and every action token minted for it, is dead at once.
+    pub async fn remove_client(
+        &self,
+        actor: &Actor,
+        name: &ClientName,
+    ) -> Result<Client, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let removed = sqlx::query("DELETE FROM clients WHERE name = ? RETURNING *")
+            .bind(name.as_str())
+            .fetch_optional(&mut *change.transaction)
+            .await?;
+        let client = match removed {
+            Some(row) => rows::client(&row)?,
+            None => return Err(StoreError::ClientNotFound(name.clone())),
+        };
+        change.clients_changed().await?;
+        change.record_client(Event::ClientRemoved, name, &client.principal).await?;
+        change.commit().await?;
+        Ok(client)
+    }
+
+    /// All clients by name, expired ones that have not been swept out included.
+    pub async fn list_clients(&self) -> Result<Vec<Client>, StoreUnavailable> {
+        let rows = sqlx::query("SELECT * FROM clients ORDER BY name").fetch_all(&self.pool).await?;
+        rows.iter().map(rows::client).collect()
+    }
+}
+
+impl Change<'_> {
+    async fn clients_changed(&mut self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE state SET client_revision = ? WHERE id = 1")
+            .bind(self.revision)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! Changes to credentials. Each is one transaction that also writes its ledger event.
+
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Change, Store, rows};
+use crate::policy::grant::Grant;
+use crate::substitution::slug::Slug;
+use crate::vault::model::{Actor, Kind, NewCredential, Principal, SealedFields};
+use crate::vault::seal::SealError;
+use crate::vault::store::{Event, StoreError, StoreUnavailable};
+
+impl Store {
+    /// Adds a credential and returns the version of its value.
+    ///
+    /// `seal` is called once with that version, which is part of what the ciphertext is bound to.
+    /// It is 1, or one more than the last version of a deleted credential of the same name.
+    pub async fn create_credential(
+        &self,
+        actor: &Actor,
+        new: &NewCredential,
+        seal: impl FnOnce(u32) -> Result<SealedFields, SealError> + Send,
+    ) -> Result<u32, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let (owner, slug) = (&new.owner, &new.slug);
+        let version = match change.row(owner, slug).await? {
+            Some(row) if row.live => {
+                return Err(StoreError::Exists { owner: owner.clone(), slug: slug.clone() });
+            }
+            Some(tombstone) => tombstone.version + 1,
+            None => 1,
+        };
+        let now = change.now();
+        sqlx::query(
+            "INSERT OR REPLACE INTO credentials
+             (owner, slug, kind, description, allowed, revoked, version, created, rotated, deleted, revision)
+             VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 0, ?)",
+        )
+        .bind(owner.as_str())
+        .bind(slug.as_str())
+        .bind(new.kind.as_str())
+        .bind(&new.description)
+        .bind(to_json(&new.grant)?)
+        .bind(version)
+        .bind(now)
+        .bind(now)
+        .bind(change.revision)
+        .execute(&mut *change.transaction)
+        .await?;
+        change.put_values(owner, slug, version, seal(version)?).await?;
+        change.record(Event::CredentialCreated, owner, slug, version, None, "").await?;
+        change.commit().await?;
+        Ok(version)
+    }
+
+    /// Replaces the value and returns the new version; the ciphertext of the old one is erased.
+    /// A revoked credential stays revoked.
+    pub async fn rotate(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+        kind: Kind,
+        seal: impl FnOnce(u32) -> Result<SealedFields, SealError> + Send,
+    ) -> Result<u32, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let row = change.live_row(owner, slug).await?;
+        if row.kind != kind {
+            return Err(StoreError::KindChanged(slug.clone()));
+        }
+        let version = row.version + 1;
+        sqlx::query(
+            "UPDATE credentials SET version = ?, rotated = ?, revision = ? WHERE owner = ? AND slug = ?",
+        )
+        .bind(version)
+        .bind(change.now())
+        .bind(change.revision)
+        .bind(owner.as_str())
+        .bind(slug.as_str())
+        .execute(&mut *change.transaction)
+        .await?;
+        change.erase_values(owner, slug).await?;
+        change.put_values(owner, slug, version, seal(version)?).await?;
+        change.record(Event::CredentialRotated, owner, slug, version, None, "").await?;
+        change.commit().await?;
+        self.erase_log().await;
+        Ok(version)
+    }
+
+    /// Switches a credential off. Returns whether it was on.
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> Result<bool, StoreError> {
+        self.set_revoked(actor, owner, slug, true).await
+    }
+
+    /// Switches a revoked credential on again. Returns whether it was off.
+    pub async fn restore(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> Result<bool, StoreError> {
+        self.set_revoked(actor, owner, slug, false).await
+    }
+
+    async fn set_revoked(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+        revoked: bool,
+    ) -> Result<bool, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let row = change.live_row(owner, slug).await?;
+        if row.revoked == revoked {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE credentials SET revoked = ?, revision = ? WHERE owner = ? AND slug = ?")
+            .bind(revoked)
+            .bind(change.revision)
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .execute(&mut *change.transaction)
+            .await?;
+        let event =
+            if revoked { Event::CredentialRevoked } else { Event::CredentialRestored };
+        change.record(event, owner, slug, row.version, None, "").await?;
+        change.commit().await?;
+        Ok(true)
+    }
+
+    /// Removes a credential with its ciphertext and shares. What stays is its name and the number
+    /// of its last version.
+    pub async fn delete(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> Result<(), StoreError> {
+        let mut change = self.begin(actor).await?;
+        let row = change.live_row(owner, slug).await?;
+        change.erase_values(owner, slug).await?;
+        sqlx::query("DELETE FROM shares WHERE owner = ? AND slug = ?")
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .execute(&mut *change.transaction)
+            .await?;
+        sqlx::query(
+            "UPDATE credentials SET deleted = 1, description = '', allowed = '', revision = ?
+             WHERE owner = ? AND slug = ?",
+        )
+        .bind(change.revision)
+        .bind(owner.as_str())
+        .bind(slug.as_str())
+        .execute(&mut *change.transaction)
+        .await?;
+        change.record(Event::CredentialDeleted, owner, slug, row.version, None, "").await?;
+        change.commit().await?;
+        self.erase_log().await;
+        Ok(())
+    }
+
+    /// Changes where a credential may be used. Returns whether that differs from before.
+    pub async fn allow(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+        grant: &Grant,
+    ) -> Result<bool, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let row = change.live_row(owner, slug).await?;
+        let allowed = to_json(grant)?;
+        if row.allowed == allowed {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE credentials SET allowed = ?, revision = ? WHERE owner = ? AND slug = ?")
+            .bind(&allowed)
+            .bind(change.revision)
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .execute(&mut *change.transaction)
+            .await?;
+        // The limits themselves: an auditor wants to see what was opened up, and they are public.
+        change.record(Event::CredentialAllowed, owner, slug, row.version, None, &allowed).await?;
+        change.commit().await?;
+        Ok(true)
+    }
+
+    /// Lets `with` use a credential. Returns whether they could not before.
+    pub async fn share(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+        with: &Principal,
+    ) -> Result<bool, StoreError> {
+        if owner == with {
+            return Err(StoreError::OwnCredential(owner.clone()));
+        }
+        let sql = "INSERT OR IGNORE INTO shares (owner, slug, principal) VALUES (?, ?, ?)";
+        self.set_share(actor, owner, slug, with, sql, Event::CredentialShared).await
+    }
+
+    /// Ends a share. Returns whether there was one.
+    pub async fn unshare(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+        with: &Principal,
+    ) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM shares WHERE owner = ? AND slug = ? AND principal = ?";
+        self.set_share(actor, owner, slug, with, sql, Event::CredentialUnshared).await
+    }
+
+    async fn set_share(
+        &self,
+        actor: &Actor,
+        owner: &Principal,
+        slug: &Slug,
+        with: &Principal,
+        sql: &'static str,
+        event: Event,
+    ) -> Result<bool, StoreError> {
+        let mut change = self.begin(actor).await?;
+        let row = change.live_row(owner, slug).await?;
+        let done = sqlx::query(sql)
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .bind(with.as_str())
+            .execute(&mut *change.transaction)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE credentials SET revision = ? WHERE owner = ? AND slug = ?")
+            .bind(change.revision)
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .execute(&mut *change.transaction)
+            .await?;
+        change.record(event, owner, slug, row.version, Some(with), "").await?;
+        change.commit().await?;
+        Ok(true)
+    }
+}
+
+/// What a change needs to know of the row it is about.
+struct Current {
+    live: bool,
+    kind: Kind,
+    revoked: bool,
+    version: u32,
+    allowed: String,
+}
+
+impl Current {
+    fn read(row: &SqliteRow) -> Result<Self, StoreUnavailable> {
+        Ok(Self {
+            live: !row.try_get::<bool, _>("deleted")?,
+            kind: rows::kind(row)?,
+            revoked: row.try_get("revoked")?,
+            version: rows::version(row)?,
+            allowed: row.try_get("allowed")?,
+        })
+    }
+}
+
+impl Change<'_> {
+    async fn row(&mut self, owner: &Principal, slug: &Slug) -> Result<Option<Current>, StoreError> {
+        let row = sqlx::query(
+            "SELECT deleted, kind, revoked, version, allowed FROM credentials WHERE owner = ? AND slug = ?",
+        )
+        .bind(owner.as_str())
+        .bind(slug.as_str())
+        .fetch_optional(&mut *self.transaction)
+        .await?;
+        Ok(row.as_ref().map(Current::read).transpose()?)
+    }
+
+    async fn live_row(&mut self, owner: &Principal, slug: &Slug) -> Result<Current, StoreError> {
+        match self.row(owner, slug).await? {
+            Some(row) if row.live => Ok(row),
+            _ => Err(StoreError::NotFound { owner: owner.clone(), slug: slug.clone() }),
+        }
+    }
+
+    async fn put_values(
+        &mut self,
+        owner: &Principal,
+        slug: &Slug,
+        version: u32,
+        values: SealedFields,
+    ) -> Result<(), StoreError> {
+        for (field, sealed) in values {
+            sqlx::query(
+                "INSERT INTO sealed_values (owner, slug, version, field, sealed) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .bind(version)
+            .bind(field.as_ref().map_or("", |field| field.as_str()))
+            .bind(sealed.as_bytes())
+            .execute(&mut *self.transaction)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn erase_values(&mut self, owner: &Principal, slug: &Slug) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sealed_values WHERE owner = ? AND slug = ?")
+            .bind(owner.as_str())
+            .bind(slug.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+}
+
+fn to_json(grant: &Grant) -> Result<String, StoreUnavailable> {
+    serde_json::to_string(grant).map_err(|error| StoreUnavailable::new(error.to_string()))
+}
