@@ -75,7 +75,7 @@
 
 pub mod admin;
 pub mod app;
-// pub mod cli;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod identity;

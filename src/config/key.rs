@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     list("proxy.connect_ports", "[]"),
     scalar("proxy.max_connections", "10000"),
     scalar("proxy.max_header_bytes", "\"64KiB\""),
-    scalar("proxy.max_headers", "256"),
+    scalar("proxy.max_headers", "100"),
     scalar("proxy.handshake_timeout", "\"10s\""),
     scalar("proxy.header_timeout", "\"10s\""),
     scalar("proxy.idle_timeout", "\"300s\""),

@@ -71,7 +71,11 @@ impl Identity {
     /// With `require_auth` off, a request without a token acts for `anonymous`. One with a bad
     /// token is refused either way: it was meant to be someone.
     pub fn new(vault: Arc<Vault>, require_auth: bool, anonymous: Principal) -> Self {
-        Self { vault, require_auth, anonymous }
+        Self {
+            vault,
+            require_auth,
+            anonymous,
+        }
     }
 
     /// Takes in a `Proxy-Authorization` header; `None` without one. The token is hashed or
@@ -97,12 +101,13 @@ impl Identity {
         let (client, principal) = match proof {
             Proof::Action(claims) => return self.signed(claims, now),
             Proof::Client(hash) => {
-                let client = self.vault.client_by_token(hash, now).ok_or_else(bad_token)?;
+                let client = self
+                    .vault
+                    .client_by_token(hash, now)
+                    .ok_or_else(bad_token)?;
                 (client.name.to_string(), client.principal.clone())
             }
-            Proof::Absent if !self.require_auth => {
-                ("anonymous".to_owned(), self.anonymous.clone())
-            }
+            Proof::Absent if !self.require_auth => ("anonymous".to_owned(), self.anonymous.clone()),
             Proof::Absent => return Err(no_token()),
             Proof::Invalid => return Err(bad_token()),
         };
@@ -113,7 +118,14 @@ impl Identity {
         };
         let run = run.map(|text| label(text, "Egret-Run")).transpose()?;
         let action_source = ActionSource::Asserted;
-        Ok(Caller { client, principal, action, action_source, run, slugs: None })
+        Ok(Caller {
+            client,
+            principal,
+            action,
+            action_source,
+            run,
+            slugs: None,
+        })
     }
 
     fn signed(&self, claims: &ActionClaims, now: i64) -> Result<Caller, Refusal> {
@@ -153,6 +165,10 @@ fn bad_token() -> Refusal {
 }
 
 fn label(text: &[u8], what: &'static str) -> Result<String, Refusal> {
+    if token::looks_like_token(text) {
+        let detail = format!("{what} holds a token. It belongs into the proxy password only.");
+        return Err(Refusal::new(Code::RequestMalformed, detail));
+    }
     token::parse_label(text).ok_or_else(|| {
         Refusal::new(
             Code::RequestMalformed,
@@ -183,21 +199,31 @@ mod tests {
             let vault = Arc::new(fixture.vault().await);
             let command = fixture.registrar().await;
             let identity = Identity::new(vault, require_auth, principal("local"));
-            Self { identity, command, _fixture: fixture }
+            Self {
+                identity,
+                command,
+                _fixture: fixture,
+            }
         }
 
         async fn add_client(&self, expires: Option<i64>) -> (Client, ClientToken) {
             let token = ClientToken::generate().unwrap();
             let (name, alice) = (ClientName::parse("laptop").unwrap(), principal("alice"));
             let store = self.command.store();
-            let client = store.add_client(&actor(), &name, &alice, &token.hash(), expires).await;
+            let client = store
+                .add_client(&actor(), &name, &alice, &token.hash(), expires)
+                .await;
             self.identity.vault.refresh().await.unwrap();
             (client.unwrap(), token)
         }
 
         async fn remove_client(&self) {
             let name = ClientName::parse("laptop").unwrap();
-            self.command.store().remove_client(&actor(), &name).await.unwrap();
+            self.command
+                .store()
+                .remove_client(&actor(), &name)
+                .await
+                .unwrap();
             self.identity.vault.refresh().await.unwrap();
         }
 
@@ -207,7 +233,9 @@ mod tests {
         }
 
         fn call(&self, presented: &Option<Presented>) -> Result<Caller, Code> {
-            self.identity.caller(presented.as_ref(), None, None, NOW).map_err(|r| r.code)
+            self.identity
+                .caller(presented.as_ref(), None, None, NOW)
+                .map_err(|r| r.code)
         }
     }
 
@@ -223,12 +251,21 @@ mod tests {
         let with_user = world.basic("report", token.expose());
         let without = world.basic("", token.expose());
         let call = |presented: &Option<Presented>, action: Option<&[u8]>, run: Option<&[u8]>| {
-            world.identity.caller(presented.as_ref(), action, run, NOW).unwrap()
+            world
+                .identity
+                .caller(presented.as_ref(), action, run, NOW)
+                .unwrap()
         };
         let caller = call(&with_user, Some(b"other"), Some(b"run-1"));
-        assert_eq!((caller.action.as_str(), caller.run.as_deref()), ("other", Some("run-1")));
+        assert_eq!(
+            (caller.action.as_str(), caller.run.as_deref()),
+            ("other", Some("run-1"))
+        );
         assert_eq!(caller.action_source, ActionSource::Asserted);
-        assert_eq!((caller.client.as_str(), caller.principal), ("laptop", principal("alice")));
+        assert_eq!(
+            (caller.client.as_str(), caller.principal),
+            ("laptop", principal("alice"))
+        );
         assert_eq!(call(&with_user, None, None).action, "report");
         assert_eq!(call(&without, None, None).action, "laptop");
     }
@@ -238,9 +275,17 @@ mod tests {
         let world = World::new(true).await;
         world.add_client(None).await;
         let other = ClientToken::generate().unwrap();
-        let refused = [None, world.basic("report", ""), world.basic("report", other.expose())];
+        let refused = [
+            None,
+            world.basic("report", ""),
+            world.basic("report", other.expose()),
+        ];
         for presented in refused {
-            assert_eq!(world.call(&presented), Err(Code::ProxyAuthRequired), "{presented:?}");
+            assert_eq!(
+                world.call(&presented),
+                Err(Code::ProxyAuthRequired),
+                "{presented:?}"
+            );
         }
     }
 
@@ -256,7 +301,11 @@ mod tests {
         assert_eq!(world.call(&as_action), Err(Code::ProxyAuthRequired));
         world.add_client(None).await;
         assert_eq!(world.call(&as_client), Err(Code::ProxyAuthRequired));
-        assert_eq!(world.call(&as_action), Err(Code::ProxyAuthRequired), "same name, other client");
+        assert_eq!(
+            world.call(&as_action),
+            Err(Code::ProxyAuthRequired),
+            "same name, other client"
+        );
     }
 
     #[tokio::test]
@@ -269,7 +318,9 @@ mod tests {
         assert!(world.call(&as_client).is_ok() && world.call(&long).is_ok());
         assert_eq!(world.call(&short), Err(Code::ProxyAuthRequired));
         for presented in [&as_client, &long] {
-            let late = world.identity.caller(presented.as_ref(), None, None, NOW + 1);
+            let late = world
+                .identity
+                .caller(presented.as_ref(), None, None, NOW + 1);
             assert_eq!(late.unwrap_err().code, Code::ProxyAuthRequired);
         }
     }
@@ -285,7 +336,10 @@ mod tests {
             .identity
             .caller(presented.as_ref(), Some(b"third"), Some(b"r2"), NOW)
             .unwrap();
-        assert_eq!((caller.action.as_str(), caller.run.as_deref()), ("report", Some("r1")));
+        assert_eq!(
+            (caller.action.as_str(), caller.run.as_deref()),
+            ("report", Some("r1"))
+        );
         assert_eq!(caller.action_source, ActionSource::Signed);
         assert_eq!(caller.slugs, Some(slugs));
     }
@@ -304,11 +358,20 @@ mod tests {
     async fn without_authentication_a_bad_token_is_still_bad() {
         let world = World::new(false).await;
         let caller = world.call(&None).unwrap();
-        assert_eq!((caller.client.as_str(), caller.principal), ("anonymous", principal("local")));
+        assert_eq!(
+            (caller.client.as_str(), caller.principal),
+            ("anonymous", principal("local"))
+        );
         assert_eq!(caller.action, "anonymous");
-        assert_eq!(world.call(&world.basic("report", "")).unwrap().action, "report");
+        assert_eq!(
+            world.call(&world.basic("report", "")).unwrap().action,
+            "report"
+        );
         let stale = ClientToken::generate().unwrap();
-        assert_eq!(world.call(&world.basic("", stale.expose())), Err(Code::ProxyAuthRequired));
+        assert_eq!(
+            world.call(&world.basic("", stale.expose())),
+            Err(Code::ProxyAuthRequired)
+        );
     }
 
     #[tokio::test]
@@ -319,8 +382,16 @@ mod tests {
         assert_eq!(world.call(&bad_user), Err(Code::RequestMalformed));
         let good = world.basic("", token.expose());
         let long = [b'x'; MAX_LABEL + 1];
-        for (action, run) in [(Some(&b""[..]), None), (Some(&long[..]), None), (None, Some(&b"\xff"[..]))] {
-            let refusal = world.identity.caller(good.as_ref(), action, run, NOW).unwrap_err();
+        for (action, run) in [
+            (Some(&b""[..]), None),
+            (Some(&long[..]), None),
+            (None, Some(&b"\xff"[..])),
+            (Some(token.expose().as_bytes()), None),
+        ] {
+            let refusal = world
+                .identity
+                .caller(good.as_ref(), action, run, NOW)
+                .unwrap_err();
             assert_eq!(refusal.code, Code::RequestMalformed);
         }
     }

@@ -45,7 +45,10 @@ impl Presented {
     /// Understands `Basic user:token`, `Basic token:` (a proxy URL without a user name) and
     /// `Bearer token`; the scheme in any case.
     pub(super) fn parse(value: &[u8], key: &TokenKey) -> Self {
-        let invalid = Self { proof: Proof::Invalid, user: None };
+        let invalid = Self {
+            proof: Proof::Invalid,
+            user: None,
+        };
         let value = value.trim_ascii();
         if value.len() > MAX_HEADER {
             return invalid;
@@ -56,7 +59,10 @@ impl Presented {
         let (scheme, rest) = value.split_at(space);
         let rest = rest.trim_ascii();
         if scheme.eq_ignore_ascii_case(b"bearer") {
-            Self { proof: prove(rest, key), user: None }
+            Self {
+                proof: prove(rest, key),
+                user: None,
+            }
         } else if scheme.eq_ignore_ascii_case(b"basic") {
             match BASE64.decode(rest).map(Zeroizing::new) {
                 Ok(pair) => Self::basic(&pair, key),
@@ -72,11 +78,18 @@ impl Presented {
             Some(colon) => (&pair[..colon], &pair[colon + 1..]),
             None => (pair, &[][..]),
         };
-        if password.is_empty() && token::looks_like_token(user) {
-            return Self { proof: prove(user, key), user: None };
-        }
-        let proof = if password.is_empty() { Proof::Absent } else { prove(password, key) };
-        let user = (!user.is_empty()).then(|| percent_decode(user));
+        // A token in the place of the user name is never taken for an action: actions are recorded.
+        let user = Zeroizing::new(percent_decode(user));
+        let (token, user) = match token::looks_like_token(&user) {
+            true if token::looks_like_token(password) => (password, None),
+            true => (user.as_slice(), None),
+            false => (password, (!user.is_empty()).then(|| user.to_vec())),
+        };
+        let proof = if token.is_empty() {
+            Proof::Absent
+        } else {
+            prove(token, key)
+        };
         Self { proof, user }
     }
 }
@@ -112,7 +125,9 @@ fn percent_decode(text: &[u8]) -> Vec<u8> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 impl fmt::Debug for Presented {
@@ -159,15 +174,24 @@ mod tests {
     fn a_token_is_found_in_every_scheme() {
         let token = ClientToken::generate().unwrap();
         let text = token.expose();
-        let unpadded = STANDARD.encode(format!("a:{text}")).trim_end_matches('=').to_owned();
+        let unpadded = STANDARD
+            .encode(format!("a:{text}"))
+            .trim_end_matches('=')
+            .to_owned();
         for (presented, user) in [
             (parse(&format!("Bearer {text}")), None),
             (parse(&format!("bearer   {text} ")), None),
             (basic(&format!("report:{text}")), Some("report")),
             (basic(&format!("{text}:")), None),
             (basic(text), None),
+            (basic(&format!("{text}:x-oauth-basic")), None),
+            (basic(&format!("{text}:{text}")), None),
+            (basic(&format!("egc%5F{}:{text}", &text[4..])), None),
             (basic(&format!(":{text}")), None),
-            (basic(&format!("weekly%20report:{text}")), Some("weekly report")),
+            (
+                basic(&format!("weekly%20report:{text}")),
+                Some("weekly report"),
+            ),
             (basic(&format!("100%:{text}")), Some("100%")),
             (parse(&format!("BASIC {unpadded}")), Some("a")),
         ] {
@@ -185,7 +209,14 @@ mod tests {
 
     #[test]
     fn anything_else_is_invalid() {
-        for value in ["", "Basic", "Basic !!!", "Digest username=x", "Bearer x", "Bearer ega_x.y"] {
+        for value in [
+            "",
+            "Basic",
+            "Basic !!!",
+            "Digest username=x",
+            "Bearer x",
+            "Bearer ega_x.y",
+        ] {
             assert!(matches!(parse(value).proof, Proof::Invalid), "{value}");
         }
         assert!(matches!(basic("user:password").proof, Proof::Invalid));

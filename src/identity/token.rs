@@ -116,7 +116,10 @@ pub fn mint_action_token(key: &TokenKey, claims: &ActionClaims) -> Zeroizing<Str
         principal: claims.principal.clone(),
         action: claims.action.clone(),
         run: claims.run.clone(),
-        slugs: claims.slugs.as_ref().map(|s| s.iter().map(|slug| slug.to_string()).collect()),
+        slugs: claims
+            .slugs
+            .as_ref()
+            .map(|s| s.iter().map(|slug| slug.to_string()).collect()),
         exp: claims.expires,
     };
     let json = serde_json::json!(payload).to_string();
@@ -141,7 +144,12 @@ pub(super) fn verify_action_token(token: &[u8], key: &TokenKey) -> Option<Action
     }
     let payload: Payload = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
     let slugs = match payload.slugs {
-        Some(slugs) => Some(slugs.iter().map(|s| Slug::parse(s).ok()).collect::<Option<_>>()?),
+        Some(slugs) => Some(
+            slugs
+                .iter()
+                .map(|s| Slug::parse(s).ok())
+                .collect::<Option<_>>()?,
+        ),
         None => None,
     };
     Some(ActionClaims {
@@ -205,7 +213,9 @@ mod tests {
     }
 
     fn unreserved(token: &str) -> bool {
-        token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
+        token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
     }
 
     #[test]

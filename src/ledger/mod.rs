@@ -2,10 +2,13 @@
 //!
 //! [`record`] is the format of a line and [`chain`] ties each line to the one before it; both know
 //! bytes alone. [`writer`] owns the file: one thread, one `write` and one `fdatasync` for all that
-//! wait at that moment. [`reader`] reads lines back and follows the file as it grows.
+//! wait at that moment. [`reader`] reads lines back and follows the file as it grows. [`merkle`] and
+//! [`note`] are what checkpoints and proofs are made of.
 
 pub mod chain;
 mod filter;
+pub mod merkle;
+pub mod note;
 mod queue;
 pub mod reader;
 pub mod record;

@@ -1,9 +1,9 @@
 //! The decision: may this credential be used for this placeholder of this request?
 
 use super::destination::Destination;
-use super::grant::{Coverage, Grant, HostMismatch, PathPrefix};
+use super::grant::{Grant, HostMismatch};
 use super::location::Location;
-use super::path::{ReadPath, Unclear};
+use super::path::{Coverage, PathPrefix, ReadPath, Unclear};
 
 /// One placeholder of one request, as far as policy is concerned.
 #[derive(Clone, Copy, Debug)]

@@ -313,6 +313,7 @@ mod tests {
             ("2130706433", E::InvalidIpv4),
             ("0x7f000001", E::InvalidIpv4),
             ("0X7f.0.0.1", E::InvalidIpv4),
+            ("127.0X1", E::InvalidIpv4),
             ("0177.0.0.1", E::InvalidIpv4),
             ("127.0.0.0x", E::InvalidIpv4),
             ("1.2.3.4.5", E::InvalidIpv4),

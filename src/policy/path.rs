@@ -1,11 +1,14 @@
-//! How a request path is read for comparison with a path rule.
+//! Path rules, and how a request path is read for comparison with one.
 //!
 //! A path rule is only worth something if Egret and the upstream read the path alike, and
 //! upstreams differ: some decode before they resolve `..`, some decode twice, some merge slashes,
 //! some take `\` for `/`, some cut `;parameters` off first (`/v1/..;/admin`). A path on which such
 //! readers disagree is [`Unclear::Ambiguous`]; it is never guessed at.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use super::serde_as_string;
 
 /// A path that can be compared: split at `/`, dot segments removed, unreserved bytes decoded,
 /// everything else percent-encoded in upper case (RFC 3986 sections 5.2.4 and 6.2.2).
@@ -222,6 +225,96 @@ fn is_sub_delim(byte: u8) -> bool {
     b"!$&'()*+,;=:@".contains(&byte)
 }
 
+/// The beginning of the paths that a grant opens, by whole segments: `/v1` covers `/v1` and
+/// `/v1/x` but not `/v10`; `/v1/` covers only what is below it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathPrefix {
+    segments: Vec<String>,
+    only_below: bool,
+}
+
+/// How a path compares with a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coverage {
+    /// However it is read, the path is at or below the prefix.
+    Covered,
+    /// Only if `%2F` separates segments, which servers disagree on.
+    Ambiguous,
+    /// It is elsewhere.
+    Outside,
+}
+
+impl PathPrefix {
+    pub(super) fn coverage(&self, path: &ReadPath) -> Coverage {
+        if self.covers(path.segments()) {
+            // The prefix has no encoded slash, so the segments that it fixes have none either.
+            Coverage::Covered
+        } else if path
+            .split_after_decoding()
+            .is_some_and(|segments| self.covers(segments))
+        {
+            Coverage::Ambiguous
+        } else {
+            Coverage::Outside
+        }
+    }
+
+    fn covers(&self, segments: &[String]) -> bool {
+        segments.starts_with(&self.segments)
+            && (!self.only_below || segments.len() > self.segments.len())
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            write!(f, "/{segment}")?;
+        }
+        f.write_str(if self.only_below { "/" } else { "" })
+    }
+}
+
+/// Why a text is not a path prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPathPrefix {
+    /// No slash in front.
+    #[error("a path starts with `/`")]
+    NotAbsolute,
+    /// Something that no comparison can be built on.
+    #[error(
+        "a path rule cannot hold `.` or `..` segments, `//`, `\\`, `%2F`, `?`, `#`, control characters or a `%` that is no escape"
+    )]
+    Ambiguous,
+}
+
+impl FromStr for PathPrefix {
+    type Err = InvalidPathPrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPathPrefix> {
+        let path = ReadPath::read(text).map_err(|unclear| match unclear {
+            Unclear::NotAbsolute => InvalidPathPrefix::NotAbsolute,
+            Unclear::Ambiguous => InvalidPathPrefix::Ambiguous,
+        })?;
+        let has_dots = text
+            .split('/')
+            .any(|segment| segment == "." || segment == "..");
+        if has_dots || path.split_after_decoding().is_some() {
+            return Err(InvalidPathPrefix::Ambiguous);
+        }
+        let mut segments = path.segments().to_vec();
+        let only_below = segments.pop_if(|last| last.is_empty()).is_some();
+        if segments.iter().any(String::is_empty) {
+            return Err(InvalidPathPrefix::Ambiguous);
+        }
+        Ok(Self {
+            segments,
+            only_below,
+        })
+    }
+}
+
+serde_as_string!(PathPrefix);
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -305,6 +398,84 @@ mod tests {
         assert_eq!(ReadPath::read(&path), Err(Unclear::Ambiguous));
     }
 
+    fn covers(prefix: &str, path: &str) -> Coverage {
+        let prefix: PathPrefix = prefix.parse().unwrap();
+        prefix.coverage(&ReadPath::read(path).unwrap())
+    }
+
+    #[test]
+    fn path_prefixes_compare_whole_segments() {
+        for path in [
+            "/v1",
+            "/v1/",
+            "/v1/x",
+            "/%761",
+            "/a/../v1/x",
+            "/v1/x%2Fy",
+            "/v1//x",
+        ] {
+            assert_eq!(covers("/v1", path), Coverage::Covered, "{path}");
+        }
+        for path in [
+            "/",
+            "/v10",
+            "/V1",
+            "/x/v1",
+            "/v1/../v2",
+            "//v1",
+            "/v1;x",
+            "/v2%2Fv1",
+        ] {
+            assert_eq!(covers("/v1", path), Coverage::Outside, "{path}");
+        }
+        assert_eq!(covers("/", "/"), Coverage::Covered);
+        assert_eq!(covers("/", "/anything"), Coverage::Covered);
+        assert_eq!(covers("/v1/", "/v1"), Coverage::Outside);
+        assert_eq!(covers("/v1/", "/v1/x"), Coverage::Covered);
+    }
+
+    #[test]
+    fn an_encoded_slash_inside_the_matched_prefix_is_ambiguous() {
+        assert_eq!(covers("/v1", "/v1%2Fadmin"), Coverage::Ambiguous);
+        assert_eq!(covers("/v1/repos", "/v1%2frepos/x"), Coverage::Ambiguous);
+        assert_eq!(covers("/v1/repos", "/v1%252frepos/x"), Coverage::Ambiguous);
+        assert_eq!(
+            covers("/v1/repos", "/v1/repos/group%2Fproject"),
+            Coverage::Covered
+        );
+    }
+
+    #[test]
+    fn placeholders_in_path_rules_match_in_every_spelling() {
+        for path in ["/bot<<tg>>/sendMessage", "/bot%3c%3Ctg%3E>/sendMessage"] {
+            assert_eq!(
+                covers("/bot<<tg>>/sendMessage", path),
+                Coverage::Covered,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_path_prefixes_are_refused() {
+        for text in ["", "v1", "*", "https://a.example/v1"] {
+            assert_eq!(
+                text.parse::<PathPrefix>(),
+                Err(InvalidPathPrefix::NotAbsolute),
+                "{text}"
+            );
+        }
+        for text in [
+            "/a/../b", "/a/.", "//", "/a//b", "/a\\b", "/a%2Fb", "/a?b", "/a#b", "/%zz", "/%2e",
+        ] {
+            assert_eq!(
+                text.parse::<PathPrefix>(),
+                Err(InvalidPathPrefix::Ambiguous),
+                "{text}"
+            );
+        }
+    }
+
     /// A server that decodes as often as it can, takes `\` for `/`, cuts `;parameters`, merges
     /// slashes, and only then resolves dot segments.
     fn lax_server(path: &str) -> Vec<String> {
@@ -356,6 +527,15 @@ mod tests {
             {
                 let lax = lax_server(&path);
                 prop_assert_eq!(lax.first().map(String::as_str), Some("v1"), "{}", path);
+            }
+        }
+
+        #[test]
+        fn path_prefixes_survive_writing_and_cover_themselves(text in "/[ -~é]{0,12}") {
+            if let Ok(prefix) = text.parse::<PathPrefix>() {
+                prop_assert_eq!(&prefix.to_string().parse::<PathPrefix>().unwrap(), &prefix);
+                let path = ReadPath::read(&text).unwrap();
+                prop_assert_eq!(prefix.coverage(&path), Coverage::Covered);
             }
         }
 

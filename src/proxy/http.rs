@@ -30,6 +30,9 @@ const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
 /// was encoded, which can treble it.
 const HEAD_GROWTH: usize = 3;
 const LEAST_BUFFER: usize = 256 * 1024;
+/// Up to so many header lines the library parses without an allocation. The head guard enforces
+/// the configured number either way.
+pub(super) const HEADERS_ON_STACK: usize = 100;
 
 /// Where a request came in.
 pub enum Door {
@@ -59,8 +62,10 @@ where
     let mut builder = http1::Builder::new();
     builder
         .preserve_header_case(true)
-        .max_headers(limits.max_headers)
         .max_buf_size(LEAST_BUFFER.max(limits.max_header_bytes * HEAD_GROWTH));
+    if limits.max_headers > HEADERS_ON_STACK {
+        builder.max_headers(limits.max_headers);
+    }
     drop(settings);
     let draining = proxy.draining.clone();
     let door = Arc::new(door);

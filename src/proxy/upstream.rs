@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::body::{OutBody, Transfer, broken};
 use super::dial::Dialer;
 use super::exchange::{Exchange, Recorded};
+use super::http::HEADERS_ON_STACK;
 use super::pool::{Lease, Pool};
 use super::response::Answer;
 use crate::error::{Code, Refusal};
@@ -177,10 +178,12 @@ async fn handshake<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(true)
-        .max_headers(limits.max_headers)
-        .max_buf_size(MAX_BUFFER)
+    let mut builder = http1::Builder::new();
+    builder.preserve_header_case(true).max_buf_size(MAX_BUFFER);
+    if limits.max_headers > HEADERS_ON_STACK {
+        builder.max_headers(limits.max_headers);
+    }
+    let (sender, connection) = builder
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| protocol_error(destination))?;

@@ -412,3 +412,170 @@ impl Headers<'_> {
         (name.len() <= MAX_NAME).then(|| name.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::secret::SecretBytes;
+    use crate::substitution::body::{BodyKind, BodyProblem, find};
+    use crate::substitution::plan::{SpliceError, splice};
+
+    fn kind() -> BodyKind {
+        BodyKind::Multipart {
+            boundary: b"B0".to_vec(),
+        }
+    }
+
+    /// What is found and where, in a body with `\n` for each line break.
+    fn shown(body: &str) -> Vec<String> {
+        let body = body.replace('\n', "\r\n");
+        let edits = find(&kind(), body.as_bytes()).unwrap();
+        edits
+            .iter()
+            .map(|edit| format!("{} in {} as {:?}", edit.reference, edit.location, edit.form))
+            .collect()
+    }
+
+    fn put(body: &str, value: &str) -> Result<String, SpliceError> {
+        let value = SecretBytes::new(value.as_bytes().to_vec());
+        let edits = find(&kind(), body.as_bytes()).unwrap();
+        let out = splice(body.as_bytes(), &edits, |_| Some(&value))?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn each_part_is_read_by_its_own_type() {
+        let body = "--B0\nContent-Disposition: form-data; name=\"plain\"\n\n<<a>>%3C%3Cno%3E%3E\n\
+            --B0\ncontent-disposition:form-data; NAME=json; filename=\"a.json\"\nContent-Type: application/json\n\n\
+            {\"k\":\"\\u003c<b>>\"}\n\
+            --B0\nContent-Disposition: form-data; name=\"xml\"\nContent-Type: text/xml\n\n<![CDATA[<<c>>]]>&lt;<d>>\n\
+            --B0\nContent-Disposition: form-data; name=\"<<no>>\"; filename=\"<<no>>.png\"\nContent-Type: image/png\n\n<<no>>\n\
+            --B0\nContent-Disposition: form-data; name=\"b64\"\nContent-Transfer-Encoding: base64\n\n<<no>>\n\
+            --B0\n\n<<e>>\n--B0--\n<<f>>\n--B0\n<<g>>";
+        assert_eq!(
+            shown(body),
+            [
+                "a in body:plain as Raw",
+                "b in body:json as Json",
+                "c in body:xml as Cdata",
+                "d in body:xml as Xml",
+                "e in body as Raw",
+                "f in body as Raw",
+                "g in body as Raw"
+            ]
+        );
+    }
+
+    #[test]
+    fn nested_parts_count_under_the_outer_name() {
+        let body = "--B0\nContent-Disposition: form-data; name=\"outer\"\nContent-Type: multipart/mixed;\n boundary=\"B01\"\n\n\
+            --B01\nContent-Disposition: form-data; name=\"inner\"\nContent-Type: application/json\n\n\"<<a>>\"\n\
+            --B01\nContent-Type: image/png\n\n<<no>>\n\
+            --B01--\n<<b>>\n--B0\n\n<<c>>\n--B01\n<<d>>\n--B0--\n";
+        assert_eq!(
+            shown(body),
+            [
+                "a in body:outer as Json",
+                "b in body:outer as Raw",
+                "c in body as Raw",
+                "d in body as Raw"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_outer_delimiter_ends_an_unclosed_inner_multipart() {
+        let body = "--B0\nContent-Type: multipart/mixed; boundary=I\n\n--I\nContent-Type: image/png\n\n<<no>>\n\
+            --B0\nContent-Type: application/json\n\n\"<<a>>\"\n--I\n<<b>>\n--B0--";
+        assert_eq!(shown(body), ["a in body as Json", "b in body as Json"]);
+    }
+
+    #[test]
+    fn an_ambiguous_part_name_is_no_name() {
+        for disposition in [
+            "form-data; name=a; name=b",
+            "form-data; name=a; name*=UTF-8''b",
+            "attachment; name=a",
+            "form-data; name=a\nContent-Disposition: form-data; name=b",
+        ] {
+            let body = format!("--B0\nContent-Disposition: {disposition}\n\n<<gh>>\n--B0--\n");
+            assert_eq!(shown(&body), ["gh in body as Raw"], "{disposition}");
+        }
+    }
+
+    #[test]
+    fn parts_without_headers_or_content_are_followed() {
+        assert_eq!(
+            shown("--B0\n--B0\n\n--B0\n\n\n--B0\n\n<<a>>\n--B0--"),
+            ["a in body as Raw"]
+        );
+        assert_eq!(
+            shown("<<p>>\n--B0  \n\n<<a>>"),
+            ["p in body as Raw", "a in body as Raw"]
+        );
+        assert_eq!(
+            shown("--B0x\n\n<<a>>\n--B0-\n<<b>>"),
+            ["a in body as Raw", "b in body as Raw"]
+        );
+    }
+
+    #[test]
+    fn everything_but_the_placeholder_stays() {
+        let body = "pre\r\n--B0 \t\r\nX: <<x>>\r\n\r\n<<gh>>\r\n--B0\n\n<<!gh>>\n--B0--\r\nepi";
+        assert_eq!(
+            put(body, "p@ss\"\\\r\n&").as_deref(),
+            Ok("pre\r\n--B0 \t\r\nX: <<x>>\r\n\r\np@ss\"\\\r\n&\r\n--B0\n\n<<gh>>\n--B0--\r\nepi")
+        );
+    }
+
+    #[test]
+    fn a_value_cannot_spell_a_delimiter() {
+        let part = |content: &str| format!("--B0\r\n\r\n{content}\r\n--B0--\r\n");
+        for (content, value) in [
+            (
+                "<<gh>>",
+                "x\r\n--B0\r\nContent-Disposition: form-data; name=\"admin\"\r\n\r\n1",
+            ),
+            ("<<gh>>", "--B0"),
+            ("<<gh>>0", "\n--B"),
+            ("\r\n--<<gh>>", "B0"),
+            ("<<gh>>--B0", "x\r\n"),
+            ("<<gh>><<gh>>", "B0\r\n--"),
+            ("-<<gh>><<gh>>", "-B0\n"),
+        ] {
+            let refused = put(&part(content), value);
+            assert!(
+                matches!(refused, Err(SpliceError::Unencodable { .. })),
+                "{content:?} {value:?}"
+            );
+        }
+        for (content, value) in [
+            ("<<gh>>", "x--B"),
+            ("<<gh>>", "-"),
+            ("<<gh>>-B0", "x"),
+            ("<<gh>>\r\n--B", "--"),
+        ] {
+            assert!(put(&part(content), value).is_ok(), "{content:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn an_endless_header_section_is_a_problem() {
+        let body = format!("--B0\r\nX: {}", "x".repeat(20_000));
+        assert_eq!(find(&kind(), body.as_bytes()), Err(BodyProblem::PartHead));
+    }
+
+    #[test]
+    fn many_small_parts_are_read_in_linear_time() {
+        let nested = "--B0\r\nContent-Type: multipart/mixed; boundary=I\r\n\r\n";
+        let body = format!(
+            "{nested}{}",
+            "--I\r\nContent-Type: text/xml\r\n\r\n<![CDATA[]]>\r\n".repeat(20_000)
+        );
+        assert!(find(&kind(), body.as_bytes()).unwrap().is_empty());
+        let flips = format!(
+            "--B0\r\nContent-Type: text/xml\r\n\r\n{}",
+            "<![CDATA[]]>".repeat(80_000)
+        );
+        assert!(find(&kind(), flips.as_bytes()).unwrap().is_empty());
+    }
+}

@@ -243,3 +243,160 @@ fn replacement<'v>(
 ) -> Result<Replacement<'v>, SpliceError> {
     Replacement::new(edit, &mut |_| permitted.get(&key(edit)).map(Arc::as_ref))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(value: &str) -> Arc<SecretBytes> {
+        Arc::new(SecretBytes::new(value.as_bytes().to_vec()))
+    }
+
+    fn stepped(stream: &mut Stream) -> (Step, String) {
+        let mut out = Vec::new();
+        let step = stream.step(&mut out).unwrap();
+        (step, String::from_utf8(out).unwrap())
+    }
+
+    fn asked(step: &Step) -> String {
+        match step {
+            Step::Resolve(need) => format!("{} in {}", need.reference, need.location),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_value_is_written_before_it_is_supplied() {
+        let mut stream = Stream::new(&BodyKind::Text);
+        stream.push(b"a <<x>> b <<y>> c <<x>>").unwrap();
+        let (step, out) = stepped(&mut stream);
+        assert_eq!((asked(&step).as_str(), out.as_str()), ("x in body", "a "));
+        // Stepping again without a value gets no further.
+        assert_eq!(stepped(&mut stream), (step, String::new()));
+        stream.supply(secret("1"));
+        let (step, out) = stepped(&mut stream);
+        assert_eq!((asked(&step).as_str(), out.as_str()), ("y in body", "1 b "));
+        stream.supply(secret("<<x>>"));
+        assert_eq!(stepped(&mut stream), (Step::More, "<<x>> c 1".to_owned()));
+        stream.finish().unwrap();
+        assert_eq!(stepped(&mut stream), (Step::Done, String::new()));
+    }
+
+    #[test]
+    fn a_placeholder_is_asked_for_again_at_another_place() {
+        let mut stream = Stream::new(&BodyKind::Form);
+        stream.push(b"a=<<x>>&b=<<x>>&a=<<x>>&").unwrap();
+        assert_eq!(asked(&stepped(&mut stream).0), "x in body:a");
+        stream.supply(secret("1"));
+        assert_eq!(asked(&stepped(&mut stream).0), "x in body:b");
+        stream.supply(secret("1"));
+        assert_eq!(stepped(&mut stream), (Step::More, "1&a=1&".to_owned()));
+    }
+
+    #[test]
+    fn an_escape_is_not_asked_for() {
+        let mut stream = Stream::new(&BodyKind::Form);
+        stream.push(b"a=<<!x.y>>").unwrap();
+        stream.finish().unwrap();
+        assert_eq!(
+            stepped(&mut stream),
+            (Step::Done, "a=%3C%3Cx.y%3E%3E".to_owned())
+        );
+    }
+
+    #[test]
+    fn only_what_could_begin_a_placeholder_is_held_back() {
+        let mut stream = Stream::new(&BodyKind::Text);
+        for (push, written) in [
+            ("data: x\n\n", "data: x\n\n"),
+            ("y <", "y "),
+            ("<a", ""),
+            ("b", ""),
+            (" z", "<<ab z"),
+        ] {
+            stream.push(push.as_bytes()).unwrap();
+            assert_eq!(stepped(&mut stream), (Step::More, written.to_owned()));
+        }
+    }
+
+    #[test]
+    fn after_an_error_nothing_more_comes_out() {
+        let mut stream = Stream::new(&BodyKind::Json);
+        stream.push(b"\"<<x>> rest").unwrap();
+        stepped(&mut stream);
+        stream.supply(Arc::new(SecretBytes::new(vec![0xff])));
+        let mut out = Vec::new();
+        let error = stream.step(&mut out).unwrap_err();
+        assert!(matches!(
+            error,
+            StreamError::Splice(SpliceError::Unencodable { .. })
+        ));
+        assert_eq!(stream.step(&mut out), Err(error.clone()));
+        assert_eq!(stream.push(b"more"), Err(error));
+        assert!(out.is_empty());
+
+        let mut wide = Stream::new(&BodyKind::Wide);
+        assert_eq!(
+            wide.push(b"<\0<\0g\0h\0>\0>\0"),
+            Err(StreamError::Body(BodyProblem::Wide))
+        );
+        assert!(wide.step(&mut out).is_err());
+    }
+
+    #[test]
+    fn output_comes_in_portions() {
+        let mut stream = Stream::new(&BodyKind::Text);
+        stream.push("<<x>>".repeat(100).as_bytes()).unwrap();
+        assert!(matches!(stepped(&mut stream).0, Step::Resolve(_)));
+        stream.supply(secret(&"v".repeat(5000)));
+        let mut total = 0;
+        loop {
+            let (step, out) = stepped(&mut stream);
+            assert!(out.len() <= STEP_OUTPUT + 5000);
+            total += out.len();
+            if step == Step::More {
+                break;
+            }
+            assert_eq!(step, Step::Flush);
+        }
+        assert_eq!(total, 500_000);
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_body() {
+        let kinds = [
+            BodyKind::Json,
+            BodyKind::Form,
+            BodyKind::Xml,
+            BodyKind::Text,
+            BodyKind::Wide,
+            BodyKind::Multipart {
+                boundary: b"B".to_vec(),
+            },
+        ];
+        for kind in kinds {
+            let mut stream = Stream::new(&kind);
+            // Long stretches that could always begin something.
+            for chunk in [
+                &b"<<aaaaaaaa\n-"[..],
+                b"%3C%3Ca",
+                b"\\u003c\\u003ca",
+                b"&lt;&lt;a&#x0000000",
+                b"]]]]",
+                b"\"[{",
+            ] {
+                let chunk = chunk.repeat(1000);
+                for _ in 0..20 {
+                    stream.push(&chunk).unwrap();
+                    assert_eq!(stepped(&mut stream).0, Step::More);
+                    assert!(
+                        stream.window.len() - stream.written
+                            <= super::super::placeholder::MAX_CARRY,
+                        "{kind:?}"
+                    );
+                }
+            }
+            assert!(stream.window.capacity() < 100_000, "{kind:?}");
+        }
+    }
+}

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -58,7 +58,10 @@ struct View {
 impl View {
     fn put_shared(&mut self, credential: &Arc<Credential>) {
         let offers = self.shared.entry(credential.slug.clone()).or_default();
-        match offers.iter_mut().find(|offer| offer.owner == credential.owner) {
+        match offers
+            .iter_mut()
+            .find(|offer| offer.owner == credential.owner)
+        {
             Some(offer) => *offer = Arc::clone(credential),
             None => offers.push(Arc::clone(credential)),
         }
@@ -86,7 +89,11 @@ impl Clients {
     fn new(clients: Vec<Client>) -> Self {
         let mut index = Self::default();
         for client in clients.into_iter().map(Arc::new) {
-            index.by_hash.entry(hash_prefix(&client.token_hash)).or_default().push(client.clone());
+            index
+                .by_hash
+                .entry(hash_prefix(&client.token_hash))
+                .or_default()
+                .push(client.clone());
             index.by_name.insert(client.name.clone(), client);
         }
         index
@@ -155,28 +162,33 @@ impl Vault {
     /// changed is loaded, once for all requests that wait. An error means that there is a change
     /// which cannot be read; the request must not go on with what was known before it.
     pub async fn refresh(&self) -> Result<(), StoreUnavailable> {
-        match self.marker.look() {
-            Look::Unchanged => Ok(()),
-            Look::Gone(reason) => Err(StoreUnavailable::new(reason)),
-            Look::Changed => match tokio::time::timeout(REFRESH_DEADLINE, self.reload()).await {
-                Ok(result) => result,
-                Err(_) => Err(StoreUnavailable::new("the store does not answer in time")),
-            },
+        if self.marker.look() == Look::Unchanged {
+            return Ok(());
         }
+        let result = match tokio::time::timeout(REFRESH_DEADLINE, self.reload()).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreUnavailable::new("it does not answer in time")),
+        };
+        // Here and not by the caller, who tells the client nothing of the reason.
+        result.inspect_err(|error| tracing::error!("{error}"))
     }
 
     async fn reload(&self) -> Result<(), StoreUnavailable> {
         let mut revision = self.revision.lock().await;
         // Someone else may have loaded it while this request waited for its turn.
-        if self.marker.look() == Look::Unchanged {
-            return Ok(());
+        match self.marker.look() {
+            Look::Unchanged => return Ok(()),
+            Look::Gone(reason) => return Err(StoreUnavailable::new(reason)),
+            Look::Changed => {}
         }
         let reading = self.marker.read();
         let mut changes = self.store.changes_since(*revision).await?;
         if changes.revision < *revision {
             // The file now holds an older state, from a backup: nothing in memory can be trusted.
             changes = self.store.changes_since(0).await?;
-            changes.deleted.extend(self.missing_from(&changes.credentials));
+            changes
+                .deleted
+                .extend(self.missing_from(&changes.credentials));
         }
         *revision = changes.revision;
         self.apply(changes);
@@ -211,7 +223,10 @@ impl Vault {
             .own
             .insert(credential.slug.clone(), Arc::clone(&credential));
         for principal in &credential.shared_with {
-            self.views.entry(principal.clone()).or_default().put_shared(&credential);
+            self.views
+                .entry(principal.clone())
+                .or_default()
+                .put_shared(&credential);
         }
         for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
             if !credential.shared_with.contains(principal) {
@@ -221,7 +236,10 @@ impl Vault {
     }
 
     fn drop_credential(&self, owner: &Principal, slug: &Slug) {
-        let previous = self.views.get_mut(owner).and_then(|mut view| view.own.remove(slug));
+        let previous = self
+            .views
+            .get_mut(owner)
+            .and_then(|mut view| view.own.remove(slug));
         for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
             self.drop_shared(principal, owner, slug);
         }
@@ -234,11 +252,16 @@ impl Vault {
     }
 
     fn missing_from(&self, credentials: &[Credential]) -> Vec<(Principal, Slug)> {
-        let kept: std::collections::HashSet<_> =
-            credentials.iter().map(|kept| (&kept.owner, &kept.slug)).collect();
+        let kept: std::collections::HashSet<_> = credentials
+            .iter()
+            .map(|kept| (&kept.owner, &kept.slug))
+            .collect();
         let mut missing = Vec::new();
         for view in &self.views {
-            let gone = view.own.keys().filter(|slug| !kept.contains(&(view.key(), *slug)));
+            let gone = view
+                .own
+                .keys()
+                .filter(|slug| !kept.contains(&(view.key(), *slug)));
             missing.extend(gone.map(|slug| (view.key().clone(), slug.clone())));
         }
         missing
@@ -254,9 +277,18 @@ impl Vault {
             return Found::None;
         };
         if let Some(own) = view.own.get(slug) {
-            return if own.usable(now) { Found::One(Arc::clone(own)) } else { Found::None };
+            return if own.usable(now) {
+                Found::One(Arc::clone(own))
+            } else {
+                Found::None
+            };
         }
-        let mut usable = view.shared.get(slug).into_iter().flatten().filter(|c| c.usable(now));
+        let mut usable = view
+            .shared
+            .get(slug)
+            .into_iter()
+            .flatten()
+            .filter(|c| c.usable(now));
         match (usable.next(), usable.next()) {
             (None, _) => Found::None,
             (Some(only), None) => Found::One(Arc::clone(only)),
@@ -272,8 +304,21 @@ impl Vault {
         field: Option<&Field>,
     ) -> Result<SecretBytes, OpenError> {
         let sealed = credential.sealed(field).ok_or(OpenError::FieldUnknown)?;
-        let Credential { owner, slug, version, .. } = credential;
-        self.opener.open(Place { owner, slug, field, version: *version }, sealed)
+        let Credential {
+            owner,
+            slug,
+            version,
+            ..
+        } = credential;
+        let place = Place {
+            owner,
+            slug,
+            field,
+            version: *version,
+        };
+        self.opener.open(place, sealed).inspect_err(|error| {
+            tracing::error!(%owner, %slug, version, "a stored value cannot be opened: {error}");
+        })
     }
 
     /// Every active credential that `principal` owns or is given: what answers to them are
@@ -284,7 +329,9 @@ impl Vault {
             return Vec::new();
         };
         let all = view.own.values().chain(view.shared.values().flatten());
-        all.filter(|credential| credential.state == State::Active).cloned().collect()
+        all.filter(|credential| credential.state == State::Active)
+            .cloned()
+            .collect()
     }
 
     /// A number that changes when anything a principal can see changes.
@@ -299,13 +346,21 @@ impl Vault {
         let same = |client: &&Arc<Client>| {
             aws_lc_rs::constant_time::verify_slices_are_equal(&client.token_hash, hash).is_ok()
         };
-        candidates.iter().find(same).filter(|client| client.usable(now)).cloned()
+        candidates
+            .iter()
+            .find(same)
+            .filter(|client| client.usable(now))
+            .cloned()
     }
 
     /// The client of that name, if its token is good at `now` (unix seconds).
     pub fn client(&self, name: &ClientName, now: i64) -> Option<Arc<Client>> {
         let clients = self.clients.load();
-        clients.by_name.get(name).filter(|client| client.usable(now)).cloned()
+        clients
+            .by_name
+            .get(name)
+            .filter(|client| client.usable(now))
+            .cloned()
     }
 
     /// The key that signs action tokens.
@@ -321,7 +376,9 @@ impl Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("store", &self.store.path()).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("store", &self.store.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -333,7 +390,9 @@ async fn proven_marker(store: &Store) -> Result<ChangeMarker, StoreUnavailable> 
     let before = marker.read();
     store.probe().await?;
     if before.is_none() || before == marker.read() {
-        tracing::warn!("commits cannot be noticed on this filesystem; every request asks the store");
+        tracing::warn!(
+            "commits cannot be noticed on this filesystem; every request asks the store"
+        );
         marker.distrust();
     }
     Ok(marker)

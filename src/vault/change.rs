@@ -8,7 +8,6 @@
 //! (<https://sqlite.org/walformat.html#the_wal_index_header>).
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -18,6 +17,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+
+use crate::vault::store::sqlite::beside;
 
 /// Both copies of the WAL index header.
 const HEADER: usize = 96;
@@ -66,7 +67,7 @@ impl ChangeMarker {
     /// open as long as the marker: the last one to close removes the index file.
     pub fn new(path: &Path) -> io::Result<Self> {
         let mut files = vec![(path.to_owned(), file_id(&fs::metadata(path)?))];
-        let index_path = with_suffix(path, "-shm");
+        let index_path = beside(path, "-shm");
         let index = open_for_good(&index_path).ok();
         if let Some(index) = &index {
             files.push((index_path, file_id(&index.metadata()?)));
@@ -139,23 +140,18 @@ impl ChangeMarker {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
 /// Opens the index file once per process and never closes it.
 ///
-/// Closing *any* descriptor of a file drops *all* POSIX locks the process holds on it, also those
-/// SQLite took through its own descriptor. Another process would then believe the index unused
-/// and truncate it under the running connections
-/// (<https://sqlite.org/howtocorrupt.html>, section 2.2). The price is one descriptor for each
+/// Closing it would drop the POSIX locks that SQLite holds on it through a descriptor of its own
+/// ([`crate::vault::store::sqlite`]). Another process would then believe the index unused and
+/// truncate it under the running connections. The price is one descriptor for each
 /// store a process ever had open.
 fn open_for_good(path: &Path) -> io::Result<Arc<File>> {
     static OPEN: OnceLock<Mutex<HashMap<FileId, Arc<File>>>> = OnceLock::new();
-    let mut open =
-        OPEN.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut open = OPEN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(file) = open.get(&file_id(&fs::metadata(path)?)) {
         return Ok(Arc::clone(file));
     }
@@ -177,7 +173,7 @@ mod tests {
     fn files(directory: &Path, header: u8) -> PathBuf {
         let path = directory.join("egret.db");
         fs::write(&path, "").unwrap();
-        fs::write(with_suffix(&path, "-shm"), [header; 2 * HEADER]).unwrap();
+        fs::write(beside(&path, "-shm"), [header; 2 * HEADER]).unwrap();
         path
     }
 
@@ -196,7 +192,10 @@ mod tests {
         let path = files(directory.path(), 1);
         let marker = ChangeMarker::new(&path).unwrap();
         marker.accept(marker.read());
-        let index = File::options().write(true).open(with_suffix(&path, "-shm")).unwrap();
+        let index = File::options()
+            .write(true)
+            .open(beside(&path, "-shm"))
+            .unwrap();
         for at in 0..HEADER as u64 {
             index.write_all_at(&[2], at).unwrap();
             assert_eq!(marker.look(), Look::Changed, "byte {at}");
@@ -204,7 +203,11 @@ mod tests {
             assert_eq!(marker.look(), Look::Unchanged, "byte {at}");
         }
         index.write_all_at(&[2], HEADER as u64).unwrap();
-        assert_eq!(marker.look(), Look::Unchanged, "checkpoint progress is no commit");
+        assert_eq!(
+            marker.look(),
+            Look::Unchanged,
+            "checkpoint progress is no commit"
+        );
     }
 
     #[test]
@@ -229,7 +232,7 @@ mod tests {
         let path = files(directory.path(), 1);
         let marker = ChangeMarker::new(&path).unwrap();
         marker.accept(marker.read());
-        fs::remove_file(with_suffix(&path, "-shm")).unwrap();
+        fs::remove_file(beside(&path, "-shm")).unwrap();
         assert!(marker.read().is_some());
         assert!(matches!(marker.look(), Look::Gone(_)));
     }
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn one_descriptor_serves_every_marker_of_a_file() {
         let directory = tempfile::tempdir().unwrap();
-        let path = with_suffix(&files(directory.path(), 1), "-shm");
+        let path = beside(&files(directory.path(), 1), "-shm");
         let [one, two] = [(); 2].map(|()| open_for_good(&path).unwrap());
         assert!(Arc::ptr_eq(&one, &two));
     }

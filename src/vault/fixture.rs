@@ -21,7 +21,9 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -34,7 +36,9 @@ impl Fixture {
 
     /// What a running server has.
     pub(crate) async fn vault(&self) -> Vault {
-        Vault::open(&self.data_dir(), &self.store_path(), keyring()).await.unwrap()
+        Vault::open(&self.data_dir(), &self.store_path(), keyring())
+            .await
+            .unwrap()
     }
 
     /// What a command has: connections of its own.
@@ -44,7 +48,9 @@ impl Fixture {
 }
 
 pub(crate) async fn registrar(path: &Path) -> Registrar {
-    Registrar::new(Store::open(path).await.unwrap(), &keyring()).await.unwrap()
+    Registrar::new(Store::open(path).await.unwrap(), &keyring())
+        .await
+        .unwrap()
 }
 
 pub(crate) fn keyring() -> Keyring {
@@ -88,7 +94,9 @@ pub(crate) fn new_credential(owner: &str, name: &str) -> NewCredential {
 impl Registrar {
     /// Adds a secret and returns its version.
     pub(crate) async fn add_secret(&self, owner: &str, name: &str, value: &str) -> u32 {
-        self.add(&actor(), new_credential(owner, name), secret(value)).await.unwrap()
+        self.add(&actor(), new_credential(owner, name), secret(value))
+            .await
+            .unwrap()
     }
 }
 

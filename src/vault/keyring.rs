@@ -45,7 +45,10 @@ impl Keyring {
         source: &KeySource,
         data_dir: &std::path::Path,
     ) -> Result<Self, KeyringError> {
-        let failed = |reason: String| KeyringError { source_name: source.to_string(), reason };
+        let failed = |reason: String| KeyringError {
+            source_name: source.to_string(),
+            reason,
+        };
         let master = source.read(data_dir).await.map_err(failed)?;
         Self::from_master(&master).map_err(|error| failed(error.to_string()))
     }
@@ -58,15 +61,18 @@ impl Keyring {
     }
 
     /// Derives the keys from a master key the caller has; it is the caller's to wipe.
-    pub fn from_master(
-        master: &[u8; MASTER_KEY],
-    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
+    pub fn from_master(master: &[u8; MASTER_KEY]) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"egret master key").extract(master);
         let id = KeyId(*derive(&root, "egret key id v1")?);
         let (sealer, opener) = seal::halves(&*derive(&root, "egret vault wrapping v1")?, id)?;
         let tokens = derive::<32>(&root, "egret action token v1")?;
         let tokens = TokenKey(hmac::Key::new(hmac::HMAC_SHA256, tokens.as_slice()));
-        Ok(Self { id, sealer, opener, tokens })
+        Ok(Self {
+            id,
+            sealer,
+            opener,
+            tokens,
+        })
     }
 
     /// Name of the master key.
@@ -92,7 +98,9 @@ impl Keyring {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyring").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Keyring")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +139,8 @@ fn derive<const N: usize>(
     label: &str,
 ) -> Result<Zeroizing<[u8; N]>, aws_lc_rs::error::Unspecified> {
     let mut key = Zeroizing::new([0; N]);
-    root.expand(&[label.as_bytes()], Length(N))?.fill(key.as_mut_slice())?;
+    root.expand(&[label.as_bytes()], Length(N))?
+        .fill(key.as_mut_slice())?;
     Ok(key)
 }
 
@@ -153,13 +162,19 @@ mod tests {
     /// Frozen: a change of salt or label would lock every existing store.
     #[test]
     fn derivation_is_frozen() {
-        assert_eq!(Keyring::from_master(&[7; 32]).unwrap().id().to_string(), "8f27b12f21b2baca");
+        assert_eq!(
+            Keyring::from_master(&[7; 32]).unwrap().id().to_string(),
+            "8f27b12f21b2baca"
+        );
     }
 
     #[test]
     fn debug_shows_the_name_of_the_key_only() {
         let keyring = Keyring::from_master(&[7; 32]).unwrap();
         assert_eq!(format!("{:?}", keyring.token_key()), "TokenKey(..)");
-        assert_eq!(format!("{keyring:?}"), format!("Keyring {{ id: KeyId({}), .. }}", keyring.id()));
+        assert_eq!(
+            format!("{keyring:?}"),
+            format!("Keyring {{ id: KeyId({}), .. }}", keyring.id())
+        );
     }
 }

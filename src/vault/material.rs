@@ -27,7 +27,9 @@ pub enum InvalidMaterial {
     #[error("the value is longer than 1 MiB")]
     TooLong,
     /// Fields are given as JSON.
-    #[error("this kind takes one JSON object of strings, like {{\"username\": \"…\", \"password\": \"…\"}}")]
+    #[error(
+        "this kind takes one JSON object of strings, like {{\"username\": \"…\", \"password\": \"…\"}}"
+    )]
     NotAnObject,
     /// A field name outside the grammar.
     #[error("a field name is 1 to 32 characters of a-z, 0-9 and '_', and starts with a letter")]
@@ -58,7 +60,9 @@ impl Material {
         };
         let is_login = |fields: &[(Option<Field>, SecretBytes)]| {
             let has = |wanted: &str| {
-                fields.iter().any(|(name, _)| name.as_ref().is_some_and(|n| n.as_str() == wanted))
+                fields
+                    .iter()
+                    .any(|(name, _)| name.as_ref().is_some_and(|n| n.as_str() == wanted))
             };
             fields.len() == 2 && has("username") && has("password")
         };
@@ -84,16 +88,19 @@ impl Material {
         self.fields
             .iter()
             .map(|(field, value)| {
-                let place = Place { owner, slug, field: field.as_ref(), version };
+                let place = Place {
+                    owner,
+                    slug,
+                    field: field.as_ref(),
+                    version,
+                };
                 Ok((field.clone(), sealer.seal(place, value)?))
             })
             .collect()
     }
 }
 
-fn named_fields(
-    input: &SecretBytes,
-) -> Result<Vec<(Option<Field>, SecretBytes)>, InvalidMaterial> {
+fn named_fields(input: &SecretBytes) -> Result<Vec<(Option<Field>, SecretBytes)>, InvalidMaterial> {
     let members = object::parse(input.expose()).ok_or(InvalidMaterial::NotAnObject)?;
     let mut fields: Vec<(Option<Field>, SecretBytes)> = Vec::with_capacity(members.len());
     for (name, value) in members {
@@ -123,13 +130,18 @@ mod tests {
 
     fn field(material: &Material, name: &str) -> String {
         let wanted = Some(Field::parse(name).unwrap());
-        let (_, value) = material.fields.iter().find(|(field, _)| *field == wanted).unwrap();
+        let (_, value) = material
+            .fields
+            .iter()
+            .find(|(field, _)| *field == wanted)
+            .unwrap();
         String::from_utf8(value.expose().to_vec()).unwrap()
     }
 
     #[test]
     fn a_secret_is_its_bytes() {
-        let material = Material::parse(Kind::Secret, SecretBytes::new(vec![0, 255, b'\n'])).unwrap();
+        let material =
+            Material::parse(Kind::Secret, SecretBytes::new(vec![0, 255, b'\n'])).unwrap();
         assert_eq!(material.fields[0].0, None);
         assert_eq!(material.fields[0].1.expose(), [0, 255, b'\n']);
     }
@@ -144,7 +156,10 @@ mod tests {
             r#"{"username":"ann","password":"p","realm":"r"}"#,
             r#"{"user":"ann","password":"p"}"#,
         ] {
-            assert_eq!(parse(Kind::Login, other).unwrap_err(), InvalidMaterial::LoginFields);
+            assert_eq!(
+                parse(Kind::Login, other).unwrap_err(),
+                InvalidMaterial::LoginFields
+            );
         }
     }
 
@@ -158,7 +173,10 @@ mod tests {
             (r#"["hunter2"]"#, InvalidMaterial::NotAnObject),
             (r#"{"a":1}"#, InvalidMaterial::NotAnObject),
             (r#"{"A":"hunter2"}"#, InvalidMaterial::FieldName),
-            (r#"{"a":"hunter2","\u0061":"x"}"#, InvalidMaterial::DuplicateField),
+            (
+                r#"{"a":"hunter2","\u0061":"x"}"#,
+                InvalidMaterial::DuplicateField,
+            ),
         ];
         for (input, expected) in cases {
             let error = parse(Kind::Fields, input).unwrap_err();
@@ -166,6 +184,9 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"));
         }
         let long = "x".repeat(MAX_INPUT + 1);
-        assert_eq!(parse(Kind::Secret, &long).unwrap_err(), InvalidMaterial::TooLong);
+        assert_eq!(
+            parse(Kind::Secret, &long).unwrap_err(),
+            InvalidMaterial::TooLong
+        );
     }
 }

@@ -302,10 +302,30 @@ mod tests {
 
     #[test]
     fn names_follow_the_grammar() {
-        for good in ["a", "0", "alice", "alice@example.org", "a.b_c-d", &"x".repeat(64)] {
-            assert_eq!(Principal::parse(good).map(|p| p.to_string()), Ok(good.to_owned()));
+        for good in [
+            "a",
+            "0",
+            "alice",
+            "alice@example.org",
+            "a.b_c-d",
+            &"x".repeat(64),
+        ] {
+            assert_eq!(
+                Principal::parse(good).map(|p| p.to_string()),
+                Ok(good.to_owned())
+            );
         }
-        for bad in ["", "-a", ".a", "A", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "-a",
+            ".a",
+            "A",
+            "a b",
+            "a/b",
+            "ä",
+            "a\n",
+            &"x".repeat(65),
+        ] {
             assert_eq!(Principal::parse(bad), Err(InvalidName), "{bad:?}");
         }
     }

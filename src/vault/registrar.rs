@@ -41,7 +41,10 @@ impl Registrar {
     /// A registrar for `store`, which must belong to this keyring's master key or to none yet.
     pub async fn new(store: Store, keyring: &Keyring) -> Result<Self, StoreError> {
         store.bind_key(keyring.id()).await?;
-        Ok(Self { store, sealer: keyring.sealer() })
+        Ok(Self {
+            store,
+            sealer: keyring.sealer(),
+        })
     }
 
     /// The store, for changes that concern no value.
@@ -75,13 +78,21 @@ impl Registrar {
         slug: &Slug,
         input: SecretBytes,
     ) -> Result<u32, RegistrarError> {
-        let Some(credential) = self.store.get(owner, slug).await.map_err(StoreError::from)? else {
+        let Some(credential) = self
+            .store
+            .get(owner, slug)
+            .await
+            .map_err(StoreError::from)?
+        else {
             let (owner, slug) = (owner.clone(), slug.clone());
             return Err(StoreError::NotFound { owner, slug }.into());
         };
         let material = Material::parse(credential.kind, input)?;
         let seal = |version| material.seal(&self.sealer, owner, slug, version);
-        Ok(self.store.rotate(actor, owner, slug, material.kind(), seal).await?)
+        Ok(self
+            .store
+            .rotate(actor, owner, slug, material.kind(), seal)
+            .await?)
     }
 
     /// Changes where a credential may be used. Returns whether that differs from before.
@@ -92,7 +103,10 @@ impl Registrar {
         slug: &Slug,
         grant: Grant,
     ) -> Result<bool, RegistrarError> {
-        Ok(self.store.allow(actor, owner, slug, &checked(grant)?).await?)
+        Ok(self
+            .store
+            .allow(actor, owner, slug, &checked(grant)?)
+            .await?)
     }
 }
 

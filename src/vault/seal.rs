@@ -150,12 +150,18 @@ impl Sealer {
         aws_lc_rs::rand::fill(data_key.as_mut_slice()).map_err(|_| SealError)?;
         let (wrap_nonce, wrapped) =
             encrypt(key, place.aad(Layer::DataKey, *id), data_key.as_slice())?;
-        let data_key = RandomizedNonceKey::new(&AES_256_GCM, data_key.as_slice())
-            .map_err(|_| SealError)?;
+        let data_key =
+            RandomizedNonceKey::new(&AES_256_GCM, data_key.as_slice()).map_err(|_| SealError)?;
         let (value_nonce, ciphertext) =
             encrypt(&data_key, place.aad(Layer::Value, *id), value.expose())?;
-        let parts: [&[u8]; 6] =
-            [&[FORMAT], &id.0, &wrap_nonce, &wrapped, &value_nonce, &ciphertext];
+        let parts: [&[u8]; 6] = [
+            &[FORMAT],
+            &id.0,
+            &wrap_nonce,
+            &wrapped,
+            &value_nonce,
+            &ciphertext,
+        ];
         Ok(Sealed(parts.concat().into()))
     }
 }
@@ -200,7 +206,9 @@ fn encrypt(
     // Room for the tag from the start: a reallocation would leave the plaintext behind.
     let mut buffer = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG));
     buffer.extend_from_slice(plaintext);
-    let nonce = key.seal_in_place_append_tag(aad, &mut *buffer).map_err(|_| SealError)?;
+    let nonce = key
+        .seal_in_place_append_tag(aad, &mut *buffer)
+        .map_err(|_| SealError)?;
     Ok((*nonce.as_ref(), std::mem::take(&mut *buffer)))
 }
 
@@ -248,7 +256,12 @@ mod tests {
     impl Names {
         fn place(&self) -> Place<'_> {
             let Names(owner, slug, field, version) = self;
-            Place { owner, slug, field: field.as_ref(), version: *version }
+            Place {
+                owner,
+                slug,
+                field: field.as_ref(),
+                version: *version,
+            }
         }
     }
 
@@ -256,12 +269,22 @@ mod tests {
         let field = prop::option::of("[ab]{1,2}");
         ("[ab]{1,2}", "[ab]{1,2}", field, 1..3u32).prop_map(|(owner, slug, field, version)| {
             let field = field.map(|field| Field::parse(&field).unwrap());
-            Names(Principal::parse(&owner).unwrap(), Slug::parse(&slug).unwrap(), field, version)
+            Names(
+                Principal::parse(&owner).unwrap(),
+                Slug::parse(&slug).unwrap(),
+                field,
+                version,
+            )
         })
     }
 
     fn somewhere() -> Names {
-        Names(Principal::parse("alice").unwrap(), Slug::parse("github").unwrap(), None, 1)
+        Names(
+            Principal::parse("alice").unwrap(),
+            Slug::parse("github").unwrap(),
+            None,
+            1,
+        )
     }
 
     fn secret(bytes: &[u8]) -> SecretBytes {
@@ -276,14 +299,19 @@ mod tests {
         assert!(memchr::memmem::find(one.as_bytes(), b"easy").is_none());
         let common = 1 + 8; // format and key id
         assert_eq!(one.as_bytes()[..common], two.as_bytes()[..common]);
-        let equal = one.as_bytes()[common..].iter().zip(&two.as_bytes()[common..]);
+        let equal = one.as_bytes()[common..]
+            .iter()
+            .zip(&two.as_bytes()[common..]);
         assert!(equal.filter(|(a, b)| a == b).count() < 8);
     }
 
     #[test]
     fn another_master_key_is_named_in_the_error() {
         let place = somewhere();
-        let sealed = keyring().sealer().seal(place.place(), &secret(b"v")).unwrap();
+        let sealed = keyring()
+            .sealer()
+            .seal(place.place(), &secret(b"v"))
+            .unwrap();
         let other = Keyring::ephemeral().unwrap();
         let error = other.opener().open(place.place(), &sealed).unwrap_err();
         assert_eq!(error, OpenError::OtherKey(keyring().id()));
@@ -291,7 +319,10 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        let sealed = keyring().sealer().seal(somewhere().place(), &secret(b"v")).unwrap();
+        let sealed = keyring()
+            .sealer()
+            .seal(somewhere().place(), &secret(b"v"))
+            .unwrap();
         assert_eq!(format!("{sealed:?}"), "Sealed(..)");
     }
 
@@ -299,11 +330,15 @@ mod tests {
     #[test]
     fn the_format_is_frozen() {
         let hex = include_str!("seal/format-1.hex").trim();
-        let bytes = hex.as_bytes().chunks(2).map(|pair| {
-            u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()
-        });
+        let bytes = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
         let sealed = Sealed::from_bytes(bytes.collect());
-        let value = keyring().opener().open(somewhere().place(), &sealed).unwrap();
+        let value = keyring()
+            .opener()
+            .open(somewhere().place(), &sealed)
+            .unwrap();
         assert_eq!(value.expose(), b"correct horse battery staple");
     }
 

@@ -155,7 +155,9 @@ fn create(path: &Path) -> io::Result<()> {
     let mut random = Zeroizing::new([0; MASTER_KEY]);
     aws_lc_rs::rand::fill(random.as_mut_slice())
         .map_err(|_| io::Error::other("the system gives no randomness"))?;
-    let mut line = Zeroizing::new(STANDARD.encode(random.as_slice()));
+    // Room for all of it from the start: growing would leave a copy of the key behind.
+    let mut line = Zeroizing::new(String::with_capacity(64));
+    STANDARD.encode_string(random.as_slice(), &mut line);
     line.push('\n');
     let temporary = temporary_name(path);
     let written = write_private(&temporary, line.as_bytes())
@@ -177,7 +179,11 @@ fn temporary_name(path: &Path) -> PathBuf {
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     // An umask can only take bits away, and could take the owner's.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(content)?;
@@ -209,7 +215,10 @@ async fn run(command: &str) -> Result<Input, String> {
         Ok(Err(error)) => Err(format!("the command could not be read: {error}")),
         Err(_) => {
             end_group(group);
-            Err(format!("the command took longer than {} s", COMMAND_TIMEOUT.as_secs()))
+            Err(format!(
+                "the command took longer than {} s",
+                COMMAND_TIMEOUT.as_secs()
+            ))
         }
     }
 }
@@ -233,16 +242,22 @@ fn decode(input: &[u8]) -> Option<Master> {
     }
     // A decoder may write a little past the end before it sees that the length is wrong.
     let mut buffer = Zeroizing::new([0; MASTER_KEY + 16]);
-    [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD].into_iter().find_map(|engine| {
-        match engine.decode_slice(text, buffer.as_mut_slice()) {
-            Ok(MASTER_KEY) => buffer.first_chunk().map(|key| Zeroizing::new(*key)),
-            _ => None,
-        }
-    })
+    [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD]
+        .into_iter()
+        .find_map(
+            |engine| match engine.decode_slice(text, buffer.as_mut_slice()) {
+                Ok(MASTER_KEY) => buffer.first_chunk().map(|key| Zeroizing::new(*key)),
+                _ => None,
+            },
+        )
 }
 
 fn decode_hex(text: &[u8]) -> Option<Master> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
     let mut key = Zeroizing::new([0; MASTER_KEY]);
     for (byte, pair) in key.iter_mut().zip(text.as_chunks::<2>().0) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
@@ -262,10 +277,25 @@ mod tests {
 
     #[test]
     fn sources_are_parsed_and_written_back() {
-        for good in ["file:master.key", "file:/etc/a:b", "env:KEY", "command:pass show x", "systemd:key"] {
+        for good in [
+            "file:master.key",
+            "file:/etc/a:b",
+            "env:KEY",
+            "command:pass show x",
+            "systemd:key",
+        ] {
             assert_eq!(good.parse::<KeySource>().unwrap().to_string(), good);
         }
-        for bad in ["", "file:", "env:", "env:A=B", "key", "http://x", "systemd:../x", "systemd:.."] {
+        for bad in [
+            "",
+            "file:",
+            "env:",
+            "env:A=B",
+            "key",
+            "http://x",
+            "systemd:../x",
+            "systemd:..",
+        ] {
             assert_eq!(bad.parse::<KeySource>(), Err(InvalidKeySource), "{bad}");
         }
     }
@@ -278,8 +308,15 @@ mod tests {
         let first = source.read(&data).await.unwrap();
         let second = source.read(&data).await.unwrap();
         assert_eq!(*first, *second);
-        assert_eq!((mode(&data), mode(&data.join("master.key"))), (0o700, 0o600));
-        assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "no temporary file stays behind");
+        assert_eq!(
+            (mode(&data), mode(&data.join("master.key"))),
+            (0o700, 0o600)
+        );
+        assert_eq!(
+            fs::read_dir(&data).unwrap().count(),
+            1,
+            "no temporary file stays behind"
+        );
     }
 
     #[test]
@@ -301,7 +338,10 @@ mod tests {
         for loose in [0o640, 0o604, 0o660] {
             fs::set_permissions(&path, Permissions::from_mode(loose)).unwrap();
             let error = source.read(home.path()).await.unwrap_err();
-            assert!(error.contains(&format!("chmod 600 '{}'", path.display())), "{error}");
+            assert!(
+                error.contains(&format!("chmod 600 '{}'", path.display())),
+                "{error}"
+            );
         }
         fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
         assert!(source.read(home.path()).await.is_ok());
@@ -310,7 +350,9 @@ mod tests {
     #[tokio::test]
     async fn a_command_gives_a_key_or_a_reason() {
         let read = async |command: &str| {
-            KeySource::Command(command.into()).read(Path::new("/")).await
+            KeySource::Command(command.into())
+                .read(Path::new("/"))
+                .await
         };
         let hex = "0f".repeat(32);
         assert_eq!(*read(&format!("echo {hex}")).await.unwrap(), [0x0f; 32]);
@@ -320,7 +362,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_unset_variable_is_named() {
-        let error = KeySource::Env("EGRET_NO_SUCH_KEY".into()).read(Path::new("/")).await;
+        let error = KeySource::Env("EGRET_NO_SUCH_KEY".into())
+            .read(Path::new("/"))
+            .await;
         assert!(error.unwrap_err().contains("EGRET_NO_SUCH_KEY"));
     }
 

@@ -9,7 +9,9 @@ use crate::secret::SecretBytes;
 
 /// Members in the order of the input; `None` if it is anything but an object of strings (RFC 8259).
 pub(super) fn parse(input: &[u8]) -> Option<Vec<(SecretBytes, SecretBytes)>> {
-    let mut cursor = Cursor { rest: std::str::from_utf8(input).ok()?.as_bytes() };
+    let mut cursor = Cursor {
+        rest: std::str::from_utf8(input).ok()?.as_bytes(),
+    };
     let mut members = Vec::new();
     cursor.expect(b'{')?;
     if cursor.expect(b'}').is_none() {
@@ -94,13 +96,21 @@ impl Cursor<'_> {
     }
 
     fn four_hex_digits(&mut self) -> Option<u32> {
-        (0..4).try_fold(0, |value, _| Some(value << 4 | char::from(self.next()?).to_digit(16)?))
+        (0..4).try_fold(0, |value, _| {
+            Some(value << 4 | char::from(self.next()?).to_digit(16)?)
+        })
     }
 }
 
 /// Whether the byte after `before` is escaped: preceded by an odd number of backslashes.
 fn is_escaped(before: &[u8]) -> bool {
-    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+    before
+        .iter()
+        .rev()
+        .take_while(|byte| **byte == b'\\')
+        .count()
+        % 2
+        == 1
 }
 
 #[cfg(test)]
@@ -114,12 +124,18 @@ mod tests {
     fn read(text: &str) -> Option<Vec<(String, String)>> {
         let text_of = |bytes: &SecretBytes| String::from_utf8(bytes.expose().to_vec()).unwrap();
         let members = parse(text.as_bytes())?;
-        Some(members.iter().map(|(name, value)| (text_of(name), text_of(value))).collect())
+        Some(
+            members
+                .iter()
+                .map(|(name, value)| (text_of(name), text_of(value)))
+                .collect(),
+        )
     }
 
     #[test]
     fn escapes_are_understood() {
-        let members = read(" {\"a\" : \"x\\\"\\\\\\/\\n\\u00e9\\ud83d\\ude00\" ,\"b\":\"\"}\n").unwrap();
+        let members =
+            read(" {\"a\" : \"x\\\"\\\\\\/\\n\\u00e9\\ud83d\\ude00\" ,\"b\":\"\"}\n").unwrap();
         assert_eq!(members[0], ("a".into(), "x\"\\/\n\u{e9}\u{1f600}".into()));
         assert_eq!(members[1], ("b".into(), String::new()));
     }

@@ -26,7 +26,9 @@ pub struct StoreUnavailable {
 impl StoreUnavailable {
     /// Names a reason.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 }
 

@@ -25,7 +25,10 @@ impl Store {
         let (owner, slug) = (&new.owner, &new.slug);
         let version = match change.row(owner, slug).await? {
             Some(row) if row.live => {
-                return Err(StoreError::Exists { owner: owner.clone(), slug: slug.clone() });
+                return Err(StoreError::Exists {
+                    owner: owner.clone(),
+                    slug: slug.clone(),
+                });
             }
             Some(tombstone) => tombstone.version + 1,
             None => 1,
@@ -47,8 +50,12 @@ impl Store {
         .bind(change.revision)
         .execute(&mut *change.transaction)
         .await?;
-        change.put_values(owner, slug, version, seal(version)?).await?;
-        change.record(Event::CredentialCreated, owner, slug, version, None, "").await?;
+        change
+            .put_values(owner, slug, version, seal(version)?)
+            .await?;
+        change
+            .record(Event::CredentialCreated, owner, slug, version, None, "")
+            .await?;
         change.commit().await?;
         Ok(version)
     }
@@ -80,8 +87,12 @@ impl Store {
         .execute(&mut *change.transaction)
         .await?;
         change.erase_values(owner, slug).await?;
-        change.put_values(owner, slug, version, seal(version)?).await?;
-        change.record(Event::CredentialRotated, owner, slug, version, None, "").await?;
+        change
+            .put_values(owner, slug, version, seal(version)?)
+            .await?;
+        change
+            .record(Event::CredentialRotated, owner, slug, version, None, "")
+            .await?;
         change.commit().await?;
         self.erase_log().await;
         Ok(version)
@@ -119,16 +130,23 @@ impl Store {
         if row.revoked == revoked {
             return Ok(false);
         }
-        sqlx::query("UPDATE credentials SET revoked = ?, revision = ? WHERE owner = ? AND slug = ?")
-            .bind(revoked)
-            .bind(change.revision)
-            .bind(owner.as_str())
-            .bind(slug.as_str())
-            .execute(&mut *change.transaction)
+        sqlx::query(
+            "UPDATE credentials SET revoked = ?, revision = ? WHERE owner = ? AND slug = ?",
+        )
+        .bind(revoked)
+        .bind(change.revision)
+        .bind(owner.as_str())
+        .bind(slug.as_str())
+        .execute(&mut *change.transaction)
+        .await?;
+        let event = if revoked {
+            Event::CredentialRevoked
+        } else {
+            Event::CredentialRestored
+        };
+        change
+            .record(event, owner, slug, row.version, None, "")
             .await?;
-        let event =
-            if revoked { Event::CredentialRevoked } else { Event::CredentialRestored };
-        change.record(event, owner, slug, row.version, None, "").await?;
         change.commit().await?;
         Ok(true)
     }
@@ -158,7 +176,9 @@ impl Store {
         .bind(slug.as_str())
         .execute(&mut *change.transaction)
         .await?;
-        change.record(Event::CredentialDeleted, owner, slug, row.version, None, "").await?;
+        change
+            .record(Event::CredentialDeleted, owner, slug, row.version, None, "")
+            .await?;
         change.commit().await?;
         self.erase_log().await;
         Ok(())
@@ -178,15 +198,26 @@ impl Store {
         if row.allowed == allowed {
             return Ok(false);
         }
-        sqlx::query("UPDATE credentials SET allowed = ?, revision = ? WHERE owner = ? AND slug = ?")
-            .bind(&allowed)
-            .bind(change.revision)
-            .bind(owner.as_str())
-            .bind(slug.as_str())
-            .execute(&mut *change.transaction)
-            .await?;
+        sqlx::query(
+            "UPDATE credentials SET allowed = ?, revision = ? WHERE owner = ? AND slug = ?",
+        )
+        .bind(&allowed)
+        .bind(change.revision)
+        .bind(owner.as_str())
+        .bind(slug.as_str())
+        .execute(&mut *change.transaction)
+        .await?;
         // The limits themselves: an auditor wants to see what was opened up, and they are public.
-        change.record(Event::CredentialAllowed, owner, slug, row.version, None, &allowed).await?;
+        change
+            .record(
+                Event::CredentialAllowed,
+                owner,
+                slug,
+                row.version,
+                None,
+                &allowed,
+            )
+            .await?;
         change.commit().await?;
         Ok(true)
     }
@@ -203,7 +234,8 @@ impl Store {
             return Err(StoreError::OwnCredential(owner.clone()));
         }
         let sql = "INSERT OR IGNORE INTO shares (owner, slug, principal) VALUES (?, ?, ?)";
-        self.set_share(actor, owner, slug, with, sql, Event::CredentialShared).await
+        self.set_share(actor, owner, slug, with, sql, Event::CredentialShared)
+            .await
     }
 
     /// Ends a share. Returns whether there was one.
@@ -215,7 +247,8 @@ impl Store {
         with: &Principal,
     ) -> Result<bool, StoreError> {
         let sql = "DELETE FROM shares WHERE owner = ? AND slug = ? AND principal = ?";
-        self.set_share(actor, owner, slug, with, sql, Event::CredentialUnshared).await
+        self.set_share(actor, owner, slug, with, sql, Event::CredentialUnshared)
+            .await
     }
 
     async fn set_share(
@@ -244,7 +277,9 @@ impl Store {
             .bind(slug.as_str())
             .execute(&mut *change.transaction)
             .await?;
-        change.record(event, owner, slug, row.version, Some(with), "").await?;
+        change
+            .record(event, owner, slug, row.version, Some(with), "")
+            .await?;
         change.commit().await?;
         Ok(true)
     }
@@ -286,7 +321,10 @@ impl Change<'_> {
     async fn live_row(&mut self, owner: &Principal, slug: &Slug) -> Result<Current, StoreError> {
         match self.row(owner, slug).await? {
             Some(row) if row.live => Ok(row),
-            _ => Err(StoreError::NotFound { owner: owner.clone(), slug: slug.clone() }),
+            _ => Err(StoreError::NotFound {
+                owner: owner.clone(),
+                slug: slug.clone(),
+            }),
         }
     }
 

@@ -53,7 +53,9 @@ impl Store {
             changes.credentials = assemble(&changed)?;
         }
         if since == 0 || state.try_get::<i64, _>("client_revision")? > since {
-            let rows = sqlx::query("SELECT * FROM clients").fetch_all(&mut *transaction).await?;
+            let rows = sqlx::query("SELECT * FROM clients")
+                .fetch_all(&mut *transaction)
+                .await?;
             changes.clients = Some(rows.iter().map(rows::client).collect::<Result<_, _>>()?);
         }
         transaction.rollback().await?;
@@ -92,7 +94,11 @@ impl Store {
         let values = "SELECT * FROM sealed_values WHERE (owner, slug) BETWEEN (?, ?) AND (?, ?)";
         let shares = "SELECT * FROM shares WHERE (owner, slug) BETWEEN (?, ?) AND (?, ?)";
         let select = |sql: &'static str| {
-            sqlx::query(sql).bind(first.0).bind(first.1).bind(last.0).bind(last.1)
+            sqlx::query(sql)
+                .bind(first.0)
+                .bind(first.1)
+                .bind(last.0)
+                .bind(last.1)
         };
         let sets = RowSets {
             credentials: select(credentials).fetch_all(&mut *transaction).await?,
@@ -130,7 +136,11 @@ async fn changed_rows(
     .bind(since)
     .fetch_all(&mut **transaction)
     .await?;
-    Ok(RowSets { credentials, values, shares })
+    Ok(RowSets {
+        credentials,
+        values,
+        shares,
+    })
 }
 
 /// Puts live credentials together with their values and shares, ordered by owner and slug.

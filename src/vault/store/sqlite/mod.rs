@@ -1,4 +1,8 @@
 //! The embedded store: one SQLite file in WAL mode.
+//!
+//! Nothing else in this program may open `egret.db` or its `-wal` and `-shm` files, not even to
+//! read: POSIX drops all locks that a process holds on a file as soon as it closes *any*
+//! descriptor of it (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 
 mod clients;
 mod credentials;
@@ -17,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection, ConnectOptions, Row, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 use tokio::sync::Mutex;
 
 use crate::vault::model::Actor;
@@ -55,7 +59,11 @@ impl Store {
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok(Self { pool, anchor: Arc::new(Mutex::new(Some(anchor))), path: path.into() })
+        Ok(Self {
+            pool,
+            anchor: Arc::new(Mutex::new(Some(anchor))),
+            path: path.into(),
+        })
     }
 
     /// The database file, as an absolute path.
@@ -93,7 +101,10 @@ impl Store {
             return Ok(());
         }
         let expected = expected.iter().map(|byte| format!("{byte:02x}")).collect();
-        Err(StoreError::OtherKey { expected, found: id.to_string() })
+        Err(StoreError::OtherKey {
+            expected,
+            found: id.to_string(),
+        })
     }
 
     /// Commits something that changes nothing: see [`ChangeMarker`](crate::vault::change::ChangeMarker).
@@ -119,15 +130,21 @@ impl Store {
         if schema != schema::CURRENT {
             return Err(schema::too_new(schema).into());
         }
-        Ok(Change { transaction, revision: row.try_get(0)?, time: unix_micros(), actor })
+        Ok(Change {
+            transaction,
+            revision: row.try_get(0)?,
+            time: unix_micros(),
+            actor,
+        })
     }
 
     /// Empties the write-ahead log, which still holds pages with ciphertext that was just erased
     /// from the database. Best effort: a reader may be in the way, and then the next checkpoint
     /// does it.
     async fn erase_log(&self) {
-        if let Err(error) =
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.pool)
+            .await
         {
             tracing::debug!(%error, "the write-ahead log could not be emptied yet");
         }
@@ -171,7 +188,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
 async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUnavailable> {
     let deadline = tokio::time::Instant::now() + BUSY_TIMEOUT;
     loop {
-        let attempt = sqlx::query("PRAGMA journal_mode = WAL").fetch_one(&mut *connection).await;
+        let attempt = sqlx::query("PRAGMA journal_mode = WAL")
+            .fetch_one(&mut *connection)
+            .await;
         match attempt {
             // On a filesystem without shared memory the mode stays what it was. That is slower,
             // because every request then asks the database, and still correct.
@@ -184,23 +203,42 @@ async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUn
 
 /// Creates the file for SQLite, so that it never exists with a wider mode than 0600.
 ///
-/// An existing file is only ever looked at by path. Opening and closing it here would drop the
-/// POSIX locks of every SQLite connection this process has on it
-/// (<https://sqlite.org/howtocorrupt.html>, section 2.2).
+/// An existing file is only ever looked at by path, never opened: see the module's page.
 fn prepare_file(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     if let Some(directory) = path.parent() {
         private_directory(directory)?;
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+    {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    if fs::metadata(&path)?.permissions().mode() & 0o777 != 0o600 {
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    for suffix in ["", "-wal", "-shm"] {
+        make_private(&beside(&path, suffix))?;
     }
     Ok(path)
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o777 == 0o600 => Ok(()),
+        Ok(_) => fs::set_permissions(path, Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that SQLite keeps next to its database.
+pub(in crate::vault) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Creates `directory` with mode 0700 if it is missing. An existing one is left as it is: it may
@@ -223,7 +261,9 @@ pub(in crate::vault) fn private_directory(directory: &Path) -> io::Result<()> {
 
 /// Now, in unix microseconds.
 fn unix_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -15,7 +15,9 @@ impl Store {
             .bind(limit)
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().map(|row| rows::event(row).map(|event| (event.id, event))).collect()
+        rows.iter()
+            .map(|row| rows::event(row).map(|event| (event.id, event)))
+            .collect()
     }
 
     /// Removes events that are durable in the ledger.

@@ -13,7 +13,9 @@ use crate::vault::seal::Sealed;
 use crate::vault::store::{AdminEvent, Event, StoreUnavailable};
 
 fn damaged(column: &'static str) -> StoreUnavailable {
-    StoreUnavailable::new(format!("a stored `{column}` cannot be read; restore a backup"))
+    StoreUnavailable::new(format!(
+        "a stored `{column}` cannot be read; restore a backup"
+    ))
 }
 
 /// Parses a text column, without repeating its content in the error.
@@ -46,7 +48,10 @@ pub(super) fn kind(row: &SqliteRow) -> Result<Kind, StoreUnavailable> {
 
 /// Owner and slug of any row that has them.
 pub(super) fn key(row: &SqliteRow) -> Result<(Principal, Slug), StoreUnavailable> {
-    Ok((parse(row, "owner", Principal::parse)?, parse(row, "slug", Slug::parse)?))
+    Ok((
+        parse(row, "owner", Principal::parse)?,
+        parse(row, "slug", Slug::parse)?,
+    ))
 }
 
 /// A credential without its values and shares, which lie in other tables.
@@ -58,7 +63,11 @@ pub(super) fn credential(row: &SqliteRow) -> Result<Credential, StoreUnavailable
         kind: kind(row)?,
         description: row.try_get("description")?,
         grant: parse(row, "allowed", |json| serde_json::from_str(json))?,
-        state: if row.try_get("revoked")? { State::Revoked } else { State::Active },
+        state: if row.try_get("revoked")? {
+            State::Revoked
+        } else {
+            State::Active
+        },
         version: version(row)?,
         created: row.try_get("created")?,
         rotated: row.try_get("rotated")?,
@@ -101,7 +110,10 @@ pub(super) fn event(row: &SqliteRow) -> Result<AdminEvent, StoreUnavailable> {
         event: parse(row, "event", |text| Event::parse(text).ok_or(()))?,
         slug: parse_optional(row, "slug", Slug::parse)?,
         field: parse_optional(row, "field", Field::parse)?,
-        version: version.map(u32::try_from).transpose().map_err(|_| damaged("version"))?,
+        version: version
+            .map(u32::try_from)
+            .transpose()
+            .map_err(|_| damaged("version"))?,
         owner: parse_optional(row, "owner", Principal::parse)?,
         principal: parse_optional(row, "principal", Principal::parse)?,
         client: parse_optional(row, "client", ClientName::parse)?,

@@ -26,7 +26,9 @@ impl Store {
     /// How SQLite would run a query, without running it.
     async fn plan(&self, sql: &'static str) -> String {
         let rows = sqlx::raw_sql(sql).fetch_all(&self.pool).await.unwrap();
-        rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+        rows.iter()
+            .map(|row| row.get::<String, _>("detail") + "\n")
+            .collect()
     }
 }
 
@@ -47,14 +49,27 @@ async fn what_was_stored_is_read_back() {
     new.description = "for the weekly report".into();
     new.grant.methods = vec!["GET".into()];
     new.grant.expires = Some(NOW);
-    command.add(&actor(), new.clone(), secret("v")).await.unwrap();
-    command.store().share(&actor(), &alice, &key, &principal("bob")).await.unwrap();
+    command
+        .add(&actor(), new.clone(), secret("v"))
+        .await
+        .unwrap();
+    command
+        .store()
+        .share(&actor(), &alice, &key, &principal("bob"))
+        .await
+        .unwrap();
     let read = command.store().get(&alice, &key).await.unwrap().unwrap();
-    assert_eq!((&read.owner, &read.slug, read.kind), (&alice, &key, new.kind));
+    assert_eq!(
+        (&read.owner, &read.slug, read.kind),
+        (&alice, &key, new.kind)
+    );
     assert_eq!((read.description, read.grant), (new.description, new.grant));
     assert_eq!((read.state, read.version), (State::Active, 1));
     assert_eq!(read.created, read.rotated);
-    assert_eq!(read.shared_with.into_iter().collect::<Vec<_>>(), [principal("bob")]);
+    assert_eq!(
+        read.shared_with.into_iter().collect::<Vec<_>>(),
+        [principal("bob")]
+    );
     assert_eq!(read.fields.len(), 1);
 }
 
@@ -62,13 +77,21 @@ async fn what_was_stored_is_read_back() {
 async fn lists_are_ordered_and_hold_one_owner_or_all() {
     let fixture = Fixture::new();
     let command = fixture.registrar().await;
-    for (owner, name) in [("bob", "a"), ("alice", "b"), ("alice", "a"), ("alice2", "a")] {
+    for (owner, name) in [
+        ("bob", "a"),
+        ("alice", "b"),
+        ("alice", "a"),
+        ("alice2", "a"),
+    ] {
         command.add_secret(owner, name, "v").await;
     }
     let names = async |owner: Option<&str>| {
         let owner = owner.map(principal);
         let list = command.store().list(owner.as_ref()).await.unwrap();
-        list.iter().map(|c| format!("{}/{}", c.owner, c.slug)).collect::<Vec<_>>().join(" ")
+        list.iter()
+            .map(|c| format!("{}/{}", c.owner, c.slug))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     assert_eq!(names(None).await, "alice/a alice/b alice2/a bob/a");
     assert_eq!(names(Some("alice")).await, "alice/a alice/b");
@@ -86,15 +109,26 @@ async fn what_does_not_exist_cannot_be_changed_and_what_exists_not_be_created() 
         store.restore(&actor(), &alice, &key).await.err(),
         store.delete(&actor(), &alice, &key).await.err(),
         store.allow(&actor(), &alice, &key, &grant()).await.err(),
-        store.share(&actor(), &alice, &key, &principal("bob")).await.err(),
-        store.unshare(&actor(), &alice, &key, &principal("bob")).await.err(),
+        store
+            .share(&actor(), &alice, &key, &principal("bob"))
+            .await
+            .err(),
+        store
+            .unshare(&actor(), &alice, &key, &principal("bob"))
+            .await
+            .err(),
     ];
     for error in missing {
-        assert!(matches!(error, Some(StoreError::NotFound { .. })), "{error:?}");
+        assert!(
+            matches!(error, Some(StoreError::NotFound { .. })),
+            "{error:?}"
+        );
     }
     command.add_secret("alice", "key", "v").await;
     store.revoke(&actor(), &alice, &key).await.unwrap();
-    let again = command.add(&actor(), new_credential("alice", "key"), secret("w")).await;
+    let again = command
+        .add(&actor(), new_credential("alice", "key"), secret("w"))
+        .await;
     assert!(again.unwrap_err().to_string().contains("rotate it"));
     let to_owner = store.share(&actor(), &alice, &key, &alice).await;
     assert!(matches!(to_owner, Err(StoreError::OwnCredential(_))));
@@ -110,7 +144,10 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
     let mut wider = grant();
     wider.methods = vec!["GET".into()];
     command.add_secret("alice", "key", "v").await;
-    command.rotate(&actor(), &alice, &key, secret("w")).await.unwrap();
+    command
+        .rotate(&actor(), &alice, &key, secret("w"))
+        .await
+        .unwrap();
     for _ in 0..2 {
         store.revoke(&actor(), &alice, &key).await.unwrap();
     }
@@ -127,8 +164,14 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
         store.unshare(&actor(), &alice, &key, &bob).await.unwrap();
     }
     store.delete(&actor(), &alice, &key).await.unwrap();
-    store.add_client(&actor(), &client("laptop"), &bob, &[1; 32], None).await.unwrap();
-    store.remove_client(&actor(), &client("laptop")).await.unwrap();
+    store
+        .add_client(&actor(), &client("laptop"), &bob, &[1; 32], None)
+        .await
+        .unwrap();
+    store
+        .remove_client(&actor(), &client("laptop"))
+        .await
+        .unwrap();
 
     let taken = store.outbox_take(100).await.unwrap();
     let events: Vec<Event> = taken.iter().map(|(_, event)| event.event).collect();
@@ -213,9 +256,16 @@ async fn erased_ciphertext_is_in_no_file() {
         credential.fields[0].1.as_bytes().to_vec()
     };
     let first = sealed().await;
-    command.rotate(&actor(), &alice, &key, secret("another canary")).await.unwrap();
+    command
+        .rotate(&actor(), &alice, &key, secret("another canary"))
+        .await
+        .unwrap();
     let second = sealed().await;
-    command.store().delete(&actor(), &alice, &key).await.unwrap();
+    command
+        .store()
+        .delete(&actor(), &alice, &key)
+        .await
+        .unwrap();
     // The value is nowhere in the clear, and neither ciphertext is left.
     for entry in fs::read_dir(fixture.data_dir()).unwrap() {
         let content = fs::read(entry.unwrap().path()).unwrap();
@@ -240,15 +290,28 @@ async fn one_change_among_many_loads_one_and_scans_no_table() {
              INSERT INTO sealed_values SELECT owner, slug, 1, '', x'00' FROM credentials; COMMIT",
         )
         .await;
-    assert_eq!(store.changes_since(0).await.unwrap().credentials.len(), 5000);
-    store.share(&actor(), &principal("alice"), &slug("s17"), &principal("bob")).await.unwrap();
+    assert_eq!(
+        store.changes_since(0).await.unwrap().credentials.len(),
+        5000
+    );
+    store
+        .share(
+            &actor(),
+            &principal("alice"),
+            &slug("s17"),
+            &principal("bob"),
+        )
+        .await
+        .unwrap();
     let changes = store.changes_since(7).await.unwrap();
     assert_eq!(changes.credentials.len(), 1);
     assert_eq!(changes.credentials[0].fields.len(), 1);
     assert_eq!(changes.credentials[0].shared_with.len(), 1);
     assert!(changes.clients.is_none());
     for plan in [
-        store.plan("EXPLAIN QUERY PLAN SELECT * FROM credentials WHERE revision > 7").await,
+        store
+            .plan("EXPLAIN QUERY PLAN SELECT * FROM credentials WHERE revision > 7")
+            .await,
         store
             .plan(
                 "EXPLAIN QUERY PLAN SELECT v.* FROM credentials c
@@ -273,15 +336,36 @@ async fn expired_clients_are_swept_out_and_names_are_taken_once() {
     let command = fixture.registrar().await;
     let store = command.store();
     let bob = principal("bob");
-    let first = store.add_client(&actor(), &client("run-1"), &bob, &[1; 32], Some(1)).await.unwrap();
-    let taken = store.add_client(&actor(), &client("x"), &bob, &[2; 32], None).await.unwrap();
-    let error = store.add_client(&actor(), &client("x"), &bob, &[3; 32], None).await.unwrap_err();
+    let first = store
+        .add_client(&actor(), &client("run-1"), &bob, &[1; 32], Some(1))
+        .await
+        .unwrap();
+    let taken = store
+        .add_client(&actor(), &client("x"), &bob, &[2; 32], None)
+        .await
+        .unwrap();
+    let error = store
+        .add_client(&actor(), &client("x"), &bob, &[3; 32], None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::ClientExists(_)));
     assert_eq!(store.list_clients().await.unwrap(), [taken]);
-    let again = store.add_client(&actor(), &client("run-1"), &bob, &[1; 32], None).await.unwrap();
+    let again = store
+        .add_client(&actor(), &client("run-1"), &bob, &[1; 32], None)
+        .await
+        .unwrap();
     assert_ne!(first.enrolment, again.enrolment);
-    assert_eq!(store.remove_client(&actor(), &client("run-1")).await.unwrap(), again);
-    let error = store.remove_client(&actor(), &client("run-1")).await.unwrap_err();
+    assert_eq!(
+        store
+            .remove_client(&actor(), &client("run-1"))
+            .await
+            .unwrap(),
+        again
+    );
+    let error = store
+        .remove_client(&actor(), &client("run-1"))
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::ClientNotFound(_)));
 }
 
@@ -293,7 +377,9 @@ async fn many_may_start_on_a_new_directory_at_once() {
             let path = fixture.store_path();
             tokio::spawn(async move {
                 let command = registrar(&path).await;
-                command.add_secret("alice", &format!("s{number}"), "v").await
+                command
+                    .add_secret("alice", &format!("s{number}"), "v")
+                    .await
             })
         })
         .collect();

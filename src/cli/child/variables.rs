@@ -1,0 +1,356 @@
+//! The variables themselves. Which client reads which was tried on the wire, one by one.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::java;
+use super::trust::TrustFiles;
+use crate::config::Config;
+
+/// The proxy's URL. Ruby wants `HTTP_PROXY` for https too, wget and grpcio read lower case only,
+/// aiohttp's WebSockets read `WSS_PROXY`.
+const PROXY: &[&str] = &[
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "WS_PROXY",
+    "ws_proxy",
+    "WSS_PROXY",
+    "wss_proxy",
+];
+
+/// The hosts that are reached without the proxy.
+const DIRECT: &[&str] = &["NO_PROXY", "no_proxy"];
+
+/// Variables that add to a client's own roots: they get the CA alone.
+const ADDING: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
+/// Variables that replace a client's roots: they get the system's and the CA.
+const REPLACING: &[&str] = &[
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "PIP_CERT",
+    "npm_config_cafile",
+    "CARGO_HTTP_CAINFO",
+    "HTTPLIB2_CA_CERTS",
+    "PERL_LWP_SSL_CA_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "COMPOSER_CAFILE",
+    "NIX_SSL_CERT_FILE",
+    "HEX_CACERTS_PATH",
+    "BUNDLE_SSL_CA_CERT",
+    "CONDA_SSL_VERIFY",
+    "WEBSOCKET_CLIENT_CA_BUNDLE",
+];
+
+/// Variables of one client each that would win over the general ones and lead past the proxy.
+const BYPASSING: &[&str] = &[
+    "npm_config_proxy",
+    "npm_config_https_proxy",
+    "npm_config_noproxy",
+    "PIP_PROXY",
+    "CARGO_HTTP_PROXY",
+];
+
+/// The inherited environment. Names that are no text are nothing that we would set or remove.
+pub(in crate::cli) type Inherited = BTreeMap<String, OsString>;
+
+/// The inherited environment of this process.
+pub(in crate::cli) fn inherited() -> Inherited {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .collect()
+}
+
+/// Variables of the inherited environment that name certificates of the user's own, which the
+/// bundle has to keep.
+pub(in crate::cli) fn own_certificates(inherited: &Inherited) -> Vec<&Path> {
+    let mut paths: Vec<&Path> = ADDING
+        .iter()
+        .chain(REPLACING)
+        .filter_map(|name| inherited.get(*name))
+        .filter(|value| !value.is_empty())
+        .map(Path::new)
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// How the proxy is reached. Holds a token: not for logs, hence no `Debug`.
+pub(in crate::cli) struct ProxyAccess {
+    /// Where it listens.
+    pub(in crate::cli) address: SocketAddr,
+    /// The user name: what the requests are for.
+    pub(in crate::cli) action: String,
+    /// The client token. Of unreserved characters, since axios and httplib2 do not decode.
+    pub(in crate::cli) token: Zeroizing<String>,
+}
+
+impl ProxyAccess {
+    /// `http://ACTION:TOKEN@HOST:PORT`
+    fn url(&self) -> String {
+        // A colon would end the user name once the client has decoded it. The proxy decodes once
+        // more, so what it could mistake is encoded twice.
+        let action = percent_encode(&self.action.replace('%', "%25").replace(':', "%3A"));
+        let token = self.token.as_str();
+        format!("http://{action}:{token}@{}", reachable(self.address))
+    }
+}
+
+/// The hosts that a program reaches without the proxy: this machine, which the proxy would refuse
+/// to connect to, unless `upstream.allow_private` says that it is to be reached through it; and
+/// what the user adds.
+pub(in crate::cli) fn direct(config: &Config, added: &[String]) -> Vec<String> {
+    let local: [(&str, IpAddr); 3] = [
+        ("localhost", Ipv4Addr::LOCALHOST.into()),
+        ("127.0.0.1", Ipv4Addr::LOCALHOST.into()),
+        ("::1", Ipv6Addr::LOCALHOST.into()),
+    ];
+    let proxied = |ip: &IpAddr| {
+        config
+            .upstream
+            .allow_private
+            .iter()
+            .any(|range| range.contains(ip))
+    };
+    local
+        .into_iter()
+        .filter(|(_, ip)| !proxied(ip))
+        .map(|(name, _)| name.to_owned())
+        .chain(added.iter().cloned())
+        .collect()
+}
+
+/// An address to connect to, for one to listen on: "everywhere" is not a place.
+pub(in crate::cli) fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}
+
+/// RFC 3986 section 2: everything but unreserved characters.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// What becomes of the environment.
+pub(in crate::cli) struct Changes {
+    /// Variables to set, in a stable order.
+    pub(in crate::cli) set: Vec<(String, OsString)>,
+    /// Inherited variables to remove.
+    pub(in crate::cli) remove: Vec<String>,
+}
+
+/// What has to change in `inherited` for a program to speak through the proxy and trust it.
+///
+/// `direct` are the hosts that are reached without it. An inherited `NO_PROXY` is not kept: it was
+/// written for another proxy, and a host in it would receive placeholders instead of values.
+pub(in crate::cli) fn changes(
+    access: &ProxyAccess,
+    trust: &TrustFiles,
+    direct: &[String],
+    inherited: &Inherited,
+) -> Changes {
+    let mut set: Vec<(String, OsString)> = Vec::new();
+    let mut put = |names: &[&str], value: &OsStr| {
+        set.extend(
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), value.to_owned())),
+        );
+    };
+    put(PROXY, access.url().as_ref());
+    put(DIRECT, direct.join(",").as_ref());
+    // Node's own fetch looks at the variables above only when told to.
+    put(&["NODE_USE_ENV_PROXY"], "1".as_ref());
+    put(ADDING, trust.alone.as_os_str());
+    put(REPLACING, trust.bundle.as_os_str());
+    put(
+        &[java::VARIABLE],
+        &java::options(
+            inherited.get(java::VARIABLE).map(OsString::as_os_str),
+            reachable(access.address),
+            direct,
+            &trust.java,
+        ),
+    );
+    set.extend(git(inherited));
+    let remove = BYPASSING
+        .iter()
+        .filter(|name| inherited.contains_key(**name));
+    Changes {
+        set,
+        remove: remove.map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// git sends credentials to a proxy only after a 407, and Basic only when it is named.
+/// The setting is appended to those that the environment already carries.
+fn git(inherited: &Inherited) -> Vec<(String, OsString)> {
+    const KEY: &str = "http.proxyAuthMethod";
+    const VALUE: &str = "basic";
+    let text = |name: &str| inherited.get(name).and_then(|value| value.to_str());
+    let count: usize = text("GIT_CONFIG_COUNT")
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0);
+    let present = (0..count).any(|index| {
+        text(&format!("GIT_CONFIG_KEY_{index}")) == Some(KEY)
+            && text(&format!("GIT_CONFIG_VALUE_{index}")) == Some(VALUE)
+    });
+    if present {
+        return Vec::new();
+    }
+    vec![
+        (format!("GIT_CONFIG_KEY_{count}"), KEY.into()),
+        (format!("GIT_CONFIG_VALUE_{count}"), VALUE.into()),
+        (
+            "GIT_CONFIG_COUNT".to_owned(),
+            (count + 1).to_string().into(),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> ProxyAccess {
+        ProxyAccess {
+            address: ([0, 0, 0, 0], 7070).into(),
+            action: "weekly report/ü".to_owned(),
+            token: Zeroizing::new("egc_abc-_~.".to_owned()),
+        }
+    }
+
+    fn trust() -> TrustFiles {
+        TrustFiles {
+            alone: "/d/ca.pem".into(),
+            bundle: "/d/ca-bundle.pem".into(),
+            java: "/d/ca-bundle.jks".into(),
+        }
+    }
+
+    fn inherit(variables: &[(&str, &str)]) -> Inherited {
+        variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
+            .collect()
+    }
+
+    fn set(changes: &Changes) -> BTreeMap<&str, &str> {
+        changes
+            .set
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn the_proxy_url_names_the_action_and_a_place_to_connect_to() {
+        let changes = changes(&access(), &trust(), &[], &Inherited::new());
+        let url = "http://weekly%20report%2F%C3%BC:egc_abc-_~.@127.0.0.1:7070";
+        let set = set(&changes);
+        for name in [
+            "HTTP_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "ALL_PROXY",
+            "WSS_PROXY",
+        ] {
+            assert_eq!(set.get(name), Some(&url), "{name}");
+        }
+        assert_eq!(set["NODE_USE_ENV_PROXY"], "1");
+    }
+
+    #[test]
+    fn an_action_with_a_colon_survives_two_decodings() {
+        let mut access = access();
+        access.action = "a:b%".to_owned();
+        assert!(
+            access.url().starts_with("http://a%253Ab%2525:egc_"),
+            "{}",
+            access.url()
+        );
+    }
+
+    #[test]
+    fn variables_that_add_get_the_authority_alone_and_those_that_replace_get_all() {
+        let changes = changes(&access(), &trust(), &[], &Inherited::new());
+        let set = set(&changes);
+        assert_eq!(set["NODE_EXTRA_CA_CERTS"], "/d/ca.pem");
+        assert_eq!(set["DENO_CERT"], "/d/ca.pem");
+        for name in REPLACING {
+            assert_eq!(set[name], "/d/ca-bundle.pem", "{name}");
+        }
+    }
+
+    #[test]
+    fn no_variable_is_set_twice() {
+        let changes = changes(&access(), &trust(), &[], &Inherited::new());
+        assert_eq!(set(&changes).len(), changes.set.len());
+    }
+
+    #[test]
+    fn an_inherited_exception_does_not_lead_past_the_proxy() {
+        let inherited = inherit(&[("NO_PROXY", "api.github.com"), ("npm_config_proxy", "x")]);
+        let direct = ["localhost".to_owned(), "::1".to_owned()];
+        let changes = changes(&access(), &trust(), &direct, &inherited);
+        assert_eq!(set(&changes)["NO_PROXY"], "localhost,::1");
+        assert_eq!(set(&changes)["no_proxy"], "localhost,::1");
+        assert_eq!(changes.remove, ["npm_config_proxy"]);
+    }
+
+    #[test]
+    fn gits_setting_is_appended_once() {
+        let first = inherit(&[
+            ("GIT_CONFIG_COUNT", "1"),
+            ("GIT_CONFIG_KEY_0", "user.name"),
+            ("GIT_CONFIG_VALUE_0", "Alice"),
+        ]);
+        let changes = git(&first);
+        assert_eq!(
+            changes,
+            [
+                ("GIT_CONFIG_KEY_1".to_owned(), "http.proxyAuthMethod".into()),
+                ("GIT_CONFIG_VALUE_1".to_owned(), "basic".into()),
+                ("GIT_CONFIG_COUNT".to_owned(), "2".into()),
+            ]
+        );
+        let second: Inherited = first.into_iter().chain(changes).collect();
+        assert_eq!(git(&second), []);
+    }
+
+    #[test]
+    fn certificates_of_the_users_own_are_found_once() {
+        let inherited = inherit(&[
+            ("SSL_CERT_FILE", "/own.pem"),
+            ("CURL_CA_BUNDLE", "/own.pem"),
+            ("NODE_EXTRA_CA_CERTS", "/extra.pem"),
+            ("PIP_CERT", ""),
+        ]);
+        let expected = [Path::new("/extra.pem"), Path::new("/own.pem")];
+        assert_eq!(own_certificates(&inherited), expected);
+    }
+}

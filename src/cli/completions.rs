@@ -1,0 +1,26 @@
+//! `egret completions`
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Cli, output};
+
+/// Print a completion script for a shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret completions bash > ~/.local/share/bash-completion/completions/egret
+  egret completions zsh > ~/.zfunc/_egret
+  egret completions fish > ~/.config/fish/completions/egret.fish")]
+pub(super) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "egret", &mut script);
+        output::print(&String::from_utf8_lossy(&script))
+    }
+}

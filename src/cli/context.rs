@@ -1,0 +1,149 @@
+//! What commands share: the configuration, the open store, and the ledger lines of a change.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::{Global, output, server};
+use crate::app;
+use crate::config::{Config, Loaded, Problems, Sources};
+use crate::ledger::{Ledger, LedgerError};
+use crate::tls::authority::Authority;
+use crate::vault::{Actor, Keyring, Registrar, Store};
+
+/// Where the ledger is, inside the data directory.
+const LEDGER: &str = "ledger";
+
+/// How long a command waits for another one that is writing its ledger line.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The options of every command.
+pub(super) struct Context {
+    global: Global,
+}
+
+impl Context {
+    pub(super) fn new(global: Global) -> Self {
+        Self { global }
+    }
+
+    /// The sources of the configuration, with flags of the command that set a key.
+    pub(super) fn sources(&self, flags: Vec<(&'static str, &'static str, String)>) -> Sources {
+        Sources::from_process(
+            self.global.data_dir.clone(),
+            self.global.config.clone(),
+            flags,
+        )
+    }
+
+    /// The configuration in force.
+    pub(super) fn load(&self) -> Result<Loaded, Problems> {
+        self.sources(Vec::new()).load()
+    }
+
+    /// The configuration in force, and the store that it names.
+    pub(super) async fn open(&self) -> anyhow::Result<Session> {
+        Session::open(self.load()?.config).await
+    }
+}
+
+/// An open store.
+pub(super) struct Session {
+    pub(super) config: Config,
+    pub(super) store: Store,
+}
+
+impl Session {
+    pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
+        let store = Store::open(&config.store.sqlite_path).await?;
+        Ok(Self { config, store })
+    }
+
+    /// What saves values: needs the master key, which the other changes do not.
+    pub(super) async fn registrar(&self) -> anyhow::Result<Registrar> {
+        let keyring = Keyring::load(&self.config.keys.master, &self.config.data_dir).await?;
+        Ok(Registrar::new(self.store.clone(), &keyring).await?)
+    }
+
+    /// Puts the lines of what was changed into the ledger and closes the store.
+    ///
+    /// A running server does the former, being the only one that may write there. A change whose
+    /// line cannot be written now is made all the same: the line waits in the store.
+    pub(super) async fn finish(self) -> anyhow::Result<()> {
+        if let Err(error) = self.record().await {
+            output::note(&format!(
+                "the change is made, but its ledger line has to wait: {error:#}"
+            ));
+        }
+        self.store.close().await;
+        Ok(())
+    }
+
+    async fn record(&self) -> anyhow::Result<()> {
+        let Some(ledger) = self.ledger().await? else {
+            return Ok(());
+        };
+        app::drain_outbox(&self.store, &ledger).await?;
+        ledger
+            .close()
+            .await
+            .context("the ledger could not be closed")
+    }
+
+    /// The ledger, unless a server has it.
+    async fn ledger(&self) -> anyhow::Result<Option<Ledger>> {
+        let start = Instant::now();
+        loop {
+            match app::open_ledger(&self.config).await {
+                Err(error) if !is_locked(&error) => return Err(error),
+                Ok(ledger) => return Ok(Some(ledger)),
+                Err(_) if server::live(&self.config.data_dir).is_some() => return Ok(None),
+                // Another command is at it, or a server that is just starting.
+                Err(_) if start.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Whether an error says that the ledger is in use by another process.
+pub(super) fn is_locked(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref())
+        .any(|cause| matches!(cause, LedgerError::Locked(_)))
+}
+
+/// Where the ledger is.
+pub(super) fn ledger_directory(config: &Config) -> PathBuf {
+    config.data_dir.join(LEDGER)
+}
+
+/// The CA. Made on first use by whoever needs it first: a path that leads nowhere helps nobody.
+pub(super) fn authority(config: &Config) -> anyhow::Result<Authority> {
+    // An existing directory keeps its mode: it may be shared on purpose.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .with_context(|| format!("cannot create {}", config.data_dir.display()))?;
+    Ok(Authority::load_or_create(
+        &config.tls.ca_cert,
+        &config.tls.ca_key,
+    )?)
+}
+
+/// Who makes a change, for the ledger. Whoever may write to the store could forge it; it is there
+/// for an honest team to find out who did what.
+pub(super) fn actor() -> Actor {
+    let name = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
+    Actor::new("cli", &name)
+}

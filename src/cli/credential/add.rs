@@ -1,0 +1,118 @@
+//! `egret credential add`
+
+use clap::Args;
+
+use super::Owner;
+use super::limits::{Limits, describe};
+use crate::cli::Format;
+use crate::cli::context::{Context, actor};
+use crate::cli::output;
+use crate::cli::value::{self, NoArgument};
+use crate::policy::grant::HostPattern;
+use crate::vault::model::{Kind, NewCredential};
+
+/// Save a credential and say where it may be used
+///
+/// The value is read from standard input, or asked for at a prompt that does not show it. It is
+/// never an argument, and no command gives it back. One newline at its end is taken off.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  Ask for the value, allow it in any header for one host:
+    egret credential add github-pat --host api.github.com
+
+  Pipe it in, allow it in one query parameter, for reading only:
+    printf %s \"$KEY\" | egret credential add maps-key --host maps.example.com \\
+        --in query:key --method GET
+
+  A user name and a password, used as <<crm.username>> and <<crm.password>>:
+    egret credential add crm --kind login --host crm.example.com
+
+  Several fields, as JSON:
+    egret credential add oauth --kind fields --host id.example.com --in body < fields.json
+
+Then put <<github-pat>> where the value belongs, and run the program with `egret run`.")]
+pub(super) struct Add {
+    /// The public name: 1 to 64 of a-z, 0-9, '-' and '_', starting with a letter
+    #[arg(value_name = "SLUG")]
+    slug: String,
+    /// Hosts that may receive it
+    ///
+    /// api.example.com, or *.example.com for exactly one more label. Without a port https on 443;
+    /// api.example.com:8443 for another; http://api.example.com to allow it unencrypted.
+    /// Repeatable.
+    #[arg(
+        long = "host",
+        value_name = "HOST",
+        required = true,
+        value_delimiter = ','
+    )]
+    hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    limits: Limits,
+    /// What shape the value has: secret, login or fields
+    ///
+    /// `secret` is one value, <<slug>>. `login` is <<slug.username>> and <<slug.password>>.
+    /// `fields` is a JSON object of strings, <<slug.NAME>>.
+    #[arg(long, value_name = "KIND", default_value = "secret")]
+    kind: Kind,
+    /// A remark for people
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    description: String,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    no_value: NoArgument,
+}
+
+impl Add {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        self.no_value
+            .check("egret credential add SLUG --host HOST")?;
+        let slug = super::parse_slug(&self.slug)?;
+        // Everything that can go wrong without the value goes wrong before it is asked for.
+        let session = context.open().await?;
+        let registrar = session.registrar().await?;
+        let value = value::read(self.kind, slug.as_str())?;
+        let new = NewCredential {
+            owner: self.owner.owner,
+            slug,
+            kind: self.kind,
+            description: self.description,
+            grant: self.limits.into_grant(self.hosts),
+        };
+        let version = registrar.add(&actor(), new.clone(), value).await?;
+        session.finish().await?;
+        if self.format.json {
+            return output::json(&serde_json::json!({
+                "slug": new.slug.as_str(),
+                "owner": new.owner.as_str(),
+                "version": version,
+            }));
+        }
+        output::print(&saved(&new, version))
+    }
+}
+
+fn saved(new: &NewCredential, version: u32) -> String {
+    let placeholder = match new.kind {
+        Kind::Secret => format!("<<{}>>", new.slug),
+        Kind::Login => format!("<<{0}.username>> and <<{0}.password>>", new.slug),
+        Kind::Fields => format!("<<{}.FIELD>>", new.slug),
+    };
+    let mut text = format!(
+        "Saved {} (version {version}, owner {}). Use {placeholder}:\n",
+        new.slug, new.owner
+    );
+    for (name, limit) in describe(&new.grant) {
+        text.push_str(&format!("  {name:8} {limit}\n"));
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! `egret credential allow`
+
+use clap::Args;
+
+use super::Target;
+use super::limits::{Limits, describe};
+use crate::cli::context::{Context, actor};
+use crate::cli::{Format, output, usage};
+use crate::policy::grant::{Grant, HostPattern};
+use crate::vault::store::StoreError;
+
+/// Change where a credential may be used, without touching its value
+///
+/// Each limit that is given replaces that limit as a whole; with --add it is added to what is
+/// allowed already. Limits that are not given stay. `--method '*'`, `--action '*'`, `--path /` and
+/// `--expires never` take a limit away. In force from the next request on.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  Allow one more host:
+    egret credential allow github-pat --add --host uploads.github.com
+
+  From now on only reading, only for one action:
+    egret credential allow github-pat --method GET --action weekly-report")]
+pub(super) struct Allow {
+    #[command(flatten)]
+    target: Target,
+    /// Hosts that may receive it; repeatable
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+    hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    limits: Limits,
+    /// Add to what is allowed already instead of replacing it
+    #[arg(long)]
+    add: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Allow {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if self.hosts.is_empty() && self.limits.is_empty() {
+            return Err(usage(
+                "nothing to change: give at least one of --host, --in, --method, --path, --action \
+                 and --expires",
+            ));
+        }
+        let (owner, slug) = self.target.parse()?;
+        let owner = owner.clone();
+        let session = context.open().await?;
+        let before = match session.store.get(&owner, &slug).await? {
+            Some(credential) => credential.grant,
+            None => {
+                let (owner, slug) = (owner, slug);
+                return Err(StoreError::NotFound { owner, slug }.into());
+            }
+        };
+        let after = self.limits.change(self.hosts, before.clone(), self.add);
+        let changed = session.store.allow(&actor(), &owner, &slug, &after).await?;
+        session.finish().await?;
+        if self.format.json {
+            return output::json(&serde_json::json!({
+                "slug": slug.as_str(),
+                "owner": owner.as_str(),
+                "changed": changed,
+            }));
+        }
+        output::print(&difference(slug.as_str(), &before, &after))
+    }
+}
+
+/// What is different, in words: a replaced list should not be a surprise later.
+fn difference(slug: &str, before: &Grant, after: &Grant) -> String {
+    let changes: String = describe(before)
+        .into_iter()
+        .zip(describe(after))
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((name, before), (_, after))| {
+            format!("  {name:8} {after}\n  {:8} (was: {before})\n", "")
+        })
+        .collect();
+    match changes.is_empty() {
+        true => format!("{slug} allows that already; nothing was changed.\n"),
+        false => format!("Changed where {slug} may be used:\n{changes}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_names_what_changed_and_what_it_was() {
+        let before = Grant::for_hosts(vec!["a.example".parse().expect("a pattern")]);
+        let mut after = before.clone();
+        after.methods = vec!["GET".to_owned()];
+        let expected = "Changed where s may be used:\n  methods  GET\n           (was: any)\n";
+        assert_eq!(difference("s", &before, &after), expected);
+        assert!(difference("s", &before, &before).contains("nothing was changed"));
+    }
+}

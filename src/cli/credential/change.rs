@@ -1,0 +1,97 @@
+//! The short commands that change one credential.
+
+use anyhow::Context as _;
+
+use super::{Rotate, Share, Target};
+use crate::cli::context::{Context, actor};
+use crate::cli::{output, value};
+use crate::vault::store::StoreError;
+
+pub(super) async fn rotate(context: &Context, rotate: &Rotate) -> anyhow::Result<()> {
+    rotate.no_value.check("egret credential rotate SLUG")?;
+    let (owner, slug) = rotate.target.parse()?;
+    let session = context.open().await?;
+    let registrar = session.registrar().await?;
+    // Asked for only when there is something to rotate; the kind decides how.
+    let Some(credential) = session.store.get(owner, &slug).await? else {
+        let owner = owner.clone();
+        return Err(StoreError::NotFound { owner, slug }.into());
+    };
+    let value = value::read(credential.kind, slug.as_str())?;
+    let version = registrar
+        .rotate(&actor(), owner, &slug, value)
+        .await
+        .context("nothing was changed")?;
+    session.finish().await?;
+    if rotate.format.json {
+        return output::json(&serde_json::json!({
+            "slug": slug.as_str(),
+            "owner": owner.as_str(),
+            "version": version,
+        }));
+    }
+    output::print(&format!(
+        "{slug} is at version {version}. Requests use it from now on.\n"
+    ))
+}
+
+pub(super) async fn revoke(context: &Context, target: &Target) -> anyhow::Result<()> {
+    let (owner, slug) = target.parse()?;
+    let session = context.open().await?;
+    let changed = session.store.revoke(&actor(), owner, &slug).await?;
+    session.finish().await?;
+    output::print(&match changed {
+        true => format!("{slug} is revoked. `egret credential restore {slug}` undoes it.\n"),
+        false => format!("{slug} was revoked already.\n"),
+    })
+}
+
+pub(super) async fn restore(context: &Context, target: &Target) -> anyhow::Result<()> {
+    let (owner, slug) = target.parse()?;
+    let session = context.open().await?;
+    let changed = session.store.restore(&actor(), owner, &slug).await?;
+    session.finish().await?;
+    output::print(&match changed {
+        true => format!("{slug} works again.\n"),
+        false => format!("{slug} was not revoked.\n"),
+    })
+}
+
+pub(super) async fn delete(context: &Context, target: &Target) -> anyhow::Result<()> {
+    let (owner, slug) = target.parse()?;
+    let session = context.open().await?;
+    session.store.delete(&actor(), owner, &slug).await?;
+    session.finish().await?;
+    output::print(&format!("{slug} is deleted, with all its values.\n"))
+}
+
+pub(super) async fn share(context: &Context, share: &Share) -> anyhow::Result<()> {
+    let (owner, slug) = share.target.parse()?;
+    let session = context.open().await?;
+    let changed = session
+        .store
+        .share(&actor(), owner, &slug, &share.with)
+        .await?;
+    session.finish().await?;
+    output::print(&match changed {
+        true => format!("{} may use {slug} of {owner}.\n", share.with),
+        false => format!(
+            "{slug} of {owner} was shared with {} already.\n",
+            share.with
+        ),
+    })
+}
+
+pub(super) async fn unshare(context: &Context, share: &Share) -> anyhow::Result<()> {
+    let (owner, slug) = share.target.parse()?;
+    let session = context.open().await?;
+    let changed = session
+        .store
+        .unshare(&actor(), owner, &slug, &share.with)
+        .await?;
+    session.finish().await?;
+    output::print(&match changed {
+        true => format!("{} may no longer use {slug} of {owner}.\n", share.with),
+        false => format!("{slug} of {owner} was not shared with {}.\n", share.with),
+    })
+}

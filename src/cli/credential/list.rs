@@ -1,0 +1,181 @@
+//! `egret credential list` and `show`.
+
+use serde::Serialize;
+
+use super::limits::describe;
+use super::usage::LastUses;
+use super::{List, Target};
+use crate::cli::context::{Context, Session};
+use crate::cli::{Format, output, when};
+use crate::vault::model::Credential;
+use crate::vault::store::StoreError;
+
+/// A credential in JSON. The names are part of the contract.
+#[derive(Serialize)]
+struct Listed {
+    slug: String,
+    owner: String,
+    kind: &'static str,
+    description: String,
+    hosts: Vec<String>,
+    locations: Vec<String>,
+    methods: Vec<String>,
+    paths: Vec<String>,
+    actions: Vec<String>,
+    version: u32,
+    state: &'static str,
+    created: String,
+    rotated: String,
+    expires: Option<String>,
+    last_used: Option<String>,
+}
+
+/// What `show` has in addition.
+#[derive(Serialize)]
+struct Details {
+    #[serde(flatten)]
+    listed: Listed,
+    fields: Vec<String>,
+    shared_with: Vec<String>,
+}
+
+fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(T::to_string).collect()
+}
+
+impl Listed {
+    fn new(credential: &Credential, uses: &LastUses) -> Self {
+        let grant = &credential.grant;
+        Self {
+            slug: credential.slug.to_string(),
+            owner: credential.owner.to_string(),
+            kind: credential.kind.as_str(),
+            description: credential.description.clone(),
+            hosts: texts(&grant.hosts),
+            locations: texts(&grant.locations),
+            methods: grant.methods.clone(),
+            paths: texts(&grant.paths),
+            actions: grant.actions.clone(),
+            version: credential.version,
+            state: credential.state.as_str(),
+            created: when::rfc3339(credential.created),
+            rotated: when::rfc3339(credential.rotated),
+            expires: grant.expires.map(when::rfc3339),
+            last_used: uses.of(credential).map(|time| time.to_string()),
+        }
+    }
+}
+
+pub(super) async fn list(context: &Context, list: &List) -> anyhow::Result<()> {
+    let session = context.open().await?;
+    let owner = (!list.all).then_some(&list.owner.owner);
+    let credentials = session.store.list(owner).await?;
+    let uses = LastUses::read(&session.config)?;
+    session.store.close().await;
+    if list.format.json {
+        let listed: Vec<_> = credentials
+            .iter()
+            .map(|one| Listed::new(one, &uses))
+            .collect();
+        return output::json(&listed);
+    }
+    if credentials.is_empty() {
+        output::note("no credentials yet; `egret credential add SLUG --host HOST` saves one");
+        return Ok(());
+    }
+    let now = when::now();
+    let rows: Vec<[String; 6]> = credentials.iter().map(|one| row(one, &uses, now)).collect();
+    let headers = ["SLUG", "OWNER", "STATE", "VERSION", "LAST USED", "HOSTS"];
+    output::print(&output::table(headers, &rows))
+}
+
+fn row(credential: &Credential, uses: &LastUses, now: i64) -> [String; 6] {
+    let used = uses
+        .of(credential)
+        .map(|time| time.unix_micros() / 1_000_000);
+    [
+        credential.slug.to_string(),
+        credential.owner.to_string(),
+        state(credential, now).to_owned(),
+        credential.version.to_string(),
+        used.map_or("never".to_owned(), |used| when::ago(used, now)),
+        texts(&credential.grant.hosts).join(", "),
+    ]
+}
+
+/// The state as people see it: an expired credential is as good as revoked.
+fn state(credential: &Credential, now: i64) -> &'static str {
+    match credential.grant.expired(now) {
+        true => "expired",
+        false => credential.state.as_str(),
+    }
+}
+
+pub(super) async fn show(context: &Context, target: &Target, format: Format) -> anyhow::Result<()> {
+    let (owner, slug) = target.parse()?;
+    let session = context.open().await?;
+    let found = session.store.get(owner, &slug).await?;
+    let credential = found.ok_or_else(|| StoreError::NotFound {
+        owner: owner.clone(),
+        slug,
+    })?;
+    let uses = LastUses::read(&session.config)?;
+    close(session).await;
+    let details = Details {
+        listed: Listed::new(&credential, &uses),
+        fields: credential.field_names().map(ToString::to_string).collect(),
+        shared_with: credential
+            .shared_with
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    };
+    match format.json {
+        true => output::json(&details),
+        false => output::print(&describe_all(&credential, &details)),
+    }
+}
+
+async fn close(session: Session) {
+    session.store.close().await;
+}
+
+fn describe_all(credential: &Credential, details: &Details) -> String {
+    let or_none = |list: &[String]| match list {
+        [] => "nobody".to_owned(),
+        list => list.join(", "),
+    };
+    let listed = &details.listed;
+    let placeholders: Vec<String> = match details.fields.as_slice() {
+        [] => vec![format!("<<{}>>", listed.slug)],
+        fields => fields
+            .iter()
+            .map(|field| format!("<<{}.{field}>>", listed.slug))
+            .collect(),
+    };
+    let mut lines = vec![
+        ("slug", listed.slug.clone()),
+        ("owner", listed.owner.clone()),
+        ("kind", listed.kind.to_owned()),
+        ("use as", placeholders.join(" ")),
+        ("about", listed.description.clone()),
+        ("state", state(credential, when::now()).to_owned()),
+        ("version", listed.version.to_string()),
+    ];
+    lines.extend(describe(&credential.grant));
+    lines.push(("shared", or_none(&details.shared_with)));
+    lines.push(("created", listed.created.clone()));
+    lines.push(("rotated", listed.rotated.clone()));
+    lines.push((
+        "used",
+        listed
+            .last_used
+            .clone()
+            .unwrap_or_else(|| "never".to_owned()),
+    ));
+    lines
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name:8} {value}\n"))
+        .collect()
+}

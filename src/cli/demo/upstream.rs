@@ -1,0 +1,138 @@
+//! The API of the story: speaks TLS on loopback and remembers what it received.
+
+use std::convert::Infallible;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::tls;
+
+/// What the API calls itself. Nothing is looked up: the proxy is told its address.
+pub(super) const HOST: &str = "api.example.com";
+
+/// A request as it arrived, with the real value in it.
+pub(super) struct Received {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) authorization: String,
+    pub(super) body: String,
+}
+
+type Seen = Arc<Mutex<Vec<Received>>>;
+
+pub(super) struct Upstream {
+    address: SocketAddr,
+    ca_file: PathBuf,
+    seen: Seen,
+}
+
+impl Upstream {
+    /// Starts the API under a CA of its own, which is written to `directory`.
+    pub(super) async fn start(directory: &Path) -> anyhow::Result<Self> {
+        let (ca_pem, acceptor) = certificates()?;
+        let ca_file = directory.join("upstream-ca.pem");
+        fs::write(&ca_file, ca_pem)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let seen = Seen::default();
+        tokio::spawn(accept(listener, acceptor, Arc::clone(&seen)));
+        Ok(Self {
+            address,
+            ca_file,
+            seen,
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// The request that arrived last, if any did since the last call.
+    pub(super) fn take(&self) -> Option<Received> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+    }
+}
+
+fn certificates() -> anyhow::Result<(String, TlsAcceptor)> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name
+        .push(DnType::CommonName, "The demonstration's upstream");
+    let ca_pem = ca.self_signed(&ca_key)?.pem();
+    let issuer = Issuer::new(ca, ca_key);
+
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec![HOST.to_owned()])?.signed_by(&key, &issuer)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)?;
+    Ok((ca_pem, TlsAcceptor::from(Arc::new(config))))
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Seen) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve(stream, acceptor.clone(), Arc::clone(&seen)));
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Seen) {
+    let Ok(stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+    // The proxy closes the connection when the story is over.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    seen: Seen,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
+    let authorization = parts.headers.get(header::AUTHORIZATION);
+    let received = Received {
+        method: parts.method.to_string(),
+        target: parts.uri.to_string(),
+        authorization: authorization
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .unwrap_or_default(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    seen.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(received);
+    Ok(Response::new(Full::new(Bytes::from_static(
+        b"{\"hello\":\"egret\"}\n",
+    ))))
+}

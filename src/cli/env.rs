@@ -1,0 +1,183 @@
+//! `egret env`: the variables of `egret run`, for a shell.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::child::quote::Shell;
+use super::child::trust::TrustFiles;
+use super::child::variables::{self, Changes, ProxyAccess};
+use super::context::{Context, Session, actor, authority};
+use super::run::random_name;
+use super::{Format, output, server, when};
+use crate::config::Config;
+use crate::identity::ClientToken;
+use crate::policy::grant;
+use crate::vault::model::Principal;
+
+/// Holds a client or action token to use instead of a new one.
+const TOKEN: &str = "EGRET_TOKEN";
+
+/// Print the variables that `egret run` sets, for a shell or a file
+///
+/// For a shell in which many commands are to use a running `egret serve`. With EGRET_TOKEN in the
+/// environment that token is used (`egret client add` or `egret token mint` made it). Without it a
+/// new client is added, whose token works for --ttl; `egret client remove` ends it sooner.
+///
+/// What is printed contains the token: do not put it where others can read it.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  eval \"$(egret env)\"
+  egret env --shell fish | source
+  egret env --shell powershell | Out-String | Invoke-Expression
+  EGRET_TOKEN=egc_… egret env --shell dotenv > .env")]
+pub(super) struct Env {
+    /// The language to print
+    #[arg(long, value_enum, default_value_t = Shell::Sh)]
+    shell: Shell,
+    /// Whose credentials may be used (of a new client)
+    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
+    principal: Principal,
+    /// What the ledger calls the requests
+    #[arg(long, default_value = "shell", value_parser = grant::parse_action)]
+    action: String,
+    /// How long the token of a new client works
+    #[arg(long, value_name = "DURATION", default_value = "12h", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    /// Hosts to reach without the proxy; repeatable
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    no_proxy: Vec<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Env {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let config = context.load()?.config;
+        let address = proxy_address(&config)?;
+        authority(&config)?;
+        let inherited = variables::inherited();
+        let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, &inherited)?;
+        let access = ProxyAccess {
+            address,
+            action: self.action.clone(),
+            token: self.token(config.clone()).await?,
+        };
+        let direct = variables::direct(&config, &self.no_proxy);
+        let changes = variables::changes(&access, &trust, &direct, &inherited);
+        match self.format.json {
+            true => output::json(&to_json(&changes)?),
+            false => output::print(&to_script(&changes, self.shell)?),
+        }
+    }
+
+    async fn token(&self, config: Config) -> anyhow::Result<Zeroizing<String>> {
+        if let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) {
+            return given_token(token.to_str());
+        }
+        let session = Session::open(config).await?;
+        let name = random_name("env")?;
+        let token = ClientToken::generate()?;
+        let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
+        let expires = when::now().saturating_add(ttl);
+        let store = &session.store;
+        store
+            .add_client(
+                &actor(),
+                &name,
+                &self.principal,
+                &token.hash(),
+                Some(expires),
+            )
+            .await?;
+        session.finish().await?;
+        output::note(&format!(
+            "added client {name}, until {}; `egret client remove {name}` ends it sooner",
+            when::rfc3339(expires)
+        ));
+        Ok(Zeroizing::new(token.expose().to_owned()))
+    }
+}
+
+/// A token stands in a URL as it is, so it has to be one.
+fn given_token(token: Option<&str>) -> anyhow::Result<Zeroizing<String>> {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    match token {
+        Some(token) if token.bytes().all(unreserved) => Ok(Zeroizing::new(token.to_owned())),
+        _ => bail!("{TOKEN} holds no token of Egret's"),
+    }
+}
+
+fn proxy_address(config: &Config) -> anyhow::Result<SocketAddr> {
+    if let Some(file) = server::live(&config.data_dir) {
+        return Ok(file.proxy);
+    }
+    if config.proxy.listen.port() == 0 {
+        bail!("no server is running, and proxy.listen names no port; start `egret serve` first");
+    }
+    output::note("no server is running on this data directory yet; start `egret serve`");
+    Ok(config.proxy.listen)
+}
+
+/// The variables as text: a path of another encoding cannot be printed faithfully.
+fn texts(changes: &Changes) -> anyhow::Result<Vec<(&str, &str)>> {
+    changes
+        .set
+        .iter()
+        .map(|(name, value)| {
+            let text = value
+                .to_str()
+                .with_context(|| format!("{name} would not be UTF-8"))?;
+            Ok((name.as_str(), text))
+        })
+        .collect()
+}
+
+fn to_script(changes: &Changes, shell: Shell) -> anyhow::Result<String> {
+    let removed = changes.remove.iter().filter_map(|name| shell.remove(name));
+    let set = texts(changes)?;
+    let set = set.iter().map(|(name, value)| shell.assign(name, value));
+    Ok(removed.chain(set).map(|line| line + "\n").collect())
+}
+
+fn to_json(changes: &Changes) -> anyhow::Result<serde_json::Value> {
+    let set: serde_json::Map<_, _> = texts(changes)?
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    Ok(serde_json::json!({ "set": set, "unset": changes.remove }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes() -> Changes {
+        Changes {
+            set: vec![("A".to_owned(), "it's".into())],
+            remove: vec!["B".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_script_removes_what_would_lead_past_the_proxy() {
+        let script = to_script(&changes(), Shell::Sh).expect("text");
+        assert_eq!(script, "unset B\nexport A='it'\\''s'\n");
+        assert_eq!(
+            to_script(&changes(), Shell::DotEnv).expect("text"),
+            "A=\"it's\"\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_url_is_no_token() {
+        assert!(given_token(Some("egc_abc-_~.")).is_ok());
+        for text in [Some("a@evil"), Some("a b"), Some("%41"), None] {
+            assert!(given_token(text).is_err(), "{text:?}");
+        }
+    }
+}

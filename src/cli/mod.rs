@@ -1,0 +1,229 @@
+//! The commands. Each family has a file; this one holds the tree and the way out.
+//!
+//! Exit status: 0 success, 1 the thing asked for failed, 2 usage. `egret run` passes on the status
+//! of the command it ran.
+
+mod ca;
+mod child;
+mod client;
+mod completions;
+mod config;
+mod context;
+mod credential;
+mod demo;
+mod env;
+mod ledger;
+mod output;
+mod reload;
+mod run;
+mod serve;
+mod server;
+mod token;
+mod value;
+mod version;
+mod when;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use self::context::Context;
+use crate::observe;
+
+/// Put `<<slug>>` where a secret belongs; Egret puts in the real value on the way out.
+///
+/// Egret is an outbound HTTP proxy. Programs send ordinary requests that carry placeholders such
+/// as `<<github-pat>>`. Egret checks that the credential may be used there, records the use, puts
+/// the value in just before the upstream call, and takes it out of whatever comes back. The
+/// program never holds the secret.
+#[derive(Parser)]
+#[command(
+    name = "egret",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Start here:
+  egret demo                                              see the whole story on loopback
+  egret credential add github-pat --host api.github.com   save a value (asks for it)
+  egret run -- curl -H 'Authorization: Bearer <<github-pat>>' https://api.github.com/user
+  egret ledger tail                                       who used what, and where
+
+Quote placeholders in a shell: an unquoted <<name>> is a redirection.
+
+Exit status: 0 success, 1 what was asked for failed, 2 wrong usage."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args)]
+struct Global {
+    /// Where Egret keeps its store, CA, keys and ledger
+    ///
+    /// Also EGRET_DATA_DIR; default $XDG_DATA_HOME/egret, else ~/.local/share/egret.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
+    data_dir: Option<PathBuf>,
+    /// The configuration file
+    ///
+    /// Also EGRET_CONFIG; default egret.toml in the data directory, if there is one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Run(run::Run),
+    Demo(demo::Demo),
+    Env(env::Env),
+    Credential(credential::Credential),
+    Client(client::Client),
+    Token(token::Token),
+    Ledger(ledger::Ledger),
+    Ca(ca::Ca),
+    Config(config::Config),
+    Reload(reload::Reload),
+    Completions(completions::Completions),
+    Version(version::Version),
+}
+
+/// `--json`, for every command that prints data.
+#[derive(Args, Clone, Copy)]
+struct Format {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The command was not understood; exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// An error of usage that clap cannot find by itself.
+fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}
+
+/// Parses the command line, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // `run` does not: its child would inherit the file mask and the limits.
+    if !matches!(cli.command, Command::Run(_)) {
+        observe::seal_process();
+    }
+    let context = Context::new(cli.global);
+    match cli.command {
+        Command::Serve(serve) => runtime(true)?.block_on(serve.run(context)),
+        Command::Run(run) => runtime(true)?.block_on(run.run(&context)),
+        Command::Demo(demo) => runtime(true)?.block_on(demo.run()),
+        Command::Env(env) => done(runtime(false)?.block_on(env.run(&context))),
+        Command::Credential(credential) => done(runtime(false)?.block_on(credential.run(&context))),
+        Command::Client(client) => done(runtime(false)?.block_on(client.run(&context))),
+        Command::Token(token) => done(runtime(false)?.block_on(token.run(&context))),
+        Command::Ledger(ledger) => done(ledger.run(&context)),
+        Command::Ca(ca) => done(ca.run(&context)),
+        Command::Config(config) => config.run(&context),
+        Command::Reload(reload) => done(reload.run(&context)),
+        Command::Completions(completions) => done(completions.run()),
+        Command::Version(version) => done(version.run()),
+    }
+}
+
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// A server gets all cores; a command that talks to a file does not need to start threads.
+fn runtime(server: bool) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match server {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.enable_all().build()
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    if output::is_broken_pipe(error) {
+        // `egret ledger tail | head` is no failure.
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error}");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Some errors repeat their cause in their own text.
+        if !last.contains(&cause) {
+            eprintln!("  because: {cause}");
+        }
+        last = cause;
+    }
+    if error.is::<Usage>() {
+        eprintln!("\nFor more information, try '--help'.");
+        return ExitCode::from(2);
+    }
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// A help text that does not teach is a list of flags: every command has an example.
+    #[test]
+    fn every_command_has_a_help_text_and_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no description");
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|sub| check(sub, &path));
+            } else {
+                let help = command.get_after_help().map(ToString::to_string);
+                let shown = help.is_some_and(|help| help.contains("egret "));
+                assert!(shown, "{path} has no example");
+            }
+            for argument in command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+            {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{path}: {} has no help",
+                    argument.get_id()
+                );
+            }
+        }
+        check(&Cli::command(), "");
+    }
+}

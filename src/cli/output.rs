@@ -1,0 +1,130 @@
+//! Printing: tables and JSON on standard output, notes on standard error.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+/// Writes text to standard output and flushes it.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Writes one JSON value: indented for a person, on one line for a program.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = match io::stdout().is_terminal() {
+        true => serde_json::to_string_pretty(value)?,
+        false => serde_json::to_string(value)?,
+    };
+    print(&format!("{text}\n"))
+}
+
+/// A remark that is not part of the output.
+pub(super) fn note(text: &str) {
+    eprintln!("egret: {text}");
+}
+
+/// Whether the reader of standard output went away.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Columns aligned with spaces, no trailing ones.
+pub(super) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = headers.map(|header| header.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let headers = headers.map(str::to_owned);
+    for row in std::iter::once(&headers).chain(rows) {
+        let line: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Text of someone else's on a terminal: a control character could move the cursor or worse.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .collect()
+}
+
+/// Colours, where they are wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    colour: bool,
+}
+
+impl Style {
+    /// Colours only on a terminal, and not against the user's wish (https://no-color.org).
+    pub(super) fn of_stdout() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            colour: io::stdout().is_terminal() && !refused,
+        }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        match self.colour {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(super) fn green(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(super) fn red(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    pub(super) fn yellow(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    pub(super) fn cyan(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_clean() {
+        let rows = [
+            ["a".to_owned(), "long one".to_owned(), String::new()],
+            ["bcd".to_owned(), "x".to_owned(), "y".to_owned()],
+        ];
+        let expected = "S    HOSTS     X\na    long one\nbcd  x         y\n";
+        assert_eq!(table(["S", "HOSTS", "X"], &rows), expected);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\r\n"), "a\u{FFFD}[2Jb\u{FFFD}\u{FFFD}");
+    }
+}

@@ -1,0 +1,32 @@
+//! `egret reload`
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use rustix::process::{Signal, kill_process};
+
+use super::context::Context;
+use super::{output, server};
+
+/// Put a changed configuration in force, without dropping a connection
+///
+/// Checks the configuration first, then tells the running server. A faulty configuration changes
+/// nothing. Listeners, certificates, the store and the keys need a restart; the server's log says
+/// so.
+#[derive(Args)]
+#[command(after_help = "Example:\n  egret config check && egret reload")]
+pub(super) struct Reload {}
+
+impl Reload {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        let config = context.load()?.config;
+        let Some(file) = server::live(&config.data_dir) else {
+            bail!("no server is running on {}", config.data_dir.display());
+        };
+        let pid = server::process(&file).context("the server has just ended")?;
+        kill_process(pid, Signal::HUP).context("the server cannot be told")?;
+        output::print(&format!(
+            "Told the server (process {}) to reload.\n",
+            file.pid
+        ))
+    }
+}

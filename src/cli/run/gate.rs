@@ -1,0 +1,132 @@
+//! A door of our own to a proxy that belongs to another `egret run`.
+//!
+//! Only one process can write the ledger of a data directory, so a second `egret run` uses the
+//! proxy of the first. The first may end while the second's program still runs and holds an
+//! address in its environment. So that address is ours: connections are passed on to whichever
+//! proxy lives, and when none does, one is started here.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use super::route::{embedded, shutdown};
+use crate::app::Server;
+use crate::cli::server;
+use crate::config::Config;
+
+/// How long a connection waits for a proxy: the one that ends has to let go of the ledger first.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two attempts to find or start one, and after a failed accept.
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) struct Gate {
+    address: SocketAddr,
+    door: JoinHandle<()>,
+    state: Arc<State>,
+}
+
+struct State {
+    config: Config,
+    target: Mutex<Target>,
+}
+
+/// The proxy that connections go to.
+struct Target {
+    address: SocketAddr,
+    own: Option<Server>,
+}
+
+impl Gate {
+    pub(super) async fn open(config: &Config, target: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State {
+            config: config.clone(),
+            target: Mutex::new(Target {
+                address: target,
+                own: None,
+            }),
+        });
+        let door = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self {
+            address,
+            door,
+            state,
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) async fn close(self) {
+        self.door.abort();
+        if let Some(server) = self.state.target.lock().await.own.take() {
+            shutdown(server).await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                tokio::spawn(pass_on(client, Arc::clone(&state)));
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn pass_on(mut client: TcpStream, state: Arc<State>) {
+    match state.connect().await {
+        Ok(mut proxy) => {
+            // Either side may break off at any time; there is nobody to tell.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut proxy).await;
+        }
+        Err(error) => tracing::error!("no proxy to pass a connection on to: {error:#}"),
+    }
+}
+
+impl State {
+    async fn connect(&self) -> anyhow::Result<TcpStream> {
+        let address = self.target.lock().await.address;
+        if let Ok(stream) = TcpStream::connect(address).await {
+            return Ok(stream);
+        }
+        let mut target = self.target.lock().await;
+        let start = Instant::now();
+        loop {
+            // Someone who waited here before may have found one.
+            if let Ok(stream) = TcpStream::connect(target.address).await {
+                return Ok(stream);
+            }
+            match self.find().await {
+                Ok(found) => *target = found,
+                Err(error) if start.elapsed() > PATIENCE => return Err(error),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Another run's proxy, or a new one here.
+    async fn find(&self) -> anyhow::Result<Target> {
+        if let Some(file) = server::live(&self.config.data_dir) {
+            return Ok(Target {
+                address: file.proxy,
+                own: None,
+            });
+        }
+        let server = Server::start(embedded(&self.config)).await?;
+        Ok(Target {
+            address: server.proxy_addr(),
+            own: Some(server),
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! The token of one `egret run`: a client of its own, for as long as the program lives.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::cli::context::actor;
+use crate::cli::{output, when};
+use crate::identity::ClientToken;
+use crate::vault::model::{ClientName, Principal};
+use crate::vault::store::Store;
+
+/// How long the token outlives an `egret run` that is killed, in seconds.
+const LIFE: i64 = 15 * 60;
+
+/// How often it is renewed: several attempts fit into its life.
+const RENEWAL: Duration = Duration::from_secs(4 * 60);
+
+pub(super) struct Lease {
+    store: Store,
+    name: ClientName,
+    token: ClientToken,
+}
+
+impl Lease {
+    /// Adds the client.
+    pub(super) async fn take(store: &Store, principal: &Principal) -> anyhow::Result<Self> {
+        let name = random_name("run")?;
+        let token = ClientToken::generate()?;
+        store
+            .add_client(
+                &actor(),
+                &name,
+                principal,
+                &token.hash(),
+                Some(when::now() + LIFE),
+            )
+            .await?;
+        Ok(Self {
+            store: store.clone(),
+            name,
+            token,
+        })
+    }
+
+    pub(super) fn token(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.token.expose().to_owned())
+    }
+
+    /// Renews the token for as long as it is polled.
+    pub(super) async fn keep(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            if let Err(error) = self
+                .store
+                .extend_client(&self.name, when::now() + LIFE)
+                .await
+            {
+                tracing::warn!(%error, "the token could not be renewed");
+            }
+        }
+    }
+
+    /// Removes the client. If that fails, the token dies by itself.
+    pub(super) async fn release(self) {
+        if let Err(error) = self.store.remove_client(&actor(), &self.name).await {
+            output::note(&format!(
+                "the token stops working in at most 15 minutes: {error}"
+            ));
+        }
+    }
+}
+
+/// A client name that nobody else has.
+pub(in crate::cli) fn random_name(prefix: &str) -> anyhow::Result<ClientName> {
+    let mut random = [0; 5];
+    aws_lc_rs::rand::fill(&mut random)?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(ClientName::parse(&format!("{prefix}-{random}"))?)
+}

@@ -1,0 +1,101 @@
+//! `egret token`: short-lived tokens for one action.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::context::Context;
+use super::{Format, credential, output, usage, when};
+use crate::identity::{ActionClaims, mint_action_token};
+use crate::vault::Keyring;
+use crate::vault::model::ClientName;
+use crate::vault::store::StoreError;
+
+/// Mint tokens for single actions
+#[derive(Args)]
+pub(super) struct Token {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Mint(Mint),
+}
+
+/// Mint a token for one action, which whoever holds it cannot change
+///
+/// The ledger then says `signed` where a client's own word is `asserted`. The token stops working
+/// when its time is up, or as soon as the client is removed.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret token mint --client ci --action weekly-report --run run-8841
+  egret token mint --client ci --action deploy --slug registry --ttl 5m --json | jq -r .token")]
+struct Mint {
+    /// The client in whose name it is
+    #[arg(long, value_name = "NAME")]
+    client: ClientName,
+    /// The action it is for
+    #[arg(long)]
+    action: String,
+    /// The execution of the action
+    #[arg(long)]
+    run: Option<String>,
+    /// The only credentials that may be used; repeatable, any by default
+    #[arg(long = "slug", value_name = "SLUG", value_delimiter = ',')]
+    slugs: Vec<String>,
+    /// How long it works
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Token {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let Command::Mint(mint) = self.command;
+        mint.run(context).await
+    }
+}
+
+impl Mint {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let slugs = self.slugs.iter().map(|slug| credential::parse_slug(slug));
+        let slugs: Vec<_> = slugs.collect::<Result<_, _>>()?;
+        let session = context.open().await?;
+        let now = when::now();
+        let client = session
+            .store
+            .list_clients()
+            .await?
+            .into_iter()
+            .find(|client| client.name == self.client && client.usable(now))
+            .ok_or_else(|| StoreError::ClientNotFound(self.client.clone()))?;
+        let keyring = Keyring::load(&session.config.keys.master, &session.config.data_dir).await?;
+        session.store.bind_key(keyring.id()).await?;
+        session.store.close().await;
+        let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
+        let expires = now.saturating_add(ttl);
+        let slugs = (!slugs.is_empty()).then_some(slugs);
+        let claims = ActionClaims::new(&client, &self.action, self.run.as_deref(), slugs, expires);
+        let Some(claims) = claims else {
+            return Err(usage(
+                "--action and --run are 1 to 128 printable ASCII characters",
+            ));
+        };
+        let token = mint_action_token(&keyring.token_key(), &claims);
+        if self.format.json {
+            return output::json(&serde_json::json!({
+                "token": token.as_str(),
+                "expires": when::rfc3339(expires),
+            }));
+        }
+        output::note(&format!(
+            "a token for {} until {}:",
+            self.action,
+            when::rfc3339(expires)
+        ));
+        output::print(&format!("{}\n", token.as_str()))
+    }
+}

@@ -1,0 +1,141 @@
+//! Points in time, as people type them and as output shows them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+/// Now, in unix seconds.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A text that is no point in time.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("expected a duration (30d, 12h), a date (2027-01-31) or a time (2027-01-31T12:00:00Z)")]
+pub(super) struct InvalidTime;
+
+fn absolute(text: &str) -> Option<i64> {
+    let date = format_description!("[year]-[month]-[day]");
+    OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| time::Date::parse(text, &date).map(|date| date.midnight().assume_utc()))
+        .map(OffsetDateTime::unix_timestamp)
+        .ok()
+}
+
+fn seconds(text: &str) -> Option<i64> {
+    let duration = humantime::parse_duration(text).ok()?;
+    i64::try_from(duration.as_secs()).ok()
+}
+
+/// A point in the future: a duration counts from now. Unix seconds.
+pub(super) fn in_future(text: &str) -> Result<i64, InvalidTime> {
+    let relative = || now().checked_add(seconds(text)?);
+    absolute(text).or_else(relative).ok_or(InvalidTime)
+}
+
+/// A point in the past: a duration counts back from now. Unix seconds.
+pub(super) fn in_past(text: &str) -> Result<i64, InvalidTime> {
+    let relative = || now().checked_sub(seconds(text)?);
+    absolute(text).or_else(relative).ok_or(InvalidTime)
+}
+
+/// `--expires`: a point in the future, or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    Never,
+    At(i64),
+}
+
+impl Expiry {
+    /// As a grant has it.
+    pub(super) fn unix(self) -> Option<i64> {
+        match self {
+            Expiry::Never => None,
+            Expiry::At(at) => Some(at),
+        }
+    }
+}
+
+impl std::str::FromStr for Expiry {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        match text {
+            "never" => Ok(Expiry::Never),
+            _ => in_future(text).map(Expiry::At),
+        }
+    }
+}
+
+/// RFC 3339 in UTC, to the second.
+pub(super) fn rfc3339(unix: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(unix)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix.to_string())
+}
+
+/// A date for tables: "2026-11-22 09:30".
+pub(super) fn short(unix: i64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
+    OffsetDateTime::from_unix_timestamp(unix)
+        .ok()
+        .and_then(|time| time.format(&format).ok())
+        .unwrap_or_else(|| unix.to_string())
+}
+
+/// How long ago something was, roughly: "just now", "5 minutes ago".
+pub(super) fn ago(unix: i64, now: i64) -> String {
+    let seconds = now.saturating_sub(unix);
+    let (count, unit) = match seconds {
+        ..60 => return "just now".to_owned(),
+        60..3_600 => (seconds / 60, "minute"),
+        3_600..86_400 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_three_forms() {
+        assert_eq!(absolute("1970-01-02"), Some(86_400));
+        assert_eq!(absolute("1970-01-01T01:00:00+01:00"), Some(0));
+        assert!((in_future("2h").expect("valid") - now() - 7_200).abs() <= 1);
+        assert!((now() - in_past("1d").expect("valid") - 86_400).abs() <= 1);
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in ["", "tomorrow", "12", "2027-13-01", "2027-01-31 12:00"] {
+            assert!(in_future(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_can_be_taken_away() {
+        assert_eq!("never".parse::<Expiry>().expect("valid").unix(), None);
+        assert_eq!(
+            "1970-01-02".parse::<Expiry>().expect("valid").unix(),
+            Some(86_400)
+        );
+    }
+
+    #[test]
+    fn times_are_shown_to_programs_and_to_people() {
+        assert_eq!(rfc3339(1_795_339_800), "2026-11-22T09:30:00Z");
+        assert_eq!(short(1_795_339_800), "2026-11-22 09:30");
+        assert_eq!(ago(0, 30), "just now");
+        assert_eq!(ago(0, 61), "1 minute ago");
+        assert_eq!(ago(0, 7_300), "2 hours ago");
+        assert_eq!(ago(100, 0), "just now");
+    }
+}
