@@ -20,22 +20,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Alpn, Config, Durability};
 use crate::identity::Identity;
-use crate::ledger::record::Entry;
 use crate::ledger::{self, Ledger};
 use crate::policy::address::AddressPolicy;
+use crate::proxy::changes::Changes;
 use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
 use crate::proxy::{Proxy, RequestIds, Settings, listener};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
-use crate::vault::store::AdminEvent;
-use crate::vault::{Keyring, Principal, Store, Vault};
+use crate::vault::{Keyring, Principal, Vault};
 use crate::{admin, tls};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
-const OUTBOX_INTERVAL: Duration = Duration::from_millis(250);
-/// Most administrative events moved into the ledger at once.
-const OUTBOX_BATCH: u32 = 256;
+const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 /// The file that tells other commands where the server of a data directory listens.
 const SERVER_FILE: &str = "server.json";
 
@@ -103,8 +100,7 @@ impl Server {
         let settings = settings(config, Arc::clone(&vault), &own)?;
         let proxy_listener = bind(proxy_listen, "proxy.listen").await?;
         let admin_listener = bind(admin_listen, "admin.listen").await?;
-        let (proxy_addr, admin_addr) =
-            (proxy_listener.local_addr()?, admin_listener.local_addr()?);
+        let (proxy_addr, admin_addr) = (proxy_listener.local_addr()?, admin_listener.local_addr()?);
         let _ = own.set(vec![proxy_addr, admin_addr]);
         let proxy = Arc::new(Proxy {
             settings: ArcSwap::from_pointee(settings),
@@ -113,9 +109,9 @@ impl Server {
             leaves: Arc::new(leaves),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            changes: Changes::new(),
             ids: RequestIds::new(random_prefix()?),
         });
-        drain_outbox(proxy.vault.store(), &proxy.ledger).await?;
         let background = vec![
             tokio::spawn(listener::run(
                 Arc::clone(&proxy),
@@ -123,7 +119,7 @@ impl Server {
                 Arc::new(Semaphore::new(max)),
             )),
             tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
-            tokio::spawn(watch_outbox(Arc::clone(&proxy))),
+            tokio::spawn(watch_changes(Arc::clone(&proxy))),
         ];
         let server = Self {
             proxy,
@@ -183,6 +179,7 @@ impl Server {
         if self.proxy.ledger.close().await.is_err() {
             tracing::error!("the last lines of the ledger may not be on disk");
         }
+        self.proxy.vault.store().close().await;
         // Nobody should look for this server any more. It may be gone already.
         let _ = fs::remove_file(ServerFile::path(&self.data_dir));
         finished
@@ -196,21 +193,6 @@ impl Server {
         };
         file.write(&self.data_dir)
             .with_context(|| format!("cannot write {SERVER_FILE} in the data directory"))
-    }
-}
-
-/// Moves administrative events from the store's outbox into the ledger, in order. An event leaves
-/// the outbox only once its line is durable, so a crash in between repeats it and loses none.
-pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<()> {
-    loop {
-        let events = store.outbox_take(OUTBOX_BATCH).await?;
-        if events.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
-        let entries = events.into_iter().map(|(_, event)| admin_entry(event));
-        ledger.commit(entries.collect()).await?;
-        store.outbox_done(&ids).await?;
     }
 }
 
@@ -305,7 +287,10 @@ fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
         "ledger.durability",
         running.ledger.durability != new.ledger.durability,
     );
-    keep("ledger.deadline", running.ledger.deadline != new.ledger.deadline);
+    keep(
+        "ledger.deadline",
+        running.ledger.deadline != new.ledger.deadline,
+    );
     new.data_dir.clone_from(&running.data_dir);
     changed
 }
@@ -321,35 +306,11 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
 }
 
 /// Takes changes by commands into the ledger soon, also while no request comes.
-async fn watch_outbox(proxy: Arc<Proxy>) {
-    let mut seen = proxy.vault.generation();
+async fn watch_changes(proxy: Arc<Proxy>) {
     loop {
-        tokio::time::sleep(OUTBOX_INTERVAL).await;
-        if proxy.vault.refresh().await.is_err() {
-            continue;
-        }
-        let generation = proxy.vault.generation();
-        if generation == seen {
-            continue;
-        }
-        match drain_outbox(proxy.vault.store(), &proxy.ledger).await {
-            Ok(()) => seen = generation,
-            Err(error) => tracing::error!(%error, "administrative events wait for the ledger"),
-        }
-    }
-}
-
-fn admin_entry(event: AdminEvent) -> Entry {
-    Entry {
-        slug: event.slug.map(|slug| slug.to_string()),
-        field: event.field.map(|field| field.to_string()),
-        version: event.version,
-        owner: event.owner.map(|owner| owner.to_string()),
-        principal: event.principal.map(|principal| principal.to_string()),
-        client: event.client.map(|client| client.to_string()),
-        // Who did it. An administrative line has no action of a request.
-        action: Some(event.actor),
-        ..Entry::new(event.event.as_str())
+        tokio::time::sleep(CHANGES_INTERVAL).await;
+        // A store that cannot be read is logged by the vault; requests are refused meanwhile.
+        let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
     }
 }
 

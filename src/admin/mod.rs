@@ -66,7 +66,10 @@ async fn serve(proxy: Arc<Proxy>, stream: TcpStream) {
 
 async fn answer(proxy: &Proxy, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        return plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered here\n",
+        );
     }
     match request.uri().path() {
         "/healthz" => plain(StatusCode::OK, "ok\n"),

@@ -11,6 +11,7 @@ use super::{Global, output, server};
 use crate::app;
 use crate::config::{Config, Loaded, Problems, Sources};
 use crate::ledger::{Ledger, LedgerError};
+use crate::proxy::changes;
 use crate::tls::authority::Authority;
 use crate::vault::{Actor, Keyring, Registrar, Store};
 
@@ -86,7 +87,7 @@ impl Session {
         let Some(ledger) = self.ledger().await? else {
             return Ok(());
         };
-        app::drain_outbox(&self.store, &ledger).await?;
+        changes::drain_outbox(&self.store, &ledger).await?;
         ledger
             .close()
             .await

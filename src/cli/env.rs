@@ -19,7 +19,7 @@ use crate::policy::grant;
 use crate::vault::model::Principal;
 
 /// Holds a client or action token to use instead of a new one.
-const TOKEN: &str = "EGRET_TOKEN";
+pub(super) const TOKEN_VARIABLE: &str = "EGRET_TOKEN";
 
 /// Print the variables that `egret run` sets, for a shell or a file
 ///
@@ -76,11 +76,11 @@ impl Env {
     }
 
     async fn token(&self, config: Config) -> anyhow::Result<Zeroizing<String>> {
-        if let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) {
+        if let Some(token) = std::env::var_os(TOKEN_VARIABLE).filter(|token| !token.is_empty()) {
             return given_token(token.to_str());
         }
         let session = Session::open(config).await?;
-        let name = random_name("env")?;
+        let name = random_name("env-")?;
         let token = ClientToken::generate()?;
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
         let expires = when::now().saturating_add(ttl);
@@ -108,7 +108,7 @@ fn given_token(token: Option<&str>) -> anyhow::Result<Zeroizing<String>> {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     match token {
         Some(token) if token.bytes().all(unreserved) => Ok(Zeroizing::new(token.to_owned())),
-        _ => bail!("{TOKEN} holds no token of Egret's"),
+        _ => bail!("{TOKEN_VARIABLE} holds no token of Egret's"),
     }
 }
 

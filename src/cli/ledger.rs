@@ -272,3 +272,95 @@ fn who(entry: &Entry) -> String {
         false => format!("({})", printable(&text)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::chain::LineHash;
+
+    const PLAIN: Style = Style::plain();
+
+    fn text(value: &str) -> Option<String> {
+        Some(value.to_owned())
+    }
+
+    fn line(entry: Entry) -> String {
+        let record = Record {
+            seq: 1,
+            time: Timestamp::from_unix_micros(1_795_339_800_123_456),
+            entry,
+            prev: LineHash::of(b""),
+        };
+        describe(&record, PLAIN)
+    }
+
+    #[test]
+    fn a_use_says_what_where_and_who() {
+        let entry = Entry {
+            slug: text("crm"),
+            field: text("password"),
+            version: Some(3),
+            action: text("report"),
+            run: text("run-8"),
+            client: text("laptop"),
+            principal: text("alice"),
+            method: text("GET"),
+            destination: text("https://api.example.com:443"),
+            path: text("/v1/<<crm.password>>"),
+            locations: vec!["path".to_owned()],
+            outcome: Some(outcome::USED.into()),
+            ..Entry::new(event::USE)
+        };
+        assert_eq!(
+            line(entry),
+            "2026-11-22 09:30:00 use      crm.password@3 \
+             GET https://api.example.com/v1/<<crm.password>> in path \
+             (report run run-8 by laptop for alice)"
+        );
+    }
+
+    #[test]
+    fn an_unusual_port_is_shown() {
+        let entry = |destination| Entry {
+            destination: text(destination),
+            ..Entry::new(event::USE)
+        };
+        assert!(line(entry("http://a.example:80")).ends_with("- http://a.example"));
+        assert!(line(entry("https://a.example:80")).ends_with("- https://a.example:80"));
+    }
+
+    #[test]
+    fn endings_name_the_status_or_what_went_wrong() {
+        let entry = |status, code: Option<&'static str>, outcome: &'static str| Entry {
+            status,
+            code: code.map(Into::into),
+            outcome: Some(outcome.into()),
+            duration_ms: Some(12),
+            ..Entry::new(event::RESULT)
+        };
+        let ok = line(entry(Some(200), None, outcome::FORWARDED));
+        assert!(ok.ends_with("-> 200 in 12 ms"), "{ok}");
+        let failed = line(entry(
+            Some(502),
+            Some("upstream_unreachable"),
+            outcome::FAILED,
+        ));
+        assert!(
+            failed.ends_with("-> upstream_unreachable in 12 ms"),
+            "{failed}"
+        );
+        let gone = line(entry(None, None, outcome::CLIENT_GONE));
+        assert!(gone.ends_with("-> the client left in 12 ms"), "{gone}");
+    }
+
+    #[test]
+    fn what_a_client_chose_cannot_move_the_cursor() {
+        let entry = Entry {
+            path: text("/\x1b[2J"),
+            destination: text("https://a.example:443"),
+            action: text("x\x07"),
+            ..Entry::new(event::DENIED)
+        };
+        assert!(!line(entry).contains(char::is_control));
+    }
+}

@@ -69,12 +69,18 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// Colours only on a terminal, and not against the user's wish (https://no-color.org).
+    /// Colours only on a terminal, and not against the user's wish (<https://no-color.org>).
     pub(super) fn of_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             colour: io::stdout().is_terminal() && !refused,
         }
+    }
+
+    /// No colours.
+    #[cfg(test)]
+    pub(super) const fn plain() -> Self {
+        Self { colour: false }
     }
 
     fn paint(self, code: &str, text: &str) -> String {

@@ -159,7 +159,7 @@ pub(super) fn from_file(path: &Path, text: &str, problems: &mut Vec<Problem>) ->
     let mut settings = Settings::new();
     for (section, node) in lines.entries(document.get_ref()) {
         let entries = match node.value {
-            Value::Table(entries) if section != DESTINATION => entries
+            Value::Table(entries) if is_section(&section) => entries
                 .into_iter()
                 .map(|(name, node)| (format!("{section}.{name}"), node))
                 .collect(),
@@ -178,19 +178,23 @@ pub(super) fn from_file(path: &Path, text: &str, problems: &mut Vec<Problem>) ->
     settings
 }
 
+/// Whether it is a table of keys. `destination` is none: it is a key of its own.
+fn is_section(name: &str) -> bool {
+    name != DESTINATION && KEYS.iter().any(|key| key.section() == name)
+}
+
 fn unknown(name: String, origin: Origin) -> Problem {
-    let sections = KEYS.iter().map(Key::section);
-    let hint = if sections.clone().any(|section| section == name) {
+    let message = if is_section(&name) {
         format!("`{name}` is a table: write [{name}]")
     } else if name.contains('.') {
         did_you_mean(&name, KEYS.iter().map(|key| key.name))
     } else {
-        did_you_mean(&name, sections)
+        did_you_mean(&name, KEYS.iter().map(Key::section))
     };
     Problem {
         origin: Some(origin),
         key: Some(name),
-        message: hint,
+        message,
     }
 }
 
@@ -341,13 +345,14 @@ mod tests {
 
     #[test]
     fn unknown_names_come_with_the_nearest_known_one() {
-        let (_, problems) = read("[proxi]\nlisten = 1\n[proxy]\nlisen = 1\n");
+        let (_, problems) = read("[proxi]\nlisten = 1\n[proxy]\nlisen = 1\n[zzz]\n");
         let messages: Vec<String> = problems.iter().map(Problem::to_string).collect();
         assert_eq!(
             messages,
             [
-                "egret.toml:2: proxi.listen: unknown key, did you mean `proxy.listen`?",
+                "egret.toml:1: proxi: unknown key, did you mean `proxy`?",
                 "egret.toml:4: proxy.lisen: unknown key, did you mean `proxy.listen`?",
+                "egret.toml:5: zzz: unknown key",
             ]
         );
     }

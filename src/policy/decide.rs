@@ -46,28 +46,28 @@ impl Denial {
     pub fn detail(self) -> &'static str {
         match self {
             Self::Host => {
-                "This credential is not allowed for this host. Its owner can allow it with `egret credential allow SLUG --host HOST`."
+                "This credential is not allowed for this host. Its owner can allow it with `egret credential allow SLUG --add --host HOST`."
             }
             Self::Scheme => {
-                "This credential is allowed for this host, but not with this scheme. Use https, or let its owner allow plain HTTP with `egret credential allow SLUG --host http://HOST`."
+                "This credential is allowed for this host, but not with this scheme. Use https, or let its owner allow plain HTTP with `egret credential allow SLUG --add --host http://HOST`."
             }
             Self::Port => {
-                "This credential is allowed for this host, but not on this port. Its owner can allow it with `egret credential allow SLUG --host HOST:PORT`."
+                "This credential is allowed for this host, but not on this port. Its owner can allow it with `egret credential allow SLUG --add --host HOST:PORT`."
             }
             Self::Method => {
-                "This credential is not allowed for this method. Its owner can allow it with `egret credential allow SLUG --method METHOD`."
+                "This credential is not allowed for this method. Its owner can allow it with `egret credential allow SLUG --add --method METHOD`."
             }
             Self::Path => {
-                "This credential is not allowed for this path. Its owner can allow it with `egret credential allow SLUG --path PREFIX`."
+                "This credential is not allowed for this path. Its owner can allow it with `egret credential allow SLUG --add --path PREFIX`."
             }
             Self::AmbiguousPath => {
-                "This credential is limited to some paths (`egret credential allow SLUG --path PREFIX`), and servers read this path differently. Send it without encoded dots, slashes or backslashes."
+                "This credential is limited to some paths (`egret credential allow SLUG --add --path PREFIX`), and servers read this path differently. Send it without encoded dots, slashes or backslashes."
             }
             Self::Location => {
-                "This credential is not allowed at this place of a request. Its owner can allow it with `egret credential allow SLUG --in LOCATION`."
+                "This credential is not allowed at this place of a request. Its owner can allow it with `egret credential allow SLUG --add --in LOCATION`."
             }
             Self::Action => {
-                "This credential is not allowed for this action. Its owner can allow it with `egret credential allow SLUG --action ACTION`."
+                "This credential is not allowed for this action. Its owner can allow it with `egret credential allow SLUG --add --action ACTION`."
             }
         }
     }

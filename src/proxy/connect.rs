@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::body::ReplyBody;
 use super::head::HeadSignal;
-use super::http::{Door, refresh};
+use super::http::Door;
 use super::listener::Permit;
 use super::tunnel::{self, Tunnel};
 use super::{Proxy, Settings, unix_now};
@@ -47,7 +47,7 @@ async fn try_open(
         ));
     };
     let settings = proxy.settings.load_full();
-    refresh(proxy).await?;
+    proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
     let presented = authenticate(&settings, &request)?;
     let destination = target(&request, &settings)?;
     let tunnel = Tunnel {
@@ -85,7 +85,7 @@ fn target(request: &Request<Incoming>, settings: &Settings) -> Result<Destinatio
     let authority = request
         .uri()
         .authority()
-        .filter(|authority| authority.port().is_some())
+        .filter(|authority| authority.port().is_some() && request.uri().scheme().is_none())
         .ok_or_else(|| malformed("a CONNECT target is host:port".into()))?;
     let destination = Destination::from_authority(Scheme::Https, authority.as_str())
         .map_err(|error| malformed(error.to_string()))?;

@@ -91,7 +91,8 @@ impl Dialer {
             self.check(destination, *address)?;
         }
         if self.resolved.len() >= RESOLUTIONS {
-            self.resolved.retain(|_, (at, _)| at.elapsed() < RESOLUTION_LIFE);
+            self.resolved
+                .retain(|_, (at, _)| at.elapsed() < RESOLUTION_LIFE);
         }
         if self.resolved.len() < RESOLUTIONS {
             let entry = (Instant::now(), Arc::clone(&found));
@@ -242,6 +243,9 @@ mod tests {
         drop(listener);
         let dialer = dialer(&["127.0.0.0/8"], &[]);
         let target = format!("127.0.0.1:{}", address.port());
-        assert_eq!(code(&dialer, &target).await, Some(Code::UpstreamUnreachable));
+        assert_eq!(
+            code(&dialer, &target).await,
+            Some(Code::UpstreamUnreachable)
+        );
     }
 }

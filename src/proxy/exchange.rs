@@ -189,7 +189,6 @@ impl<S> Exchange<S> {
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
-
 }
 
 impl Exchange<Authenticated> {
@@ -332,12 +331,7 @@ impl Exchange<Resolved> {
         let mut refused: Option<Refused> = None;
         for (reference, used) in &self.state.uses {
             if let Err((refusal, location)) = self.check(reference, used) {
-                let mut line = denied(
-                    &self.facts,
-                    reference,
-                    Some(&used.locations),
-                    refusal.code,
-                );
+                let mut line = denied(&self.facts, reference, Some(&used.locations), refusal.code);
                 line.version = Some(used.credential.version);
                 line.owner = Some(used.credential.owner.to_string());
                 let refusal = self.facts.about(refusal, reference, Some(location));
@@ -447,10 +441,7 @@ impl Exchange<Substituted> {
         let outcome = if state.entries.is_empty() {
             Outcome::unrecorded()
         } else {
-            ledger
-                .commit(state.entries)
-                .await
-                .map_err(Refusal::from)?;
+            ledger.commit(state.entries).await.map_err(Refusal::from)?;
             Outcome::expected(ledger.clone(), &facts)
         };
         Ok(Exchange {
@@ -525,11 +516,7 @@ impl Facts {
 }
 
 /// How the body is to be read; opaque if it is not to be searched.
-fn body_kind(
-    head: &Parts,
-    body: &InboundBody,
-    treatment: &Treatment,
-) -> Result<BodyKind, Refusal> {
+fn body_kind(head: &Parts, body: &InboundBody, treatment: &Treatment) -> Result<BodyKind, Refusal> {
     if body.is_empty() || !treatment.scan.contains(&ScanPlace::Body) {
         return Ok(BodyKind::Opaque);
     }
@@ -539,7 +526,12 @@ fn body_kind(
         .headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
-        .any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+        .any(|coding| {
+            !coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"identity")
+        });
     if coded && kind != BodyKind::Opaque {
         return Err(Refusal::new(
             Code::BodyEncodingUnsupported,
@@ -576,7 +568,10 @@ fn check_field(credential: &Credential, reference: &Reference) -> Result<(), Ref
         .map(|field| format!("<<{}.{field}>>", reference.slug))
         .collect();
     let detail = match fields.is_empty() {
-        true => format!("this credential has one value: write <<{}>>", reference.slug),
+        true => format!(
+            "this credential has one value: write <<{}>>",
+            reference.slug
+        ),
         false => format!("this credential has fields: write {}", fields.join(" or ")),
     };
     Err(Refusal::new(Code::CredentialFieldUnknown, detail))
@@ -623,9 +618,10 @@ fn unwritable(facts: &Facts, uses: &Uses, error: SpliceError) -> Refused {
             Code::BodyTooLarge,
             "with the values put in, the request would be too large; use fewer placeholders",
         )),
-        SpliceError::Missing(_) | SpliceError::Misplaced => {
-            Refused::from(Refusal::new(Code::Internal, "the request could not be put together"))
-        }
+        SpliceError::Missing(_) | SpliceError::Misplaced => Refused::from(Refusal::new(
+            Code::Internal,
+            "the request could not be put together",
+        )),
     }
 }
 

@@ -36,10 +36,15 @@ use super::head_check::{self, Framing};
 use crate::error::{Code, Refusal};
 
 /// What hyper gets to parse instead of a head that is refused.
-const REFUSED_HEAD: &[u8] = b"GET /refused HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+const REFUSED_HEAD: &[u8] =
+    b"GET /refused HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
 /// How much is read from the socket at once while a head is awaited.
 const READ_SIZE: usize = 8 * 1024;
+
+/// How long, and for how many bytes, a client that was answered early may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bounds on the head of a message and on how long one may take.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +151,7 @@ pub struct HeadGuard<S> {
     searched: usize,
     timer: Option<Pin<Box<Sleep>>>,
     head_started: bool,
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> HeadGuard<S> {
@@ -161,6 +167,7 @@ impl<S> HeadGuard<S> {
             searched: 0,
             timer: None,
             head_started: false,
+            linger: None,
         }
     }
 
@@ -303,6 +310,27 @@ impl<S> HeadGuard<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> HeadGuard<S> {
+    /// Reads and throws away, at most `most` bytes. Ready when there is nothing more to come.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
+        let mut left = most;
+        while left > 0 {
+            self.raw.clear();
+            self.raw.reserve(READ_SIZE);
+            match ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.raw)) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the client may still be sending what nobody will read.
+    fn is_cut_short(&self) -> bool {
+        !matches!(self.state, State::Head | State::Body(0))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -312,8 +340,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
         let guard = self.get_mut();
         loop {
             guard.advance_state();
-            if guard.release(out) || guard.state == State::Refused {
+            if guard.release(out) {
                 return Poll::Ready(Ok(()));
+            }
+            if guard.state == State::Refused {
+                // Not the end: hyper would take it for a client that has gone and not answer.
+                return guard.poll_discard(cx, usize::MAX).map(|_| Ok(()));
             }
             if guard.state == State::Head && !guard.raw.is_empty() && guard.check_head() {
                 continue;
@@ -340,7 +372,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -365,8 +397,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    /// After an early answer the client is still sending. Closing then would make the kernel send a
+    /// reset that can overtake the answer (RFC 9112 section 9.6), so what comes is read for a
+    /// moment and thrown away.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        ready!(Pin::new(&mut guard.io).poll_shutdown(cx))?;
+        if guard.is_cut_short() {
+            let timer = guard
+                .linger
+                .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+            if timer.as_mut().poll(cx).is_pending() {
+                ready!(guard.poll_discard(cx, LINGER_BYTES));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -425,11 +470,9 @@ mod tests {
 
     #[tokio::test]
     async fn every_head_of_a_pipeline_is_normalised_and_no_body_is() {
-        let (out, notes) = play(&[
-            b"GET /1?k=<<gh>> HTTP/1.1\r\nHost: a\r\n\r\n\
+        let (out, notes) = play(&[b"GET /1?k=<<gh>> HTTP/1.1\r\nHost: a\r\n\r\n\
               POST /2?<<a>> HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\nGET /<<\
-              GET /3?<<b>> HTTP/1.1\r\nHost: a\r\n\r\n",
-        ])
+              GET /3?<<b>> HTTP/1.1\r\nHost: a\r\n\r\n"])
         .await;
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("GET /1?k=%3C%3Cgh%3E%3E "));

@@ -86,7 +86,9 @@ fn check_request_line(line: &[u8]) -> Result<(&[u8], Version), Refusal> {
         ));
     };
     if method.is_empty() || !method.iter().copied().all(is_token_byte) {
-        return Err(malformed("the method is not a token (RFC 9110 section 9.1)"));
+        return Err(malformed(
+            "the method is not a token (RFC 9110 section 9.1)",
+        ));
     }
     let version = match version {
         b"HTTP/1.1" => Version::Http11,
@@ -355,7 +357,12 @@ mod tests {
 
     #[test]
     fn beginnings_without_a_future_are_recognised() {
-        for start in [&b"\x16\x03\x01"[..], b"GET / HTTP/1.1\nHost", b"\0", b" GET"] {
+        for start in [
+            &b"\x16\x03\x01"[..],
+            b"GET / HTTP/1.1\nHost",
+            b"\0",
+            b" GET",
+        ] {
             assert!(hopeless(start, 0).is_some(), "{start:?}");
         }
         for start in [&b""[..], b"G", b"\r", b"GET / HTTP/1.1\r\nHost: x"] {

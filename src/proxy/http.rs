@@ -137,7 +137,7 @@ async fn forward(
 ) -> Result<Response<ReplyBody>, Refused> {
     let started = Instant::now();
     let settings = proxy.settings.load_full();
-    refresh(proxy).await?;
+    proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
     let (mut head, body) = request.into_parts();
     let caller = authenticate(&settings, door, &head)?;
     let destination = destination(door, &mut head)?;
@@ -165,16 +165,6 @@ async fn forward(
 
     log_answer(&answer.facts, answer.response.status().as_u16());
     Ok(response::relay(answer, config.upstream.idle_timeout))
-}
-
-/// Makes changes through other doors (the command line, another process) visible to this request.
-pub(super) async fn refresh(proxy: &Proxy) -> Result<(), Refusal> {
-    proxy.vault.refresh().await.map_err(|_| {
-        Refusal::new(
-            Code::StoreUnavailable,
-            "the credential store cannot be read, so nothing was sent; check store.url and the disk",
-        )
-    })
 }
 
 /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked
@@ -217,8 +207,9 @@ fn destination(door: &Door, head: &mut Parts) -> Result<Destination, Refusal> {
     // RFC 9112 section 3.2.2: beside an absolute target the received Host is ignored and replaced.
     // Where it was compared it stays as the client wrote it.
     if matches!(door, Door::Proxy(_)) || !head.headers.contains_key(header::HOST) {
-        let host = HeaderValue::from_str(&destination.authority())
-            .map_err(|_| Refusal::new(Code::RequestMalformed, "the host cannot be a Host header"))?;
+        let host = HeaderValue::from_str(&destination.authority()).map_err(|_| {
+            Refusal::new(Code::RequestMalformed, "the host cannot be a Host header")
+        })?;
         head.headers.insert(header::HOST, host);
     }
     Ok(destination)
@@ -249,19 +240,28 @@ fn named_in_target(head: &mut Parts) -> Result<Option<Destination>, Refusal> {
 }
 
 /// CONNECT and `Host` name the same host and port, or the request goes nowhere (domain fronting).
+/// A `Host` without a port stands for the well-known ones, also where plain HTTP is spoken in a
+/// tunnel to 443: the credential's scheme decides about that.
 fn check_host(head: &Parts, destination: &Destination) -> Result<(), Refusal> {
     let Some(host) = head.headers.get(header::HOST) else {
         return Ok(());
     };
-    let same = host
+    let named = host
         .to_str()
         .ok()
-        .and_then(|host| Destination::from_authority(destination.scheme, host).ok())
-        .is_some_and(|host| host.host == destination.host && host.port == destination.port);
+        .and_then(|host| Destination::from_authority(destination.scheme, host).ok());
+    let same = named.is_some_and(|named| {
+        let both_well_known = [named.port, destination.port]
+            .iter()
+            .all(|port| matches!(port, 80 | 443));
+        let explicit = host
+            .as_bytes()
+            .ends_with(format!(":{}", named.port).as_bytes());
+        named.host == destination.host
+            && (named.port == destination.port || (both_well_known && !explicit))
+    });
     match same {
         true => Ok(()),
-        // A client in a tunnel to another port than the scheme's may leave the port out of Host
-        // only against RFC 9110 section 7.2, so that is a mismatch too.
         false => Err(mismatch(destination, "Host")),
     }
 }

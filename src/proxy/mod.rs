@@ -6,6 +6,7 @@
 //! and [`pool`]; [`response`] is the way back; [`respond`] is the one place that answers a refusal.
 
 pub mod body;
+pub mod changes;
 pub mod connect;
 pub mod dial;
 pub mod exchange;
@@ -52,6 +53,8 @@ pub struct Proxy {
     pub draining: CancellationToken,
     /// Every connection and tunnel, for the drain to wait for.
     pub tasks: TaskTracker,
+    /// Follows what other processes change in the store.
+    pub changes: changes::Changes,
     /// Numbers the requests.
     pub ids: RequestIds,
 }

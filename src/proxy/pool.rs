@@ -44,7 +44,8 @@ impl Pool {
             if sender.is_closed() {
                 continue;
             }
-            if sender.is_ready() || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(())))
+            if sender.is_ready()
+                || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(())))
             {
                 return Some(sender);
             }

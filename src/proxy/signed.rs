@@ -23,7 +23,9 @@ pub fn check(head: &Parts, sites: &[Site]) -> Result<(), Refusal> {
              signature; use a credential that is sent as it is, not signed with"
         )));
     }
-    let digest = DIGESTS.iter().find(|name| head.headers.contains_key(**name));
+    let digest = DIGESTS
+        .iter()
+        .find(|name| head.headers.contains_key(**name));
     match digest {
         Some(name) if sites.iter().any(Site::is_in_body) => Err(refusal(format!(
             "the body is covered by {name}, which would no longer hold; send it without, or put \

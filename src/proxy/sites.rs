@@ -221,8 +221,8 @@ fn nth(headers: &HeaderMap, index: usize) -> Result<&HeaderValue, SpliceError> {
 }
 
 fn set_nth(headers: &mut HeaderMap, index: usize, bytes: Vec<u8>) -> Result<(), SpliceError> {
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from(bytes))
-        .map_err(|_| SpliceError::Misplaced)?;
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from(bytes)).map_err(|_| SpliceError::Misplaced)?;
     // HPACK never indexes it, and `Debug` does not show it.
     value.set_sensitive(true);
     let entry = headers.iter_mut().nth(index);
@@ -244,8 +244,8 @@ fn set_target(
             None => target.extend_from_slice(old_query.unwrap_or_default().as_bytes()),
         }
     }
-    let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
-        .map_err(|_| SpliceError::Misplaced)?;
+    let target =
+        PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| SpliceError::Misplaced)?;
     head.uri = target.into();
     Ok(())
 }

@@ -148,7 +148,12 @@ impl Upstream {
             match tokio::time::timeout_at(quiet_since + self.limits.idle, &mut sent).await {
                 Ok(output) => return Ok(output),
                 Err(_) if transfer.last_activity() > quiet_since => {}
-                Err(_) => return Err(timed_out(destination, "answer within upstream.idle_timeout")),
+                Err(_) => {
+                    return Err(timed_out(
+                        destination,
+                        "answer within upstream.idle_timeout",
+                    ));
+                }
             }
         }
     }

@@ -53,7 +53,7 @@ impl Basic {
             decoded: DECODER.decode(&standard).ok()?,
             url_alphabet,
             // Without padding only a length that needs none tells nothing; the default is to pad.
-            padded: credentials.len() % 4 == 0,
+            padded: credentials.len().is_multiple_of(4),
         })
     }
 

@@ -8,11 +8,12 @@ use crate::policy::location::{BodyField, Location};
 use crate::secret::SecretBytes;
 
 use super::basic::Basic;
-use super::body::{self, BodyKind};
+use super::body::{self, BodyKind, BodyProblem};
 use super::find;
 use super::plan::{Edit, splice};
 use super::slug::{Field, Reference, Slug};
 use super::stream::{Step, Stream, StreamError};
+use super::walk::Walker;
 use super::wire::Form;
 
 const FORMS: [Form; 8] = [
@@ -209,6 +210,16 @@ proptest! {
     }
 
     #[test]
+    fn a_body_in_pieces_is_read_like_the_whole(
+        (kind, source) in any_body(),
+        cuts in prop::collection::vec(1usize..9, 1..30),
+    ) {
+        let source = source.as_bytes();
+        let whole = Walker::new(&kind).read(source, true).map(|decided| decided.edits);
+        prop_assert_eq!(read_in_pieces(&kind, source, &cuts), whole);
+    }
+
+    #[test]
     fn a_stream_writes_what_the_held_body_would(
         (kind, source) in any_body(),
         values in prop::array::uniform3(value()),
@@ -253,6 +264,30 @@ fn read_xml(document: &str) -> (String, String) {
             _ => {}
         }
     }
+}
+
+fn read_in_pieces(
+    kind: &BodyKind,
+    source: &[u8],
+    cuts: &[usize],
+) -> Result<Vec<Edit>, BodyProblem> {
+    let mut walker = Walker::new(kind);
+    let mut edits = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for cut in cuts.iter().cycle() {
+        end = source.len().min(end + cut);
+        let decided = walker.read(&source[start..end], end == source.len())?;
+        edits.extend(decided.edits.into_iter().map(|mut edit| {
+            edit.span = edit.span.start + start..edit.span.end + start;
+            edit
+        }));
+        start += decided.len;
+        if end == source.len() {
+            break;
+        }
+    }
+    assert_eq!(start, source.len(), "everything is decided at the end");
+    Ok(edits)
 }
 
 fn kinds() -> [BodyKind; 8] {
@@ -332,9 +367,48 @@ fn any_body() -> impl Strategy<Value = (BodyKind, String)> {
         };
         [own, own, &PLACEHOLDERS].concat()
     };
-    prop::sample::select(kinds().to_vec()).prop_flat_map(move |kind| {
+    let disordered = prop::sample::select(kinds().to_vec()).prop_flat_map(move |kind| {
         prop::collection::vec(prop::sample::select(fragments(&kind)), 0..24)
             .prop_map(move |fragments| (kind.clone(), fragments.concat()))
+    });
+    prop_oneof![3 => disordered, 1 => multipart()]
+}
+
+/// Multipart bodies in good order, with parts of several types and nested ones.
+fn multipart() -> impl Strategy<Value = (BodyKind, String)> {
+    let head = prop::sample::select(vec![
+        "",
+        "Content-Disposition: form-data; name=\"k\"\r\n",
+        "Content-Type: application/json\r\n",
+        "Content-Type: image/png\r\n",
+        "Content-Type: text/xml\r\n",
+    ]);
+    let content = prop::sample::select(vec![
+        "",
+        "<<a>>",
+        "x\\u003c<b>>",
+        "<![CDATA[<<c>>]]>&lt;<a>>",
+        "\r\n--",
+        "--BA\r\n<<a>>",
+    ]);
+    let end = prop::sample::select(vec!["\r\n", "\n", "--\r\n", " \t\r\n"]);
+    let part = (any::<bool>(), end, head, content).prop_map(|(nested, end, head, content)| {
+        let boundary = if nested { "BB" } else { "B" };
+        format!("\r\n--{boundary}{end}{head}\r\n{content}")
+    });
+    let opening = prop::sample::select(vec![
+        "",
+        "\r\n--B\r\nContent-Type: multipart/mixed; boundary=BB\r\n\r\n",
+    ]);
+    let opened = (opening, prop::collection::vec(part, 0..4))
+        .prop_map(|(opening, parts)| opening.to_owned() + &parts.concat());
+    prop::collection::vec(opened, 0..3).prop_map(|parts| {
+        (
+            BodyKind::Multipart {
+                boundary: b"B".to_vec(),
+            },
+            parts.concat(),
+        )
     })
 }
 

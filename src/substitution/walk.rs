@@ -17,6 +17,7 @@ pub(super) struct Walker {
 }
 
 /// What could be decided.
+#[derive(Debug)]
 pub(super) struct Decided {
     /// The placeholders, with spans in the bytes given.
     pub(super) edits: Vec<Edit>,

@@ -133,7 +133,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority =
             Authority::load_or_create(&dir.path().join("c"), &dir.path().join("k")).unwrap();
-        (dir, LeafCache::new(authority, vec![b"http/1.1".to_vec()]).unwrap())
+        (
+            dir,
+            LeafCache::new(authority, vec![b"http/1.1".to_vec()]).unwrap(),
+        )
     }
 
     #[test]
@@ -146,7 +149,11 @@ mod tests {
                 .collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
-        assert!(configs.iter().all(|config| Arc::ptr_eq(config, &configs[0])));
+        assert!(
+            configs
+                .iter()
+                .all(|config| Arc::ptr_eq(config, &configs[0]))
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::change::{ChangeMarker, Look};
+use crate::vault::change::{ChangeMarker, Look, Reading};
 use crate::vault::keyring::{Keyring, TokenKey};
 use crate::vault::model::{Client, ClientName, Credential, Principal, State, TokenHash};
 use crate::vault::seal::{OpenError, Opener, Place};
@@ -46,6 +46,12 @@ pub struct Vault {
     views: DashMap<Principal, View>,
     clients: ArcSwap<Clients>,
     generation: AtomicU64,
+}
+
+/// Changes, and the state of the marker from before they were read.
+struct Loaded {
+    reading: Option<Reading>,
+    changes: Changes,
 }
 
 /// What one principal can use.
@@ -181,19 +187,30 @@ impl Vault {
             Look::Gone(reason) => return Err(StoreUnavailable::new(reason)),
             Look::Changed => {}
         }
+        let loaded = self.load(*revision).await?;
+        self.take_over(&mut revision, loaded);
+        Ok(())
+    }
+
+    /// Reads what is new since `revision`. The marker first: if a commit comes in between, the
+    /// next look still shows it.
+    async fn load(&self, revision: i64) -> Result<Loaded, StoreUnavailable> {
         let reading = self.marker.read();
-        let mut changes = self.store.changes_since(*revision).await?;
-        if changes.revision < *revision {
+        let mut changes = self.store.changes_since(revision).await?;
+        if changes.revision < revision {
             // The file now holds an older state, from a backup: nothing in memory can be trusted.
             changes = self.store.changes_since(0).await?;
             changes
                 .deleted
                 .extend(self.missing_from(&changes.credentials));
         }
+        Ok(Loaded { reading, changes })
+    }
+
+    fn take_over(&self, revision: &mut i64, Loaded { reading, changes }: Loaded) {
         *revision = changes.revision;
         self.apply(changes);
         self.marker.accept(reading);
-        Ok(())
     }
 
     fn apply(&self, changes: Changes) {

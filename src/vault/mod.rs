@@ -19,12 +19,12 @@
 //! | A weak spot in one use of the master key | Each use has its own HKDF subkey; each value its own data key, used once. |
 //! | A value in a log, an error or a core dump | It exists only as [`SecretBytes`](crate::secret::SecretBytes), buffers on the way are wiped, and nothing decrypted is cached. SQL logging is off. |
 //! | A deleted or rotated value found in free pages | SQLite's `secure_delete` overwrites them, and the write-ahead log is emptied. (What a flash disk keeps by itself is encrypted still.) |
-//! | A revoked credential used by a running server | Every request asks [`change`] first; a change that cannot be read stops the request ([`StoreUnavailable`](store::StoreUnavailable)) rather than letting it go on with what was known. |
+//! | A revoked credential used by a running server | Every request asks [`change`] first; a change that cannot be read stops the request ([`StoreUnavailable`]) rather than letting it go on with what was known. |
 //! | A change that leaves no trace | The ledger event is written in the transaction of the change ([`store::AdminEvent`]). |
 //! | A version number that means two values | Versions go on counting after a delete: a tombstone keeps the number. |
 //! | A second, wrong master key put into use by mistake | The store knows the name of its key and refuses another ([`Store::bind_key`]). |
 //! | A guessed or timed token | 256 random bits; hashes and signatures are compared in constant time. |
-//! | Someone probing for slugs of others | Unknown, revoked, expired, deleted and someone else's are one answer: [`Found::None`](cache::Found::None). |
+//! | Someone probing for slugs of others | Unknown, revoked, expired, deleted and someone else's are one answer: [`Found::None`]. |
 
 pub mod cache;
 pub mod change;

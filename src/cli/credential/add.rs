@@ -39,7 +39,7 @@ pub(super) struct Add {
     /// Hosts that may receive it
     ///
     /// api.example.com, or *.example.com for exactly one more label. Without a port https on 443;
-    /// api.example.com:8443 for another; http://api.example.com to allow it unencrypted.
+    /// api.example.com:8443 for another; `http://api.example.com` to allow it unencrypted.
     /// Repeatable.
     #[arg(
         long = "host",
@@ -52,8 +52,8 @@ pub(super) struct Add {
     limits: Limits,
     /// What shape the value has: secret, login or fields
     ///
-    /// `secret` is one value, <<slug>>. `login` is <<slug.username>> and <<slug.password>>.
-    /// `fields` is a JSON object of strings, <<slug.NAME>>.
+    /// `secret` is one value, `<<slug>>`. `login` is `<<slug.username>>` and `<<slug.password>>`.
+    /// `fields` is a JSON object of strings, `<<slug.NAME>>`.
     #[arg(long, value_name = "KIND", default_value = "secret")]
     kind: Kind,
     /// A remark for people

@@ -192,12 +192,19 @@ fn describe(usage: &Usage) -> String {
         "OUTCOMES",
     ];
     format!(
-        "{slug} of {}: {} uses, {} denied\n\n{}",
+        "{slug} of {}: used {}, denied {}\n\n{}",
         usage.owner,
-        usage.uses,
-        usage.denied,
+        times(usage.uses),
+        times(usage.denied),
         output::table(headers, &rows)
     )
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
 }
 
 #[cfg(test)]

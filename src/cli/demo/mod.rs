@@ -19,7 +19,6 @@ use super::context::{Session, actor, ledger_directory};
 use super::output::{self, Style};
 use super::run::random_name;
 use super::server;
-use crate::app::Server;
 use crate::config::{Config, Sources};
 use crate::identity::ClientToken;
 use crate::ledger::CURRENT;
@@ -66,7 +65,7 @@ enum Look {
 /// `Basic` is `robot:<<demo-key>>` in base64: the placeholder is found inside.
 const STEPS: &[Step] = &[
     Step {
-        title: "in a header",
+        title: "A placeholder in a header",
         method: "GET",
         target: "/user",
         header: Some("Authorization: Bearer <<demo-key>>"),
@@ -74,7 +73,7 @@ const STEPS: &[Step] = &[
         look: Look::Header,
     },
     Step {
-        title: "in Basic credentials, inside the base64 (robot:<<demo-key>>)",
+        title: "A placeholder in Basic credentials, inside the base64 (robot:<<demo-key>>)",
         method: "GET",
         target: "/repo.git/info/refs",
         header: Some("Authorization: Basic cm9ib3Q6PDxkZW1vLWtleT4+"),
@@ -82,7 +81,7 @@ const STEPS: &[Step] = &[
         look: Look::Header,
     },
     Step {
-        title: "in the query",
+        title: "A placeholder in the query",
         method: "GET",
         target: "/maps?key=<<demo-key>>&q=egret",
         header: None,
@@ -90,7 +89,7 @@ const STEPS: &[Step] = &[
         look: Look::Target,
     },
     Step {
-        title: "in the path",
+        title: "A placeholder in the path",
         method: "GET",
         target: "/bot<<demo-key>>/getMe",
         header: None,
@@ -98,7 +97,7 @@ const STEPS: &[Step] = &[
         look: Look::Target,
     },
     Step {
-        title: "in a JSON body",
+        title: "A placeholder in a JSON body",
         method: "POST",
         target: "/login",
         header: None,
@@ -106,7 +105,7 @@ const STEPS: &[Step] = &[
         look: Look::Body,
     },
     Step {
-        title: "in a form",
+        title: "A placeholder in a form",
         method: "POST",
         target: "/oauth/token",
         header: None,
@@ -120,7 +119,7 @@ const STEPS: &[Step] = &[
 
 /// The request that goes wrong.
 const UNKNOWN: Step = Step {
-    title: "a slug that does not exist",
+    title: "A slug that does not exist",
     method: "GET",
     target: "/user",
     header: Some("Authorization: Bearer <<no-such-key>>"),
@@ -172,8 +171,9 @@ async fn tell(directory: &Path) -> anyhow::Result<()> {
     let style = Style::of_stdout();
     let upstream = Upstream::start(directory).await?;
     let config = configuration(directory, &upstream)?;
+    let token = enrol(&config).await?;
     let server = server::start(&config).await?;
-    let assistant = enrol(&config, &server).await?;
+    let assistant = Assistant::new(server.proxy_addr(), HOST, token, server.ca_pem())?;
     output::print(&opening(style))?;
 
     let mut untouched = true;
@@ -236,7 +236,7 @@ fn configuration(directory: &Path, upstream: &Upstream) -> anyhow::Result<Config
 }
 
 /// Saves the credential and adds a client, as the commands would.
-async fn enrol(config: &Config, server: &Server) -> anyhow::Result<Assistant> {
+async fn enrol(config: &Config) -> anyhow::Result<ClientToken> {
     let session = Session::open(config.clone()).await?;
     let owner = Principal::parse("default")?;
     let places = ["header", "query", "path", "body"].map(str::parse);
@@ -253,20 +253,20 @@ async fn enrol(config: &Config, server: &Server) -> anyhow::Result<Assistant> {
     };
     let value = SecretBytes::new(VALUE.as_bytes().to_vec());
     session.registrar().await?.add(&actor(), new, value).await?;
-    let (name, token) = (random_name("demo")?, ClientToken::generate()?);
+    let (name, token) = (random_name("demo-")?, ClientToken::generate()?);
     session
         .store
         .add_client(&actor(), &name, &owner, &token.hash(), None)
         .await?;
-    session.store.close().await;
-    Assistant::new(server.proxy_addr(), HOST, token, server.ca_pem())
+    session.finish().await?;
+    Ok(token)
 }
 
 fn opening(style: Style) -> String {
     format!(
         "{}\n\n\
-         An assistant may use the credential {} at {HOST}, but never see it.\n\
-         Its value, made up for this demonstration, is {}\n\
+         An assistant may use the credential {} at {HOST},\n\
+         but never see it. Its value, made up for this demonstration, is {}\n\
          It was saved with:\n  \
            egret credential add {SLUG} --host {HOST} \\\n    \
              --in header --in query --in path --in body\n\n",
@@ -279,10 +279,9 @@ fn opening(style: Style) -> String {
 fn scene(style: Style, number: usize, step: &Step, got: &str, answer: &str) -> String {
     format!(
         "{}\n  assistant sent  {}\n  upstream got    {got}\n  assistant got   {answer}\n\n",
-        style.bold(&format!("{number}. A placeholder {}", step.title)),
+        style.bold(&format!("{number}. {}", step.title)),
         style.cyan(&step.sent()),
     )
-    .replace("A placeholder a slug", "A slug")
 }
 
 /// The refusal as the assistant sees it, wrapped to the width of the page.
@@ -344,8 +343,11 @@ fn ledger_line(record: &Record, style: Style) -> String {
     if !entry.locations.is_empty() {
         parts.push(style.cyan(&entry.locations.join(" ")));
     }
-    parts.extend(entry.status.map(|status| format!("-> {status}")));
-    parts.extend(entry.code.as_deref().map(|code| style.red(code)));
+    match (&entry.code, entry.status) {
+        (Some(code), _) => parts.push(style.red(&format!("-> {code}"))),
+        (None, Some(status)) => parts.push(format!("-> {status}")),
+        (None, None) => {}
+    }
     let line = parts.join(" ");
     format!("{}\n", line.trim_end())
 }
@@ -355,7 +357,7 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn create() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(random_name("egret-demo")?.as_str());
+        let path = std::env::temp_dir().join(random_name("egret-demo-")?.as_str());
         DirBuilder::new()
             .mode(0o700)
             .create(&path)

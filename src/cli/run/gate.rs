@@ -15,12 +15,12 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::route::{embedded, shutdown};
-use crate::app::Server;
+use crate::app::{Server, ServerFile};
 use crate::cli::server;
 use crate::config::Config;
 
 /// How long a connection waits for a proxy: the one that ends has to let go of the ledger first.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to find or start one, and after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -65,10 +65,10 @@ impl Gate {
         self.address
     }
 
-    pub(super) async fn close(self) {
+    pub(super) async fn close(self, shared: bool) {
         self.door.abort();
         if let Some(server) = self.state.target.lock().await.own.take() {
-            shutdown(server).await;
+            shutdown(server, &self.state.config, shared).await;
         }
     }
 }
@@ -96,15 +96,12 @@ async fn pass_on(mut client: TcpStream, state: Arc<State>) {
 
 impl State {
     async fn connect(&self) -> anyhow::Result<TcpStream> {
-        let address = self.target.lock().await.address;
-        if let Ok(stream) = TcpStream::connect(address).await {
-            return Ok(stream);
-        }
         let mut target = self.target.lock().await;
         let start = Instant::now();
         loop {
-            // Someone who waited here before may have found one.
-            if let Ok(stream) = TcpStream::connect(target.address).await {
+            if self.is_current(&target)
+                && let Ok(stream) = TcpStream::connect(target.address).await
+            {
                 return Ok(stream);
             }
             match self.find().await {
@@ -113,6 +110,13 @@ impl State {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// Whether a proxy still takes new connections: one that is about to end takes its name out
+    /// of the file first.
+    fn is_current(&self, target: &Target) -> bool {
+        let file = || ServerFile::read(&self.config.data_dir);
+        target.own.is_some() || file().is_some_and(|file| file.proxy == target.address)
     }
 
     /// Another run's proxy, or a new one here.

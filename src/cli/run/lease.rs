@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::cli::context::actor;
 use crate::cli::{output, when};
 use crate::identity::ClientToken;
-use crate::vault::model::{ClientName, Principal};
+use crate::vault::model::{Client, ClientName, Principal};
 use crate::vault::store::Store;
 
 /// How long the token outlives an `egret run` that is killed, in seconds.
@@ -16,6 +16,9 @@ const LIFE: i64 = 15 * 60;
 
 /// How often it is renewed: several attempts fit into its life.
 const RENEWAL: Duration = Duration::from_secs(4 * 60);
+
+/// What the names of these clients begin with.
+const PREFIX: &str = "run-";
 
 pub(super) struct Lease {
     store: Store,
@@ -26,7 +29,7 @@ pub(super) struct Lease {
 impl Lease {
     /// Adds the client.
     pub(super) async fn take(store: &Store, principal: &Principal) -> anyhow::Result<Self> {
-        let name = random_name("run")?;
+        let name = random_name(PREFIX)?;
         let token = ClientToken::generate()?;
         store
             .add_client(
@@ -72,10 +75,21 @@ impl Lease {
     }
 }
 
+/// Whether another `egret run` is under way, ours having been released. One that was killed counts
+/// until its token dies.
+pub(super) async fn any_other(store: &Store) -> bool {
+    let now = when::now();
+    let is_run = |client: &Client| client.name.as_str().starts_with(PREFIX) && client.usable(now);
+    store
+        .list_clients()
+        .await
+        .is_ok_and(|clients| clients.iter().any(is_run))
+}
+
 /// A client name that nobody else has.
 pub(in crate::cli) fn random_name(prefix: &str) -> anyhow::Result<ClientName> {
     let mut random = [0; 5];
     aws_lc_rs::rand::fill(&mut random)?;
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(ClientName::parse(&format!("{prefix}-{random}"))?)
+    Ok(ClientName::parse(&format!("{prefix}{random}"))?)
 }

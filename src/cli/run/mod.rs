@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use self::lease::Lease;
 pub(super) use self::lease::random_name;
@@ -19,12 +20,13 @@ use super::child::trust::TrustFiles;
 use super::child::variables::{self, Inherited, ProxyAccess};
 use super::child::withhold::withheld;
 use super::context::{Context, Session};
+use super::env::TOKEN_VARIABLE;
 use super::{output, usage};
 use crate::config::{Config, Loaded, Origin};
 use crate::policy::grant;
 use crate::secret::SecretBytes;
 use crate::vault::model::{Kind, Principal};
-use crate::vault::{Keyring, Vault};
+use crate::vault::{KeySource, Keyring, Vault};
 use crate::{identity, observe};
 
 /// Run a program whose requests may carry placeholders
@@ -33,8 +35,8 @@ use crate::{identity, observe};
 /// that stops working when it ends. Nothing has to be set up: a running `egret serve` on the same
 /// data directory is used, otherwise the proxy runs inside this command.
 ///
-/// Variables that hold the value of one of the principal's credentials are kept from the program;
-/// their names are printed.
+/// Variables that hold the value of one of the principal's credentials are kept from the program,
+/// and their names are printed; so are EGRET_TOKEN and a variable that holds the master key.
 ///
 /// NO_PROXY: yours is set aside, since a host in it would get placeholders instead of values.
 /// localhost, 127.0.0.1 and ::1 are reached without the proxy, which would refuse them, unless
@@ -91,31 +93,38 @@ impl Run {
             log.level = "error".to_owned();
         }
         observe::init(&log)?;
+        // The program runs as the same user: it must not be able to attach to the proxy that runs
+        // in here and read its memory. (The rest of what a server does at its start, the program
+        // would inherit.)
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 
         let route = Route::establish(&config).await?;
-        let session = match Session::open(config).await {
+        let session = match Session::open(config.clone()).await {
             Ok(session) => session,
             Err(error) => {
-                route.close().await;
+                route.close(&config, false).await;
                 return Err(error);
             }
         };
         let outcome = self.with_session(&session, &route).await;
         // Before the store: the server still writes its last ledger lines.
-        route.close().await;
+        route
+            .close(&config, lease::any_other(&session.store).await)
+            .await;
         session.finish().await?;
         outcome
     }
 
     async fn with_session(&self, session: &Session, route: &Route) -> anyhow::Result<ExitCode> {
         let inherited = variables::inherited();
-        let withheld = self.withheld(&session.config, route, &inherited).await?;
+        let mut withheld = self.withheld(&session.config, route, &inherited).await?;
         if !withheld.is_empty() && !self.quiet {
             output::note(&format!(
                 "kept from the program, because they hold a stored value: {}",
                 withheld.join(", ")
             ));
         }
+        withheld.extend(own_secrets(&session.config));
         let lease = Lease::take(&session.store, &self.principal).await?;
         let outcome = self
             .child(session, route, &lease, &inherited, &withheld)
@@ -194,6 +203,16 @@ impl Run {
         }
         values
     }
+}
+
+/// Variables of Egret's own that a program must not have: the master key opens everything, and a
+/// token that was given to `egret env` outlives the program.
+fn own_secrets(config: &Config) -> Vec<String> {
+    let mut names = vec![TOKEN_VARIABLE.to_owned()];
+    if let KeySource::Env(name) = &config.keys.master {
+        names.push(name.clone());
+    }
+    names
 }
 
 /// What the requests of a program are for, when nobody says: its name.

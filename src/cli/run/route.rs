@@ -1,18 +1,22 @@
 //! How the program reaches the proxy: one that runs already, or one of our own.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
-use crate::app::Server;
+use crate::app::{Server, ServerFile};
 use crate::cli::server;
 use crate::config::Config;
 use crate::vault::Vault;
 
-/// Time for requests that are under way when the program has ended: whoever made them is gone,
-/// but their results belong into the ledger.
-const DRAIN: Duration = Duration::from_secs(2);
+/// Time for requests that are under way when the program has ended: those of another `egret run`,
+/// or our own program's, whose results belong into the ledger.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Time for tunnels of another `egret run` that were opened a moment ago to say what they want.
+const HANDOVER: Duration = Duration::from_millis(250);
 
 /// A way to the proxy.
 pub(super) enum Route {
@@ -67,11 +71,12 @@ impl Route {
         }
     }
 
-    pub(super) async fn close(self) {
+    /// Lets go of the proxy. `shared` says that another `egret run` may be using ours.
+    pub(super) async fn close(self, config: &Config, shared: bool) {
         match self {
             Route::Serve(_) => {}
-            Route::Own(server) => shutdown(*server).await,
-            Route::Gate(gate) => gate.close().await,
+            Route::Own(server) => shutdown(*server, config, shared).await,
+            Route::Gate(gate) => gate.close(shared).await,
         }
     }
 }
@@ -86,6 +91,11 @@ pub(super) fn embedded(config: &Config) -> Config {
     config
 }
 
-pub(super) async fn shutdown(server: Server) {
+/// Ends a proxy of ours. Others go elsewhere as soon as the file no longer names it, so what they
+/// have begun can be finished and nothing new comes.
+pub(super) async fn shutdown(server: Server, config: &Config, shared: bool) {
+    if shared && fs::remove_file(ServerFile::path(&config.data_dir)).is_ok() {
+        tokio::time::sleep(HANDOVER).await;
+    }
     server.shutdown(DRAIN).await;
 }

@@ -23,22 +23,21 @@ fn is_unchanged(vault: &Vault) -> bool {
 }
 
 #[tokio::test]
-async fn what_a_command_commits_holds_at_the_next_refresh() {
+async fn rotating_and_revoking_hold_at_the_next_refresh() {
     let fixture = Fixture::new();
     let vault = fixture.vault().await;
     let command = fixture.registrar().await;
-    let (alice, bob, key) = (principal("alice"), principal("bob"), slug("key"));
-
+    let (alice, key) = (principal("alice"), slug("key"));
+    let rotate = async |value: &str| {
+        command
+            .rotate(&actor(), &alice, &key, secret(value))
+            .await
+            .unwrap()
+    };
     assert_eq!(vault.value("alice", "key").await, None);
     assert_eq!(command.add_secret("alice", "key", "one").await, 1);
     assert_eq!(vault.value("alice", "key").await.unwrap(), "one");
-    assert_eq!(
-        command
-            .rotate(&actor(), &alice, &key, secret("two"))
-            .await
-            .unwrap(),
-        2
-    );
+    assert_eq!(rotate("two").await, 2);
     assert_eq!(vault.value("alice", "key").await.unwrap(), "two");
     assert!(
         command
@@ -48,13 +47,7 @@ async fn what_a_command_commits_holds_at_the_next_refresh() {
             .unwrap()
     );
     assert_eq!(vault.value("alice", "key").await, None);
-    assert_eq!(
-        command
-            .rotate(&actor(), &alice, &key, secret("three"))
-            .await
-            .unwrap(),
-        3
-    );
+    assert_eq!(rotate("three").await, 3);
     assert_eq!(
         vault.value("alice", "key").await,
         None,
@@ -68,43 +61,32 @@ async fn what_a_command_commits_holds_at_the_next_refresh() {
             .unwrap()
     );
     assert_eq!(vault.value("alice", "key").await.unwrap(), "three");
-    assert!(
-        command
-            .store()
-            .share(&actor(), &alice, &key, &bob)
-            .await
-            .unwrap()
-    );
-    assert_eq!(vault.value("bob", "key").await.unwrap(), "three");
-    assert!(
-        command
-            .store()
-            .unshare(&actor(), &alice, &key, &bob)
-            .await
-            .unwrap()
-    );
+}
+
+#[tokio::test]
+async fn sharing_and_deleting_hold_at_the_next_refresh() {
+    let fixture = Fixture::new();
+    let vault = fixture.vault().await;
+    let command = fixture.registrar().await;
+    let store = command.store();
+    let (alice, bob, key) = (principal("alice"), principal("bob"), slug("key"));
+    command.add_secret("alice", "key", "one").await;
     assert_eq!(vault.value("bob", "key").await, None);
-    assert!(
-        command
-            .store()
-            .share(&actor(), &alice, &key, &bob)
-            .await
-            .unwrap()
-    );
-    assert_eq!(vault.value("bob", "key").await.unwrap(), "three");
-    command
-        .store()
-        .delete(&actor(), &alice, &key)
-        .await
-        .unwrap();
+    assert!(store.share(&actor(), &alice, &key, &bob).await.unwrap());
+    assert_eq!(vault.value("bob", "key").await.unwrap(), "one");
+    assert!(store.unshare(&actor(), &alice, &key, &bob).await.unwrap());
+    assert_eq!(vault.value("bob", "key").await, None);
+    assert!(store.share(&actor(), &alice, &key, &bob).await.unwrap());
+    assert_eq!(vault.value("bob", "key").await.unwrap(), "one");
+    store.delete(&actor(), &alice, &key).await.unwrap();
     assert_eq!(vault.value("alice", "key").await, None);
     assert_eq!(vault.value("bob", "key").await, None);
     assert_eq!(
-        command.add_secret("alice", "key", "four").await,
-        4,
+        command.add_secret("alice", "key", "two").await,
+        2,
         "versions are never reused"
     );
-    assert_eq!(vault.value("alice", "key").await.unwrap(), "four");
+    assert_eq!(vault.value("alice", "key").await.unwrap(), "two");
     assert_eq!(
         vault.value("bob", "key").await,
         None,
@@ -424,6 +406,25 @@ async fn many_requests_wait_for_one_load() {
         }
         assert_eq!(vault.generation(), generation + 1);
     }
+}
+
+#[tokio::test]
+async fn a_commit_during_a_load_is_not_lost() {
+    let fixture = Fixture::new();
+    let vault = fixture.vault().await;
+    let command = fixture.registrar().await;
+    let (alice, key) = (principal("alice"), slug("key"));
+    command.add_secret("alice", "key", "one").await;
+    let mut revision = vault.revision.lock().await;
+    let loaded = vault.load(*revision).await.unwrap();
+    command
+        .store()
+        .revoke(&actor(), &alice, &key)
+        .await
+        .unwrap();
+    vault.take_over(&mut revision, loaded);
+    drop(revision);
+    assert_eq!(vault.value("alice", "key").await, None);
 }
 
 #[tokio::test]

@@ -76,15 +76,18 @@ impl Store {
         Ok(client)
     }
 
-    /// Moves the end of a client's token, as `egret run` does while its command lives. Leaves no
-    /// administrative event: nothing is granted that was not granted before.
+    /// Moves the end of a token that has one, as `egret run` does while its command lives. Also
+    /// after it has passed: the machine may have been asleep. There is no administrative event,
+    /// since nothing is granted that its owner was not granted before.
     pub async fn extend_client(&self, name: &ClientName, expires: i64) -> Result<(), StoreError> {
-        let mut change = self.begin(&Actor::new("run", name.as_str())).await?;
-        let extended = sqlx::query("UPDATE clients SET expires = ? WHERE name = ?")
-            .bind(expires)
-            .bind(name.as_str())
-            .execute(&mut *change.transaction)
-            .await?;
+        let actor = Actor::new("client", name.as_str());
+        let mut change = self.begin(&actor).await?;
+        let extended =
+            sqlx::query("UPDATE clients SET expires = ? WHERE name = ? AND expires IS NOT NULL")
+                .bind(expires)
+                .bind(name.as_str())
+                .execute(&mut *change.transaction)
+                .await?;
         if extended.rows_affected() == 0 {
             return Err(StoreError::ClientNotFound(name.clone()));
         }

@@ -370,6 +370,33 @@ async fn expired_clients_are_swept_out_and_names_are_taken_once() {
 }
 
 #[tokio::test]
+async fn only_a_token_that_ends_can_be_extended() {
+    let fixture = Fixture::new();
+    let vault = fixture.vault().await;
+    let command = fixture.registrar().await;
+    let store = command.store();
+    let (run, laptop, bob) = (client("run-1"), client("laptop"), principal("bob"));
+    store
+        .add_client(&actor(), &laptop, &bob, &[2; 32], None)
+        .await
+        .unwrap();
+    store
+        .add_client(&actor(), &run, &bob, &[1; 32], Some(NOW))
+        .await
+        .unwrap();
+    vault.refresh().await.unwrap();
+    assert!(vault.client(&run, NOW).is_none());
+    store.extend_client(&run, NOW + 1).await.unwrap();
+    vault.refresh().await.unwrap();
+    assert!(vault.client(&run, NOW).is_some());
+    assert!(vault.client_by_token(&[1; 32], NOW + 1).is_none());
+    for name in [laptop, client("unknown")] {
+        let error = store.extend_client(&name, NOW + 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::ClientNotFound(_)));
+    }
+}
+
+#[tokio::test]
 async fn many_may_start_on_a_new_directory_at_once() {
     let fixture = Fixture::new();
     let starts: Vec<_> = (0..8)

@@ -1,0 +1,160 @@
+//! The three compressors behind one face.
+
+use brotli::enc::StandardAlloc;
+use brotli::enc::encode::{
+    BrotliEncoderOperation, BrotliEncoderParameter, BrotliEncoderStateStruct,
+};
+use flate2::{Compress, Compression, FlushCompress, Status};
+use zstd::stream::raw::{CParameter, Encoder as ZstdState, InBuffer, Operation, OutBuffer};
+
+use super::Coding;
+use super::open::DEFLATE_WINDOW;
+
+/// Like most servers on the fly: a body passes once, so the time counts more than the last percent.
+const DEFLATE_LEVEL: u32 = 6;
+const BROTLI_LEVEL: u32 = 4;
+const ZSTD_LEVEL: i32 = 3;
+
+/// Windows as powers of two, in bytes. Smaller than the levels would choose, because every stream
+/// under way pays for its window.
+const BROTLI_WINDOW: u32 = 18;
+const ZSTD_WINDOW: u32 = 19;
+
+/// A compressor at work.
+pub(super) enum Close {
+    Flate(Compress),
+    Brotli(Box<BrotliEncoderStateStruct<StandardAlloc>>),
+    Zstd(ZstdState<'static>),
+}
+
+/// What is asked of a compressor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Take the input; some can stay inside.
+    Take,
+    /// Let out everything that was taken.
+    Flush,
+    /// That, and the end.
+    Finish,
+}
+
+/// What one call of a compressor did.
+pub(super) struct Step {
+    pub(super) read: usize,
+    pub(super) written: usize,
+    /// It did all that was asked.
+    pub(super) done: bool,
+}
+
+impl Close {
+    /// At the start of a body. `bare` writes deflate without the zlib wrapping.
+    pub(super) fn start(coding: Coding, bare: bool) -> Option<Self> {
+        let level = Compression::new(DEFLATE_LEVEL);
+        Some(match coding {
+            Coding::Gzip => Self::Flate(Compress::new_gzip(level, DEFLATE_WINDOW)),
+            Coding::Deflate => Self::Flate(Compress::new(level, !bare)),
+            Coding::Brotli => Self::Brotli(Box::new(brotli_state())),
+            Coding::Zstd => Self::Zstd(zstd_state()?),
+        })
+    }
+
+    /// Reads some input and writes some output; to flush and finish without input. None if the
+    /// library fails.
+    pub(super) fn step(&mut self, ask: Ask, input: &[u8], out: &mut [u8]) -> Option<Step> {
+        match self {
+            Self::Flate(state) => deflate(state, ask, input, out),
+            Self::Brotli(state) => close_brotli(state, ask, input, out),
+            Self::Zstd(state) => close_zstd(state, ask, input, out),
+        }
+    }
+}
+
+fn brotli_state() -> BrotliEncoderStateStruct<StandardAlloc> {
+    let mut state = BrotliEncoderStateStruct::new(StandardAlloc::default());
+    state.set_parameter(BrotliEncoderParameter::BROTLI_PARAM_QUALITY, BROTLI_LEVEL);
+    state.set_parameter(BrotliEncoderParameter::BROTLI_PARAM_LGWIN, BROTLI_WINDOW);
+    state
+}
+
+fn zstd_state() -> Option<ZstdState<'static>> {
+    let mut state = ZstdState::new(ZSTD_LEVEL).ok()?;
+    state
+        .set_parameter(CParameter::WindowLog(ZSTD_WINDOW))
+        .ok()?;
+    Some(state)
+}
+
+fn deflate(state: &mut Compress, ask: Ask, input: &[u8], out: &mut [u8]) -> Option<Step> {
+    let flush = match ask {
+        Ask::Take => FlushCompress::None,
+        Ask::Flush => FlushCompress::Sync,
+        Ask::Finish => FlushCompress::Finish,
+    };
+    let (read, written) = (state.total_in(), state.total_out());
+    let status = state.compress(input, out, flush).ok()?;
+    let read = usize::try_from(state.total_in() - read).ok()?;
+    let written = usize::try_from(state.total_out() - written).ok()?;
+    let done = match ask {
+        Ask::Take => read == input.len(),
+        Ask::Flush => written < out.len(),
+        Ask::Finish => status == Status::StreamEnd,
+    };
+    Some(Step {
+        read,
+        written,
+        done,
+    })
+}
+
+fn close_brotli(
+    state: &mut BrotliEncoderStateStruct<StandardAlloc>,
+    ask: Ask,
+    input: &[u8],
+    out: &mut [u8],
+) -> Option<Step> {
+    let operation = match ask {
+        Ask::Take => BrotliEncoderOperation::BROTLI_OPERATION_PROCESS,
+        Ask::Flush => BrotliEncoderOperation::BROTLI_OPERATION_FLUSH,
+        Ask::Finish => BrotliEncoderOperation::BROTLI_OPERATION_FINISH,
+    };
+    let (mut read, mut written) = (0, 0);
+    let fine = state.compress_stream(
+        operation,
+        &mut input.len(),
+        input,
+        &mut read,
+        &mut out.len(),
+        out,
+        &mut written,
+        &mut None,
+        &mut |_, _, _, _| (),
+    );
+    let done = match ask {
+        Ask::Take => read == input.len(),
+        Ask::Flush => !state.has_more_output(),
+        Ask::Finish => state.is_finished(),
+    };
+    fine.then_some(Step {
+        read,
+        written,
+        done,
+    })
+}
+
+fn close_zstd(state: &mut ZstdState<'_>, ask: Ask, input: &[u8], out: &mut [u8]) -> Option<Step> {
+    let mut source = InBuffer::around(input);
+    let mut target = OutBuffer::around(out);
+    let done = match ask {
+        Ask::Take => {
+            state.run(&mut source, &mut target).ok()?;
+            source.pos() == input.len()
+        }
+        Ask::Flush => state.flush(&mut target).ok()? == 0,
+        Ask::Finish => state.finish(&mut target, true).ok()? == 0,
+    };
+    Some(Step {
+        read: source.pos(),
+        written: target.pos(),
+        done,
+    })
+}

@@ -1,0 +1,306 @@
+//! Opening a coded body, bounded at every step.
+//!
+//! The codings of a stack form a chain, and output is drawn from its end: a coding asks the one
+//! outside it for more only when it has used up what it has. So a pull never produces more than it
+//! is asked for, whatever the body claims to open to, and each link holds a few kilobytes.
+
+use zeroize::Zeroizing;
+
+use super::open::Open;
+use super::{Coding, CodingError, Codings};
+
+/// How much passes from one coding to the next at a time, in bytes.
+const LINK: usize = 16 << 10;
+
+/// What a coding may open to whatever its ratio, in bytes. A short body of blanks has a ratio like
+/// a bomb and does no harm.
+const FREE: u64 = 1 << 20;
+
+/// How far a body may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of output for each byte of input beyond the first MiB of output. Holds for every
+    /// coding of a stack against the bytes on the wire: one that opens to a gigabyte which the
+    /// next reads as nothing is a bomb as well.
+    pub max_ratio: u32,
+    /// Bytes of output altogether, if there is a cap.
+    pub max_output: Option<u64>,
+}
+
+impl Default for Limits {
+    /// A ratio of 200, beyond what text is compressed to and far below what a bomb needs. No cap.
+    fn default() -> Self {
+        Self {
+            max_ratio: 200,
+            max_output: None,
+        }
+    }
+}
+
+/// How a [`Decoder::pull`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// There was as much as asked for, and there can be more. Pull again.
+    More,
+    /// All that can be opened of what was pushed was given out. Push, or finish.
+    NeedInput,
+    /// The body is complete, and its end is where it said.
+    Done,
+}
+
+/// A body being opened.
+///
+/// [`push`](Self::push) what arrived, [`pull`](Self::pull) until [`Pulled::NeedInput`], and again;
+/// [`finish`](Self::finish) at the end of the body and pull until [`Pulled::Done`]. Everything that
+/// can be opened of what was pushed comes out at once. A body without any bytes opens to nothing:
+/// servers label empty bodies too.
+pub struct Decoder {
+    wire: Wire,
+    /// Outermost first.
+    links: Vec<Link>,
+    limits: Limits,
+    given: u64,
+    failed: Option<CodingError>,
+}
+
+impl Decoder {
+    /// At the start of a body with these codings. No decompressor is made before the first byte.
+    pub fn new(codings: &Codings, limits: Limits) -> Self {
+        Self {
+            wire: Wire::default(),
+            links: codings
+                .as_slice()
+                .iter()
+                .rev()
+                .map(|coding| Link::new(*coding))
+                .collect(),
+            limits,
+            given: 0,
+            failed: None,
+        }
+    }
+
+    /// Takes the next bytes of the body. They are kept until they were pulled through.
+    pub fn push(&mut self, input: &[u8]) {
+        self.wire.push(input);
+    }
+
+    /// Says that nothing more will come.
+    pub fn finish(&mut self) {
+        self.wire.eof = true;
+    }
+
+    /// Appends at most `room` bytes of the opened body to `out`. With an error, `out` may have
+    /// got some that was opened before the fault; the next pull gives the same error.
+    ///
+    /// # Errors
+    ///
+    /// All but [`CodingError::Compressor`]. [`CodingError::Truncated`] only after
+    /// [`finish`](Self::finish).
+    pub fn pull(&mut self, out: &mut Vec<u8>, room: usize) -> Result<Pulled, CodingError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = self.fill(out, room);
+        self.failed = result.as_ref().err().copied();
+        result
+    }
+
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Result<Pulled, CodingError> {
+        let start = out.len();
+        loop {
+            let before = out.len();
+            let left = room - (before - start);
+            if left == 0 {
+                return Ok(Pulled::More);
+            }
+            let pulled = draw(
+                &mut self.links,
+                &mut self.wire,
+                self.limits.max_ratio,
+                out,
+                left,
+            )?;
+            self.given += (out.len() - before) as u64;
+            if let Some(excess) = self
+                .limits
+                .max_output
+                .and_then(|max| self.given.checked_sub(max))
+                && excess > 0
+            {
+                // What was opened here fits in memory, so its length fits as well.
+                out.truncate(
+                    out.len()
+                        .saturating_sub(usize::try_from(excess).unwrap_or(usize::MAX)),
+                );
+                return Err(CodingError::Bomb);
+            }
+            if pulled != Pulled::More {
+                return Ok(pulled);
+            }
+        }
+    }
+
+    /// The codings in the order in which they were applied, and whether each was found to be bare
+    /// deflate.
+    pub(super) fn dialects(&self) -> impl Iterator<Item = (Coding, bool)> {
+        let bare = |link: &Link| matches!(link.open, Some(Open::RawDeflate(_)));
+        self.links
+            .iter()
+            .rev()
+            .map(move |link| (link.coding, bare(link)))
+    }
+}
+
+/// Appends some output of the last link to `out`, at most `room` bytes. [`Pulled::More`] means
+/// that there was some.
+fn draw(
+    links: &mut [Link],
+    wire: &mut Wire,
+    max_ratio: u32,
+    out: &mut Vec<u8>,
+    room: usize,
+) -> Result<Pulled, CodingError> {
+    let Some((link, outer)) = links.split_last_mut() else {
+        return Ok(wire.take(out, room));
+    };
+    loop {
+        let written = link.open_some(out, room)?;
+        link.written += written as u64;
+        let allowed = wire
+            .taken
+            .saturating_mul(max_ratio.into())
+            .saturating_add(FREE);
+        if link.written > allowed {
+            return Err(CodingError::Bomb);
+        }
+        if written > 0 {
+            return Ok(Pulled::More);
+        }
+        link.discard_read();
+        match draw(outer, wire, max_ratio, &mut link.input, LINK)? {
+            Pulled::More => {}
+            Pulled::NeedInput => return Ok(Pulled::NeedInput),
+            Pulled::Done => return link.close(),
+        }
+    }
+}
+
+/// The body as it arrived.
+#[derive(Default)]
+struct Wire {
+    bytes: Zeroizing<Vec<u8>>,
+    read: usize,
+    /// How much was handed to the outermost coding since the start.
+    taken: u64,
+    eof: bool,
+}
+
+impl Wire {
+    fn push(&mut self, input: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(input);
+    }
+
+    fn take(&mut self, out: &mut Vec<u8>, room: usize) -> Pulled {
+        let rest = &self.bytes[self.read..];
+        let some = &rest[..rest.len().min(room)];
+        if some.is_empty() {
+            return if self.eof {
+                Pulled::Done
+            } else {
+                Pulled::NeedInput
+            };
+        }
+        out.extend_from_slice(some);
+        self.read += some.len();
+        self.taken += some.len() as u64;
+        Pulled::More
+    }
+}
+
+/// One coding of the stack.
+struct Link {
+    coding: Coding,
+    open: Option<Open>,
+    /// What the coding outside gave, read up to `read`.
+    input: Zeroizing<Vec<u8>>,
+    read: usize,
+    /// A member, frame or stream is complete and no other has begun.
+    ended: bool,
+    /// The last output filled its space, so the decompressor can hold more.
+    holds_more: bool,
+    written: u64,
+}
+
+impl Link {
+    fn new(coding: Coding) -> Self {
+        Self {
+            coding,
+            open: None,
+            input: Zeroizing::default(),
+            read: 0,
+            ended: false,
+            holds_more: false,
+            written: 0,
+        }
+    }
+
+    /// Opens input until there is some output, and returns how much. None is zero: all of the
+    /// input that tells something is read.
+    fn open_some(&mut self, out: &mut Vec<u8>, room: usize) -> Result<usize, CodingError> {
+        let corrupt = CodingError::Corrupt(self.coding);
+        loop {
+            let input = &self.input[self.read..];
+            if input.is_empty() && !self.holds_more {
+                return Ok(0);
+            }
+            let open = match &mut self.open {
+                Some(open) => open,
+                empty => match Open::start(self.coding, input)? {
+                    Some(open) => empty.insert(open),
+                    None => return Ok(0),
+                },
+            };
+            if self.ended {
+                if !open.restart() {
+                    return Err(corrupt);
+                }
+                self.ended = false;
+            }
+            let start = out.len();
+            out.resize(start + room.min(LINK), 0);
+            let step = open.step(input, &mut out[start..]);
+            let written = step.as_ref().map_or(0, |step| step.written);
+            self.holds_more = written == out.len() - start;
+            out.truncate(start + written);
+            let step = step.ok_or(corrupt)?;
+            let stuck = step.read == 0 && written == 0 && !step.ended && !input.is_empty();
+            self.read += step.read;
+            self.ended = step.ended;
+            self.holds_more &= !step.ended;
+            if stuck {
+                return Err(corrupt);
+            }
+            if written > 0 {
+                return Ok(written);
+            }
+        }
+    }
+
+    fn discard_read(&mut self) {
+        self.input.drain(..self.read);
+        self.read = 0;
+    }
+
+    /// Judges the end of the input.
+    fn close(&self) -> Result<Pulled, CodingError> {
+        let untouched = self.open.is_none() && self.input.is_empty();
+        if self.ended || untouched {
+            Ok(Pulled::Done)
+        } else {
+            Err(CodingError::Truncated(self.coding))
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Content codings (RFC 9110, 8.4.1): opening a body, and closing it again.
+//!
+//! A body that is looked into, be it a request in which placeholders stand or an answer that is to
+//! be scrubbed, has to be opened first if it is compressed. This module does that without any input
+//! or output of its own: [`Decoder`] and [`Encoder`] take bytes and give bytes. gzip (RFC 1952),
+//! deflate (RFC 1950, and the bare RFC 1951 that some senders write instead), br (RFC 7932) and
+//! zstd (RFC 8878, in the window of RFC 9659) are known, alone and stacked.
+//!
+//! ```
+//! use egret::coding::{Codings, Decoder, Encoder, Limits, Pulled};
+//!
+//! let codings = Codings::parse([b"gzip, br".as_slice()])?;
+//! let mut encoder = Encoder::new(&codings);
+//! let mut wire = Vec::new();
+//! encoder.push(b"data: 1\n\n", &mut wire)?;
+//! encoder.flush(&mut wire)?;
+//!
+//! let mut decoder = Decoder::new(&codings, Limits::default());
+//! let mut out = Vec::new();
+//! decoder.push(&wire);
+//! assert_eq!(decoder.pull(&mut out, 4096)?, Pulled::NeedInput);
+//! assert_eq!(out, b"data: 1\n\n");
+//!
+//! wire.clear();
+//! encoder.finish(&mut wire)?;
+//! decoder.push(&wire);
+//! decoder.finish();
+//! assert_eq!(decoder.pull(&mut out, 4096)?, Pulled::Done);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What stays in memory
+//!
+//! The buffers between codings are wiped when they are dropped. The libraries' own windows are not
+//! and cannot be: a [`Decoder`] or [`Encoder`] holds up to a window of plaintext (32 KiB for gzip
+//! and deflate, 16 MiB at most for br, 8 MiB for zstd; what is written here stays below 1 MiB)
+//! until it is dropped, and the freed memory holds it after that until it is used again.
+
+mod accept;
+mod close;
+mod decoder;
+mod encoder;
+#[cfg(test)]
+mod fixture;
+mod name;
+mod open;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod vectors;
+
+pub use accept::{acceptable, narrow_accept_encoding};
+pub use decoder::{Decoder, Limits, Pulled};
+pub use encoder::Encoder;
+pub use name::{Coding, Codings, UnsupportedCoding};
+
+/// Why a coded body cannot be read or written any further. Nothing in it comes from the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodingError {
+    /// Not what its coding says, or followed by something else after its end.
+    #[error("the body is not valid {0}")]
+    Corrupt(Coding),
+    /// The body ended before its coding did.
+    #[error("the {0} body ends too early")]
+    Truncated(Coding),
+    /// It opens to more than the [`Limits`] allow.
+    #[error("the coded body opens to an absurd size")]
+    Bomb,
+    /// The compressor gave up, which it has no reason to but a lack of memory.
+    #[error("the body cannot be written as {0}")]
+    Compressor(Coding),
+}

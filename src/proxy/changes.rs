@@ -1,0 +1,106 @@
+//! Changes made through other doors: in force, and on record, before the next request.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex;
+
+use crate::error::{Code, Refusal};
+use crate::ledger::record::Entry;
+use crate::ledger::{Ledger, LedgerUnavailable};
+use crate::vault::store::AdminEvent;
+use crate::vault::{Store, StoreUnavailable, Vault};
+
+/// Most administrative events moved into the ledger at once.
+const BATCH: u32 = 256;
+
+/// Administrative events could not be moved into the ledger. They stay where they are.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The outbox could not be read or cleared.
+    #[error(transparent)]
+    Store(#[from] StoreUnavailable),
+    /// The ledger did not take them.
+    #[error(transparent)]
+    Ledger(#[from] LedgerUnavailable),
+}
+
+/// Keeps the proxy in step with the store.
+pub struct Changes {
+    /// The vault's generation whose events are in the ledger.
+    recorded: AtomicU64,
+    /// Held while events are moved, so that no two requests move the same ones.
+    moving: Mutex<()>,
+}
+
+impl Changes {
+    /// In step with nothing yet.
+    pub fn new() -> Self {
+        Self {
+            recorded: AtomicU64::new(u64::MAX),
+            moving: Mutex::new(()),
+        }
+    }
+
+    /// Makes what other processes committed hold for this request, and puts it on record first: in
+    /// the ledger a credential is created before it is used.
+    ///
+    /// Without a change this is one `pread` and one comparison.
+    pub async fn follow(&self, vault: &Vault, ledger: &Ledger) -> Result<(), Refusal> {
+        vault.refresh().await.map_err(|_| {
+            Refusal::new(
+                Code::StoreUnavailable,
+                "the credential store cannot be read, so nothing was sent; check store.url and \
+                 the disk",
+            )
+        })?;
+        let generation = vault.generation();
+        if self.recorded.load(Ordering::Acquire) == generation {
+            return Ok(());
+        }
+        let _moving = self.moving.lock().await;
+        if self.recorded.load(Ordering::Acquire) == generation {
+            return Ok(());
+        }
+        match drain_outbox(vault.store(), ledger).await {
+            Ok(()) => self.recorded.store(generation, Ordering::Release),
+            // The change itself is in force. A request that uses a value will meet the same ledger.
+            Err(error) => tracing::error!(%error, "administrative events wait for the ledger"),
+        }
+        Ok(())
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Moves administrative events from the store's outbox into the ledger, in order. An event leaves
+/// the outbox only once its line is durable, so a crash in between repeats it and loses none.
+pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainError> {
+    loop {
+        let events = store.outbox_take(BATCH).await?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
+        let entries = events.into_iter().map(|(_, event)| entry(event));
+        ledger.commit(entries.collect()).await?;
+        store.outbox_done(&ids).await?;
+    }
+}
+
+fn entry(event: AdminEvent) -> Entry {
+    Entry {
+        slug: event.slug.map(|slug| slug.to_string()),
+        field: event.field.map(|field| field.to_string()),
+        version: event.version,
+        owner: event.owner.map(|owner| owner.to_string()),
+        principal: event.principal.map(|principal| principal.to_string()),
+        client: event.client.map(|client| client.to_string()),
+        // Who did it. An administrative line has no action of a request.
+        action: Some(event.actor),
+        ..Entry::new(event.event.as_str())
+    }
+}

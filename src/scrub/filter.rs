@@ -1,0 +1,104 @@
+//! The filter ahead of every comparison: where in a text can a needle begin at all?
+//!
+//! Every needle is at least eight characters long (values shorter than that have their own, slow,
+//! path). So the window of its first eight characters, when it stands in the text unescaped,
+//! holds a whole four-byte group at one of any five consecutive positions: looking at every fifth
+//! position is enough. One look is one multiplication and one load from a bitmap that is sized to
+//! stay sparse, so the cost per byte of text does not depend on the number of needles until the
+//! bitmap leaves the cache. A window that does hold an escape is found from the escape
+//! ([`super::set`]).
+//!
+//! The bitmaps hold hashes of parts of values, not values.
+
+use super::needle::{Class, MIN_SEARCHED};
+
+/// Bytes in a group.
+pub(super) const GROUP: usize = 4;
+/// Distance between two looks: each window of [`MIN_SEARCHED`] bytes contains this many groups.
+pub(super) const STRIDE: usize = MIN_SEARCHED - GROUP + 1;
+
+/// A set of four-byte groups with false positives (about one in sixteen at most up to the cap).
+pub(super) struct Groups {
+    bits: Box<[u64]>,
+    shift: u32,
+}
+
+/// 4 KiB and 4 MiB: first-level cache, and a bound for whoever stores a hundred thousand values.
+const MIN_BITS: u32 = 12;
+const MAX_BITS: u32 = 25;
+/// Bits per group stored.
+const SPARSENESS: usize = 16;
+
+impl Groups {
+    pub fn new(groups: &[u32]) -> Self {
+        let wanted = (groups.len() * SPARSENESS).max(1).ilog2() + 1;
+        let log = wanted.clamp(MIN_BITS, MAX_BITS);
+        let mut this = Self { bits: vec![0; 1 << (log - 6)].into_boxed_slice(), shift: 32 - log };
+        for &group in groups {
+            let (word, bit) = this.place(group);
+            this.bits[word] |= 1 << bit;
+        }
+        this
+    }
+
+    #[inline]
+    pub fn contains(&self, group: u32) -> bool {
+        let (word, bit) = self.place(group);
+        self.bits[word] >> bit & 1 == 1
+    }
+
+    #[inline]
+    fn place(&self, group: u32) -> (usize, u32) {
+        // Fibonacci hashing: the high bits of the product depend on every bit of the group.
+        let hash = group.wrapping_mul(0x9e37_79b1) >> self.shift;
+        ((hash >> 6) as usize, hash & 63)
+    }
+}
+
+/// The group at `pos`, if four bytes are left.
+#[inline]
+pub(super) fn group_at(text: &[u8], pos: usize) -> Option<u32> {
+    let bytes = text.get(pos..)?.first_chunk::<GROUP>()?;
+    Some(u32::from_le_bytes(*bytes))
+}
+
+/// Every way in which the text may write four needle characters without an escape.
+pub(super) fn variants(class: Class, chars: [u8; GROUP], out: &mut Vec<u32>) {
+    let twins = chars.map(|byte| class.twin(byte).unwrap_or(byte));
+    'choice: for choice in 0..1 << GROUP {
+        let mut bytes = chars;
+        for index in 0..GROUP {
+            if choice >> index & 1 == 1 {
+                if twins[index] == chars[index] {
+                    continue 'choice;
+                }
+                bytes[index] = twins[index];
+            }
+        }
+        out.push(u32::from_le_bytes(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stored_group_is_found_and_few_others_are() {
+        let stored: Vec<u32> = (0..20_000_u32).map(|index| index.wrapping_mul(2_654_435)).collect();
+        let groups = Groups::new(&stored);
+        assert!(stored.iter().all(|&group| groups.contains(group)));
+        let others = (0..20_000_u32).map(|index| index.wrapping_mul(40_503).wrapping_add(7));
+        let wrong = others.filter(|group| groups.contains(*group)).count();
+        assert!(wrong < 20_000 / 8, "{wrong} false positives");
+    }
+
+    #[test]
+    fn variants_are_all_the_ways_to_write_a_group() {
+        let mut out = Vec::new();
+        variants(Class::Hex, *b"a1f0", &mut out);
+        let mut texts: Vec<[u8; 4]> = out.iter().map(|group| group.to_le_bytes()).collect();
+        texts.sort();
+        assert_eq!(texts, [*b"A1F0", *b"A1f0", *b"a1F0", *b"a1f0"]);
+    }
+}

@@ -1,0 +1,244 @@
+//! Spellings of a value: what is compared with the text, unit by unit.
+//!
+//! A spelling is never written out. Its characters are computed from the value when they are
+//! compared, so that five thousand values do not become fifty thousand more strings that would
+//! have to be kept secret and wiped.
+
+use std::sync::Arc;
+
+use crate::secret::SecretBytes;
+
+/// Values shorter than this are searched only as themselves, and only for the request that used
+/// them: `1234` is part of too much innocent text.
+pub const MIN_SEARCHED: usize = 8;
+
+/// How a value was written where it was found. Goes into the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Form {
+    /// As it is.
+    Raw,
+    /// Percent-encoded, in whole or in part; `+` for a space.
+    Percent,
+    /// With backslash escapes: JSON, and what other languages share with it.
+    Json,
+    /// With XML or HTML character references.
+    Xml,
+    /// With escapes of more than one kind, or one inside the other.
+    Mixed,
+    /// Base64 or base64url at any alignment, escaped or not.
+    Base64,
+    /// Hexadecimal in either case.
+    Hex,
+    /// UTF-16, either byte order.
+    Utf16,
+}
+
+impl Form {
+    /// The name used in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Form::Raw => "raw",
+            Form::Percent => "percent",
+            Form::Json => "json",
+            Form::Xml => "xml",
+            Form::Mixed => "mixed",
+            Form::Base64 => "base64",
+            Form::Hex => "hex",
+            Form::Utf16 => "utf16",
+        }
+    }
+}
+
+/// Needles that are compared by the same rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Byte for byte, except that `+` may stand for a space.
+    Exact,
+    /// Both alphabets at once, perhaps broken into lines.
+    Base64,
+    /// Either case, perhaps with a separator between bytes.
+    Hex,
+    /// As `Exact`, but no escape other than percent-encoding.
+    Short,
+}
+
+impl Class {
+    pub const ALL: [Class; 4] = [Class::Exact, Class::Base64, Class::Hex, Class::Short];
+
+    /// The needle characters a decoded character of the text may match.
+    ///
+    /// The second one is what a form encoder makes of a space.
+    pub fn matched_by(self, byte: u8) -> (u8, Option<u8>) {
+        match (self, byte) {
+            (Class::Exact | Class::Short, b'+') => (b'+', Some(b' ')),
+            (Class::Base64, b'-') => (b'+', None),
+            (Class::Base64, b'_') => (b'/', None),
+            (Class::Hex, b'A'..=b'F') => (byte.to_ascii_lowercase(), None),
+            _ => (byte, None),
+        }
+    }
+
+    /// The other text character, if any, that matches the needle character `byte`.
+    pub fn twin(self, byte: u8) -> Option<u8> {
+        match (self, byte) {
+            (Class::Exact | Class::Short, b' ') => Some(b'+'),
+            (Class::Base64, b'+') => Some(b'-'),
+            (Class::Base64, b'/') => Some(b'_'),
+            (Class::Hex, b'a'..=b'f') => Some(byte.to_ascii_uppercase()),
+            _ => None,
+        }
+    }
+}
+
+/// Rule that turns the bytes of a source into the characters of a needle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    Plain,
+    /// Base64 of the value preceded by this many other bytes (modulo 3), without the characters
+    /// at either end that depend on the neighbours.
+    Base64(u8),
+    Hex,
+    Utf16Be,
+    /// Of a source that holds UTF-16BE: each pair of bytes turned round.
+    Utf16Le,
+}
+
+/// Bytes that needles are computed from.
+pub(super) enum Source {
+    /// A value, shared with whoever else holds it.
+    Value(Arc<SecretBytes>),
+    /// Its UTF-16BE form, ours.
+    Wide(SecretBytes),
+}
+
+impl Source {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Source::Value(value) => value.expose(),
+            Source::Wide(wide) => wide.expose(),
+        }
+    }
+}
+
+/// One spelling of one value.
+#[derive(Clone, Copy)]
+pub(super) struct Needle {
+    /// Index of the source.
+    source: u32,
+    /// Index of the value's name in its set.
+    pub name: u32,
+    /// Length in characters.
+    pub len: u32,
+    spelling: Spelling,
+}
+
+impl Needle {
+    pub fn new(source: usize, name: usize, spelling: Spelling, bytes: &[u8]) -> Self {
+        let n = bytes.len();
+        let len = match spelling {
+            Spelling::Plain | Spelling::Utf16Be | Spelling::Utf16Le => n,
+            Spelling::Hex => 2 * n,
+            Spelling::Base64(shift) => {
+                let skipped = 8 * usize::from(shift);
+                (skipped + 8 * n) / 6 - skipped.div_ceil(6)
+            }
+        };
+        Self { source: source as u32, name: name as u32, len: len as u32, spelling }
+    }
+
+    /// The character at `index < len`.
+    #[inline]
+    pub fn byte(&self, sources: &[Source], index: usize) -> u8 {
+        let bytes = sources[self.source as usize].bytes();
+        match self.spelling {
+            Spelling::Plain | Spelling::Utf16Be => bytes[index],
+            Spelling::Utf16Le => bytes[index ^ 1],
+            Spelling::Hex => {
+                let byte = bytes[index / 2];
+                let nibble = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
+                b"0123456789abcdef"[usize::from(nibble)]
+            }
+            Spelling::Base64(shift) => {
+                let skipped = 8 * usize::from(shift);
+                let bit = 6 * (skipped.div_ceil(6) + index) - skipped;
+                let (at, offset) = (bit / 8, bit % 8);
+                let next = bytes.get(at + 1).copied().unwrap_or(0);
+                let pair = u16::from_be_bytes([bytes[at], next]);
+                BASE64[usize::from(pair >> (10 - offset) & 63)]
+            }
+        }
+    }
+
+    /// The form of a hit that used the escapes in `kinds`; `plus` if a `+` stood for a space.
+    pub fn form(&self, kinds: u8, plus: bool) -> Form {
+        use super::units::{BACKSLASH, ENTITY, PERCENT};
+        match self.spelling {
+            Spelling::Base64(_) => Form::Base64,
+            Spelling::Hex => Form::Hex,
+            Spelling::Utf16Be | Spelling::Utf16Le => Form::Utf16,
+            Spelling::Plain => match kinds {
+                0 if plus => Form::Percent,
+                0 => Form::Raw,
+                PERCENT => Form::Percent,
+                BACKSLASH => Form::Json,
+                ENTITY => Form::Xml,
+                _ => Form::Mixed,
+            },
+        }
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// UTF-16BE of a value that is text.
+pub(super) fn utf16be(value: &[u8]) -> Option<SecretBytes> {
+    let text = std::str::from_utf8(value).ok()?;
+    // Sized for the worst case: growing would leave copies behind.
+    let mut wide = Vec::with_capacity(2 * value.len());
+    for unit in text.encode_utf16() {
+        wide.extend_from_slice(&unit.to_be_bytes());
+    }
+    Some(SecretBytes::new(wide))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spell(value: &[u8], spelling: Spelling) -> Vec<u8> {
+        let sources = [Source::Value(Arc::new(SecretBytes::new(value.to_vec())))];
+        let needle = Needle::new(0, 0, spelling, value);
+        (0..needle.len as usize).map(|index| needle.byte(&sources, index)).collect()
+    }
+
+    proptest! {
+        /// Whatever surrounds the value, its base64 contains the needle, and no longer needle
+        /// would do: the character on either side changes with the neighbours.
+        #[test]
+        fn base64_needles_are_what_depends_on_the_value_alone(
+            value in prop::collection::vec(any::<u8>(), 8..40),
+            before in prop::collection::vec(any::<u8>(), 0..3),
+            after in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let needle = spell(&value, Spelling::Base64(before.len() as u8));
+            let text = STANDARD.encode([&before[..], &value, &after].concat());
+            prop_assert!(text.as_bytes().windows(needle.len()).any(|window| window == needle));
+            let bits = 8 * (before.len() + value.len());
+            let expected = bits / 6 - (8 * before.len()).div_ceil(6);
+            prop_assert_eq!(needle.len(), expected);
+        }
+    }
+
+    #[test]
+    fn hex_and_utf16_are_spelled_as_others_spell_them() {
+        assert_eq!(spell(b"\x00\xffAz", Spelling::Hex), b"00ff417a");
+        let wide = utf16be("a\u{e9}\u{1f511}".as_bytes()).expect("text");
+        assert_eq!(wide.expose(), b"\0a\0\xe9\xd8\x3d\xdd\x11");
+        assert_eq!(spell(wide.expose(), Spelling::Utf16Le), b"a\0\xe9\0\x3d\xd8\x11\xdd");
+        assert!(utf16be(b"\xff\xfe").is_none());
+    }
+}

@@ -1,0 +1,482 @@
+//! One unit of text: a literal byte, or an escape that stands for a character.
+//!
+//! A value can come back in any mix of notations: percent-encoded by a URL library that leaves
+//! half of the punctuation alone, JSON-escaped by one that writes `/` as `\/`, or first one and
+//! then the other. Listing every spelling as a needle of its own is hopeless (each byte doubles
+//! the list), so a needle is compared with the text unit by unit instead, and this module says
+//! what the unit at a position may stand for. That answer depends on the bytes of the unit alone,
+//! never on what comes before it: a hit is found wherever it begins, even after an odd backslash.
+
+/// Percent-encoding was used: `%41`, `%u0041`.
+pub(super) const PERCENT: u8 = 1;
+/// A backslash escape was used: `\n`, `\/`, `\u0041`, `\x41`, `\101`.
+pub(super) const BACKSLASH: u8 = 2;
+/// An XML or HTML character reference was used: `&lt;`, `&#60;`, `&#x3c;`.
+pub(super) const ENTITY: u8 = 4;
+
+/// Escapes are undone twice: JSON in a query parameter (`%5C%22`), JSON in JSON (`\\\"`),
+/// HTML in JSON (`\u0026lt;`) and double percent-encoding (`%2541`) are all ordinary echoes.
+const LEVELS: u8 = 2;
+
+/// Base64 is wrapped at 60, 64 or 76 characters; a line shorter than this is not a wrapped one.
+const WRAP_MIN: usize = 40;
+
+/// Longest name in [`NAMES`], and the most digits a numeric reference may have.
+const NAME_MAX: usize = 8;
+
+/// The bytes at hand, and what is known about those that are not.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub bytes: &'a [u8],
+    /// No byte follows; a cut-off escape is literal text.
+    pub complete: bool,
+    /// How many base64 characters came directly before the first byte (see [`Text::wraps_at`]).
+    pub run_before: usize,
+}
+
+/// What an escape stands for, and where it ends.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Unit {
+    bytes: [u8; 4],
+    len: u8,
+    /// Position after the escape.
+    pub next: usize,
+    /// Notations used, a mask of [`PERCENT`], [`BACKSLASH`] and [`ENTITY`].
+    pub kinds: u8,
+}
+
+impl Unit {
+    fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
+        Self { bytes: [byte, 0, 0, 0], len: 1, next, kinds }
+    }
+
+    fn of_char(c: char, next: usize, kinds: u8) -> Self {
+        let mut bytes = [0; 4];
+        let len = c.encode_utf8(&mut bytes).len() as u8;
+        Self { bytes, len, next, kinds }
+    }
+
+    /// The bytes the escape stands for: one, or the UTF-8 of one character.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// The escapes that may begin at a position; the literal reading is always possible besides.
+#[derive(Default)]
+pub(super) struct Units {
+    items: [Unit; 4],
+    len: usize,
+    /// The text ends before it is known which escapes begin here.
+    pub undecided: bool,
+}
+
+impl Units {
+    fn push(&mut self, unit: Unit) {
+        if let Some(slot) = self.items.get_mut(self.len) {
+            *slot = unit;
+            self.len += 1;
+        }
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Unit> {
+        self.items[..self.len].iter()
+    }
+}
+
+/// The text ended inside an escape.
+struct Cut;
+
+/// A character of escape syntax, itself perhaps written as an escape.
+struct Symbol {
+    byte: u8,
+    next: usize,
+    kinds: u8,
+}
+
+#[derive(Clone, Copy)]
+enum Meaning {
+    Byte(u8),
+    Char(char),
+}
+
+struct Escape {
+    meaning: Meaning,
+    next: usize,
+    kinds: u8,
+}
+
+/// Whether an escape can begin with this byte.
+pub(super) fn introduces(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+impl<'a> Text<'a> {
+    /// A text of which every byte is at hand.
+    pub fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, complete: true, run_before: 0 }
+    }
+
+    /// The escapes that begin at `pos`, at any level.
+    pub fn units(self, pos: usize) -> Units {
+        let mut units = Units::default();
+        for level in 1..=LEVELS {
+            match self.escape(pos, level) {
+                Ok(Some(escape)) => {
+                    let Escape { meaning, next, kinds } = escape;
+                    match meaning {
+                        Meaning::Byte(byte) => units.push(Unit::of_byte(byte, next, kinds)),
+                        Meaning::Char(c) => {
+                            units.push(Unit::of_char(c, next, kinds));
+                            // Binary data put through Latin-1 on its way into JSON or XML.
+                            if ('\u{80}'..='\u{ff}').contains(&c) {
+                                units.push(Unit::of_byte(c as u32 as u8, next, kinds));
+                            }
+                        }
+                    }
+                }
+                Ok(None) => {}
+                Err(Cut) => units.undecided |= !self.complete,
+            }
+        }
+        units
+    }
+
+    /// Only `%41`: the one escape in which values too short for the rest are searched.
+    pub fn percent_units(self, pos: usize) -> Units {
+        let mut units = Units::default();
+        if self.bytes.get(pos) == Some(&b'%') {
+            match self.hex(pos + 1, 0, 2) {
+                Ok(Some((value, next, _))) => {
+                    units.push(Unit::of_byte(value as u8, next, PERCENT));
+                }
+                Ok(None) => {}
+                Err(Cut) => units.undecided = !self.complete,
+            }
+        }
+        units
+    }
+
+    /// Whether a line break at `pos` may be one that an encoder put into a long base64 text.
+    pub fn wraps_at(self, pos: usize) -> bool {
+        self.base64_run(pos) >= WRAP_MIN
+    }
+
+    /// How many base64 characters stand directly before `pos`, counted no further than needed.
+    pub fn base64_run(self, pos: usize) -> usize {
+        let before = &self.bytes[pos.saturating_sub(WRAP_MIN)..pos];
+        let run = before.iter().rev().take_while(|&&byte| is_base64(byte)).count();
+        if run == pos { (run + self.run_before).min(WRAP_MIN) } else { run }
+    }
+
+    /// The character at `pos` after `level` rounds of unescaping.
+    fn symbol(self, pos: usize, level: u8) -> Result<Symbol, Cut> {
+        let byte = *self.bytes.get(pos).ok_or(Cut)?;
+        if level > 0 && introduces(byte) {
+            match self.escape(pos, level) {
+                Ok(Some(Escape { meaning, next, kinds })) => {
+                    let byte = match meaning {
+                        Meaning::Byte(byte) => byte,
+                        Meaning::Char(c) => u8::try_from(c).unwrap_or(u8::MAX),
+                    };
+                    return Ok(Symbol { byte, next, kinds });
+                }
+                Err(Cut) if !self.complete => return Err(Cut),
+                Ok(None) | Err(Cut) => {}
+            }
+        }
+        Ok(Symbol { byte, next: pos + 1, kinds: 0 })
+    }
+
+    /// The escape at `pos` whose own characters are read after `level - 1` rounds.
+    fn escape(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+        let inner = level - 1;
+        let first = self.symbol(pos, inner)?;
+        let found = match first.byte {
+            b'%' => self.percent(first.next, inner)?,
+            b'\\' => self.backslash(first.next, inner)?,
+            b'&' => self.entity(first.next, inner)?,
+            _ => None,
+        };
+        Ok(found.map(|escape| Escape { kinds: escape.kinds | first.kinds, ..escape }))
+    }
+
+    fn percent(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+        if matches!(self.symbol(pos, level)?.byte, b'u' | b'U') {
+            return self.utf16(pos, level, b'%', PERCENT);
+        }
+        Ok(self.hex(pos, level, 2)?.map(|(value, next, kinds)| Escape {
+            meaning: Meaning::Byte(value as u8),
+            next,
+            kinds: kinds | PERCENT,
+        }))
+    }
+
+    fn backslash(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+        let letter = self.symbol(pos, level)?;
+        let byte = match letter.byte {
+            b'u' => return self.utf16(pos, level, b'\\', BACKSLASH),
+            b'x' => {
+                return Ok(self.hex(letter.next, level, 2)?.map(|(value, next, kinds)| Escape {
+                    meaning: Meaning::Byte(value as u8),
+                    next,
+                    kinds: kinds | letter.kinds | BACKSLASH,
+                }));
+            }
+            b'0'..=b'3' => return self.octal(pos, level),
+            b'a' => 0x07,
+            b'b' => 0x08,
+            b't' => b'\t',
+            b'n' => b'\n',
+            b'v' => 0x0b,
+            b'f' => 0x0c,
+            b'r' => b'\r',
+            // A shell, a regular expression and many a template put a backslash before these.
+            byte if byte == b' ' || byte.is_ascii_punctuation() => byte,
+            _ => return Ok(None),
+        };
+        Ok(Some(Escape {
+            meaning: Meaning::Byte(byte),
+            next: letter.next,
+            kinds: letter.kinds | BACKSLASH,
+        }))
+    }
+
+    /// `uXXXX`, and the second half of a surrogate pair with its introducer.
+    fn utf16(self, pos: usize, level: u8, again: u8, kind: u8) -> Result<Option<Escape>, Cut> {
+        let letter = self.symbol(pos, level)?;
+        let Some((high, next, kinds)) = self.hex(letter.next, level, 4)? else {
+            return Ok(None);
+        };
+        let kinds = kinds | letter.kinds | kind;
+        if let Some(c) = char::from_u32(high) {
+            return Ok(Some(Escape { meaning: Meaning::Char(c), next, kinds }));
+        }
+        if !(0xd800..0xdc00).contains(&high) {
+            return Ok(None);
+        }
+        let introducer = self.symbol(next, level)?;
+        if introducer.byte != again {
+            return Ok(None);
+        }
+        let letter = self.symbol(introducer.next, level)?;
+        if !letter.byte.eq_ignore_ascii_case(&b'u') {
+            return Ok(None);
+        }
+        let Some((low, next, more)) = self.hex(letter.next, level, 4)? else {
+            return Ok(None);
+        };
+        if !(0xdc00..0xe000).contains(&low) {
+            return Ok(None);
+        }
+        let c = char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00));
+        let kinds = kinds | introducer.kinds | letter.kinds | more;
+        Ok(c.map(|c| Escape { meaning: Meaning::Char(c), next, kinds }))
+    }
+
+    fn octal(self, mut pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+        let (mut value, mut kinds) = (0, BACKSLASH);
+        for _ in 0..3 {
+            let digit = self.symbol(pos, level)?;
+            if !matches!(digit.byte, b'0'..=b'7') {
+                return Ok(None);
+            }
+            value = value * 8 + (digit.byte - b'0');
+            kinds |= digit.kinds;
+            pos = digit.next;
+        }
+        Ok(Some(Escape { meaning: Meaning::Byte(value), next: pos, kinds }))
+    }
+
+    fn entity(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+        let first = self.symbol(pos, level)?;
+        if first.byte == b'#' {
+            let found = self.numeric(first.next, level)?;
+            return Ok(found.map(|escape| Escape { kinds: escape.kinds | first.kinds, ..escape }));
+        }
+        let (mut name, mut len) = ([0; NAME_MAX], 0);
+        let (mut at, mut kinds) = (pos, ENTITY);
+        loop {
+            let letter = self.symbol(at, level)?;
+            at = letter.next;
+            kinds |= letter.kinds;
+            match letter.byte {
+                b';' => break,
+                byte if byte.is_ascii_alphanumeric() && len < NAME_MAX => {
+                    name[len] = byte;
+                    len += 1;
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(named(&name[..len]).map(|c| Escape { meaning: Meaning::Char(c), next: at, kinds }))
+    }
+
+    /// `60;` or `x3c;`
+    fn numeric(self, mut pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+        let mut kinds = ENTITY;
+        let mut radix = 10;
+        let first = self.symbol(pos, level)?;
+        if matches!(first.byte, b'x' | b'X') {
+            radix = 16;
+            kinds |= first.kinds;
+            pos = first.next;
+        }
+        let mut value = 0_u32;
+        for count in 0..=NAME_MAX {
+            let symbol = self.symbol(pos, level)?;
+            kinds |= symbol.kinds;
+            pos = symbol.next;
+            if symbol.byte == b';' && count > 0 {
+                let c = char::from_u32(value);
+                return Ok(c.map(|c| Escape { meaning: Meaning::Char(c), next: pos, kinds }));
+            }
+            let Some(digit) = char::from(symbol.byte).to_digit(radix) else {
+                return Ok(None);
+            };
+            value = value.saturating_mul(radix).saturating_add(digit);
+        }
+        Ok(None)
+    }
+
+    /// Exactly `count` hex digits.
+    fn hex(self, mut pos: usize, level: u8, count: u8) -> Result<Option<(u32, usize, u8)>, Cut> {
+        let (mut value, mut kinds) = (0, 0);
+        for _ in 0..count {
+            let symbol = self.symbol(pos, level)?;
+            let Some(digit) = char::from(symbol.byte).to_digit(16) else {
+                return Ok(None);
+            };
+            value = value << 4 | digit;
+            kinds |= symbol.kinds;
+            pos = symbol.next;
+        }
+        Ok(Some((value, pos, kinds)))
+    }
+}
+
+fn named(name: &[u8]) -> Option<char> {
+    if let Some((_, c)) = NAMES.iter().find(|(known, _)| known.as_bytes() == name) {
+        return Some(*c);
+    }
+    let index = LATIN1.iter().position(|known| known.as_bytes() == name)?;
+    u8::try_from(0xa0 + index).ok().map(char::from)
+}
+
+/// Names of ASCII characters (HTML, "Named character references").
+const NAMES: [(&str, char); 43] = [
+    ("amp", '&'),
+    ("lt", '<'),
+    ("gt", '>'),
+    ("quot", '"'),
+    ("apos", '\''),
+    ("AMP", '&'),
+    ("LT", '<'),
+    ("GT", '>'),
+    ("QUOT", '"'),
+    ("Tab", '\t'),
+    ("NewLine", '\n'),
+    ("excl", '!'),
+    ("num", '#'),
+    ("dollar", '$'),
+    ("percnt", '%'),
+    ("lpar", '('),
+    ("rpar", ')'),
+    ("ast", '*'),
+    ("midast", '*'),
+    ("plus", '+'),
+    ("comma", ','),
+    ("period", '.'),
+    ("sol", '/'),
+    ("colon", ':'),
+    ("semi", ';'),
+    ("equals", '='),
+    ("quest", '?'),
+    ("commat", '@'),
+    ("lsqb", '['),
+    ("lbrack", '['),
+    ("bsol", '\\'),
+    ("rsqb", ']'),
+    ("rbrack", ']'),
+    ("Hat", '^'),
+    ("lowbar", '_'),
+    ("UnderBar", '_'),
+    ("grave", '`'),
+    ("lcub", '{'),
+    ("lbrace", '{'),
+    ("verbar", '|'),
+    ("vert", '|'),
+    ("rcub", '}'),
+    ("rbrace", '}'),
+];
+
+/// Names of U+00A0 to U+00FF in order: PHP's `htmlentities` writes them all.
+#[rustfmt::skip]
+const LATIN1: [&str; 96] = [
+    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect",
+    "uml", "copy", "ordf", "laquo", "not", "shy", "reg", "macr",
+    "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot",
+    "cedil", "sup1", "ordm", "raquo", "frac14", "frac12", "frac34", "iquest",
+    "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig", "Ccedil",
+    "Egrave", "Eacute", "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml",
+    "ETH", "Ntilde", "Ograve", "Oacute", "Ocirc", "Otilde", "Ouml", "times",
+    "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute", "THORN", "szlig",
+    "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil",
+    "egrave", "eacute", "ecirc", "euml", "igrave", "iacute", "icirc", "iuml",
+    "eth", "ntilde", "ograve", "oacute", "ocirc", "otilde", "ouml", "divide",
+    "oslash", "ugrave", "uacute", "ucirc", "uuml", "yacute", "thorn", "yuml",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every reading of the escape that covers the whole of `text`.
+    fn readings(text: &str) -> Vec<Vec<u8>> {
+        let units = Text::whole(text.as_bytes()).units(0);
+        units.iter().filter(|unit| unit.next == text.len()).map(|unit| unit.bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn one_escape_stands_for_one_character_in_every_notation() {
+        let quote = ["%22", "\\\"", "\\u0022", "\\x22", "\\042", "&quot;", "&#34;", "&#x22;", "&#X0022;", "%u0022"];
+        for text in quote {
+            assert_eq!(readings(text), [b"\""], "{text}");
+        }
+    }
+
+    #[test]
+    fn an_escape_inside_an_escape_is_undone_too() {
+        for text in ["%2522", "\\\\\\\"", "\\\\u0022", "%5C%22", "%5cu0022", "\\&quot;", "&amp;quot;", "\\u0026quot;", "%26%2334%3B"] {
+            assert!(readings(text).contains(&b"\"".to_vec()), "{text}");
+        }
+    }
+
+    #[test]
+    fn characters_beyond_ascii_come_back_as_utf8_and_as_latin1() {
+        assert_eq!(readings("\\ud83d\\udd11"), ["\u{1f511}".as_bytes()]);
+        assert_eq!(readings("&#128273;"), ["\u{1f511}".as_bytes()]);
+        assert_eq!(readings("\\u00E9"), ["\u{e9}".as_bytes(), b"\xe9"]);
+        assert_eq!(readings("&eacute;"), ["\u{e9}".as_bytes(), b"\xe9"]);
+    }
+
+    #[test]
+    fn what_is_no_escape_has_no_reading() {
+        for text in ["%4", "%zz", "\\q", "\\u12", "\\ud83d\\u0041", "&nope;", "&#;", "&#x110000;", "&", "\\"] {
+            assert_eq!(Text::whole(text.as_bytes()).units(0).iter().count(), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cut_escape_is_undecided_until_the_text_is_complete() {
+        for text in ["%4", "\\", "\\ud83d\\u", "&am", "&#x", "%25"] {
+            let cut = Text { bytes: text.as_bytes(), complete: false, run_before: 0 };
+            assert!(cut.units(0).undecided, "{text}");
+            assert!(!Text::whole(text.as_bytes()).units(0).undecided, "{text}");
+        }
+    }
+}
