@@ -14,6 +14,9 @@ pub(super) const DEFLATE_WINDOW: u8 = 15;
 /// limit, a frame header of a few bytes would claim memory at will.
 const ZSTD_WINDOW: u32 = 23;
 
+/// The longest header of a zstd frame, in bytes (RFC 8878, 3.1.1: with the magic number).
+const ZSTD_HEADER: usize = 18;
+
 type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
 /// A decompressor at work.
@@ -22,7 +25,14 @@ pub(super) enum Open {
     Zlib(Decompress),
     RawDeflate(Decompress),
     Brotli(Box<Brotli>),
-    Zstd(ZstdState<'static>),
+    Zstd(Zstd),
+}
+
+/// A zstd decompressor.
+pub(super) struct Zstd {
+    state: ZstdState<'static>,
+    /// How many bytes of the frame can still belong to its header.
+    header: usize,
 }
 
 /// What one call of a decompressor did.
@@ -49,7 +59,7 @@ impl Open {
                 StandardAlloc::default(),
                 StandardAlloc::default(),
             ))),
-            (Coding::Zstd, _) => Self::Zstd(zstd_state().ok_or(CodingError::Corrupt(coding))?),
+            (Coding::Zstd, _) => Self::Zstd(Zstd::new().ok_or(CodingError::Corrupt(coding))?),
         }))
     }
 
@@ -60,8 +70,10 @@ impl Open {
                 state.reset(true);
                 true
             }
-            // The library begins the next frame by itself.
-            Self::Zstd(_) => true,
+            Self::Zstd(zstd) => {
+                zstd.header = ZSTD_HEADER;
+                true
+            }
             Self::Zlib(_) | Self::RawDeflate(_) | Self::Brotli(_) => false,
         }
     }
@@ -73,7 +85,7 @@ impl Open {
                 inflate(state, input, out)
             }
             Self::Brotli(state) => open_brotli(state, input, out),
-            Self::Zstd(state) => open_zstd(state, input, out),
+            Self::Zstd(zstd) => zstd.step(input, out),
         }
     }
 }
@@ -82,14 +94,6 @@ impl Open {
 /// compressor writes as bare deflate never begins like that.
 fn is_zlib_header(cmf: u8, flg: u8) -> bool {
     cmf & 0x0f == 8 && cmf >> 4 <= 7 && u16::from_be_bytes([cmf, flg]).is_multiple_of(31)
-}
-
-fn zstd_state() -> Option<ZstdState<'static>> {
-    let mut state = ZstdState::new().ok()?;
-    state
-        .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))
-        .ok()?;
-    Some(state)
 }
 
 fn inflate(state: &mut Decompress, input: &[u8], out: &mut [u8]) -> Option<Step> {
@@ -126,13 +130,36 @@ fn open_brotli(state: &mut Brotli, input: &[u8], out: &mut [u8]) -> Option<Step>
     })
 }
 
-fn open_zstd(state: &mut ZstdState<'_>, input: &[u8], out: &mut [u8]) -> Option<Step> {
-    let mut source = InBuffer::around(input);
-    let mut target = OutBuffer::around(out);
-    let wanted = state.run(&mut source, &mut target).ok()?;
-    Some(Step {
-        read: source.pos(),
-        written: target.pos(),
-        ended: wanted == 0,
-    })
+impl Zstd {
+    fn new() -> Option<Self> {
+        let mut state = ZstdState::new().ok()?;
+        state
+            .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW))
+            .ok()?;
+        Some(Self {
+            state,
+            header: ZSTD_HEADER,
+        })
+    }
+
+    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Option<Step> {
+        // A frame that lies before the library as a whole takes a shortcut, with checks and limits
+        // of its own; it even looks for one at any place where its input happens to be cut within
+        // a header. Headers given byte by byte keep all frames on one path, however they arrive.
+        let input = if self.header > 0 {
+            &input[..input.len().min(1)]
+        } else {
+            input
+        };
+        self.header = self.header.saturating_sub(input.len());
+        let mut source = InBuffer::around(input);
+        let mut target = OutBuffer::around(out);
+        // The library goes on with the next frame by itself.
+        let wanted = self.state.run(&mut source, &mut target).ok()?;
+        Some(Step {
+            read: source.pos(),
+            written: target.pos(),
+            ended: wanted == 0,
+        })
+    }
 }

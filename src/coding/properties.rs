@@ -101,7 +101,8 @@ proptest! {
         }
         let whole = open(&codings, &wire);
         let (out, end) = open_pieces(&codings, Limits::default(), cut(&wire, &sent), 100);
-        prop_assert_eq!(whole.as_ref().map(|_| ()), end.as_ref().map(|()| ()));
+        // In a stack, which coding notices first depends on the pieces; that one does, does not.
+        prop_assert_eq!(whole.is_ok(), end.is_ok(), "{:?} {:?}", whole.err(), end);
         if let Ok(whole) = whole {
             prop_assert_eq!(out, whole);
         }

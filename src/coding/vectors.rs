@@ -297,3 +297,32 @@ fn coders_can_move_between_threads() {
     movable::<Decoder>();
     movable::<Encoder>();
 }
+#[test]
+fn zz_repro() {
+    let c = codings("zstd, zstd");
+    for text in [&b""[..], b"abc"] {
+        for c in [
+            codings("zstd"),
+            c.clone(),
+            codings("gzip"),
+            codings("br"),
+            codings("deflate"),
+        ] {
+            let wire = close(&c, text);
+            println!("{wire:02x?}");
+            for at in 0..wire.len() {
+                for b in 0..=255u8 {
+                    let mut w = wire.clone();
+                    w[at] = b;
+                    let whole = open_pieces(&c, Limits::default(), [&w[..]], 4096);
+                    for k in 1..w.len() {
+                        let p = open_pieces(&c, Limits::default(), [&w[..k], &w[k..]], 100);
+                        if p.1.is_ok() != whole.1.is_ok() || (p.1.is_ok() && p.0 != whole.0) {
+                            println!("{at} {b} cut {k}: whole {whole:?} pieces {p:?} {w:02x?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::head::{HeadSignal, InFlight};
 use super::response::UpstreamBody;
+use super::searched::{Fault, SearchedBody};
 use crate::error::{Code, Refusal};
 
 /// A body ended before its end. Carries no text of a library: those quote what they were reading.
@@ -26,6 +27,9 @@ pub enum BodyError {
     /// The sender was silent for longer than the idle timeout.
     #[error("the body stalled")]
     Stalled,
+    /// A placeholder in it was refused. The upstream must see a reset, never a clean end.
+    #[error("the body was refused")]
+    Refused,
 }
 
 /// How an upload is getting on, shared between the body that hyper pulls and whoever waits for the
@@ -35,7 +39,7 @@ pub struct Transfer {
     origin: Instant,
     last_ms: AtomicU64,
     complete: AtomicBool,
-    fault: OnceLock<BodyError>,
+    fault: OnceLock<Refusal>,
 }
 
 impl Transfer {
@@ -58,9 +62,9 @@ impl Transfer {
         self.complete.load(Ordering::Acquire)
     }
 
-    /// What went wrong on the client's side, if anything.
-    pub fn fault(&self) -> Option<BodyError> {
-        self.fault.get().copied()
+    /// Why the upload ended before its end, if that lies with the client or the proxy.
+    pub fn fault(&self) -> Option<Refusal> {
+        self.fault.get().cloned()
     }
 
     fn touch(&self) {
@@ -128,25 +132,35 @@ impl InboundBody {
         self.incoming.size_hint().exact()
     }
 
-    /// Reads the whole body, at most `limit` bytes of it.
-    pub async fn hold(mut self, limit: usize) -> Result<Held, Refusal> {
-        if self.declared_length().is_some_and(|n| n > limit as u64) {
-            return Err(too_large(limit));
-        }
+    /// Reads the body to its end if it has at most `limit` bytes.
+    pub async fn hold(mut self, limit: usize) -> Result<Holding, Refusal> {
         let mut data = BytesMut::new();
         let mut trailers = None;
+        if self.declared_length().is_some_and(|n| n > limit as u64) {
+            return Ok(Holding::Part(Bytes::new(), self));
+        }
         while let Some(frame) = next_frame(&mut self).await {
             match frame.map_err(broken)?.into_data() {
-                Ok(bytes) if data.len() + bytes.len() > limit => return Err(too_large(limit)),
                 Ok(bytes) => data.extend_from_slice(&bytes),
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
+            if data.len() > limit {
+                return Ok(Holding::Part(data.freeze(), self));
+            }
         }
-        Ok(Held {
+        Ok(Holding::Whole(Held {
             data: data.freeze(),
             trailers,
-        })
+        }))
     }
+}
+
+/// What came of the attempt to hold a body.
+pub enum Holding {
+    /// All of it.
+    Whole(Held),
+    /// It is larger than the limit: what was read, and the rest to come.
+    Part(Bytes, InboundBody),
 }
 
 impl Body for InboundBody {
@@ -203,7 +217,7 @@ pub struct OutBody {
 
 enum OutSource {
     Held(Held),
-    Streamed(Box<InboundBody>),
+    Streamed(Box<SearchedBody>),
 }
 
 impl OutBody {
@@ -216,8 +230,8 @@ impl OutBody {
     }
 
     /// Passes the client's body on as it comes.
-    pub fn streamed(body: InboundBody) -> Self {
-        let transfer = Transfer::new(body.is_empty());
+    pub fn streamed(body: SearchedBody) -> Self {
+        let transfer = Transfer::new(body.is_end_stream());
         Self {
             source: OutSource::Streamed(Box::new(body)),
             transfer,
@@ -248,20 +262,26 @@ impl Body for OutBody {
             }
             OutSource::Streamed(body) => body,
         };
-        let polled = Pin::new(&mut **body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(_))) => this.transfer.touch(),
-            Poll::Ready(Some(Err(error))) => {
-                // Only the first fault counts, and whoever waits sees it.
-                let _ = this.transfer.fault.set(*error);
-            }
-            Poll::Ready(None) => this.transfer.complete.store(true, Ordering::Release),
-            Poll::Pending => {}
-        }
-        if body.is_end_stream() {
+        let polled = ready!(body.poll_frame(cx));
+        if polled.is_none() || body.is_end_stream() {
             this.transfer.complete.store(true, Ordering::Release);
         }
-        polled
+        Poll::Ready(match polled {
+            None => None,
+            Some(Ok(frame)) => {
+                this.transfer.touch();
+                Some(Ok(frame))
+            }
+            Some(Err(fault)) => {
+                let (error, refusal) = match fault {
+                    Fault::Body(error) => (error, broken(error)),
+                    Fault::Refused(refusal) => (BodyError::Refused, refusal),
+                };
+                // Only the first fault counts; hyper asks no further after one.
+                let _ = this.transfer.fault.set(refusal);
+                Some(Err(error))
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -276,7 +296,9 @@ impl Body for OutBody {
             // Trailers need chunked framing, so the length must not be known then.
             OutSource::Held(held) if held.trailers.is_some() => SizeHint::new(),
             OutSource::Held(held) => SizeHint::with_exact(held.data.len() as u64),
-            OutSource::Streamed(body) => body.size_hint(),
+            OutSource::Streamed(body) => body
+                .exact_length()
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
 }
@@ -355,18 +377,8 @@ async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Dat
 /// The client's fault in its own upload, as the answer it gets.
 pub fn broken(error: BodyError) -> Refusal {
     let detail = match error {
-        BodyError::Broken => "the request body broke off or its framing is wrong; send it again",
         BodyError::Stalled => "the request body stalled for longer than proxy.idle_timeout",
+        _ => "the request body broke off or its framing is wrong; send it again",
     };
     Refusal::new(Code::RequestMalformed, detail)
-}
-
-fn too_large(limit: usize) -> Refusal {
-    Refusal::new(
-        Code::BodyTooLarge,
-        format!(
-            "a body of this type is searched for placeholders and is larger than {limit} bytes; \
-             raise body.buffer, or narrow `scan` for this destination to leave out \"body\""
-        ),
-    )
 }

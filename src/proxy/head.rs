@@ -23,7 +23,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -32,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
+use super::body::IdleTimer;
 use super::head_check::{self, Framing};
 use crate::error::{Code, Refusal};
 
@@ -83,6 +84,10 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        // The reader was told to wait without a deadline; now one begins.
+        if let Some(reader) = lock(&self.0.reader).take() {
+            reader.wake();
+        }
     }
 }
 
@@ -95,13 +100,14 @@ struct Shared {
     notes: Mutex<VecDeque<HeadNote>>,
     complete: AtomicBool,
     in_flight: AtomicUsize,
+    reader: Mutex<Option<Waker>>,
 }
 
 impl HeadSignal {
     /// The note on the request that the service was just called with. `None` means that the head
     /// never went through the guard.
     pub fn take(&self) -> Option<HeadNote> {
-        self.notes().pop_front()
+        lock(&self.0.notes).pop_front()
     }
 
     /// Says that the current message has ended, so that the next bytes are a head again: after a
@@ -112,16 +118,23 @@ impl HeadSignal {
 
     fn note(&self, refusal: Option<Refusal>) {
         let in_flight = InFlight::new(&self.0);
-        self.notes().push_back(HeadNote { refusal, in_flight });
+        lock(&self.0.notes).push_back(HeadNote { refusal, in_flight });
     }
 
-    fn is_busy(&self) -> bool {
-        self.0.in_flight.load(Ordering::Acquire) > 0
+    /// Whether a request is on its way. If so, `cx` is woken when it no longer is.
+    fn is_busy(&self, cx: &Context<'_>) -> bool {
+        let busy = || self.0.in_flight.load(Ordering::Acquire) > 0;
+        if !busy() {
+            return false;
+        }
+        *lock(&self.0.reader) = Some(cx.waker().clone());
+        // Looked at again, because it may have ended before the waker was in its place.
+        busy()
     }
+}
 
-    fn notes(&self) -> MutexGuard<'_, VecDeque<HeadNote>> {
-        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where in the stream of messages the guard stands.
@@ -151,6 +164,8 @@ pub struct HeadGuard<S> {
     searched: usize,
     timer: Option<Pin<Box<Sleep>>>,
     head_started: bool,
+    /// Bounds how long the client may take to read what is written.
+    stalled_write: IdleTimer,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -167,6 +182,7 @@ impl<S> HeadGuard<S> {
             searched: 0,
             timer: None,
             head_started: false,
+            stalled_write: IdleTimer::new(limits.idle_timeout),
             linger: None,
         }
     }
@@ -286,10 +302,24 @@ impl<S> HeadGuard<S> {
         }
     }
 
+    /// A client that does not read holds memory here and a connection upstream.
+    fn bound_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled_write.reset();
+            return written;
+        }
+        ready!(self.stalled_write.poll_expired(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// The deadline of the state we wait in: only heads have one, bodies and tunnels have theirs
     /// where they are consumed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.state != State::Head || self.signal.is_busy() {
+        if self.state != State::Head || self.signal.is_busy(cx) {
             self.timer = None;
             return Poll::Pending;
         }
@@ -378,7 +408,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.bound_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -386,7 +417,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.bound_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -394,7 +426,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.bound_write(cx, flushed)
     }
 
     /// After an early answer the client is still sending. Closing then would make the kernel send a
@@ -532,5 +565,39 @@ mod tests {
         let start = Instant::now();
         assert_eq!(guard.read(&mut buf).await.unwrap(), 0);
         assert!(start.elapsed() >= limits.head_timeout);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_request_starts_the_idle_time_of_a_reader_that_waits() {
+        let limits = HeadLimits {
+            idle_timeout: Duration::from_millis(50),
+            ..LIMITS
+        };
+        let (mut client, server) = tokio::io::duplex(4096);
+        let signal = HeadSignal::default();
+        let mut guard = HeadGuard::new(server, BytesMut::new(), limits, signal.clone());
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        let reader = tokio::spawn(async move {
+            let mut buf = [0u8; 1024];
+            guard.read(&mut buf).await.unwrap();
+            guard.read(&mut buf).await.unwrap()
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(signal.take());
+        let ended = tokio::time::timeout(Duration::from_secs(5), reader).await;
+        assert_eq!(ended.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let limits = HeadLimits {
+            idle_timeout: Duration::from_millis(50),
+            ..LIMITS
+        };
+        let (_client, server) = tokio::io::duplex(64);
+        let mut guard = HeadGuard::new(server, BytesMut::new(), limits, HeadSignal::default());
+        let written = guard.write_all(&[0u8; 1024]).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

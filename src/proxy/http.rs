@@ -15,9 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{InboundBody, ReplyBody};
-use super::exchange::{Exchange, Facts, Refused};
+use super::exchange::Exchange;
 use super::head::{HeadGuard, HeadSignal};
 use super::listener::Permit;
+use super::uses::{Facts, Refused};
 use super::{Proxy, Settings, connect, respond, response, unix_now};
 use crate::error::{Code, Refusal};
 use crate::identity::Presented;
@@ -146,6 +147,7 @@ async fn forward(
         caller,
         destination,
         method: head.method.as_str().to_owned(),
+        raw_path: head.uri.path().to_owned(),
         path: head.uri.path().to_owned(),
         started,
         held_placeholder: false,

@@ -16,13 +16,16 @@ pub mod hop;
 pub mod http;
 pub mod listener;
 pub mod outcome;
+pub mod permit;
 pub mod pool;
 pub mod respond;
 pub mod response;
+pub mod searched;
 pub mod signed;
 pub mod sites;
 pub mod tunnel;
 pub mod upstream;
+pub mod uses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,10 +1,12 @@
 //! The `result` line: whatever happens to a recorded request, the ledger learns how it ended.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::uses::Facts;
 use crate::error::Code;
 use crate::ledger::Ledger;
-use crate::ledger::record::Entry;
-
-use super::exchange::Facts;
+use crate::ledger::record::{Entry, event, outcome};
 
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went
 /// away: that is the only way to lose an exchange without an answer.
@@ -13,6 +15,8 @@ pub struct Outcome(Option<Box<Pending>>);
 struct Pending {
     ledger: Ledger,
     facts: Facts,
+    /// Whether a use is on record. A body that streams may get to that late, or never.
+    used: Arc<AtomicBool>,
     status: Option<u16>,
 }
 
@@ -22,14 +26,20 @@ impl Outcome {
         Self(None)
     }
 
-    /// For a request whose uses are on record.
-    pub fn expected(ledger: Ledger, facts: &Facts) -> Self {
-        let facts = facts.clone();
+    /// For a request whose uses are on record, or come to be while its body streams.
+    pub fn new(ledger: Ledger, facts: &Facts, used: Arc<AtomicBool>) -> Self {
         Self(Some(Box::new(Pending {
             ledger,
-            facts,
+            facts: facts.clone(),
+            used,
             status: None,
         })))
+    }
+
+    /// Whether a use is on record.
+    pub fn is_recorded(&self) -> bool {
+        let used = |pending: &Pending| pending.used.load(Ordering::Acquire);
+        self.0.as_deref().is_some_and(used)
     }
 
     /// The upstream's answer has begun.
@@ -41,30 +51,32 @@ impl Outcome {
 
     /// The upstream's answer was passed on to its end.
     pub fn forwarded(&mut self) {
-        self.write("forwarded", None);
+        self.write(outcome::FORWARDED, None);
     }
 
     /// The upstream could not be reached, broke the protocol, or its answer could not be passed on.
     pub fn failed(&mut self, code: Code) {
-        self.write("failed", Some(code));
+        self.write(outcome::FAILED, Some(code));
     }
 
-    fn write(&mut self, outcome: &'static str, code: Option<Code>) {
-        let Some(pending) = self.0.take() else {
+    fn write(&mut self, how: &'static str, code: Option<Code>) {
+        let recorded = self.is_recorded();
+        let Some(pending) = self.0.take().filter(|_| recorded) else {
             return;
         };
         let Pending {
             ledger,
             facts,
             status,
+            ..
         } = *pending;
         let duration = facts.started.elapsed().as_millis();
         let entry = Entry {
-            outcome: Some(outcome.into()),
+            outcome: Some(how.into()),
             code: code.map(|code| code.as_str().into()),
             status: status.or(code.map(Code::status)),
             duration_ms: Some(u64::try_from(duration).unwrap_or(u64::MAX)),
-            ..facts.entry("result")
+            ..facts.entry(event::RESULT)
         };
         // Nobody waits for a result: it is queued here and durable soon.
         if ledger.append(vec![entry]).is_err() {
@@ -75,6 +87,6 @@ impl Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
-        self.write("client_gone", None);
+        self.write(outcome::CLIENT_GONE, None);
     }
 }

@@ -13,11 +13,11 @@ use hyper::body::Incoming;
 use crate::error::Code;
 
 use super::body::{BodyError, IdleTimer, ReplyBody, Transfer};
-use super::exchange::Facts;
 use super::hop;
 use super::outcome::Outcome;
 use super::pool::Lease;
 use super::respond::{EGRET_IGNORED, EGRET_REQUEST};
+use super::uses::Facts;
 
 /// An upstream's answer together with what has to happen when it ends.
 pub struct Answer {
@@ -38,7 +38,7 @@ pub fn relay(answer: Answer, idle: Duration) -> Response<ReplyBody> {
     let (mut head, incoming) = answer.response.into_parts();
     hop::strip(&mut head.headers);
     let facts = &answer.facts;
-    if facts.held_placeholder
+    if (facts.held_placeholder || answer.outcome.is_recorded())
         && let Ok(id) = HeaderValue::from_str(&facts.id)
     {
         head.headers.insert(EGRET_REQUEST, id);

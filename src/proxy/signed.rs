@@ -14,25 +14,35 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 
 /// Refuses a change that a signature or digest of the client's covers.
 pub fn check(head: &Parts, sites: &[Site]) -> Result<(), Refusal> {
-    if sites.is_empty() {
-        return Ok(());
-    }
-    if let Some(signature) = signature(head) {
-        return Err(refusal(format!(
-            "the client signed this request ({signature}), so a value put in now would break the \
-             signature; use a credential that is sent as it is, not signed with"
-        )));
-    }
-    let digest = DIGESTS
-        .iter()
-        .find(|name| head.headers.contains_key(**name));
-    match digest {
-        Some(name) if sites.iter().any(Site::is_in_body) => Err(refusal(format!(
-            "the body is covered by {name}, which would no longer hold; send it without, or put \
-             the placeholder in a header"
-        ))),
-        _ => Ok(()),
-    }
+    let covered = match sites.iter().any(Site::is_in_body) {
+        true => in_body(head),
+        false if sites.is_empty() => None,
+        false => signature(head).map(signed),
+    };
+    covered.map_or(Ok(()), Err)
+}
+
+/// The refusal of any change to the body, if a signature or digest covers it.
+pub fn in_body(head: &Parts) -> Option<Refusal> {
+    let digest = || {
+        let mut names = DIGESTS.iter();
+        names.find(|name| head.headers.contains_key(**name))
+    };
+    signature(head).map(signed).or_else(|| {
+        digest().map(|name| {
+            refusal(format!(
+                "the body is covered by {name}, which would no longer hold; send it without, or \
+                 put the placeholder in a header"
+            ))
+        })
+    })
+}
+
+fn signed(signature: &str) -> Refusal {
+    refusal(format!(
+        "the client signed this request ({signature}), so a value put in now would break the \
+         signature; use a credential that is sent as it is, not signed with"
+    ))
 }
 
 /// AWS Signature Version 4 in a header or in the query, or HTTP Message Signatures (RFC 9421).

@@ -10,7 +10,7 @@ use super::body::Held;
 use super::hop;
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
-use crate::policy::location::{HeaderRole, header_role};
+use crate::policy::location::{HeaderRole, Location, header_role};
 use crate::secret::SecretBytes;
 use crate::substitution::basic::Basic;
 use crate::substitution::find;
@@ -44,6 +44,8 @@ pub struct Misplaced {
     pub refusal: Refusal,
     /// What stood there.
     pub reference: Reference,
+    /// Where.
+    pub location: Location,
 }
 
 impl Site {
@@ -97,6 +99,15 @@ pub fn in_body(
         }
         _ => Ok(()),
     }
+}
+
+/// Finds the placeholders of the trailers of a body that was streamed. None that only count when
+/// named: such headers are no trailers.
+pub fn in_trailers(trailers: &HeaderMap) -> Result<Vec<Site>, Misplaced> {
+    let mut sites = Vec::new();
+    in_headers(trailers, Place::Trailer, &mut sites)?;
+    sites.retain(|site| !site.only_if_named);
+    Ok(sites)
 }
 
 fn in_headers(
@@ -156,6 +167,7 @@ fn refuse_named(site: &Site, name: &HeaderName, code: Code) -> Result<(), Mispla
             .slug(edit.reference.slug.as_str())
             .location(edit.location.to_string()),
         reference: edit.reference.clone(),
+        location: edit.location.clone(),
     })
 }
 
@@ -202,17 +214,33 @@ pub fn substitute<'v>(
                 set_nth(&mut head.headers, *index, new)?;
             }
             Place::Body => held.data = Bytes::from(put(&held.data)?),
-            Place::Trailer(index) => {
-                let trailers = held.trailers.as_mut().ok_or(SpliceError::Misplaced)?;
-                let new = put(nth(trailers, *index)?.as_bytes())?;
-                set_nth(trailers, *index, new)?;
-            }
+            // Below, all at once.
+            Place::Trailer(_) => {}
         }
     }
+    held.trailers = match held.trailers.take() {
+        Some(trailers) => Some(substitute_trailers(trailers, sites, value)?),
+        None => None,
+    };
     if path.is_some() || query.is_some() {
         set_target(head, path, query)?;
     }
     Ok(())
+}
+
+/// Writes the values into trailers that came at the end of a streamed body.
+pub fn substitute_trailers<'v>(
+    mut trailers: HeaderMap,
+    sites: &[Site],
+    value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
+) -> Result<HeaderMap, SpliceError> {
+    for site in sites {
+        if let Place::Trailer(index) = site.place {
+            let new = splice(nth(&trailers, index)?.as_bytes(), &site.edits, value)?;
+            set_nth(&mut trailers, index, new)?;
+        }
+    }
+    Ok(trailers)
 }
 
 fn nth(headers: &HeaderMap, index: usize) -> Result<&HeaderValue, SpliceError> {

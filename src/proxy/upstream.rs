@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::body::{OutBody, Transfer, broken};
+use super::body::{OutBody, Transfer};
 use super::dial::Dialer;
 use super::exchange::{Exchange, Recorded};
 use super::http::HEADERS_ON_STACK;
@@ -218,10 +218,9 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
 
 /// Why no answer came. The library's own error is not asked: it quotes what it was sending.
 fn failed(destination: &Destination, transfer: &Transfer) -> Refusal {
-    match transfer.fault() {
-        Some(fault) => broken(fault),
-        None => protocol_error(destination),
-    }
+    transfer
+        .fault()
+        .unwrap_or_else(|| protocol_error(destination))
 }
 
 fn protocol_error(destination: &Destination) -> Refusal {

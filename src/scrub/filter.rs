@@ -21,6 +21,7 @@ pub(super) const STRIDE: usize = MIN_SEARCHED - GROUP + 1;
 pub(super) struct Groups {
     bits: Box<[u64]>,
     shift: u32,
+    stored: usize,
 }
 
 /// 4 KiB and 4 MiB: first-level cache, and a bound for whoever stores a hundred thousand values.
@@ -33,12 +34,21 @@ impl Groups {
     pub fn new(groups: &[u32]) -> Self {
         let wanted = (groups.len() * SPARSENESS).max(1).ilog2() + 1;
         let log = wanted.clamp(MIN_BITS, MAX_BITS);
-        let mut this = Self { bits: vec![0; 1 << (log - 6)].into_boxed_slice(), shift: 32 - log };
+        let mut this = Self {
+            bits: vec![0; 1 << (log - 6)].into_boxed_slice(),
+            shift: 32 - log,
+            stored: groups.len(),
+        };
         for &group in groups {
             let (word, bit) = this.place(group);
             this.bits[word] |= 1 << bit;
         }
         this
+    }
+
+    /// Whether no group is stored.
+    pub fn is_empty(&self) -> bool {
+        self.stored == 0
     }
 
     #[inline]
@@ -85,7 +95,9 @@ mod tests {
 
     #[test]
     fn every_stored_group_is_found_and_few_others_are() {
-        let stored: Vec<u32> = (0..20_000_u32).map(|index| index.wrapping_mul(2_654_435)).collect();
+        let stored: Vec<u32> = (0..20_000_u32)
+            .map(|index| index.wrapping_mul(2_654_435))
+            .collect();
         let groups = Groups::new(&stored);
         assert!(stored.iter().all(|&group| groups.contains(group)));
         let others = (0..20_000_u32).map(|index| index.wrapping_mul(40_503).wrapping_add(7));

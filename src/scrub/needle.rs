@@ -143,7 +143,12 @@ impl Needle {
                 (skipped + 8 * n) / 6 - skipped.div_ceil(6)
             }
         };
-        Self { source: source as u32, name: name as u32, len: len as u32, spelling }
+        Self {
+            source: source as u32,
+            name: name as u32,
+            len: len as u32,
+            spelling,
+        }
     }
 
     /// The character at `index < len`.
@@ -212,7 +217,9 @@ mod tests {
     fn spell(value: &[u8], spelling: Spelling) -> Vec<u8> {
         let sources = [Source::Value(Arc::new(SecretBytes::new(value.to_vec())))];
         let needle = Needle::new(0, 0, spelling, value);
-        (0..needle.len as usize).map(|index| needle.byte(&sources, index)).collect()
+        (0..needle.len as usize)
+            .map(|index| needle.byte(&sources, index))
+            .collect()
     }
 
     proptest! {
@@ -238,7 +245,10 @@ mod tests {
         assert_eq!(spell(b"\x00\xffAz", Spelling::Hex), b"00ff417a");
         let wide = utf16be("a\u{e9}\u{1f511}".as_bytes()).expect("text");
         assert_eq!(wide.expose(), b"\0a\0\xe9\xd8\x3d\xdd\x11");
-        assert_eq!(spell(wide.expose(), Spelling::Utf16Le), b"a\0\xe9\0\x3d\xd8\x11\xdd");
+        assert_eq!(
+            spell(wide.expose(), Spelling::Utf16Le),
+            b"a\0\xe9\0\x3d\xd8\x11\xdd"
+        );
         assert!(utf16be(b"\xff\xfe").is_none());
     }
 }

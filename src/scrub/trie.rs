@@ -50,20 +50,31 @@ impl Trie {
     /// Nothing read yet. `None` if there are no needles.
     pub fn root(&self) -> Option<Node> {
         let high = self.needles.len() as u32;
-        (high > 0).then_some(Node { low: 0, high, depth: 0 })
+        (high > 0).then_some(Node {
+            low: 0,
+            high,
+            depth: 0,
+        })
     }
 
     /// Reads one more character: the node after it, if any needle is longer still, and the first
     /// needle that ends with it.
     #[inline]
-    pub fn step(&self, sources: &[Source], node: Node, byte: u8) -> (Option<Node>, Option<&Needle>) {
-        let Node { low, high, depth } = node;
-        let (mut low, high) = if depth == 0 {
-            (self.first[usize::from(byte)], self.first[usize::from(byte) + 1])
+    pub fn step(
+        &self,
+        sources: &[Source],
+        node: Node,
+        byte: u8,
+    ) -> (Option<Node>, Option<&Needle>) {
+        let (mut low, high) = if node.depth == 0 {
+            (
+                self.first[usize::from(byte)],
+                self.first[usize::from(byte) + 1],
+            )
         } else {
             self.narrow(sources, node, byte)
         };
-        let depth = depth + 1;
+        let depth = node.depth + 1;
         let mut ended = None;
         while low < high {
             // The shorter of two needles that begin alike sorts first.
@@ -121,7 +132,11 @@ mod tests {
             let Some(next) = next else { break };
             node = next;
         }
-        assert_eq!(ends, [None, Some(1), None, Some(2)], "the first of two equal needles is named");
+        assert_eq!(
+            ends,
+            [None, Some(1), None, Some(2)],
+            "the first of two equal needles is named"
+        );
         assert_eq!(node.depth, 3);
         let root = trie.root().expect("not empty");
         assert!(trie.step(&sources, root, b'x').0.is_none());

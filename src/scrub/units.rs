@@ -46,14 +46,29 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// The byte at `pos` as itself.
+    pub fn literal(byte: u8, pos: usize) -> Self {
+        Self::of_byte(byte, pos + 1, 0)
+    }
+
     fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
-        Self { bytes: [byte, 0, 0, 0], len: 1, next, kinds }
+        Self {
+            bytes: [byte, 0, 0, 0],
+            len: 1,
+            next,
+            kinds,
+        }
     }
 
     fn of_char(c: char, next: usize, kinds: u8) -> Self {
         let mut bytes = [0; 4];
         let len = c.encode_utf8(&mut bytes).len() as u8;
-        Self { bytes, len, next, kinds }
+        Self {
+            bytes,
+            len,
+            next,
+            kinds,
+        }
     }
 
     /// The bytes the escape stands for: one, or the UTF-8 of one character.
@@ -118,7 +133,11 @@ fn is_base64(byte: u8) -> bool {
 impl<'a> Text<'a> {
     /// A text of which every byte is at hand.
     pub fn whole(bytes: &'a [u8]) -> Self {
-        Self { bytes, complete: true, run_before: 0 }
+        Self {
+            bytes,
+            complete: true,
+            run_before: 0,
+        }
     }
 
     /// The escapes that begin at `pos`, at any level.
@@ -127,7 +146,11 @@ impl<'a> Text<'a> {
         for level in 1..=LEVELS {
             match self.escape(pos, level) {
                 Ok(Some(escape)) => {
-                    let Escape { meaning, next, kinds } = escape;
+                    let Escape {
+                        meaning,
+                        next,
+                        kinds,
+                    } = escape;
                     match meaning {
                         Meaning::Byte(byte) => units.push(Unit::of_byte(byte, next, kinds)),
                         Meaning::Char(c) => {
@@ -169,8 +192,16 @@ impl<'a> Text<'a> {
     /// How many base64 characters stand directly before `pos`, counted no further than needed.
     pub fn base64_run(self, pos: usize) -> usize {
         let before = &self.bytes[pos.saturating_sub(WRAP_MIN)..pos];
-        let run = before.iter().rev().take_while(|&&byte| is_base64(byte)).count();
-        if run == pos { (run + self.run_before).min(WRAP_MIN) } else { run }
+        let run = before
+            .iter()
+            .rev()
+            .take_while(|&&byte| is_base64(byte))
+            .count();
+        if run == pos {
+            (run + self.run_before).min(WRAP_MIN)
+        } else {
+            run
+        }
     }
 
     /// The character at `pos` after `level` rounds of unescaping.
@@ -178,7 +209,11 @@ impl<'a> Text<'a> {
         let byte = *self.bytes.get(pos).ok_or(Cut)?;
         if level > 0 && introduces(byte) {
             match self.escape(pos, level) {
-                Ok(Some(Escape { meaning, next, kinds })) => {
+                Ok(Some(Escape {
+                    meaning,
+                    next,
+                    kinds,
+                })) => {
                     let byte = match meaning {
                         Meaning::Byte(byte) => byte,
                         Meaning::Char(c) => u8::try_from(c).unwrap_or(u8::MAX),
@@ -189,7 +224,11 @@ impl<'a> Text<'a> {
                 Ok(None) | Err(Cut) => {}
             }
         }
-        Ok(Symbol { byte, next: pos + 1, kinds: 0 })
+        Ok(Symbol {
+            byte,
+            next: pos + 1,
+            kinds: 0,
+        })
     }
 
     /// The escape at `pos` whose own characters are read after `level - 1` rounds.
@@ -202,7 +241,10 @@ impl<'a> Text<'a> {
             b'&' => self.entity(first.next, inner)?,
             _ => None,
         };
-        Ok(found.map(|escape| Escape { kinds: escape.kinds | first.kinds, ..escape }))
+        Ok(found.map(|escape| Escape {
+            kinds: escape.kinds | first.kinds,
+            ..escape
+        }))
     }
 
     fn percent(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
@@ -221,11 +263,13 @@ impl<'a> Text<'a> {
         let byte = match letter.byte {
             b'u' => return self.utf16(pos, level, b'\\', BACKSLASH),
             b'x' => {
-                return Ok(self.hex(letter.next, level, 2)?.map(|(value, next, kinds)| Escape {
-                    meaning: Meaning::Byte(value as u8),
-                    next,
-                    kinds: kinds | letter.kinds | BACKSLASH,
-                }));
+                return Ok(self
+                    .hex(letter.next, level, 2)?
+                    .map(|(value, next, kinds)| Escape {
+                        meaning: Meaning::Byte(value as u8),
+                        next,
+                        kinds: kinds | letter.kinds | BACKSLASH,
+                    }));
             }
             b'0'..=b'3' => return self.octal(pos, level),
             b'a' => 0x07,
@@ -254,7 +298,11 @@ impl<'a> Text<'a> {
         };
         let kinds = kinds | letter.kinds | kind;
         if let Some(c) = char::from_u32(high) {
-            return Ok(Some(Escape { meaning: Meaning::Char(c), next, kinds }));
+            return Ok(Some(Escape {
+                meaning: Meaning::Char(c),
+                next,
+                kinds,
+            }));
         }
         if !(0xd800..0xdc00).contains(&high) {
             return Ok(None);
@@ -275,7 +323,11 @@ impl<'a> Text<'a> {
         }
         let c = char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00));
         let kinds = kinds | introducer.kinds | letter.kinds | more;
-        Ok(c.map(|c| Escape { meaning: Meaning::Char(c), next, kinds }))
+        Ok(c.map(|c| Escape {
+            meaning: Meaning::Char(c),
+            next,
+            kinds,
+        }))
     }
 
     fn octal(self, mut pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
@@ -289,14 +341,21 @@ impl<'a> Text<'a> {
             kinds |= digit.kinds;
             pos = digit.next;
         }
-        Ok(Some(Escape { meaning: Meaning::Byte(value), next: pos, kinds }))
+        Ok(Some(Escape {
+            meaning: Meaning::Byte(value),
+            next: pos,
+            kinds,
+        }))
     }
 
     fn entity(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
         let first = self.symbol(pos, level)?;
         if first.byte == b'#' {
             let found = self.numeric(first.next, level)?;
-            return Ok(found.map(|escape| Escape { kinds: escape.kinds | first.kinds, ..escape }));
+            return Ok(found.map(|escape| Escape {
+                kinds: escape.kinds | first.kinds,
+                ..escape
+            }));
         }
         let (mut name, mut len) = ([0; NAME_MAX], 0);
         let (mut at, mut kinds) = (pos, ENTITY);
@@ -313,7 +372,11 @@ impl<'a> Text<'a> {
                 _ => return Ok(None),
             }
         }
-        Ok(named(&name[..len]).map(|c| Escape { meaning: Meaning::Char(c), next: at, kinds }))
+        Ok(named(&name[..len]).map(|c| Escape {
+            meaning: Meaning::Char(c),
+            next: at,
+            kinds,
+        }))
     }
 
     /// `60;` or `x3c;`
@@ -333,7 +396,11 @@ impl<'a> Text<'a> {
             pos = symbol.next;
             if symbol.byte == b';' && count > 0 {
                 let c = char::from_u32(value);
-                return Ok(c.map(|c| Escape { meaning: Meaning::Char(c), next: pos, kinds }));
+                return Ok(c.map(|c| Escape {
+                    meaning: Meaning::Char(c),
+                    next: pos,
+                    kinds,
+                }));
             }
             let Some(digit) = char::from(symbol.byte).to_digit(radix) else {
                 return Ok(None);
@@ -438,12 +505,19 @@ mod tests {
     /// Every reading of the escape that covers the whole of `text`.
     fn readings(text: &str) -> Vec<Vec<u8>> {
         let units = Text::whole(text.as_bytes()).units(0);
-        units.iter().filter(|unit| unit.next == text.len()).map(|unit| unit.bytes().to_vec()).collect()
+        units
+            .iter()
+            .filter(|unit| unit.next == text.len())
+            .map(|unit| unit.bytes().to_vec())
+            .collect()
     }
 
     #[test]
     fn one_escape_stands_for_one_character_in_every_notation() {
-        let quote = ["%22", "\\\"", "\\u0022", "\\x22", "\\042", "&quot;", "&#34;", "&#x22;", "&#X0022;", "%u0022"];
+        let quote = [
+            "%22", "\\\"", "\\u0022", "\\x22", "\\042", "&quot;", "&#34;", "&#x22;", "&#X0022;",
+            "%u0022",
+        ];
         for text in quote {
             assert_eq!(readings(text), [b"\""], "{text}");
         }
@@ -451,7 +525,17 @@ mod tests {
 
     #[test]
     fn an_escape_inside_an_escape_is_undone_too() {
-        for text in ["%2522", "\\\\\\\"", "\\\\u0022", "%5C%22", "%5cu0022", "\\&quot;", "&amp;quot;", "\\u0026quot;", "%26%2334%3B"] {
+        for text in [
+            "%2522",
+            "\\\\\\\"",
+            "\\\\u0022",
+            "%5C%22",
+            "%5cu0022",
+            "\\&quot;",
+            "&amp;quot;",
+            "\\u0026quot;",
+            "%26%2334%3B",
+        ] {
             assert!(readings(text).contains(&b"\"".to_vec()), "{text}");
         }
     }
@@ -466,15 +550,34 @@ mod tests {
 
     #[test]
     fn what_is_no_escape_has_no_reading() {
-        for text in ["%4", "%zz", "\\q", "\\u12", "\\ud83d\\u0041", "&nope;", "&#;", "&#x110000;", "&", "\\"] {
-            assert_eq!(Text::whole(text.as_bytes()).units(0).iter().count(), 0, "{text}");
+        for text in [
+            "%4",
+            "%zz",
+            "\\q",
+            "\\u12",
+            "\\ud83d\\u0041",
+            "&nope;",
+            "&#;",
+            "&#x110000;",
+            "&",
+            "\\",
+        ] {
+            assert_eq!(
+                Text::whole(text.as_bytes()).units(0).iter().count(),
+                0,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_cut_escape_is_undecided_until_the_text_is_complete() {
         for text in ["%4", "\\", "\\ud83d\\u", "&am", "&#x", "%25"] {
-            let cut = Text { bytes: text.as_bytes(), complete: false, run_before: 0 };
+            let cut = Text {
+                bytes: text.as_bytes(),
+                complete: false,
+                run_before: 0,
+            };
             assert!(cut.units(0).undecided, "{text}");
             assert!(!Text::whole(text.as_bytes()).units(0).undecided, "{text}");
         }

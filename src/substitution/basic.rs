@@ -15,7 +15,7 @@ use super::wire::Form;
 /// Clients put their own passwords here too, so there is no `Debug`.
 pub struct Basic {
     /// The scheme and the white space behind it, as the client wrote them.
-    prefix: Vec<u8>,
+    prefix: String,
     decoded: Vec<u8>,
     url_alphabet: bool,
     padded: bool,
@@ -49,7 +49,7 @@ impl Basic {
             })
             .collect();
         Some(Basic {
-            prefix: header_value[..5 + blank].to_vec(),
+            prefix: String::from_utf8(header_value[..5 + blank].to_vec()).ok()?,
             decoded: DECODER.decode(&standard).ok()?,
             url_alphabet,
             // Without padding only a length that needs none tells nothing; the default is to pad.
@@ -85,15 +85,12 @@ impl Basic {
             &alphabet::STANDARD
         };
         let encoder = GeneralPurpose::new(alphabet, LENIENT.with_encode_padding(self.padded));
-        // The exact room, so that no copy of the credentials is left behind by a growing buffer.
-        let encoded = base64::encoded_len(spliced.len(), self.padded).unwrap_or_default();
-        let mut value = vec![0; self.prefix.len() + encoded];
-        value[..self.prefix.len()].copy_from_slice(&self.prefix);
-        match encoder.encode_slice(spliced, &mut value[self.prefix.len()..]) {
-            Ok(_) => value,
-            // Not reached: the room is exact. An empty value is refused upstream of the wire.
-            Err(_) => Vec::new(),
-        }
+        let room = base64::encoded_len(spliced.len(), self.padded).unwrap_or_default();
+        // Once, so that no copy of the credentials is left behind by a growing buffer.
+        let mut value = String::with_capacity(self.prefix.len() + room);
+        value.push_str(&self.prefix);
+        encoder.encode_string(spliced, &mut value);
+        value.into_bytes()
     }
 }
 

@@ -109,3 +109,62 @@ fn boundary_spelled(edit: &Edit) -> SpliceError {
     let reason = "with the text around it, it spells the boundary of the multipart body";
     unencodable(edit, Unencodable { reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::location::{BodyField, Location};
+    use crate::substitution::placeholder::scan;
+    use crate::substitution::wire::Form;
+
+    const DELIMITERS: [&str; 2] = ["--Boo", "--Baa-aa-aa-aa"];
+
+    fn edit() -> Edit {
+        let token = scan(Form::Raw, b"<<gh>>").remove(0);
+        let mut edit = Edit::new(token, Form::Raw, Location::Body(BodyField::Whole));
+        let boundaries = DELIMITERS.map(|delimiter| &delimiter.as_bytes()[2..]);
+        edit.delimiters = Some(Arc::new(Delimiters::new(boundaries)));
+        edit
+    }
+
+    /// Whether the text of all pieces holds a delimiter that begins in a value or right behind one,
+    /// or ends in one.
+    fn is_spelled(pieces: &[(bool, String)]) -> bool {
+        let text: String = pieces.iter().map(|(_, piece)| piece.as_str()).collect();
+        let mut at = 0;
+        pieces.iter().any(|(is_value, piece)| {
+            let (start, end) = (at, at + piece.len());
+            at = end;
+            let touches = |delimiter: &str| {
+                (0..text.len()).any(|at| {
+                    text[at..].starts_with(delimiter) && at <= end && at + delimiter.len() > start
+                })
+            };
+            *is_value && DELIMITERS.iter().any(|delimiter| touches(delimiter))
+        })
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<(bool, String)>> {
+        let piece = prop::sample::select(vec![
+            "-", "--", "B", "o", "oo", "aa", "--Boo", "Boo-", "x", "--Baa-aa", "-aa-aa",
+        ]);
+        prop::collection::vec((any::<bool>(), piece.prop_map(str::to_owned)), 0..8)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn whatever_the_pieces_a_delimiter_that_touches_a_value_is_seen(pieces in pieces()) {
+            let mut fence = Fence::default();
+            let edit = edit();
+            let seen = pieces.iter().any(|(is_value, piece)| {
+                let taken = if *is_value { fence.value(&edit, piece.as_bytes()) } else { fence.literal(piece.as_bytes()) };
+                taken.is_err()
+            });
+            prop_assert_eq!(seen, is_spelled(&pieces));
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2};
 
 use super::find::MAX_NAME;
+use super::wire::hex_value;
 
 /// Reads pairs from left to right, in pieces of any size, and knows in whose value it stands.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ fn decoded_name(raw: &[u8]) -> Option<String> {
     while let Some((&byte, tail)) = rest.split_first() {
         let (byte, tail) = match (byte, tail) {
             (b'+', _) => (b' ', tail),
-            (b'%', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
+            (b'%', [high, low, tail @ ..]) => match (hex_value(*high), hex_value(*low)) {
                 (Some(high), Some(low)) => (high << 4 | low, tail),
                 _ => (b'%', rest.get(1..).unwrap_or_default()),
             },
@@ -70,12 +71,6 @@ fn decoded_name(raw: &[u8]) -> Option<String> {
     // Names that are no UTF-8 are shown with replacement characters, which no rule holds.
     fits.then(|| String::from_utf8_lossy(&name))
         .map(Cow::into_owned)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

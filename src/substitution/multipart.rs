@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use super::body::{BodyKind, BodyProblem, classify};
+use super::body::{BodyKind, BodyProblem};
 use super::fence::Delimiters;
-use super::find::MAX_NAME;
-use super::media::MediaType;
+use super::part::PartHead;
 use super::walk::{Leaf, Stretch};
 
 /// The deepest nesting that is taken apart; what is deeper is read as text.
@@ -43,7 +42,8 @@ enum State {
         depth: usize,
         left: usize,
     },
-    /// Behind a delimiter: two hyphens close the multipart.
+    /// Behind a delimiter: two hyphens close the multipart. They are there if they come at all,
+    /// because the delimiter was not told from other text without them.
     Tail {
         depth: usize,
     },
@@ -121,7 +121,6 @@ impl Parts {
             }
             State::Delimiter { left, .. } => Ok(Stretch::skip(*left, true)),
             State::Tail { .. } if window.starts_with(b"--") => Ok(Stretch::skip(2, true)),
-            State::Tail { .. } if b"--".starts_with(window) && !eof => Ok(Stretch::skip(0, false)),
             State::Tail { .. } => {
                 self.state = State::Line;
                 Ok(line(window))
@@ -341,78 +340,6 @@ fn delimiter_at(boundaries: &[Vec<u8>], text: &[u8], eof: bool) -> Match {
     if cut { Match::Cut } else { Match::No }
 }
 
-/// What the header section of a part says of it.
-struct PartHead {
-    kind: BodyKind,
-    field: Option<String>,
-}
-
-impl PartHead {
-    fn read(head: &[u8]) -> Self {
-        let headers = Headers(head);
-        let content_type = headers.all("content-type").next();
-        let encoded = headers.all("content-transfer-encoding").any(|value| {
-            let value = value.trim_ascii();
-            !["7bit", "8bit", "binary"]
-                .iter()
-                .any(|plain| value.eq_ignore_ascii_case(plain.as_bytes()))
-        });
-        // In base64 or quoted-printable neither the placeholder nor the value would be in plain sight.
-        let kind = if encoded {
-            BodyKind::Opaque
-        } else {
-            classify(content_type.as_deref())
-        };
-        Self {
-            kind,
-            field: headers.field(),
-        }
-    }
-}
-
-/// The header lines of a part, with continuations.
-struct Headers<'a>(&'a [u8]);
-
-impl Headers<'_> {
-    fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = Vec<u8>> + 'h {
-        self.unfolded().into_iter().filter_map(move |line| {
-            let colon = memchr::memchr(b':', &line)?;
-            let matches = line[..colon]
-                .trim_ascii()
-                .eq_ignore_ascii_case(name.as_bytes());
-            matches.then(|| line[colon + 1..].to_vec())
-        })
-    }
-
-    fn unfolded(&self) -> Vec<Vec<u8>> {
-        let mut lines: Vec<Vec<u8>> = Vec::new();
-        for line in self.0.split(|&byte| byte == b'\n') {
-            match lines.last_mut() {
-                Some(last) if matches!(line, [b' ' | b'\t', ..]) => {
-                    last.extend_from_slice(line.trim_ascii_end())
-                }
-                _ => lines.push(line.trim_ascii_end().to_vec()),
-            }
-        }
-        lines
-    }
-
-    /// The name of a form field. `None` if it is said twice or in two ways, because recipients
-    /// disagree on which one counts.
-    fn field(&self) -> Option<String> {
-        let mut dispositions = self.all("content-disposition");
-        let (Some(disposition), None) = (dispositions.next(), dispositions.next()) else {
-            return None;
-        };
-        let disposition = MediaType::parse(&disposition);
-        if disposition.essence != "form-data" || disposition.has("name*") {
-            return None;
-        }
-        let name = std::str::from_utf8(disposition.parameter("name")?).ok()?;
-        (name.len() <= MAX_NAME).then(|| name.to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::secret::SecretBytes;
@@ -487,6 +414,13 @@ mod tests {
         let body = "--B0\nContent-Type: multipart/mixed; boundary=I\n\n--I\nContent-Type: image/png\n\n<<no>>\n\
             --B0\nContent-Type: application/json\n\n\"<<a>>\"\n--I\n<<b>>\n--B0--";
         assert_eq!(shown(body), ["a in body as Json", "b in body as Json"]);
+    }
+
+    #[test]
+    fn a_delimiter_begins_a_line() {
+        let body = "--B0\nContent-Type: multipart/mixed; boundary=I\n\n--I----B0\n\
+            Content-Type: application/json\n\n\"<<a>>\"";
+        assert_eq!(shown(body), ["a in body as Raw"]);
     }
 
     #[test]

@@ -46,42 +46,19 @@ pub fn may_contain(form: Form, bytes: &[u8]) -> bool {
 
 /// Finds every placeholder, leftmost first, without overlap.
 pub fn scan(form: Form, bytes: &[u8]) -> Vec<Token> {
-    scan_partial(form, bytes, Before::default(), true).tokens
-}
-
-/// What came before the bytes that are scanned, as far as it matters to how they are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Before {
-    odd_backslashes: bool,
-}
-
-impl Before {
-    /// The same for the bytes that follow `bytes`.
-    pub fn after(self, bytes: &[u8]) -> Self {
-        Self {
-            odd_backslashes: self.ends_in_escape(bytes),
-        }
-    }
-
-    /// Whether a backslash at the end of `bytes` takes the next character with it. In `\\u003c`
-    /// the second backslash is the escaped one, and `u003c` is text.
-    fn ends_in_escape(self, bytes: &[u8]) -> bool {
-        let run = bytes
-            .iter()
-            .rev()
-            .take_while(|&&byte| byte == b'\\')
-            .count();
-        (run % 2 == 1) ^ (run == bytes.len() && self.odd_backslashes)
-    }
+    scan_partial(form, bytes, true).tokens
 }
 
 /// Finds every placeholder of which all bytes are there. With `eof`, nothing more will come.
-pub fn scan_partial(form: Form, bytes: &[u8], before: Before, eof: bool) -> Partial {
+///
+/// What is decided never ends inside an escape of the form, so the next call needs to know nothing
+/// of what came before.
+pub fn scan_partial(form: Form, bytes: &[u8], eof: bool) -> Partial {
     let mut tokens = Vec::new();
     let mut candidates = Candidates::new(form, bytes);
     let mut from = 0;
     while let Some(at) = candidates.next(from) {
-        match read_at(form, bytes, at, before, eof) {
+        match read_at(form, bytes, at, eof) {
             Reading::Token(token) => {
                 from = token.span.end;
                 tokens.push(token);
@@ -102,7 +79,7 @@ pub fn scan_partial(form: Form, bytes: &[u8], before: Before, eof: bool) -> Part
         from.max(bytes.len().saturating_sub(MAX_STARTER - 1))
     };
     let decided = (tail..bytes.len())
-        .find(|&at| matches!(read_at(form, bytes, at, before, eof), Reading::Cut))
+        .find(|&at| matches!(read_at(form, bytes, at, eof), Reading::Cut))
         .unwrap_or(bytes.len());
     Partial { tokens, decided }
 }
@@ -173,14 +150,21 @@ enum Reading {
     Cut,
 }
 
+/// Whether a backslash at the end of `bytes` takes the next character with it. In `\\u003c` the
+/// second backslash is the escaped one, and `u003c` is text.
+fn ends_in_escape(bytes: &[u8]) -> bool {
+    let run = bytes.iter().rev().take_while(|&&byte| byte == b'\\');
+    run.count() % 2 == 1
+}
+
 /// Why reading stopped short of a token.
 enum Stop {
     Nothing,
     Cut,
 }
 
-fn read_at(form: Form, bytes: &[u8], at: usize, before: Before, eof: bool) -> Reading {
-    if form == Form::Json && before.ends_in_escape(&bytes[..at]) {
+fn read_at(form: Form, bytes: &[u8], at: usize, eof: bool) -> Reading {
+    if form == Form::Json && ends_in_escape(&bytes[..at]) {
         return Reading::Nothing;
     }
     let mut reader = Reader { form, bytes, at };
@@ -463,7 +447,7 @@ mod tests {
         let mut tokens = Vec::new();
         let mut at = 0;
         while at < bytes.len() {
-            match read_at(form, bytes, at, Before::default(), true) {
+            match read_at(form, bytes, at, true) {
                 Reading::Token(token) => {
                     at = token.span.end;
                     tokens.push(token);
@@ -489,17 +473,16 @@ mod tests {
             for form in FORMS {
                 let whole = scan(form, text.as_bytes());
                 let mut tokens = Vec::new();
-                let (mut before, mut start, mut end) = (Before::default(), 0, 0);
+                let (mut start, mut end) = (0, 0);
                 let mut cuts = cuts.iter().cycle();
                 while end < text.len() {
                     end = text.len().min(end + cuts.next().unwrap());
                     let window = &text.as_bytes()[start..end];
-                    let partial = scan_partial(form, window, before, end == text.len());
+                    let partial = scan_partial(form, window, end == text.len());
                     tokens.extend(partial.tokens.into_iter().map(|mut token| {
                         token.span = token.span.start + start..token.span.end + start;
                         token
                     }));
-                    before = before.after(&window[..partial.decided]);
                     start += partial.decided;
                 }
                 prop_assert_eq!(start, text.len());
@@ -516,7 +499,7 @@ mod tests {
                 _ => "a",
             };
             let text = format!("<<{}", unit.repeat(len / unit.len()));
-            let partial = scan_partial(form, text.as_bytes(), Before::default(), false);
+            let partial = scan_partial(form, text.as_bytes(), false);
             prop_assert!(text.len() - partial.decided <= MAX_CARRY);
         }
     }

@@ -294,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn more_may_be_pushed_while_a_value_is_awaited() {
+        let mut stream = Stream::new(&BodyKind::Text);
+        stream.push(b"abc <<x>> d").unwrap();
+        assert_eq!(asked(&stepped(&mut stream).0), "x in body");
+        stream.push(b"ef <<x>>").unwrap();
+        stream.supply(secret("1"));
+        assert_eq!(stepped(&mut stream), (Step::More, "1 def 1".to_owned()));
+    }
+
+    #[test]
     fn an_escape_is_not_asked_for() {
         let mut stream = Stream::new(&BodyKind::Form);
         stream.push(b"a=<<!x.y>>").unwrap();

@@ -5,7 +5,7 @@ use super::body::{BodyKind, BodyProblem};
 use super::form::Pairs;
 use super::json::Document;
 use super::multipart::Parts;
-use super::placeholder::{Before, Token, scan_partial};
+use super::placeholder::{Token, scan_partial};
 use super::plan::Edit;
 use super::wire::Form;
 use super::xml::Section;
@@ -40,8 +40,8 @@ enum Place {
 /// Bytes at the front that are read in one way.
 pub(super) struct Stretch {
     len: usize,
-    /// How, and behind what. `None`: they are passed over.
-    scan: Option<(Form, Before)>,
+    /// How. `None`: they are passed over.
+    scan: Option<Form>,
     /// Whether what comes behind them is read anew. Otherwise they may go on.
     closed: bool,
 }
@@ -54,6 +54,13 @@ impl Stretch {
             scan: None,
             closed,
         }
+    }
+}
+
+impl Stretch {
+    fn scan(len: usize, form: Form, closed: bool) -> Self {
+        let scan = Some(form);
+        Self { len, scan, closed }
     }
 }
 
@@ -91,14 +98,14 @@ impl Walker {
                     self.reader.advance(bytes)?;
                     bytes.len()
                 }
-                Some((form, before)) => {
-                    let found = scan_partial(form, bytes, before, stretch.closed);
+                Some(form) => {
+                    let found = scan_partial(form, bytes, stretch.closed);
                     self.place(found.tokens, form, bytes, at, &mut edits, found.decided)?;
                     found.decided
                 }
             };
             at += decided;
-            if !stretch.closed || at == window.len() {
+            if !stretch.closed || stretch.len == 0 || at == window.len() {
                 return Ok(Decided { edits, len: at });
             }
         }
@@ -186,7 +193,6 @@ impl Reader {
 /// Reads a body, or a part of one, that has a single type and is not multipart.
 pub(super) struct Leaf {
     syntax: Syntax,
-    before: Before,
     /// Nothing was read yet.
     at_start: bool,
 }
@@ -211,7 +217,6 @@ impl Leaf {
         };
         Self {
             syntax,
-            before: Before::default(),
             at_start: true,
         }
     }
@@ -228,29 +233,20 @@ impl Leaf {
             }
         }
         match &self.syntax {
-            Syntax::Plain(form) => self.stretch(window.len(), *form, eof),
+            Syntax::Plain(form) => Stretch::scan(window.len(), *form, eof),
             Syntax::Xml(section) => {
                 let mut section = *section;
                 let form = section.form();
                 let (len, changed) = section.advance_to_change(window);
-                self.stretch(len, form, eof || changed)
+                Stretch::scan(len, form, eof || changed)
             }
             Syntax::Wide(_) | Syntax::Opaque => Stretch::skip(window.len(), eof),
-        }
-    }
-
-    fn stretch(&self, len: usize, form: Form, closed: bool) -> Stretch {
-        Stretch {
-            len,
-            scan: Some((form, self.before)),
-            closed,
         }
     }
 
     /// Takes the first bytes of what [`Leaf::front`] described, at most its length.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         match &mut self.syntax {
-            Syntax::Plain(Form::Json) => self.before = self.before.after(bytes),
             Syntax::Xml(section) => section.advance(bytes),
             Syntax::Wide(narrowed) => narrowed.advance(bytes)?,
             Syntax::Plain(_) | Syntax::Opaque => {}
@@ -284,7 +280,7 @@ impl Narrowed {
         self.carry.extend(bytes.iter().filter(|&&byte| byte != 0));
         let mut decided = self.carry.len();
         for form in [Form::Raw, Form::Percent, Form::Json, Form::Xml] {
-            let found = scan_partial(form, &self.carry, Before::default(), false);
+            let found = scan_partial(form, &self.carry, false);
             if !found.tokens.is_empty() {
                 return Err(BodyProblem::Wide);
             }

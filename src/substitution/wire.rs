@@ -60,7 +60,7 @@ impl Form {
 
 /// `rest` follows a `%`.
 fn percent_unit(rest: &[u8]) -> Unit {
-    hex_digits(rest, 2, 1)
+    hex_pair(rest, 1)
 }
 
 /// `rest` follows a backslash that begins an escape. Only `\u00XX` can spell a character of the
@@ -73,20 +73,20 @@ fn json_unit(rest: &[u8]) -> Unit {
             Some(_) => return Unit::Other,
         }
     }
-    hex_digits(&rest[3..], 2, 4)
+    hex_pair(&rest[3..], 4)
 }
 
-/// Reads exactly `count` (at most 2) hexadecimal digits, after a prefix of `before` bytes.
-fn hex_digits(digits: &[u8], count: usize, before: usize) -> Unit {
+/// Reads two hexadecimal digits, after a prefix of `before` bytes.
+fn hex_pair(digits: &[u8], before: usize) -> Unit {
     let mut value = 0;
-    for index in 0..count {
+    for index in 0..2 {
         match digits.get(index).map(|&digit| hex_value(digit)) {
             None => return Unit::Cut,
             Some(None) => return Unit::Other,
             Some(Some(digit)) => value = value << 4 | digit,
         }
     }
-    Unit::Is(value, before + count)
+    Unit::Is(value, before + 2)
 }
 
 /// `rest` follows an `&`. Of the named entities only `&lt;` and `&gt;` spell a character of the grammar.
@@ -130,7 +130,8 @@ fn xml_number(digits: &[u8], radix: u32, before: usize) -> Unit {
     Unit::Cut
 }
 
-fn hex_value(digit: u8) -> Option<u8> {
+/// The value of a hexadecimal digit in either case.
+pub(super) fn hex_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -1,0 +1,165 @@
+//! Permission for placeholders that are met while a body is already on its way.
+//!
+//! Such a body is the one exception to "all or nothing": its beginning has been sent when a
+//! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
+//! opened, recorded durably, and only then is the value handed to the stream.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderMap;
+
+use super::sites;
+use super::unix_now;
+use super::uses::{Facts, Refused, Uses, find};
+use crate::config::Unresolved;
+use crate::error::{Code, Refusal};
+use crate::ledger::Ledger;
+use crate::policy::location::Location;
+use crate::secret::SecretBytes;
+use crate::substitution::slug::Reference;
+use crate::substitution::stream::StreamError;
+use crate::vault::Vault;
+
+/// Answers for the placeholders of one streamed body.
+pub struct Permits {
+    /// What is known about the request.
+    pub facts: Facts,
+    /// Why no byte of the body may be changed, if that is so (a digest covers it).
+    pub signed: Option<Refusal>,
+    /// What becomes of placeholders without a credential.
+    pub unresolved: Unresolved,
+    /// The credentials.
+    pub vault: Arc<Vault>,
+    /// The usage record.
+    pub ledger: Ledger,
+    /// Set once a use of this request is on record.
+    pub used: Arc<AtomicBool>,
+}
+
+impl Permits {
+    /// The value for a placeholder, once its use is durably on record.
+    pub async fn ask(
+        self: Arc<Self>,
+        reference: Reference,
+        location: Location,
+    ) -> Result<Arc<SecretBytes>, Refusal> {
+        match self.decide(&reference, &location).await {
+            Ok(value) => Ok(value),
+            Err(refused) => Err(self.record_denial(refused).await),
+        }
+    }
+
+    /// The trailers with their values in place. A trailer is a header that came late.
+    pub async fn trailers(self: Arc<Self>, trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
+        let sites = match sites::in_trailers(&trailers) {
+            Ok(sites) => sites,
+            Err(found) => {
+                let refused = self.facts.refuse(
+                    found.refusal,
+                    &found.reference,
+                    None,
+                    &BTreeSet::from([found.location]),
+                );
+                return Err(self.record_denial(refused).await);
+            }
+        };
+        let mut values = Vec::new();
+        for edit in sites.iter().flat_map(|site| &site.edits) {
+            if !edit.escape {
+                let (reference, location) = (edit.reference.clone(), edit.location.clone());
+                let value = Arc::clone(&self).ask(reference.clone(), location).await?;
+                values.push((reference, value));
+            }
+        }
+        let value = |wanted: &Reference| {
+            let found = values.iter().find(|(reference, _)| reference == wanted);
+            found.map(|(_, value)| value.as_ref())
+        };
+        match sites::substitute_trailers(trailers, &sites, &value) {
+            Ok(trailers) => Ok(trailers),
+            Err(error) => {
+                let refused = Uses::default().unwritable(&self.facts, error);
+                Err(self.record_denial(refused).await)
+            }
+        }
+    }
+
+    /// What the client is told when the stream itself cannot go on.
+    pub async fn failed(self: Arc<Self>, error: StreamError) -> Refusal {
+        let refused = match error {
+            StreamError::Splice(error) => Uses::default().unwritable(&self.facts, error),
+            StreamError::Body(problem) => Refused::from(Refusal::new(
+                Code::BodyEncodingUnsupported,
+                problem.to_string(),
+            )),
+        };
+        self.record_denial(refused).await
+    }
+
+    async fn decide(
+        &self,
+        reference: &Reference,
+        location: &Location,
+    ) -> Result<Arc<SecretBytes>, Refused> {
+        let facts = &self.facts;
+        let at = BTreeSet::from([location.clone()]);
+        self.vault.refresh().await.map_err(|_| {
+            Refusal::new(
+                Code::StoreUnavailable,
+                "the credential store cannot be read any more; check store.url and the disk",
+            )
+        })?;
+        let credential = match find(facts, &self.vault, reference, unix_now()) {
+            Ok(credential) => credential,
+            Err(refusal) if self.ignores(&refusal) => {
+                return self.ignore(reference, location).await;
+            }
+            Err(refusal) => return Err(facts.refuse(refusal, reference, None, &at)),
+        };
+        let mut uses = Uses::default();
+        uses.add(reference, credential, location);
+        uses.authorise(facts)?;
+        if let Some(signed) = &self.signed {
+            return Err(uses.refuse_all(facts, signed));
+        }
+        let values = uses.open(facts, &self.vault)?;
+        self.commit(uses.entries(facts)).await?;
+        values.share(reference).ok_or_else(|| {
+            Refused::from(Refusal::new(
+                Code::Internal,
+                "the request could not be put together",
+            ))
+        })
+    }
+
+    fn ignores(&self, refusal: &Refusal) -> bool {
+        refusal.code == Code::CredentialNotFound && self.unresolved == Unresolved::Ignore
+    }
+
+    /// It travels as what it says, in the encoding of its place.
+    async fn ignore(
+        &self,
+        reference: &Reference,
+        location: &Location,
+    ) -> Result<Arc<SecretBytes>, Refused> {
+        let line = self.facts.ignored_entry(reference, location);
+        self.commit(vec![line]).await?;
+        let literal = reference.placeholder().into_bytes();
+        Ok(Arc::new(SecretBytes::new(literal)))
+    }
+
+    async fn commit(&self, lines: Vec<crate::ledger::record::Entry>) -> Result<(), Refused> {
+        self.ledger.commit(lines).await.map_err(Refusal::from)?;
+        self.used.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn record_denial(&self, refused: Refused) -> Refusal {
+        if !refused.denied.is_empty() && self.ledger.commit(refused.denied).await.is_err() {
+            tracing::error!(request = %self.facts.id, "a denial could not be written to the ledger");
+        }
+        refused.refusal
+    }
+}

@@ -1,0 +1,205 @@
+//! A request body that is passed on as it comes, and searched on the way if its type can hold a
+//! placeholder. Memory is bounded whatever its size.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+
+use super::body::{BodyError, InboundBody};
+use super::permit::Permits;
+use crate::error::Refusal;
+use crate::secret::SecretBytes;
+use crate::substitution::body::BodyKind;
+use crate::substitution::stream::{Step, Stream};
+
+/// Most bytes searched at once, so that one large frame does not hold up the connection.
+const PIECE: usize = 64 * 1024;
+
+/// Why the body ends before its end.
+#[derive(Debug)]
+pub enum Fault {
+    /// The client broke off or stalled.
+    Body(BodyError),
+    /// A placeholder was refused.
+    Refused(Refusal),
+}
+
+/// A streamed request body.
+pub struct SearchedBody {
+    /// What had been read before it was clear that the body is too large to hold.
+    prefix: Bytes,
+    rest: InboundBody,
+    /// The search, unless the body's type cannot hold a placeholder.
+    search: Option<Stream>,
+    permits: Arc<Permits>,
+    waiting: Option<Waiting>,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+}
+
+/// Something that has to be decided before the body goes on.
+enum Waiting {
+    Value(Deciding<Arc<SecretBytes>>),
+    Trailers(Deciding<HeaderMap>),
+    Failure(Pin<Box<dyn Future<Output = Refusal> + Send>>),
+}
+
+type Deciding<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
+type Polled = Poll<Option<Result<Frame<Bytes>, Fault>>>;
+
+impl SearchedBody {
+    /// Streams `prefix` and then `rest`, as a body of `kind`.
+    pub fn new(kind: &BodyKind, prefix: Bytes, rest: InboundBody, permits: Arc<Permits>) -> Self {
+        Self {
+            prefix,
+            rest,
+            search: (*kind != BodyKind::Opaque).then(|| Stream::new(kind)),
+            permits,
+            waiting: None,
+            trailers: None,
+            ended: false,
+        }
+    }
+
+    /// The body as it came, if nothing is searched in it and its length is known.
+    pub fn exact_length(&self) -> Option<u64> {
+        match self.search {
+            None => self.rest.declared_length(),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_end_stream(&self) -> bool {
+        self.ended || (self.search.is_none() && self.prefix.is_empty() && self.rest.is_end_stream())
+    }
+
+    /// The next piece to send.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        loop {
+            if self.waiting.is_some() {
+                match ready!(self.poll_waiting(cx)) {
+                    Ok(()) => {}
+                    Err(fault) => return Poll::Ready(Some(Err(fault))),
+                }
+            }
+            if self.ended {
+                let trailers = self.trailers.take();
+                return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            let Some(out) = self.search_on() else {
+                match ready!(self.poll_source(cx)) {
+                    Some(frame) => return Poll::Ready(Some(frame)),
+                    None => continue,
+                }
+            };
+            if !out.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
+            }
+        }
+    }
+
+    /// Takes the search one step further. `None`: it needs more of the body.
+    fn search_on(&mut self) -> Option<Vec<u8>> {
+        let search = self.search.as_mut()?;
+        let mut out = Vec::new();
+        match search.step(&mut out) {
+            Ok(Step::More) if out.is_empty() => return None,
+            Ok(Step::More | Step::Flush) => {}
+            Ok(Step::Resolve(need)) => {
+                let asked = Arc::clone(&self.permits).ask(need.reference, need.location);
+                self.waiting = Some(Waiting::Value(Box::pin(asked)));
+            }
+            Ok(Step::Done) => self.ended = true,
+            Err(error) => {
+                let failed = Arc::clone(&self.permits).failed(error);
+                self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+            }
+        }
+        Some(out)
+    }
+
+    /// Reads on. Bytes that are not searched come back as a frame; searched ones go to the search.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if !self.prefix.is_empty() {
+            let piece = self.prefix.split_to(self.prefix.len().min(PIECE));
+            return Poll::Ready(self.take_in(piece));
+        }
+        Poll::Ready(match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+            None => {
+                self.end_of_source();
+                None
+            }
+            Some(Err(error)) => Some(Err(Fault::Body(error))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(mut bytes) => {
+                    let piece = bytes.split_to(bytes.len().min(PIECE));
+                    self.prefix = bytes;
+                    self.take_in(piece)
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        let decided = Arc::clone(&self.permits).trailers(trailers);
+                        self.waiting = Some(Waiting::Trailers(Box::pin(decided)));
+                    }
+                    None
+                }
+            },
+        })
+    }
+
+    fn take_in(&mut self, piece: Bytes) -> Option<Result<Frame<Bytes>, Fault>> {
+        let Some(search) = &mut self.search else {
+            return Some(Ok(Frame::data(piece)));
+        };
+        if let Err(error) = search.push(&piece) {
+            let failed = Arc::clone(&self.permits).failed(error);
+            self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+        }
+        None
+    }
+
+    fn end_of_source(&mut self) {
+        match &mut self.search {
+            None => self.ended = true,
+            Some(search) => {
+                if let Err(error) = search.finish() {
+                    let failed = Arc::clone(&self.permits).failed(error);
+                    self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+                }
+            }
+        }
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let decided = match &mut self.waiting {
+            None => Ok(()),
+            Some(Waiting::Value(value)) => match ready!(value.as_mut().poll(cx)) {
+                Ok(value) => {
+                    if let Some(search) = &mut self.search {
+                        search.supply(value);
+                    }
+                    Ok(())
+                }
+                Err(refusal) => Err(Fault::Refused(refusal)),
+            },
+            Some(Waiting::Trailers(trailers)) => match ready!(trailers.as_mut().poll(cx)) {
+                Ok(trailers) => {
+                    self.trailers = Some(trailers);
+                    Ok(())
+                }
+                Err(refusal) => Err(Fault::Refused(refusal)),
+            },
+            Some(Waiting::Failure(failure)) => {
+                Err(Fault::Refused(ready!(failure.as_mut().poll(cx))))
+            }
+        };
+        self.waiting = None;
+        Poll::Ready(decided)
+    }
+}

@@ -1,0 +1,330 @@
+//! Which credential stands behind a placeholder, whether it may be used there, and what the ledger
+//! is told. Shared by requests that are decided on whole ([`super::exchange`]) and by bodies that
+//! are decided on as they stream ([`super::permit`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Code, Refusal};
+use crate::identity::Caller;
+use crate::ledger::record::{Entry, event, outcome};
+use crate::policy::decide::{Attempt, Denial, decide};
+use crate::policy::destination::Destination;
+use crate::policy::location::Location;
+use crate::secret::SecretBytes;
+use crate::substitution::plan::SpliceError;
+use crate::substitution::slug::Reference;
+use crate::vault::cache::Found;
+use crate::vault::{Credential, Vault};
+
+/// What is known about a request whatever its state. Nothing in it is secret.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The request's id, `Egret-Request`.
+    pub id: String,
+    /// Who asks, and for what.
+    pub caller: Caller,
+    /// Where it goes.
+    pub destination: Destination,
+    /// The method as sent.
+    pub method: String,
+    /// The path as sent, for path rules. Empty for a request whose target has none.
+    pub raw_path: String,
+    /// The path with placeholders in place and without a query, for people.
+    pub path: String,
+    /// When its head had arrived.
+    pub started: Instant,
+    /// Whether it held a placeholder.
+    pub held_placeholder: bool,
+    /// Slugs that were passed on literally.
+    pub ignored: Vec<String>,
+}
+
+/// A refused exchange: what the client is told, and the lines that the ledger gets.
+#[derive(Debug)]
+pub struct Refused {
+    /// The answer.
+    pub refusal: Refusal,
+    /// `denied` lines, one for each slug that was refused.
+    pub denied: Vec<Entry>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            denied: Vec::new(),
+        }
+    }
+}
+
+impl Facts {
+    /// A ledger line about this request.
+    pub fn entry(&self, event: &'static str) -> Entry {
+        Entry {
+            request: Some(self.id.clone()),
+            principal: Some(self.caller.principal.to_string()),
+            client: Some(self.caller.client.clone()),
+            action: Some(self.caller.action.clone()),
+            action_source: Some(self.caller.action_source.as_str().into()),
+            run: self.caller.run.clone(),
+            method: Some(self.method.clone()),
+            destination: Some(self.destination.to_string()),
+            path: Some(self.path.clone()),
+            ..Entry::new(event)
+        }
+    }
+
+    fn entry_for(&self, event: &'static str, reference: &Reference) -> Entry {
+        Entry {
+            slug: Some(reference.slug.to_string()),
+            field: reference.field.as_ref().map(ToString::to_string),
+            ..self.entry(event)
+        }
+    }
+
+    /// The line for a placeholder that travels literally.
+    pub fn ignored_entry(&self, reference: &Reference, location: &Location) -> Entry {
+        Entry {
+            locations: vec![location.to_string()],
+            outcome: Some("ignored".into()),
+            ..self.entry_for(event::IGNORED, reference)
+        }
+    }
+
+    /// A refusal that concerns one placeholder, with its `denied` line.
+    pub fn refuse(
+        &self,
+        refusal: Refusal,
+        reference: &Reference,
+        used: Option<&Credential>,
+        locations: &BTreeSet<Location>,
+    ) -> Refused {
+        let line = Entry {
+            version: used.map(|credential| credential.version),
+            owner: used.map(|credential| credential.owner.to_string()),
+            locations: names(locations),
+            outcome: Some(outcome::DENIED.into()),
+            code: Some(refusal.code.as_str().into()),
+            status: Some(refusal.code.status()),
+            ..self.entry_for(event::DENIED, reference)
+        };
+        let mut refusal = refusal
+            .slug(reference.slug.as_str())
+            .destination(self.destination.to_string());
+        if refusal.location.is_none() {
+            refusal.location = locations.first().map(ToString::to_string);
+        }
+        Refused {
+            refusal,
+            denied: vec![line],
+        }
+    }
+}
+
+/// What a request uses, by reference, in the order of their names.
+#[derive(Default)]
+pub struct Uses(BTreeMap<Reference, Use>);
+
+struct Use {
+    credential: Arc<Credential>,
+    locations: BTreeSet<Location>,
+}
+
+impl Uses {
+    /// Whether nothing is used.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Notes that `reference` stands at `location`, with the credential that was found for it.
+    pub fn add(&mut self, reference: &Reference, credential: Arc<Credential>, location: &Location) {
+        let used = self.0.entry(reference.clone()).or_insert_with(|| Use {
+            credential,
+            locations: BTreeSet::new(),
+        });
+        used.locations.insert(location.clone());
+    }
+
+    /// Checks every use of every credential against its grant and the token's limits.
+    pub fn authorise(&self, facts: &Facts) -> Result<(), Refused> {
+        let refused = self.0.iter().filter_map(|(reference, used)| {
+            let refusal = check(facts, reference, used).err()?;
+            Some(facts.refuse(refusal, reference, Some(&used.credential), &used.locations))
+        });
+        together(refused).map_or(Ok(()), Err)
+    }
+
+    /// Refuses every use for one reason that lies in the request.
+    pub fn refuse_all(&self, facts: &Facts, refusal: &Refusal) -> Refused {
+        let refused = self.0.iter().map(|(reference, used)| {
+            let credential = Some(&*used.credential);
+            facts.refuse(refusal.clone(), reference, credential, &used.locations)
+        });
+        together(refused).unwrap_or_else(|| Refused::from(refusal.clone()))
+    }
+
+    /// Opens the values. Called once everything is authorised, and not before.
+    pub fn open(&self, facts: &Facts, vault: &Vault) -> Result<Values, Refused> {
+        let mut values = BTreeMap::new();
+        for (reference, used) in &self.0 {
+            let value = vault
+                .open_value(&used.credential, reference.field.as_ref())
+                .map_err(|_| {
+                    let refusal = Refusal::new(
+                        Code::StoreUnavailable,
+                        "the stored value cannot be opened with the current master key; see \
+                         keys.master",
+                    );
+                    facts.refuse(refusal, reference, Some(&used.credential), &used.locations)
+                })?;
+            values.insert(reference.clone(), Arc::new(value));
+        }
+        Ok(Values(values))
+    }
+
+    /// The `use` lines.
+    pub fn entries(&self, facts: &Facts) -> Vec<Entry> {
+        self.0
+            .iter()
+            .map(|(reference, used)| Entry {
+                version: Some(used.credential.version),
+                owner: Some(used.credential.owner.to_string()),
+                locations: names(&used.locations),
+                outcome: Some(outcome::USED.into()),
+                ..facts.entry_for(event::USE, reference)
+            })
+            .collect()
+    }
+
+    /// What the client is told when a value could not be written.
+    pub fn unwritable(&self, facts: &Facts, error: SpliceError) -> Refused {
+        match error {
+            SpliceError::Unencodable {
+                reference,
+                location,
+                problem,
+            } => {
+                let used = self.0.get(&reference).map(|used| &*used.credential);
+                let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
+                facts.refuse(refusal, &reference, used, &BTreeSet::from([location]))
+            }
+            SpliceError::TooLarge => Refused::from(Refusal::new(
+                Code::BodyTooLarge,
+                "with the values put in, the request would be too large; use fewer placeholders",
+            )),
+            SpliceError::Missing(_) | SpliceError::Misplaced => Refused::from(Refusal::new(
+                Code::Internal,
+                "the request could not be put together",
+            )),
+        }
+    }
+}
+
+/// Opened values, wiped when the request has been put together.
+pub struct Values(BTreeMap<Reference, Arc<SecretBytes>>);
+
+impl Values {
+    /// The value of a reference.
+    pub fn get(&self, reference: &Reference) -> Option<&SecretBytes> {
+        self.0.get(reference).map(Arc::as_ref)
+    }
+
+    /// The value of a reference, for a body that goes on streaming.
+    pub fn share(&self, reference: &Reference) -> Option<Arc<SecretBytes>> {
+        self.0.get(reference).cloned()
+    }
+}
+
+/// Finds the credential that `facts.caller` means by `reference`.
+///
+/// Unknown, revoked, expired, deleted and somebody else's get one answer, so that a client cannot
+/// find out which slugs exist.
+pub fn find(
+    facts: &Facts,
+    vault: &Vault,
+    reference: &Reference,
+    now: i64,
+) -> Result<Arc<Credential>, Refusal> {
+    let principal = &facts.caller.principal;
+    match vault.find(principal, &reference.slug, now) {
+        Found::One(credential) => Ok(credential),
+        Found::None => Err(Refusal::new(
+            Code::CredentialNotFound,
+            format!(
+                "{principal} has no usable credential of that slug; check its spelling, or save \
+                 one with `egret credential add`"
+            ),
+        )),
+        Found::Ambiguous => Err(Refusal::new(
+            Code::CredentialAmbiguous,
+            format!(
+                "two credentials of that slug are shared with {principal} and none is their own; \
+                 unshare one, or save a personal one"
+            ),
+        )),
+    }
+}
+
+/// Several refusals as one: the first is told, all are recorded.
+pub fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
+    refused.reduce(|mut first, next| {
+        first.denied.extend(next.denied);
+        first
+    })
+}
+
+/// Checks each place of one use; the refusal names the first that is not allowed.
+fn check(facts: &Facts, reference: &Reference, used: &Use) -> Result<(), Refusal> {
+    for location in &used.locations {
+        let attempt = Attempt {
+            destination: &facts.destination,
+            method: &facts.method,
+            path: &facts.raw_path,
+            action: &facts.caller.action,
+            location,
+        };
+        decide(&used.credential.grant, &attempt).map_err(|denial| {
+            let code = match denial {
+                Denial::AmbiguousPath => Code::RequestAmbiguous,
+                _ => Code::CredentialNotAllowed,
+            };
+            Refusal::new(code, denial.detail()).location(location.to_string())
+        })?;
+    }
+    check_token(facts, reference)?;
+    check_field(&used.credential, reference)
+}
+
+fn check_token(facts: &Facts, reference: &Reference) -> Result<(), Refusal> {
+    match &facts.caller.slugs {
+        Some(slugs) if !slugs.contains(&reference.slug) => Err(Refusal::new(
+            Code::CredentialNotAllowed,
+            "this action's token is limited to other slugs; mint one with `--slug` for this one",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_field(credential: &Credential, reference: &Reference) -> Result<(), Refusal> {
+    if credential.has_field(reference.field.as_ref()) {
+        return Ok(());
+    }
+    let fields: Vec<_> = credential
+        .field_names()
+        .map(|field| format!("<<{}.{field}>>", reference.slug))
+        .collect();
+    let detail = match fields.is_empty() {
+        true => format!(
+            "this credential has one value: write <<{}>>",
+            reference.slug
+        ),
+        false => format!("this credential has fields: write {}", fields.join(" or ")),
+    };
+    Err(Refusal::new(Code::CredentialFieldUnknown, detail))
+}
+
+fn names(locations: &BTreeSet<Location>) -> Vec<String> {
+    locations.iter().map(ToString::to_string).collect()
+}

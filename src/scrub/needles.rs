@@ -1,0 +1,185 @@
+//! The values to be found, as callers hold them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::needle::{Form, MIN_SEARCHED};
+use super::scan::Scan;
+use super::set::Set;
+use super::units::Text;
+use super::{Hit, Replacement};
+use crate::secret::SecretBytes;
+
+/// Every value that must not come back, prepared for searching.
+///
+/// Immutable, and cheap to share: build one per principal when its credentials change, keep it in
+/// an `Arc`, and derive the needles of a request with [`Needles::with_used`].
+pub struct Needles {
+    /// The values of the principal, then those of the request.
+    sets: Vec<Arc<Set>>,
+    traits: Traits,
+}
+
+/// What has to be known about all values together to choose replacements.
+#[derive(Clone)]
+struct Traits {
+    /// Some value can be completed by a placeholder that lands beside the rest of it.
+    completed_by_placeholder: bool,
+    /// The bytes that occur in some value.
+    seen: [bool; 256],
+}
+
+/// Tried in order for what replaces a hit that a replacement has made. None of them is part of an
+/// escape, of base64 or of hex.
+const FILLERS: &[u8] = b"*~^!@$|?,()'=:";
+
+impl Needles {
+    /// Prepares every form of `values` for searching.
+    ///
+    /// A value comes with the name under which it is put back: `slug` or `slug.field`, without
+    /// the angle brackets. Values shorter than [`MIN_SEARCHED`] bytes are left out, because they
+    /// are searched only for a request that used them. If two values are equal, the first is the
+    /// one reported. Takes some 30 microseconds per value.
+    pub fn new(values: impl IntoIterator<Item = (String, Arc<SecretBytes>)>) -> Self {
+        let traits = Traits {
+            completed_by_placeholder: false,
+            seen: [false; 256],
+        };
+        Self {
+            sets: Vec::new(),
+            traits,
+        }
+        .with(Set::new(values, false))
+    }
+
+    /// These needles and the values that one request has used, of any length.
+    ///
+    /// Values that are here already are not added again, so that for most requests this is two
+    /// atomic increments and a look-up.
+    pub fn with_used(
+        self: &Arc<Self>,
+        used: impl IntoIterator<Item = (String, Arc<SecretBytes>)>,
+    ) -> Arc<Self> {
+        let mut new = used
+            .into_iter()
+            .filter(|(_, value)| !self.holds(value.expose()))
+            .peekable();
+        if new.peek().is_none() {
+            return Arc::clone(self);
+        }
+        let base = Self {
+            sets: self.sets.clone(),
+            traits: self.traits.clone(),
+        };
+        Arc::new(base.with(Set::new(new, true)))
+    }
+
+    /// Whether there is nothing to search for: the text may pass as it is.
+    pub fn is_empty(&self) -> bool {
+        self.sets.iter().all(|set| set.is_empty())
+    }
+
+    /// The `slug` or `slug.field` of a hit.
+    pub fn name(&self, reference: usize) -> &str {
+        let placeholder = self.placeholder(reference);
+        placeholder
+            .strip_prefix("<<")
+            .and_then(|rest| rest.strip_suffix(">>"))
+            .unwrap_or("")
+    }
+
+    /// Every hit in a complete text: for the guard against values sent in the clear.
+    ///
+    /// Of hits that begin at the same position only the longest is listed.
+    pub fn find(&self, text: &[u8]) -> Vec<Hit> {
+        let mut scan = Scan::default();
+        scan.advance(self, Text::whole(text), 0);
+        scan.spans().iter().map(|span| span.hit(0)).collect()
+    }
+
+    pub(super) fn sets(&self) -> &[Arc<Set>] {
+        &self.sets
+    }
+
+    /// The reference of the first value of a set.
+    pub(super) fn first_reference(&self, set: usize) -> usize {
+        self.sets[..set]
+            .iter()
+            .map(|set| set.placeholders().len())
+            .sum()
+    }
+
+    /// `<<slug>>` for a reference.
+    pub(super) fn placeholder(&self, reference: usize) -> &str {
+        let mut all = self.sets.iter().flat_map(|set| set.placeholders());
+        all.nth(reference).map_or("", String::as_str)
+    }
+
+    /// Whether what is put in place of hits may make a new one together with its neighbours.
+    pub(super) fn completed_by(&self, replacement: Replacement) -> bool {
+        match replacement {
+            Replacement::Placeholder => self.traits.completed_by_placeholder,
+            Replacement::SameLength => self.traits.seen[usize::from(b'*')],
+        }
+    }
+
+    /// A character that no value contains, if there is one.
+    pub(super) fn filler(&self) -> u8 {
+        let seen = &self.traits.seen;
+        let unseen = FILLERS.iter().find(|filler| !seen[usize::from(**filler)]);
+        *unseen.unwrap_or(&FILLERS[0])
+    }
+
+    fn with(mut self, set: Set) -> Self {
+        let mut long = false;
+        for value in set.values().filter(|value| is_long(value)) {
+            long = true;
+            value
+                .iter()
+                .for_each(|byte| self.traits.seen[usize::from(*byte)] = true);
+            self.traits.completed_by_placeholder |= meets_placeholder(value);
+        }
+        self.sets.push(Arc::new(set));
+        // A slug may itself spell a value. Short ones are found in slugs by mere chance, and a
+        // long one that is not new has been looked for in the older slugs before.
+        let old = self.sets.len() - 1;
+        let searched = if long { 0..=old } else { old..=old };
+        let mut texts = self.sets[searched]
+            .iter()
+            .flat_map(|set| set.placeholders());
+        let spelled = texts.any(|text| {
+            self.find(text.as_bytes())
+                .iter()
+                .any(|hit| hit.length >= MIN_SEARCHED)
+        });
+        self.traits.completed_by_placeholder |= spelled;
+        self
+    }
+
+    /// Whether a value of at least [`MIN_SEARCHED`] bytes is searched for.
+    fn holds(&self, value: &[u8]) -> bool {
+        is_long(value)
+            && self.find(value).first().is_some_and(|hit| {
+                (hit.offset, hit.length, hit.form) == (0, value.len(), Form::Raw)
+            })
+    }
+}
+
+fn is_long(value: &[u8]) -> bool {
+    value.len() >= MIN_SEARCHED
+}
+
+/// Whether a value can overlap `<<slug>>` without lying inside the slug: it ends with the start of
+/// a placeholder, begins with the end of one, or contains one.
+fn meets_placeholder(value: &[u8]) -> bool {
+    value.starts_with(b">")
+        || value.ends_with(b"<")
+        || value.windows(2).any(|pair| matches!(pair, b"<<" | b">>"))
+}
+
+impl fmt::Debug for Needles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not even how many: names and counts are not the business of a log line.
+        f.write_str("Needles(redacted)")
+    }
+}

@@ -1,0 +1,269 @@
+//! The stream: bytes in, the same bytes without values out.
+
+use std::sync::Arc;
+
+use zeroize::Zeroize as _;
+
+use super::needles::Needles;
+use super::scan::{Scan, Span};
+use super::units::Text;
+use super::{Hit, Replacement};
+
+/// Scrubs one stream of bytes: a body, or the messages of one direction.
+///
+/// What goes out does not depend on how what comes in is cut. A byte is held back only while a
+/// hit that would cover it can still be completed by bytes to come.
+pub struct Scrubber {
+    needles: Arc<Needles>,
+    main: Pass,
+    /// Where a replacement may complete a value together with its neighbours, what the first pass
+    /// has written is read again.
+    again: Option<(Pass, Vec<u8>)>,
+}
+
+impl Scrubber {
+    /// A scrubber at the start of a stream.
+    pub fn new(needles: Arc<Needles>, replacement: Replacement) -> Self {
+        let (main, again) = passes(&needles, replacement);
+        Self {
+            needles,
+            main,
+            again: again.map(|pass| (pass, Vec::new())),
+        }
+    }
+
+    /// Appends to `out` whatever of the stream so far is decided, and to `hits` what was replaced.
+    pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
+        self.run(input, false, out, hits);
+    }
+
+    /// The end of the stream: appends what was held back.
+    ///
+    /// The scrubber is then at the start of a new stream, as each WebSocket message is one.
+    pub fn finish(&mut self, out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
+        self.run(&[], true, out, hits);
+    }
+
+    /// How many bytes wait for what follows them.
+    pub fn held(&self) -> usize {
+        let again = self.again.as_ref().map_or(0, |(pass, _)| pass.held.len());
+        self.main.held.len() + again
+    }
+
+    fn run(&mut self, input: &[u8], complete: bool, out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
+        if self.needles.is_empty() {
+            out.extend_from_slice(input);
+            return;
+        }
+        match &mut self.again {
+            None => self.main.run(&self.needles, input, complete, out, hits),
+            Some((again, between)) => {
+                self.main.run(&self.needles, input, complete, between, hits);
+                again.run(&self.needles, between, complete, out, &mut Vec::new());
+                between.clear();
+            }
+        }
+    }
+}
+
+/// Scrubs a complete text: a header value, a status line. `None` if there was nothing to replace;
+/// nothing is allocated then unless the text came close to a value.
+pub fn scrub_bytes(needles: &Needles, text: &[u8], hits: &mut Vec<Hit>) -> Option<Vec<u8>> {
+    let mut scan = Scan::default();
+    scan.advance(needles, Text::whole(text), 0);
+    if scan.spans().is_empty() {
+        return None;
+    }
+    let (mut main, again) = passes(needles, Replacement::Placeholder);
+    let mut out = Vec::with_capacity(text.len());
+    main.run(needles, text, true, &mut out, hits);
+    if let Some(mut again) = again {
+        let between = std::mem::take(&mut out);
+        again.run(needles, &between, true, &mut out, &mut Vec::new());
+    }
+    Some(out)
+}
+
+fn passes(needles: &Needles, replacement: Replacement) -> (Pass, Option<Pass>) {
+    let (first, second) = match replacement {
+        Replacement::Placeholder => (Mark::Placeholder, Mark::Filler),
+        Replacement::SameLength => (Mark::Stars, Mark::Fillers),
+    };
+    let again = needles.completed_by(replacement).then(|| Pass::new(second));
+    (Pass::new(first), again)
+}
+
+/// What is put in place of a union of hits.
+#[derive(Clone, Copy)]
+enum Mark {
+    Placeholder,
+    Stars,
+    /// Three characters that no value contains.
+    Filler,
+    /// As many of them as there were bytes.
+    Fillers,
+}
+
+/// One reading of a stream.
+struct Pass {
+    mark: Mark,
+    scan: Scan,
+    /// Bytes read but not yet written.
+    held: Vec<u8>,
+    /// Offset in the stream of the first byte held.
+    base: u64,
+    /// Base64 characters directly before it.
+    run_before: usize,
+}
+
+impl Pass {
+    fn new(mark: Mark) -> Self {
+        Self {
+            mark,
+            scan: Scan::default(),
+            held: Vec::new(),
+            base: 0,
+            run_before: 0,
+        }
+    }
+
+    fn run(
+        &mut self,
+        needles: &Needles,
+        input: &[u8],
+        complete: bool,
+        out: &mut Vec<u8>,
+        hits: &mut Vec<Hit>,
+    ) {
+        let mut held = std::mem::take(&mut self.held);
+        let from = held.len();
+        let bytes = if from == 0 {
+            input
+        } else {
+            append_wiping(&mut held, input);
+            &held
+        };
+        let text = Text {
+            bytes,
+            complete,
+            run_before: self.run_before,
+        };
+        self.scan.advance(needles, text, from);
+        let written = self.write(needles, bytes, out, hits);
+        self.base = if complete {
+            0
+        } else {
+            self.base + written as u64
+        };
+        self.run_before = if complete {
+            0
+        } else {
+            text.base64_run(written)
+        };
+        if from == 0 {
+            held.extend_from_slice(&input[written..]);
+        } else {
+            drop_front_wiping(&mut held, written);
+        }
+        self.held = held;
+    }
+
+    /// Writes what is decided with its hits replaced. Returns how many bytes of the text that is.
+    fn write(
+        &mut self,
+        needles: &Needles,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        hits: &mut Vec<Hit>,
+    ) -> usize {
+        let decided = self.scan.open_from().unwrap_or(bytes.len());
+        let (mut pos, mut done) = (0, 0);
+        let spans = self.scan.spans();
+        let mut hold = decided;
+        while let Some((first, rest)) = spans[done..].split_first() {
+            let (end, count) = union(first, rest);
+            if end > decided {
+                // A hit that begins inside it may yet make it longer.
+                hold = decided.min(first.start);
+                break;
+            }
+            out.extend_from_slice(&bytes[pos..first.start]);
+            self.mark
+                .write(needles, first.reference, end - first.start, out);
+            report(&spans[done..done + count], self.base, hits);
+            pos = end;
+            done += count;
+        }
+        out.extend_from_slice(&bytes[pos..hold]);
+        self.scan.shift(done, hold);
+        hold
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        // Only as far as it is filled: what lies beyond has been wiped before.
+        self.held.as_mut_slice().zeroize();
+    }
+}
+
+impl Mark {
+    fn write(self, needles: &Needles, reference: usize, length: usize, out: &mut Vec<u8>) {
+        let filler = needles.filler();
+        match self {
+            Mark::Placeholder => out.extend_from_slice(needles.placeholder(reference).as_bytes()),
+            Mark::Stars => out.resize(out.len() + length, b'*'),
+            Mark::Filler => out.extend_from_slice(&[filler; 3]),
+            Mark::Fillers => out.resize(out.len() + length, filler),
+        }
+    }
+}
+
+/// The end of the union that `first` begins, and how many hits are in it. Hits that only touch
+/// are two.
+fn union(first: &Span, rest: &[Span]) -> (usize, usize) {
+    let (mut end, mut count) = (first.end, 1);
+    for span in rest {
+        if span.start >= end {
+            break;
+        }
+        end = end.max(span.end);
+        count += 1;
+    }
+    (end, count)
+}
+
+/// One hit for each value and form in a union, where it first occurs.
+fn report(spans: &[Span], base: u64, hits: &mut Vec<Hit>) {
+    let from = hits.len();
+    for span in spans {
+        let hit = span.hit(base);
+        if !hits[from..]
+            .iter()
+            .any(|h| (h.reference, h.form) == (hit.reference, hit.form))
+        {
+            hits.push(hit);
+        }
+    }
+}
+
+/// Appends without leaving what was held in memory given back.
+fn append_wiping(held: &mut Vec<u8>, input: &[u8]) {
+    let needed = held.len() + input.len();
+    if needed > held.capacity() {
+        let mut grown = Vec::with_capacity(needed.next_power_of_two());
+        grown.extend_from_slice(held);
+        held.zeroize();
+        *held = grown;
+    }
+    held.extend_from_slice(input);
+}
+
+/// Drops the first `count` bytes and wipes what is left of the old text: it held values.
+fn drop_front_wiping(held: &mut Vec<u8>, count: usize) {
+    held.copy_within(count.., 0);
+    let kept = held.len() - count;
+    // Not `zeroize`, which stores byte by byte: the buffer lives on, so nothing may omit this.
+    held[kept..].fill(0);
+    held.truncate(kept);
+}

@@ -1,0 +1,302 @@
+//! A set of values prepared for searching: its needles, and the filter that says where one of
+//! them can begin.
+
+use std::sync::Arc;
+
+use memchr::{memchr2_iter, memchr3_iter};
+
+use super::filter::{GROUP, Groups, STRIDE, group_at, variants};
+use super::needle::{Class, MIN_SEARCHED, Needle, Source, Spelling, utf16be};
+use super::trie::Trie;
+use super::units::{Text, Unit, introduces};
+use crate::secret::SecretBytes;
+
+/// What may stand between the bytes of a hex dump.
+pub(super) const HEX_GAPS: [u8; 2] = [b' ', b':'];
+
+/// Values, their needles, and the filter. Built once, then only read.
+pub(super) struct Set {
+    placeholders: Vec<String>,
+    sources: Vec<Source>,
+    tries: [Trie; Class::ALL.len()],
+    /// Every group in the window of some needle.
+    inner: Groups,
+    /// Every group with which some needle begins.
+    starts: Groups,
+    /// The bytes with which a short value can begin, if there are any.
+    short: Option<Box<[bool; 256]>>,
+}
+
+impl Set {
+    /// Prepares `values` for searching. Values of fewer than [`MIN_SEARCHED`] bytes are left out
+    /// unless `short` says that they are wanted; empty ones always are.
+    pub fn new(values: impl IntoIterator<Item = (String, Arc<SecretBytes>)>, short: bool) -> Self {
+        let mut placeholders = Vec::new();
+        let mut sources = Vec::new();
+        let mut needles = Class::ALL.map(|_| Vec::new());
+        let shortest = if short { 1 } else { MIN_SEARCHED };
+        for (name, value) in values
+            .into_iter()
+            .filter(|(_, value)| value.len() >= shortest)
+        {
+            let index = placeholders.len();
+            placeholders.push(format!("<<{name}>>"));
+            let mut add = |class: Class, spelling, bytes: &[u8]| {
+                needles[class as usize].push(Needle::new(sources.len(), index, spelling, bytes));
+            };
+            let bytes = value.expose();
+            if bytes.len() < MIN_SEARCHED {
+                add(Class::Short, Spelling::Plain, bytes);
+                sources.push(Source::Value(value));
+                continue;
+            }
+            add(Class::Exact, Spelling::Plain, bytes);
+            (0..3).for_each(|shift| add(Class::Base64, Spelling::Base64(shift), bytes));
+            add(Class::Hex, Spelling::Hex, bytes);
+            let wide = utf16be(bytes);
+            sources.push(Source::Value(value));
+            if let Some(wide) = wide {
+                for spelling in [Spelling::Utf16Be, Spelling::Utf16Le] {
+                    let needle = Needle::new(sources.len(), index, spelling, wide.expose());
+                    needles[Class::Exact as usize].push(needle);
+                }
+                sources.push(Source::Wide(wide));
+            }
+        }
+        let tries = needles.map(|needles| Trie::new(needles, &sources));
+        let (inner, starts) = filters(&tries, &sources);
+        let short = first_bytes(&tries[Class::Short as usize], &sources);
+        Self {
+            placeholders,
+            sources,
+            tries,
+            inner,
+            starts,
+            short,
+        }
+    }
+
+    /// Whether there is nothing to search for.
+    pub fn is_empty(&self) -> bool {
+        self.placeholders.is_empty()
+    }
+
+    /// `<<slug>>` for each value, in the order of the values.
+    pub fn placeholders(&self) -> &[String] {
+        &self.placeholders
+    }
+
+    /// Needles of `class`.
+    pub fn trie(&self, class: Class) -> &Trie {
+        &self.tries[class as usize]
+    }
+
+    /// What needles are computed from.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The values themselves.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Value(value) => Some(value.expose()),
+            Source::Wide(_) => None,
+        })
+    }
+
+    /// Appends every position from `from` on at which a needle may begin: none is left out, many
+    /// are false. Unsorted, with repetitions.
+    ///
+    /// `from` is where the text ended at the last call: what can be said about a position is said
+    /// when it first appears, and where that depends on bytes yet to come it is said to be one.
+    pub fn candidates(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+        if !self.starts.is_empty() {
+            self.literal_windows(text, from, out);
+            self.escaped_windows(text, from, out);
+            self.wrapped_windows(text, from, out);
+        }
+        if let Some(short) = &self.short {
+            let bytes = text.bytes.iter().enumerate().skip(from);
+            out.extend(
+                bytes
+                    .filter(|(_, byte)| short[usize::from(**byte)])
+                    .map(|(pos, _)| pos),
+            );
+        }
+    }
+
+    /// Windows without an escape: a look at every [`STRIDE`]th position.
+    fn literal_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+        let bytes = text.bytes;
+        // The first window begins at `from`; its last group is the first to be looked at.
+        let mut pos = from + STRIDE - 1;
+        let (strides, _) = bytes.get(pos..).unwrap_or_default().as_chunks::<STRIDE>();
+        for [a, b, c, d, _] in strides {
+            if self.inner.contains(u32::from_le_bytes([*a, *b, *c, *d])) {
+                self.window_around(bytes, from, pos, out);
+            }
+            pos += STRIDE;
+        }
+        if group_at(bytes, pos).is_some_and(|group| self.inner.contains(group)) {
+            self.window_around(bytes, from, pos, out);
+        }
+        if !text.complete {
+            for pos in from.max(bytes.len().saturating_sub(MIN_SEARCHED - 1))..bytes.len() {
+                if self.may_start(bytes, pos) {
+                    out.push(pos);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn window_around(&self, bytes: &[u8], from: usize, pos: usize, out: &mut Vec<usize>) {
+        let starts = from.max(pos + 1 - STRIDE)..=pos;
+        out.extend(starts.filter(|&start| self.may_start(bytes, start)));
+    }
+
+    /// Whether a needle may begin at `pos` with four literal bytes, as far as they are known.
+    fn may_start(&self, bytes: &[u8], pos: usize) -> bool {
+        group_at(bytes, pos).is_none_or(|group| self.starts.contains(group))
+    }
+
+    /// Windows with an escape, found from the first one in them: all before it is literal.
+    fn escaped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+        for found in memchr3_iter(b'%', b'\\', b'&', &text.bytes[from..]) {
+            let pos = from + found;
+            let units = text.units(pos);
+            let earliest = from.max(pos.saturating_sub(MIN_SEARCHED - 1));
+            if units.undecided {
+                out.extend(earliest..=pos);
+                continue;
+            }
+            let mut any = false;
+            for unit in units.iter() {
+                any = true;
+                let near = earliest.max(pos.saturating_sub(GROUP - 1));
+                out.extend((near..=pos).filter(|&start| self.escape_fits(text, start, pos, unit)));
+                if matches!(unit.bytes(), b"\r" | b"\n") {
+                    self.wrapped_at(text, from, pos, out);
+                }
+            }
+            if any {
+                let far = earliest..pos.saturating_sub(GROUP - 1);
+                out.extend(far.filter(|&start| self.may_start(text.bytes, start)));
+            }
+        }
+    }
+
+    /// Whether a needle may begin with the literal bytes from `start` to `pos`, then `unit`.
+    fn escape_fits(&self, text: Text<'_>, start: usize, pos: usize, unit: &Unit) -> bool {
+        let mut group = Group::default();
+        group.extend(&text.bytes[start..pos]);
+        group.extend(unit.bytes());
+        self.group_fits(text, unit.next, group)
+    }
+
+    /// Whether `group`, filled up with what may be read from `pos` on, begins a needle.
+    fn group_fits(&self, text: Text<'_>, pos: usize, group: Group) -> bool {
+        if group.len == GROUP {
+            return self.starts.contains(u32::from_le_bytes(group.bytes));
+        }
+        let Some(&byte) = text.bytes.get(pos) else {
+            return !text.complete;
+        };
+        if self.group_fits(text, pos + 1, group.with(&[byte])) {
+            return true;
+        }
+        if !introduces(byte) {
+            return false;
+        }
+        let units = text.units(pos);
+        units.undecided
+            || units
+                .iter()
+                .any(|unit| self.group_fits(text, unit.next, group.with(unit.bytes())))
+    }
+
+    /// Windows broken by the line break of wrapped base64.
+    fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+        for found in memchr2_iter(b'\r', b'\n', &text.bytes[from..]) {
+            self.wrapped_at(text, from, from + found, out);
+        }
+    }
+
+    fn wrapped_at(&self, text: Text<'_>, from: usize, pos: usize, out: &mut Vec<usize>) {
+        if text.wraps_at(pos) {
+            let earliest = pos.saturating_sub(MIN_SEARCHED - 1);
+            let near = pos.saturating_sub(GROUP - 1);
+            out.extend(from.max(near)..pos);
+            let far = from.max(earliest)..near;
+            out.extend(far.filter(|&start| self.may_start(text.bytes, start)));
+        }
+    }
+}
+
+/// Up to four needle characters.
+#[derive(Clone, Copy, Default)]
+struct Group {
+    bytes: [u8; GROUP],
+    len: usize,
+}
+
+impl Group {
+    fn extend(&mut self, bytes: &[u8]) {
+        for &byte in bytes.iter().take(GROUP - self.len) {
+            self.bytes[self.len] = byte;
+            self.len += 1;
+        }
+    }
+
+    fn with(mut self, bytes: &[u8]) -> Self {
+        self.extend(bytes);
+        self
+    }
+}
+
+/// The filters over all needles of [`MIN_SEARCHED`] characters and more.
+fn filters(tries: &[Trie; Class::ALL.len()], sources: &[Source]) -> (Groups, Groups) {
+    let (mut inner, mut starts) = (Vec::new(), Vec::new());
+    for class in [Class::Exact, Class::Base64, Class::Hex] {
+        for needle in tries[class as usize].needles() {
+            let mut window = [0; MIN_SEARCHED];
+            for (index, slot) in window.iter_mut().enumerate() {
+                *slot = needle.byte(sources, index);
+            }
+            add_window(class, window, &mut inner, &mut starts);
+            if class == Class::Hex {
+                let [a, b, c, d, e, f, ..] = window;
+                for gap in HEX_GAPS {
+                    add_window(class, [a, b, gap, c, d, gap, e, f], &mut inner, &mut starts);
+                }
+            }
+        }
+    }
+    (Groups::new(&inner), Groups::new(&starts))
+}
+
+fn add_window(
+    class: Class,
+    window: [u8; MIN_SEARCHED],
+    inner: &mut Vec<u32>,
+    starts: &mut Vec<u32>,
+) {
+    for (index, chars) in window.array_windows::<GROUP>().enumerate() {
+        let from = inner.len();
+        variants(class, *chars, inner);
+        if index == 0 {
+            starts.extend_from_slice(&inner[from..]);
+        }
+    }
+}
+
+fn first_bytes(trie: &Trie, sources: &[Source]) -> Option<Box<[bool; 256]>> {
+    let mut table = Box::new([false; 256]);
+    for needle in trie.needles() {
+        let byte = needle.byte(sources, 0);
+        table[usize::from(byte)] = true;
+        table[usize::from(Class::Short.twin(byte).unwrap_or(byte))] = true;
+    }
+    table[usize::from(b'%')] = true;
+    (!trie.needles().is_empty()).then_some(table)
+}
