@@ -25,6 +25,7 @@ use crate::policy::address::AddressPolicy;
 use crate::proxy::changes::Changes;
 use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
+use crate::proxy::watch::Watchlist;
 use crate::proxy::{Proxy, RequestIds, Settings, listener};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
@@ -110,6 +111,7 @@ impl Server {
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
             changes: Changes::new(),
+            watchlist: Watchlist::default(),
             ids: RequestIds::new(random_prefix()?),
         });
         let background = vec![
@@ -176,6 +178,10 @@ impl Server {
         for task in &self.background {
             task.abort();
         }
+        // What commands changed in the last moment belongs on record too; if it cannot be, the next
+        // start finds it in the store.
+        let proxy = &self.proxy;
+        let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
         if self.proxy.ledger.close().await.is_err() {
             tracing::error!("the last lines of the ledger may not be on disk");
         }

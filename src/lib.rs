@@ -76,6 +76,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod coding;
 pub mod config;
 pub mod error;
 pub mod identity;
@@ -83,6 +84,7 @@ pub mod ledger;
 pub mod observe;
 pub mod policy;
 pub mod proxy;
+pub mod scrub;
 pub mod secret;
 pub mod substitution;
 pub mod tls;

@@ -16,6 +16,10 @@ const LINK: usize = 16 << 10;
 /// a bomb and does no harm.
 const FREE: u64 = 1 << 20;
 
+/// What beginning another member or frame counts for, in bytes of output. It is work also where it
+/// opens to nothing.
+const RESTART: u64 = 1 << 10;
+
 /// How far a body may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -231,6 +235,7 @@ struct Link {
     ended: bool,
     /// The last output filled its space, so the decompressor can hold more.
     holds_more: bool,
+    /// What counts against the ratio.
     written: u64,
 }
 
@@ -268,6 +273,7 @@ impl Link {
                     return Err(corrupt);
                 }
                 self.ended = false;
+                self.written += RESTART;
             }
             let start = out.len();
             out.resize(start + room.min(LINK), 0);

@@ -197,6 +197,38 @@ fn windows_and_dictionaries_that_the_codings_do_not_have_are_refused() {
 }
 
 #[test]
+fn a_frame_within_the_header_of_a_frame_is_never_taken_for_one() {
+    // A dictionary named like the magic number of a frame; a length that the content has not got.
+    let nested = "28b52ffd2348490000".to_owned() + "28b52ffd2000010000";
+    for hex in [&nested, "28b52ffd2001010000"] {
+        let wire = unhex(hex);
+        let opened = |pieces: &[&[u8]]| {
+            open_pieces(
+                &Coding::Zstd.into(),
+                Limits::default(),
+                pieces.to_vec(),
+                4096,
+            )
+        };
+        for cut in 1..wire.len() {
+            let (head, tail) = wire.split_at(cut);
+            assert_eq!(
+                opened(&[head, tail]),
+                opened(&[&wire]),
+                "{hex} cut at {cut}"
+            );
+        }
+    }
+}
+
+#[test]
+fn many_small_members_are_no_bomb() {
+    let member = close(&Coding::Gzip.into(), b"a line in a log\n");
+    let opened = open(&Coding::Gzip.into(), &member.repeat(2000));
+    assert_eq!(opened.map(|out| out.len()), Ok(2000 * 16));
+}
+
+#[test]
 fn deflate_is_written_again_in_the_dialect_it_came_in() {
     for (hex, bare) in [(ZLIB, false), (RAW, true)] {
         let mut decoder = Decoder::new(&codings("gzip, deflate"), Limits::default());
@@ -234,12 +266,12 @@ fn bombs_stop_early() {
 
 #[test]
 fn a_bomb_that_opens_to_nothing_in_the_end_stops_as_well() {
-    // Empty members: 20 bytes of gzip each and no output, five million of them in some kilobytes.
+    // Empty members of 20 bytes each, ten thousand of them in a few hundred bytes.
     let member = close(&Coding::Gzip.into(), b"");
     let mut encoder = Encoder::new(&Coding::Zstd.into());
     let mut wire = Vec::new();
     let many = member.repeat(1000);
-    for _ in 0..100 {
+    for _ in 0..10 {
         encoder.push(&many, &mut wire).expect("taken");
     }
     encoder.finish(&mut wire).expect("finished");
@@ -296,33 +328,4 @@ fn coders_can_move_between_threads() {
     fn movable<T: Send>() {}
     movable::<Decoder>();
     movable::<Encoder>();
-}
-#[test]
-fn zz_repro() {
-    let c = codings("zstd, zstd");
-    for text in [&b""[..], b"abc"] {
-        for c in [
-            codings("zstd"),
-            c.clone(),
-            codings("gzip"),
-            codings("br"),
-            codings("deflate"),
-        ] {
-            let wire = close(&c, text);
-            println!("{wire:02x?}");
-            for at in 0..wire.len() {
-                for b in 0..=255u8 {
-                    let mut w = wire.clone();
-                    w[at] = b;
-                    let whole = open_pieces(&c, Limits::default(), [&w[..]], 4096);
-                    for k in 1..w.len() {
-                        let p = open_pieces(&c, Limits::default(), [&w[..k], &w[k..]], 100);
-                        if p.1.is_ok() != whole.1.is_ok() || (p.1.is_ok() && p.0 != whole.0) {
-                            println!("{at} {b} cut {k}: whole {whole:?} pieces {p:?} {w:02x?}");
-                        }
-                    }
-                }
-            }
-        }
-    }
 }

@@ -35,10 +35,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::body::{Held, Holding, InboundBody, OutBody};
@@ -49,6 +48,8 @@ use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Misplaced, Site};
 use super::uses::{Facts, Refused, Uses, find, together};
+use super::watch::Used;
+use crate::coding;
 use crate::config::{Range, ScanPlace, Treatment, Unresolved};
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
@@ -58,7 +59,7 @@ use crate::vault::Vault;
 
 /// A request in state `S`.
 pub struct Exchange<S> {
-    facts: Facts,
+    facts: Arc<Facts>,
     head: Parts,
     treatment: Treatment,
     state: S,
@@ -90,6 +91,7 @@ pub struct Authorised(Resolved);
 pub struct Substituted {
     payload: Payload,
     entries: Vec<Entry>,
+    used: Arc<Used>,
     signed: Option<Refusal>,
     vault: Arc<Vault>,
 }
@@ -99,6 +101,7 @@ pub struct Recorded {
     body: OutBody,
     /// Whether the body's length may have changed, so that the framing has to be made anew.
     reframed: bool,
+    used: Arc<Used>,
     outcome: Outcome,
 }
 
@@ -132,7 +135,7 @@ impl Exchange<Authenticated> {
     /// Begins an exchange for a caller that has been authenticated.
     pub fn new(facts: Facts, head: Parts, body: InboundBody, treatment: Treatment) -> Self {
         Self {
-            facts,
+            facts: Arc::new(facts),
             head,
             treatment,
             state: Authenticated { body },
@@ -163,8 +166,9 @@ impl Exchange<Authenticated> {
             sites::in_body(edits, held, &treatment, &mut sites)
                 .map_err(|found| misplaced(&facts, found))?;
         }
-        facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
-        facts.path = sites::shown_path(&head, &sites);
+        let about = Arc::make_mut(&mut facts);
+        about.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
+        about.path = sites::shown_path(&head, &sites);
         Ok(Exchange {
             facts,
             head,
@@ -224,7 +228,7 @@ impl Exchange<Scanned> {
         if let Some(refused) = together(refused.into_iter().map(|(_, refused)| refused)) {
             return Err(refused);
         }
-        self.facts.ignored = ignored.keys().map(ToString::to_string).collect();
+        Arc::make_mut(&mut self.facts).ignored = ignored.keys().map(ToString::to_string).collect();
         let lines = ignored
             .iter()
             .map(|(r, at)| self.facts.ignored_entry(r, at));
@@ -258,7 +262,7 @@ impl Exchange<Authorised> {
             uses,
             ignored,
         } = self.state.0;
-        let facts = &self.facts;
+        let facts = &*self.facts;
         // A body that streams may yet turn out to hold a placeholder.
         let signed = signed::in_body(&self.head);
         let values = uses.open(facts, vault)?;
@@ -276,6 +280,10 @@ impl Exchange<Authorised> {
         }
         let mut entries = uses.entries(facts);
         entries.extend(ignored);
+        let used = Arc::<Used>::default();
+        for (reference, value) in values.iter() {
+            used.add(reference, Arc::clone(value));
+        }
         Ok(Exchange {
             facts: self.facts,
             head: self.head,
@@ -283,6 +291,7 @@ impl Exchange<Authorised> {
             state: Substituted {
                 payload: streamed.unwrap_or(Payload::Held(held)),
                 entries,
+                used,
                 signed,
                 vault: Arc::clone(vault),
             },
@@ -299,29 +308,25 @@ impl Exchange<Substituted> {
             treatment,
             state,
         } = self;
-        let is_used = !state.entries.is_empty();
-        if is_used {
+        let used = state.used;
+        if !state.entries.is_empty() {
             ledger.commit(state.entries).await.map_err(Refusal::from)?;
+            used.set_recorded();
         }
-        let used = Arc::new(AtomicBool::new(is_used));
-        let (body, reframed, outcome) = match state.payload {
-            Payload::Held(held) if is_used => {
-                let outcome = Outcome::new(ledger.clone(), &facts, used);
-                (OutBody::held(held), true, outcome)
-            }
-            Payload::Held(held) => (OutBody::held(held), true, Outcome::unrecorded()),
+        let outcome = Outcome::new(ledger.clone(), Arc::clone(&facts), Arc::clone(&used));
+        let (body, reframed) = match state.payload {
+            Payload::Held(held) => (OutBody::held(held), true),
             Payload::Streamed { kind, prefix, rest } => {
-                let outcome = Outcome::new(ledger.clone(), &facts, Arc::clone(&used));
                 let permits = Arc::new(Permits {
-                    facts: facts.clone(),
+                    facts: Arc::clone(&facts),
                     signed: state.signed,
                     unresolved: treatment.unresolved,
                     vault: state.vault,
                     ledger: ledger.clone(),
-                    used,
+                    used: Arc::clone(&used),
                 });
                 let body = SearchedBody::new(&kind, prefix, rest, permits);
-                (OutBody::streamed(body), kind != BodyKind::Opaque, outcome)
+                (OutBody::streamed(body), kind != BodyKind::Opaque)
             }
         };
         Ok(Exchange {
@@ -331,6 +336,7 @@ impl Exchange<Substituted> {
             state: Recorded {
                 body,
                 reframed,
+                used,
                 outcome,
             },
         })
@@ -339,10 +345,11 @@ impl Exchange<Substituted> {
 
 impl Exchange<Recorded> {
     /// Takes the exchange apart for the wire. Only [`super::upstream`] calls this.
-    pub(super) fn into_wire(mut self) -> (Facts, http::Request<OutBody>, Outcome) {
+    pub(super) fn into_wire(mut self) -> Wire {
         let Recorded {
             body,
             reframed,
+            used,
             outcome,
         } = self.state;
         let headers = &mut self.head.headers;
@@ -358,10 +365,42 @@ impl Exchange<Recorded> {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
         }
+        let accept_encoding = narrow_accept_encoding(headers);
         self.head.version = http::Version::HTTP_11;
-        let request = http::Request::from_parts(self.head, body);
-        (self.facts, request, outcome)
+        Wire {
+            request: http::Request::from_parts(self.head, body),
+            facts: self.facts,
+            used,
+            outcome,
+            accept_encoding,
+        }
     }
+}
+
+/// What goes out, and what is needed once the answer comes.
+pub(super) struct Wire {
+    pub request: http::Request<OutBody>,
+    pub facts: Arc<Facts>,
+    pub used: Arc<Used>,
+    pub outcome: Outcome,
+    /// The client's own `Accept-Encoding` lines.
+    pub accept_encoding: Vec<HeaderValue>,
+}
+
+/// Leaves the upstream only codings that can be opened here; returns what the client takes.
+fn narrow_accept_encoding(headers: &mut HeaderMap) -> Vec<HeaderValue> {
+    let lines: Vec<_> = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .cloned()
+        .collect();
+    let narrowed = coding::narrow_accept_encoding(lines.iter().map(HeaderValue::as_bytes));
+    if let Some(narrowed) = narrowed.and_then(|text| HeaderValue::from_str(&text).ok())
+        && lines.first() != Some(&narrowed)
+    {
+        headers.insert(header::ACCEPT_ENCODING, narrowed);
+    }
+    lines
 }
 
 /// Holds a body that is to be searched, if it is small enough.

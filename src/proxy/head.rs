@@ -580,7 +580,7 @@ mod tests {
         client.write_all(head).await.unwrap();
         let reader = tokio::spawn(async move {
             let mut buf = [0u8; 1024];
-            guard.read(&mut buf).await.unwrap();
+            assert_eq!(guard.read(&mut buf).await.unwrap(), head.len());
             guard.read(&mut buf).await.unwrap()
         });
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -166,7 +166,10 @@ async fn forward(
     let answer = settings.upstream.send(recorded).await?;
 
     log_answer(&answer.facts, answer.response.status().as_u16());
-    Ok(response::relay(answer, config.upstream.idle_timeout))
+    let needles = proxy
+        .watchlist
+        .needles(&proxy.vault, &answer.facts.caller.principal);
+    Ok(response::relay(answer, needles, config.upstream.idle_timeout).await?)
 }
 
 /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked

@@ -20,12 +20,14 @@ pub mod permit;
 pub mod pool;
 pub mod respond;
 pub mod response;
+pub mod scrubbing;
 pub mod searched;
 pub mod signed;
 pub mod sites;
 pub mod tunnel;
 pub mod upstream;
 pub mod uses;
+pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +60,8 @@ pub struct Proxy {
     pub tasks: TaskTracker,
     /// Follows what other processes change in the store.
     pub changes: changes::Changes,
+    /// What must not come back.
+    pub watchlist: watch::Watchlist,
     /// Numbers the requests.
     pub ids: RequestIds,
 }

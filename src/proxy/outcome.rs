@@ -1,9 +1,9 @@
 //! The `result` line: whatever happens to a recorded request, the ledger learns how it ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::uses::Facts;
+use super::watch::Used;
 use crate::error::Code;
 use crate::ledger::Ledger;
 use crate::ledger::record::{Entry, event, outcome};
@@ -14,23 +14,18 @@ pub struct Outcome(Option<Box<Pending>>);
 
 struct Pending {
     ledger: Ledger,
-    facts: Facts,
+    facts: Arc<Facts>,
     /// Whether a use is on record. A body that streams may get to that late, or never.
-    used: Arc<AtomicBool>,
+    used: Arc<Used>,
     status: Option<u16>,
 }
 
 impl Outcome {
-    /// For a request without a placeholder: nothing will be written.
-    pub fn unrecorded() -> Self {
-        Self(None)
-    }
-
     /// For a request whose uses are on record, or come to be while its body streams.
-    pub fn new(ledger: Ledger, facts: &Facts, used: Arc<AtomicBool>) -> Self {
+    pub fn new(ledger: Ledger, facts: Arc<Facts>, used: Arc<Used>) -> Self {
         Self(Some(Box::new(Pending {
             ledger,
-            facts: facts.clone(),
+            facts,
             used,
             status: None,
         })))
@@ -38,7 +33,7 @@ impl Outcome {
 
     /// Whether a use is on record.
     pub fn is_recorded(&self) -> bool {
-        let used = |pending: &Pending| pending.used.load(Ordering::Acquire);
+        let used = |pending: &Pending| pending.used.is_recorded();
         self.0.as_deref().is_some_and(used)
     }
 
@@ -46,6 +41,15 @@ impl Outcome {
     pub fn answered(&mut self, status: u16) {
         if let Some(pending) = &mut self.0 {
             pending.status = Some(status);
+        }
+    }
+
+    /// Values were taken out of the answer. The lines stand before the result.
+    pub fn scrubbed(&self, lines: Vec<Entry>) {
+        if let Some(pending) = &self.0
+            && pending.ledger.append(lines).is_err()
+        {
+            tracing::error!(request = %pending.facts.id, "a scrubbed value could not be recorded");
         }
     }
 

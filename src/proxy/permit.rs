@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 
 use super::sites;
 use super::unix_now;
 use super::uses::{Facts, Refused, Uses, find};
+use super::watch::Used;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
@@ -25,7 +25,7 @@ use crate::vault::Vault;
 /// Answers for the placeholders of one streamed body.
 pub struct Permits {
     /// What is known about the request.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
     /// Why no byte of the body may be changed, if that is so (a digest covers it).
     pub signed: Option<Refusal>,
     /// What becomes of placeholders without a credential.
@@ -34,8 +34,8 @@ pub struct Permits {
     pub vault: Arc<Vault>,
     /// The usage record.
     pub ledger: Ledger,
-    /// Set once a use of this request is on record.
-    pub used: Arc<AtomicBool>,
+    /// What the request has used.
+    pub used: Arc<Used>,
 }
 
 impl Permits {
@@ -126,12 +126,11 @@ impl Permits {
         }
         let values = uses.open(facts, &self.vault)?;
         self.commit(uses.entries(facts)).await?;
-        values.share(reference).ok_or_else(|| {
-            Refused::from(Refusal::new(
-                Code::Internal,
-                "the request could not be put together",
-            ))
-        })
+        let value = values.iter().next().map(|(_, value)| Arc::clone(value));
+        let value = value
+            .ok_or_else(|| Refusal::new(Code::Internal, "the request could not be put together"))?;
+        self.used.add(reference, Arc::clone(&value));
+        Ok(value)
     }
 
     fn ignores(&self, refusal: &Refusal) -> bool {
@@ -152,7 +151,7 @@ impl Permits {
 
     async fn commit(&self, lines: Vec<crate::ledger::record::Entry>) -> Result<(), Refused> {
         self.ledger.commit(lines).await.map_err(Refusal::from)?;
-        self.used.store(true, Ordering::Release);
+        self.used.set_recorded();
         Ok(())
     }
 

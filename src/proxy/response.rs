@@ -2,22 +2,32 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response};
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-
-use crate::error::Code;
 
 use super::body::{BodyError, IdleTimer, ReplyBody, Transfer};
 use super::hop;
 use super::outcome::Outcome;
 use super::pool::Lease;
 use super::respond::{EGRET_IGNORED, EGRET_REQUEST};
+use super::scrubbing::{BodyScrubber, Findings, scrub_head, unscannable};
 use super::uses::Facts;
+use super::watch::Used;
+use crate::error::{Code, Refusal};
+use crate::scrub::Needles;
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+/// An answer of a declared length up to this is scrubbed whole, and keeps a length. A longer one
+/// that may change on the way is chunked.
+const HELD: u64 = 64 * 1024;
 
 /// An upstream's answer together with what has to happen when it ends.
 pub struct Answer {
@@ -30,15 +40,75 @@ pub struct Answer {
     /// What the ledger is waiting for.
     pub outcome: Outcome,
     /// What was known about the request.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
+    /// What the request has sent.
+    pub used: Arc<Used>,
+    /// The codings that the client takes.
+    pub accept_encoding: Vec<HeaderValue>,
 }
 
-/// Makes the client's answer of the upstream's. `idle` bounds every silence in the body.
-pub fn relay(answer: Answer, idle: Duration) -> Response<ReplyBody> {
-    let (mut head, incoming) = answer.response.into_parts();
+/// Makes the client's answer of the upstream's: without `needles`, and without what ends at this
+/// hop. `idle` bounds every silence in the body.
+pub async fn relay(
+    answer: Answer,
+    needles: Arc<Needles>,
+    idle: Duration,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let Answer {
+        response,
+        lease,
+        transfer,
+        mut outcome,
+        facts,
+        used,
+        accept_encoding,
+    } = answer;
+    let (mut head, incoming) = response.into_parts();
     hop::strip(&mut head.headers);
-    let facts = &answer.facts;
-    if (facts.held_placeholder || answer.outcome.is_recorded())
+    outcome.answered(head.status.as_u16());
+    let mut findings = Findings::default();
+    let needles = needles.with_used(used.values());
+    if !needles.is_empty() {
+        scrub_head(&mut head, &needles, &used, &mut findings);
+    }
+    let has_body = !incoming.is_end_stream();
+    let declared = incoming.size_hint().exact();
+    let scrubber = match has_body && !needles.is_empty() {
+        false => None,
+        true => match BodyScrubber::new(&mut head, &needles, &accept_encoding) {
+            Ok(scrubber) => Some(Box::new(scrubber)),
+            // Without a secret in the request the answer holds what it would hold without Egret.
+            Err(_) if used.values().is_empty() => None,
+            Err(_) => {
+                outcome.failed(Code::ResponseUnscannable);
+                return Err(unscannable(&facts));
+            }
+        },
+    };
+    mark(&mut head, &facts, &outcome);
+    let mut body = UpstreamBody {
+        incoming,
+        idle: IdleTimer::new(idle),
+        scrubber,
+        findings,
+        trailers: None,
+        pending: None,
+        drained: false,
+        lease: Some(lease),
+        transfer,
+        outcome,
+        facts,
+    };
+    if !has_body {
+        body.finish();
+    }
+    body.prime(&mut head, declared).await?;
+    Ok(Response::from_parts(head, ReplyBody::upstream(body)))
+}
+
+/// Egret's own headers.
+fn mark(head: &mut Parts, facts: &Facts, outcome: &Outcome) {
+    if (facts.held_placeholder || outcome.is_recorded())
         && let Ok(id) = HeaderValue::from_str(&facts.id)
     {
         head.headers.insert(EGRET_REQUEST, id);
@@ -48,39 +118,173 @@ pub fn relay(answer: Answer, idle: Duration) -> Response<ReplyBody> {
     {
         head.headers.insert(EGRET_IGNORED, names);
     }
-    let mut body = UpstreamBody {
-        incoming,
-        idle: IdleTimer::new(idle),
-        lease: Some(answer.lease),
-        transfer: answer.transfer,
-        outcome: answer.outcome,
-    };
-    body.outcome.answered(head.status.as_u16());
-    if body.incoming.is_end_stream() {
-        body.finish();
-    }
-    Response::from_parts(head, ReplyBody::upstream(body))
 }
 
 /// The body of an upstream's answer on its way to the client.
 pub struct UpstreamBody {
     incoming: Incoming,
     idle: IdleTimer,
+    scrubber: Option<Box<BodyScrubber>>,
+    findings: Findings,
+    /// What follows the body.
+    trailers: Option<HeaderMap>,
+    /// What was scrubbed before the head of the answer went out.
+    pending: Option<Bytes>,
+    /// Whether all of the upstream's body has come.
+    drained: bool,
     lease: Option<Lease>,
     transfer: Arc<Transfer>,
     outcome: Outcome,
+    facts: Arc<Facts>,
 }
 
 impl UpstreamBody {
+    /// Scrubs the beginning before the head goes out, where that changes the head: a short body of
+    /// known length keeps a length, and one that cannot be opened is answered with an error.
+    async fn prime(&mut self, head: &mut Parts, declared: Option<u64>) -> Result<(), Refusal> {
+        let Some(scrubber) = &self.scrubber else {
+            return Ok(());
+        };
+        let pinned = head.headers.contains_key(header::CONTENT_LENGTH);
+        let whole = declared.is_some_and(|length| length <= HELD) && !pinned;
+        let opens = scrubber.opens();
+        if !whole && !opens {
+            return Ok(());
+        }
+        let mut held = BytesMut::new();
+        // Opened, a short body may be long: then it streams after all.
+        while !self.drained && held.len() as u64 <= HELD && (whole || held.is_empty()) {
+            match std::future::poll_fn(|cx| self.poll_scrubbed(cx)).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => held.extend_from_slice(&bytes),
+                    // Trailers need chunked framing, and come after everything held.
+                    Err(_) => break,
+                },
+                Some(Err(error)) => return Err(self.unanswerable(error)),
+                None => break,
+            }
+        }
+        if whole && self.drained {
+            let length = HeaderValue::from(held.len());
+            head.headers.insert(header::CONTENT_LENGTH, length);
+        }
+        self.pending = Some(held.freeze()).filter(|held| !held.is_empty());
+        Ok(())
+    }
+
+    fn unanswerable(&self, error: BodyError) -> Refusal {
+        let destination = self.facts.destination.to_string();
+        match error {
+            BodyError::Refused => unscannable(&self.facts),
+            BodyError::Stalled => Refusal::new(
+                Code::UpstreamTimeout,
+                "the destination's answer stalled for longer than upstream.idle_timeout",
+            )
+            .destination(destination),
+            BodyError::Broken => Refusal::new(
+                Code::UpstreamProtocolError,
+                "the destination's answer broke off",
+            )
+            .destination(destination),
+        }
+    }
+
     /// The answer is complete: the connection can serve another request, provided that the upload
     /// is over too, and the ledger learns how it went.
     fn finish(&mut self) {
+        self.drained = true;
         if let Some(lease) = self.lease.take()
             && self.transfer.is_complete()
         {
             lease.give_back();
         }
+        self.outcome
+            .scrubbed(self.findings.take_entries(&self.facts));
         self.outcome.forwarded();
+    }
+
+    fn fail(&mut self, code: Code, error: BodyError) -> BodyError {
+        self.outcome
+            .scrubbed(self.findings.take_entries(&self.facts));
+        self.outcome.failed(code);
+        error
+    }
+
+    /// The next frame as it came, with the deadline on silence.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Polled {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.idle.reset();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => {
+                let error = self.fail(Code::UpstreamProtocolError, BodyError::Broken);
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Pending => self
+                .idle
+                .poll_expired(cx)
+                .map(|()| Some(Err(self.fail(Code::UpstreamTimeout, BodyError::Stalled)))),
+        }
+    }
+
+    /// The next frame without values.
+    fn poll_scrubbed(&mut self, cx: &mut Context<'_>) -> Polled {
+        let Some(mut scrubber) = self.scrubber.take() else {
+            return self.poll_plain(cx);
+        };
+        let polled = self.poll_through(&mut scrubber, cx);
+        self.scrubber = Some(scrubber);
+        polled
+    }
+
+    fn poll_plain(&mut self, cx: &mut Context<'_>) -> Polled {
+        let polled = ready!(self.poll_incoming(cx));
+        if polled.is_none() || self.incoming.is_end_stream() {
+            self.finish();
+        }
+        Poll::Ready(polled)
+    }
+
+    fn poll_through(&mut self, scrubber: &mut BodyScrubber, cx: &mut Context<'_>) -> Polled {
+        loop {
+            let clean = if scrubber.has_more() && !self.drained {
+                scrubber.next(&mut self.findings)
+            } else if scrubber.has_more() {
+                scrubber.finish(&mut self.findings)
+            } else if self.drained {
+                return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
+            } else {
+                match ready!(self.poll_incoming(cx)) {
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(bytes) => scrubber.push(&bytes, &mut self.findings),
+                        Err(frame) => {
+                            let trailers = frame.into_trailers().ok();
+                            self.trailers =
+                                trailers.map(|t| scrubber.trailers(t, &mut self.findings));
+                            self.drained = true;
+                            scrubber.finish(&mut self.findings)
+                        }
+                    },
+                    None => {
+                        self.drained = true;
+                        scrubber.finish(&mut self.findings)
+                    }
+                }
+            };
+            let Ok(clean) = clean else {
+                let error = self.fail(Code::ResponseUnscannable, BodyError::Refused);
+                return Poll::Ready(Some(Err(error)));
+            };
+            if self.drained && !scrubber.has_more() {
+                self.finish();
+            }
+            if !clean.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
+            }
+        }
     }
 }
 
@@ -88,39 +292,30 @@ impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.idle.reset();
-                if this.incoming.is_end_stream() {
-                    this.finish();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                this.finish();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(_))) => {
-                this.outcome.failed(Code::UpstreamProtocolError);
-                Poll::Ready(Some(Err(BodyError::Broken)))
-            }
-            Poll::Pending => this.idle.poll_expired(cx).map(|()| {
-                this.outcome.failed(Code::UpstreamTimeout);
-                Some(Err(BodyError::Stalled))
-            }),
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        match self.pending.take() {
+            Some(held) => Poll::Ready(Some(Ok(Frame::data(held)))),
+            None => self.poll_scrubbed(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.scrubber {
+            None => self.incoming.is_end_stream(),
+            Some(scrubber) => {
+                self.pending.is_none()
+                    && self.drained
+                    && !scrubber.has_more()
+                    && self.trailers.is_none()
+            }
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.scrubber {
+            None => self.incoming.size_hint(),
+            // Whatever is known of the length stands in the head.
+            Some(_) => SizeHint::default(),
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::body::{OutBody, Transfer};
 use super::dial::Dialer;
-use super::exchange::{Exchange, Recorded};
+use super::exchange::{Exchange, Recorded, Wire};
 use super::http::HEADERS_ON_STACK;
 use super::pool::{Lease, Pool};
 use super::response::Answer;
@@ -81,7 +81,13 @@ impl Upstream {
     /// This is the only function that lets a secret leave the process, and it takes nothing but an
     /// exchange whose uses are durably on record.
     pub async fn send(&self, exchange: Exchange<Recorded>) -> Result<Answer, Refusal> {
-        let (facts, request, mut outcome) = exchange.into_wire();
+        let Wire {
+            request,
+            facts,
+            used,
+            mut outcome,
+            accept_encoding,
+        } = exchange.into_wire();
         let transfer = request.body().transfer();
         match self.exchange(&facts.destination, request, &transfer).await {
             Ok((response, lease)) => Ok(Answer {
@@ -90,6 +96,8 @@ impl Upstream {
                 transfer,
                 outcome,
                 facts,
+                used,
+                accept_encoding,
             }),
             Err(refusal) => {
                 outcome.failed(refusal.code);

@@ -93,6 +93,17 @@ impl Facts {
         }
     }
 
+    /// The line for a value that an answer echoed; `found` says where and in which form.
+    pub fn scrubbed_entry(&self, slug: String, field: Option<String>, found: String) -> Entry {
+        Entry {
+            slug: Some(slug),
+            field,
+            locations: vec![found],
+            outcome: Some("scrubbed".into()),
+            ..self.entry(event::SCRUBBED)
+        }
+    }
+
     /// A refusal that concerns one placeholder, with its `denied` line.
     pub fn refuse(
         &self,
@@ -231,9 +242,9 @@ impl Values {
         self.0.get(reference).map(Arc::as_ref)
     }
 
-    /// The value of a reference, for a body that goes on streaming.
-    pub fn share(&self, reference: &Reference) -> Option<Arc<SecretBytes>> {
-        self.0.get(reference).cloned()
+    /// All of them, for what has to outlive the request's assembly.
+    pub fn iter(&self) -> impl Iterator<Item = (&Reference, &Arc<SecretBytes>)> {
+        self.0.iter()
     }
 }
 

@@ -34,3 +34,6 @@ pub struct Hit {
     /// How long it was there, in bytes.
     pub length: usize,
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,7 +207,9 @@ impl<'a> Text<'a> {
     /// The character at `pos` after `level` rounds of unescaping.
     fn symbol(self, pos: usize, level: u8) -> Result<Symbol, Cut> {
         let byte = *self.bytes.get(pos).ok_or(Cut)?;
-        if level > 0 && introduces(byte) {
+        // `\&quot;` is a backslash before an entity, not an escaped ampersand before `quot;`.
+        let before_another = byte == b'\\' && matches!(self.bytes.get(pos + 1), Some(b'%' | b'&'));
+        if level > 0 && introduces(byte) && !before_another {
             match self.escape(pos, level) {
                 Ok(Some(Escape {
                     meaning,

@@ -153,6 +153,18 @@ mod tests {
         prop::collection::vec((any::<bool>(), piece.prop_map(str::to_owned)), 0..8)
     }
 
+    #[test]
+    fn a_delimiter_that_follows_a_value_byte_by_byte_is_seen() {
+        let mut fence = Fence::default();
+        let (value, rest) = DELIMITERS[1].split_at(1);
+        fence.value(&edit(), value.as_bytes()).unwrap();
+        let (last, others) = rest.as_bytes().split_last().unwrap();
+        others
+            .iter()
+            .for_each(|&byte| fence.literal(&[byte]).unwrap());
+        assert!(fence.literal(&[*last]).is_err());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 

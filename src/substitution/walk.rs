@@ -5,7 +5,7 @@ use super::body::{BodyKind, BodyProblem};
 use super::form::Pairs;
 use super::json::Document;
 use super::multipart::Parts;
-use super::placeholder::{Token, scan_partial};
+use super::placeholder::{Partial, scan_partial};
 use super::plan::Edit;
 use super::wire::Form;
 use super::xml::Section;
@@ -55,9 +55,7 @@ impl Stretch {
             closed,
         }
     }
-}
 
-impl Stretch {
     fn scan(len: usize, form: Form, closed: bool) -> Self {
         let scan = Some(form);
         Self { len, scan, closed }
@@ -100,8 +98,9 @@ impl Walker {
                 }
                 Some(form) => {
                     let found = scan_partial(form, bytes, stretch.closed);
-                    self.place(found.tokens, form, bytes, at, &mut edits, found.decided)?;
-                    found.decided
+                    let decided = found.decided;
+                    edits.extend(self.place(found, form, bytes, at)?);
+                    decided
                 }
             };
             at += decided;
@@ -111,18 +110,18 @@ impl Walker {
         }
     }
 
-    /// Advances over the decided bytes and takes down the place of each token on the way.
+    /// Advances over the decided part of `bytes`, which stand at `offset` of the window, and takes
+    /// down the place of each token on the way.
     fn place(
         &mut self,
-        tokens: Vec<Token>,
+        found: Partial,
         form: Form,
         bytes: &[u8],
         offset: usize,
-        edits: &mut Vec<Edit>,
-        decided: usize,
-    ) -> Result<(), BodyProblem> {
+    ) -> Result<Vec<Edit>, BodyProblem> {
+        let mut edits = Vec::with_capacity(found.tokens.len());
         let mut read = 0;
-        for mut token in tokens {
+        for mut token in found.tokens {
             self.reader.advance(&bytes[read..token.span.start])?;
             read = token.span.start;
             token.span = token.span.start + offset..token.span.end + offset;
@@ -132,7 +131,8 @@ impl Walker {
             }
             edits.push(edit);
         }
-        self.reader.advance(&bytes[read..decided])
+        self.reader.advance(&bytes[read..found.decided])?;
+        Ok(edits)
     }
 
     /// Whether the pointers given are to be relied on: the body is strictly valid JSON.

@@ -1,0 +1,270 @@
+//! Takes values out of an answer: its reason phrase, headers, body and trailers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use hyper::ext::ReasonPhrase;
+
+use super::uses::Facts;
+use super::watch::Used;
+use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
+use crate::error::{Code, Refusal};
+use crate::ledger::record::Entry;
+use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
+
+/// How much of an opened body is searched and passed on at once, in bytes.
+const PIECE: usize = 64 * 1024;
+/// Most different findings that one answer leaves in the ledger.
+const FINDINGS: usize = 64;
+
+/// Digests of a body that no longer holds what was digested (RFC 9530, RFC 3230, RFC 2616).
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+
+/// What was found in an answer, for its `scrubbed` lines.
+#[derive(Default)]
+pub struct Findings(BTreeSet<(String, String)>);
+
+impl Findings {
+    /// Notes the hits of one place.
+    fn add(&mut self, needles: &Needles, place: &str, hits: &[Hit]) {
+        for hit in hits.iter().take(FINDINGS) {
+            if self.0.len() < FINDINGS {
+                let name = needles.name(hit.reference).to_owned();
+                let found = format!("{place} ({})", hit.form.as_str());
+                self.0.insert((name, found));
+            }
+        }
+    }
+
+    /// Takes what was found as ledger lines, one for each value.
+    pub fn take_entries(&mut self, facts: &Facts) -> Vec<Entry> {
+        let mut lines: Vec<Entry> = Vec::new();
+        for (name, found) in std::mem::take(&mut self.0) {
+            let (slug, field) = match name.split_once('.') {
+                Some((slug, field)) => (slug.to_owned(), Some(field.to_owned())),
+                None => (name, None),
+            };
+            match lines.last_mut() {
+                Some(line) if line.slug.as_ref() == Some(&slug) && line.field == field => {
+                    line.locations.push(found);
+                }
+                _ => lines.push(facts.scrubbed_entry(slug, field, found)),
+            }
+        }
+        lines
+    }
+}
+
+/// Scrubs the head of an answer.
+///
+/// A name that spells a value goes with its header. So does the record of how the upstream wrote
+/// its names: it would bring the case back.
+pub fn scrub_head(head: &mut Parts, needles: &Needles, used: &Used, findings: &mut Findings) {
+    let mut hits = Vec::new();
+    if let Some(reason) = head.extensions.remove::<ReasonPhrase>() {
+        let found = scrub_bytes(needles, reason.as_bytes(), &mut hits);
+        if found.is_none() {
+            head.extensions.insert(reason);
+        }
+        findings.add(needles, "status", &hits);
+    }
+    let spelled: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| spells_value(name, needles, used))
+        .cloned()
+        .collect();
+    if !spelled.is_empty() {
+        let reason = head.extensions.remove::<ReasonPhrase>();
+        head.extensions.clear();
+        if let Some(reason) = reason {
+            head.extensions.insert(reason);
+        }
+        for name in &spelled {
+            head.headers.remove(name);
+        }
+    }
+    scrub_fields(&mut head.headers, needles, findings);
+}
+
+/// Scrubs the values of headers or trailers in place.
+fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findings) {
+    let mut hits = Vec::new();
+    for (name, value) in fields.iter_mut() {
+        hits.clear();
+        let Some(scrubbed) = scrub_bytes(needles, value.as_bytes(), &mut hits) else {
+            continue;
+        };
+        findings.add(needles, &format!("header:{name}"), &hits);
+        // A value without illegal bytes has none after a placeholder was put into it.
+        *value = HeaderValue::from_bytes(&scrubbed)
+            .unwrap_or_else(|_| HeaderValue::from_static("<<scrubbed>>"));
+    }
+}
+
+/// Names are compared without regard to case: that is how they are delivered.
+fn spells_value(name: &HeaderName, needles: &Needles, used: &Used) -> bool {
+    let name = name.as_str().as_bytes();
+    let in_any_case = |value: &[u8]| {
+        !value.is_empty()
+            && name
+                .windows(value.len())
+                .any(|part| part.eq_ignore_ascii_case(value))
+    };
+    scrub_bytes(needles, name, &mut Vec::new()).is_some()
+        || used
+            .values()
+            .iter()
+            .any(|(_, value)| in_any_case(value.expose()))
+}
+
+/// Scrubs the body of one answer as it streams, under its codings.
+pub struct BodyScrubber {
+    needles: Arc<Needles>,
+    decoder: Option<Decoder>,
+    scrubber: Scrubber,
+    encoder: Option<Encoder>,
+    /// Whether opened bytes wait to be pulled.
+    more: bool,
+}
+
+/// The answer's coding cannot be opened, or is not what it says.
+#[derive(Debug)]
+pub struct Unscannable;
+
+impl BodyScrubber {
+    /// Prepares the head of an answer for its body being scrubbed, and the scrubber.
+    ///
+    /// The body goes on without its coding, unless the client refuses that.
+    pub fn new(
+        head: &mut Parts,
+        needles: &Arc<Needles>,
+        accept_encoding: &[HeaderValue],
+    ) -> Result<Self, Unscannable> {
+        let partial = head.status == http::StatusCode::PARTIAL_CONTENT;
+        let lines = head.headers.get_all(header::CONTENT_ENCODING);
+        let codings =
+            Codings::parse(lines.iter().map(HeaderValue::as_bytes)).map_err(|_| Unscannable)?;
+        // A part of a coded body cannot be opened, and its length is pinned.
+        if partial && !codings.is_identity() {
+            return Err(Unscannable);
+        }
+        let replacement = match partial {
+            true => Replacement::SameLength,
+            false => Replacement::Placeholder,
+        };
+        if !partial {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        for digest in DIGESTS {
+            head.headers.remove(digest);
+        }
+        let plain = Codings::default();
+        let accepts =
+            |codings| acceptable(accept_encoding.iter().map(HeaderValue::as_bytes), codings);
+        let recode = !codings.is_identity() && !accepts(&plain) && accepts(&codings);
+        if !codings.is_identity() && !recode {
+            head.headers.remove(header::CONTENT_ENCODING);
+        }
+        Ok(Self {
+            needles: Arc::clone(needles),
+            decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
+            scrubber: Scrubber::new(Arc::clone(needles), replacement),
+            encoder: recode.then(|| Encoder::new(&codings)),
+            more: false,
+        })
+    }
+
+    /// Whether the body has to be opened, which can fail.
+    pub fn opens(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// Whether [`BodyScrubber::next`] has something to do without more input.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Takes bytes as they arrived.
+    pub fn push(&mut self, input: &[u8], findings: &mut Findings) -> Result<Vec<u8>, Unscannable> {
+        match &mut self.decoder {
+            Some(decoder) => {
+                decoder.push(input);
+                self.next(findings)
+            }
+            None => self.scrub(input, false, findings),
+        }
+    }
+
+    /// The next piece of what was pushed.
+    pub fn next(&mut self, findings: &mut Findings) -> Result<Vec<u8>, Unscannable> {
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(Vec::new());
+        };
+        let mut opened = Vec::new();
+        let pulled = decoder.pull(&mut opened, PIECE).map_err(|_| Unscannable)?;
+        self.more = pulled == Pulled::More;
+        self.scrub(&opened, false, findings)
+    }
+
+    /// The body has ended: the rest of it. To be called until [`BodyScrubber::has_more`] is false.
+    pub fn finish(&mut self, findings: &mut Findings) -> Result<Vec<u8>, Unscannable> {
+        let mut opened = Vec::new();
+        if let Some(decoder) = &mut self.decoder {
+            decoder.finish();
+            let pulled = decoder.pull(&mut opened, PIECE).map_err(|_| Unscannable)?;
+            self.more = pulled == Pulled::More;
+        }
+        self.scrub(&opened, !self.more, findings)
+    }
+
+    /// Scrubs trailers, and drops digests that no longer hold.
+    pub fn trailers(&self, mut trailers: HeaderMap, findings: &mut Findings) -> HeaderMap {
+        for digest in DIGESTS {
+            trailers.remove(digest);
+        }
+        scrub_fields(&mut trailers, &self.needles, findings);
+        trailers
+    }
+
+    fn scrub(
+        &mut self,
+        input: &[u8],
+        last: bool,
+        findings: &mut Findings,
+    ) -> Result<Vec<u8>, Unscannable> {
+        let mut clean = Vec::with_capacity(input.len());
+        let mut hits = Vec::new();
+        self.scrubber.push(input, &mut clean, &mut hits);
+        if last {
+            self.scrubber.finish(&mut clean, &mut hits);
+        }
+        findings.add(&self.needles, "body", &hits);
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(clean);
+        };
+        let mut coded = Vec::new();
+        encoder.push(&clean, &mut coded).map_err(|_| Unscannable)?;
+        match last {
+            true => self
+                .encoder
+                .take()
+                .map_or(Ok(()), |encoder| encoder.finish(&mut coded)),
+            false => encoder.flush(&mut coded),
+        }
+        .map_err(|_| Unscannable)?;
+        Ok(coded)
+    }
+}
+
+/// The refusal for an answer that cannot be searched.
+pub fn unscannable(facts: &Facts) -> Refusal {
+    Refusal::new(
+        Code::ResponseUnscannable,
+        "a secret was used, and the answer came in a Content-Encoding that cannot be opened or is \
+         not what it says, so it could hold the secret; ask for gzip, br, zstd or identity",
+    )
+    .destination(facts.destination.to_string())
+}

@@ -1,0 +1,80 @@
+//! What must not come back: the values a principal can use, and those that a request used.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+
+use crate::scrub::Needles;
+use crate::secret::SecretBytes;
+use crate::substitution::slug::Reference;
+use crate::vault::{Principal, Vault};
+
+/// The needles of each principal, made when first asked for and made anew when a credential
+/// changes. Requests under way keep theirs.
+#[derive(Default)]
+pub struct Watchlist(DashMap<Principal, (u64, Arc<Needles>)>);
+
+impl Watchlist {
+    /// Everything that `principal` can use now, prepared for searching.
+    pub fn needles(&self, vault: &Vault, principal: &Principal) -> Arc<Needles> {
+        let generation = vault.generation();
+        if let Some(kept) = self.0.get(principal)
+            && kept.0 == generation
+        {
+            return Arc::clone(&kept.1);
+        }
+        let needles = Arc::new(Needles::new(live_values(vault, principal)));
+        let entry = (generation, Arc::clone(&needles));
+        self.0.insert(principal.clone(), entry);
+        needles
+    }
+}
+
+fn live_values(vault: &Vault, principal: &Principal) -> Vec<(String, Arc<SecretBytes>)> {
+    let mut values = Vec::new();
+    for credential in vault.live(principal) {
+        for field in credential.references() {
+            let reference = Reference {
+                slug: credential.slug.clone(),
+                field: field.cloned(),
+            };
+            // One that does not open cannot have been sent either; the vault logs it.
+            if let Ok(value) = vault.open_value(&credential, field) {
+                values.push((reference.to_string(), Arc::new(value)));
+            }
+        }
+    }
+    values
+}
+
+/// What one request has used. A body that streams adds to it on the way.
+#[derive(Default)]
+pub struct Used {
+    recorded: AtomicBool,
+    values: Mutex<Vec<(String, Arc<SecretBytes>)>>,
+}
+
+impl Used {
+    /// A line of this request is on record, so a result must follow.
+    pub fn set_recorded(&self) {
+        self.recorded.store(true, Ordering::Release);
+    }
+
+    /// Whether a line of this request is on record.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::Acquire)
+    }
+
+    /// A value is about to be sent, and may be echoed.
+    pub fn add(&self, reference: &Reference, value: Arc<SecretBytes>) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.push((reference.to_string(), value));
+    }
+
+    /// The values that were sent so far.
+    pub fn values(&self) -> Vec<(String, Arc<SecretBytes>)> {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.clone()
+    }
+}

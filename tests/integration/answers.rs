@@ -1,0 +1,81 @@
+//! What comes back: the upstream's answer as it was, but for what belongs to one connection only.
+
+use crate::client::request;
+use crate::upstream::Step;
+use crate::world::one_upstream;
+
+#[tokio::test]
+async fn range_is_withheld_only_when_a_value_is_used() {
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    let range = ["Range: bytes=0-3", "If-Range: \"e\""];
+    tunnel.get("/x", &range).await;
+    assert!(stub.take_one().header("range").is_some());
+    tunnel
+        .get("/x", &[range[0], range[1], "X-A: <<pat>>"])
+        .await;
+    let seen = stub.take_one();
+    assert_eq!(
+        (seen.header("range"), seen.header("if-range")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn the_answer_reaches_the_client_as_it_was_but_for_hop_by_hop_headers() {
+    let (world, stub) = one_upstream().await;
+    stub.steps(vec![Step::Send(
+        b"HTTP/1.1 418 Short And Stout\r\nX-One: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nContent-Length: 3\r\n\r\ntea".to_vec(),
+    )]);
+    let mut tunnel = world.tunnel().await;
+    let answer = tunnel.get("/x", &[]).await;
+    assert_eq!((answer.status, answer.text().as_str()), (418, "tea"));
+    assert_eq!(answer.header("x-one").as_deref(), Some("1"));
+    assert_eq!(crate::wire::values(&answer.headers, "set-cookie").len(), 2);
+    for hop in ["keep-alive", "x-hop", "egret-error"] {
+        assert_eq!(answer.header(hop), None);
+    }
+}
+
+#[tokio::test]
+async fn answers_without_a_body_are_understood() {
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    for (status, method) in [
+        ("204 No Content", "GET"),
+        ("304 Not Modified", "GET"),
+        ("200 OK", "HEAD"),
+    ] {
+        stub.answer(format!(
+            "HTTP/1.1 {status}\r\nETag: \"1\"\r\n{}\r\n",
+            if method == "HEAD" {
+                "Content-Length: 99\r\n"
+            } else {
+                ""
+            }
+        ));
+        let answer = tunnel
+            .roundtrip(request(method, "/x", &["X-A: <<pat>>"], ""))
+            .await;
+        assert!(status.starts_with(&answer.status.to_string()));
+        stub.take_one();
+    }
+    stub.answer(
+        [
+            &b"HTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\n"[..],
+            &crate::upstream::ok("late"),
+        ]
+        .concat(),
+    );
+    assert_eq!(tunnel.get("/x", &[]).await.text(), "late");
+    assert_eq!(stub.connections().len(), 1);
+}
+
+#[tokio::test]
+async fn an_upstreams_own_egret_error_is_not_passed_off_as_ours() {
+    let (world, stub) = one_upstream().await;
+    stub.answer("HTTP/1.1 403 Forbidden\r\nEgret-Error: credential_not_allowed\r\nEgret-Request: forged\r\nContent-Length: 0\r\n\r\n");
+    let answer = world.tunnel().await.get("/x", &["X-A: <<pat>>"]).await;
+    assert_eq!((answer.status, answer.egret_error()), (403, None));
+    assert_ne!(answer.header("egret-request").as_deref(), Some("forged"));
+}

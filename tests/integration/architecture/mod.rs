@@ -1,0 +1,343 @@
+//! The house rules of the architecture page, read off the source: who may import whom, what the
+//! pure rooms may not know, and what exists only once.
+
+mod source;
+
+use source::{Source, relative, root, rust_files, sources};
+
+/// The rooms in the order in which they build on each other, with the rooms each may import. A room
+/// imports only rooms that stand before it, so there is no cycle.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("secret", &[]),
+    ("error", &[]),
+    ("policy", &[]),
+    ("substitution", &["policy", "secret"]),
+    ("scrub", &["secret", "substitution"]),
+    ("coding", &[]),
+    // `secret` for the key that signs checkpoints.
+    ("ledger", &["error", "policy", "secret", "substitution"]),
+    ("vault", &["error", "policy", "secret", "substitution"]),
+    ("identity", &["error", "substitution", "vault"]),
+    ("tls", &["policy"]),
+    ("config", &["policy", "vault"]),
+    ("observe", &["config"]),
+    (
+        "proxy",
+        &[
+            "coding",
+            "config",
+            "error",
+            "identity",
+            "ledger",
+            "policy",
+            "scrub",
+            "secret",
+            "substitution",
+            "tls",
+            "vault",
+        ],
+    ),
+    ("admin", &["ledger", "observe", "proxy", "vault"]),
+    (
+        "app",
+        &[
+            "admin", "config", "identity", "ledger", "observe", "policy", "proxy", "tls", "vault",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "app",
+            "config",
+            "error",
+            "identity",
+            "ledger",
+            "observe",
+            "policy",
+            "proxy",
+            "secret",
+            "substitution",
+            "tls",
+            "vault",
+        ],
+    ),
+];
+
+/// Parts that know bytes and nothing of the world they come from.
+const PURE: &[&str] = &[
+    "src/substitution/",
+    "src/scrub/",
+    "src/policy/",
+    "src/ledger/record.rs",
+    "src/ledger/chain.rs",
+    "src/ledger/merkle.rs",
+];
+
+/// What a pure part may not say.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "hyper",
+    "hyper_util",
+    "http",
+    "http_body",
+    "sqlx",
+    "rustls",
+    "rustix",
+    "tracing",
+    "std::fs",
+    "std::net::TcpStream",
+    "std::net::TcpListener",
+    "std::net::UdpSocket",
+    "std::net::ToSocketAddrs",
+    "std::os",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "time::OffsetDateTime::now_utc",
+];
+
+/// Words that stand in the named places only, and why.
+const ONLY_IN: &[(&str, &[&str], &str)] = &[
+    (
+        "application/problem+json",
+        &["src/proxy/respond.rs"],
+        "there is one error responder",
+    ),
+    (
+        "\"keep-alive\"",
+        &["src/policy/location.rs"],
+        "there is one list of hop-by-hop headers",
+    ),
+    (
+        "header_role(",
+        &[
+            "src/policy/location.rs",
+            "src/proxy/hop.rs",
+            "src/proxy/sites.rs",
+        ],
+        "a header's role is asked where requests are searched and where headers are stripped",
+    ),
+    (
+        "splice(",
+        &["src/substitution/", "src/proxy/sites.rs"],
+        "there is one splice, called in one place",
+    ),
+    (
+        "may_contain(",
+        &["src/substitution/", "src/proxy/sites.rs"],
+        "there is one search for placeholders",
+    ),
+    (
+        "find::in_",
+        &["src/substitution/", "src/proxy/sites.rs"],
+        "there is one search for placeholders",
+    ),
+    (
+        "send_request(",
+        &["src/proxy/upstream.rs", "src/proxy/pool.rs"],
+        "there is one way out",
+    ),
+];
+
+#[test]
+fn every_file_stands_in_a_known_room() {
+    for source in sources() {
+        let known = ROOMS.iter().any(|(room, _)| *room == source.room());
+        let entrance = ["src/lib.rs", "src/main.rs"].contains(&source.path.as_str());
+        assert!(
+            known || entrance,
+            "{}: give its room a line in this test",
+            source.path
+        );
+    }
+}
+
+#[test]
+fn rooms_build_on_each_other_without_cycles() {
+    for (at, (room, imports)) in ROOMS.iter().enumerate() {
+        for import in *imports {
+            let before = ROOMS[..at].iter().any(|(earlier, _)| earlier == import);
+            assert!(
+                before,
+                "{room} may import {import}, which does not stand before it"
+            );
+        }
+    }
+}
+
+#[test]
+fn rooms_import_only_what_they_may() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        let Some((_, allowed)) = ROOMS.iter().find(|(room, _)| *room == source.room()) else {
+            continue;
+        };
+        for import in source.imported_rooms() {
+            if !allowed.contains(&import.as_str()) {
+                broken.push(format!("{} imports {import}", source.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_pure_parts_know_no_world() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        if !PURE.iter().any(|pure| source.path.starts_with(pure)) {
+            continue;
+        }
+        for path in source.paths() {
+            let impure = IMPURE
+                .iter()
+                .find(|word| path == **word || path.starts_with(&format!("{word}::")));
+            if let Some(word) = impure {
+                broken.push(format!("{} names {word}", source.path));
+            }
+        }
+        for call in [
+            "SystemTime::now",
+            "Instant::now",
+            "now_utc",
+            "File::open",
+            "async fn",
+        ] {
+            if source.code.contains(call) {
+                broken.push(format!("{} says {call}", source.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_store_moves_sealed_bytes_and_cannot_open_them() {
+    for source in sources()
+        .iter()
+        .filter(|s| s.path.starts_with("src/vault/store/"))
+    {
+        for path in source.paths() {
+            let forbidden = [
+                "crate::secret",
+                "crate::vault::keyring",
+                "crate::vault::cache",
+                "aws_lc_rs",
+            ];
+            assert!(
+                !forbidden.iter().any(|f| path.starts_with(f)),
+                "{} names {path}",
+                source.path
+            );
+            if let Some(item) = path.strip_prefix("crate::vault::seal::") {
+                let is_data = ["Sealed", "SealError", "KeyId"]
+                    .iter()
+                    .any(|data| item.starts_with(data));
+                assert!(is_data, "{} names {path}", source.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_admin_side_can_seal_but_not_open() {
+    for source in sources()
+        .iter()
+        .filter(|s| s.path.starts_with("src/admin/"))
+    {
+        for word in ["open_value", "keyring::", ".expose("] {
+            assert!(!source.code.contains(word), "{} says {word}", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_checker_of_the_ledger_shares_nothing_with_its_writer() {
+    for source in sources()
+        .iter()
+        .filter(|s| s.path.starts_with("src/ledger/verify"))
+    {
+        for path in source.paths() {
+            let writing = ["writer", "queue", "storage"]
+                .iter()
+                .any(|part| path.contains(&format!("ledger::{part}")));
+            assert!(!writing, "{} names {path}", source.path);
+        }
+    }
+}
+
+#[test]
+fn a_value_is_opened_in_one_place_and_exposed_in_few() {
+    let opened_in = |s: &&Source| s.code.contains(".open_value(");
+    let openers: Vec<String> = sources()
+        .iter()
+        .filter(opened_in)
+        .map(|s| s.path.clone())
+        .collect();
+    let allowed = ["src/proxy/", "src/cli/run", "src/vault/"];
+    let stray: Vec<&String> = openers
+        .iter()
+        .filter(|o| !allowed.iter().any(|a| o.starts_with(a)))
+        .collect();
+    assert!(stray.is_empty(), "{stray:?} open values");
+    let proxy: Vec<&String> = openers
+        .iter()
+        .filter(|o| o.starts_with("src/proxy/"))
+        .collect();
+    assert_eq!(
+        proxy.len(),
+        1,
+        "the pipeline opens values in one place: {proxy:?}"
+    );
+    for source in sources()
+        .iter()
+        .filter(|s| s.path.starts_with("src/proxy/"))
+    {
+        assert!(
+            !source.code.contains(".expose()"),
+            "{} exposes a value",
+            source.path
+        );
+    }
+}
+
+#[test]
+fn there_is_one_of_each() {
+    let sources = sources();
+    for (word, places, why) in ONLY_IN {
+        let at_home = sources
+            .iter()
+            .any(|s| places.iter().any(|p| s.path.starts_with(p)) && s.code.contains(word));
+        assert!(
+            at_home,
+            "{word} stands nowhere any more: this rule guards nothing"
+        );
+        for source in &sources {
+            let allowed = places.iter().any(|place| source.path.starts_with(place));
+            assert!(
+                allowed || !source.code.contains(word),
+                "{} says {word}, but {why}",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
+fn files_stay_of_a_size_that_can_be_read() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    let mut long = Vec::new();
+    for file in files {
+        let lines = std::fs::read_to_string(&file)
+            .expect("a source file")
+            .lines()
+            .count();
+        if lines > 700 {
+            long.push(format!("{} has {lines} lines", relative(&file)));
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}

@@ -1,0 +1,243 @@
+//! The acceptance corpus, played against the binary.
+//!
+//! Every case of every group is accounted for: it runs, or it is listed with the ability it waits
+//! for. An issue that brings an ability deletes its line from [`NOT_YET`] and the cases run.
+
+use std::path::{Path, PathBuf};
+
+mod case;
+mod judge;
+mod matchers;
+mod play;
+mod stage;
+
+use case::{Case, Forms, Via};
+use stage::Stage;
+
+/// An ability that a case needs beyond HTTP/1.1, substitution and policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Http2,
+    WebSocket,
+    CodedBody,
+    StreamedBody,
+    Scrubber,
+    LedgerVerify,
+}
+
+/// Abilities that later issues bring, with what to say about the cases that wait for them.
+const NOT_YET: &[(Needs, &str)] = &[
+    (Needs::Http2, "needs HTTP/2"),
+    (Needs::WebSocket, "needs WebSocket"),
+    (Needs::CodedBody, "needs coded bodies"),
+    (Needs::StreamedBody, "needs streamed substitution"),
+    (
+        Needs::Scrubber,
+        "the answer echoes the value: needs the scrubber",
+    ),
+    (
+        Needs::LedgerVerify,
+        "its second half needs `egret ledger verify`",
+    ),
+];
+
+/// Bodies above this are streamed (the default of `body.buffer`).
+const BUFFER: usize = 1 << 20;
+
+macro_rules! groups {
+    ($($test:ident = $group:literal,)*) => {
+        const GROUPS: &[&str] = &[$($group),*];
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                play_group($group).await;
+            }
+        )*
+    };
+}
+
+groups! {
+    crlf = "crlf",
+    framing = "framing",
+    grammar = "grammar",
+    h2 = "h2",
+    host = "host",
+    ledger = "ledger",
+    logs = "logs",
+    methods = "methods",
+    policy = "policy",
+    proxy = "proxy",
+    scrub_body = "scrub-body",
+    scrub_header = "scrub-header",
+    smuggling = "smuggling",
+    subst_basic = "subst-basic",
+    subst_body = "subst-body",
+    subst_header = "subst-header",
+    subst_path = "subst-path",
+    subst_query = "subst-query",
+    upstream_tls = "upstream-tls",
+    websocket = "websocket",
+}
+
+#[test]
+fn every_group_of_the_corpus_has_a_test() {
+    let mut files: Vec<String> = std::fs::read_dir(directory().join("cases"))
+        .expect("the corpus")
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    files.sort();
+    assert_eq!(files, GROUPS);
+}
+
+/// The corpus: beside the repository, or where `EGRET_CORPUS` says.
+fn directory() -> PathBuf {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let path = std::env::var_os("EGRET_CORPUS").map_or(beside, PathBuf::from);
+    assert!(
+        path.join("forms.json").is_file(),
+        "the acceptance corpus is not at {}; check it out there or set EGRET_CORPUS",
+        path.display()
+    );
+    path
+}
+
+fn load(group: &str) -> Vec<Case> {
+    let path = directory().join("cases").join(format!("{group}.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{e}: {}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{e} in {}", path.display()))
+}
+
+fn load_forms() -> Forms {
+    Forms::parse(&std::fs::read(directory().join("forms.json")).expect("forms.json"))
+}
+
+/// What a case needs, read off the case itself.
+fn needs(case: &Case, forms: &Forms) -> Vec<Needs> {
+    let mut needs = Vec::new();
+    if case.via == Via::ConnectTlsH2 {
+        needs.push(Needs::Http2);
+        return needs;
+    }
+    let raw = case.raw();
+    let head = head_of(&raw);
+    if head.contains("\r\nupgrade: websocket") {
+        needs.push(Needs::WebSocket);
+    }
+    if head.contains("\r\ncontent-encoding:") {
+        needs.push(Needs::CodedBody);
+    }
+    // A head that never ends, or a target of a megabyte, is refused before there is a body.
+    if head.len() < BUFFER / 2 && raw.len() - head.len() > BUFFER {
+        needs.push(Needs::StreamedBody);
+    }
+    let refused_anyway = case.client.get("status").and_then(|s| s.as_u64()) == Some(502);
+    if !refused_anyway && (echoes_a_value(case, forms) || case.group.starts_with("scrub-")) {
+        needs.push(Needs::Scrubber);
+    }
+    needs
+}
+
+fn head_of(raw: &[u8]) -> String {
+    let end = memchr::memmem::find(raw, b"\r\n\r\n").unwrap_or(raw.len());
+    String::from_utf8_lossy(&raw[..end]).to_ascii_lowercase()
+}
+
+fn echoes_a_value(case: &Case, forms: &Forms) -> bool {
+    case.answer().is_some_and(|answer| {
+        case.stored()
+            .any(|c| crate::leak::find(&answer, &forms.of(c)).is_some())
+    })
+}
+
+/// Why a case does not run yet.
+fn waits_for(case: &Case, forms: &Forms) -> Option<&'static str> {
+    let needs = needs(case, forms);
+    NOT_YET
+        .iter()
+        .find(|(n, _)| needs.contains(n))
+        .map(|(_, why)| *why)
+}
+
+async fn play_group(group: &str) {
+    let forms = load_forms();
+    let mut stage = Stage::default();
+    let mut report = Report::default();
+    for case in load(group) {
+        assert_eq!(case.group, group, "{} is in the wrong file", case.name);
+        if let Some(why) = waits_for(&case, &forms) {
+            report.waiting(&case.name, why);
+            continue;
+        }
+        let world = stage.world_for(&case).await;
+        let problems = judge::play_and_judge(world, &case, &forms).await;
+        report.played(&case, problems);
+        if let (Some(after), Some(&(_, why))) = (
+            &case.after,
+            NOT_YET.iter().find(|(n, _)| *n == Needs::LedgerVerify),
+        ) {
+            report.waiting(&format!("{} ({after})", case.name), why);
+        }
+    }
+    report.left_on_disk(stage.leaks(&forms));
+    report.publish(group);
+}
+
+/// What became of a group.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    failures: Vec<String>,
+    played: usize,
+}
+
+impl Report {
+    fn waiting(&mut self, name: &str, why: &str) {
+        self.lines.push(format!("not yet  {name}: {why}"));
+    }
+
+    fn played(&mut self, case: &Case, problems: Vec<String>) {
+        self.played += 1;
+        if problems.is_empty() {
+            self.lines.push(format!("passed   {}", case.name));
+            return;
+        }
+        let level = case.level;
+        let text = format!(
+            "FAILED   {} ({level:?}):\n    {}",
+            case.name,
+            problems.join("\n    ")
+        );
+        self.failures.push(text.clone());
+        self.lines.push(text);
+    }
+
+    fn left_on_disk(&mut self, places: Vec<String>) {
+        for place in places {
+            self.failures
+                .push(format!("after the group a value stands in {place}"));
+        }
+    }
+
+    /// Prints the report, keeps it beside the other test output, and fails the test if a case did.
+    fn publish(self, group: &str) {
+        let text = self.lines.join("\n");
+        println!("corpus {group}: {} played\n{text}", self.played);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("corpus");
+        std::fs::create_dir_all(&directory).expect("a directory for the report");
+        std::fs::write(directory.join(format!("{group}.txt")), text + "\n")
+            .expect("write the report");
+        assert!(
+            self.failures.is_empty(),
+            "{} of {} cases of {group} failed:\n{}",
+            self.failures.len(),
+            self.played,
+            self.failures.join("\n")
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! Many at once: nothing hangs, nothing leaks, memory returns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Barrier;
+
+use crate::client::{Wanted, request, trusting};
+use crate::upstream::{Step, Stub};
+use crate::world::{HOST, SLUG, VALUE, World};
+use crate::{eventually, within_secs};
+
+const TUNNELS: usize = 1000;
+
+/// Resident memory of a process in KiB.
+pub fn resident_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc");
+    let line = status
+        .lines()
+        .find(|l| l.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number")
+}
+
+/// Open files of the server. The server keeps its memory to itself (it is not dumpable), so that
+/// only root may look; anybody else gets a constant.
+fn open_files(pid: i32) -> usize {
+    match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(files) => files.count(),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => 0,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// Established connections that were accepted on a local port.
+pub fn sockets_on(port: u16) -> usize {
+    let local = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+    let accepted = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(1);
+        let is_local = columns.next().is_some_and(|a| a.ends_with(&local));
+        let state = columns.nth(1).unwrap_or_default();
+        // 01 established, 08 close-wait: an end the server has not let go of.
+        is_local && ["01", "08"].contains(&state)
+    };
+    table.lines().skip(1).filter(accepted).count()
+}
+
+/// Opens [`TUNNELS`] tunnels, has all of them open and asking at the same time, and closes them.
+async fn flood(world: &Arc<World>, wanted: &Wanted) {
+    let all_open = Arc::new(Barrier::new(TUNNELS));
+    let tunnels: Vec<_> = (0..TUNNELS)
+        .map(|i| {
+            let (world, wanted, all_open) = (world.clone(), wanted.clone(), all_open.clone());
+            tokio::spawn(async move {
+                let mut tunnel = world.tunnel_for(&wanted).await;
+                all_open.wait().await;
+                let json = "Content-Type: application/json";
+                let request = match i % 2 {
+                    0 => request("GET", &format!("/{i}"), &["X-A: <<pat>>"], ""),
+                    _ => request("POST", &format!("/{i}"), &[json], r#"{"k":"<<pat>>"}"#),
+                };
+                let answer = tunnel.try_roundtrip(request).await;
+                all_open.wait().await;
+                answer.map(|a| (a.status, a.text()))
+            })
+        })
+        .collect();
+    for (i, tunnel) in tunnels.into_iter().enumerate() {
+        let answer = within_secs(180, "a thousand tunnels", tunnel)
+            .await
+            .expect("a tunnel");
+        assert_eq!(answer.expect("an answer"), (200, format!("/{i}")));
+    }
+}
+
+/// Waits until nothing is connected to the proxy and its upstream connections have idled out.
+async fn at_rest(world: &World, stub: &Stub) {
+    eventually("all connections to end", || {
+        (sockets_on(world.proxy.port()) == 0 && stub.open() == 0).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
+    let builder = World::builder()
+        .set("upstream.idle_timeout", "60s")
+        .set("proxy.handshake_timeout", "120s")
+        .set("proxy.header_timeout", "120s")
+        .set("upstream.connect_timeout", "120s")
+        .set("log.level", "info");
+    let stub = Stub::tls(builder.pki(), &[HOST]).await;
+    stub.serve(|r| async move {
+        let (length, text) = (r.target.len(), &r.target);
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+        );
+        vec![Step::Send(answer.into_bytes()), Step::Close]
+    });
+    let world = Arc::new(
+        builder
+            .route(&format!("{HOST}:443"), stub.addr)
+            .start()
+            .await,
+    );
+    world
+        .save(
+            SLUG,
+            VALUE,
+            &["--host", HOST, "--in", "header", "--in", "body"],
+        )
+        .await;
+    let mut wanted = Wanted::new(&world);
+    wanted.tls = Some(trusting(&world.ca_pem().await));
+    world
+        .tunnel_for(&wanted)
+        .await
+        .get("/warm-up", &["X-A: <<pat>>"])
+        .await;
+    at_rest(&world, &stub).await;
+    let files_before = open_files(world.pid());
+    let memory_before = resident_kib(world.pid());
+
+    flood(&world, &wanted).await;
+    at_rest(&world, &stub).await;
+    let files_after = open_files(world.pid());
+    let memory_first = resident_kib(world.pid());
+    assert!(
+        files_after <= files_before + 4,
+        "{files_before} files before, {files_after} after"
+    );
+
+    flood(&world, &wanted).await;
+    at_rest(&world, &stub).await;
+    let files_again = open_files(world.pid());
+    let memory_second = resident_kib(world.pid());
+    println!(
+        "KiB at rest: {memory_before}, after one flood {memory_first}, after two {memory_second}"
+    );
+    assert!(
+        files_again <= files_before + 4,
+        "{files_before} files before, {files_again} after"
+    );
+    // An allocator keeps some of what it once had; what it keeps must not grow with use.
+    assert!(
+        memory_first < memory_before + (128 << 10),
+        "{memory_before} KiB before, {memory_first} KiB after {TUNNELS} tunnels"
+    );
+    assert!(
+        memory_second < memory_first + (16 << 10),
+        "{memory_first} KiB after the first flood, {memory_second} KiB after the second"
+    );
+    let uses = world
+        .ledger()
+        .into_iter()
+        .filter(|l| l["event"] == "use")
+        .count();
+    assert_eq!(uses, 2 * TUNNELS + 1);
+    let bytes = world.ledger_bytes();
+    let lines: Vec<&[u8]> = bytes
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .collect();
+    crate::durability::verify_chain(&lines).expect("the chain under load");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_do_not_take_the_proxy_down() {
+    let builder = World::builder().set("proxy.max_connections", 20);
+    let stub = Stub::tls(builder.pki(), &[HOST]).await;
+    let world = builder
+        .route(&format!("{HOST}:443"), stub.addr)
+        .start()
+        .await;
+    let idle = connections(&world, 20).await;
+    let refused = match Wanted::new(&world).connect(&world).await {
+        Err(refused) => refused,
+        Ok(_) => panic!("a connection beyond the limit got a tunnel"),
+    };
+    assert_eq!(refused.status, 503);
+    crate::client::assert_refused(&refused, "overloaded");
+    drop(idle);
+    eventually("the connections to be gone", || {
+        (sockets_on(world.proxy.port()) == 0).then_some(())
+    })
+    .await;
+    assert_eq!(world.tunnel().await.get("/x", &[]).await.status, 200);
+}
+
+async fn connections(world: &World, n: usize) -> Vec<tokio::net::TcpStream> {
+    let mut all = Vec::new();
+    for _ in 0..n {
+        all.push(
+            tokio::net::TcpStream::connect(world.proxy)
+                .await
+                .expect("connect"),
+        );
+    }
+    all
+}

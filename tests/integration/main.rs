@@ -1,0 +1,77 @@
+//! Egret from the outside: the built binary, real sockets, real clients.
+//!
+//! Nothing here links against Egret's library. A [`world::World`] is a running `egret serve` with a
+//! data directory, a configuration and recording upstreams of its own; tests drive it through its
+//! ports and its command line, and look at what arrived, what came back and what was left on disk.
+
+use std::future::Future;
+use std::sync::Once;
+use std::time::Duration;
+
+mod answers;
+mod architecture;
+mod authentication;
+mod client;
+mod clients;
+mod commands;
+mod corpus;
+mod credentials;
+mod dependencies;
+mod destination;
+mod durability;
+mod leak;
+mod leak_hunt;
+mod life;
+mod load;
+mod pki;
+mod scanning;
+mod stalls;
+mod tunnels;
+mod upstream;
+mod upstream_faults;
+mod upstream_tls;
+mod wire;
+mod world;
+
+/// The longest a test waits for something that should take milliseconds; debug builds on two busy
+/// cores set the scale.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for `future` and fails the test when it takes too long, saying what was waited for.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    within_secs(PATIENCE.as_secs(), what, future).await
+}
+
+/// [`within`] for things that are meant to take a known time.
+async fn within_secs<T>(seconds: u64, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(seconds), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {seconds} s in vain for {what}"),
+    }
+}
+
+/// Asks again and again until there is something.
+async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain for {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Raises the limit of open files as far as it goes; the servers started later inherit it.
+fn more_files() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).expect("raise the file limit");
+    });
+}
