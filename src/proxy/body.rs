@@ -103,11 +103,17 @@ impl IdleTimer {
 
 /// The body of a client's request as it arrives.
 pub struct InboundBody {
-    incoming: Incoming,
+    source: Source,
     idle: IdleTimer,
     /// Told when a chunked body ends, see [`super::head`].
     signal: HeadSignal,
     chunked: bool,
+}
+
+enum Source {
+    Incoming(Incoming),
+    /// Everything was read; only the trailers, if any, are still to be passed on.
+    Ended(Option<HeaderMap>),
 }
 
 impl InboundBody {
@@ -115,21 +121,31 @@ impl InboundBody {
     pub fn new(incoming: Incoming, idle: Duration, signal: HeadSignal) -> Self {
         let chunked = !incoming.is_end_stream() && incoming.size_hint().exact().is_none();
         Self {
-            incoming,
+            source: Source::Incoming(incoming),
             idle: IdleTimer::new(idle),
             signal,
             chunked,
         }
     }
 
+    /// What is left of a body whose bytes were all read.
+    pub fn ended(trailers: Option<HeaderMap>) -> Self {
+        Self {
+            source: Source::Ended(trailers),
+            idle: IdleTimer::new(Duration::MAX),
+            signal: HeadSignal::default(),
+            chunked: false,
+        }
+    }
+
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.is_end_stream()
     }
 
     /// The length that the client declared, if it did.
     pub fn declared_length(&self) -> Option<u64> {
-        self.incoming.size_hint().exact()
+        self.size_hint().exact()
     }
 
     /// Reads the body to its end if it has at most `limit` bytes.
@@ -172,7 +188,13 @@ impl Body for InboundBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let incoming = match &mut this.source {
+            Source::Incoming(incoming) => incoming,
+            Source::Ended(trailers) => {
+                return Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t))));
+            }
+        };
+        match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.reset();
                 Poll::Ready(Some(Ok(frame)))
@@ -192,11 +214,17 @@ impl Body for InboundBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Incoming(incoming) => incoming.is_end_stream(),
+            Source::Ended(trailers) => trailers.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Incoming(incoming) => incoming.size_hint(),
+            Source::Ended(_) => SizeHint::new(),
+        }
     }
 }
 

@@ -44,18 +44,23 @@ use super::body::{Held, Holding, InboundBody, OutBody};
 use super::hop;
 use super::outcome::Outcome;
 use super::permit::Permits;
+use super::recode;
 use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Misplaced, Site};
 use super::uses::{Facts, Refused, Uses, find, together};
 use super::watch::Used;
-use crate::coding;
+use crate::coding::{self, Codings, Encoder};
 use crate::config::{Range, ScanPlace, Treatment, Unresolved};
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::ledger::record::Entry;
 use crate::substitution::body::{self, BodyKind};
 use crate::vault::Vault;
+
+/// How many times `body.buffer` a compressed body may open to and still be decided on whole. Text
+/// compresses about so far; beyond it the body streams.
+const OPENED: usize = 8;
 
 /// A request in state `S`.
 pub struct Exchange<S> {
@@ -107,12 +112,19 @@ pub struct Recorded {
 
 /// The message body: decided on whole, or passed on as it comes.
 enum Payload {
-    Held(Held),
+    Held(Held, Option<Coded>),
     Streamed {
         kind: BodyKind,
+        codings: Codings,
         prefix: Bytes,
         rest: InboundBody,
     },
+}
+
+/// What a held body was in its coding: sent again if nothing inside is changed.
+struct Coded {
+    original: Bytes,
+    encoder: Encoder,
 }
 
 impl<S> Exchange<S> {
@@ -157,10 +169,10 @@ impl Exchange<Authenticated> {
         };
         let mut sites =
             sites::in_head(&head, &treatment).map_err(|found| misplaced(&facts, found))?;
-        let kind = body_kind(&head, &body, &treatment)?;
-        let payload = take_body(kind, body, buffer).await?;
-        if let (Payload::Held(held), kind) = (&payload.0, &payload.1) {
-            let edits = body::find(kind, &held.data).map_err(|problem| {
+        let kind = body_kind(&head, &body, &treatment);
+        let payload = take_body(&kind, &head, body, buffer).await?;
+        if let Payload::Held(held, _) = &payload {
+            let edits = body::find(&kind, &held.data).map_err(|problem| {
                 Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
             })?;
             sites::in_body(edits, held, &treatment, &mut sites)
@@ -173,10 +185,7 @@ impl Exchange<Authenticated> {
             facts,
             head,
             treatment,
-            state: Scanned {
-                payload: payload.0,
-                sites,
-            },
+            state: Scanned { payload, sites },
         })
     }
 }
@@ -266,13 +275,19 @@ impl Exchange<Authorised> {
         // A body that streams may yet turn out to hold a placeholder.
         let signed = signed::in_body(&self.head);
         let values = uses.open(facts, vault)?;
-        let (mut held, streamed) = match payload {
-            Payload::Held(held) => (held, None),
-            streamed => (Held::default(), Some(streamed)),
+        let (mut held, coded, streamed) = match payload {
+            Payload::Held(held, coded) => (held, coded, None),
+            streamed => (Held::default(), None, Some(streamed)),
         };
         let value = |reference: &_| values.get(reference);
         sites::substitute(&mut self.head, &mut held, &sites, &value)
             .map_err(|error| uses.unwritable(facts, error))?;
+        if let Some(coded) = coded {
+            held.data = match sites.iter().any(Site::is_body) {
+                true => recode::close(coded.encoder, &held.data)?,
+                false => coded.original,
+            };
+        }
         if !uses.is_empty() && self.treatment.range == Range::Strip {
             // A few bytes at a time would defeat any scrubbing of the answer.
             self.head.headers.remove(header::RANGE);
@@ -289,7 +304,7 @@ impl Exchange<Authorised> {
             head: self.head,
             treatment: self.treatment,
             state: Substituted {
-                payload: streamed.unwrap_or(Payload::Held(held)),
+                payload: streamed.unwrap_or(Payload::Held(held, None)),
                 entries,
                 used,
                 signed,
@@ -315,8 +330,13 @@ impl Exchange<Substituted> {
         }
         let outcome = Outcome::new(ledger.clone(), Arc::clone(&facts), Arc::clone(&used));
         let (body, reframed) = match state.payload {
-            Payload::Held(held) => (OutBody::held(held), true),
-            Payload::Streamed { kind, prefix, rest } => {
+            Payload::Held(held, _) => (OutBody::held(held), true),
+            Payload::Streamed {
+                kind,
+                codings,
+                prefix,
+                rest,
+            } => {
                 let permits = Arc::new(Permits {
                     facts: Arc::clone(&facts),
                     signed: state.signed,
@@ -325,7 +345,7 @@ impl Exchange<Substituted> {
                     ledger: ledger.clone(),
                     used: Arc::clone(&used),
                 });
-                let body = SearchedBody::new(&kind, prefix, rest, permits);
+                let body = SearchedBody::new(&kind, &codings, prefix, rest, permits);
                 (OutBody::streamed(body), kind != BodyKind::Opaque)
             }
         };
@@ -405,47 +425,54 @@ fn narrow_accept_encoding(headers: &mut HeaderMap) -> Vec<HeaderValue> {
 
 /// Holds a body that is to be searched, if it is small enough.
 async fn take_body(
-    kind: BodyKind,
+    kind: &BodyKind,
+    head: &Parts,
     body: InboundBody,
     buffer: usize,
-) -> Result<(Payload, BodyKind), Refused> {
+) -> Result<Payload, Refused> {
     if body.is_empty() {
-        return Ok((Payload::Held(Held::default()), BodyKind::Opaque));
+        return Ok(Payload::Held(Held::default(), None));
     }
-    let (prefix, rest) = match kind {
-        BodyKind::Opaque => (Bytes::new(), body),
-        _ => match body.hold(buffer).await? {
-            Holding::Whole(held) => return Ok((Payload::Held(held), kind)),
-            Holding::Part(prefix, rest) => (prefix, rest),
-        },
-    };
-    let streamed = Payload::Streamed {
+    let streamed = |codings, prefix, rest| Payload::Streamed {
         kind: kind.clone(),
+        codings,
         prefix,
         rest,
     };
-    Ok((streamed, kind))
+    if *kind == BodyKind::Opaque {
+        return Ok(streamed(Codings::default(), Bytes::new(), body));
+    }
+    let lines = head.headers.get_all(header::CONTENT_ENCODING);
+    let codings = Codings::parse(lines.iter().map(HeaderValue::as_bytes))
+        .map_err(|_| recode::unsupported())?;
+    let held = match body.hold(buffer).await? {
+        Holding::Whole(held) if codings.is_identity() => return Ok(Payload::Held(held, None)),
+        Holding::Whole(held) => held,
+        Holding::Part(prefix, rest) => return Ok(streamed(codings, prefix, rest)),
+    };
+    match recode::open(&codings, &held.data, buffer.saturating_mul(OPENED))? {
+        Some(opened) => {
+            let original = held.data;
+            let held = Held {
+                data: opened.data,
+                trailers: held.trailers,
+            };
+            let encoder = opened.encoder;
+            Ok(Payload::Held(held, Some(Coded { original, encoder })))
+        }
+        None => Ok(streamed(
+            codings,
+            held.data,
+            InboundBody::ended(held.trailers),
+        )),
+    }
 }
 
 /// How the body is to be read; opaque if it is not to be searched.
-fn body_kind(head: &Parts, body: &InboundBody, treatment: &Treatment) -> Result<BodyKind, Refusal> {
+fn body_kind(head: &Parts, body: &InboundBody, treatment: &Treatment) -> BodyKind {
     if body.is_empty() || !treatment.scan.contains(&ScanPlace::Body) {
-        return Ok(BodyKind::Opaque);
+        return BodyKind::Opaque;
     }
     let content_type = head.headers.get(header::CONTENT_TYPE);
-    let kind = body::classify(content_type.map(HeaderValue::as_bytes));
-    let codings = head.headers.get_all(header::CONTENT_ENCODING);
-    let coded = codings.iter().any(|coding| {
-        let coding = coding.as_bytes().trim_ascii();
-        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-    });
-    if coded && kind != BodyKind::Opaque {
-        return Err(Refusal::new(
-            Code::BodyEncodingUnsupported,
-            "a body of this type is searched for placeholders and cannot be opened in its \
-             Content-Encoding; send it uncompressed, or leave \"body\" out of `scan` for this \
-             destination",
-        ));
-    }
-    Ok(kind)
+    body::classify(content_type.map(HeaderValue::as_bytes))
 }

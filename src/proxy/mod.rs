@@ -18,6 +18,7 @@ pub mod listener;
 pub mod outcome;
 pub mod permit;
 pub mod pool;
+pub mod recode;
 pub mod respond;
 pub mod response;
 pub mod scrubbing;

@@ -12,10 +12,12 @@ use http_body::{Body, Frame};
 
 use super::body::{BodyError, InboundBody};
 use super::permit::Permits;
+use super::recode::Recoder;
+use crate::coding::Codings;
 use crate::error::Refusal;
 use crate::secret::SecretBytes;
 use crate::substitution::body::BodyKind;
-use crate::substitution::stream::{Step, Stream};
+use crate::substitution::stream::{Step, Stream, StreamError};
 
 /// Most bytes searched at once, so that one large frame does not hold up the connection.
 const PIECE: usize = 64 * 1024;
@@ -36,6 +38,8 @@ pub struct SearchedBody {
     rest: InboundBody,
     /// The search, unless the body's type cannot hold a placeholder.
     search: Option<Stream>,
+    /// Opens what is searched and closes it again, under a content coding.
+    recoder: Option<Recoder>,
     permits: Arc<Permits>,
     waiting: Option<Waiting>,
     trailers: Option<HeaderMap>,
@@ -53,12 +57,19 @@ type Deciding<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 type Polled = Poll<Option<Result<Frame<Bytes>, Fault>>>;
 
 impl SearchedBody {
-    /// Streams `prefix` and then `rest`, as a body of `kind`.
-    pub fn new(kind: &BodyKind, prefix: Bytes, rest: InboundBody, permits: Arc<Permits>) -> Self {
+    /// Streams `prefix` and then `rest`, as a body of `kind` under `codings`.
+    pub fn new(
+        kind: &BodyKind,
+        codings: &Codings,
+        prefix: Bytes,
+        rest: InboundBody,
+        permits: Arc<Permits>,
+    ) -> Self {
         Self {
             prefix,
             rest,
             search: (*kind != BodyKind::Opaque).then(|| Stream::new(kind)),
+            recoder: (!codings.is_identity()).then(|| Recoder::new(codings)),
             permits,
             waiting: None,
             trailers: None,
@@ -116,16 +127,50 @@ impl SearchedBody {
                 self.waiting = Some(Waiting::Value(Box::pin(asked)));
             }
             Ok(Step::Done) => self.ended = true,
-            Err(error) => {
-                let failed = Arc::clone(&self.permits).failed(error);
-                self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+            Err(error) => self.fail(error),
+        }
+        let Some(recoder) = &mut self.recoder else {
+            return Some(out);
+        };
+        match recoder.close(&out, self.ended) {
+            Ok(closed) => Some(closed),
+            Err(refusal) => {
+                self.waiting = Some(Waiting::Failure(Box::pin(std::future::ready(refusal))));
+                Some(Vec::new())
             }
         }
-        Some(out)
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        let failed = Arc::clone(&self.permits).failed(error);
+        self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+    }
+
+    /// Opens the next bytes under the coding and hands them to the search.
+    fn open_on(&mut self, recoder: &mut Recoder) -> Result<(), Refusal> {
+        let opened = recoder.pull()?;
+        let Some(search) = &mut self.search else {
+            return Ok(());
+        };
+        let searched = search
+            .push(&opened)
+            .and_then(|()| match recoder.has_ended() {
+                true => search.finish(),
+                false => Ok(()),
+            });
+        if let Err(error) = searched {
+            self.fail(error);
+        }
+        Ok(())
     }
 
     /// Reads on. Bytes that are not searched come back as a frame; searched ones go to the search.
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let Some(mut recoder) = self.recoder.take_if(|recoder| recoder.has_more()) {
+            let opened = self.open_on(&mut recoder);
+            self.recoder = Some(recoder);
+            return Poll::Ready(opened.err().map(|refusal| Err(Fault::Refused(refusal))));
+        }
         if !self.prefix.is_empty() {
             let piece = self.prefix.split_to(self.prefix.len().min(PIECE));
             return Poll::Ready(self.take_in(piece));
@@ -157,9 +202,10 @@ impl SearchedBody {
         let Some(search) = &mut self.search else {
             return Some(Ok(Frame::data(piece)));
         };
-        if let Err(error) = search.push(&piece) {
-            let failed = Arc::clone(&self.permits).failed(error);
-            self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+        if let Some(recoder) = &mut self.recoder {
+            recoder.push(&piece);
+        } else if let Err(error) = search.push(&piece) {
+            self.fail(error);
         }
         None
     }
@@ -167,10 +213,14 @@ impl SearchedBody {
     fn end_of_source(&mut self) {
         match &mut self.search {
             None => self.ended = true,
+            Some(_) if self.recoder.is_some() => {
+                if let Some(recoder) = &mut self.recoder {
+                    recoder.finish();
+                }
+            }
             Some(search) => {
                 if let Err(error) = search.finish() {
-                    let failed = Arc::clone(&self.permits).failed(error);
-                    self.waiting = Some(Waiting::Failure(Box::pin(failed)));
+                    self.fail(error);
                 }
             }
         }

@@ -57,7 +57,12 @@ impl Site {
         }
     }
 
-    /// Whether a change here changes the message body.
+    /// Whether this is the body.
+    pub fn is_body(&self) -> bool {
+        matches!(self.place, Place::Body)
+    }
+
+    /// Whether a change here changes what a digest of the body covers.
     pub fn is_in_body(&self) -> bool {
         matches!(self.place, Place::Body | Place::Trailer(_))
     }

@@ -46,11 +46,6 @@ impl Groups {
         this
     }
 
-    /// Whether no group is stored.
-    pub fn is_empty(&self) -> bool {
-        self.stored == 0
-    }
-
     #[inline]
     pub fn contains(&self, group: u32) -> bool {
         let (word, bit) = self.place(group);
@@ -70,6 +65,79 @@ impl Groups {
 pub(super) fn group_at(text: &[u8], pos: usize) -> Option<u32> {
     let bytes = text.get(pos..)?.first_chunk::<GROUP>()?;
     Some(u32::from_le_bytes(*bytes))
+}
+
+/// The groups with which needles begin, and the beginnings of those.
+///
+/// Around an escape every reading has to be tried; unless there are thousands of values, most can
+/// be given up after a character or two.
+pub(super) struct Starts {
+    groups: Groups,
+    first: [bool; 256],
+    pairs: Box<[u64]>,
+}
+
+impl Starts {
+    pub fn new(groups: &[u32]) -> Self {
+        let mut first = [false; 256];
+        let mut pairs = vec![0; 1 << 10].into_boxed_slice();
+        for group in groups {
+            let [a, b, ..] = group.to_le_bytes();
+            first[usize::from(a)] = true;
+            let pair = u16::from_le_bytes([a, b]);
+            pairs[usize::from(pair >> 6)] |= 1 << (pair & 63);
+        }
+        Self {
+            groups: Groups::new(groups),
+            first,
+            pairs,
+        }
+    }
+
+    /// Whether there are no needles.
+    pub fn is_empty(&self) -> bool {
+        self.groups.stored == 0
+    }
+
+    /// Whether a needle may begin with `group`.
+    #[inline]
+    pub fn contains(&self, group: u32) -> bool {
+        self.groups.contains(group)
+    }
+
+    /// Whether a needle may begin with what there is of `group`.
+    #[inline]
+    pub fn admits(&self, group: Group) -> bool {
+        let [a, b, ..] = group.bytes;
+        match group.len {
+            0 => true,
+            1 => self.first[usize::from(a)],
+            GROUP => self.contains(u32::from_le_bytes(group.bytes)),
+            _ => {
+                let pair = u16::from_le_bytes([a, b]);
+                self.pairs[usize::from(pair >> 6)] >> (pair & 63) & 1 == 1
+            }
+        }
+    }
+}
+
+/// The first needle characters of a reading, up to four.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Group {
+    bytes: [u8; GROUP],
+    pub len: usize,
+}
+
+impl Group {
+    /// With as much of `bytes` as there is room for.
+    #[inline]
+    pub fn with(mut self, bytes: &[u8]) -> Self {
+        for &byte in bytes.iter().take(GROUP - self.len) {
+            self.bytes[self.len] = byte;
+            self.len += 1;
+        }
+        self
+    }
 }
 
 /// Every way in which the text may write four needle characters without an escape.

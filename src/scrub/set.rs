@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use memchr::{memchr2_iter, memchr3_iter};
+use memchr::{memchr_iter, memchr3_iter};
 
-use super::filter::{GROUP, Groups, STRIDE, group_at, variants};
+use super::filter::{GROUP, Group, Groups, STRIDE, Starts, group_at, variants};
 use super::needle::{Class, MIN_SEARCHED, Needle, Source, Spelling, utf16be};
 use super::trie::Trie;
-use super::units::{Text, Unit, introduces};
+use super::units::{Text, introduces};
 use crate::secret::SecretBytes;
 
 /// What may stand between the bytes of a hex dump.
@@ -22,7 +22,7 @@ pub(super) struct Set {
     /// Every group in the window of some needle.
     inner: Groups,
     /// Every group with which some needle begins.
-    starts: Groups,
+    starts: Starts,
     /// The bytes with which a short value can begin, if there are any.
     short: Option<Box<[bool; 256]>>,
 }
@@ -165,97 +165,93 @@ impl Set {
         for found in memchr3_iter(b'%', b'\\', b'&', &text.bytes[from..]) {
             let pos = from + found;
             let units = text.units(pos);
-            let earliest = from.max(pos.saturating_sub(MIN_SEARCHED - 1));
             if units.undecided {
-                out.extend(earliest..=pos);
+                out.extend(from.max(pos.saturating_sub(MIN_SEARCHED - 1))..=pos);
                 continue;
             }
-            let mut any = false;
-            for unit in units.iter() {
-                any = true;
-                let near = earliest.max(pos.saturating_sub(GROUP - 1));
-                out.extend((near..=pos).filter(|&start| self.escape_fits(text, start, pos, unit)));
-                if matches!(unit.bytes(), b"\r" | b"\n") {
-                    self.wrapped_at(text, from, pos, out);
+            for (index, unit) in units.iter().enumerate() {
+                if index == 0 {
+                    self.literal_before(text, from, pos, out);
                 }
-            }
-            if any {
-                let far = earliest..pos.saturating_sub(GROUP - 1);
-                out.extend(far.filter(|&start| self.may_start(text.bytes, start)));
+                let near = from.max(pos.saturating_sub(GROUP - 1))..=pos;
+                out.extend(near.filter(|&start| {
+                    let group = Group::default().with(&text.bytes[start..pos]);
+                    self.fits(text, unit.next, group.with(unit.bytes()))
+                }));
+                if matches!(unit.bytes(), b"\r" | b"\n") && text.wraps_at(pos) {
+                    self.wrapped_window(text, from, pos, unit.next, out);
+                }
             }
         }
     }
 
-    /// Whether a needle may begin with the literal bytes from `start` to `pos`, then `unit`.
-    fn escape_fits(&self, text: Text<'_>, start: usize, pos: usize, unit: &Unit) -> bool {
-        let mut group = Group::default();
-        group.extend(&text.bytes[start..pos]);
-        group.extend(unit.bytes());
-        self.group_fits(text, unit.next, group)
+    /// Windows that hold at least four literal bytes before what stands at `pos`.
+    fn literal_before(&self, text: Text<'_>, from: usize, pos: usize, out: &mut Vec<usize>) {
+        let first = from.max(pos.saturating_sub(MIN_SEARCHED - 1));
+        let starts = first..pos.saturating_sub(GROUP - 1);
+        out.extend(starts.filter(|&start| self.may_start(text.bytes, start)));
     }
 
     /// Whether `group`, filled up with what may be read from `pos` on, begins a needle.
-    fn group_fits(&self, text: Text<'_>, pos: usize, group: Group) -> bool {
+    fn fits(&self, text: Text<'_>, pos: usize, group: Group) -> bool {
+        if !self.starts.admits(group) {
+            return false;
+        }
         if group.len == GROUP {
-            return self.starts.contains(u32::from_le_bytes(group.bytes));
+            return true;
         }
         let Some(&byte) = text.bytes.get(pos) else {
             return !text.complete;
         };
-        if self.group_fits(text, pos + 1, group.with(&[byte])) {
+        if self.fits(text, pos + 1, group.with(&[byte])) {
             return true;
         }
         if !introduces(byte) {
             return false;
         }
         let units = text.units(pos);
-        units.undecided
-            || units
-                .iter()
-                .any(|unit| self.group_fits(text, unit.next, group.with(unit.bytes())))
+        let mut readings = units.iter();
+        units.undecided || readings.any(|unit| self.fits(text, unit.next, group.with(unit.bytes())))
     }
 
     /// Windows broken by the line break of wrapped base64.
     fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
-        for found in memchr2_iter(b'\r', b'\n', &text.bytes[from..]) {
-            self.wrapped_at(text, from, from + found, out);
+        let bytes = text.bytes;
+        for found in memchr_iter(b'\n', &bytes[from..]) {
+            let pos = from + found;
+            let pos = pos - usize::from(bytes[..pos].last() == Some(&b'\r'));
+            if text.wraps_at(pos) {
+                self.wrapped_window(text, from, pos, from + found + 1, out);
+            }
+        }
+        // Half a break: the line feed may come with the next piece.
+        if !text.complete && bytes.last() == Some(&b'\r') && text.wraps_at(bytes.len() - 1) {
+            self.wrapped_window(text, from, bytes.len() - 1, bytes.len(), out);
         }
     }
 
-    fn wrapped_at(&self, text: Text<'_>, from: usize, pos: usize, out: &mut Vec<usize>) {
-        if text.wraps_at(pos) {
-            let earliest = pos.saturating_sub(MIN_SEARCHED - 1);
-            let near = pos.saturating_sub(GROUP - 1);
-            out.extend(from.max(near)..pos);
-            let far = from.max(earliest)..near;
-            out.extend(far.filter(|&start| self.may_start(text.bytes, start)));
-        }
-    }
-}
-
-/// Up to four needle characters.
-#[derive(Clone, Copy, Default)]
-struct Group {
-    bytes: [u8; GROUP],
-    len: usize,
-}
-
-impl Group {
-    fn extend(&mut self, bytes: &[u8]) {
-        for &byte in bytes.iter().take(GROUP - self.len) {
-            self.bytes[self.len] = byte;
-            self.len += 1;
-        }
-    }
-
-    fn with(mut self, bytes: &[u8]) -> Self {
-        self.extend(bytes);
-        self
+    /// Windows around a line break from `pos` to `next`.
+    fn wrapped_window(
+        &self,
+        text: Text<'_>,
+        from: usize,
+        pos: usize,
+        next: usize,
+        out: &mut Vec<usize>,
+    ) {
+        self.literal_before(text, from, pos, out);
+        // An escaped carriage return may be half a break; only a walk looks further.
+        let half = introduces(text.bytes[pos]);
+        out.extend(
+            (from.max(pos.saturating_sub(GROUP - 1))..pos).filter(|&start| {
+                half || self.fits(text, next, Group::default().with(&text.bytes[start..pos]))
+            }),
+        );
     }
 }
 
 /// The filters over all needles of [`MIN_SEARCHED`] characters and more.
-fn filters(tries: &[Trie; Class::ALL.len()], sources: &[Source]) -> (Groups, Groups) {
+fn filters(tries: &[Trie; Class::ALL.len()], sources: &[Source]) -> (Groups, Starts) {
     let (mut inner, mut starts) = (Vec::new(), Vec::new());
     for class in [Class::Exact, Class::Base64, Class::Hex] {
         for needle in tries[class as usize].needles() {
@@ -272,7 +268,7 @@ fn filters(tries: &[Trie; Class::ALL.len()], sources: &[Source]) -> (Groups, Gro
             }
         }
     }
-    (Groups::new(&inner), Groups::new(&starts))
+    (Groups::new(&inner), Starts::new(&starts))
 }
 
 fn add_window(

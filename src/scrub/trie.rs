@@ -4,11 +4,21 @@
 //! cost no more than one until the text gets to where they differ. A trie with nodes would take
 //! many times the memory and hold the secrets a second time.
 
+use std::cmp::Ordering;
+
+use zeroize::Zeroizing;
+
 use super::needle::{Needle, Source};
+
+/// Characters of each needle kept side by side: the first steps of a walk are the ones most often
+/// taken in vain, and need not follow pointers.
+const HEAD: usize = 8;
 
 /// Needles sorted by their characters.
 pub(super) struct Trie {
     needles: Vec<Needle>,
+    /// The first characters of each needle.
+    heads: Zeroizing<Vec<[u8; HEAD]>>,
     /// Where the needles begin that start with each byte; one more entry for the end.
     first: Vec<u32>,
 }
@@ -24,22 +34,31 @@ pub(super) struct Node {
 
 impl Trie {
     /// Sorts the needles; equal ones stay in the order given, and the first is the one reported.
-    pub fn new(mut needles: Vec<Needle>, sources: &[Source]) -> Self {
-        needles.sort_by(|a, b| {
-            let (a_len, b_len) = (a.len as usize, b.len as usize);
-            let differing = (0..a_len.min(b_len))
-                .map(|index| a.byte(sources, index).cmp(&b.byte(sources, index)))
-                .find(|order| order.is_ne());
-            differing.unwrap_or(a_len.cmp(&b_len))
+    pub fn new(needles: Vec<Needle>, sources: &[Source]) -> Self {
+        let heads = needles.iter().map(|needle| head(needle, sources));
+        let heads = Zeroizing::new(heads.collect::<Vec<_>>());
+        // The order, not the heads, are sorted: sorting leaves copies in memory it gives back.
+        let mut order: Vec<usize> = (0..needles.len()).collect();
+        order.sort_by(|&a, &b| {
+            let (left, right) = (&needles[a], &needles[b]);
+            heads[a]
+                .cmp(&heads[b])
+                .then_with(|| compare(left, right, sources))
         });
+        let heads: Vec<_> = order.iter().map(|&index| heads[index]).collect();
         let mut first = vec![0; 257];
-        for needle in &needles {
-            first[usize::from(needle.byte(sources, 0)) + 1] += 1;
+        for head in &heads {
+            first[usize::from(head[0]) + 1] += 1;
         }
         for byte in 0..256 {
             first[byte + 1] += first[byte];
         }
-        Self { needles, first }
+        let needles = order.into_iter().map(|index| needles[index]).collect();
+        Self {
+            needles,
+            heads: Zeroizing::new(heads),
+            first,
+        }
     }
 
     /// The whole list in order.
@@ -95,12 +114,45 @@ impl Trie {
             let matches = self.needles[node.low as usize].byte(sources, depth) == byte;
             return (node.low, node.low + u32::from(matches));
         }
-        let range = &self.needles[node.low as usize..node.high as usize];
-        let from = range.partition_point(|needle| needle.byte(sources, depth) < byte);
-        let matching = range[from..].partition_point(|needle| needle.byte(sources, depth) == byte);
+        let range = node.low as usize..node.high as usize;
+        let (from, matching) = if depth < HEAD {
+            split(&self.heads[range], byte, |head| head[depth])
+        } else {
+            split(&self.needles[range], byte, |needle| {
+                needle.byte(sources, depth)
+            })
+        };
         let low = node.low + from as u32;
         (low, low + matching as u32)
     }
+}
+
+/// Where the entries with `byte` begin in a sorted range, and how many there are.
+#[inline]
+fn split<T>(range: &[T], byte: u8, byte_of: impl Fn(&T) -> u8) -> (usize, usize) {
+    let from = range.partition_point(|entry| byte_of(entry) < byte);
+    (
+        from,
+        range[from..].partition_point(|entry| byte_of(entry) == byte),
+    )
+}
+
+/// The first characters, filled up with zeros.
+fn head(needle: &Needle, sources: &[Source]) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    for (index, slot) in head.iter_mut().enumerate().take(needle.len as usize) {
+        *slot = needle.byte(sources, index);
+    }
+    head
+}
+
+/// The order of two needles whose heads are the same.
+fn compare(left: &Needle, right: &Needle, sources: &[Source]) -> Ordering {
+    let both = left.len.min(right.len) as usize;
+    (HEAD.min(both)..both)
+        .map(|index| left.byte(sources, index).cmp(&right.byte(sources, index)))
+        .find(|order| order.is_ne())
+        .unwrap_or(left.len.cmp(&right.len))
 }
 
 #[cfg(test)]

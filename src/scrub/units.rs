@@ -24,6 +24,9 @@ const WRAP_MIN: usize = 40;
 /// Longest name in [`NAMES`], and the most digits a numeric reference may have.
 const NAME_MAX: usize = 8;
 
+/// No escape has more characters than this after the first (`\ud83d\udd11`).
+const SYNTAX_MAX: usize = 12;
+
 /// The bytes at hand, and what is known about those that are not.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
@@ -94,6 +97,24 @@ impl Units {
         }
     }
 
+    fn push_escape(&mut self, escape: Escape) {
+        let Escape {
+            meaning,
+            next,
+            kinds,
+        } = escape;
+        match meaning {
+            Meaning::Byte(byte) => self.push(Unit::of_byte(byte, next, kinds)),
+            Meaning::Char(c) => {
+                self.push(Unit::of_char(c, next, kinds));
+                // Binary data put through Latin-1 on its way into JSON or XML.
+                if ('\u{80}'..='\u{ff}').contains(&c) {
+                    self.push(Unit::of_byte(c as u32 as u8, next, kinds));
+                }
+            }
+        }
+    }
+
     pub fn iter(&self) -> std::slice::Iter<'_, Unit> {
         self.items[..self.len].iter()
     }
@@ -115,10 +136,26 @@ enum Meaning {
     Char(char),
 }
 
+#[derive(Clone, Copy)]
 struct Escape {
     meaning: Meaning,
     next: usize,
     kinds: u8,
+}
+
+impl Escape {
+    /// The ASCII character meant; a byte that is none for any other.
+    fn ascii(self) -> u8 {
+        match self.meaning {
+            Meaning::Byte(byte) => byte,
+            Meaning::Char(c) if c.is_ascii() => c as u8,
+            Meaning::Char(_) => u8::MAX,
+        }
+    }
+
+    fn introduces(self) -> bool {
+        introduces(self.ascii())
+    }
 }
 
 /// Whether an escape can begin with this byte.
@@ -127,7 +164,7 @@ pub(super) fn introduces(byte: u8) -> bool {
 }
 
 fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+    byte.is_ascii_alphanumeric() | (byte == b'+') | (byte == b'/') | (byte == b'-') | (byte == b'_')
 }
 
 impl<'a> Text<'a> {
@@ -146,27 +183,24 @@ impl<'a> Text<'a> {
         for level in 1..=LEVELS {
             match self.escape(pos, level) {
                 Ok(Some(escape)) => {
-                    let Escape {
-                        meaning,
-                        next,
-                        kinds,
-                    } = escape;
-                    match meaning {
-                        Meaning::Byte(byte) => units.push(Unit::of_byte(byte, next, kinds)),
-                        Meaning::Char(c) => {
-                            units.push(Unit::of_char(c, next, kinds));
-                            // Binary data put through Latin-1 on its way into JSON or XML.
-                            if ('\u{80}'..='\u{ff}').contains(&c) {
-                                units.push(Unit::of_byte(c as u32 as u8, next, kinds));
-                            }
-                        }
+                    units.push_escape(escape);
+                    // One of the second level begins with one that stands for `%`, `\` or `&`.
+                    if !escape.introduces() {
+                        break;
                     }
                 }
+                Ok(None) if self.nothing_nested(pos) => break,
                 Ok(None) => {}
                 Err(Cut) => units.undecided |= !self.complete,
             }
         }
         units
+    }
+
+    /// Whether all of what would be escape syntax at `pos` is literal.
+    fn nothing_nested(self, pos: usize) -> bool {
+        let syntax = self.bytes[pos + 1..].iter().take(SYNTAX_MAX);
+        !syntax.fold(false, |any, &byte| any | introduces(byte))
     }
 
     /// Only `%41`: the one escape in which values too short for the rest are searched.
@@ -185,8 +219,13 @@ impl<'a> Text<'a> {
     }
 
     /// Whether a line break at `pos` may be one that an encoder put into a long base64 text.
+    #[inline]
     pub fn wraps_at(self, pos: usize) -> bool {
-        self.base64_run(pos) >= WRAP_MIN
+        // Most lines end in words; without a branch for each byte that is seen at once.
+        let near = self.bytes[..pos].last_chunk::<16>();
+        let plausible =
+            near.is_none_or(|near| near.iter().fold(true, |all, &b| all & is_base64(b)));
+        plausible && self.base64_run(pos) >= WRAP_MIN
     }
 
     /// How many base64 characters stand directly before `pos`, counted no further than needed.
@@ -211,16 +250,12 @@ impl<'a> Text<'a> {
         let before_another = byte == b'\\' && matches!(self.bytes.get(pos + 1), Some(b'%' | b'&'));
         if level > 0 && introduces(byte) && !before_another {
             match self.escape(pos, level) {
-                Ok(Some(Escape {
-                    meaning,
-                    next,
-                    kinds,
-                })) => {
-                    let byte = match meaning {
-                        Meaning::Byte(byte) => byte,
-                        Meaning::Char(c) => u8::try_from(c).unwrap_or(u8::MAX),
-                    };
-                    return Ok(Symbol { byte, next, kinds });
+                Ok(Some(escape)) => {
+                    return Ok(Symbol {
+                        byte: escape.ascii(),
+                        next: escape.next,
+                        kinds: escape.kinds,
+                    });
                 }
                 Err(Cut) if !self.complete => return Err(Cut),
                 Ok(None) | Err(Cut) => {}
