@@ -22,6 +22,8 @@ pub struct DestinationRule {
     pub unresolved: Option<Unresolved>,
     /// What happens to `Range` when a value is used.
     pub range: Option<Range>,
+    /// What a request does that carries a stored value in the clear.
+    pub exposed: Option<Exposed>,
 }
 
 /// A part of a request that can be searched for placeholders.
@@ -67,6 +69,16 @@ pub enum Range {
     Allow,
 }
 
+/// What a request does that carries a stored value itself, not its placeholder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Exposed {
+    /// The request is refused: whoever sent it should not have the value.
+    #[default]
+    Reject,
+    /// It is sent. For a destination whose clients rightly hold the value themselves.
+    Allow,
+}
+
 /// How requests to one destination are treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Treatment {
@@ -76,6 +88,8 @@ pub struct Treatment {
     pub unresolved: Unresolved,
     /// What happens to `Range` when a value is used.
     pub range: Range,
+    /// What a request does that carries a stored value in the clear.
+    pub exposed: Exposed,
 }
 
 pub(super) fn treatment(rules: &[DestinationRule], destination: &Destination) -> Treatment {
@@ -93,6 +107,10 @@ pub(super) fn treatment(rules: &[DestinationRule], destination: &Destination) ->
         range: covering
             .iter()
             .find_map(|rule| rule.range)
+            .unwrap_or_default(),
+        exposed: covering
+            .iter()
+            .find_map(|rule| rule.exposed)
             .unwrap_or_default(),
     }
 }
@@ -167,6 +185,12 @@ impl<'a> Entry<'a> {
             }),
             range: entry.field("range", |value| {
                 choice(value, &[("strip", Range::Strip), ("allow", Range::Allow)])
+            }),
+            exposed: entry.field("exposed", |value| {
+                choice(
+                    value,
+                    &[("reject", Exposed::Reject), ("allow", Exposed::Allow)],
+                )
             }),
         };
         if !fields.iter().any(|(name, _)| name == "hosts") {

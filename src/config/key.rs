@@ -97,7 +97,7 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) const DESTINATION: &str = "destination";
 
 /// The keys of one `[[destination]]` table.
-pub(super) const DESTINATION_KEYS: &[&str] = &["hosts", "scan", "unresolved", "range"];
+pub(super) const DESTINATION_KEYS: &[&str] = &["hosts", "scan", "unresolved", "range", "exposed"];
 
 /// Variables that carry the prefix but set no key: they name the file, the directory and a token.
 const OTHER_VARIABLES: &[&str] = &["EGRET_DATA_DIR", "EGRET_CONFIG", "EGRET_TOKEN"];

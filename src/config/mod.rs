@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use self::destination::{DestinationRule, Range, ScanPlace, Treatment, Unresolved};
+pub use self::destination::{DestinationRule, Exposed, Range, ScanPlace, Treatment, Unresolved};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::sources::{Loaded, Shown, Sources};
 use crate::policy::destination::{Destination, Host};

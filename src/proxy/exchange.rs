@@ -41,6 +41,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::body::{Held, Holding, InboundBody, OutBody};
+use super::exposed;
 use super::hop;
 use super::outcome::Outcome;
 use super::permit::Permits;
@@ -51,10 +52,11 @@ use super::sites::{self, Misplaced, Site};
 use super::uses::{Facts, Refused, Uses, find, together};
 use super::watch::Used;
 use crate::coding::{self, Codings, Encoder};
-use crate::config::{Range, ScanPlace, Treatment, Unresolved};
+use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::ledger::record::Entry;
+use crate::scrub::Needles;
 use crate::substitution::body::{self, BodyKind};
 use crate::vault::Vault;
 
@@ -67,6 +69,8 @@ pub struct Exchange<S> {
     facts: Arc<Facts>,
     head: Parts,
     treatment: Treatment,
+    /// What must not be sent in the clear and must not come back.
+    needles: Arc<Needles>,
     state: S,
 }
 
@@ -138,18 +142,27 @@ impl<S> Exchange<S> {
             facts: self.facts,
             head: self.head,
             treatment: self.treatment,
+            needles: self.needles,
             state: next(self.state),
         }
     }
 }
 
 impl Exchange<Authenticated> {
-    /// Begins an exchange for a caller that has been authenticated.
-    pub fn new(facts: Facts, head: Parts, body: InboundBody, treatment: Treatment) -> Self {
+    /// Begins an exchange for a caller that has been authenticated. `needles` are the values that
+    /// the caller's principal can use.
+    pub fn new(
+        facts: Facts,
+        head: Parts,
+        body: InboundBody,
+        treatment: Treatment,
+        needles: Arc<Needles>,
+    ) -> Self {
         Self {
             facts: Arc::new(facts),
             head,
             treatment,
+            needles,
             state: Authenticated { body },
         }
     }
@@ -161,12 +174,17 @@ impl Exchange<Authenticated> {
             mut facts,
             head,
             treatment,
+            needles,
             state: Authenticated { body },
         } = self;
         let misplaced = |facts: &Facts, found: Misplaced| {
             let at = BTreeSet::from([found.location]);
             facts.refuse(found.refusal, &found.reference, None, &at)
         };
+        let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
+        if guarded {
+            exposed::check_head(&facts, &head, &treatment, &needles)?;
+        }
         let mut sites =
             sites::in_head(&head, &treatment).map_err(|found| misplaced(&facts, found))?;
         let kind = body_kind(&head, &body, &treatment);
@@ -175,6 +193,9 @@ impl Exchange<Authenticated> {
             let edits = body::find(&kind, &held.data).map_err(|problem| {
                 Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
             })?;
+            if guarded {
+                exposed::check_body(&facts, held, &needles)?;
+            }
             sites::in_body(edits, held, &treatment, &mut sites)
                 .map_err(|found| misplaced(&facts, found))?;
         }
@@ -185,6 +206,7 @@ impl Exchange<Authenticated> {
             facts,
             head,
             treatment,
+            needles,
             state: Scanned { payload, sites },
         })
     }
@@ -303,6 +325,7 @@ impl Exchange<Authorised> {
             facts: self.facts,
             head: self.head,
             treatment: self.treatment,
+            needles: self.needles,
             state: Substituted {
                 payload: streamed.unwrap_or(Payload::Held(held, None)),
                 entries,
@@ -321,6 +344,7 @@ impl Exchange<Substituted> {
             facts,
             head,
             treatment,
+            needles,
             state,
         } = self;
         let used = state.used;
@@ -341,6 +365,7 @@ impl Exchange<Substituted> {
                     facts: Arc::clone(&facts),
                     signed: state.signed,
                     unresolved: treatment.unresolved,
+                    guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(&needles)),
                     vault: state.vault,
                     ledger: ledger.clone(),
                     used: Arc::clone(&used),
@@ -353,6 +378,7 @@ impl Exchange<Substituted> {
             facts,
             head,
             treatment,
+            needles,
             state: Recorded {
                 body,
                 reframed,
@@ -392,6 +418,7 @@ impl Exchange<Recorded> {
             facts: self.facts,
             used,
             outcome,
+            needles: self.needles,
             accept_encoding,
         }
     }
@@ -403,6 +430,7 @@ pub(super) struct Wire {
     pub facts: Arc<Facts>,
     pub used: Arc<Used>,
     pub outcome: Outcome,
+    pub needles: Arc<Needles>,
     /// The client's own `Accept-Encoding` lines.
     pub accept_encoding: Vec<HeaderValue>,
 }

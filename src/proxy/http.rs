@@ -157,7 +157,9 @@ async fn forward(
     let treatment = config.treatment(&facts.destination);
     let body = InboundBody::new(body, config.proxy.idle_timeout, signal);
 
-    let scanned = Exchange::new(facts, head, body, treatment)
+    let principal = &facts.caller.principal;
+    let needles = proxy.watchlist.needles(&proxy.vault, principal);
+    let scanned = Exchange::new(facts, head, body, treatment, needles)
         .scan(config.body.buffer)
         .await?;
     let authorised = scanned.resolve(&proxy.vault, unix_now())?.authorise()?;
@@ -166,10 +168,7 @@ async fn forward(
     let answer = settings.upstream.send(recorded).await?;
 
     log_answer(&answer.facts, answer.response.status().as_u16());
-    let needles = proxy
-        .watchlist
-        .needles(&proxy.vault, &answer.facts.caller.principal);
-    Ok(response::relay(answer, needles, config.upstream.idle_timeout).await?)
+    Ok(response::relay(answer, config.upstream.idle_timeout).await?)
 }
 
 /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked

@@ -10,6 +10,7 @@ pub mod changes;
 pub mod connect;
 pub mod dial;
 pub mod exchange;
+pub mod exposed;
 pub mod head;
 pub mod head_check;
 pub mod hop;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::exposed;
 use super::sites;
 use super::unix_now;
 use super::uses::{Facts, Refused, Uses, find};
@@ -17,6 +18,7 @@ use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::policy::location::Location;
+use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Reference;
 use crate::substitution::stream::StreamError;
@@ -28,6 +30,8 @@ pub struct Permits {
     pub facts: Arc<Facts>,
     /// Why no byte of the body may be changed, if that is so (a digest covers it).
     pub signed: Option<Refusal>,
+    /// Values that must not be sent in the clear, unless the destination allows that.
+    pub guard: Option<Arc<Needles>>,
     /// What becomes of placeholders without a credential.
     pub unresolved: Unresolved,
     /// The credentials.
@@ -84,6 +88,12 @@ impl Permits {
                 Err(self.record_denial(refused).await)
             }
         }
+    }
+
+    /// What the client is told when the body carries the stored value `name` in the clear.
+    pub async fn exposed(self: Arc<Self>, name: String) -> Refusal {
+        let refused = exposed::refuse(&self.facts, &name, "body");
+        self.record_denial(refused).await
     }
 
     /// What the client is told when the stream itself cannot go on.

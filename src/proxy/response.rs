@@ -43,17 +43,15 @@ pub struct Answer {
     pub facts: Arc<Facts>,
     /// What the request has sent.
     pub used: Arc<Used>,
+    /// What the caller's principal can use.
+    pub needles: Arc<Needles>,
     /// The codings that the client takes.
     pub accept_encoding: Vec<HeaderValue>,
 }
 
-/// Makes the client's answer of the upstream's: without `needles`, and without what ends at this
-/// hop. `idle` bounds every silence in the body.
-pub async fn relay(
-    answer: Answer,
-    needles: Arc<Needles>,
-    idle: Duration,
-) -> Result<Response<ReplyBody>, Refusal> {
+/// Makes the client's answer of the upstream's: without values, and without what ends at this hop.
+/// `idle` bounds every silence in the body.
+pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>, Refusal> {
     let Answer {
         response,
         lease,
@@ -61,6 +59,7 @@ pub async fn relay(
         mut outcome,
         facts,
         used,
+        needles,
         accept_encoding,
     } = answer;
     let (mut head, incoming) = response.into_parts();

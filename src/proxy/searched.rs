@@ -11,10 +11,12 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use super::body::{BodyError, InboundBody};
+use super::exposed::is_secret;
 use super::permit::Permits;
 use super::recode::Recoder;
 use crate::coding::Codings;
 use crate::error::Refusal;
+use crate::scrub::{Needles, Replacement, Scrubber};
 use crate::secret::SecretBytes;
 use crate::substitution::body::BodyKind;
 use crate::substitution::stream::{Step, Stream, StreamError};
@@ -38,6 +40,8 @@ pub struct SearchedBody {
     rest: InboundBody,
     /// The search, unless the body's type cannot hold a placeholder.
     search: Option<Stream>,
+    /// Looks for stored values in the clear.
+    guard: Option<Guard>,
     /// Opens what is searched and closes it again, under a content coding.
     recoder: Option<Recoder>,
     permits: Arc<Permits>,
@@ -53,6 +57,32 @@ enum Waiting {
     Failure(Pin<Box<dyn Future<Output = Refusal> + Send>>),
 }
 
+/// A scrubber whose output nobody wants, only its hits.
+struct Guard {
+    needles: Arc<Needles>,
+    scrubber: Scrubber,
+    unwanted: Vec<u8>,
+}
+
+impl Guard {
+    fn new(needles: Arc<Needles>) -> Self {
+        Self {
+            scrubber: Scrubber::new(Arc::clone(&needles), Replacement::SameLength),
+            needles,
+            unwanted: Vec::new(),
+        }
+    }
+
+    /// The name of a stored value that these bytes complete.
+    fn look(&mut self, piece: &[u8]) -> Option<String> {
+        let mut hits = Vec::new();
+        self.unwanted.clear();
+        self.scrubber.push(piece, &mut self.unwanted, &mut hits);
+        let mut names = hits.iter().map(|hit| self.needles.name(hit.reference));
+        names.find(|name| is_secret(name)).map(str::to_owned)
+    }
+}
+
 type Deciding<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 type Polled = Poll<Option<Result<Frame<Bytes>, Fault>>>;
 
@@ -65,10 +95,13 @@ impl SearchedBody {
         rest: InboundBody,
         permits: Arc<Permits>,
     ) -> Self {
+        let searched = *kind != BodyKind::Opaque;
+        let guard = permits.guard.as_ref().filter(|_| searched);
         Self {
             prefix,
             rest,
-            search: (*kind != BodyKind::Opaque).then(|| Stream::new(kind)),
+            guard: guard.map(|needles| Guard::new(Arc::clone(needles))),
+            search: searched.then(|| Stream::new(kind)),
             recoder: (!codings.is_identity()).then(|| Recoder::new(codings)),
             permits,
             waiting: None,
@@ -141,6 +174,14 @@ impl SearchedBody {
         }
     }
 
+    /// Stops a body that carries a stored value, before the bytes that complete it are sent.
+    fn look(&mut self, piece: &[u8]) {
+        if let Some(name) = self.guard.as_mut().and_then(|guard| guard.look(piece)) {
+            let exposed = Arc::clone(&self.permits).exposed(name);
+            self.waiting = Some(Waiting::Failure(Box::pin(exposed)));
+        }
+    }
+
     fn fail(&mut self, error: StreamError) {
         let failed = Arc::clone(&self.permits).failed(error);
         self.waiting = Some(Waiting::Failure(Box::pin(failed)));
@@ -149,6 +190,7 @@ impl SearchedBody {
     /// Opens the next bytes under the coding and hands them to the search.
     fn open_on(&mut self, recoder: &mut Recoder) -> Result<(), Refusal> {
         let opened = recoder.pull()?;
+        self.look(&opened);
         let Some(search) = &mut self.search else {
             return Ok(());
         };
@@ -199,12 +241,18 @@ impl SearchedBody {
     }
 
     fn take_in(&mut self, piece: Bytes) -> Option<Result<Frame<Bytes>, Fault>> {
-        let Some(search) = &mut self.search else {
+        if self.search.is_none() {
             return Some(Ok(Frame::data(piece)));
-        };
+        }
         if let Some(recoder) = &mut self.recoder {
             recoder.push(&piece);
-        } else if let Err(error) = search.push(&piece) {
+            return None;
+        }
+        self.look(&piece);
+        let Some(search) = &mut self.search else {
+            return None;
+        };
+        if let Err(error) = search.push(&piece) {
             self.fail(error);
         }
         None

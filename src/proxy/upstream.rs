@@ -86,6 +86,7 @@ impl Upstream {
             facts,
             used,
             mut outcome,
+            needles,
             accept_encoding,
         } = exchange.into_wire();
         let transfer = request.body().transfer();
@@ -97,6 +98,7 @@ impl Upstream {
                 outcome,
                 facts,
                 used,
+                needles,
                 accept_encoding,
             }),
             Err(refusal) => {

@@ -1,0 +1,97 @@
+//! The literal guard: a request that carries a stored value itself, not its placeholder.
+//!
+//! Whoever sent it has a value that only Egret should have: it was pasted into a prompt, lay in the
+//! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
+//! that are searched for placeholders and in every form that answers are scrubbed of.
+
+use http::request::Parts;
+
+use super::body::Held;
+use super::uses::{Facts, Refused};
+use crate::config::{ScanPlace, Treatment};
+use crate::error::{Code, Refusal};
+use crate::ledger::record::{Entry, event, outcome};
+use crate::policy::location::{HeaderRole, header_role};
+use crate::scrub::Needles;
+
+/// A user name is no secret, though it is stored like one: it stands in many an honest request.
+const PUBLIC_FIELD: &str = ".username";
+
+/// Refuses a head that carries a stored value.
+pub fn check_head(
+    facts: &Facts,
+    head: &Parts,
+    treatment: &Treatment,
+    needles: &Needles,
+) -> Result<(), Refused> {
+    let scans = |place| treatment.scan.contains(&place);
+    if scans(ScanPlace::Path) {
+        check(facts, needles, head.uri.path().as_bytes(), "path")?;
+    }
+    if scans(ScanPlace::Query) {
+        let query = head.uri.query().unwrap_or_default();
+        check(facts, needles, query.as_bytes(), "query")?;
+    }
+    if scans(ScanPlace::Header) {
+        for (name, value) in &head.headers {
+            if header_role(name.as_str()) != HeaderRole::ProxyOwn
+                && let Some(exposed) = find(needles, value.as_bytes())
+            {
+                return Err(refuse(facts, &exposed, &format!("header:{name}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a body that carries a stored value.
+pub fn check_body(facts: &Facts, held: &Held, needles: &Needles) -> Result<(), Refused> {
+    check(facts, needles, &held.data, "body")
+}
+
+/// The name of the first stored value in `text`, `slug` or `slug.field`.
+pub fn find(needles: &Needles, text: &[u8]) -> Option<String> {
+    let hits = needles.find(text);
+    let mut names = hits.iter().map(|hit| needles.name(hit.reference));
+    names.find(|name| is_secret(name)).map(str::to_owned)
+}
+
+/// Whether a value of that name is one to guard.
+pub fn is_secret(name: &str) -> bool {
+    !name.ends_with(PUBLIC_FIELD)
+}
+
+/// The refusal, which names the slug, and its ledger line.
+pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
+    let refusal = Refusal::new(
+        Code::SecretExposed,
+        format!(
+            "the request carries the value of a stored credential itself; write <<{name}>> in its \
+             place, and rotate the credential if nobody should have that value"
+        ),
+    );
+    let (slug, field) = match name.split_once('.') {
+        Some((slug, field)) => (slug, Some(field.to_owned())),
+        None => (name, None),
+    };
+    let line = Entry {
+        slug: Some(slug.to_owned()),
+        field,
+        locations: vec![place.to_owned()],
+        outcome: Some(outcome::DENIED.into()),
+        code: Some(refusal.code.as_str().into()),
+        status: Some(refusal.code.status()),
+        // The path as it was sent may hold the value.
+        path: None,
+        ..facts.entry(event::DENIED)
+    };
+    let destination = facts.destination.to_string();
+    Refused {
+        refusal: refusal.slug(slug).location(place).destination(destination),
+        denied: vec![line],
+    }
+}
+
+fn check(facts: &Facts, needles: &Needles, text: &[u8], place: &str) -> Result<(), Refused> {
+    find(needles, text).map_or(Ok(()), |name| Err(refuse(facts, &name, place)))
+}
