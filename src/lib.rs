@@ -12,8 +12,8 @@
 //!
 //!   authenticate ► scan ► resolve ► authorise ► open + substitute ► record ► Upstream::send
 //!                         metadata                                  durable        │
-//!         client ◄──────────── response ◄──────────────────────────────────────────┘
-//!                                  └► a `result` line in the ledger
+//!         client ◄──── scrub (head, body, trailers) ◄──────────────────────────────┘
+//!                                  └► `scrubbed` and `result` lines in the ledger
 //! ```
 //!
 //! # Three promises
@@ -27,7 +27,7 @@
 //! **One of each.** There is one placeholder scanner ([`substitution::placeholder`]), one splice
 //! ([`substitution::plan`]), one list of hop-by-hop headers ([`policy::location::header_role`],
 //! applied by [`proxy::hop`]) and one place that answers a refusal ([`proxy::respond`]), whatever
-//! the transport. Where each transport has its own copy, the copies differ exactly where the
+//! the transport; one scrubber ([`scrub`]) for all that comes back. Where each transport has its own copy, the copies differ exactly where the
 //! security bugs are.
 //!
 //! **Fail closed, soon, and say why.** What cannot be understood, opened or recorded is refused
@@ -42,6 +42,8 @@
 //! | [`tls`] | the local authority, leaves, both handshakes | requests |
 //! | [`identity`] | from `Proxy-Authorization` to principal and action | values |
 //! | [`substitution`] | slugs, scanning, encodings, splicing. Pure | clocks, files, sockets |
+//! | [`scrub`] | every form of a value, found and replaced in a stream. Pure | clocks, files, sockets |
+//! | [`coding`] | gzip, deflate, br and zstd, opened and closed. Pure | clocks, files, sockets |
 //! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
 //! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
 //! | [`ledger`] | the usage record: lines, chain, the one writer, readers | values |
@@ -63,8 +65,11 @@
 //! * **The same bytes are compared and sent.** A URL library that tidies a path would make the
 //!   policy judge another path than the upstream serves. The destination is decided once; `Host`,
 //!   CONNECT and TLS name have to agree with it; the address that was checked is the one dialled.
-//! * **No plaintext is kept.** Values lie sealed in memory as on disk and are opened for one
-//!   request, after it was authorised.
+//! * **Plaintext is opened for one request**, after it was authorised; values lie sealed in memory
+//!   as on disk. The exception is the scrubber's needles, which cannot search for what they do not
+//!   know ([`proxy::watch`]).
+//! * **A body too large to hold is decided on as it streams** ([`proxy::searched`]): found,
+//!   authorised, opened, recorded, and only then handed to the stream, placeholder by placeholder.
 //! * **A change holds from the next request.** Whether another process has committed to the store
 //!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.

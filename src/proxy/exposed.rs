@@ -12,7 +12,7 @@ use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::ledger::record::{Entry, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
-use crate::scrub::Needles;
+use crate::scrub::{Needles, scrub_bytes};
 
 /// A user name is no secret, though it is stored like one: it stands in many an honest request.
 const PUBLIC_FIELD: &str = ".username";
@@ -54,6 +54,15 @@ pub fn find(needles: &Needles, text: &[u8]) -> Option<String> {
     let hits = needles.find(text);
     let mut names = hits.iter().map(|hit| needles.name(hit.reference));
     names.find(|name| is_secret(name)).map(str::to_owned)
+}
+
+/// A text for log and ledger, without stored values: where the guard is off or does not look, a
+/// path may hold one.
+pub fn without(needles: &Needles, text: String) -> String {
+    match scrub_bytes(needles, text.as_bytes(), &mut Vec::new()) {
+        Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
+        None => text,
+    }
 }
 
 /// Whether a value of that name is one to guard.

@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::head::{HeadGuard, HeadSignal};
 use super::listener::Permit;
 use super::uses::{Facts, Refused};
-use super::{Proxy, Settings, connect, respond, response, unix_now};
+use super::{Proxy, Settings, connect, exposed, respond, response, unix_now};
 use crate::error::{Code, Refusal};
 use crate::identity::Presented;
 use crate::policy::destination::{Destination, Scheme};
@@ -142,13 +142,14 @@ async fn forward(
     let (mut head, body) = request.into_parts();
     let caller = authenticate(&settings, door, &head)?;
     let destination = destination(door, &mut head)?;
+    let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
     let facts = Facts {
         id: id.to_owned(),
         caller,
         destination,
         method: head.method.as_str().to_owned(),
         raw_path: head.uri.path().to_owned(),
-        path: head.uri.path().to_owned(),
+        path: exposed::without(&needles, head.uri.path().to_owned()),
         started,
         held_placeholder: false,
         ignored: Vec::new(),
@@ -157,8 +158,6 @@ async fn forward(
     let treatment = config.treatment(&facts.destination);
     let body = InboundBody::new(body, config.proxy.idle_timeout, signal);
 
-    let principal = &facts.caller.principal;
-    let needles = proxy.watchlist.needles(&proxy.vault, principal);
     let scanned = Exchange::new(facts, head, body, treatment, needles)
         .scan(config.body.buffer)
         .await?;
