@@ -20,6 +20,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,6 @@ use bytes::{Buf as _, BytesMut};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::io::poll_read_buf;
 
 use super::body::IdleTimer;
 use super::head_check::{self, Framing};
@@ -341,13 +341,25 @@ impl<S> HeadGuard<S> {
 }
 
 impl<S: AsyncRead + Unpin> HeadGuard<S> {
+    /// Reads on into `raw`. By way of the stack, so that a connection that waits holds no buffer.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        if self.raw.is_empty() {
+            // Not what is left of a larger one.
+            self.raw = BytesMut::new();
+        }
+        self.raw.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
     /// Reads and throws away, at most `most` bytes. Ready when there is nothing more to come.
     fn poll_discard(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
         let mut left = most;
         while left > 0 {
             self.raw.clear();
-            self.raw.reserve(READ_SIZE);
-            match ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.raw)) {
+            match ready!(self.poll_fill(cx)) {
                 Ok(0) | Err(_) => break,
                 Ok(read) => left = left.saturating_sub(read),
             }
@@ -386,8 +398,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
                 guard.count_body(out.filled().len() - before);
                 return Poll::Ready(Ok(()));
             }
-            guard.raw.reserve(READ_SIZE);
-            match poll_read_buf(Pin::new(&mut guard.io), cx, &mut guard.raw) {
+            match guard.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -126,41 +126,34 @@ async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
     let files_before = open_files(world.pid());
     let memory_before = resident_kib(world.pid());
 
-    flood(&world, &wanted).await;
-    at_rest(&world, &stub).await;
-    let files_after = open_files(world.pid());
-    let memory_first = resident_kib(world.pid());
+    let mut at_rest_kib = Vec::new();
+    for _ in 0..3 {
+        flood(&world, &wanted).await;
+        at_rest(&world, &stub).await;
+        at_rest_kib.push(resident_kib(world.pid()));
+        let files_after = open_files(world.pid());
+        assert!(
+            files_after <= files_before + 4,
+            "{files_before} files before, {files_after} after"
+        );
+    }
+    println!("KiB at rest: {memory_before}, after each flood {at_rest_kib:?}");
     assert!(
-        files_after <= files_before + 4,
-        "{files_before} files before, {files_after} after"
+        at_rest_kib[0] < memory_before + (128 << 10),
+        "{memory_before} KiB before, {at_rest_kib:?} after {TUNNELS} tunnels each"
     );
-
-    flood(&world, &wanted).await;
-    at_rest(&world, &stub).await;
-    let files_again = open_files(world.pid());
-    let memory_second = resident_kib(world.pid());
-    println!(
-        "KiB at rest: {memory_before}, after one flood {memory_first}, after two {memory_second}"
-    );
+    // The allocator keeps what it once had and needs a second flood to settle. From then on a
+    // single buffer lost with each tunnel would show as 16 MiB.
     assert!(
-        files_again <= files_before + 4,
-        "{files_before} files before, {files_again} after"
-    );
-    // An allocator keeps some of what it once had; what it keeps must not grow with use.
-    assert!(
-        memory_first < memory_before + (128 << 10),
-        "{memory_before} KiB before, {memory_first} KiB after {TUNNELS} tunnels"
-    );
-    assert!(
-        memory_second < memory_first + (16 << 10),
-        "{memory_first} KiB after the first flood, {memory_second} KiB after the second"
+        at_rest_kib[2] < at_rest_kib[1] + (12 << 10),
+        "memory grows with every flood: {at_rest_kib:?} KiB"
     );
     let uses = world
         .ledger()
         .into_iter()
         .filter(|l| l["event"] == "use")
         .count();
-    assert_eq!(uses, 2 * TUNNELS + 1);
+    assert_eq!(uses, 3 * TUNNELS + 1);
     let bytes = world.ledger_bytes();
     let lines: Vec<&[u8]> = bytes
         .split(|b| *b == b'\n')

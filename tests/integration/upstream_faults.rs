@@ -166,21 +166,21 @@ async fn it_answers_nonsense() {
     );
 }
 
-/// The bytes of an answer that ended before its end.
+/// The bytes of an answer that ended before its end. Where none of it has been passed on yet, the
+/// proxy may say so in an answer of its own.
 async fn cut_off(tunnel: &mut Tunnel) -> Vec<u8> {
     tunnel
         .wire
         .send(request("GET", "/x", &[HEADER], ""))
         .await
         .expect("send");
-    match within_secs(
-        10,
-        "the end of a cut off answer",
-        tunnel.wire.response(false),
-    )
-    .await
-    {
+    let answer = tunnel.wire.response(false);
+    match within_secs(10, "the end of a cut off answer", answer).await {
         Err(WireError::Truncated { body, .. }) => body,
+        Ok(own) if own.egret_error().is_some() => {
+            assert!([502, 504].contains(&own.status), "{own:?}");
+            Vec::new()
+        }
         other => panic!("a cut off answer came out as {other:?}"),
     }
 }

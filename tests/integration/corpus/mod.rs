@@ -29,12 +29,6 @@ enum Needs {
 const NOT_YET: &[(Needs, &str)] = &[
     (Needs::Http2, "needs HTTP/2"),
     (Needs::WebSocket, "needs WebSocket"),
-    (Needs::CodedBody, "needs coded bodies"),
-    (Needs::StreamedBody, "needs streamed substitution"),
-    (
-        Needs::Scrubber,
-        "the answer echoes the value: needs the scrubber",
-    ),
     (
         Needs::LedgerVerify,
         "its second half needs `egret ledger verify`",
