@@ -8,6 +8,10 @@
 //! bitmap leaves the cache. A window that does hold an escape is found from the escape
 //! ([`super::set`]).
 //!
+//! Measured against the alternatives on ordinary text: the automata of the `aho-corasick` crate
+//! are faster for a single needle, four times slower from sixteen on and fifteen times at five
+//! thousand, and that is for the plain values only, with none of the other forms.
+//!
 //! The bitmaps hold hashes of parts of values, not values.
 
 use super::needle::{Class, MIN_SEARCHED};
@@ -17,33 +21,33 @@ pub(super) const GROUP: usize = 4;
 /// Distance between two looks: each window of [`MIN_SEARCHED`] bytes contains this many groups.
 pub(super) const STRIDE: usize = MIN_SEARCHED - GROUP + 1;
 
-/// A set of four-byte groups with false positives (about one in sixteen at most up to the cap).
+/// A set of four-byte groups with false positives: at most one in sixteen below the size cap.
 pub(super) struct Groups {
     bits: Box<[u64]>,
     shift: u32,
-    stored: usize,
 }
 
-/// 4 KiB and 4 MiB: first-level cache, and a bound for whoever stores a hundred thousand values.
+/// Half a KiB, and 4 MiB: a bound for whoever stores a hundred thousand values.
 const MIN_BITS: u32 = 12;
 const MAX_BITS: u32 = 25;
 /// Bits per group stored.
 const SPARSENESS: usize = 16;
 
 impl Groups {
-    pub fn new(groups: &[u32]) -> Self {
-        let wanted = (groups.len() * SPARSENESS).max(1).ilog2() + 1;
+    /// Room for `count` groups.
+    pub fn with_room(count: usize) -> Self {
+        let wanted = (count * SPARSENESS).max(1).ilog2() + 1;
         let log = wanted.clamp(MIN_BITS, MAX_BITS);
-        let mut this = Self {
-            bits: vec![0; 1 << (log - 6)].into_boxed_slice(),
+        let bits = vec![0; 1 << (log - 6)].into_boxed_slice();
+        Self {
+            bits,
             shift: 32 - log,
-            stored: groups.len(),
-        };
-        for &group in groups {
-            let (word, bit) = this.place(group);
-            this.bits[word] |= 1 << bit;
         }
-        this
+    }
+
+    pub fn insert(&mut self, group: u32) {
+        let (word, bit) = self.place(group);
+        self.bits[word] |= 1 << bit;
     }
 
     #[inline]
@@ -78,25 +82,21 @@ pub(super) struct Starts {
 }
 
 impl Starts {
-    pub fn new(groups: &[u32]) -> Self {
-        let mut first = [false; 256];
-        let mut pairs = vec![0; 1 << 10].into_boxed_slice();
-        for group in groups {
-            let [a, b, ..] = group.to_le_bytes();
-            first[usize::from(a)] = true;
-            let pair = u16::from_le_bytes([a, b]);
-            pairs[usize::from(pair >> 6)] |= 1 << (pair & 63);
-        }
+    /// Room for `count` groups.
+    pub fn with_room(count: usize) -> Self {
         Self {
-            groups: Groups::new(groups),
-            first,
-            pairs,
+            groups: Groups::with_room(count),
+            first: [false; 256],
+            pairs: vec![0; 1 << 10].into_boxed_slice(),
         }
     }
 
-    /// Whether there are no needles.
-    pub fn is_empty(&self) -> bool {
-        self.groups.stored == 0
+    pub fn insert(&mut self, group: u32) {
+        let [a, b, ..] = group.to_le_bytes();
+        self.first[usize::from(a)] = true;
+        let pair = u16::from_le_bytes([a, b]);
+        self.pairs[usize::from(pair >> 6)] |= 1 << (pair & 63);
+        self.groups.insert(group);
     }
 
     /// Whether a needle may begin with `group`.
@@ -141,7 +141,7 @@ impl Group {
 }
 
 /// Every way in which the text may write four needle characters without an escape.
-pub(super) fn variants(class: Class, chars: [u8; GROUP], out: &mut Vec<u32>) {
+pub(super) fn variants(class: Class, chars: [u8; GROUP], mut each: impl FnMut(u32)) {
     let twins = chars.map(|byte| class.twin(byte).unwrap_or(byte));
     'choice: for choice in 0..1 << GROUP {
         let mut bytes = chars;
@@ -153,7 +153,7 @@ pub(super) fn variants(class: Class, chars: [u8; GROUP], out: &mut Vec<u32>) {
                 bytes[index] = twins[index];
             }
         }
-        out.push(u32::from_le_bytes(bytes));
+        each(u32::from_le_bytes(bytes));
     }
 }
 
@@ -166,7 +166,8 @@ mod tests {
         let stored: Vec<u32> = (0..20_000_u32)
             .map(|index| index.wrapping_mul(2_654_435))
             .collect();
-        let groups = Groups::new(&stored);
+        let mut groups = Groups::with_room(stored.len());
+        stored.iter().for_each(|&group| groups.insert(group));
         assert!(stored.iter().all(|&group| groups.contains(group)));
         let others = (0..20_000_u32).map(|index| index.wrapping_mul(40_503).wrapping_add(7));
         let wrong = others.filter(|group| groups.contains(*group)).count();
@@ -175,9 +176,10 @@ mod tests {
 
     #[test]
     fn variants_are_all_the_ways_to_write_a_group() {
-        let mut out = Vec::new();
-        variants(Class::Hex, *b"a1f0", &mut out);
-        let mut texts: Vec<[u8; 4]> = out.iter().map(|group| group.to_le_bytes()).collect();
+        let mut texts = Vec::new();
+        variants(Class::Hex, *b"a1f0", |group| {
+            texts.push(group.to_le_bytes())
+        });
         texts.sort();
         assert_eq!(texts, [*b"A1F0", *b"A1f0", *b"a1F0", *b"a1f0"]);
     }

@@ -1,31 +1,67 @@
-//! Takes secret values out of what comes back, in whatever form and cut they come.
+//! Takes secret values out of what comes back from an upstream, in whatever form they come.
+//!
+//! Pure: bytes in, bytes out. [`Needles`] are the values of a principal prepared for searching,
+//! [`Scrubber`] takes them out of a stream, [`scrub_bytes`] out of a complete header value, and
+//! [`Needles::find`] only looks.
+//!
+//! # What is found
+//!
+//! A value is found wherever the text can be *read* as the value. A text is read as a sequence of
+//! units, each a literal byte or an escape, in any mix and up to two escapes deep (`units`). Of
+//! every value several spellings are searched that way (`needle`): the value itself, its base64
+//! at three alignments in both alphabets, its hex, its UTF-16. So percent-encoded base64 and hex
+//! with separators need no needles of their own.
+//!
+//! # How
+//!
+//! A filter over four-byte groups names the positions at which a needle could begin (`filter`,
+//! `set`); from each of them all needles are followed at once through a sorted list (`trie`,
+//! `walk`). The filter may be wrong in one direction only, so what is found, and what is written,
+//! is a function of the text and not of how it was cut.
+//!
+//! # What is put in its place
+//!
+//! Hits that overlap are replaced as their union, by the placeholder of the leftmost hit (of
+//! those that begin together, the longest); hits that merely touch stay two. Text that was not
+//! part of a hit leaves unchanged, and a value cannot be made of such text alone, or it would
+//! have been a hit. It could be made of such text *and a replacement*: with a value `secret12<`,
+//! the text `secret12` before a placeholder. Where the values make that possible at all, what the
+//! first pass wrote is read a second time, and what is found then gives way to characters that no
+//! value contains. (If the values together use up every such character, a value that contains one
+//! may still be completed by it; nothing is then known that was not sent in the clear.)
+
 pub use needle::{Form, MIN_SEARCHED};
 pub use needles::Needles;
 pub use scrubber::{Scrubber, scrub_bytes};
 
+mod entities;
 mod filter;
 mod needle;
 mod needles;
 mod scan;
 mod scrubber;
 mod set;
+mod text;
 mod trie;
 mod units;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 /// What is put in place of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replacement {
-    /// `<<slug>>` or `<<slug.field>>` of the leftmost hit of a union, the longest that begins there.
+    /// `<<slug>>` or `<<slug.field>>`.
     Placeholder,
     /// `*` for each byte: for an answer whose length is pinned.
     SameLength,
 }
 
-/// A value was found and replaced.
+/// A value was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// For [`Needles::name`].
+    /// Which value, for [`Needles::name`].
     pub reference: usize,
     /// How it was written.
     pub form: Form,
@@ -34,6 +70,3 @@ pub struct Hit {
     /// How long it was there, in bytes.
     pub length: usize,
 }
-
-#[cfg(test)]
-mod tests;

@@ -160,7 +160,11 @@ impl Needle {
             Spelling::Utf16Le => bytes[index ^ 1],
             Spelling::Hex => {
                 let byte = bytes[index / 2];
-                let nibble = if index % 2 == 0 { byte >> 4 } else { byte & 15 };
+                let nibble = if index.is_multiple_of(2) {
+                    byte >> 4
+                } else {
+                    byte & 15
+                };
                 b"0123456789abcdef"[usize::from(nibble)]
             }
             Spelling::Base64(shift) => {

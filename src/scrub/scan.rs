@@ -6,7 +6,7 @@
 use super::Hit;
 use super::needle::Form;
 use super::needles::Needles;
-use super::units::Text;
+use super::text::Text;
 use super::walk::{Reading, Walk};
 
 /// A hit of which nothing is open any more.

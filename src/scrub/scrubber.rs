@@ -6,7 +6,7 @@ use zeroize::Zeroize as _;
 
 use super::needles::Needles;
 use super::scan::{Scan, Span};
-use super::units::Text;
+use super::text::Text;
 use super::{Hit, Replacement};
 
 /// Scrubs one stream of bytes: a body, or the messages of one direction.
@@ -261,6 +261,9 @@ fn append_wiping(held: &mut Vec<u8>, input: &[u8]) {
 
 /// Drops the first `count` bytes and wipes what is left of the old text: it held values.
 fn drop_front_wiping(held: &mut Vec<u8>, count: usize) {
+    if count == 0 {
+        return;
+    }
     held.copy_within(count.., 0);
     let kept = held.len() - count;
     // Not `zeroize`, which stores byte by byte: the buffer lives on, so nothing may omit this.

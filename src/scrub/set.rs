@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use memchr::{memchr_iter, memchr3_iter};
+use memchr::{memchr2_iter, memchr3_iter};
 
 use super::filter::{GROUP, Group, Groups, STRIDE, Starts, group_at, variants};
 use super::needle::{Class, MIN_SEARCHED, Needle, Source, Spelling, utf16be};
+use super::text::Text;
 use super::trie::Trie;
-use super::units::{Text, introduces};
+use super::units::introduces;
 use crate::secret::SecretBytes;
 
 /// What may stand between the bytes of a hex dump.
@@ -19,6 +20,8 @@ pub(super) struct Set {
     placeholders: Vec<String>,
     sources: Vec<Source>,
     tries: [Trie; Class::ALL.len()],
+    /// Whether there are needles for the filter.
+    searched: bool,
     /// Every group in the window of some needle.
     inner: Groups,
     /// Every group with which some needle begins.
@@ -64,11 +67,15 @@ impl Set {
             }
         }
         let tries = needles.map(|needles| Trie::new(needles, &sources));
+        let searched = sources
+            .iter()
+            .any(|source| source.bytes().len() >= MIN_SEARCHED);
         let (inner, starts) = filters(&tries, &sources);
         let short = first_bytes(&tries[Class::Short as usize], &sources);
         Self {
             placeholders,
             sources,
+            searched,
             tries,
             inner,
             starts,
@@ -110,7 +117,7 @@ impl Set {
     /// `from` is where the text ended at the last call: what can be said about a position is said
     /// when it first appears, and where that depends on bytes yet to come it is said to be one.
     pub fn candidates(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
-        if !self.starts.is_empty() {
+        if self.searched {
             self.literal_windows(text, from, out);
             self.escaped_windows(text, from, out);
             self.wrapped_windows(text, from, out);
@@ -179,7 +186,8 @@ impl Set {
                     self.fits(text, unit.next, group.with(unit.bytes()))
                 }));
                 if matches!(unit.bytes(), b"\r" | b"\n") && text.wraps_at(pos) {
-                    self.wrapped_window(text, from, pos, unit.next, out);
+                    let next = (unit.bytes() == b"\n").then_some(unit.next);
+                    self.wrapped_window(text, from, pos, next, out);
                 }
             }
         }
@@ -217,34 +225,34 @@ impl Set {
     /// Windows broken by the line break of wrapped base64.
     fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         let bytes = text.bytes;
-        for found in memchr_iter(b'\n', &bytes[from..]) {
+        for found in memchr2_iter(b'\r', b'\n', &bytes[from..]) {
             let pos = from + found;
-            let pos = pos - usize::from(bytes[..pos].last() == Some(&b'\r'));
             if text.wraps_at(pos) {
-                self.wrapped_window(text, from, pos, from + found + 1, out);
+                let next = match (bytes[pos], bytes.get(pos + 1)) {
+                    (b'\n', _) => Some(pos + 1),
+                    (_, Some(b'\n')) => Some(pos + 2),
+                    // The line feed is yet to come, or escaped.
+                    _ => None,
+                };
+                self.wrapped_window(text, from, pos, next, out);
             }
-        }
-        // Half a break: the line feed may come with the next piece.
-        if !text.complete && bytes.last() == Some(&b'\r') && text.wraps_at(bytes.len() - 1) {
-            self.wrapped_window(text, from, bytes.len() - 1, bytes.len(), out);
         }
     }
 
-    /// Windows around a line break from `pos` to `next`.
+    /// Windows around a line break at `pos`, which ends at `next` if that is known.
     fn wrapped_window(
         &self,
         text: Text<'_>,
         from: usize,
         pos: usize,
-        next: usize,
+        next: Option<usize>,
         out: &mut Vec<usize>,
     ) {
         self.literal_before(text, from, pos, out);
-        // An escaped carriage return may be half a break; only a walk looks further.
-        let half = introduces(text.bytes[pos]);
         out.extend(
             (from.max(pos.saturating_sub(GROUP - 1))..pos).filter(|&start| {
-                half || self.fits(text, next, Group::default().with(&text.bytes[start..pos]))
+                let group = Group::default().with(&text.bytes[start..pos]);
+                next.is_none_or(|next| self.fits(text, next, group))
             }),
         );
     }
@@ -252,36 +260,41 @@ impl Set {
 
 /// The filters over all needles of [`MIN_SEARCHED`] characters and more.
 fn filters(tries: &[Trie; Class::ALL.len()], sources: &[Source]) -> (Groups, Starts) {
-    let (mut inner, mut starts) = (Vec::new(), Vec::new());
+    // Counted first: a list of groups would be a list of pieces of values.
+    let mut counts = [0; 2];
+    each_group(tries, sources, |starts, _| counts[usize::from(starts)] += 1);
+    let mut inner = Groups::with_room(counts[0] + counts[1]);
+    let mut starts = Starts::with_room(counts[1]);
+    each_group(tries, sources, |begins, group| {
+        inner.insert(group);
+        if begins {
+            starts.insert(group);
+        }
+    });
+    (inner, starts)
+}
+
+/// Calls `each` for every group in the window of a needle, and tells whether it begins it.
+fn each_group(
+    tries: &[Trie; Class::ALL.len()],
+    sources: &[Source],
+    mut each: impl FnMut(bool, u32),
+) {
+    let mut add = |class: Class, window: [u8; MIN_SEARCHED]| {
+        for (index, chars) in window.array_windows::<GROUP>().enumerate() {
+            variants(class, *chars, |group| each(index == 0, group));
+        }
+    };
     for class in [Class::Exact, Class::Base64, Class::Hex] {
         for needle in tries[class as usize].needles() {
-            let mut window = [0; MIN_SEARCHED];
-            for (index, slot) in window.iter_mut().enumerate() {
-                *slot = needle.byte(sources, index);
-            }
-            add_window(class, window, &mut inner, &mut starts);
+            let window = std::array::from_fn(|index| needle.byte(sources, index));
+            add(class, window);
             if class == Class::Hex {
                 let [a, b, c, d, e, f, ..] = window;
                 for gap in HEX_GAPS {
-                    add_window(class, [a, b, gap, c, d, gap, e, f], &mut inner, &mut starts);
+                    add(class, [a, b, gap, c, d, gap, e, f]);
                 }
             }
-        }
-    }
-    (Groups::new(&inner), Starts::new(&starts))
-}
-
-fn add_window(
-    class: Class,
-    window: [u8; MIN_SEARCHED],
-    inner: &mut Vec<u32>,
-    starts: &mut Vec<u32>,
-) {
-    for (index, chars) in window.array_windows::<GROUP>().enumerate() {
-        let from = inner.len();
-        variants(class, *chars, inner);
-        if index == 0 {
-            starts.extend_from_slice(&inner[from..]);
         }
     }
 }

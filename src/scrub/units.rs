@@ -7,6 +7,9 @@
 //! what the unit at a position may stand for. That answer depends on the bytes of the unit alone,
 //! never on what comes before it: a hit is found wherever it begins, even after an odd backslash.
 
+use super::entities::named;
+use super::text::Text;
+
 /// Percent-encoding was used: `%41`, `%u0041`.
 pub(super) const PERCENT: u8 = 1;
 /// A backslash escape was used: `\n`, `\/`, `\u0041`, `\x41`, `\101`.
@@ -18,24 +21,11 @@ pub(super) const ENTITY: u8 = 4;
 /// HTML in JSON (`\u0026lt;`) and double percent-encoding (`%2541`) are all ordinary echoes.
 const LEVELS: u8 = 2;
 
-/// Base64 is wrapped at 60, 64 or 76 characters; a line shorter than this is not a wrapped one.
-const WRAP_MIN: usize = 40;
-
-/// Longest name in [`NAMES`], and the most digits a numeric reference may have.
+/// The most digits a numeric reference may have, and more letters than any name has.
 const NAME_MAX: usize = 8;
 
 /// No escape has more characters than this after the first (`\ud83d\udd11`).
 const SYNTAX_MAX: usize = 12;
-
-/// The bytes at hand, and what is known about those that are not.
-#[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
-    pub bytes: &'a [u8],
-    /// No byte follows; a cut-off escape is literal text.
-    pub complete: bool,
-    /// How many base64 characters came directly before the first byte (see [`Text::wraps_at`]).
-    pub run_before: usize,
-}
 
 /// What an escape stands for, and where it ends.
 #[derive(Clone, Copy, Default)]
@@ -163,20 +153,7 @@ pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&')
 }
 
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() | (byte == b'+') | (byte == b'/') | (byte == b'-') | (byte == b'_')
-}
-
-impl<'a> Text<'a> {
-    /// A text of which every byte is at hand.
-    pub fn whole(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            complete: true,
-            run_before: 0,
-        }
-    }
-
+impl Text<'_> {
     /// The escapes that begin at `pos`, at any level.
     pub fn units(self, pos: usize) -> Units {
         let mut units = Units::default();
@@ -216,31 +193,6 @@ impl<'a> Text<'a> {
             }
         }
         units
-    }
-
-    /// Whether a line break at `pos` may be one that an encoder put into a long base64 text.
-    #[inline]
-    pub fn wraps_at(self, pos: usize) -> bool {
-        // Most lines end in words; without a branch for each byte that is seen at once.
-        let near = self.bytes[..pos].last_chunk::<16>();
-        let plausible =
-            near.is_none_or(|near| near.iter().fold(true, |all, &b| all & is_base64(b)));
-        plausible && self.base64_run(pos) >= WRAP_MIN
-    }
-
-    /// How many base64 characters stand directly before `pos`, counted no further than needed.
-    pub fn base64_run(self, pos: usize) -> usize {
-        let before = &self.bytes[pos.saturating_sub(WRAP_MIN)..pos];
-        let run = before
-            .iter()
-            .rev()
-            .take_while(|&&byte| is_base64(byte))
-            .count();
-        if run == pos {
-            (run + self.run_before).min(WRAP_MIN)
-        } else {
-            run
-        }
     }
 
     /// The character at `pos` after `level` rounds of unescaping.
@@ -462,78 +414,6 @@ impl<'a> Text<'a> {
         Ok(Some((value, pos, kinds)))
     }
 }
-
-fn named(name: &[u8]) -> Option<char> {
-    if let Some((_, c)) = NAMES.iter().find(|(known, _)| known.as_bytes() == name) {
-        return Some(*c);
-    }
-    let index = LATIN1.iter().position(|known| known.as_bytes() == name)?;
-    u8::try_from(0xa0 + index).ok().map(char::from)
-}
-
-/// Names of ASCII characters (HTML, "Named character references").
-const NAMES: [(&str, char); 43] = [
-    ("amp", '&'),
-    ("lt", '<'),
-    ("gt", '>'),
-    ("quot", '"'),
-    ("apos", '\''),
-    ("AMP", '&'),
-    ("LT", '<'),
-    ("GT", '>'),
-    ("QUOT", '"'),
-    ("Tab", '\t'),
-    ("NewLine", '\n'),
-    ("excl", '!'),
-    ("num", '#'),
-    ("dollar", '$'),
-    ("percnt", '%'),
-    ("lpar", '('),
-    ("rpar", ')'),
-    ("ast", '*'),
-    ("midast", '*'),
-    ("plus", '+'),
-    ("comma", ','),
-    ("period", '.'),
-    ("sol", '/'),
-    ("colon", ':'),
-    ("semi", ';'),
-    ("equals", '='),
-    ("quest", '?'),
-    ("commat", '@'),
-    ("lsqb", '['),
-    ("lbrack", '['),
-    ("bsol", '\\'),
-    ("rsqb", ']'),
-    ("rbrack", ']'),
-    ("Hat", '^'),
-    ("lowbar", '_'),
-    ("UnderBar", '_'),
-    ("grave", '`'),
-    ("lcub", '{'),
-    ("lbrace", '{'),
-    ("verbar", '|'),
-    ("vert", '|'),
-    ("rcub", '}'),
-    ("rbrace", '}'),
-];
-
-/// Names of U+00A0 to U+00FF in order: PHP's `htmlentities` writes them all.
-#[rustfmt::skip]
-const LATIN1: [&str; 96] = [
-    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect",
-    "uml", "copy", "ordf", "laquo", "not", "shy", "reg", "macr",
-    "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot",
-    "cedil", "sup1", "ordm", "raquo", "frac14", "frac12", "frac34", "iquest",
-    "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig", "Ccedil",
-    "Egrave", "Eacute", "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml",
-    "ETH", "Ntilde", "Ograve", "Oacute", "Ocirc", "Otilde", "Ouml", "times",
-    "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute", "THORN", "szlig",
-    "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil",
-    "egrave", "eacute", "ecirc", "euml", "igrave", "iacute", "icirc", "iuml",
-    "eth", "ntilde", "ograve", "oacute", "ocirc", "otilde", "ouml", "divide",
-    "oslash", "ugrave", "uacute", "ucirc", "uuml", "yacute", "thorn", "yuml",
-];
 
 #[cfg(test)]
 mod tests {

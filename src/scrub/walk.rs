@@ -2,8 +2,9 @@
 
 use super::needle::{Class, Form, Needle};
 use super::set::{HEX_GAPS, Set};
+use super::text::Text;
 use super::trie::Node;
-use super::units::{Text, Unit, introduces};
+use super::units::{Unit, introduces};
 
 /// One reading of the text so far, and the needles that agree with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,15 +19,25 @@ pub(super) struct Reading {
     gap: Gap,
 }
 
-/// What stood between the last needle character and `pos`.
+/// What stands between needle characters.
+///
+/// Nothing is skipped here that the filter does not know of: a hit would then be found or not
+/// depending on how the stream was cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gap {
+    /// Nothing at this place, and nothing settled.
     None,
-    /// A carriage return: only a line feed or the next character may follow.
+    /// A carriage return: only a line feed may follow.
     Cr,
-    /// A line break or a separator: only the next character may follow. A second line break
-    /// would keep whole paragraphs waiting for the next one.
-    Full,
+    /// A line break: only the next character may follow. A second line break would keep whole
+    /// paragraphs waiting for the next one.
+    Break,
+    /// This separator, as between all bytes of this hex dump; only the next character may follow.
+    After(u8),
+    /// The separator is due after every second character, but this is not its place.
+    Within(u8),
+    /// No separators in this hex text.
+    Dense,
 }
 
 /// The longest hit from a position.
@@ -146,10 +157,19 @@ impl Walk {
         let &[byte] = unit.bytes() else {
             return self.read_many(set, reading, unit.bytes());
         };
-        if let Some(gap) = gap_after(text, at, &reading, byte) {
-            return self.open(Reading { gap, ..reading });
+        match reading.class {
+            Class::Base64 => match break_at(text, at, &reading, byte) {
+                Some(gap) => return self.open(Reading { gap, ..reading }),
+                None if reading.gap == Gap::Cr => return,
+                None => reading.gap = Gap::None,
+            },
+            Class::Hex => match separator(&reading, byte) {
+                Some(gap @ Gap::After(_)) => return self.open(Reading { gap, ..reading }),
+                Some(gap) => reading.gap = gap,
+                None => return,
+            },
+            Class::Exact | Class::Short => {}
         }
-        reading.gap = Gap::None;
         let (char, space) = reading.class.matched_by(byte);
         self.descend(set, reading, char);
         if let Some(space) = space {
@@ -176,14 +196,7 @@ impl Walk {
             };
             reading.node = node;
         }
-        self.descend(
-            set,
-            Reading {
-                gap: Gap::None,
-                ..reading
-            },
-            last,
-        );
+        self.descend(set, reading, last);
     }
 
     fn descend(&mut self, set: &Set, reading: Reading, char: u8) {
@@ -222,17 +235,27 @@ impl Walk {
     }
 }
 
-/// The gap that `byte`, read at `at`, makes if it is no needle character but may be skipped.
-fn gap_after(text: Text<'_>, at: usize, reading: &Reading, byte: u8) -> Option<Gap> {
-    let depth = reading.node.depth;
-    match (reading.class, byte, reading.gap) {
-        (Class::Base64, b'\n', Gap::Cr) => Some(Gap::Full),
-        (Class::Base64, b'\r' | b'\n', Gap::None) if depth > 0 && text.wraps_at(at) => {
-            Some(if byte == b'\r' { Gap::Cr } else { Gap::Full })
-        }
-        (Class::Hex, _, Gap::None) if depth > 0 && depth % 2 == 0 && HEX_GAPS.contains(&byte) => {
-            Some(Gap::Full)
+/// The gap that `byte`, read at `at`, makes if it is part of a line break in wrapped base64.
+fn break_at(text: Text<'_>, at: usize, reading: &Reading, byte: u8) -> Option<Gap> {
+    match (byte, reading.gap) {
+        (b'\n', Gap::Cr) => Some(Gap::Break),
+        (b'\r' | b'\n', Gap::None) if reading.node.depth > 0 && text.wraps_at(at) => {
+            Some(if byte == b'\r' { Gap::Cr } else { Gap::Break })
         }
         _ => None,
+    }
+}
+
+/// The gap after `byte` of a hex text: [`Gap::After`] if it is the separator, which must then
+/// stand between all bytes. `None` if it can be neither that nor a digit.
+fn separator(reading: &Reading, byte: u8) -> Option<Gap> {
+    let depth = reading.node.depth;
+    let boundary = depth > 0 && depth.is_multiple_of(2);
+    match reading.gap {
+        Gap::After(gap) => Some(Gap::Within(gap)),
+        Gap::Within(gap) if boundary => (byte == gap).then_some(Gap::After(gap)),
+        Gap::None if boundary && HEX_GAPS.contains(&byte) => Some(Gap::After(byte)),
+        Gap::None if boundary => Some(Gap::Dense),
+        gap => Some(gap),
     }
 }

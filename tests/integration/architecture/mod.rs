@@ -289,12 +289,11 @@ fn a_value_is_opened_in_one_place_and_exposed_in_few() {
         .collect();
     // To put them into a request, and to look for them in the answer.
     assert_eq!(proxy, ["src/proxy/uses.rs", "src/proxy/watch.rs"]);
-    for source in sources()
-        .iter()
-        .filter(|s| s.path.starts_with("src/proxy/"))
-    {
+    for source in sources() {
+        // What looks for values in an answer has to know them; nothing else on the way does.
+        let may = !source.path.starts_with("src/proxy/") || source.path == "src/proxy/scrubbing.rs";
         assert!(
-            !source.code.contains(".expose()"),
+            may || !source.code.contains(".expose()"),
             "{} exposes a value",
             source.path
         );

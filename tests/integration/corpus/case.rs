@@ -46,7 +46,7 @@ pub struct Case {
     pub after: Option<String>,
     #[serde(default)]
     pub responses: Option<usize>,
-    /// How a response body is opened before it is searched (answers in a coding).
+    /// How the answer's body is opened before it is searched: `true` or `"try-all"`.
     #[serde(default)]
     pub decode: Option<Value>,
     #[serde(default)]

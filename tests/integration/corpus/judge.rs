@@ -188,7 +188,9 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
         "forwarded" => {
             must(seen == 1, format!("{seen} requests upstream"));
             must(facts.answer().is_some(), "no answer".into());
-            let may_fail = case.client.get("status").is_some_and(|s| s == 502);
+            // An answer that cannot be passed on is an error of the proxy's, after the fact.
+            let status = case.client.get("status");
+            let may_fail = status.is_some_and(|s| s.is_null() || *s == 502);
             let error = facts.answer().and_then(Response::egret_error);
             must(
                 may_fail || error.is_none(),
@@ -288,7 +290,9 @@ fn judge_client(case: &Case, facts: &Facts) -> Vec<String> {
                 })
             }
             "body_must_contain_b64" => {
-                let body = answer.map_or(&[][..], |a| &a.body);
+                let opened = opened_bodies(case, facts).into_iter().next();
+                let body = answer.map(|a| opened.as_ref().unwrap_or(&a.body));
+                let body = body.map_or(&[][..], |b| b);
                 let parts = wanted.as_array().expect("parts").iter();
                 let missing =
                     parts.filter(|p| memmem::find(body, &b64(p.as_str().expect("text"))).is_none());
@@ -321,10 +325,64 @@ fn same(is_so: bool, found: impl FnOnce() -> String) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(found()) }
 }
 
+/// The answer's body as a client sees it that opens the coding (`decode: true`), or that tries every
+/// coding whatever the answer says (`decode: "try-all"`).
+fn opened_bodies(case: &Case, facts: &Facts) -> Vec<Vec<u8>> {
+    let Some(answer) = facts.answer() else {
+        return Vec::new();
+    };
+    match &case.decode {
+        None => Vec::new(),
+        Some(Value::Bool(true)) => match answer.header("content-encoding").as_deref() {
+            None | Some("identity") => vec![answer.body.clone()],
+            Some("gzip") => coding::gzip(&answer.body).into_iter().collect(),
+            Some("deflate") => coding::zlib(&answer.body)
+                .or_else(|| coding::deflate(&answer.body))
+                .into_iter()
+                .collect(),
+            Some(other) => panic!("{}: the player cannot open {other}", case.name),
+        },
+        Some(all) => {
+            assert_eq!(all, "try-all", "{}", case.name);
+            let ways = [coding::gzip, coding::zlib, coding::deflate];
+            ways.iter().filter_map(|open| open(&answer.body)).collect()
+        }
+    }
+}
+
+/// Codings, opened by the library itself and not by the program's use of it.
+mod coding {
+    use std::io::Read;
+
+    fn all(mut from: impl Read) -> Option<Vec<u8>> {
+        let mut opened = Vec::new();
+        from.read_to_end(&mut opened).ok()?;
+        Some(opened)
+    }
+
+    pub fn gzip(body: &[u8]) -> Option<Vec<u8>> {
+        all(flate2::read::GzDecoder::new(body))
+    }
+
+    pub fn zlib(body: &[u8]) -> Option<Vec<u8>> {
+        all(flate2::read::ZlibDecoder::new(body))
+    }
+
+    pub fn deflate(body: &[u8]) -> Option<Vec<u8>> {
+        all(flate2::read::DeflateDecoder::new(body))
+    }
+}
+
 fn judge_leaks(case: &Case, facts: &Facts) -> Vec<String> {
     let mut problems = Vec::new();
     let leak = &case.leak;
-    let places: [(&str, &[u8], Vec<&String>); 3] = [
+    let opened = opened_bodies(case, facts).concat();
+    let places: [(&str, &[u8], Vec<&String>); 4] = [
+        (
+            "the client's body, opened",
+            &opened,
+            leak.never_in_client.iter().collect(),
+        ),
         (
             "the client's bytes",
             &facts.outcome.bytes,
@@ -345,7 +403,8 @@ fn judge_leaks(case: &Case, facts: &Facts) -> Vec<String> {
         }
     }
     for bytes in &leak.never_in_client_bytes_b64 {
-        if memmem::find(&facts.outcome.bytes, &b64(bytes)).is_some() {
+        let bytes_of_client = [facts.outcome.bytes.as_slice(), &opened].concat();
+        if memmem::find(&bytes_of_client, &b64(bytes)).is_some() {
             problems.push(format!(
                 "the client got {:?}",
                 String::from_utf8_lossy(&b64(bytes))
@@ -439,7 +498,6 @@ fn judge_always(case: &Case, facts: &Facts) -> Vec<String> {
 fn not_understood(case: &Case) -> Vec<String> {
     let answer = case.upstream_response.as_ref();
     let parts = [
-        ("decode", case.decode.is_some()),
         (
             "resp_writes",
             answer.is_some_and(|a| a.resp_writes.is_some()),
