@@ -30,7 +30,7 @@ use crate::proxy::{Proxy, RequestIds, Settings, listener};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
 use crate::vault::{Keyring, Principal, Vault};
-use crate::{admin, tls};
+use crate::{admin, observe, tls};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
@@ -122,6 +122,7 @@ impl Server {
             )),
             tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
             tokio::spawn(watch_changes(Arc::clone(&proxy))),
+            tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
         ];
         let server = Self {
             proxy,

@@ -5,6 +5,8 @@
 //! closed here: other crates' trace output (HTTP libraries log what they parse), panic messages
 //! (slicing a string quotes it), and core dumps.
 
+pub mod memory;
+
 use std::fmt::Write as _;
 
 use rustix::fs::Mode;
