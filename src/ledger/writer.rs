@@ -47,7 +47,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            queue: 8192,
+            queue: 32_768,
             deadline: Duration::from_secs(2),
         }
     }
