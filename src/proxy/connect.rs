@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::body::ReplyBody;
 use super::head::HeadSignal;
-use super::http::Door;
+use super::http::{Claim, Door};
 use super::listener::Permit;
 use super::tunnel::{self, Tunnel};
-use super::{Proxy, Settings, unix_now};
+use super::{Proxy, Settings};
 use crate::error::{Code, Refusal};
-use crate::identity::Presented;
 use crate::policy::destination::{Destination, Scheme};
 
 /// Ports below this one belong to other protocols' servers: mail, databases' admin ports, SSH.
@@ -48,11 +46,13 @@ async fn try_open(
     };
     let settings = proxy.settings.load_full();
     proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
-    let presented = authenticate(&settings, &request)?;
-    let destination = target(&request, &settings)?;
+    // The CONNECT head is not scanned. Who asks is judged here too, so that a bad token fails with
+    // an answer that every client understands.
+    let claim = Claim::of(&settings, request.headers());
+    claim.caller(&settings, request.headers())?;
     let tunnel = Tunnel {
-        destination,
-        presented,
+        destination: target(&request, &settings)?,
+        claim,
         permit: Permit::clone(permit),
     };
     if is_passthrough(&settings, &tunnel.destination) {
@@ -62,20 +62,6 @@ async fn try_open(
         tunnel::spawn_intercepted(proxy, tunnel, request);
     }
     Ok(Response::new(ReplyBody::full(Bytes::new())))
-}
-
-/// The CONNECT head is not scanned; of its headers only the token is read, and the action is
-/// checked so that a bad one fails here and not on the first request.
-fn authenticate(
-    settings: &Settings,
-    request: &Request<Incoming>,
-) -> Result<Option<Presented>, Refusal> {
-    let value = request.headers().get(header::PROXY_AUTHORIZATION);
-    let presented = settings.identity.present(value.map(HeaderValue::as_bytes));
-    settings
-        .identity
-        .caller(presented.as_ref(), None, None, unix_now())?;
-    Ok(presented)
 }
 
 /// The authority-form target (RFC 9110 section 9.3.6: host and port are both required). Python

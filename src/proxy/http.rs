@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response};
@@ -21,7 +21,7 @@ use super::listener::Permit;
 use super::uses::{Facts, Refused};
 use super::{Proxy, Settings, connect, exposed, respond, response, unix_now};
 use crate::error::{Code, Refusal};
-use crate::identity::Presented;
+use crate::identity::{Caller, Presented};
 use crate::policy::destination::{Destination, Scheme};
 
 const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
@@ -40,17 +40,50 @@ pub enum Door {
     /// On the proxy's own port.
     Proxy(Permit),
     /// Inside a CONNECT tunnel.
-    Tunnel(TunnelDoor),
+    Tunnel(Box<TunnelDoor>),
 }
 
 /// What a tunnel fixes for all of its requests.
 pub struct TunnelDoor {
     /// The CONNECT authority, with the scheme that was found inside.
     pub destination: Destination,
-    /// The token shown with CONNECT. Judged again for each request.
-    pub presented: Option<Presented>,
+    /// Who asked for the tunnel.
+    pub claim: Claim,
     /// Set if CONNECT and the TLS server name disagree: no request gets through.
     pub mismatch: Option<Refusal>,
+}
+
+/// Who a client says it is, and what for: the token, and the headers that name action and run.
+/// Judged again for each request.
+pub struct Claim {
+    presented: Option<Presented>,
+    action: Option<HeaderValue>,
+    run: Option<HeaderValue>,
+}
+
+impl Claim {
+    /// Reads the claim of a request.
+    pub fn of(settings: &Settings, headers: &HeaderMap) -> Self {
+        let token = headers.get(header::PROXY_AUTHORIZATION);
+        Self {
+            presented: settings.identity.present(token.map(HeaderValue::as_bytes)),
+            action: headers.get(EGRET_ACTION).cloned(),
+            run: headers.get(EGRET_RUN).cloned(),
+        }
+    }
+
+    /// The caller behind the claim, as of now. A request inside a tunnel may name another action
+    /// and run than its CONNECT did; its token is the tunnel's, whatever it repeats.
+    pub fn caller(&self, settings: &Settings, inside: &HeaderMap) -> Result<Caller, Refusal> {
+        let action = inside.get(EGRET_ACTION).or(self.action.as_ref());
+        let run = inside.get(EGRET_RUN).or(self.run.as_ref());
+        settings.identity.caller(
+            self.presented.as_ref(),
+            action.map(HeaderValue::as_bytes),
+            run.map(HeaderValue::as_bytes),
+            unix_now(),
+        )
+    }
 }
 
 /// Serves HTTP/1.1 on a connection until it ends or the proxy drains.
@@ -172,22 +205,11 @@ async fn forward(
 
 /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked
 /// at, only stripped.
-fn authenticate(
-    settings: &Settings,
-    door: &Door,
-    head: &Parts,
-) -> Result<crate::identity::Caller, Refusal> {
-    let identity = &settings.identity;
-    let here;
-    let presented = match door {
-        Door::Tunnel(tunnel) => tunnel.presented.as_ref(),
-        Door::Proxy(_) => {
-            here = identity.present(bytes(head, &header::PROXY_AUTHORIZATION));
-            here.as_ref()
-        }
-    };
-    let action = bytes(head, &EGRET_ACTION);
-    identity.caller(presented, action, bytes(head, &EGRET_RUN), unix_now())
+fn authenticate(settings: &Settings, door: &Door, head: &Parts) -> Result<Caller, Refusal> {
+    match door {
+        Door::Tunnel(tunnel) => tunnel.claim.caller(settings, &head.headers),
+        Door::Proxy(_) => Claim::of(settings, &head.headers).caller(settings, &head.headers),
+    }
 }
 
 /// Where the request goes, decided once. Leaves the head with a target in origin form and a `Host`
@@ -296,10 +318,6 @@ fn log_answer(facts: &Facts, status: u16) {
         method = %facts.method, destination = %facts.destination, path = %facts.path, status,
         "forwarded"
     );
-}
-
-fn bytes<'h>(head: &'h Parts, name: &HeaderName) -> Option<&'h [u8]> {
-    head.headers.get(name).map(HeaderValue::as_bytes)
 }
 
 fn not_a_proxy_request() -> Refusal {

@@ -17,9 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Proxy;
 use super::head::{HeadGuard, HeadSignal};
-use super::http::{self, Door, TunnelDoor};
+use super::http::{self, Claim, Door, TunnelDoor};
 use super::listener::Permit;
-use crate::identity::Presented;
 use crate::policy::destination::{Destination, Scheme};
 use crate::tls::server::intercept;
 
@@ -32,8 +31,8 @@ const BLIND_BUFFER: usize = 64 * 1024;
 pub struct Tunnel {
     /// The CONNECT authority.
     pub destination: Destination,
-    /// The token shown with it.
-    pub presented: Option<Presented>,
+    /// Who asked for it.
+    pub claim: Claim,
     /// Counts the connection until the tunnel ends.
     pub permit: Permit,
 }
@@ -104,7 +103,7 @@ async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound)
 async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: Duration) {
     let Tunnel {
         destination,
-        presented,
+        claim,
         permit,
     } = tunnel;
     let accepted = timeout(
@@ -126,25 +125,25 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
         .server_name
         .is_some_and(|name| name != destination.host);
     let mismatch = disagrees.then(|| http::mismatch(&destination, "the TLS server name"));
-    let door = Door::Tunnel(TunnelDoor {
+    let door = Door::Tunnel(Box::new(TunnelDoor {
         destination,
-        presented,
+        claim,
         mismatch,
-    });
+    }));
     serve(proxy, intercepted.stream, BytesMut::new(), door).await;
     drop(permit);
 }
 
 /// Node, undici and every `ws://` client send CONNECT for plain HTTP too.
 async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound) {
-    let door = Door::Tunnel(TunnelDoor {
+    let door = Door::Tunnel(Box::new(TunnelDoor {
         destination: Destination {
             scheme: Scheme::Http,
             ..tunnel.destination
         },
-        presented: tunnel.presented,
+        claim: tunnel.claim,
         mismatch: None,
-    });
+    }));
     serve(proxy, stream.io, stream.early, door).await;
     drop(tunnel.permit);
 }

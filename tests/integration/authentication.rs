@@ -296,3 +296,26 @@ async fn without_required_authentication_requests_are_the_configured_principals(
     assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(VALUE));
     assert_eq!(last_use(&world)["principal"], "default");
 }
+
+#[tokio::test]
+async fn egret_headers_of_the_connect_hold_for_the_tunnel_until_a_request_says_otherwise() {
+    let (world, stub) = one_upstream().await;
+    let token = basic("act-1", &world.token);
+    let wanted = Wanted::new(&world).authorized(format!(
+        "{token}\r\nEgret-Action: nightly\r\nEgret-Run: run-1"
+    ));
+    let mut tunnel = wanted.open(&world).await.expect("a tunnel");
+    for (headers, action) in [
+        (&[HEADER][..], "nightly"),
+        (&[HEADER, "Egret-Action: triage"], "triage"),
+        (&[HEADER], "nightly"),
+    ] {
+        assert_eq!(tunnel.get("/x", headers).await.status, 200);
+        let line = last_use(&world);
+        assert_eq!(
+            (&line["action"], &line["run"]),
+            (&action.into(), &"run-1".into())
+        );
+    }
+    assert_eq!(stub.take().len(), 3);
+}
