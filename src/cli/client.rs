@@ -57,6 +57,8 @@ struct Add {
 struct Remove {
     /// The client's name
     name: ClientName,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// A new client in JSON. The names are part of the contract.
@@ -122,10 +124,8 @@ impl Remove {
         let session = context.open().await?;
         session.store.remove_client(&actor(), &self.name).await?;
         session.finish().await?;
-        output::print(&format!(
-            "{} is removed; its tokens no longer work.\n",
-            self.name
-        ))
+        let text = format!("{} is removed; its tokens no longer work.", self.name);
+        output::changed(self.format, true, "name", self.name.as_str(), &text)
     }
 }
 

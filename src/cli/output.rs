@@ -1,5 +1,6 @@
 //! Printing: tables and JSON on standard output, notes on standard error.
 
+use super::Format;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -19,6 +20,21 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
         false => serde_json::to_string(value)?,
     };
     print(&format!("{text}\n"))
+}
+
+/// What a command that changes something did: a sentence, or in JSON the thing's name under `kind`
+/// and whether anything is different now.
+pub(super) fn changed(
+    format: Format,
+    changed: bool,
+    kind: &str,
+    name: &str,
+    text: &str,
+) -> anyhow::Result<()> {
+    match format.json {
+        true => json(&serde_json::json!({ kind: name, "changed": changed })),
+        false => print(&format!("{text}\n")),
+    }
 }
 
 /// A remark that is not part of the output.

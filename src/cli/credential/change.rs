@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::{Rotate, Share, Target};
+use super::{Rotate, Share, Shown};
 use crate::cli::context::{Context, actor};
 use crate::cli::{output, value};
 use crate::vault::store::StoreError;
@@ -35,34 +35,37 @@ pub(super) async fn rotate(context: &Context, rotate: &Rotate) -> anyhow::Result
     ))
 }
 
-pub(super) async fn revoke(context: &Context, target: &Target) -> anyhow::Result<()> {
-    let (owner, slug) = target.parse()?;
+pub(super) async fn revoke(context: &Context, revoke: &Shown) -> anyhow::Result<()> {
+    let (owner, slug) = revoke.target.parse()?;
     let session = context.open().await?;
     let changed = session.store.revoke(&actor(), owner, &slug).await?;
     session.finish().await?;
-    output::print(&match changed {
-        true => format!("{slug} is revoked. `egret credential restore {slug}` undoes it.\n"),
-        false => format!("{slug} was revoked already.\n"),
-    })
+    let text = match changed {
+        true => format!("{slug} is revoked. `egret credential restore {slug}` undoes it."),
+        false => format!("{slug} was revoked already."),
+    };
+    output::changed(revoke.format, changed, "slug", slug.as_str(), &text)
 }
 
-pub(super) async fn restore(context: &Context, target: &Target) -> anyhow::Result<()> {
-    let (owner, slug) = target.parse()?;
+pub(super) async fn restore(context: &Context, restore: &Shown) -> anyhow::Result<()> {
+    let (owner, slug) = restore.target.parse()?;
     let session = context.open().await?;
     let changed = session.store.restore(&actor(), owner, &slug).await?;
     session.finish().await?;
-    output::print(&match changed {
-        true => format!("{slug} works again.\n"),
-        false => format!("{slug} was not revoked.\n"),
-    })
+    let text = match changed {
+        true => format!("{slug} works again."),
+        false => format!("{slug} was not revoked."),
+    };
+    output::changed(restore.format, changed, "slug", slug.as_str(), &text)
 }
 
-pub(super) async fn delete(context: &Context, target: &Target) -> anyhow::Result<()> {
-    let (owner, slug) = target.parse()?;
+pub(super) async fn delete(context: &Context, delete: &Shown) -> anyhow::Result<()> {
+    let (owner, slug) = delete.target.parse()?;
     let session = context.open().await?;
     session.store.delete(&actor(), owner, &slug).await?;
     session.finish().await?;
-    output::print(&format!("{slug} is deleted, with all its values.\n"))
+    let text = format!("{slug} is deleted, with all its values.");
+    output::changed(delete.format, true, "slug", slug.as_str(), &text)
 }
 
 pub(super) async fn share(context: &Context, share: &Share) -> anyhow::Result<()> {
@@ -73,13 +76,11 @@ pub(super) async fn share(context: &Context, share: &Share) -> anyhow::Result<()
         .share(&actor(), owner, &slug, &share.with)
         .await?;
     session.finish().await?;
-    output::print(&match changed {
-        true => format!("{} may use {slug} of {owner}.\n", share.with),
-        false => format!(
-            "{slug} of {owner} was shared with {} already.\n",
-            share.with
-        ),
-    })
+    let text = match changed {
+        true => format!("{} may use {slug} of {owner}.", share.with),
+        false => format!("{slug} of {owner} was shared with {} already.", share.with),
+    };
+    output::changed(share.format, changed, "slug", slug.as_str(), &text)
 }
 
 pub(super) async fn unshare(context: &Context, share: &Share) -> anyhow::Result<()> {
@@ -90,8 +91,9 @@ pub(super) async fn unshare(context: &Context, share: &Share) -> anyhow::Result<
         .unshare(&actor(), owner, &slug, &share.with)
         .await?;
     session.finish().await?;
-    output::print(&match changed {
-        true => format!("{} may no longer use {slug} of {owner}.\n", share.with),
-        false => format!("{slug} of {owner} was not shared with {}.\n", share.with),
-    })
+    let text = match changed {
+        true => format!("{} may no longer use {slug} of {owner}.", share.with),
+        false => format!("{slug} of {owner} was not shared with {}.", share.with),
+    };
+    output::changed(share.format, changed, "slug", slug.as_str(), &text)
 }

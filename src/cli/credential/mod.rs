@@ -50,13 +50,13 @@ Examples:
     #[command(
         after_help = "Example:\n  egret credential revoke github-pat\n\nUndo with `egret credential restore`."
     )]
-    Revoke(Target),
+    Revoke(Shown),
     /// Switch a revoked credential on again
     #[command(after_help = "Example:\n  egret credential restore github-pat")]
-    Restore(Target),
+    Restore(Shown),
     /// Delete a credential and its values for good
     #[command(after_help = "Example:\n  egret credential delete github-pat")]
-    Delete(Target),
+    Delete(Shown),
     Allow(allow::Allow),
     /// Let another principal use a credential
     #[command(after_help = "Example:\n  egret credential share github-pat --with bob")]
@@ -121,6 +121,8 @@ struct Share {
     /// The principal that may use it
     #[arg(long, value_name = "PRINCIPAL")]
     with: Principal,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Target {
@@ -149,9 +151,9 @@ impl Credential {
             Command::Show(Shown { target, format }) => list::show(context, &target, format).await,
             Command::Usage(Shown { target, format }) => usage::run(context, &target, format).await,
             Command::Rotate(rotate) => change::rotate(context, &rotate).await,
-            Command::Revoke(target) => change::revoke(context, &target).await,
-            Command::Restore(target) => change::restore(context, &target).await,
-            Command::Delete(target) => change::delete(context, &target).await,
+            Command::Revoke(revoke) => change::revoke(context, &revoke).await,
+            Command::Restore(restore) => change::restore(context, &restore).await,
+            Command::Delete(delete) => change::delete(context, &delete).await,
             Command::Allow(allow) => allow.run(context).await,
             Command::Share(share) => change::share(context, &share).await,
             Command::Unshare(share) => change::unshare(context, &share).await,
