@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rcgen::{CertificateParams, KeyPair};
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+
+use super::verify::Verifier;
 
 /// Sessions kept for resumption, over all destinations.
 const SESSIONS: usize = 4_096;
@@ -22,6 +25,9 @@ pub enum RootsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no root certificate, and no stand-in could be made.
+    #[error("no root certificates can be loaded")]
+    NoRoots,
     /// TLS could not be set up at all.
     #[error("TLS cannot be set up: {0}")]
     Tls(rustls::Error),
@@ -38,20 +44,45 @@ pub fn config(ca_files: &[PathBuf], alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConf
         tracing::warn!(%problem, "some of the system's root certificates cannot be read");
     }
     roots.add_parsable_certificates(system.certs);
+    let mut named = Vec::new();
     for path in ca_files {
-        add_file(&mut roots, path)?;
+        add_file(&mut roots, &mut named, path)?;
     }
     let mut config = ClientConfig::builder_with_provider(super::provider())
         .with_safe_default_protocol_versions()
         .map_err(RootsError::Tls)?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier(roots, named)?)
         .with_no_client_auth();
     config.alpn_protocols = alpn;
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(Arc::new(config))
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
+/// Without any root every upstream's certificate is refused.
+fn verifier(
+    mut roots: RootCertStore,
+    named: Vec<CertificateDer<'static>>,
+) -> Result<Arc<Verifier>, RootsError> {
+    if roots.is_empty() {
+        // The builder takes no empty store. Nobody holds this anchor's key.
+        let key = KeyPair::generate().map_err(|_| RootsError::NoRoots)?;
+        let nobody = CertificateParams::default()
+            .self_signed(&key)
+            .map_err(|_| RootsError::NoRoots)?;
+        roots
+            .add(nobody.der().clone())
+            .map_err(|_| RootsError::NoRoots)?;
+    }
+    let verifier = Verifier::new(roots, named).map_err(|_| RootsError::NoRoots)?;
+    Ok(Arc::new(verifier))
+}
+
+fn add_file(
+    roots: &mut RootCertStore,
+    named: &mut Vec<CertificateDer<'static>>,
+    path: &Path,
+) -> Result<(), RootsError> {
     let problem = |reason: String| RootsError::File {
         path: path.into(),
         reason,
@@ -62,8 +93,9 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
     {
         let certificate = certificate.map_err(|error| problem(error.to_string()))?;
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| problem(error.to_string()))?;
+        named.push(certificate);
         found += 1;
     }
     if found == 0 {
