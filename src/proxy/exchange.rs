@@ -125,6 +125,13 @@ enum Payload {
     },
 }
 
+impl Payload {
+    /// Whether this body streams and may yet turn out to hold a placeholder.
+    fn is_searched(&self) -> bool {
+        matches!(self, Self::Streamed { kind, .. } if *kind != BodyKind::Opaque)
+    }
+}
+
 /// What a held body was in its coding: sent again if nothing inside is changed.
 struct Coded {
     original: Bytes,
@@ -310,7 +317,8 @@ impl Exchange<Authorised> {
                 false => coded.original,
             };
         }
-        if !uses.is_empty() && self.treatment.range == Range::Strip {
+        let may_use = !uses.is_empty() || streamed.as_ref().is_some_and(Payload::is_searched);
+        if may_use && self.treatment.range == Range::Strip {
             // A few bytes at a time would defeat any scrubbing of the answer.
             self.head.headers.remove(header::RANGE);
             self.head.headers.remove(header::IF_RANGE);

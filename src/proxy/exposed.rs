@@ -4,6 +4,7 @@
 //! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
 //! that are searched for placeholders and in every form that answers are scrubbed of.
 
+use http::HeaderMap;
 use http::request::Parts;
 
 use super::body::Held;
@@ -32,21 +33,29 @@ pub fn check_head(
         let query = head.uri.query().unwrap_or_default();
         check(facts, needles, query.as_bytes(), "query")?;
     }
-    if scans(ScanPlace::Header) {
-        for (name, value) in &head.headers {
-            if header_role(name.as_str()) != HeaderRole::ProxyOwn
-                && let Some(exposed) = find(needles, value.as_bytes())
-            {
-                return Err(refuse(facts, &exposed, &format!("header:{name}")));
-            }
+    match scans(ScanPlace::Header) {
+        true => check_fields(facts, &head.headers, needles),
+        false => Ok(()),
+    }
+}
+
+/// Refuses headers or trailers that carry a stored value.
+pub fn check_fields(facts: &Facts, fields: &HeaderMap, needles: &Needles) -> Result<(), Refused> {
+    for (name, value) in fields {
+        if header_role(name.as_str()) != HeaderRole::ProxyOwn
+            && let Some(exposed) = find(needles, value.as_bytes())
+        {
+            return Err(refuse(facts, &exposed, &format!("header:{name}")));
         }
     }
     Ok(())
 }
 
-/// Refuses a body that carries a stored value.
+/// Refuses a body, or trailers, that carry a stored value.
 pub fn check_body(facts: &Facts, held: &Held, needles: &Needles) -> Result<(), Refused> {
-    check(facts, needles, &held.data, "body")
+    check(facts, needles, &held.data, "body")?;
+    let trailers = held.trailers.as_ref();
+    trailers.map_or(Ok(()), |trailers| check_fields(facts, trailers, needles))
 }
 
 /// The name of the first stored value in `text`, `slug` or `slug.field`.

@@ -57,6 +57,11 @@ impl Permits {
 
     /// The trailers with their values in place. A trailer is a header that came late.
     pub async fn trailers(self: Arc<Self>, trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
+        if let Some(needles) = &self.guard
+            && let Err(refused) = exposed::check_fields(&self.facts, &trailers, needles)
+        {
+            return Err(self.record_denial(refused).await);
+        }
         let sites = match sites::in_trailers(&trailers) {
             Ok(sites) => sites,
             Err(found) => {
@@ -155,6 +160,7 @@ impl Permits {
     ) -> Result<Arc<SecretBytes>, Refused> {
         let line = self.facts.ignored_entry(reference, location);
         self.commit(vec![line]).await?;
+        self.used.ignore(reference);
         let literal = reference.placeholder().into_bytes();
         Ok(Arc::new(SecretBytes::new(literal)))
     }

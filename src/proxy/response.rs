@@ -17,7 +17,7 @@ use super::hop;
 use super::outcome::Outcome;
 use super::pool::Lease;
 use super::respond::{EGRET_IGNORED, EGRET_REQUEST};
-use super::scrubbing::{BodyScrubber, Findings, scrub_head, unscannable};
+use super::scrubbing::{BodyScrubber, Findings, Unscannable, scrub_head, unscannable};
 use super::uses::Facts;
 use super::watch::Used;
 use crate::error::{Code, Refusal};
@@ -66,25 +66,29 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
     hop::strip(&mut head.headers);
     outcome.answered(head.status.as_u16());
     let mut findings = Findings::default();
-    let needles = needles.with_used(used.values());
+    let sent = used.values();
+    let known = sent.len();
+    // A body that is still on its way may yet send more.
+    let may_use_more = !transfer.is_complete();
+    let needles = needles.with_used(sent);
     if !needles.is_empty() {
         scrub_head(&mut head, &needles, &used, &mut findings);
     }
     let has_body = !incoming.is_end_stream();
     let declared = incoming.size_hint().exact();
-    let scrubber = match has_body && !needles.is_empty() {
+    let scrubber = match has_body && (!needles.is_empty() || may_use_more) {
         false => None,
-        true => match BodyScrubber::new(&mut head, &needles, &accept_encoding) {
+        true => match BodyScrubber::new(&mut head, &needles, &used, known, &accept_encoding) {
             Ok(scrubber) => Some(Box::new(scrubber)),
             // Without a secret in the request the answer holds what it would hold without Egret.
-            Err(_) if used.values().is_empty() => None,
+            Err(_) if known == 0 && !may_use_more => None,
             Err(_) => {
                 outcome.failed(Code::ResponseUnscannable);
                 return Err(unscannable(&facts));
             }
         },
     };
-    mark(&mut head, &facts, &outcome);
+    mark(&mut head, &facts, &used, &outcome);
     let mut body = UpstreamBody {
         incoming,
         idle: IdleTimer::new(idle),
@@ -92,6 +96,7 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
         findings,
         trailers: None,
         pending: None,
+        ended: false,
         drained: false,
         lease: Some(lease),
         transfer,
@@ -106,14 +111,16 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
 }
 
 /// Egret's own headers.
-fn mark(head: &mut Parts, facts: &Facts, outcome: &Outcome) {
+fn mark(head: &mut Parts, facts: &Facts, used: &Used, outcome: &Outcome) {
     if (facts.held_placeholder || outcome.is_recorded())
         && let Ok(id) = HeaderValue::from_str(&facts.id)
     {
         head.headers.insert(EGRET_REQUEST, id);
     }
-    if !facts.ignored.is_empty()
-        && let Ok(names) = HeaderValue::from_str(&facts.ignored.join(", "))
+    let mut ignored = used.ignored();
+    ignored.extend_from_slice(&facts.ignored);
+    if !ignored.is_empty()
+        && let Ok(names) = HeaderValue::from_str(&ignored.join(", "))
     {
         head.headers.insert(EGRET_IGNORED, names);
     }
@@ -130,6 +137,8 @@ pub struct UpstreamBody {
     /// What was scrubbed before the head of the answer went out.
     pending: Option<Bytes>,
     /// Whether all of the upstream's body has come.
+    ended: bool,
+    /// Whether all of it was scrubbed too.
     drained: bool,
     lease: Option<Lease>,
     transfer: Arc<Transfer>,
@@ -156,14 +165,17 @@ impl UpstreamBody {
             match std::future::poll_fn(|cx| self.poll_scrubbed(cx)).await {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) => held.extend_from_slice(&bytes),
-                    // Trailers need chunked framing, and come after everything held.
-                    Err(_) => break,
+                    // Trailers need chunked framing, and go out behind everything held.
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        break;
+                    }
                 },
                 Some(Err(error)) => return Err(self.unanswerable(error)),
                 None => break,
             }
         }
-        if whole && self.drained {
+        if whole && self.drained && self.trailers.is_none() {
             let length = HeaderValue::from(held.len());
             head.headers.insert(header::CONTENT_LENGTH, length);
         }
@@ -248,42 +260,69 @@ impl UpstreamBody {
 
     fn poll_through(&mut self, scrubber: &mut BodyScrubber, cx: &mut Context<'_>) -> Polled {
         loop {
-            let clean = if scrubber.has_more() && !self.drained {
-                scrubber.next(&mut self.findings)
-            } else if scrubber.has_more() {
-                scrubber.finish(&mut self.findings)
-            } else if self.drained {
+            if self.drained {
                 return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
+            }
+            let clean = if scrubber.has_more() && !self.ended {
+                scrubber.next(&mut self.findings)
+            } else if self.ended {
+                self.scrub_end(scrubber, Vec::new())
             } else {
                 match ready!(self.poll_incoming(cx)) {
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(bytes) => scrubber.push(&bytes, &mut self.findings),
-                        Err(frame) => {
-                            let trailers = frame.into_trailers().ok();
-                            self.trailers =
-                                trailers.map(|t| scrubber.trailers(t, &mut self.findings));
-                            self.drained = true;
-                            scrubber.finish(&mut self.findings)
-                        }
-                    },
-                    None => {
-                        self.drained = true;
-                        scrubber.finish(&mut self.findings)
-                    }
+                    frame => self.scrub_frame(scrubber, frame.and_then(Result::ok)),
                 }
             };
             let Ok(clean) = clean else {
                 let error = self.fail(Code::ResponseUnscannable, BodyError::Refused);
                 return Poll::Ready(Some(Err(error)));
             };
-            if self.drained && !scrubber.has_more() {
-                self.finish();
-            }
             if !clean.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
             }
         }
+    }
+
+    /// Scrubs what came; `None` is the end. Where the end is known with the last piece it is taken
+    /// at once: a body of pinned length is not asked again once its length has been written.
+    fn scrub_frame(
+        &mut self,
+        scrubber: &mut BodyScrubber,
+        frame: Option<Frame<Bytes>>,
+    ) -> Result<Vec<u8>, Unscannable> {
+        let Some(frame) = frame else {
+            self.ended = true;
+            return self.scrub_end(scrubber, Vec::new());
+        };
+        match frame.into_data() {
+            Ok(bytes) => {
+                let clean = scrubber.push(&bytes, &mut self.findings)?;
+                self.ended = self.incoming.is_end_stream();
+                match self.ended && !scrubber.has_more() {
+                    true => self.scrub_end(scrubber, clean),
+                    false => Ok(clean),
+                }
+            }
+            Err(frame) => {
+                let trailers = frame.into_trailers().ok();
+                self.trailers = trailers.map(|t| scrubber.trailers(t, &mut self.findings));
+                self.ended = true;
+                self.scrub_end(scrubber, Vec::new())
+            }
+        }
+    }
+
+    /// The rest, behind what was scrubbed before. Called until the scrubber has no more.
+    fn scrub_end(
+        &mut self,
+        scrubber: &mut BodyScrubber,
+        mut clean: Vec<u8>,
+    ) -> Result<Vec<u8>, Unscannable> {
+        clean.extend(scrubber.finish(&mut self.findings)?);
+        if !scrubber.has_more() {
+            self.finish();
+        }
+        Ok(clean)
     }
 }
 
@@ -301,12 +340,7 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.scrubber {
             None => self.incoming.is_end_stream(),
-            Some(scrubber) => {
-                self.pending.is_none()
-                    && self.drained
-                    && !scrubber.has_more()
-                    && self.trailers.is_none()
-            }
+            Some(_) => self.pending.is_none() && self.drained && self.trailers.is_none(),
         }
     }
 

@@ -16,6 +16,8 @@ use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
 
 /// How much of an opened body is searched and passed on at once, in bytes.
 const PIECE: usize = 64 * 1024;
+/// Most times that an answer learns of new values while it streams.
+const STAGES: usize = 16;
 /// Most different findings that one answer leaves in the ledger.
 const FINDINGS: usize = 64;
 
@@ -122,12 +124,32 @@ fn spells_value(name: &HeaderName, needles: &Needles, used: &Used) -> bool {
 
 /// Scrubs the body of one answer as it streams, under its codings.
 pub struct BodyScrubber {
-    needles: Arc<Needles>,
     decoder: Option<Decoder>,
-    scrubber: Scrubber,
+    /// One after the other: the values known when the answer began, then those that the request
+    /// has sent since, because its body was still on the way.
+    stages: Vec<Stage>,
+    replacement: Replacement,
+    used: Arc<Used>,
+    /// How many of the used values a stage looks for.
+    known: usize,
     encoder: Option<Encoder>,
     /// Whether opened bytes wait to be pulled.
     more: bool,
+}
+
+/// A scrubber with what it looks for.
+struct Stage {
+    needles: Arc<Needles>,
+    scrubber: Scrubber,
+}
+
+impl Stage {
+    fn new(needles: Arc<Needles>, replacement: Replacement) -> Self {
+        Self {
+            scrubber: Scrubber::new(Arc::clone(&needles), replacement),
+            needles,
+        }
+    }
 }
 
 /// The answer's coding cannot be opened, or is not what it says.
@@ -137,10 +159,13 @@ pub struct Unscannable;
 impl BodyScrubber {
     /// Prepares the head of an answer for its body being scrubbed, and the scrubber.
     ///
-    /// The body goes on without its coding, unless the client refuses that.
+    /// The body goes on without its coding, unless the client refuses that. `needles` hold the
+    /// first `known` values of `used`.
     pub fn new(
         head: &mut Parts,
         needles: &Arc<Needles>,
+        used: &Arc<Used>,
+        known: usize,
         accept_encoding: &[HeaderValue],
     ) -> Result<Self, Unscannable> {
         let partial = head.status == http::StatusCode::PARTIAL_CONTENT;
@@ -169,9 +194,11 @@ impl BodyScrubber {
             head.headers.remove(header::CONTENT_ENCODING);
         }
         Ok(Self {
-            needles: Arc::clone(needles),
             decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
-            scrubber: Scrubber::new(Arc::clone(needles), replacement),
+            stages: vec![Stage::new(Arc::clone(needles), replacement)],
+            replacement,
+            used: Arc::clone(used),
+            known,
             encoder: recode.then(|| Encoder::new(&codings)),
             more: false,
         })
@@ -225,7 +252,9 @@ impl BodyScrubber {
         for digest in DIGESTS {
             trailers.remove(digest);
         }
-        scrub_fields(&mut trailers, &self.needles, findings);
+        for stage in &self.stages {
+            scrub_fields(&mut trailers, &stage.needles, findings);
+        }
         trailers
     }
 
@@ -235,13 +264,19 @@ impl BodyScrubber {
         last: bool,
         findings: &mut Findings,
     ) -> Result<Vec<u8>, Unscannable> {
-        let mut clean = Vec::with_capacity(input.len());
-        let mut hits = Vec::new();
-        self.scrubber.push(input, &mut clean, &mut hits);
-        if last {
-            self.scrubber.finish(&mut clean, &mut hits);
+        self.follow_request()?;
+        let mut clean = Vec::new();
+        for (n, stage) in self.stages.iter_mut().enumerate() {
+            let piece = if n == 0 { input } else { &clean };
+            let mut out = Vec::with_capacity(piece.len());
+            let mut hits = Vec::new();
+            stage.scrubber.push(piece, &mut out, &mut hits);
+            if last {
+                stage.scrubber.finish(&mut out, &mut hits);
+            }
+            findings.add(&stage.needles, "body", &hits);
+            clean = out;
         }
-        findings.add(&self.needles, "body", &hits);
         let Some(encoder) = &mut self.encoder else {
             return Ok(clean);
         };
@@ -256,6 +291,29 @@ impl BodyScrubber {
         }
         .map_err(|_| Unscannable)?;
         Ok(coded)
+    }
+}
+
+impl BodyScrubber {
+    /// Looks for what the request has sent since the last look. An upstream cannot echo a value
+    /// before it was sent, so what has passed already needs no second look.
+    fn follow_request(&mut self) -> Result<(), Unscannable> {
+        let count = self.used.count();
+        if count == self.known {
+            return Ok(());
+        }
+        let late = self.used.values().split_off(self.known);
+        self.known += late.len();
+        let first = &self.stages[0].needles;
+        let needles = first.with_used(late);
+        if Arc::ptr_eq(&needles, first) {
+            return Ok(());
+        }
+        if self.stages.len() >= STAGES {
+            return Err(Unscannable);
+        }
+        self.stages.push(Stage::new(needles, self.replacement));
+        Ok(())
     }
 }
 

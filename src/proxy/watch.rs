@@ -1,7 +1,7 @@
 //! What must not come back: the values a principal can use, and those that a request used.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
@@ -53,6 +53,9 @@ fn live_values(vault: &Vault, principal: &Principal) -> Vec<(String, Arc<SecretB
 pub struct Used {
     recorded: AtomicBool,
     values: Mutex<Vec<(String, Arc<SecretBytes>)>>,
+    /// How many values there are, for a look without the lock.
+    count: AtomicUsize,
+    ignored: Mutex<Vec<String>>,
 }
 
 impl Used {
@@ -68,13 +71,32 @@ impl Used {
 
     /// A value is about to be sent, and may be echoed.
     pub fn add(&self, reference: &Reference, value: Arc<SecretBytes>) {
-        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = lock(&self.values);
         values.push((reference.to_string(), value));
+        self.count.store(values.len(), Ordering::Release);
+    }
+
+    /// How many values were sent so far.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// A placeholder travels literally.
+    pub fn ignore(&self, reference: &Reference) {
+        lock(&self.ignored).push(reference.to_string());
+    }
+
+    /// The placeholders of a streamed body that travelled literally.
+    pub fn ignored(&self) -> Vec<String> {
+        lock(&self.ignored).clone()
     }
 
     /// The values that were sent so far.
     pub fn values(&self) -> Vec<(String, Arc<SecretBytes>)> {
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        values.clone()
+        lock(&self.values).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
