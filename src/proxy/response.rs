@@ -326,6 +326,13 @@ impl UpstreamBody {
     }
 }
 
+/// A client that leaves in the middle takes nothing of the record with it.
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        self.outcome.scrubbed(self.findings.take_entries(&self.facts));
+    }
+}
+
 impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;

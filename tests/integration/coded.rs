@@ -14,11 +14,11 @@ pub fn close(coding: &str, text: &[u8]) -> Vec<u8> {
     let written = match coding {
         "identity" => Ok(text.to_vec()),
         "gzip" => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
             encoder.write_all(text).and_then(|()| encoder.finish())
         }
         "deflate" => {
-            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
             encoder.write_all(text).and_then(|()| encoder.finish())
         }
         "br" => {
@@ -38,8 +38,9 @@ pub fn close(coding: &str, text: &[u8]) -> Vec<u8> {
 /// When it is not a complete body of that coding.
 pub fn open(coding: &str, body: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
+    let mut body = body;
     let read = match coding {
-        "identity" => Ok(text.extend_from_slice(body)),
+        "identity" => body.read_to_end(&mut text).map(drop),
         "gzip" => GzDecoder::new(body).read_to_end(&mut text).map(drop),
         "deflate" => ZlibDecoder::new(body).read_to_end(&mut text).map(drop),
         "br" => brotli::Decompressor::new(body, 4096)
@@ -54,7 +55,7 @@ pub fn open(coding: &str, body: &[u8]) -> Vec<u8> {
 
 /// A gzip body that is written event by event: each piece can be read before the next is there.
 pub fn gzip_pieces(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     let mut written = Vec::new();
     for piece in pieces {
         encoder.write_all(piece).expect("compress");
