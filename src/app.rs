@@ -233,7 +233,11 @@ async fn open_vault(config: &Config) -> Result<Arc<Vault>> {
 fn open_leaves(config: &Config) -> Result<LeafCache> {
     let authority = Authority::load_or_create(&config.tls.ca_cert, &config.tls.ca_key)?;
     // Inside tunnels HTTP/1.1 is spoken; a client that offers only h2 is told so by ALPN.
-    Ok(LeafCache::new(authority, protocols(&config.proxy.alpn))?)
+    let protocols = protocols(&config.proxy.alpn);
+    if protocols.is_empty() {
+        bail!("proxy.alpn lists no protocol that is spoken yet: add \"http/1.1\"");
+    }
+    Ok(LeafCache::new(authority, protocols)?)
 }
 
 fn protocols(alpn: &[Alpn]) -> Vec<Vec<u8>> {

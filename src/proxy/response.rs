@@ -329,7 +329,8 @@ impl UpstreamBody {
 /// A client that leaves in the middle takes nothing of the record with it.
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        self.outcome.scrubbed(self.findings.take_entries(&self.facts));
+        self.outcome
+            .scrubbed(self.findings.take_entries(&self.facts));
     }
 }
 
