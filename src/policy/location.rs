@@ -171,7 +171,7 @@ fn body_rule(name: &str) -> Result<LocationRule, InvalidLocation> {
 }
 
 /// A byte of a `token`, RFC 9110 section 5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

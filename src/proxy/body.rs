@@ -2,7 +2,7 @@
 //! what goes back.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,9 +11,10 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::head::{HeadSignal, InFlight};
+use super::idle::{Activity, IdleTimer};
 use super::response::UpstreamBody;
 use super::searched::{Fault, SearchedBody};
 use crate::error::{Code, Refusal};
@@ -36,8 +37,7 @@ pub enum BodyError {
 /// answer.
 #[derive(Debug)]
 pub struct Transfer {
-    origin: Instant,
-    last_ms: AtomicU64,
+    activity: Activity,
     complete: AtomicBool,
     fault: OnceLock<Refusal>,
 }
@@ -45,8 +45,7 @@ pub struct Transfer {
 impl Transfer {
     fn new(complete: bool) -> Arc<Self> {
         Arc::new(Self {
-            origin: Instant::now(),
-            last_ms: AtomicU64::new(0),
+            activity: Activity::new(),
             complete: AtomicBool::new(complete),
             fault: OnceLock::new(),
         })
@@ -54,7 +53,7 @@ impl Transfer {
 
     /// When bytes last moved.
     pub fn last_activity(&self) -> Instant {
-        self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+        self.activity.last()
     }
 
     /// Whether the whole body has been handed over. Only then may the connection be used again.
@@ -65,39 +64,6 @@ impl Transfer {
     /// Why the upload ended before its end, if that lies with the client or the proxy.
     pub fn fault(&self) -> Option<Refusal> {
         self.fault.get().cloned()
-    }
-
-    fn touch(&self) {
-        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(elapsed, Ordering::Relaxed);
-    }
-}
-
-/// A deadline that moves with every sign of life. Costs nothing while bytes flow.
-#[derive(Debug)]
-pub struct IdleTimer {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl IdleTimer {
-    /// A timer that fires after `limit` of silence.
-    pub fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None }
-    }
-
-    /// Bytes moved.
-    pub fn reset(&mut self) {
-        self.sleep = None;
-    }
-
-    /// Nothing moved: has it been so for too long?
-    pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        self.sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)))
-            .as_mut()
-            .poll(cx)
     }
 }
 
@@ -297,7 +263,7 @@ impl Body for OutBody {
         Poll::Ready(match polled {
             None => None,
             Some(Ok(frame)) => {
-                this.transfer.touch();
+                this.transfer.activity.touch();
                 Some(Ok(frame))
             }
             Some(Err(fault)) => {

@@ -48,7 +48,7 @@ use super::permit::Permits;
 use super::recode;
 use super::searched::SearchedBody;
 use super::signed;
-use super::sites::{self, Misplaced, Site};
+use super::sites::{self, Site};
 use super::uses::{Facts, Refused, Uses, find, together};
 use super::watch::Used;
 use crate::coding::{self, Codings, Encoder};
@@ -139,11 +139,6 @@ struct Coded {
 }
 
 impl<S> Exchange<S> {
-    /// What is known about the request.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
     fn to<T>(self, next: impl FnOnce(S) -> T) -> Exchange<T> {
         Exchange {
             facts: self.facts,
@@ -184,16 +179,11 @@ impl Exchange<Authenticated> {
             needles,
             state: Authenticated { body },
         } = self;
-        let misplaced = |facts: &Facts, found: Misplaced| {
-            let at = BTreeSet::from([found.location]);
-            facts.refuse(found.refusal, &found.reference, None, &at)
-        };
         let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
         if guarded {
             exposed::check_head(&facts, &head, &treatment, &needles)?;
         }
-        let mut sites =
-            sites::in_head(&head, &treatment).map_err(|found| misplaced(&facts, found))?;
+        let mut sites = sites::in_head(&head, &treatment).map_err(|found| found.refuse(&facts))?;
         let kind = body_kind(&head, &body, &treatment);
         let payload = take_body(&kind, &head, body, buffer).await?;
         if let Payload::Held(held, _) = &payload {
@@ -204,7 +194,7 @@ impl Exchange<Authenticated> {
                 exposed::check_body(&facts, held, &needles)?;
             }
             sites::in_body(edits, held, &treatment, &mut sites)
-                .map_err(|found| misplaced(&facts, found))?;
+                .map_err(|found| found.refuse(&facts))?;
         }
         let about = Arc::make_mut(&mut facts);
         about.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
@@ -301,13 +291,13 @@ impl Exchange<Authorised> {
             ignored,
         } = self.state.0;
         let facts = &*self.facts;
-        // A body that streams may yet turn out to hold a placeholder.
-        let signed = signed::in_body(&self.head);
         let values = uses.open(facts, vault)?;
         let (mut held, coded, streamed) = match payload {
             Payload::Held(held, coded) => (held, coded, None),
             streamed => (Held::default(), None, Some(streamed)),
         };
+        // A body that streams may yet turn out to hold a placeholder. Asked of the head as it came.
+        let signed = streamed.as_ref().and_then(|_| signed::in_body(&self.head));
         let value = |reference: &_| values.get(reference);
         sites::substitute(&mut self.head, &mut held, &sites, &value)
             .map_err(|error| uses.unwritable(facts, error))?;

@@ -13,7 +13,7 @@ use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::ledger::record::{Entry, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
-use crate::scrub::{Needles, scrub_bytes};
+use crate::scrub::{Hit, Needles, scrub_bytes};
 
 /// A user name is no secret, though it is stored like one: it stands in many an honest request.
 const PUBLIC_FIELD: &str = ".username";
@@ -60,9 +60,14 @@ pub fn check_body(facts: &Facts, held: &Held, needles: &Needles) -> Result<(), R
 
 /// The name of the first stored value in `text`, `slug` or `slug.field`.
 pub fn find(needles: &Needles, text: &[u8]) -> Option<String> {
-    let hits = needles.find(text);
+    first_secret(needles, &needles.find(text))
+}
+
+/// The name of the first of `hits` that is to be guarded.
+pub fn first_secret(needles: &Needles, hits: &[Hit]) -> Option<String> {
     let mut names = hits.iter().map(|hit| needles.name(hit.reference));
-    names.find(|name| is_secret(name)).map(str::to_owned)
+    let secret = names.find(|name| !name.ends_with(PUBLIC_FIELD));
+    secret.map(str::to_owned)
 }
 
 /// A text for log and ledger, without stored values: where the guard is off or does not look, a
@@ -74,11 +79,6 @@ pub fn without(needles: &Needles, text: String) -> String {
     }
 }
 
-/// Whether a value of that name is one to guard.
-pub fn is_secret(name: &str) -> bool {
-    !name.ends_with(PUBLIC_FIELD)
-}
-
 /// The refusal, which names the slug, and its ledger line.
 pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
     let refusal = Refusal::new(
@@ -88,21 +88,15 @@ pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
              place, and rotate the credential if nobody should have that value"
         ),
     );
-    let (slug, field) = match name.split_once('.') {
-        Some((slug, field)) => (slug, Some(field.to_owned())),
-        None => (name, None),
-    };
     let line = Entry {
-        slug: Some(slug.to_owned()),
-        field,
-        locations: vec![place.to_owned()],
         outcome: Some(outcome::DENIED.into()),
         code: Some(refusal.code.as_str().into()),
         status: Some(refusal.code.status()),
         // The path as it was sent may hold the value.
         path: None,
-        ..facts.entry(event::DENIED)
+        ..facts.entry_named(event::DENIED, name, place.to_owned())
     };
+    let slug = line.slug.clone().unwrap_or_default();
     let destination = facts.destination.to_string();
     Refused {
         refusal: refusal.slug(slug).location(place).destination(destination),

@@ -23,7 +23,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -32,8 +32,9 @@ use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::body::IdleTimer;
 use super::head_check::{self, Framing};
+use super::idle::IdleTimer;
+use super::lock;
 use crate::error::{Code, Refusal};
 
 /// What hyper gets to parse instead of a head that is refused.
@@ -131,10 +132,6 @@ impl HeadSignal {
         // Looked at again, because it may have ended before the waker was in its place.
         busy()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where in the stream of messages the guard stands.

@@ -4,6 +4,7 @@ use bytes::{BufMut as _, BytesMut};
 use memchr::{memchr, memchr2};
 
 use crate::error::{Code, Refusal};
+use crate::policy::location::is_token_byte;
 
 /// How the end of the message that a head begins is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,11 +245,6 @@ fn trim(value: &[u8]) -> &[u8] {
         (Some(start), Some(end)) => &value[start..=end],
         _ => &[],
     }
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn malformed(detail: &'static str) -> Refusal {

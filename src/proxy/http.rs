@@ -302,13 +302,10 @@ pub fn mismatch(destination: &Destination, what: &str) -> Refusal {
 
 /// Writes the ledger lines of a refusal and makes its answer.
 async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody> {
-    let Refused { refusal, denied } = refused;
+    let refusal = &refused.refusal;
     tracing::info!(request = id, code = %refusal.code, slug = refusal.slug, location = refusal.location,
         destination = refusal.destination, "refused");
-    if !denied.is_empty() && proxy.ledger.commit(denied).await.is_err() {
-        // Nothing left the process, so the refusal stands as it is.
-        tracing::error!(request = id, "a denial could not be written to the ledger");
-    }
+    let refusal = refused.record(&proxy.ledger, id).await;
     respond::refuse(&refusal, id)
 }
 

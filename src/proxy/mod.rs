@@ -15,6 +15,7 @@ pub mod head;
 pub mod head_check;
 pub mod hop;
 pub mod http;
+pub mod idle;
 pub mod listener;
 pub mod outcome;
 pub mod permit;
@@ -31,8 +32,8 @@ pub mod upstream;
 pub mod uses;
 pub mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -109,6 +110,11 @@ impl RequestIds {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         format!("req-{:08x}-{n:x}", self.prefix)
     }
+}
+
+/// Locks, also after a panic elsewhere: what these mutexes hold is complete between any two lines.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The wall clock in unix seconds, as expiry is compared with it.

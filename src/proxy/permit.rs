@@ -17,6 +17,7 @@ use super::watch::Used;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
+use crate::ledger::record::Entry;
 use crate::policy::location::Location;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
@@ -51,7 +52,7 @@ impl Permits {
     ) -> Result<Arc<SecretBytes>, Refusal> {
         match self.decide(&reference, &location).await {
             Ok(value) => Ok(value),
-            Err(refused) => Err(self.record_denial(refused).await),
+            Err(refused) => Err(self.record(refused).await),
         }
     }
 
@@ -60,19 +61,11 @@ impl Permits {
         if let Some(needles) = &self.guard
             && let Err(refused) = exposed::check_fields(&self.facts, &trailers, needles)
         {
-            return Err(self.record_denial(refused).await);
+            return Err(self.record(refused).await);
         }
         let sites = match sites::in_trailers(&trailers) {
             Ok(sites) => sites,
-            Err(found) => {
-                let refused = self.facts.refuse(
-                    found.refusal,
-                    &found.reference,
-                    None,
-                    &BTreeSet::from([found.location]),
-                );
-                return Err(self.record_denial(refused).await);
-            }
+            Err(found) => return Err(self.record(found.refuse(&self.facts)).await),
         };
         let mut values = Vec::new();
         for edit in sites.iter().flat_map(|site| &site.edits) {
@@ -90,7 +83,7 @@ impl Permits {
             Ok(trailers) => Ok(trailers),
             Err(error) => {
                 let refused = Uses::default().unwritable(&self.facts, error);
-                Err(self.record_denial(refused).await)
+                Err(self.record(refused).await)
             }
         }
     }
@@ -98,7 +91,7 @@ impl Permits {
     /// What the client is told when the body carries the stored value `name` in the clear.
     pub async fn exposed(self: Arc<Self>, name: String) -> Refusal {
         let refused = exposed::refuse(&self.facts, &name, "body");
-        self.record_denial(refused).await
+        self.record(refused).await
     }
 
     /// What the client is told when the stream itself cannot go on.
@@ -110,7 +103,7 @@ impl Permits {
                 problem.to_string(),
             )),
         };
-        self.record_denial(refused).await
+        self.record(refused).await
     }
 
     async fn decide(
@@ -165,16 +158,13 @@ impl Permits {
         Ok(Arc::new(SecretBytes::new(literal)))
     }
 
-    async fn commit(&self, lines: Vec<crate::ledger::record::Entry>) -> Result<(), Refused> {
+    async fn commit(&self, lines: Vec<Entry>) -> Result<(), Refused> {
         self.ledger.commit(lines).await.map_err(Refusal::from)?;
         self.used.set_recorded();
         Ok(())
     }
 
-    async fn record_denial(&self, refused: Refused) -> Refusal {
-        if !refused.denied.is_empty() && self.ledger.commit(refused.denied).await.is_err() {
-            tracing::error!(request = %self.facts.id, "a denial could not be written to the ledger");
-        }
-        refused.refusal
+    async fn record(&self, refused: Refused) -> Refusal {
+        refused.record(&self.ledger, &self.facts.id).await
     }
 }

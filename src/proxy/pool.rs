@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -10,6 +10,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, timeout};
 
 use super::body::OutBody;
+use super::lock;
 use crate::policy::destination::Destination;
 
 /// Most idle connections to one destination.
@@ -116,8 +117,4 @@ impl Lease {
     pub fn give_back(self) {
         self.pool.put(&self.destination, self.sender);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,8 +12,9 @@ use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::body::{BodyError, IdleTimer, ReplyBody, Transfer};
+use super::body::{BodyError, ReplyBody, Transfer};
 use super::hop;
+use super::idle::IdleTimer;
 use super::outcome::Outcome;
 use super::pool::Lease;
 use super::respond::{EGRET_IGNORED, EGRET_REQUEST};

@@ -11,7 +11,7 @@ use super::uses::Facts;
 use super::watch::Used;
 use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
 use crate::error::{Code, Refusal};
-use crate::ledger::record::Entry;
+use crate::ledger::record::{Entry, event};
 use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
 
 /// How much of an opened body is searched and passed on at once, in bytes.
@@ -43,17 +43,16 @@ impl Findings {
     /// Takes what was found as ledger lines, one for each value.
     pub fn take_entries(&mut self, facts: &Facts) -> Vec<Entry> {
         let mut lines: Vec<Entry> = Vec::new();
+        let mut last = None;
         for (name, found) in std::mem::take(&mut self.0) {
-            let (slug, field) = match name.split_once('.') {
-                Some((slug, field)) => (slug.to_owned(), Some(field.to_owned())),
-                None => (name, None),
-            };
             match lines.last_mut() {
-                Some(line) if line.slug.as_ref() == Some(&slug) && line.field == field => {
-                    line.locations.push(found);
-                }
-                _ => lines.push(facts.scrubbed_entry(slug, field, found)),
+                Some(line) if last.as_ref() == Some(&name) => line.locations.push(found),
+                _ => lines.push(Entry {
+                    outcome: Some("scrubbed".into()),
+                    ..facts.entry_named(event::SCRUBBED, &name, found)
+                }),
             }
+            last = Some(name);
         }
         lines
     }

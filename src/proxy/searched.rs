@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use super::body::{BodyError, InboundBody};
-use super::exposed::is_secret;
+use super::exposed::first_secret;
 use super::permit::Permits;
 use super::recode::Recoder;
 use crate::coding::Codings;
@@ -78,8 +78,7 @@ impl Guard {
         let mut hits = Vec::new();
         self.unwanted.clear();
         self.scrubber.push(piece, &mut self.unwanted, &mut hits);
-        let mut names = hits.iter().map(|hit| self.needles.name(hit.reference));
-        names.find(|name| is_secret(name)).map(str::to_owned)
+        first_secret(&self.needles, &hits)
     }
 }
 

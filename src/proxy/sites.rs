@@ -1,6 +1,8 @@
 //! The places of one request where placeholders stand: the glue between HTTP's types and the pure
 //! [`crate::substitution`].
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -8,6 +10,7 @@ use http::uri::PathAndQuery;
 
 use super::body::Held;
 use super::hop;
+use super::uses::{Facts, Refused};
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::policy::location::{HeaderRole, Location, header_role};
@@ -46,6 +49,14 @@ pub struct Misplaced {
     pub reference: Reference,
     /// Where.
     pub location: Location,
+}
+
+impl Misplaced {
+    /// The refusal with its `denied` line.
+    pub fn refuse(self, facts: &Facts) -> Refused {
+        let at = BTreeSet::from([self.location]);
+        facts.refuse(self.refusal, &self.reference, None, &at)
+    }
 }
 
 impl Site {

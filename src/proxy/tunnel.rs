@@ -3,7 +3,6 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,11 +12,12 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::Proxy;
 use super::head::{HeadGuard, HeadSignal};
 use super::http::{self, Claim, Door, TunnelDoor};
+use super::idle::Activity;
 use super::listener::Permit;
 use crate::policy::destination::{Destination, Scheme};
 use crate::tls::server::intercept;
@@ -233,38 +233,6 @@ async fn copy_until_idle(client: Rewound, mut upstream: TcpStream, idle: Duratio
         // Either side may end the connection as it likes; there is nobody to report it to.
         _ = copy => {}
         () = activity.silence(idle) => {}
-    }
-}
-
-/// When bytes last moved in either direction.
-struct Activity {
-    origin: Instant,
-    last_ms: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-            last_ms: AtomicU64::new(0),
-        }
-    }
-
-    fn touch(&self) {
-        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(elapsed, Ordering::Relaxed);
-    }
-
-    /// Completes once nothing has moved for `idle`.
-    async fn silence(&self, idle: Duration) {
-        loop {
-            let last = self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-            let until = last + idle;
-            if Instant::now() >= until {
-                return;
-            }
-            tokio::time::sleep_until(until).await;
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::error::{Code, Refusal};
 use crate::identity::Caller;
+use crate::ledger::Ledger;
 use crate::ledger::record::{Entry, event, outcome};
 use crate::policy::decide::{Attempt, Denial, decide};
 use crate::policy::destination::Destination;
@@ -48,6 +49,17 @@ pub struct Refused {
     pub refusal: Refusal,
     /// `denied` lines, one for each slug that was refused.
     pub denied: Vec<Entry>,
+}
+
+impl Refused {
+    /// Writes the lines; what remains is the answer. Nothing left the process, so it stands also
+    /// when the ledger does not take them.
+    pub async fn record(self, ledger: &Ledger, request: &str) -> Refusal {
+        if !self.denied.is_empty() && ledger.commit(self.denied).await.is_err() {
+            tracing::error!(request, "a denial could not be written to the ledger");
+        }
+        self.refusal
+    }
 }
 
 impl From<Refusal> for Refused {
@@ -93,14 +105,17 @@ impl Facts {
         }
     }
 
-    /// The line for a value that an answer echoed; `found` says where and in which form.
-    pub fn scrubbed_entry(&self, slug: String, field: Option<String>, found: String) -> Entry {
+    /// A line about the stored value called `name`, `slug` or `slug.field`, that was met at `place`.
+    pub fn entry_named(&self, event: &'static str, name: &str, place: String) -> Entry {
+        let (slug, field) = match name.split_once('.') {
+            Some((slug, field)) => (slug, Some(field.to_owned())),
+            None => (name, None),
+        };
         Entry {
-            slug: Some(slug),
+            slug: Some(slug.to_owned()),
             field,
-            locations: vec![found],
-            outcome: Some("scrubbed".into()),
-            ..self.entry(event::SCRUBBED)
+            locations: vec![place],
+            ..self.entry(event)
         }
     }
 

@@ -1,10 +1,11 @@
 //! What must not come back: the values a principal can use, and those that a request used.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
 
+use super::lock;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Reference;
@@ -95,8 +96,4 @@ impl Used {
     pub fn values(&self) -> Vec<(String, Arc<SecretBytes>)> {
         lock(&self.values).clone()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
