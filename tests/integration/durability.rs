@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::client::{assert_refused, request};
 use crate::eventually;
-use crate::upstream::{Step, Stub, ok};
-use crate::world::{HOST, SLUG, VALUE, World, one_upstream, parse_ledger};
+use crate::upstream::{Step, ok};
+use crate::world::{HOST, SLUG, World, one_upstream, one_upstream_with, parse_ledger};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
@@ -234,18 +234,7 @@ fn limit_file_size(world: &World, size: Option<u64>) {
 #[tokio::test]
 async fn without_a_ledger_nothing_goes_out_and_service_resumes_by_itself() {
     let builder = World::builder().after("trap '' XFSZ");
-    let stub = Stub::tls(builder.pki(), &[HOST]).await;
-    let world = builder
-        .route(&format!("{HOST}:443"), stub.addr)
-        .start()
-        .await;
-    world
-        .save(
-            SLUG,
-            VALUE,
-            &["--host", HOST, "--in", "header", "--in", "body"],
-        )
-        .await;
+    let (world, stub) = one_upstream_with(builder).await;
     let mut tunnel = world.tunnel().await;
     assert_eq!(tunnel.get("/before", &[HEADER]).await.status, 200);
     world

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use crate::client::{Wanted, request, trusting};
 use crate::upstream::{Step, Stub};
 use crate::wire::Wire;
-use crate::world::{HOST, SLUG, VALUE, World};
+use crate::world::{HOST, World, one_upstream_with};
 use crate::{eventually, within, within_secs};
 
 /// Limits short enough to wait for. A stalled client has to be gone within [`PATIENCE`] seconds.
@@ -16,19 +16,7 @@ async fn impatient() -> (World, Stub) {
         .set("proxy.header_timeout", "1s")
         .set("proxy.handshake_timeout", "1s")
         .set("proxy.idle_timeout", "2s");
-    let stub = Stub::tls(builder.pki(), &[HOST]).await;
-    let world = builder
-        .route(&format!("{HOST}:443"), stub.addr)
-        .start()
-        .await;
-    world
-        .save(
-            SLUG,
-            VALUE,
-            &["--host", HOST, "--in", "header", "--in", "body"],
-        )
-        .await;
-    (world, stub)
+    one_upstream_with(builder).await
 }
 
 /// Several times the limits above, for slow machines; far below the defaults.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::client::{Tunnel, assert_refused, request};
 use crate::upstream::{Door, Step, Stub, ok};
 use crate::wire::{Response, WireError};
-use crate::world::{HOST, SLUG, VALUE, World};
+use crate::world::{HOST, SLUG, VALUE, World, one_upstream_with};
 use crate::{eventually, within, within_secs};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
@@ -16,19 +16,7 @@ async fn impatient() -> (World, Stub) {
     let builder = World::builder()
         .set("upstream.connect_timeout", "1s")
         .set("upstream.idle_timeout", "2s");
-    let stub = Stub::tls(builder.pki(), &[HOST]).await;
-    let world = builder
-        .route(&format!("{HOST}:443"), stub.addr)
-        .start()
-        .await;
-    world
-        .save(
-            SLUG,
-            VALUE,
-            &["--host", HOST, "--in", "header", "--in", "body"],
-        )
-        .await;
-    (world, stub)
+    one_upstream_with(builder).await
 }
 
 async fn refused_with(answer: &Response, codes: &[&str]) {

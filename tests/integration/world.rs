@@ -204,7 +204,11 @@ fn spawn(dir: &Path, data: &Path, shell: Option<&str>) -> Child {
 
 /// Builds a world around one TLS upstream for [`HOST`] and saves [`SLUG`] for it.
 pub async fn one_upstream() -> (World, crate::upstream::Stub) {
-    let builder = World::builder();
+    one_upstream_with(World::builder()).await
+}
+
+/// [`one_upstream`] with settings of its own.
+pub async fn one_upstream_with(builder: Builder) -> (World, crate::upstream::Stub) {
     let stub = crate::upstream::Stub::tls(builder.pki(), &[HOST]).await;
     let world = builder
         .route(&format!("{HOST}:443"), stub.addr)
