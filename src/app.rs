@@ -232,17 +232,11 @@ async fn open_vault(config: &Config) -> Result<Arc<Vault>> {
 
 fn open_leaves(config: &Config) -> Result<LeafCache> {
     let authority = Authority::load_or_create(&config.tls.ca_cert, &config.tls.ca_key)?;
-    // Inside tunnels HTTP/1.1 is spoken; a client that offers only h2 is told so by ALPN.
-    let protocols = protocols(&config.proxy.alpn);
-    if protocols.is_empty() {
-        bail!("proxy.alpn lists no protocol that is spoken yet: add \"http/1.1\"");
-    }
-    Ok(LeafCache::new(authority, protocols)?)
-}
-
-fn protocols(alpn: &[Alpn]) -> Vec<Vec<u8>> {
-    let spoken = alpn.iter().filter(|protocol| **protocol == Alpn::Http11);
-    spoken.map(|_| b"http/1.1".to_vec()).collect()
+    let protocols = config.proxy.alpn.iter().map(|protocol| match protocol {
+        Alpn::Http11 => b"http/1.1".to_vec(),
+        Alpn::H2 => b"h2".to_vec(),
+    });
+    Ok(LeafCache::new(authority, protocols.collect())?)
 }
 
 fn settings(config: Config, vault: Arc<Vault>, own: &OwnAddresses) -> Result<Settings> {
@@ -261,7 +255,7 @@ fn settings(config: Config, vault: Arc<Vault>, own: &OwnAddresses) -> Result<Set
         upstream.connect_timeout,
         Arc::clone(own),
     );
-    let roots = tls::client::config(&upstream.ca_files, vec![b"http/1.1".to_vec()])?;
+    let roots = tls::client::config(&upstream.ca_files)?;
     let limits = UpstreamLimits {
         handshake: upstream.connect_timeout,
         idle: upstream.idle_timeout,

@@ -163,6 +163,7 @@ impl Body for InboundBody {
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.reset();
+                this.signal.moved();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Broken))),
@@ -229,6 +230,24 @@ impl OutBody {
         Self {
             source: OutSource::Streamed(Box::new(body)),
             transfer,
+        }
+    }
+
+    /// The names of the trailers that will follow, as far as they are known.
+    pub fn trailer_names(&self) -> Option<String> {
+        let OutSource::Held(held) = &self.source else {
+            return None;
+        };
+        let trailers = held.trailers.as_ref()?;
+        let names: Vec<&str> = trailers.keys().map(http::HeaderName::as_str).collect();
+        Some(names.join(", ")).filter(|names| !names.is_empty())
+    }
+
+    /// The same body once more, if all of it is here.
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.source {
+            OutSource::Held(held) => Some(Self::held(held.clone())),
+            OutSource::Streamed(_) => None,
         }
     }
 
@@ -301,7 +320,7 @@ impl Body for OutBody {
 pub struct ReplyBody {
     source: ReplySource,
     /// Keeps the client's connection from counting as idle until the answer is written.
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
 }
 
 enum ReplySource {
@@ -314,7 +333,7 @@ impl ReplyBody {
     pub fn full(bytes: Bytes) -> Self {
         Self {
             source: ReplySource::Full(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            _in_flight: None,
+            in_flight: None,
         }
     }
 
@@ -322,13 +341,13 @@ impl ReplyBody {
     pub fn upstream(body: UpstreamBody) -> Self {
         Self {
             source: ReplySource::Upstream(Box::new(body)),
-            _in_flight: None,
+            in_flight: None,
         }
     }
 
     /// Ties the request's in-flight mark to this body.
     pub fn with_in_flight(mut self, in_flight: InFlight) -> Self {
-        self._in_flight = Some(in_flight);
+        self.in_flight = Some(in_flight);
         self
     }
 }
@@ -341,10 +360,14 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.source {
+        let polled = match &mut self.source {
             ReplySource::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             ReplySource::Upstream(body) => Pin::new(&mut **body).poll_frame(cx),
+        };
+        if let (Poll::Ready(_), Some(in_flight)) = (&polled, &self.in_flight) {
+            in_flight.moved();
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -410,7 +410,6 @@ impl Exchange<Recorded> {
             }
         }
         let accept_encoding = narrow_accept_encoding(headers);
-        self.head.version = http::Version::HTTP_11;
         Wire {
             request: http::Request::from_parts(self.head, body),
             facts: self.facts,

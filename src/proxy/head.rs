@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -78,7 +78,13 @@ pub struct InFlight(Arc<Shared>);
 impl InFlight {
     fn new(shared: &Arc<Shared>) -> Self {
         shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        shared.moved.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(shared))
+    }
+
+    /// Part of the answer is on its way to the client.
+    pub fn moved(&self) {
+        self.0.moved.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -101,6 +107,8 @@ struct Shared {
     notes: Mutex<VecDeque<HeadNote>>,
     complete: AtomicBool,
     in_flight: AtomicUsize,
+    /// Counts requests and pieces of bodies, either way.
+    moved: AtomicU64,
     reader: Mutex<Option<Waker>>,
 }
 
@@ -115,6 +123,25 @@ impl HeadSignal {
     /// chunked body, and after a CONNECT that was refused.
     pub fn message_complete(&self) {
         self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// The note on a request that came over HTTP/2, whose framing leaves nothing to guard.
+    pub fn unguarded(&self) -> HeadNote {
+        HeadNote {
+            refusal: None,
+            in_flight: InFlight::new(&self.0),
+        }
+    }
+
+    /// Part of a request's body has come.
+    pub fn moved(&self) {
+        self.0.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests are on their way, and a number that changes with everything that moves.
+    pub fn progress(&self) -> (usize, u64) {
+        let in_flight = self.0.in_flight.load(Ordering::Acquire);
+        (in_flight, self.0.moved.load(Ordering::Relaxed))
     }
 
     fn note(&self, refusal: Option<Refusal>) {

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{InboundBody, ReplyBody};
 use super::exchange::Exchange;
-use super::head::{HeadGuard, HeadSignal};
+use super::head::{HeadGuard, HeadNote, HeadSignal};
 use super::listener::Permit;
 use super::uses::{Facts, Refused};
 use super::{Proxy, Settings, connect, exposed, respond, response, unix_now};
@@ -108,6 +108,7 @@ where
             Arc::clone(&proxy),
             Arc::clone(&door),
             signal.clone(),
+            signal.take(),
             request,
         );
         async move { Ok::<_, Infallible>(handled.await) }
@@ -129,15 +130,16 @@ where
     }
 }
 
-/// Answers one request.
-async fn handle(
+/// Answers one request. `note` is what was found out about its head before it was parsed.
+pub(super) async fn handle(
     proxy: Arc<Proxy>,
     door: Arc<Door>,
     signal: HeadSignal,
+    note: Option<HeadNote>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let id = proxy.ids.next();
-    let Some(note) = signal.take() else {
+    let Some(note) = note else {
         let unguarded = Refusal::new(
             Code::RequestMalformed,
             "a request was pipelined behind a chunked body; wait for the answer first",

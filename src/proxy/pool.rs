@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -23,7 +23,8 @@ const IDLE_LIFE: Duration = Duration::from_secs(55);
 /// How long a connection that just finished may take to say that it is ready again.
 const READY_TIMEOUT: Duration = Duration::from_millis(50);
 
-type Sender = SendRequest<OutBody>;
+/// An HTTP/1.1 connection that takes one request at a time.
+pub type Sender = SendRequest<OutBody>;
 
 /// Idle connections by destination. All were made with one TLS configuration: a pool belongs to an
 /// [`super::upstream::Upstream`] and goes with it when the configuration is reloaded.
@@ -92,29 +93,5 @@ impl Pool {
                 .fetch_sub(before - queue.len(), Ordering::Relaxed);
             !queue.is_empty()
         });
-    }
-}
-
-/// A checked-out connection. It goes back to the pool only through [`Lease::give_back`]; dropped on
-/// any other path it is closed, because nobody knows where in its stream it stands.
-pub struct Lease {
-    sender: Sender,
-    destination: Destination,
-    pool: Arc<Pool>,
-}
-
-impl Lease {
-    /// Takes charge of a connection in use.
-    pub fn new(sender: Sender, destination: Destination, pool: Arc<Pool>) -> Self {
-        Self {
-            sender,
-            destination,
-            pool,
-        }
-    }
-
-    /// The exchange is over on both sides.
-    pub fn give_back(self) {
-        self.pool.put(&self.destination, self.sender);
     }
 }

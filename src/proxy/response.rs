@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
+use http::{Response, Version};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
@@ -16,9 +16,9 @@ use super::body::{BodyError, ReplyBody, Transfer};
 use super::hop;
 use super::idle::IdleTimer;
 use super::outcome::Outcome;
-use super::pool::Lease;
 use super::respond::{EGRET_IGNORED, EGRET_REQUEST};
 use super::scrubbing::{BodyScrubber, Findings, Unscannable, scrub_head, unscannable};
+use super::upstream::Lease;
 use super::uses::Facts;
 use super::watch::Used;
 use crate::error::{Code, Refusal};
@@ -64,6 +64,7 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
         accept_encoding,
     } = answer;
     let (mut head, incoming) = response.into_parts();
+    head.version = Version::HTTP_11;
     hop::strip(&mut head.headers);
     outcome.answered(head.status.as_u16());
     let mut findings = Findings::default();

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::Proxy;
 use super::head::{HeadGuard, HeadSignal};
 use super::http::{self, Claim, Door, TunnelDoor};
+use super::http2;
 use super::idle::Activity;
 use super::listener::Permit;
 use crate::policy::destination::{Destination, Scheme};
@@ -130,12 +131,21 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
         claim,
         mismatch,
     }));
-    serve(proxy, intercepted.stream, BytesMut::new(), door).await;
+    let stream = intercepted.stream;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http2::serve(proxy, stream, door).await,
+        _ => serve(proxy, stream, BytesMut::new(), door).await,
+    }
     drop(permit);
 }
 
-/// Node, undici and every `ws://` client send CONNECT for plain HTTP too.
-async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound) {
+/// Node, undici and every `ws://` client send CONNECT for plain HTTP too, and gRPC without TLS
+/// begins HTTP/2 at once ("prior knowledge", RFC 9113 section 3.3).
+async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
+    let handshake = proxy.settings.load().config.proxy.handshake_timeout;
+    let Ok(Ok(is_http2)) = timeout(handshake, stream.begins_with(http2::PREFACE)).await else {
+        return;
+    };
     let door = Door::Tunnel(Box::new(TunnelDoor {
         destination: Destination {
             scheme: Scheme::Http,
@@ -144,7 +154,10 @@ async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound) {
         claim: tunnel.claim,
         mismatch: None,
     }));
-    serve(proxy, stream.io, stream.early, door).await;
+    match is_http2 {
+        true => http2::serve(proxy, stream, door).await,
+        false => serve(proxy, stream.io, stream.early, door).await,
+    }
     drop(tunnel.permit);
 }
 
@@ -171,6 +184,19 @@ impl Rewound {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(self.early[0])
+    }
+}
+
+impl Rewound {
+    /// Whether the stream begins with these bytes, which are left where they are. Reads no further
+    /// than it takes to tell.
+    async fn begins_with(&mut self, start: &[u8]) -> io::Result<bool> {
+        while self.early.len() < start.len() && start.starts_with(&self.early) {
+            if self.io.read_buf(&mut self.early).await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(self.early.starts_with(start))
     }
 }
 

@@ -3,30 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
+use tokio::time::Instant;
 
 use super::body::{OutBody, Transfer};
 use super::dial::Dialer;
 use super::exchange::{Exchange, Recorded, Wire};
-use super::http::HEADERS_ON_STACK;
-use super::pool::{Lease, Pool};
+use super::handshake::{Handshaker, Opened, Wanted};
+use super::multiplex::{Multiplex, Route, Spoken, Stream};
+use super::pool::{Pool, Sender};
 use super::response::Answer;
+use super::wire;
 use crate::error::{Code, Refusal};
-use crate::policy::destination::{Destination, Host, Scheme};
+use crate::policy::destination::{Destination, Scheme};
 
-/// Largest head of an upstream's answer, and the read buffer of an upstream connection, in bytes.
-const MAX_BUFFER: usize = 256 * 1024;
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How often one request is sent on another connection because the upstream is leaving the one it
+/// was sent on (GOAWAY, REFUSED_STREAM).
+const RESENDS: usize = 2;
 
 /// Bounds on waiting for an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +39,14 @@ pub struct UpstreamLimits {
 
 /// Connections to destinations, made under one policy and one TLS configuration. A reload makes a
 /// new one; exchanges under way keep theirs.
+///
+/// Egret speaks to the upstream what the client speaks to Egret: a client of HTTP/1.1 gets the
+/// order and case of its header lines through, and one of HTTP/2 its streams. Where the upstream
+/// will not have that it gets the other.
 pub struct Upstream {
-    dialer: Dialer,
-    tls: TlsConnector,
+    handshaker: Handshaker,
     pool: Arc<Pool>,
+    multiplex: Arc<Multiplex>,
     limits: UpstreamLimits,
 }
 
@@ -53,20 +55,22 @@ impl Upstream {
     /// ends with this value.
     pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
         let pool = Arc::new(Pool::default());
-        let swept = Arc::downgrade(&pool);
+        let multiplex = Arc::new(Multiplex::default());
+        let swept = (Arc::downgrade(&pool), Arc::downgrade(&multiplex));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                match swept.upgrade() {
-                    Some(pool) => pool.sweep(),
-                    None => return,
-                }
+                let (Some(pool), Some(multiplex)) = (swept.0.upgrade(), swept.1.upgrade()) else {
+                    return;
+                };
+                pool.sweep();
+                multiplex.sweep();
             }
         });
         Self {
-            dialer,
-            tls: TlsConnector::from(tls),
+            handshaker: Handshaker::new(dialer, tls, limits),
             pool,
+            multiplex,
             limits,
         }
     }
@@ -110,7 +114,7 @@ impl Upstream {
 
     /// Opens a connection without a request, for a tunnel that Egret does not look into.
     pub async fn dial_blind(&self, destination: &Destination) -> Result<TcpStream, Refusal> {
-        self.dialer.dial(destination).await
+        self.handshaker.dial(destination).await
     }
 
     async fn exchange(
@@ -119,28 +123,153 @@ impl Upstream {
         mut request: Request<OutBody>,
         transfer: &Arc<Transfer>,
     ) -> Result<(Response<Incoming>, Lease), Refusal> {
+        let wanted = match request.version() {
+            Version::HTTP_2 => Wanted::Http2,
+            _ => Wanted::Http1,
+        };
+        let mut resends = 0;
         loop {
-            let kept = self.pool.checkout(destination).await;
-            let reused = kept.is_some();
-            let mut sender = match kept {
-                Some(sender) => sender,
-                None => self.connect(destination).await?,
-            };
-            let sent = sender.try_send_request(request);
-            let result = self.await_answer(sent, destination, transfer).await?;
-            match result {
-                Ok(response) => {
-                    let lease = Lease::new(sender, destination.clone(), Arc::clone(&self.pool));
-                    return Ok((response, lease));
+            let sent = match self.place(destination, wanted).await? {
+                Place::Exclusive { sender, is_reused } => {
+                    self.send_http1(destination, request, transfer, sender, is_reused)
+                        .await?
                 }
-                // A kept connection may have been closed while it lay idle. The library returns the
-                // request only if not a byte of it was written, so it is safe to send again.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
-                    _ => return Err(failed(destination, transfer)),
-                },
-            }
+                Place::Shared { stream, route } => {
+                    resends += 1;
+                    self.send_http2(destination, request, transfer, stream, &route)
+                        .await?
+                }
+            };
+            request = match sent {
+                Sent::Answered(response, lease) => return Ok((response, lease)),
+                Sent::Again(unsent) if resends <= RESENDS => unsent,
+                Sent::Again(_) | Sent::Failed => return Err(failed(destination, transfer)),
+            };
         }
+    }
+
+    /// A connection for one request.
+    async fn place(&self, destination: &Destination, wanted: Wanted) -> Result<Place, Refusal> {
+        match (wanted, self.multiplex.spoken(destination)) {
+            (Wanted::Http1, Spoken::OnlyHttp2) => self.shared(destination).await,
+            // In the clear nobody negotiates: what the client knows of the upstream has to do.
+            (Wanted::Http2, Spoken::Http1) if destination.scheme == Scheme::Https => {
+                self.exclusive(destination).await
+            }
+            (Wanted::Http1, _) => self.exclusive(destination).await,
+            (Wanted::Http2, _) => self.shared(destination).await,
+        }
+    }
+
+    async fn exclusive(&self, destination: &Destination) -> Result<Place, Refusal> {
+        if let Some(sender) = self.pool.checkout(destination).await {
+            return Ok(Place::Exclusive {
+                sender,
+                is_reused: true,
+            });
+        }
+        Ok(match self.handshaker.open(destination, Wanted::Http1).await? {
+            Opened::Http1(sender) => Place::Exclusive {
+                sender,
+                is_reused: false,
+            },
+            Opened::Http2(sender, most) => {
+                let route = self.multiplex.route(destination);
+                route.set_spoken(Spoken::OnlyHttp2);
+                Place::Shared {
+                    stream: route.add(sender, most),
+                    route,
+                }
+            }
+        })
+    }
+
+    /// A place on a shared connection; one is opened where none has room.
+    async fn shared(&self, destination: &Destination) -> Result<Place, Refusal> {
+        let route = self.multiplex.route(destination);
+        if let Some(stream) = route.checkout() {
+            return Ok(Place::Shared { stream, route });
+        }
+        let opening = route.opening.lock().await;
+        // Whoever opened one meanwhile opened it for all that waited.
+        if let Some(stream) = route.checkout() {
+            drop(opening);
+            return Ok(Place::Shared { stream, route });
+        }
+        if route.spoken() == Spoken::Http1 && destination.scheme == Scheme::Https {
+            // Whoever asked meanwhile learned that there is nothing to share.
+            drop(opening);
+            return self.exclusive(destination).await;
+        }
+        let opened = self.handshaker.open(destination, Wanted::Http2).await?;
+        Ok(match opened {
+            Opened::Http2(sender, most) => {
+                if route.spoken() == Spoken::Unknown {
+                    route.set_spoken(Spoken::Http2);
+                }
+                let stream = route.add(sender, most);
+                drop(opening);
+                Place::Shared { stream, route }
+            }
+            Opened::Http1(sender) => {
+                route.set_spoken(Spoken::Http1);
+                Place::Exclusive {
+                    sender,
+                    is_reused: false,
+                }
+            }
+        })
+    }
+
+    async fn send_http1(
+        &self,
+        destination: &Destination,
+        request: Request<OutBody>,
+        transfer: &Arc<Transfer>,
+        mut sender: Sender,
+        is_reused: bool,
+    ) -> Result<Sent, Refusal> {
+        let sent = sender.try_send_request(wire::for_http1(request)?);
+        Ok(match self.await_answer(sent, destination, transfer).await? {
+            Ok(response) => {
+                let lease = Lease::Exclusive {
+                    sender,
+                    destination: destination.clone(),
+                    pool: Arc::clone(&self.pool),
+                };
+                Sent::Answered(response, lease)
+            }
+            // A kept connection may have been closed while it lay idle. The library returns the
+            // request only if not a byte of it was written, so it is safe to send again.
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if is_reused => Sent::Again(unsent),
+                _ => Sent::Failed,
+            },
+        })
+    }
+
+    async fn send_http2(
+        &self,
+        destination: &Destination,
+        request: Request<OutBody>,
+        transfer: &Arc<Transfer>,
+        stream: Stream,
+        route: &Route,
+    ) -> Result<Sent, Refusal> {
+        let request = wire::for_http2(request, destination)?;
+        let again = wire::again(&request);
+        let sent = stream.sender().try_send_request(request);
+        let mut error = match self.await_answer(sent, destination, transfer).await? {
+            Ok(response) => return Ok(Sent::Answered(response, Lease::Shared(stream))),
+            Err(error) => error,
+        };
+        let unsent = error.take_message();
+        let again = match wire::was_refused(error.error()) {
+            true => unsent.or(again),
+            false => unsent,
+        };
+        route.retire(&stream);
+        Ok(again.map_or(Sent::Failed, Sent::Again))
     }
 
     /// Waits for the answer's head as long as something moves: an upload may take any time, a
@@ -159,107 +288,77 @@ impl Upstream {
                 Ok(output) => return Ok(output),
                 Err(_) if transfer.last_activity() > quiet_since => {}
                 Err(_) => {
-                    return Err(timed_out(
-                        destination,
-                        "answer within upstream.idle_timeout",
-                    ));
+                    return Err(Refusal::new(
+                        Code::UpstreamTimeout,
+                        "the destination did not answer within upstream.idle_timeout",
+                    )
+                    .destination(destination.to_string()));
                 }
             }
         }
     }
+}
 
-    async fn connect(&self, destination: &Destination) -> Result<SendRequest<OutBody>, Refusal> {
-        let stream = self.dialer.dial(destination).await?;
-        match destination.scheme {
-            Scheme::Http => handshake(stream, destination, self.limits).await,
-            Scheme::Https => {
-                let handshaken = self.tls.connect(server_name(&destination.host)?, stream);
-                let stream = timeout(self.limits.handshake, handshaken)
-                    .await
-                    .map_err(|_| timed_out(destination, "complete its TLS handshake in time"))?
-                    .map_err(|error| tls_failed(destination, &error))?;
-                handshake(stream, destination, self.limits).await
-            }
+/// A connection with room for one request.
+enum Place {
+    Exclusive {
+        sender: Sender,
+        /// It has served another request before.
+        is_reused: bool,
+    },
+    Shared {
+        stream: Stream,
+        route: Arc<Route>,
+    },
+}
+
+/// What came of sending.
+enum Sent {
+    Answered(Response<Incoming>, Lease),
+    /// The upstream has not looked at it, and it is still here.
+    Again(Request<OutBody>),
+    Failed,
+}
+
+/// The connection that an answer comes on.
+pub enum Lease {
+    /// HTTP/1.1: this exchange's alone. It goes back to the pool only through
+    /// [`Lease::give_back`]; dropped on any other path it is closed, because nobody knows where in
+    /// its stream it stands.
+    Exclusive {
+        /// The connection.
+        sender: Sender,
+        /// What it leads to.
+        destination: Destination,
+        /// Where it belongs.
+        pool: Arc<Pool>,
+    },
+    /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
+    /// has not ended by then is reset, and no other with it.
+    Shared(Stream),
+}
+
+impl Lease {
+    /// The exchange is over on both sides.
+    pub fn give_back(self) {
+        match self {
+            Self::Exclusive {
+                sender,
+                destination,
+                pool,
+            } => pool.put(&destination, sender),
+            Self::Shared(stream) => drop(stream),
         }
-    }
-}
-
-/// Starts HTTP/1.1 on a fresh connection. Its driver ends when the sender is dropped.
-async fn handshake<S>(
-    stream: S,
-    destination: &Destination,
-    limits: UpstreamLimits,
-) -> Result<SendRequest<OutBody>, Refusal>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = http1::Builder::new();
-    builder.preserve_header_case(true).max_buf_size(MAX_BUFFER);
-    if limits.max_headers > HEADERS_ON_STACK {
-        builder.max_headers(limits.max_headers);
-    }
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| protocol_error(destination))?;
-    tokio::spawn(async move {
-        // The exchange on this connection sees the error; here there is nobody to tell.
-        let _ = connection.await;
-    });
-    Ok(sender)
-}
-
-fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
-    match host {
-        Host::Domain(name) => ServerName::try_from(name.to_string()).map_err(|_| {
-            Refusal::new(
-                Code::UpstreamTlsFailed,
-                "the destination's name cannot be a TLS server name (RFC 6066 section 3)",
-            )
-        }),
-        Host::Ipv4(ip) => Ok(ServerName::IpAddress(PkiIpAddr::from(
-            std::net::IpAddr::from(*ip),
-        ))),
-        Host::Ipv6(ip) => Ok(ServerName::IpAddress(PkiIpAddr::from(
-            std::net::IpAddr::from(*ip),
-        ))),
     }
 }
 
 /// Why no answer came. The library's own error is not asked: it quotes what it was sending.
 fn failed(destination: &Destination, transfer: &Transfer) -> Refusal {
-    transfer
-        .fault()
-        .unwrap_or_else(|| protocol_error(destination))
-}
-
-fn protocol_error(destination: &Destination) -> Refusal {
-    Refusal::new(
-        Code::UpstreamProtocolError,
-        "the destination closed the connection before answering, or its answer is not HTTP/1.1",
-    )
-    .destination(destination.to_string())
-}
-
-fn timed_out(destination: &Destination, what: &str) -> Refusal {
-    let detail = format!("the destination did not {what}");
-    Refusal::new(Code::UpstreamTimeout, detail).destination(destination.to_string())
-}
-
-/// The kind of certificate problem is safe to tell and is what the operator needs.
-fn tls_failed(destination: &Destination, error: &std::io::Error) -> Refusal {
-    let cause = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let detail = match cause {
-        Some(rustls::Error::InvalidCertificate(problem)) => format!(
-            "the destination's certificate was not accepted ({problem}); if it is signed by a \
-             private authority, add that to upstream.ca_files"
-        ),
-        Some(rustls::Error::AlertReceived(alert)) => {
-            format!("the destination refused the TLS handshake ({alert:?})")
-        }
-        _ => "the TLS handshake with the destination failed".to_owned(),
-    };
-    Refusal::new(Code::UpstreamTlsFailed, detail).destination(destination.to_string())
+    transfer.fault().unwrap_or_else(|| {
+        Refusal::new(
+            Code::UpstreamProtocolError,
+            "the destination closed the connection before answering, or its answer is not HTTP",
+        )
+        .destination(destination.to_string())
+    })
 }

@@ -33,11 +33,12 @@ pub enum RootsError {
     Tls(rustls::Error),
 }
 
-/// A client configuration that trusts the system's roots and the certificates in `ca_files`.
+/// A client configuration that trusts the system's roots and the certificates in `ca_files`. It
+/// offers no protocols: that depends on the request.
 ///
 /// Unreadable system roots are only logged: a machine without any can still reach upstreams of
 /// `ca_files`, and every other handshake fails with `upstream_tls_failed`.
-pub fn config(ca_files: &[PathBuf], alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConfig>, RootsError> {
+pub fn config(ca_files: &[PathBuf]) -> Result<Arc<ClientConfig>, RootsError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for problem in &system.errors {
@@ -54,7 +55,6 @@ pub fn config(ca_files: &[PathBuf], alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConf
         .dangerous()
         .with_custom_certificate_verifier(verifier(roots, named)?)
         .with_no_client_auth();
-    config.alpn_protocols = alpn;
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(Arc::new(config))
 }

@@ -1,0 +1,229 @@
+//! From a checked address to a connection that takes requests: TLS, and the protocol in it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName};
+use rustls::{AlertDescription, ClientConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::body::OutBody;
+use super::dial::Dialer;
+use super::http::HEADERS_ON_STACK;
+use super::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::pool::Sender;
+use super::upstream::UpstreamLimits;
+use crate::error::{Code, Refusal};
+use crate::policy::destination::{Destination, Host, Scheme};
+
+/// Names of the protocols in ALPN (RFC 7301; RFC 9113 section 3.1).
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
+/// Largest head of an upstream's answer, and the read buffer of an HTTP/1.1 connection, in bytes.
+const MAX_BUFFER: usize = 256 * 1024;
+/// A shared connection whose upstream has gone without a word holds up everyone on it, so it is
+/// asked for a sign of life while something is on its way.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is to be spoken on a connection, if the destination speaks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// HTTP/1.1; HTTP/2 where the destination refuses that.
+    Http1,
+    /// HTTP/2; HTTP/1.1 where the destination chooses that. Without TLS there is no choice.
+    Http2,
+}
+
+/// A connection that takes requests.
+pub enum Opened {
+    /// One at a time.
+    Http1(Sender),
+    /// Many at once; beside it how many the upstream allows, kept up to date.
+    Http2(http2::SendRequest<OutBody>, Arc<AtomicUsize>),
+}
+
+/// Makes connections.
+pub struct Handshaker {
+    dialer: Dialer,
+    http1: TlsConnector,
+    http2: TlsConnector,
+    limits: UpstreamLimits,
+}
+
+impl Handshaker {
+    /// Connections by way of `dialer` under `tls`, whose protocols are set here.
+    pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = ClientConfig::clone(&tls);
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            TlsConnector::from(Arc::new(config))
+        };
+        Self {
+            dialer,
+            http1: offering(&[HTTP1]),
+            http2: offering(&[HTTP2, HTTP1]),
+            limits,
+        }
+    }
+
+    /// Opens a connection on which nothing is spoken.
+    pub async fn dial(&self, destination: &Destination) -> Result<TcpStream, Refusal> {
+        self.dialer.dial(destination).await
+    }
+
+    /// Opens a connection for requests.
+    pub async fn open(
+        &self,
+        destination: &Destination,
+        wanted: Wanted,
+    ) -> Result<Opened, Refusal> {
+        if destination.scheme == Scheme::Http {
+            let stream = self.dialer.dial(destination).await?;
+            return match wanted {
+                Wanted::Http1 => self.speak_http1(stream, destination).await,
+                Wanted::Http2 => self.speak_http2(stream, destination).await,
+            };
+        }
+        let connector = match wanted {
+            Wanted::Http1 => &self.http1,
+            Wanted::Http2 => &self.http2,
+        };
+        let stream = match self.shake_hands(connector, destination).await? {
+            Err(error) if wanted == Wanted::Http1 && wants_another_protocol(&error) => {
+                let again = self.shake_hands(&self.http2, destination).await?;
+                again.map_err(|error| tls_failed(destination, &error))?
+            }
+            shaken => shaken.map_err(|error| tls_failed(destination, &error))?,
+        };
+        match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP2) => self.speak_http2(stream, destination).await,
+            _ => self.speak_http1(stream, destination).await,
+        }
+    }
+
+    /// The outer error is final; the inner one may lie with the protocols that were offered.
+    async fn shake_hands(
+        &self,
+        connector: &TlsConnector,
+        destination: &Destination,
+    ) -> Result<std::io::Result<tokio_rustls::client::TlsStream<TcpStream>>, Refusal> {
+        let stream = self.dialer.dial(destination).await?;
+        let shaken = connector.connect(server_name(&destination.host)?, stream);
+        timeout(self.limits.handshake, shaken).await.map_err(|_| {
+            Refusal::new(
+                Code::UpstreamTimeout,
+                "the destination did not complete its TLS handshake in time",
+            )
+            .destination(destination.to_string())
+        })
+    }
+
+    /// The connection's driver ends when the sender is dropped. Its error is seen by the exchange
+    /// on it; the driver has nobody to tell.
+    async fn speak_http1<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.preserve_header_case(true).max_buf_size(MAX_BUFFER);
+        if self.limits.max_headers > HEADERS_ON_STACK {
+            builder.max_headers(self.limits.max_headers);
+        }
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| no_http(destination))?;
+        tokio::spawn(connection);
+        Ok(Opened::Http1(sender))
+    }
+
+    async fn speak_http2<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_BUFFER as u32)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(stream));
+        let (sender, mut connection) = timeout(self.limits.handshake, handshake)
+            .await
+            .map_err(|_| no_http(destination))?
+            .map_err(|_| no_http(destination))?;
+        let most = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let told = Arc::clone(&most);
+        tokio::spawn(async move {
+            let driven = std::future::poll_fn(|cx| {
+                let polled = std::pin::Pin::new(&mut connection).poll(cx);
+                told.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                polled
+            });
+            let _ = driven.await;
+        });
+        Ok(Opened::Http2(sender, most))
+    }
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
+    match host {
+        Host::Domain(name) => ServerName::try_from(name.to_string()).map_err(|_| {
+            Refusal::new(
+                Code::UpstreamTlsFailed,
+                "the destination's name cannot be a TLS server name (RFC 6066 section 3)",
+            )
+        }),
+        Host::Ipv4(ip) => Ok(ServerName::IpAddress(PkiIpAddr::from(
+            std::net::IpAddr::from(*ip),
+        ))),
+        Host::Ipv6(ip) => Ok(ServerName::IpAddress(PkiIpAddr::from(
+            std::net::IpAddr::from(*ip),
+        ))),
+    }
+}
+
+fn no_http(destination: &Destination) -> Refusal {
+    Refusal::new(
+        Code::UpstreamProtocolError,
+        "the destination accepts connections but does not speak HTTP on them",
+    )
+    .destination(destination.to_string())
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// RFC 7301 section 3.2: none of the protocols that were offered is spoken there.
+fn wants_another_protocol(error: &std::io::Error) -> bool {
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::NoApplicationProtocol
+        ))
+    )
+}
+
+/// The kind of certificate problem is safe to tell and is what the operator needs.
+fn tls_failed(destination: &Destination, error: &std::io::Error) -> Refusal {
+    let detail = match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(problem)) => format!(
+            "the destination's certificate was not accepted ({problem}); if it is signed by a \
+             private authority, add that to upstream.ca_files"
+        ),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            format!("the destination refused the TLS handshake ({alert:?})")
+        }
+        _ => "the TLS handshake with the destination failed".to_owned(),
+    };
+    Refusal::new(Code::UpstreamTlsFailed, detail).destination(destination.to_string())
+}

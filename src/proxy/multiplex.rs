@@ -1,0 +1,172 @@
+//! HTTP/2 connections to upstreams, shared by the requests to one destination (RFC 9113 section 5).
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use hyper::client::conn::http2::SendRequest;
+use tokio::time::Instant;
+
+use super::body::OutBody;
+use super::lock;
+use crate::policy::destination::Destination;
+
+/// Requests that share one connection. Small enough that all of them together may leave their
+/// answers unread ([`STREAM_WINDOW`] each) without stopping the others: a connection's window is
+/// this many streams' windows, so one slow client never holds up another's answer.
+pub const STREAMS: usize = 32;
+/// How much of an answer may wait here for its client, in bytes.
+pub const STREAM_WINDOW: u32 = 512 * 1024;
+/// The window of a connection, in bytes.
+pub const CONNECTION_WINDOW: u32 = STREAMS as u32 * STREAM_WINDOW;
+/// How long a connection without requests is kept.
+const IDLE_LIFE: Duration = Duration::from_secs(55);
+/// Most destinations remembered. A hostile client can name any number.
+const DESTINATIONS: usize = 4_096;
+
+/// What a destination was found to speak when HTTP/2 was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Spoken {
+    /// It was not asked yet.
+    Unknown,
+    /// It chose HTTP/1.1.
+    Http1,
+    /// It chose HTTP/2.
+    Http2,
+    /// It refused HTTP/1.1.
+    OnlyHttp2,
+}
+
+/// The shared connections of one [`super::upstream::Upstream`].
+#[derive(Default)]
+pub struct Multiplex {
+    routes: DashMap<Destination, Arc<Route>>,
+}
+
+/// Everything about HTTP/2 with one destination.
+#[derive(Default)]
+pub struct Route {
+    /// Held while a connection is opened, so that a burst of requests opens one and not one each.
+    pub opening: tokio::sync::Mutex<()>,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    spoken: AtomicU8,
+}
+
+struct Connection {
+    sender: SendRequest<OutBody>,
+    /// How many requests the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), as far as
+    /// its connection has told.
+    most: Arc<AtomicUsize>,
+    /// Requests on their way on it.
+    streams: AtomicUsize,
+    /// When the last of them ended.
+    quiet_since: Mutex<Instant>,
+}
+
+impl Multiplex {
+    /// What is known of a destination.
+    pub fn route(&self, destination: &Destination) -> Arc<Route> {
+        if let Some(route) = self.routes.get(destination) {
+            return Arc::clone(&route);
+        }
+        if self.routes.len() >= DESTINATIONS {
+            self.routes.retain(|_, route| !lock(&route.connections).is_empty());
+        }
+        Arc::clone(&self.routes.entry(destination.clone()).or_default())
+    }
+
+    /// What the destination was found to speak, without remembering that it was asked for.
+    pub fn spoken(&self, destination: &Destination) -> Spoken {
+        let route = self.routes.get(destination);
+        route.map_or(Spoken::Unknown, |route| route.spoken())
+    }
+
+    /// Lets go of connections that ended or carried nothing for too long.
+    pub fn sweep(&self) {
+        for route in &self.routes {
+            lock(&route.connections).retain(|connection| connection.is_worth_keeping());
+        }
+    }
+}
+
+impl Route {
+    /// What the destination was found to speak.
+    pub fn spoken(&self) -> Spoken {
+        match self.spoken.load(Ordering::Relaxed) {
+            1 => Spoken::Http1,
+            2 => Spoken::Http2,
+            3 => Spoken::OnlyHttp2,
+            _ => Spoken::Unknown,
+        }
+    }
+
+    /// Remembers what the destination was found to speak.
+    pub fn set_spoken(&self, spoken: Spoken) {
+        self.spoken.store(spoken as u8, Ordering::Relaxed);
+    }
+
+    /// A place on a connection that has one.
+    pub fn checkout(&self) -> Option<Stream> {
+        let mut connections = lock(&self.connections);
+        connections.retain(|connection| !connection.sender.is_closed());
+        let with_room = connections
+            .iter()
+            .find(|connection| connection.has_room())?;
+        Some(Stream::on(with_room))
+    }
+
+    /// Shares a fresh connection; the first place on it is the caller's. `most` is kept up to date
+    /// with what the upstream allows.
+    pub fn add(&self, sender: SendRequest<OutBody>, most: Arc<AtomicUsize>) -> Stream {
+        let connection = Arc::new(Connection {
+            sender,
+            most,
+            streams: AtomicUsize::new(0),
+            quiet_since: Mutex::new(Instant::now()),
+        });
+        let stream = Stream::on(&connection);
+        lock(&self.connections).push(connection);
+        stream
+    }
+
+    /// Gives no more requests to the connection of this one: the upstream is leaving it.
+    pub fn retire(&self, stream: &Stream) {
+        lock(&self.connections).retain(|connection| !Arc::ptr_eq(connection, &stream.0));
+    }
+}
+
+impl Connection {
+    fn has_room(&self) -> bool {
+        let most = self.most.load(Ordering::Relaxed).clamp(1, STREAMS);
+        self.streams.load(Ordering::Acquire) < most
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        let is_used = self.streams.load(Ordering::Acquire) > 0;
+        !self.sender.is_closed() && (is_used || lock(&self.quiet_since).elapsed() < IDLE_LIFE)
+    }
+}
+
+/// A request's place on a shared connection, until its answer is through.
+pub struct Stream(Arc<Connection>);
+
+impl Stream {
+    fn on(connection: &Arc<Connection>) -> Self {
+        connection.streams.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(connection))
+    }
+
+    /// The connection's sender.
+    pub fn sender(&self) -> SendRequest<OutBody> {
+        self.0.sender.clone()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        *lock(&self.0.quiet_since) = Instant::now();
+        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}

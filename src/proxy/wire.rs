@@ -1,0 +1,92 @@
+//! A request in the form that its protocol wants on the wire, and when it may go there twice.
+
+use std::error::Error as _;
+
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, Scheme as UriScheme};
+use http::{Request, Uri, Version};
+
+use super::body::OutBody;
+use crate::error::{Code, Refusal};
+use crate::policy::destination::{Destination, Scheme};
+
+/// For HTTP/1.1: origin form and `Host`. Trailers are announced where they are known, because the
+/// library sends no others (RFC 9110 section 6.6.2).
+pub fn for_http1(mut request: Request<OutBody>) -> Result<Request<OutBody>, Refusal> {
+    *request.version_mut() = Version::HTTP_11;
+    if let Some(authority) = request.uri().authority() {
+        // It was on its way over HTTP/2 and came back.
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| unfit())?;
+        request.headers_mut().insert(header::HOST, host);
+        let target = request.uri().path_and_query().cloned();
+        *request.uri_mut() = target.ok_or_else(unfit)?.into();
+    }
+    if let Some(names) = request.body().trailer_names()
+        && !request.headers().contains_key(header::TRAILER)
+        && let Ok(names) = HeaderValue::from_str(&names)
+    {
+        request.headers_mut().insert(header::TRAILER, names);
+    }
+    Ok(request)
+}
+
+/// For HTTP/2: `:scheme` and `:authority` instead of `Host` (RFC 9113 section 8.3.1), the authority
+/// as the client wrote it.
+pub fn for_http2(
+    mut request: Request<OutBody>,
+    destination: &Destination,
+) -> Result<Request<OutBody>, Refusal> {
+    if request.uri().authority().is_some() {
+        return Ok(request);
+    }
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(header::HOST);
+    let authority = match host {
+        Some(host) => Authority::try_from(host.as_bytes()),
+        None => Authority::try_from(destination.authority().as_str()),
+    };
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = Some(authority.map_err(|_| unfit())?);
+    parts.scheme = Some(match destination.scheme {
+        Scheme::Http => UriScheme::HTTP,
+        Scheme::Https => UriScheme::HTTPS,
+    });
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| unfit())?;
+    Ok(request)
+}
+
+fn unfit() -> Refusal {
+    Refusal::new(
+        Code::RequestMalformed,
+        "the target cannot be sent in the protocol that the destination speaks",
+    )
+}
+
+/// The same request once more, if all of its body is here.
+pub fn again(request: &Request<OutBody>) -> Option<Request<OutBody>> {
+    let body = request.body().try_clone()?;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// Whether the upstream says that it did not look at the request: it refused the stream (RFC 9113
+/// section 8.7), or is leaving and promised to answer earlier streams only (section 6.8). Read off
+/// the kind of the library's error; its text is never shown.
+pub fn was_refused(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<h2::Error>() {
+            return match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => true,
+                Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+                _ => false,
+            };
+        }
+        source = inner.source();
+    }
+    false
+}
