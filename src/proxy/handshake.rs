@@ -79,11 +79,7 @@ impl Handshaker {
     }
 
     /// Opens a connection for requests.
-    pub async fn open(
-        &self,
-        destination: &Destination,
-        wanted: Wanted,
-    ) -> Result<Opened, Refusal> {
+    pub async fn open(&self, destination: &Destination, wanted: Wanted) -> Result<Opened, Refusal> {
         if destination.scheme == Scheme::Http {
             let stream = self.dialer.dial(destination).await?;
             return match wanted {

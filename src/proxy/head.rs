@@ -491,7 +491,7 @@ fn move_bytes(from: &mut BytesMut, to: &mut ReadBuf<'_>, most: usize) -> usize {
     count
 }
 
-fn too_large(limit: usize) -> Refusal {
+pub(super) fn too_large(limit: usize) -> Refusal {
     Refusal::new(
         Code::HeadersTooLarge,
         format!("the request head is larger than {limit} bytes (proxy.max_header_bytes)"),

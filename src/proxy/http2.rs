@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use super::head::{HeadNote, HeadSignal};
+use super::head::{self, HeadLimits, HeadNote, HeadSignal};
 use super::http::{Door, handle};
 use super::{Proxy, Settings};
 use crate::error::{Code, Refusal};
@@ -32,6 +32,9 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// How much of the answers may wait to be written, for one stream, in bytes.
 const SEND_BUFFER: usize = 256 * 1024;
+/// A header section so many times `proxy.max_header_bytes` long is refused by the library, with a
+/// bare 431; one that is too long but shorter, by [`admit`] with a problem document.
+const LIST_SIZE: usize = 4;
 /// Streams that a client may reset before they were looked at, and streams that it may force to be
 /// reset here, before the connection is closed (the "rapid reset" attack, CVE-2023-44487).
 const RESETS: usize = 64;
@@ -50,13 +53,13 @@ where
     let settings = proxy.settings.load_full();
     let silence = silence(Silences::under(&settings), signal.clone());
     let builder = builder(&settings);
-    let max_headers = settings.config.proxy.max_headers;
+    let limits = settings.head_limits();
     drop(settings);
     let draining = proxy.draining.clone();
     let door = Arc::new(door);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let note = HeadNote {
-            refusal: admit(&mut request, max_headers).err(),
+            refusal: admit(&mut request, limits).err(),
             ..signal.unguarded()
         };
         let handled = handle(
@@ -92,7 +95,11 @@ where
 }
 
 fn builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
-    let limits = &settings.config.proxy;
+    let list_size = settings
+        .config
+        .proxy
+        .max_header_bytes
+        .saturating_mul(LIST_SIZE);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -100,7 +107,7 @@ fn builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(list_size).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
         .keep_alive_interval(PING_INTERVAL)
@@ -160,13 +167,8 @@ async fn silence(Silences { idle, stalled }: Silences, signal: HeadSignal) -> Si
 /// Holds the head to the limits that the head guard holds HTTP/1 heads to, and gives it the form
 /// that the pipeline knows: `Host` from `:authority`, and one `Cookie` line, which HTTP/2 clients
 /// split into crumbs (RFC 9113 section 8.2.3). A placeholder in a crumb is one in a cookie.
-fn admit(request: &mut Request<Incoming>, max_headers: usize) -> Result<(), Refusal> {
-    if request.headers().len() > max_headers {
-        return Err(Refusal::new(
-            Code::HeadersTooLarge,
-            format!("the request has more than {max_headers} header lines"),
-        ));
-    }
+fn admit(request: &mut Request<Incoming>, limits: HeadLimits) -> Result<(), Refusal> {
+    check_size(request, limits)?;
     let authority = request.uri().authority();
     let authority = authority.and_then(|named| HeaderValue::from_str(named.as_str()).ok());
     let headers = request.headers_mut();
@@ -199,6 +201,28 @@ fn admit(request: &mut Request<Incoming>, max_headers: usize) -> Result<(), Refu
         }
     }
     *headers = rebuilt;
+    Ok(())
+}
+
+/// As long as the same head would be in HTTP/1.1.
+fn check_size(request: &Request<Incoming>, limits: HeadLimits) -> Result<(), Refusal> {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let lines = request.headers().iter();
+    let bytes: usize = lines
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if target + bytes > limits.bytes {
+        return Err(head::too_large(limits.bytes));
+    }
+    if request.headers().len() > limits.headers {
+        return Err(Refusal::new(
+            Code::HeadersTooLarge,
+            format!("the request has more than {} header lines", limits.headers),
+        ));
+    }
     Ok(())
 }
 

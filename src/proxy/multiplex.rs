@@ -72,7 +72,8 @@ impl Multiplex {
             return Arc::clone(&route);
         }
         if self.routes.len() >= DESTINATIONS {
-            self.routes.retain(|_, route| !lock(&route.connections).is_empty());
+            self.routes
+                .retain(|_, route| !lock(&route.connections).is_empty());
         }
         Arc::clone(&self.routes.entry(destination.clone()).or_default())
     }

@@ -168,20 +168,22 @@ impl Upstream {
                 is_reused: true,
             });
         }
-        Ok(match self.handshaker.open(destination, Wanted::Http1).await? {
-            Opened::Http1(sender) => Place::Exclusive {
-                sender,
-                is_reused: false,
-            },
-            Opened::Http2(sender, most) => {
-                let route = self.multiplex.route(destination);
-                route.set_spoken(Spoken::OnlyHttp2);
-                Place::Shared {
-                    stream: route.add(sender, most),
-                    route,
+        Ok(
+            match self.handshaker.open(destination, Wanted::Http1).await? {
+                Opened::Http1(sender) => Place::Exclusive {
+                    sender,
+                    is_reused: false,
+                },
+                Opened::Http2(sender, most) => {
+                    let route = self.multiplex.route(destination);
+                    route.set_spoken(Spoken::OnlyHttp2);
+                    Place::Shared {
+                        stream: route.add(sender, most),
+                        route,
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     /// A place on a shared connection; one is opened where none has room.
@@ -230,22 +232,24 @@ impl Upstream {
         is_reused: bool,
     ) -> Result<Sent, Refusal> {
         let sent = sender.try_send_request(wire::for_http1(request)?);
-        Ok(match self.await_answer(sent, destination, transfer).await? {
-            Ok(response) => {
-                let lease = Lease::Exclusive {
-                    sender,
-                    destination: destination.clone(),
-                    pool: Arc::clone(&self.pool),
-                };
-                Sent::Answered(response, lease)
-            }
-            // A kept connection may have been closed while it lay idle. The library returns the
-            // request only if not a byte of it was written, so it is safe to send again.
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if is_reused => Sent::Again(unsent),
-                _ => Sent::Failed,
+        Ok(
+            match self.await_answer(sent, destination, transfer).await? {
+                Ok(response) => {
+                    let lease = Lease::Exclusive {
+                        sender,
+                        destination: destination.clone(),
+                        pool: Arc::clone(&self.pool),
+                    };
+                    Sent::Answered(response, lease)
+                }
+                // A kept connection may have been closed while it lay idle. The library returns the
+                // request only if not a byte of it was written, so it is safe to send again.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if is_reused => Sent::Again(unsent),
+                    _ => Sent::Failed,
+                },
             },
-        })
+        )
     }
 
     async fn send_http2(

@@ -21,6 +21,7 @@ mod dependencies;
 mod destination;
 mod durability;
 mod exposed;
+mod http2;
 mod leak;
 mod leak_hunt;
 mod life;

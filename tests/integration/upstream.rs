@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
+use crate::http2::frames as http2_frames;
+use crate::http2::upstream::{self as http2, Reply};
 use crate::pki::{Flaw, Pki};
 use crate::wire::{Framing, Request, Wire, WireError};
 
@@ -54,6 +56,8 @@ pub struct Connection {
     pub bytes: Vec<u8>,
     /// How many of them belong to requests that were read to their end.
     pub parsed: usize,
+    /// Over HTTP/2, the sizes of the header blocks that came.
+    pub blocks: Vec<usize>,
     /// Whether the TLS session was resumed.
     pub resumed: bool,
     /// Server name of the handshake.
@@ -66,10 +70,16 @@ pub struct Connection {
 
 type Answer = Pin<Box<dyn Future<Output = Vec<Step>> + Send>>;
 type Handler = Arc<dyn Fn(Arc<Request>) -> Answer + Send + Sync>;
+type Replies = Pin<Box<dyn Future<Output = Vec<Reply>> + Send>>;
+type Http2Handler = Arc<dyn Fn(u32, Arc<Request>) -> Replies + Send + Sync>;
 
 struct State {
     door: Mutex<Door>,
     handler: Mutex<Handler>,
+    /// In place of `handler`, over HTTP/2.
+    http2: Mutex<Option<Http2Handler>>,
+    /// Streams that an HTTP/2 connection takes at once.
+    streams: AtomicU32,
     at_head: Mutex<Option<Vec<Step>>>,
     requests: Mutex<Vec<Arc<Request>>>,
     connections: Mutex<Vec<Arc<Mutex<Connection>>>>,
@@ -105,7 +115,15 @@ impl Stub {
         Self::listen(Some(acceptor)).await
     }
 
-    /// An `http` upstream.
+    /// An `https` upstream that chooses among these protocols.
+    pub async fn tls_alpn(pki: &Pki, names: &[&str], protocols: &[&str]) -> Self {
+        let config = pki.server_config(names, Flaw::None);
+        let mut config = rustls::ServerConfig::clone(&config);
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    /// An `http` upstream. It takes HTTP/2 from who begins it.
     pub async fn plain() -> Self {
         Self::listen(None).await
     }
@@ -117,6 +135,8 @@ impl Stub {
             state: Arc::new(State {
                 door: Mutex::new(Door::Open),
                 handler: Mutex::new(fixed(vec![Step::Send(ok("ok"))])),
+                http2: Mutex::default(),
+                streams: AtomicU32::new(100),
                 at_head: Mutex::new(None),
                 requests: Mutex::default(),
                 connections: Mutex::default(),
@@ -151,6 +171,20 @@ impl Stub {
         A: Future<Output = Vec<Step>> + Send + 'static,
     {
         *self.state.handler.lock().unwrap() = Arc::new(move |r| Box::pin(f(r)));
+    }
+
+    /// Over HTTP/2, every request is answered by a function of it and its stream.
+    pub fn serve_http2<F, A>(&self, f: F)
+    where
+        F: Fn(u32, Arc<Request>) -> A + Send + Sync + 'static,
+        A: Future<Output = Vec<Reply>> + Send + 'static,
+    {
+        *self.state.http2.lock().unwrap() = Some(Arc::new(move |id, r| Box::pin(f(id, r))));
+    }
+
+    /// Later HTTP/2 connections take so many streams at once.
+    pub fn allow_streams(&self, streams: u32) {
+        self.state.streams.store(streams, Ordering::SeqCst);
     }
 
     /// From now on the answer begins when the head is there, without reading the body.
@@ -258,7 +292,13 @@ async fn receive(state: Arc<State>, tls: Option<TlsAcceptor>, socket: TcpStream)
     match (door, tls) {
         (Door::Slam, _) => drop(socket),
         (Door::Mute, _) => hang(socket).await,
-        (_, None) => converse(&state, id, &record, socket).await,
+        (_, None) => {
+            let mut start = [0; 4];
+            match socket.peek(&mut start).await {
+                Ok(4) if &start == b"PRI " => converse_http2(&state, id, &record, socket).await,
+                _ => converse(&state, id, &record, socket).await,
+            }
+        }
         (_, Some(tls)) => match tls.accept(socket).await {
             Ok(mut stream) => {
                 let session = stream.get_ref().1;
@@ -267,8 +307,11 @@ async fn receive(state: Arc<State>, tls: Option<TlsAcceptor>, socket: TcpStream)
                     record.resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
                     record.sni = session.server_name().map(str::to_owned);
                 }
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 if door == Door::CloseAfterHandshake {
                     let _ = stream.shutdown().await;
+                } else if is_http2 {
+                    converse_http2(&state, id, &record, stream).await;
                 } else {
                     converse(&state, id, &record, stream).await;
                 }
@@ -339,6 +382,44 @@ async fn converse<S: Transport>(state: &State, id: usize, record: &Arc<Mutex<Con
             return;
         }
     }
+}
+
+async fn converse_http2<S>(state: &Arc<State>, id: usize, record: &Arc<Mutex<Connection>>, io: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let streams = state.streams.load(Ordering::SeqCst);
+    let shared = state.clone();
+    http2::converse(io, record.clone(), streams, move |stream, mut request| {
+        request.connection = id;
+        let request = note(&shared, request);
+        let own = shared.http2.lock().unwrap().clone();
+        let handler = shared.handler.lock().unwrap().clone();
+        async move {
+            match own {
+                Some(own) => own(stream, request).await,
+                None => as_replies(handler(request).await).await,
+            }
+        }
+    })
+    .await;
+}
+
+/// What was written for HTTP/1.1, said over HTTP/2.
+async fn as_replies(steps: Vec<Step>) -> Vec<Reply> {
+    let mut written = Vec::new();
+    for step in steps {
+        match step {
+            Step::Send(bytes) => written.extend(bytes),
+            Step::Pause(time) => tokio::time::sleep(time).await,
+            Step::Hold(gate) => gate.notified().await,
+            // It delimits a body in HTTP/1.1.
+            Step::Close => {}
+            Step::Reset => return vec![Reply::Reset(http2_frames::CANCEL)],
+            Step::Hang => std::future::pending().await,
+        }
+    }
+    vec![Reply::Answer(http2::parsed(&written).await, Vec::new())]
 }
 
 fn note(state: &State, request: Request) -> Arc<Request> {

@@ -98,14 +98,14 @@ pub struct Request {
     #[serde(default)]
     pub method: String,
     /// What `raw_b64` is made of; alone where there are no bytes to send as they are (HTTP/2).
-    #[serde(default, rename = "target")]
-    pub _target: String,
-    #[serde(default, rename = "headers")]
-    pub _headers: Vec<(String, String)>,
-    #[serde(default, rename = "body_b64")]
-    pub _body_b64: Option<String>,
-    #[serde(default, rename = "framing")]
-    pub _framing: Value,
+    #[serde(default)]
+    pub target: String,
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    #[serde(default)]
+    pub body_b64: Option<String>,
+    #[serde(default)]
+    pub framing: Value,
     #[serde(default)]
     pub raw_b64: Option<String>,
     /// Offsets at which the bytes are split into separate writes.
@@ -118,12 +118,22 @@ pub struct Request {
 pub struct Answer {
     #[serde(default)]
     pub raw_b64: Option<String>,
-    #[serde(default, rename = "h2")]
-    pub _h2: Option<Value>,
+    #[serde(default)]
+    pub h2: Option<AnswerOverHttp2>,
     #[serde(default)]
     pub resp_writes: Option<Value>,
     #[serde(default)]
     pub resp_close: Option<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerOverHttp2 {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body_b64: String,
+    #[serde(default)]
+    pub trailers: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

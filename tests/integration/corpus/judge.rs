@@ -5,13 +5,16 @@ use std::time::Duration;
 use memchr::memmem;
 use serde_json::{Map, Value};
 
+use crate::http2::frames;
+use crate::http2::upstream::Reply;
 use crate::leak::{self, Form};
 use crate::upstream::{Step, Stub};
-use crate::wire::{Request, Response};
+use crate::wire::{Framing, Headers, Request, Response};
 
-use super::case::{Case, Forms, b64};
+use super::case::{AnswerOverHttp2, Case, Forms, b64};
 use super::matchers;
 use super::play::{Outcome, play};
+use super::script::Script;
 use super::stage::Set;
 
 /// Everything known after a case was played.
@@ -53,7 +56,7 @@ impl Facts {
 }
 
 /// Plays a case; what is wrong with the result, if anything.
-pub async fn play_and_judge(set: &Set, case: &Case, forms: &Forms) -> Vec<String> {
+pub async fn play_and_judge(set: &Set, case: &Case, script: &Script, forms: &Forms) -> Vec<String> {
     prepare(&set.https, case);
     prepare(&set.http, case);
     let ledger_from = set.world.ledger_bytes().len();
@@ -61,7 +64,7 @@ pub async fn play_and_judge(set: &Set, case: &Case, forms: &Forms) -> Vec<String
     let (https, http, evil) = (set.https.mark(), set.http.mark(), set.evil.mark());
     let connections = set.https.connections().len() + set.http.connections().len();
 
-    let outcome = play(set, case).await;
+    let outcome = play(set, case, script).await;
     settle(set, case, ledger_from).await;
 
     let ledger_bytes = set.world.ledger_bytes()[ledger_from..].to_vec();
@@ -97,6 +100,9 @@ pub async fn play_and_judge(set: &Set, case: &Case, forms: &Forms) -> Vec<String
 
 fn prepare(stub: &Stub, case: &Case) {
     stub.take();
+    if let Some(answer) = case.upstream_response.as_ref().and_then(|a| a.h2.clone()) {
+        return prepare_http2(stub, &answer);
+    }
     let Some(answer) = case.answer() else { return };
     let head = memmem::find(&answer, b"\r\n\r\n").map_or(&answer[..], |at| &answer[..at]);
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
@@ -106,6 +112,23 @@ fn prepare(stub: &Stub, case: &Case) {
         steps.push(Step::Close);
     }
     stub.steps(steps);
+}
+
+fn prepare_http2(stub: &Stub, answer: &AnswerOverHttp2) {
+    let fields = |list: &[(String, String)]| -> Headers {
+        list.iter()
+            .map(|(n, v)| (n.clone(), v.clone().into_bytes()))
+            .collect()
+    };
+    let response = Response {
+        status: answer.status,
+        version: "HTTP/2".to_owned(),
+        headers: fields(&answer.headers),
+        framing: Framing::None,
+        body: b64(&answer.body_b64),
+    };
+    let reply = Reply::Answer(response, fields(&answer.trailers));
+    stub.serve_http2(move |_, _| std::future::ready(vec![reply.clone()]));
 }
 
 /// Waits for the ledger lines that a case expects; they may come a moment after the answer.
@@ -151,8 +174,8 @@ fn judge_expectation(case: &Case, facts: &Facts) -> Vec<String> {
         .map(first_bytes)
         .collect();
     reasons.push(format!(
-        "what happened: answer {answer}; upstream got {targets:?}; connection {:?}, closed: {}",
-        facts.outcome.broken, facts.outcome.closed
+        "what happened: answer {answer}; upstream got {targets:?}; connection {:?}, {:?}, closed: {}",
+        facts.outcome.broken, facts.outcome.stream_error, facts.outcome.closed
     ));
     reasons
 }
@@ -208,7 +231,13 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
                 facts.upstream_bytes.is_empty(),
                 format!("{} bytes upstream", facts.upstream_bytes.len()),
             );
-            if let Err(why) = refusal(&alternative["code"], facts) {
+            // HTTP/2 has words of its own for what is malformed (RFC 9113 section 8.1.1) or too much
+            // (section 10.5).
+            let is_http2_error = matches!(
+                facts.outcome.stream_error,
+                Some(frames::PROTOCOL_ERROR | frames::ENHANCE_YOUR_CALM)
+            );
+            if !is_http2_error && let Err(why) = refusal(&alternative["code"], facts) {
                 must(false, why);
             }
         }
@@ -227,6 +256,14 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
         "closed" => {
             must(facts.answer().is_none(), "there was an answer".into());
             must(facts.outcome.closed, "the connection stayed open".into());
+        }
+        "stream_error" => {
+            must(seen == 0, format!("{seen} requests upstream"));
+            let code = facts.outcome.stream_error;
+            let names = alternative["codes"].as_array().expect("codes");
+            let is_named =
+                code == Some(frames::PROTOCOL_ERROR) && names.contains(&"PROTOCOL_ERROR".into());
+            must(is_named, format!("the stream ended with {code:?}"));
         }
         "connects_only_to" => must(
             facts.upstream_connections == 0,

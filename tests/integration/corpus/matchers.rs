@@ -16,7 +16,7 @@ use super::judge::Facts;
 pub fn check(matcher: &str, wanted: &Value, facts: &Facts) -> Result<(), String> {
     match matcher {
         // Judged with the outcome.
-        "outcome" | "code" | "addresses" => return Ok(()),
+        "outcome" | "code" | "codes" | "addresses" => return Ok(()),
         "status" => return status(wanted, facts),
         "targets" => {
             let targets: Vec<Value> = facts

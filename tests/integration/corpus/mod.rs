@@ -9,22 +9,22 @@ mod case;
 mod judge;
 mod matchers;
 mod play;
+mod script;
 mod stage;
 
 use case::{Case, Forms, Level, Via};
+use script::Script;
 use stage::Stage;
 
 /// An ability that a case needs beyond what is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Needs {
-    Http2,
     WebSocket,
     LedgerVerify,
 }
 
 /// Abilities that later issues bring, with what to say about the cases that wait for them.
 const NOT_YET: &[(Needs, &str)] = &[
-    (Needs::Http2, "needs HTTP/2"),
     (Needs::WebSocket, "needs WebSocket"),
     (
         Needs::LedgerVerify,
@@ -39,15 +39,34 @@ const NOT_PROMISED: &[(&str, &str)] = &[(
     "half a value is none of the forms of section 6",
 )];
 
+/// How the requests of a group are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Each as its case says.
+    AsWritten,
+    /// What can be said in HTTP/2 is, by a client that speaks nothing else.
+    Http2,
+}
+
 macro_rules! groups {
     ($($test:ident = $group:literal,)*) => {
         const GROUPS: &[&str] = &[$($group),*];
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                play_group($group).await;
-            }
-        )*
+        mod as_written {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::play_group($group, super::Mode::AsWritten).await;
+                }
+            )*
+        }
+        mod over_http2 {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::play_group($group, super::Mode::Http2).await;
+                }
+            )*
+        }
     };
 }
 
@@ -115,7 +134,7 @@ fn load_forms() -> Forms {
 /// What a case needs, read off the case itself.
 fn needs(case: &Case) -> Option<Needs> {
     if case.via == Via::ConnectTlsH2 {
-        return Some(Needs::Http2);
+        return None;
     }
     let raw = case.raw();
     let end = memchr::memmem::find(&raw, b"\r\n\r\n").unwrap_or(raw.len());
@@ -130,25 +149,32 @@ fn missing(need: Needs) -> Option<&'static str> {
     line.map(|(_, why)| *why)
 }
 
-async fn play_group(group: &str) {
+async fn play_group(group: &str, mode: Mode) {
     let forms = load_forms();
     let mut stage = Stage::default();
     let mut report = Report::default();
     for case in load(group) {
         assert_eq!(case.group, group, "{} is in the wrong file", case.name);
+        let Some(script) = Script::of(&case, mode).await else {
+            continue;
+        };
         if let Some(why) = needs(&case).and_then(missing) {
             report.waiting(&case.name, why);
             continue;
         }
         let world = stage.world_for(&case).await;
-        let problems = judge::play_and_judge(world, &case, &forms).await;
+        let problems = judge::play_and_judge(world, &case, &script, &forms).await;
         report.played(&case, problems);
         if let (Some(after), Some(why)) = (&case.after, missing(Needs::LedgerVerify)) {
             report.waiting(&format!("{} ({after})", case.name), why);
         }
     }
     report.left_on_disk(stage.leaks(&forms));
-    report.publish(group);
+    let name = match mode {
+        Mode::AsWritten => group.to_owned(),
+        Mode::Http2 => format!("{group}-http2"),
+    };
+    report.publish(&name);
 }
 
 /// What became of a group.

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::client::{Wanted, basic, trusting};
+use crate::http2::client::{Client, Request, response};
 use crate::wire::{Response, Wire, WireError};
 use crate::within;
 
 use super::case::{Case, Via};
+use super::script::Script;
 use super::stage::Set;
 
 /// What the client saw.
@@ -22,19 +24,24 @@ pub struct Outcome {
     pub broken: Option<String>,
     /// Whether the proxy ended the connection afterwards (or instead).
     pub closed: bool,
+    /// The code with which the stream or the connection was ended, over HTTP/2.
+    pub stream_error: Option<u32>,
     /// Every byte that reached the client, decrypted.
     pub bytes: Vec<u8>,
     pub took: Duration,
 }
 
 /// Plays the request of a case.
-pub async fn play(set: &Set, case: &Case) -> Outcome {
+pub async fn play(set: &Set, case: &Case, script: &Script) -> Outcome {
     let started = Instant::now();
-    let mut outcome = match case.via {
-        Via::ConnectTlsH1 => through_tls(set, case).await,
-        Via::ConnectPlainH1 => through_plain_tunnel(set, case).await,
-        Via::AbsoluteHttp | Via::RawProxyPort => to_the_port(set, case).await,
-        Via::ConnectTlsH2 => unreachable!("classified as waiting for HTTP/2"),
+    let mut outcome = match (script, case.via) {
+        (Script::Http2(request), _) => over_http2(set, case, request).await,
+        (Script::Bytes(raw), Via::ConnectTlsH1) => through_tls(set, case, raw).await,
+        (Script::Bytes(raw), Via::ConnectPlainH1) => through_plain_tunnel(set, case, raw).await,
+        (Script::Bytes(raw), Via::AbsoluteHttp | Via::RawProxyPort) => {
+            to_the_port(set, case, raw).await
+        }
+        (Script::Bytes(_), Via::ConnectTlsH2) => unreachable!("its script is no bytes"),
     };
     outcome.took = started.elapsed();
     outcome
@@ -54,18 +61,39 @@ fn authorization(set: &Set, case: &Case) -> Option<String> {
         .map(|action| basic(action, &set.world.token))
 }
 
-async fn through_tls(set: &Set, case: &Case) -> Outcome {
+async fn over_http2(set: &Set, case: &Case, request: &Request) -> Outcome {
+    let mut client = match Client::try_open(&set.world, wanted(set, case)).await {
+        Ok(client) => client,
+        Err(refusal) => return refused(refusal),
+    };
+    let message = client.exchange(request).await;
+    let mut outcome = Outcome {
+        stream_error: message.reset.or(client.peer.goaway),
+        ..Outcome::default()
+    };
+    if !message.headers.is_empty() {
+        outcome.answers.push(response(&message));
+    }
+    if !message.ended {
+        outcome.broken = Some(format!("the stream was cut off: {:?}", message.reset));
+        outcome.closed = true;
+    }
+    outcome.bytes = client.peer.received;
+    outcome
+}
+
+async fn through_tls(set: &Set, case: &Case, raw: &[u8]) -> Outcome {
     let mut wanted = wanted(set, case);
     wanted.tls = Some(trusting(&set.world.ca_pem().await));
     match wanted.open(&set.world).await {
-        Ok(tunnel) => converse(tunnel.wire, case, case.raw()).await,
+        Ok(tunnel) => converse(tunnel.wire, case, raw.to_vec()).await,
         Err(refusal) => refused(refusal),
     }
 }
 
-async fn through_plain_tunnel(set: &Set, case: &Case) -> Outcome {
+async fn through_plain_tunnel(set: &Set, case: &Case, raw: &[u8]) -> Outcome {
     match wanted(set, case).connect(&set.world).await {
-        Ok(socket) => converse(Wire::new(socket), case, case.raw()).await,
+        Ok(socket) => converse(Wire::new(socket), case, raw.to_vec()).await,
         Err(refusal) => refused(refusal),
     }
 }
@@ -79,12 +107,11 @@ fn refused(refusal: Response) -> Outcome {
     }
 }
 
-async fn to_the_port(set: &Set, case: &Case) -> Outcome {
-    let raw = case.raw();
+async fn to_the_port(set: &Set, case: &Case, raw: &[u8]) -> Outcome {
     let is_http = raw.starts_with(b"CONNECT ") || case.via == Via::AbsoluteHttp;
     let raw = match authorization(set, case) {
-        Some(value) if is_http => with_authorization(&raw, &value),
-        _ => raw,
+        Some(value) if is_http => with_authorization(raw, &value),
+        _ => raw.to_vec(),
     };
     let wire = set.world.dial().await;
     if raw.starts_with(b"CONNECT ") {

@@ -4,7 +4,7 @@ use crate::pki::Flaw;
 use crate::upstream::Stub;
 use crate::world::World;
 
-use super::case::{Case, Credential, Forms};
+use super::case::{Case, Credential, Forms, Via};
 
 /// Names that lead to the good upstream.
 const GOOD: &[&str] = &[
@@ -34,6 +34,8 @@ pub struct Set {
 enum Setting {
     /// Names lead to upstreams that work.
     Usual,
+    /// They do, and the upstreams prefer HTTP/2.
+    Http2,
     /// The upstream's certificate is not to be trusted.
     BadCertificate(Flaw),
     /// A name answers with a public address and then with a loopback address.
@@ -48,6 +50,7 @@ pub struct Stage {
 
 fn setting(case: &Case) -> Setting {
     match (case.upstream.as_deref(), &case.dns) {
+        (None, None) if case.via == Via::ConnectTlsH2 => Setting::Http2,
         (None, None) => Setting::Usual,
         (Some("self-signed"), None) => Setting::BadCertificate(Flaw::SelfSigned),
         (Some("bad-certificate"), None) => Setting::BadCertificate(Flaw::WrongName),
@@ -103,7 +106,10 @@ impl Set {
             Setting::BadCertificate(flaw) => flaw,
             _ => Flaw::None,
         };
-        let https = Stub::tls_with(builder.pki(), GOOD, flaw).await;
+        let https = match setting {
+            Setting::Http2 => Stub::tls_alpn(builder.pki(), GOOD, &["h2", "http/1.1"]).await,
+            _ => Stub::tls_with(builder.pki(), GOOD, flaw).await,
+        };
         let evil = Stub::tls(builder.pki(), &[EVIL]).await;
         let http = Stub::plain().await;
         let mut builder = builder;

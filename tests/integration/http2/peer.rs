@@ -1,0 +1,135 @@
+//! One end of an HTTP/2 connection: reads frames, keeps the connection alive, and puts messages
+//! together.
+
+use std::collections::HashMap;
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::frames::{self, Frame};
+use crate::wire::Headers;
+
+/// A message as far as it has come.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// Pseudo-header fields included.
+    pub headers: Headers,
+    pub body: Vec<u8>,
+    pub trailers: Headers,
+    has_head: bool,
+    pub ended: bool,
+    /// The code of a RST_STREAM.
+    pub reset: Option<u32>,
+}
+
+impl Message {
+    /// The first value of a field, as text.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let found = self.headers.iter().find(|(n, _)| n == name)?;
+        Some(String::from_utf8_lossy(&found.1).into_owned())
+    }
+}
+
+/// One end of a connection.
+pub struct Peer<S> {
+    pub io: S,
+    decoder: fluke_hpack::Decoder<'static>,
+    pub streams: HashMap<u32, Message>,
+    /// Header block that has not ended yet.
+    block: Vec<u8>,
+    block_ends_stream: bool,
+    /// Sizes of the header blocks that came.
+    pub blocks: Vec<usize>,
+    /// Code of the GOAWAY, once one came.
+    pub goaway: Option<u32>,
+    /// Every byte of header fields and bodies that came, for leak checks.
+    pub received: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// Reads one frame and takes it. The stream whose message it carried on, if it did.
+    pub async fn advance(&mut self) -> io::Result<Option<u32>> {
+        let frame = frames::read(&mut self.io).await?;
+        self.take(frame).await
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Peer<S> {
+    pub fn new(io: S) -> Self {
+        Self {
+            io,
+            decoder: fluke_hpack::Decoder::new(),
+            streams: HashMap::new(),
+            block: Vec::new(),
+            block_ends_stream: false,
+            blocks: Vec::new(),
+            goaway: None,
+            received: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.io.write_all(bytes.as_ref()).await?;
+        self.io.flush().await
+    }
+
+    /// Does what the protocol asks for when this frame comes.
+    pub async fn take(&mut self, frame: Frame) -> io::Result<Option<u32>> {
+        let id = frame.stream;
+        match frame.kind {
+            frames::SETTINGS if !frame.is(frames::ACK) => {
+                self.send(frames::frame(frames::SETTINGS, frames::ACK, 0, b""))
+                    .await?;
+                return Ok(None);
+            }
+            frames::PING if !frame.is(frames::ACK) => {
+                let pong = frames::frame(frames::PING, frames::ACK, 0, &frame.payload);
+                self.send(pong).await?;
+                return Ok(None);
+            }
+            frames::GOAWAY => self.goaway = Some(frame.number(4)),
+            frames::DATA => {
+                let content = frame.content();
+                self.received.extend(content);
+                let message = self.streams.entry(id).or_default();
+                message.body.extend(content);
+                message.ended |= frame.is(frames::END_STREAM);
+            }
+            frames::HEADERS | frames::CONTINUATION => self.add_block(&frame),
+            frames::RST_STREAM => {
+                self.streams.entry(id).or_default().reset = Some(frame.number(0));
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(id).filter(|id| *id != 0))
+    }
+
+    fn add_block(&mut self, frame: &Frame) {
+        self.block.extend(frame.content());
+        if frame.kind == frames::HEADERS {
+            self.block_ends_stream = frame.is(frames::END_STREAM);
+        }
+        if !frame.is(frames::END_HEADERS) {
+            return;
+        }
+        let block = std::mem::take(&mut self.block);
+        self.blocks.push(block.len());
+        let fields = self.decoder.decode(&block).expect("an HPACK block");
+        let message = self.streams.entry(frame.stream).or_default();
+        for (name, value) in fields {
+            self.received
+                .extend([&name[..], b": ", &value, b"\n"].concat());
+            let field = (String::from_utf8_lossy(&name).into_owned(), value);
+            match message.has_head {
+                false => message.headers.push(field),
+                true => message.trailers.push(field),
+            }
+        }
+        let status = message.field(":status").unwrap_or_default();
+        match status.starts_with('1') {
+            true => message.headers.clear(),
+            false => message.has_head = true,
+        }
+        message.ended |= self.block_ends_stream;
+    }
+}
