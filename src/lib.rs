@@ -7,8 +7,8 @@
 //! # The flow
 //!
 //! ```text
-//! client ─► listener ─┬ absolute-form ─────────────────┐
-//!                     └ CONNECT ► sniff ► TLS (leaf) ──┴► http ► Exchange
+//! client ─► listener ─┬ absolute-form ───────────────────────────────┐
+//!                     └ CONNECT ► sniff ► TLS (leaf) ► http or http2 ─┴► Exchange
 //!
 //!   authenticate ► scan ► resolve ► authorise ► open + substitute ► record ► Upstream::send
 //!                         metadata                                  durable        │
@@ -62,6 +62,10 @@
 //!   real clients send exactly that. So heads are read on the raw bytes first, and what two parsers
 //!   could read differently is refused there, with a problem document. The library stays the only
 //!   parser of message framing.
+//! * **Each client's own protocol goes on to the upstream** ([`proxy::upstream`]): one of HTTP/1.1
+//!   keeps the order and case of its header lines, one of HTTP/2 its streams. An upstream that will
+//!   not have it gets the other. HTTP/2 ([`proxy::http2`]) needs no head guard; it also has no way
+//!   to carry a raw `<` in a target, so a client that offers both gets HTTP/1.1.
 //! * **The same bytes are compared and sent.** A URL library that tidies a path would make the
 //!   policy judge another path than the upstream serves. The destination is decided once; `Host`,
 //!   CONNECT and TLS name have to agree with it; the address that was checked is the one dialled.

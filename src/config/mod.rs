@@ -64,8 +64,7 @@ pub struct Proxy {
     pub require_auth: bool,
     /// Whose credentials a request without a token may use where `require_auth` is off.
     pub principal: String,
-    /// Protocols offered to clients inside TLS, the preferred one first. Never empty. HTTP/2 may be
-    /// listed and is not offered yet.
+    /// Protocols offered to clients inside TLS, the preferred one first. Never empty.
     pub alpn: Vec<Alpn>,
     /// Ports below 1024, other than 80 and 443, that CONNECT may name.
     pub connect_ports: Vec<u16>,

@@ -232,11 +232,13 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
                 format!("{} bytes upstream", facts.upstream_bytes.len()),
             );
             // HTTP/2 has words of its own for what is malformed (RFC 9113 section 8.1.1) or too much
-            // (section 10.5).
-            let is_http2_error = matches!(
-                facts.outcome.stream_error,
-                Some(frames::PROTOCOL_ERROR | frames::ENHANCE_YOUR_CALM)
-            );
+            // (section 10.5), and the end of the connection may overtake them.
+            let outcome = &facts.outcome;
+            let is_http2_error =
+                matches!(
+                    outcome.stream_error,
+                    Some(frames::PROTOCOL_ERROR | frames::ENHANCE_YOUR_CALM)
+                ) || outcome.is_http2 && outcome.closed && outcome.stream_error.is_none();
             if !is_http2_error && let Err(why) = refusal(&alternative["code"], facts) {
                 must(false, why);
             }

@@ -24,6 +24,7 @@ pub struct Outcome {
     pub broken: Option<String>,
     /// Whether the proxy ended the connection afterwards (or instead).
     pub closed: bool,
+    pub is_http2: bool,
     /// The code with which the stream or the connection was ended, over HTTP/2.
     pub stream_error: Option<u32>,
     /// Every byte that reached the client, decrypted.
@@ -68,6 +69,7 @@ async fn over_http2(set: &Set, case: &Case, request: &Request) -> Outcome {
     };
     let message = client.exchange(request).await;
     let mut outcome = Outcome {
+        is_http2: true,
         stream_error: message.reset.or(client.peer.goaway),
         ..Outcome::default()
     };

@@ -92,6 +92,9 @@ impl Client {
         let wide = frames::window_update(0, WIDE - 65_535);
         let hello = [frames::PREFACE, &settings, &wide].concat();
         within("the preface", peer.send(hello)).await.expect("send");
+        // The windows that the proxy grants hold from the acknowledgement on.
+        let settings = within("the proxy's settings", peer.advance()).await;
+        settings.expect("settings");
         Ok(Self { peer, next: 1 })
     }
 
