@@ -26,6 +26,8 @@ pub enum BodyKind {
         /// What separates them.
         boundary: Vec<u8>,
     },
+    /// A WebSocket text message: JSON texts one after the other, or any other text.
+    Message,
     /// Text in UTF-16 or UTF-32, which is searched but cannot be changed.
     Wide,
     /// Anything else: not scanned, passed through.
@@ -56,6 +58,7 @@ impl BodyKind {
             BodyKind::Form => Form::FormUrl,
             BodyKind::Xml => Form::Xml,
             BodyKind::Text => Form::Raw,
+            BodyKind::Message => Form::Message,
             BodyKind::Multipart { .. } | BodyKind::Wide => return true,
             BodyKind::Opaque => return false,
         };
@@ -131,17 +134,23 @@ fn is_boundary(boundary: &[u8]) -> bool {
 /// Finds the placeholders of a body that is there as a whole.
 ///
 /// A location carries a JSON pointer only if the body is strictly valid JSON: otherwise recipients
-/// may disagree with us on where the value stands.
+/// may disagree with us on where the value stands. A value goes into a message as a JSON escape
+/// only if all of it is JSON.
 pub fn find(kind: &BodyKind, body: &[u8]) -> Result<Vec<Edit>, BodyProblem> {
     if !kind.may_hold_placeholder(body) {
         return Ok(Vec::new());
     }
     let mut walker = Walker::new(kind);
     let mut edits = walker.read(body, true)?.edits;
+    let has_pointers = matches!(kind, BodyKind::Json | BodyKind::Message);
     let relied_on = walker.is_complete_json() && std::str::from_utf8(body).is_ok();
-    if *kind == BodyKind::Json && !relied_on {
-        for edit in &mut edits {
+    let is_written_raw = *kind == BodyKind::Message && !walker.is_json();
+    for edit in &mut edits {
+        if has_pointers && !relied_on {
             edit.location = Location::Body(BodyField::Whole);
+        }
+        if is_written_raw {
+            edit.form = Form::Message;
         }
     }
     Ok(edits)

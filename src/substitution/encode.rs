@@ -55,6 +55,9 @@ fn write(form: Form, bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodabl
         Form::Json => json(bytes, out)?,
         Form::Xml => xml(bytes, out)?,
         Form::Cdata => cdata(bytes, out)?,
+        Form::Message => {
+            out.put(utf8(bytes, "it is not UTF-8, which a text message must be")?.as_bytes())
+        }
     }
     Ok(())
 }
@@ -212,6 +215,7 @@ mod tests {
             (Form::Json, "p@ss/w+rd =&%#?\\\"\\\\'<>;~*é"),
             (Form::Xml, "p@ss/w+rd =&amp;%#?&quot;\\&apos;&lt;&gt;;~*é"),
             (Form::Cdata, value),
+            (Form::Message, value),
         ] {
             assert_eq!(encoded(form, value).as_deref(), Ok(expected), "{form:?}");
         }
@@ -240,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn json_and_xml_carry_only_text() {
+    fn json_xml_and_messages_carry_only_text() {
         let mut out = Vec::new();
-        for form in [Form::Json, Form::Xml, Form::Cdata] {
+        for form in [Form::Json, Form::Xml, Form::Cdata, Form::Message] {
             assert!(encode(form, b"\xff", &mut out).is_err());
         }
         for bad in ["\0", "\u{1}", "\u{fffe}", "\u{ffff}"] {

@@ -14,6 +14,9 @@ const MAX_DEPTH: usize = 128;
 /// What is kept of a key as spelled: each character may take six bytes.
 const MAX_RAW_KEY: usize = 6 * MAX_NAME;
 
+/// Begins a text of a sequence (RFC 7464 section 2.2).
+const RECORD_SEPARATOR: u8 = 0x1e;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads JSON from left to right (RFC 8259).
@@ -23,6 +26,10 @@ pub(super) struct Document {
     state: State,
     /// The key being read, as spelled.
     key: Vec<u8>,
+    /// Whether further texts may follow the first.
+    several: bool,
+    /// Whether one has.
+    later: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +92,18 @@ impl Document {
             open: Vec::new(),
             state: State::Mark(BYTE_ORDER_MARK),
             key: Vec::new(),
+            several: false,
+            later: false,
+        }
+    }
+
+    /// At the start of JSON texts one after the other, as messages hold them: separated by line
+    /// feeds, by the record separator of RFC 7464 (SignalR puts it at the end), or by nothing
+    /// (Socket.IO puts a number in front). Every text but the first is an object or an array.
+    pub(super) fn of_several() -> Self {
+        Self {
+            several: true,
+            ..Self::new()
         }
     }
 
@@ -122,10 +141,21 @@ impl Document {
         ended && self.open.is_empty()
     }
 
+    /// Whether what was read can no longer become JSON.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
+    /// Whether a text after the first has begun.
+    pub(super) fn is_later(&self) -> bool {
+        self.later
+    }
+
     /// The pointer of the string value in which the next byte stands. `None` outside of string
-    /// values, for a text that is nothing but a string, and where the pointer exceeds [`MAX_NAME`] bytes.
+    /// values, for a text that is nothing but a string or is not the first, and where the pointer
+    /// exceeds [`MAX_NAME`] bytes.
     pub(super) fn pointer(&self) -> Option<String> {
-        if !matches!(self.state, State::Text { is_key: false, .. }) {
+        if self.later || !matches!(self.state, State::Text { is_key: false, .. }) {
             return None;
         }
         let mut pointer = String::new();
@@ -196,6 +226,7 @@ impl Document {
     fn value(&mut self, byte: u8, may_end: bool) -> State {
         match byte {
             b' ' | b'\t' | b'\n' | b'\r' => State::Value,
+            RECORD_SEPARATOR if self.several && self.open.is_empty() => State::Value,
             b'{' => self.open(Container::Object(None), State::KeyOrEnd),
             b'[' => self.open(Container::Array(0), State::ValueOrEnd),
             b']' if may_end => self.close(),
@@ -235,6 +266,11 @@ impl Document {
             }
             (b',', Some(Container::Object(_))) => State::Key,
             (b']', Some(Container::Array(_))) | (b'}', Some(Container::Object(_))) => self.close(),
+            (RECORD_SEPARATOR, None) if self.several => State::After,
+            (b'{' | b'[', None) if self.several => {
+                self.later = true;
+                self.value(byte, false)
+            }
             _ => State::Broken,
         }
     }
@@ -367,6 +403,33 @@ pub(super) mod tests {
         assert!(endless.key.len() <= MAX_RAW_KEY + 1);
         endless.advance(b"\":{\"a\":\"x\"}, \"b\":\"");
         assert_eq!(endless.pointer().as_deref(), Some("/b"));
+    }
+
+    #[test]
+    fn a_message_is_json_texts_one_after_the_other() {
+        let read = |text: &str| {
+            let mut document = Document::of_several();
+            document.advance(text.as_bytes());
+            document
+        };
+        for json in [
+            "{\"a\":1}",
+            "{\"a\":1}\u{1e}",
+            "\u{1e}{\"a\":1}\n\u{1e}[2]\n",
+            "{}\n{}\n",
+            "[1][2]",
+            "42[\"event\",{\"k\":\"v\"}]",
+            "\"text\"",
+        ] {
+            assert!(read(json).is_complete(), "{json:?}");
+        }
+        for text in [
+            "", "a", "1 2", "{}\"a\"", "{},{}", "42/ns,[]", "{\u{1e}}", "[1",
+        ] {
+            assert!(!read(text).is_complete(), "{text:?}");
+        }
+        assert_eq!(read("{\"a\":\"").pointer().as_deref(), Some("/a"));
+        assert_eq!(read("{}{\"a\":\"").pointer(), None);
     }
 
     /// Texts near JSON: fragments of it in random order.

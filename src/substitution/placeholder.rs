@@ -99,7 +99,7 @@ fn starters(form: Form) -> &'static Starters {
     match form {
         Form::Raw | Form::Header | Form::BasicUser | Form::Cdata => &RAW,
         Form::Percent | Form::FormUrl => &PERCENT,
-        Form::Json => &JSON,
+        Form::Json | Form::Message => &JSON,
         Form::Xml => &XML,
     }
 }
@@ -164,7 +164,13 @@ enum Stop {
 }
 
 fn read_at(form: Form, bytes: &[u8], at: usize, eof: bool) -> Reading {
-    if form == Form::Json && ends_in_escape(&bytes[..at]) {
+    // In JSON a backslash never precedes a bare `<`, so there the two forms read alike.
+    let may_be_escaped = match form {
+        Form::Json => true,
+        Form::Message => bytes[at] == b'\\',
+        _ => false,
+    };
+    if may_be_escaped && ends_in_escape(&bytes[..at]) {
         return Reading::Nothing;
     }
     let mut reader = Reader { form, bytes, at };

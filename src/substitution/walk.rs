@@ -68,6 +68,7 @@ impl Walker {
         let place = match kind {
             BodyKind::Form => Place::Pairs(Pairs::default()),
             BodyKind::Json => Place::Document(Document::new()),
+            BodyKind::Message => Place::Document(Document::of_several()),
             _ => Place::Whole,
         };
         let reader = match kind {
@@ -125,6 +126,7 @@ impl Walker {
             self.reader.advance(&bytes[read..token.span.start])?;
             read = token.span.start;
             token.span = token.span.start + offset..token.span.end + offset;
+            let form = self.reader.written_as(form);
             let mut edit = Edit::new(token, form, Location::Body(self.reader.field()));
             if let Reader::Parts(parts) = &self.reader {
                 edit.delimiters = Some(parts.delimiters());
@@ -135,14 +137,24 @@ impl Walker {
         Ok(edits)
     }
 
-    /// Whether the pointers given are to be relied on: the body is strictly valid JSON.
+    /// Whether the pointers given are to be relied on: the body is one strictly valid JSON text.
     pub(super) fn is_complete_json(&self) -> bool {
+        self.document()
+            .is_some_and(|document| document.is_complete() && !document.is_later())
+    }
+
+    /// Whether the body is valid JSON, in one text or, where there may be, in several.
+    pub(super) fn is_json(&self) -> bool {
+        self.document().is_some_and(Document::is_complete)
+    }
+
+    fn document(&self) -> Option<&Document> {
         match &self.reader {
             Reader::Leaf {
                 place: Place::Document(document),
                 ..
-            } => document.is_complete(),
-            _ => false,
+            } => Some(document),
+            _ => None,
         }
     }
 }
@@ -166,6 +178,18 @@ impl Reader {
                 leaf.advance(bytes)
             }
             Self::Parts(parts) => parts.advance(bytes),
+        }
+    }
+
+    /// The form in which a value goes where `form` was read. A message is written as JSON as long as
+    /// it may be some: one that is streamed has to be decided on before its end.
+    fn written_as(&self, form: Form) -> Form {
+        match self {
+            Self::Leaf {
+                place: Place::Document(document),
+                ..
+            } if form == Form::Message && !document.is_broken() => Form::Json,
+            _ => form,
         }
     }
 
@@ -212,6 +236,7 @@ impl Leaf {
             BodyKind::Form => Syntax::Plain(Form::FormUrl),
             BodyKind::Xml => Syntax::Xml(Section::default()),
             BodyKind::Text | BodyKind::Multipart { .. } => Syntax::Plain(Form::Raw),
+            BodyKind::Message => Syntax::Plain(Form::Message),
             BodyKind::Wide => Syntax::Wide(Narrowed::default()),
             BodyKind::Opaque => Syntax::Opaque,
         };

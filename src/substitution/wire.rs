@@ -24,6 +24,9 @@ pub enum Form {
     Xml,
     /// Inside an XML CDATA section, where references are not read.
     Cdata,
+    /// A WebSocket text message (RFC 6455 section 5.6), which has no media type: read raw and like
+    /// [`Form::Json`], written raw. What turns out to be JSON is written as [`Form::Json`].
+    Message,
 }
 
 /// The longest spelling of one character in any form, in bytes: `&#x` + digits + `;`.
@@ -51,7 +54,7 @@ impl Form {
         };
         match (self, first) {
             (Form::Percent | Form::FormUrl, b'%') => percent_unit(&bytes[1..]),
-            (Form::Json, b'\\') => json_unit(&bytes[1..]),
+            (Form::Json | Form::Message, b'\\') => json_unit(&bytes[1..]),
             (Form::Xml, b'&') => xml_unit(&bytes[1..]),
             _ => Unit::Is(first, 1),
         }
