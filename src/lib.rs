@@ -98,3 +98,4 @@ pub mod secret;
 pub mod substitution;
 pub mod tls;
 pub mod vault;
+pub mod websocket;

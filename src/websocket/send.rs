@@ -1,0 +1,92 @@
+//! Writing to one side of a connection.
+
+use super::frame::{Head, Opcode, mask};
+use super::{Close, Kind, MAX_CONTROL, Peer};
+
+/// Writes frames for one side. `keys` gives the masking keys, which a client takes from a strong
+/// source of randomness, a new one for each frame (RFC 6455 section 5.3).
+#[derive(Debug)]
+pub struct Sender<K> {
+    keys: Option<K>,
+    /// Whether the beginning of a message was written.
+    begun: bool,
+    closed: bool,
+}
+
+impl<K: FnMut() -> [u8; 4]> Sender<K> {
+    /// To `peer`: masked for a server.
+    pub fn new(peer: Peer, keys: K) -> Self {
+        Self {
+            keys: (peer == Peer::Server).then_some(keys),
+            begun: false,
+            closed: false,
+        }
+    }
+
+    /// Whether a close frame was written. Nothing may follow it, and nothing does.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Appends the next piece of a message to `out` as one frame. A piece without bytes that is not
+    /// the last makes none.
+    pub fn data(&mut self, kind: Kind, payload: &[u8], end: bool, out: &mut Vec<u8>) {
+        if payload.is_empty() && !end {
+            return;
+        }
+        let opcode = match kind {
+            _ if self.begun => Opcode::Continuation,
+            Kind::Text => Opcode::Text,
+            Kind::Binary => Opcode::Binary,
+        };
+        self.begun = !end;
+        self.frame(end, opcode, payload, out);
+    }
+
+    /// Appends a ping. What exceeds 125 bytes is cut off.
+    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(Opcode::Ping, payload, out);
+    }
+
+    /// Appends a pong. What exceeds 125 bytes is cut off.
+    pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(Opcode::Pong, payload, out);
+    }
+
+    /// Appends a close frame.
+    pub fn close(&mut self, close: Option<&Close>, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        if let Some(close) = close {
+            payload.extend_from_slice(&close.code.to_be_bytes());
+            payload.extend_from_slice(close.reason.as_bytes());
+        }
+        self.control(Opcode::Close, &payload, out);
+        self.closed = true;
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+        let payload = &payload[..payload.len().min(MAX_CONTROL)];
+        self.frame(true, opcode, payload, out);
+    }
+
+    fn frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+        if self.closed {
+            return;
+        }
+        let key = self.keys.as_mut().map(|keys| keys());
+        let head = Head {
+            fin,
+            opcode,
+            len: payload.len() as u64,
+            mask: key,
+        };
+        // Once, so that no copies of a value are left behind by a growing buffer.
+        out.reserve(super::frame::MAX_HEAD + payload.len());
+        head.write(out);
+        let start = out.len();
+        out.extend_from_slice(payload);
+        if let Some(key) = key {
+            mask(&mut out[start..], key, 0);
+        }
+    }
+}
