@@ -49,6 +49,7 @@ use super::recode;
 use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Site};
+use super::upgrade;
 use super::uses::{Facts, Refused, Uses, find, together};
 use super::watch::Used;
 use crate::coding::{self, Codings, Encoder};
@@ -399,7 +400,10 @@ impl Exchange<Recorded> {
         let headers = &mut self.head.headers;
         let framed = headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
-        hop::strip(headers);
+        match self.head.extensions.get::<upgrade::Asked>() {
+            None => hop::strip(headers),
+            Some(_) => upgrade::renew(headers),
+        }
         // The body is already here or was asked for; the expectation has been met.
         headers.remove(header::EXPECT);
         if reframed {

@@ -136,7 +136,7 @@ impl Handshaker {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| no_http(destination))?;
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Ok(Opened::Http1(sender))
     }
 

@@ -106,6 +106,7 @@ pub struct HeadSignal(Arc<Shared>);
 struct Shared {
     notes: Mutex<VecDeque<HeadNote>>,
     complete: AtomicBool,
+    upgraded: AtomicBool,
     in_flight: AtomicUsize,
     /// Counts requests and pieces of bodies, either way.
     moved: AtomicU64,
@@ -123,6 +124,11 @@ impl HeadSignal {
     /// chunked body, and after a CONNECT that was refused.
     pub fn message_complete(&self) {
         self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// Says that what follows on this connection is no HTTP. The client hears of it after this.
+    pub fn upgraded(&self) {
+        self.0.upgraded.store(true, Ordering::Release);
     }
 
     /// The note on a request that came over HTTP/2, whose framing leaves nothing to guard.
@@ -168,7 +174,7 @@ enum State {
     Head,
     /// So many bytes of body remain.
     Body(u64),
-    /// Bytes whose end only hyper knows: a chunked body, or a tunnel.
+    /// Bytes whose end only hyper knows: a chunked body, a tunnel, or another protocol.
     Opaque,
     /// A head was refused: nothing that follows can be trusted to be anything.
     Refused,
@@ -322,6 +328,10 @@ impl<S> HeadGuard<S> {
         if ended {
             self.state = State::Head;
             self.head_started = false;
+            self.timer = None;
+        }
+        if self.state == State::Head && self.signal.0.upgraded.load(Ordering::Acquire) {
+            self.state = State::Opaque;
             self.timer = None;
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,12 +18,16 @@ use super::body::{InboundBody, ReplyBody};
 use super::exchange::Exchange;
 use super::head::{HeadGuard, HeadNote, HeadSignal};
 use super::listener::Permit;
+use super::upgrade::Offer;
 use super::uses::{Facts, Refused};
-use super::{Proxy, Settings, connect, exposed, respond, response, unix_now};
+use super::websocket::Asker;
+use super::{Proxy, Settings, connect, exposed, respond, response, unix_now, websocket};
 use crate::error::{Code, Refusal};
 use crate::identity::{Caller, Presented};
 use crate::policy::destination::{Destination, Scheme};
 
+/// What of a request says who asks, and what for.
+pub(super) const CLAIMS: [HeaderName; 3] = [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
 const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
 const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
 
@@ -51,6 +55,8 @@ pub struct TunnelDoor {
     pub claim: Claim,
     /// Set if CONNECT and the TLS server name disagree: no request gets through.
     pub mismatch: Option<Refusal>,
+    /// Counts the connection until the last of its requests has ended.
+    pub permit: Permit,
 }
 
 /// Who a client says it is, and what for: the token, and the headers that name action and run.
@@ -165,17 +171,19 @@ pub(super) async fn handle(
 
 /// The pipeline. Everything that may happen to a request is in these lines.
 async fn forward(
-    proxy: &Proxy,
-    door: &Door,
+    proxy: &Arc<Proxy>,
+    door: &Arc<Door>,
     signal: HeadSignal,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     id: &str,
 ) -> Result<Response<ReplyBody>, Refused> {
     let started = Instant::now();
     let settings = proxy.settings.load_full();
     proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
+    let offer = Offer::of(&mut request);
     let (mut head, body) = request.into_parts();
-    let caller = authenticate(&settings, door, &head)?;
+    let caller = authenticate(&settings, door, &head.headers)?;
+    let asker = offer.as_ref().map(|_| Asker::new(door, &head.headers));
     let destination = destination(door, &mut head)?;
     let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
     let facts = Facts {
@@ -191,7 +199,7 @@ async fn forward(
     };
     let config = &settings.config;
     let treatment = config.treatment(&facts.destination);
-    let body = InboundBody::new(body, config.proxy.idle_timeout, signal);
+    let body = InboundBody::new(body, config.proxy.idle_timeout, signal.clone());
 
     let scanned = Exchange::new(facts, head, body, treatment, needles)
         .scan(config.body.buffer)
@@ -202,15 +210,23 @@ async fn forward(
     let answer = settings.upstream.send(recorded).await?;
 
     log_answer(&answer.facts, answer.response.status().as_u16());
+    if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        signal.upgraded();
+        return Ok(websocket::begin(proxy, asker.zip(offer), answer)?);
+    }
     Ok(response::relay(answer, config.upstream.idle_timeout).await?)
 }
 
 /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked
 /// at, only stripped.
-fn authenticate(settings: &Settings, door: &Door, head: &Parts) -> Result<Caller, Refusal> {
+pub(super) fn authenticate(
+    settings: &Settings,
+    door: &Door,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
     match door {
-        Door::Tunnel(tunnel) => tunnel.claim.caller(settings, &head.headers),
-        Door::Proxy(_) => Claim::of(settings, &head.headers).caller(settings, &head.headers),
+        Door::Tunnel(tunnel) => tunnel.claim.caller(settings, headers),
+        Door::Proxy(_) => Claim::of(settings, headers).caller(settings, headers),
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`listener`] accepts; [`head`] reads each request head before the HTTP library; [`http`] turns
 //! a request into an [`exchange`] whatever door it came through; [`connect`] and [`tunnel`] open
 //! the tunnels whose requests come back to [`http`]. [`upstream`] is the one way out, over [`dial`]
-//! and [`pool`]; [`response`] is the way back; [`respond`] is the one place that answers a refusal.
+//! and [`pool`]; [`response`] is the way back, and [`websocket`] both at once, message by message; [`respond`] is the one place that answers a refusal.
 
 pub mod body;
 pub mod changes;
@@ -31,9 +31,11 @@ pub mod searched;
 pub mod signed;
 pub mod sites;
 pub mod tunnel;
+pub mod upgrade;
 pub mod upstream;
 pub mod uses;
 pub mod watch;
+pub mod websocket;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,7 +4,7 @@
 //! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
 //! opened, recorded durably, and only then is the value handed to the stream.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -12,20 +12,23 @@ use http::HeaderMap;
 use super::exposed;
 use super::sites;
 use super::unix_now;
-use super::uses::{Facts, Refused, Uses, find};
+use super::uses::{Facts, Refused, Uses, find, together};
 use super::watch::Used;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
-use crate::ledger::record::Entry;
 use crate::policy::location::Location;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
+use crate::substitution::plan::Edit;
 use crate::substitution::slug::Reference;
 use crate::substitution::stream::StreamError;
 use crate::vault::Vault;
 
-/// Answers for the placeholders of one streamed body.
+/// Values that may be written, by what names them.
+pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
+
+/// Answers for the placeholders of one streamed body, or of one message.
 pub struct Permits {
     /// What is known about the request.
     pub facts: Arc<Facts>,
@@ -50,8 +53,19 @@ impl Permits {
         reference: Reference,
         location: Location,
     ) -> Result<Arc<SecretBytes>, Refusal> {
-        match self.decide(&reference, &location).await {
-            Ok(value) => Ok(value),
+        match self.decide(&[(&reference, &location)]).await {
+            Ok(mut values) => values.pop().map(|(_, value)| value).ok_or_else(unassembled),
+            Err(refused) => Err(self.record(refused).await),
+        }
+    }
+
+    /// The values for all placeholders of a whole message, once their use is durably on record; or
+    /// none of them, and no use on record.
+    pub async fn ask_all(self: Arc<Self>, edits: &[Edit]) -> Result<Permitted, Refusal> {
+        let uses = edits.iter().filter(|edit| !edit.escape);
+        let wanted: Vec<_> = uses.map(|edit| (&edit.reference, &edit.location)).collect();
+        match self.decide(&wanted).await {
+            Ok(values) => Ok(values),
             Err(refused) => Err(self.record(refused).await),
         }
     }
@@ -106,65 +120,70 @@ impl Permits {
         self.record(refused).await
     }
 
-    async fn decide(
-        &self,
-        reference: &Reference,
-        location: &Location,
-    ) -> Result<Arc<SecretBytes>, Refused> {
+    async fn decide(&self, wanted: &[(&Reference, &Location)]) -> Result<Permitted, Refused> {
         let facts = &self.facts;
-        let at = BTreeSet::from([location.clone()]);
         self.vault.refresh().await.map_err(|_| {
             Refusal::new(
                 Code::StoreUnavailable,
                 "the credential store cannot be read any more; check store.url and the disk",
             )
         })?;
-        let credential = match find(facts, &self.vault, reference, unix_now()) {
-            Ok(credential) => credential,
-            Err(refusal) if self.ignores(&refusal) => {
-                return self.ignore(reference, location).await;
-            }
-            Err(refusal) => return Err(facts.refuse(refusal, reference, None, &at)),
-        };
         let mut uses = Uses::default();
-        uses.add(reference, credential, location);
+        let mut ignored = BTreeMap::new();
+        let mut refused = Vec::new();
+        for &(reference, location) in wanted {
+            match find(facts, &self.vault, reference, unix_now()) {
+                Ok(credential) => uses.add(reference, credential, location),
+                Err(refusal) if self.ignores(&refusal) => {
+                    ignored.entry(reference).or_insert(location);
+                }
+                Err(refusal) => {
+                    let at = BTreeSet::from([location.clone()]);
+                    refused.push(facts.refuse(refusal, reference, None, &at));
+                }
+            }
+        }
+        if let Some(refused) = together(refused.into_iter()) {
+            return Err(refused);
+        }
         uses.authorise(facts)?;
-        if let Some(signed) = &self.signed {
+        if let Some(signed) = self.signed.as_ref().filter(|_| !uses.is_empty()) {
             return Err(uses.refuse_all(facts, signed));
         }
         let values = uses.open(facts, &self.vault)?;
-        self.commit(uses.entries(facts)).await?;
-        let value = values.iter().next().map(|(_, value)| Arc::clone(value));
-        let value = value
-            .ok_or_else(|| Refusal::new(Code::Internal, "the request could not be put together"))?;
-        self.used.add(reference, Arc::clone(&value));
-        Ok(value)
+        let mut lines = uses.entries(facts);
+        lines.extend(
+            ignored
+                .iter()
+                .map(|(reference, at)| facts.ignored_entry(reference, at)),
+        );
+        if !lines.is_empty() {
+            self.ledger.commit(lines).await.map_err(Refusal::from)?;
+            self.used.set_recorded();
+        }
+        let mut permitted = Permitted::new();
+        for (reference, value) in values.iter() {
+            self.used.add(reference, Arc::clone(value));
+            permitted.push((reference.clone(), Arc::clone(value)));
+        }
+        for reference in ignored.into_keys() {
+            // It travels as what it says, in the encoding of its place.
+            self.used.ignore(reference);
+            let literal = SecretBytes::new(reference.placeholder().into_bytes());
+            permitted.push((reference.clone(), Arc::new(literal)));
+        }
+        Ok(permitted)
     }
 
     fn ignores(&self, refusal: &Refusal) -> bool {
         refusal.code == Code::CredentialNotFound && self.unresolved == Unresolved::Ignore
     }
 
-    /// It travels as what it says, in the encoding of its place.
-    async fn ignore(
-        &self,
-        reference: &Reference,
-        location: &Location,
-    ) -> Result<Arc<SecretBytes>, Refused> {
-        let line = self.facts.ignored_entry(reference, location);
-        self.commit(vec![line]).await?;
-        self.used.ignore(reference);
-        let literal = reference.placeholder().into_bytes();
-        Ok(Arc::new(SecretBytes::new(literal)))
-    }
-
-    async fn commit(&self, lines: Vec<Entry>) -> Result<(), Refused> {
-        self.ledger.commit(lines).await.map_err(Refusal::from)?;
-        self.used.set_recorded();
-        Ok(())
-    }
-
     async fn record(&self, refused: Refused) -> Refusal {
         refused.record(&self.ledger, &self.facts.id).await
     }
+}
+
+fn unassembled() -> Refusal {
+    Refusal::new(Code::Internal, "the request could not be put together")
 }

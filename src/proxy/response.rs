@@ -113,7 +113,7 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
 }
 
 /// Egret's own headers.
-fn mark(head: &mut Parts, facts: &Facts, used: &Used, outcome: &Outcome) {
+pub(super) fn mark(head: &mut Parts, facts: &Facts, used: &Used, outcome: &Outcome) {
     if (facts.held_placeholder || outcome.is_recorded())
         && let Ok(id) = HeaderValue::from_str(&facts.id)
     {

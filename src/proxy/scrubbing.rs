@@ -13,6 +13,7 @@ use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
 use crate::error::{Code, Refusal};
 use crate::ledger::record::{Entry, event};
 use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
+use crate::secret::SecretBytes;
 
 /// How much of an opened body is searched and passed on at once, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -26,16 +27,23 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 
 /// What was found in an answer, for its `scrubbed` lines.
 #[derive(Default)]
-pub struct Findings(BTreeSet<(String, String)>);
+pub struct Findings {
+    /// What there is no line about yet.
+    fresh: BTreeSet<(String, String)>,
+    /// What there is one about: a conversation can go on for days.
+    reported: BTreeSet<(String, String)>,
+}
 
 impl Findings {
     /// Notes the hits of one place.
-    fn add(&mut self, needles: &Needles, place: &str, hits: &[Hit]) {
+    pub fn add(&mut self, needles: &Needles, place: &str, hits: &[Hit]) {
         for hit in hits.iter().take(FINDINGS) {
-            if self.0.len() < FINDINGS {
+            if self.fresh.len() + self.reported.len() < FINDINGS {
                 let name = needles.name(hit.reference).to_owned();
-                let found = format!("{place} ({})", hit.form.as_str());
-                self.0.insert((name, found));
+                let found = (name, format!("{place} ({})", hit.form.as_str()));
+                if !self.reported.contains(&found) {
+                    self.fresh.insert(found);
+                }
             }
         }
     }
@@ -44,7 +52,8 @@ impl Findings {
     pub fn take_entries(&mut self, facts: &Facts) -> Vec<Entry> {
         let mut lines: Vec<Entry> = Vec::new();
         let mut last = None;
-        for (name, found) in std::mem::take(&mut self.0) {
+        for (name, found) in std::mem::take(&mut self.fresh) {
+            self.reported.insert((name.clone(), found.clone()));
             match lines.last_mut() {
                 Some(line) if last.as_ref() == Some(&name) => line.locations.push(found),
                 _ => lines.push(Entry {
@@ -121,19 +130,15 @@ fn spells_value(name: &HeaderName, needles: &Needles, used: &Used) -> bool {
             .any(|(_, value)| in_any_case(value.expose()))
 }
 
-/// Scrubs the body of one answer as it streams, under its codings.
-pub struct BodyScrubber {
-    decoder: Option<Decoder>,
-    /// One after the other: the values known when the answer began, then those that the request
-    /// has sent since, because its body was still on the way.
+/// Scrubs one text after another while more values may come to be sent.
+pub struct Stages {
+    /// One after the other: the values known when the text began, then those that were sent since,
+    /// because a request's body, or the other side of a conversation, was still on the way.
     stages: Vec<Stage>,
     replacement: Replacement,
     used: Arc<Used>,
     /// How many of the used values a stage looks for.
     known: usize,
-    encoder: Option<Encoder>,
-    /// Whether opened bytes wait to be pulled.
-    more: bool,
 }
 
 /// A scrubber with what it looks for.
@@ -149,6 +154,82 @@ impl Stage {
             needles,
         }
     }
+}
+
+impl Stages {
+    /// At the start of a text. `needles` hold the first `known` values of `used`.
+    pub fn new(
+        needles: Arc<Needles>,
+        used: &Arc<Used>,
+        known: usize,
+        replacement: Replacement,
+    ) -> Self {
+        Self {
+            stages: vec![Stage::new(needles, replacement)],
+            replacement,
+            used: Arc::clone(used),
+            known,
+        }
+    }
+
+    /// Whether no value was sent that the first stage does not look for.
+    pub fn are_fresh(&self) -> bool {
+        self.stages.len() == 1 && self.used.count() == self.known
+    }
+
+    /// The next piece of a text; after its `last` the next one begins. Hits were found at `place`.
+    pub fn scrub(
+        &mut self,
+        input: &[u8],
+        last: bool,
+        place: &str,
+        findings: &mut Findings,
+    ) -> Result<Vec<u8>, Unscannable> {
+        self.follow_used()?;
+        let mut clean = Vec::new();
+        for (n, stage) in self.stages.iter_mut().enumerate() {
+            let piece = if n == 0 { input } else { &clean };
+            let mut out = Vec::with_capacity(piece.len());
+            let mut hits = Vec::new();
+            stage.scrubber.push(piece, &mut out, &mut hits);
+            if last {
+                stage.scrubber.finish(&mut out, &mut hits);
+            }
+            findings.add(&stage.needles, place, &hits);
+            clean = out;
+        }
+        Ok(clean)
+    }
+
+    /// Looks for what was sent since the last look. An upstream cannot echo a value before it was
+    /// sent, so what has passed already needs no second look.
+    fn follow_used(&mut self) -> Result<(), Unscannable> {
+        let count = self.used.count();
+        if count == self.known {
+            return Ok(());
+        }
+        let late = self.used.values().split_off(self.known);
+        self.known += late.len();
+        let first = &self.stages[0].needles;
+        let needles = first.with_used(late);
+        if Arc::ptr_eq(&needles, first) {
+            return Ok(());
+        }
+        if self.stages.len() >= STAGES {
+            return Err(Unscannable);
+        }
+        self.stages.push(Stage::new(needles, self.replacement));
+        Ok(())
+    }
+}
+
+/// Scrubs the body of one answer as it streams, under its codings.
+pub struct BodyScrubber {
+    decoder: Option<Decoder>,
+    stages: Stages,
+    encoder: Option<Encoder>,
+    /// Whether opened bytes wait to be pulled.
+    more: bool,
 }
 
 /// The answer's coding cannot be opened, or is not what it says.
@@ -194,10 +275,7 @@ impl BodyScrubber {
         }
         Ok(Self {
             decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
-            stages: vec![Stage::new(Arc::clone(needles), replacement)],
-            replacement,
-            used: Arc::clone(used),
-            known,
+            stages: Stages::new(Arc::clone(needles), used, known, replacement),
             encoder: recode.then(|| Encoder::new(&codings)),
             more: false,
         })
@@ -251,7 +329,7 @@ impl BodyScrubber {
         for digest in DIGESTS {
             trailers.remove(digest);
         }
-        for stage in &self.stages {
+        for stage in &self.stages.stages {
             scrub_fields(&mut trailers, &stage.needles, findings);
         }
         trailers
@@ -263,19 +341,7 @@ impl BodyScrubber {
         last: bool,
         findings: &mut Findings,
     ) -> Result<Vec<u8>, Unscannable> {
-        self.follow_request()?;
-        let mut clean = Vec::new();
-        for (n, stage) in self.stages.iter_mut().enumerate() {
-            let piece = if n == 0 { input } else { &clean };
-            let mut out = Vec::with_capacity(piece.len());
-            let mut hits = Vec::new();
-            stage.scrubber.push(piece, &mut out, &mut hits);
-            if last {
-                stage.scrubber.finish(&mut out, &mut hits);
-            }
-            findings.add(&stage.needles, "body", &hits);
-            clean = out;
-        }
+        let clean = self.stages.scrub(input, last, "body", findings)?;
         let Some(encoder) = &mut self.encoder else {
             return Ok(clean);
         };
@@ -293,27 +359,9 @@ impl BodyScrubber {
     }
 }
 
-impl BodyScrubber {
-    /// Looks for what the request has sent since the last look. An upstream cannot echo a value
-    /// before it was sent, so what has passed already needs no second look.
-    fn follow_request(&mut self) -> Result<(), Unscannable> {
-        let count = self.used.count();
-        if count == self.known {
-            return Ok(());
-        }
-        let late = self.used.values().split_off(self.known);
-        self.known += late.len();
-        let first = &self.stages[0].needles;
-        let needles = first.with_used(late);
-        if Arc::ptr_eq(&needles, first) {
-            return Ok(());
-        }
-        if self.stages.len() >= STAGES {
-            return Err(Unscannable);
-        }
-        self.stages.push(Stage::new(needles, self.replacement));
-        Ok(())
-    }
+/// Whether two values are the same. Its timing tells nobody anything: both were used already.
+pub fn is_same(one: &SecretBytes, other: &SecretBytes) -> bool {
+    one.expose() == other.expose()
 }
 
 /// The refusal for an answer that cannot be searched.

@@ -58,14 +58,14 @@ enum Waiting {
 }
 
 /// A scrubber whose output nobody wants, only its hits.
-struct Guard {
+pub(super) struct Guard {
     needles: Arc<Needles>,
     scrubber: Scrubber,
     unwanted: Vec<u8>,
 }
 
 impl Guard {
-    fn new(needles: Arc<Needles>) -> Self {
+    pub(super) fn new(needles: Arc<Needles>) -> Self {
         Self {
             scrubber: Scrubber::new(Arc::clone(&needles), Replacement::SameLength),
             needles,
@@ -74,7 +74,7 @@ impl Guard {
     }
 
     /// The name of a stored value that these bytes complete.
-    fn look(&mut self, piece: &[u8]) -> Option<String> {
+    pub(super) fn look(&mut self, piece: &[u8]) -> Option<String> {
         let mut hits = Vec::new();
         self.unwanted.clear();
         self.scrubber.push(piece, &mut self.unwanted, &mut hits);

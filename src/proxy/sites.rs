@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 
 use super::body::Held;
 use super::hop;
+use super::permit::Permitted;
 use super::uses::{Facts, Refused};
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
@@ -242,6 +243,18 @@ pub fn substitute<'v>(
         set_target(head, path, query)?;
     }
     Ok(())
+}
+
+/// Writes the values into a message that is no request of its own.
+pub fn substitute_message(
+    text: &[u8],
+    edits: &[Edit],
+    values: &Permitted,
+) -> Result<Vec<u8>, SpliceError> {
+    splice(text, edits, |wanted| {
+        let found = values.iter().find(|(reference, _)| reference == wanted);
+        found.map(|(_, value)| value.as_ref())
+    })
 }
 
 /// Writes the values into trailers that came at the end of a streamed body.

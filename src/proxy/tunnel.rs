@@ -130,13 +130,13 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
         destination,
         claim,
         mismatch,
+        permit,
     }));
     let stream = intercepted.stream;
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => http2::serve(proxy, stream, door).await,
         _ => serve(proxy, stream, BytesMut::new(), door).await,
     }
-    drop(permit);
 }
 
 /// Node, undici and every `ws://` client send CONNECT for plain HTTP too, and gRPC without TLS
@@ -153,12 +153,12 @@ async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
         },
         claim: tunnel.claim,
         mismatch: None,
+        permit: tunnel.permit,
     }));
     match is_http2 {
         true => http2::serve(proxy, stream, door).await,
         false => serve(proxy, stream.io, stream.early, door).await,
     }
-    drop(tunnel.permit);
 }
 
 async fn serve<S>(proxy: Arc<Proxy>, stream: S, early: BytesMut, door: Door)

@@ -16,6 +16,7 @@ use super::handshake::{Handshaker, Opened, Wanted};
 use super::multiplex::{Multiplex, Route, Spoken, Stream};
 use super::pool::{Pool, Sender};
 use super::response::Answer;
+use super::upgrade;
 use super::wire;
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
@@ -133,6 +134,9 @@ impl Upstream {
                 Place::Exclusive { sender, is_reused } => {
                     self.send_http1(destination, request, transfer, sender, is_reused)
                         .await?
+                }
+                Place::Shared { .. } if request.extensions().get::<upgrade::Asked>().is_some() => {
+                    return Err(only_http2(destination));
                 }
                 Place::Shared { stream, route } => {
                     resends += 1;
@@ -354,6 +358,15 @@ impl Lease {
             Self::Shared(stream) => drop(stream),
         }
     }
+}
+
+/// RFC 9113 section 8.6: there is no upgrade in HTTP/2.
+fn only_http2(destination: &Destination) -> Refusal {
+    Refusal::new(
+        Code::UpstreamProtocolError,
+        "the destination speaks HTTP/2 only, and WebSocket is passed on over HTTP/1.1",
+    )
+    .destination(destination.to_string())
 }
 
 /// Why no answer came. The library's own error is not asked: it quotes what it was sending.

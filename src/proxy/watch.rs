@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use dashmap::DashMap;
 
 use super::lock;
+use super::scrubbing::is_same;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Reference;
@@ -73,11 +74,15 @@ impl Used {
     /// A value is about to be sent, and may be echoed.
     pub fn add(&self, reference: &Reference, value: Arc<SecretBytes>) {
         let mut values = lock(&self.values);
+        // A connection of many messages may send the same value for ever.
+        if values.iter().any(|(_, known)| is_same(known, &value)) {
+            return;
+        }
         values.push((reference.to_string(), value));
         self.count.store(values.len(), Ordering::Release);
     }
 
-    /// How many values were sent so far.
+    /// How many different values were sent so far.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }

@@ -17,7 +17,7 @@ mod utf8;
 mod properties;
 
 pub use receive::{Event, Receiver, Violation};
-pub use send::Sender;
+pub use send::{NoKey, Sender};
 
 /// Which end of the connection the peer is: a client masks its frames and a server does not (RFC
 /// 6455 section 5.1).

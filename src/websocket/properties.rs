@@ -25,25 +25,23 @@ fn item() -> impl Strategy<Value = Item> {
 }
 
 fn written(peer: Peer, items: &[Item], close: Option<&Close>) -> Vec<u8> {
-    let mut key = 0u32;
-    let mut sender = Sender::new(peer, || {
-        key = key.wrapping_mul(0x9e37_79b1).wrapping_add(12345);
-        key.to_be_bytes()
-    });
+    let keys = (1u32..).map(|n| n.wrapping_mul(0x9e37_79b1).to_be_bytes());
+    let mut sender = Sender::new(peer, keys);
     let mut out = Vec::new();
     for item in items {
         match item {
             Item::Message(kind, parts) => {
                 for (n, part) in parts.iter().enumerate() {
-                    sender.data(*kind, part, n + 1 == parts.len(), &mut out);
+                    let end = n + 1 == parts.len();
+                    sender.data(*kind, part, end, &mut out).unwrap();
                 }
             }
-            Item::Ping(payload) => sender.ping(payload, &mut out),
-            Item::Pong(payload) => sender.pong(payload, &mut out),
+            Item::Ping(payload) => sender.ping(payload, &mut out).unwrap(),
+            Item::Pong(payload) => sender.pong(payload, &mut out).unwrap(),
         }
     }
-    sender.close(close, &mut out);
-    sender.ping(b"too late", &mut out);
+    sender.close(close, &mut out).unwrap();
+    sender.ping(b"too late", &mut out).unwrap();
     out
 }
 
@@ -61,7 +59,7 @@ fn read(
         rest = tail;
         receiver.push(piece);
         loop {
-            match receiver.next() {
+            match receiver.event() {
                 Ok(None) => break,
                 Ok(Some(Event::Data { kind, payload, end })) => {
                     open.extend_from_slice(payload);

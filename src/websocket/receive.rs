@@ -87,8 +87,8 @@ impl Receiver {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next event, if all of it is there. After a close frame there is none.
-    pub fn next(&mut self) -> Result<Option<Event<'_>>, Violation> {
+    /// What comes next, if all of it is there. After a close frame there is none.
+    pub fn event(&mut self) -> Result<Option<Event<'_>>, Violation> {
         if let Some(violation) = &self.failed {
             return Err(violation.clone());
         }
@@ -284,11 +284,11 @@ mod tests {
         let mut receiver = Receiver::new(peer);
         receiver.push(bytes);
         loop {
-            match receiver.next() {
+            match receiver.event() {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("{bytes:x?} was accepted"),
                 Err(violation) => {
-                    assert_eq!(receiver.next(), Err(violation.clone()));
+                    assert_eq!(receiver.event(), Err(violation.clone()));
                     return violation.code;
                 }
             }
@@ -322,7 +322,7 @@ mod tests {
     fn a_message_that_is_no_longer_utf8_is_refused_at_once() {
         let mut receiver = Receiver::new(Peer::Server);
         receiver.push(b"\x81\x7e\x10\x00ab\xff");
-        assert!(receiver.next().is_err());
+        assert!(receiver.event().is_err());
     }
 
     #[test]
@@ -334,14 +334,14 @@ mod tests {
             payload,
             end,
         };
-        assert_eq!(receiver.next(), Ok(Some(data("é".as_bytes(), false))));
-        assert_eq!(receiver.next(), Ok(Some(Event::Ping(b"p"))));
-        assert_eq!(receiver.next(), Ok(Some(data(b"!", true))));
+        assert_eq!(receiver.event(), Ok(Some(data("é".as_bytes(), false))));
+        assert_eq!(receiver.event(), Ok(Some(Event::Ping(b"p"))));
+        assert_eq!(receiver.event(), Ok(Some(data(b"!", true))));
         assert_eq!(
-            receiver.next(),
+            receiver.event(),
             Ok(Some(Event::Close(Some(Close::new(1000, "ok")))))
         );
-        assert_eq!(receiver.next(), Ok(None), "nothing follows a close frame");
+        assert_eq!(receiver.event(), Ok(None), "nothing follows a close frame");
     }
 
     #[test]
@@ -351,10 +351,10 @@ mod tests {
         for _ in 0..100 {
             receiver.push(&[7; 1000]);
             assert!(matches!(
-                receiver.next(),
+                receiver.event(),
                 Ok(Some(Event::Data { payload, end: false, .. })) if payload.len() == 1000
             ));
-            assert_eq!(receiver.next(), Ok(None));
+            assert_eq!(receiver.event(), Ok(None));
             assert!(receiver.buffer.capacity() <= 2000);
         }
     }

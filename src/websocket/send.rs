@@ -3,6 +3,11 @@
 use super::frame::{Head, Opcode, mask};
 use super::{Close, Kind, MAX_CONTROL, Peer};
 
+/// There was no key to mask a frame with, so the frame was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no masking key could be drawn")]
+pub struct NoKey;
+
 /// Writes frames for one side. `keys` gives the masking keys, which a client takes from a strong
 /// source of randomness, a new one for each frame (RFC 6455 section 5.3).
 #[derive(Debug)]
@@ -13,7 +18,7 @@ pub struct Sender<K> {
     closed: bool,
 }
 
-impl<K: FnMut() -> [u8; 4]> Sender<K> {
+impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
     /// To `peer`: masked for a server.
     pub fn new(peer: Peer, keys: K) -> Self {
         Self {
@@ -23,16 +28,17 @@ impl<K: FnMut() -> [u8; 4]> Sender<K> {
         }
     }
 
-    /// Whether a close frame was written. Nothing may follow it, and nothing does.
-    pub fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Appends the next piece of a message to `out` as one frame. A piece without bytes that is not
     /// the last makes none.
-    pub fn data(&mut self, kind: Kind, payload: &[u8], end: bool, out: &mut Vec<u8>) {
+    pub fn data(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        end: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NoKey> {
         if payload.is_empty() && !end {
-            return;
+            return Ok(());
         }
         let opcode = match kind {
             _ if self.begun => Opcode::Continuation,
@@ -40,40 +46,50 @@ impl<K: FnMut() -> [u8; 4]> Sender<K> {
             Kind::Binary => Opcode::Binary,
         };
         self.begun = !end;
-        self.frame(end, opcode, payload, out);
+        self.frame(end, opcode, payload, out)
     }
 
     /// Appends a ping. What exceeds 125 bytes is cut off.
-    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        self.control(Opcode::Ping, payload, out);
+    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), NoKey> {
+        self.control(Opcode::Ping, payload, out)
     }
 
     /// Appends a pong. What exceeds 125 bytes is cut off.
-    pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        self.control(Opcode::Pong, payload, out);
+    pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), NoKey> {
+        self.control(Opcode::Pong, payload, out)
     }
 
-    /// Appends a close frame.
-    pub fn close(&mut self, close: Option<&Close>, out: &mut Vec<u8>) {
+    /// Appends a close frame. Nothing may follow it, and nothing does.
+    pub fn close(&mut self, close: Option<&Close>, out: &mut Vec<u8>) -> Result<(), NoKey> {
         let mut payload = Vec::new();
         if let Some(close) = close {
             payload.extend_from_slice(&close.code.to_be_bytes());
             payload.extend_from_slice(close.reason.as_bytes());
         }
-        self.control(Opcode::Close, &payload, out);
+        self.control(Opcode::Close, &payload, out)?;
         self.closed = true;
+        Ok(())
     }
 
-    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) -> Result<(), NoKey> {
         let payload = &payload[..payload.len().min(MAX_CONTROL)];
-        self.frame(true, opcode, payload, out);
+        self.frame(true, opcode, payload, out)
     }
 
-    fn frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
+    fn frame(
+        &mut self,
+        fin: bool,
+        opcode: Opcode,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), NoKey> {
         if self.closed {
-            return;
+            return Ok(());
         }
-        let key = self.keys.as_mut().map(|keys| keys());
+        let key = match &mut self.keys {
+            Some(keys) => Some(keys.next().ok_or(NoKey)?),
+            None => None,
+        };
         let head = Head {
             fin,
             opcode,
@@ -88,5 +104,6 @@ impl<K: FnMut() -> [u8; 4]> Sender<K> {
         if let Some(key) = key {
             mask(&mut out[start..], key, 0);
         }
+        Ok(())
     }
 }

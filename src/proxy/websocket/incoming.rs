@@ -1,0 +1,93 @@
+//! What the upstream sends: messages without values.
+
+use std::sync::Arc;
+
+use super::About;
+use crate::ledger::record::Entry;
+use crate::proxy::scrubbing::{Findings, Stages, Unscannable};
+use crate::scrub::{Needles, Replacement, scrub_bytes};
+use crate::websocket::Close;
+
+/// Where a finding was made, for the ledger.
+const PLACE: &str = "message";
+
+/// Scrubs one side of a conversation. Every message is a text of its own, whatever frames it came
+/// in.
+pub(super) struct Incoming<'a> {
+    about: &'a About,
+    /// What the principal could use when the current message began.
+    live: Arc<Needles>,
+    stages: Stages,
+    /// Whether the next piece begins a message.
+    between: bool,
+    findings: Findings,
+}
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(about: &'a About) -> Self {
+        let live = about.needles();
+        Self {
+            about,
+            stages: stages(about, &live),
+            live,
+            between: true,
+            findings: Findings::default(),
+        }
+    }
+
+    /// The next piece of a message. What could still begin a value waits for the piece after it.
+    pub(super) fn data(&mut self, payload: &[u8], end: bool) -> Result<Vec<u8>, Unscannable> {
+        if self.between {
+            self.renew();
+        }
+        self.between = end;
+        self.stages.scrub(payload, end, PLACE, &mut self.findings)
+    }
+
+    /// The payload of a ping or pong, which may come between two pieces.
+    pub(super) fn control(&mut self, payload: &[u8]) -> Vec<u8> {
+        let needles = self.live.with_used(self.about.used.values());
+        let mut hits = Vec::new();
+        let clean = scrub_bytes(&needles, payload, &mut hits);
+        self.findings.add(&needles, PLACE, &hits);
+        clean.unwrap_or_else(|| payload.to_vec())
+    }
+
+    /// A close frame with its code kept.
+    pub(super) fn close(&mut self, close: &Close) -> Close {
+        let reason = self.control(close.reason.as_bytes());
+        Close::new(close.code, &String::from_utf8_lossy(&reason))
+    }
+
+    /// What was found since the last time, for the ledger, once a message is complete.
+    pub(super) fn findings(&mut self, end: bool) -> Vec<Entry> {
+        match end {
+            true => self.findings.take_entries(&self.about.facts),
+            false => Vec::new(),
+        }
+    }
+
+    /// Credentials may have come, changed and gone since the last message.
+    fn renew(&mut self) {
+        let live = self.about.needles();
+        if !Arc::ptr_eq(&live, &self.live) || !self.stages.are_fresh() {
+            self.stages = stages(self.about, &live);
+            self.live = live;
+        }
+    }
+}
+
+fn stages(about: &About, live: &Arc<Needles>) -> Stages {
+    let sent = about.used.values();
+    let known = sent.len();
+    let needles = live.with_used(sent);
+    Stages::new(needles, &about.used, known, Replacement::Placeholder)
+}
+
+impl About {
+    /// Every value that the principal can use at this moment.
+    pub(super) fn needles(&self) -> Arc<Needles> {
+        let principal = &self.facts.caller.principal;
+        self.proxy.watchlist.needles(&self.proxy.vault, principal)
+    }
+}

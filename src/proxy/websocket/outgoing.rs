@@ -1,0 +1,268 @@
+//! What the client sends as text: searched, and decided on message by message.
+//!
+//! A message up to `body.buffer` is decided on whole: of one that is refused nothing is sent. A
+//! larger one streams like a body that is too large to hold, and a refusal in its middle leaves the
+//! upstream with a message that never ends.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncWrite;
+use zeroize::Zeroizing;
+
+use super::outbox::Outbox;
+use super::{About, Stop};
+use crate::config::{Exposed, ScanPlace, Treatment};
+use crate::error::{Code, Refusal};
+use crate::proxy::permit::Permits;
+use crate::proxy::searched::Guard;
+use crate::proxy::uses::Facts;
+use crate::proxy::{Settings, exposed, sites};
+use crate::substitution::body::{self, BodyKind};
+use crate::substitution::stream::{Step, Stream, StreamError};
+use crate::websocket::Kind;
+
+/// Most bytes of a held message that are searched at once when it turns out to be a large one.
+const PIECE: usize = 64 * 1024;
+
+/// The text messages of one client.
+pub(super) struct Outgoing<'a> {
+    about: &'a About,
+    message: Message,
+}
+
+/// The message that is under way.
+#[derive(Default)]
+enum Message {
+    #[default]
+    None,
+    /// Not searched here (`scan` without `body`).
+    Passed,
+    Held(Vec<u8>, Rules),
+    Streamed(Box<Streamed>),
+}
+
+/// What holds for one message: the configuration may change from one to the next.
+struct Rules {
+    settings: Arc<Settings>,
+    treatment: Treatment,
+}
+
+impl Rules {
+    /// The most that is held, in bytes.
+    fn buffer(&self) -> usize {
+        self.settings.config.body.buffer
+    }
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(about: &'a About) -> Self {
+        Self {
+            about,
+            message: Message::None,
+        }
+    }
+
+    /// Takes the next piece of a message and passes on what may go.
+    pub(super) async fn take<W: AsyncWrite + Unpin>(
+        &mut self,
+        payload: &[u8],
+        end: bool,
+        out: &mut Outbox<W>,
+    ) -> Result<(), Stop> {
+        let message = match std::mem::take(&mut self.message) {
+            Message::None => self.begin().await?,
+            message => message,
+        };
+        let message = match message {
+            Message::Held(text, rules) if text.len() + payload.len() <= rules.buffer() => {
+                return self.hold(text, rules, payload, end, out).await;
+            }
+            Message::Held(text, rules) => {
+                let mut streamed = Streamed::new(self.about, rules)?;
+                for piece in text.chunks(PIECE) {
+                    streamed.push(piece, out).await?;
+                }
+                Message::Streamed(Box::new(streamed))
+            }
+            message => message,
+        };
+        self.message = match message {
+            Message::Streamed(mut streamed) => {
+                streamed.push(payload, out).await?;
+                if end {
+                    streamed.finish(out).await?;
+                }
+                Message::Streamed(streamed)
+            }
+            message => {
+                out.data(Kind::Text, payload, end).await?;
+                message
+            }
+        };
+        if end {
+            self.message = Message::None;
+        }
+        Ok(())
+    }
+
+    /// Puts what holds for requests from now on in force for this message.
+    async fn begin(&self) -> Result<Message, Refusal> {
+        let proxy = &self.about.proxy;
+        proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
+        let settings = proxy.settings.load_full();
+        let treatment = settings.config.treatment(&self.about.facts.destination);
+        Ok(match treatment.scan.contains(&ScanPlace::Body) {
+            false => Message::Passed,
+            true => {
+                let rules = Rules {
+                    settings,
+                    treatment,
+                };
+                Message::Held(Vec::new(), rules)
+            }
+        })
+    }
+
+    async fn hold<W: AsyncWrite + Unpin>(
+        &mut self,
+        mut text: Vec<u8>,
+        rules: Rules,
+        payload: &[u8],
+        end: bool,
+        out: &mut Outbox<W>,
+    ) -> Result<(), Stop> {
+        if text.is_empty() && end {
+            return self.decide(payload, rules, out).await;
+        }
+        text.extend_from_slice(payload);
+        if end {
+            return self.decide(&text, rules, out).await;
+        }
+        self.message = Message::Held(text, rules);
+        Ok(())
+    }
+
+    /// Decides on a whole message, and sends it with its values in place.
+    async fn decide<W: AsyncWrite + Unpin>(
+        &self,
+        text: &[u8],
+        rules: Rules,
+        out: &mut Outbox<W>,
+    ) -> Result<(), Stop> {
+        let edits = body::find(&BodyKind::Message, text)
+            .map_err(|problem| Refusal::new(Code::BodyEncodingUnsupported, problem.to_string()))?;
+        let is_guarded = rules.treatment.exposed == Exposed::Reject;
+        if let Some(name) = is_guarded
+            .then(|| exposed::find(&self.about.needles(), text))
+            .flatten()
+        {
+            let refused = exposed::refuse(&self.about.facts, &name, "body");
+            let proxy = &self.about.proxy;
+            return Err(refused
+                .record(&proxy.ledger, &self.about.facts.id)
+                .await
+                .into());
+        }
+        if edits.is_empty() {
+            return Ok(out.data(Kind::Text, text, true).await?);
+        }
+        let permits = self.about.permits(rules)?;
+        let values = Arc::clone(&permits).ask_all(&edits).await?;
+        match sites::substitute_message(text, &edits, &values) {
+            Ok(text) => Ok(out.data(Kind::Text, &Zeroizing::new(text), true).await?),
+            Err(error) => Err(permits.failed(StreamError::Splice(error)).await.into()),
+        }
+    }
+}
+
+/// A message that is too large to hold.
+struct Streamed {
+    search: Stream,
+    guard: Option<Guard>,
+    permits: Arc<Permits>,
+}
+
+impl Streamed {
+    fn new(about: &About, rules: Rules) -> Result<Self, Refusal> {
+        let permits = about.permits(rules)?;
+        Ok(Self {
+            search: Stream::new(&BodyKind::Message),
+            guard: permits.guard.clone().map(Guard::new),
+            permits,
+        })
+    }
+
+    async fn push<W: AsyncWrite + Unpin>(
+        &mut self,
+        piece: &[u8],
+        out: &mut Outbox<W>,
+    ) -> Result<(), Stop> {
+        if let Some(name) = self.guard.as_mut().and_then(|guard| guard.look(piece)) {
+            return Err(Arc::clone(&self.permits).exposed(name).await.into());
+        }
+        if let Err(error) = self.search.push(piece) {
+            return Err(self.failed(error).await);
+        }
+        self.drive(out).await
+    }
+
+    async fn finish<W: AsyncWrite + Unpin>(&mut self, out: &mut Outbox<W>) -> Result<(), Stop> {
+        if let Err(error) = self.search.finish() {
+            return Err(self.failed(error).await);
+        }
+        self.drive(out).await?;
+        Ok(out.data(Kind::Text, b"", true).await?)
+    }
+
+    /// Sends what is decided, each value once its use is on record.
+    async fn drive<W: AsyncWrite + Unpin>(&mut self, out: &mut Outbox<W>) -> Result<(), Stop> {
+        loop {
+            let mut decided = Zeroizing::new(Vec::new());
+            let step = match self.search.step(&mut decided) {
+                Ok(step) => step,
+                Err(error) => return Err(self.failed(error).await),
+            };
+            out.data(Kind::Text, &decided, false).await?;
+            match step {
+                Step::More | Step::Done => return Ok(()),
+                Step::Flush => {}
+                Step::Resolve(need) => {
+                    let asked = Arc::clone(&self.permits).ask(need.reference, need.location);
+                    self.search.supply(asked.await?);
+                }
+            }
+        }
+    }
+
+    async fn failed(&self, error: StreamError) -> Stop {
+        Arc::clone(&self.permits).failed(error).await.into()
+    }
+}
+
+impl About {
+    /// Permission for the placeholders of one message. Whoever asked for the connection is asked
+    /// again who that is: tokens expire, and clients are removed.
+    fn permits(&self, rules: Rules) -> Result<Arc<Permits>, Refusal> {
+        let caller = self.asker.caller(&rules.settings)?;
+        if caller.principal != self.facts.caller.principal {
+            return Err(Refusal::new(
+                Code::ProxyAuthRequired,
+                "the token stands for somebody else than when the connection began; open another",
+            ));
+        }
+        let facts = Facts {
+            caller,
+            ..Facts::clone(&self.facts)
+        };
+        let is_guarded = rules.treatment.exposed == Exposed::Reject;
+        Ok(Arc::new(Permits {
+            facts: Arc::new(facts),
+            signed: None,
+            unresolved: rules.treatment.unresolved,
+            guard: is_guarded.then(|| self.needles()),
+            vault: Arc::clone(&self.proxy.vault),
+            ledger: self.proxy.ledger.clone(),
+            used: Arc::clone(&self.used),
+        }))
+    }
+}
