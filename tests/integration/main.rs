@@ -37,6 +37,7 @@ mod tunnels;
 mod upstream;
 mod upstream_faults;
 mod upstream_tls;
+mod websocket;
 mod wire;
 mod world;
 

@@ -1,0 +1,221 @@
+//! How a conversation begins, and how it does not.
+
+use super::socket::{
+    ACCEPT, FIN, Socket, TEXT, Upstream, agree, bare, handshake, switching, tunnelled,
+};
+use super::{conversation, lines, world};
+use crate::client::{Wanted, assert_refused, basic, request};
+use crate::within;
+use crate::world::{HOST, SLUG, VALUE, World};
+
+#[tokio::test]
+async fn a_handshake_is_a_request_like_any_other() {
+    let (world, upstream) = world().await;
+    let mut client = tunnelled(&world).await;
+    let offered = [
+        &*format!("Authorization: Bearer <<{SLUG}>>"),
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+        "Sec-WebSocket-Protocol: chat",
+        "Origin: https://page.example.test",
+    ];
+    let asked = handshake(&format!("/chat?token=<<{SLUG}>>"), &offered);
+    let (_, request, answer) = agree(&mut client, &upstream, &asked).await;
+    assert_eq!(
+        request.header("authorization"),
+        Some(format!("Bearer {VALUE}"))
+    );
+    let token: Vec<_> = form_urlencoded::parse(request.query().as_bytes())
+        .into_owned()
+        .collect();
+    assert_eq!(token, [("token".to_owned(), VALUE.to_owned())]);
+    assert_eq!(request.header("upgrade").as_deref(), Some("websocket"));
+    assert_eq!(request.header("connection").as_deref(), Some("Upgrade"));
+    assert_eq!(request.header("sec-websocket-extensions"), None);
+    assert_eq!(
+        request.header("sec-websocket-protocol").as_deref(),
+        Some("chat")
+    );
+    assert_eq!(
+        request.header("origin").as_deref(),
+        Some("https://page.example.test")
+    );
+    assert_eq!(
+        answer.header("sec-websocket-accept").as_deref(),
+        Some(ACCEPT)
+    );
+    assert_eq!(answer.header("upgrade").as_deref(), Some("websocket"));
+    let id = answer.header("egret-request").expect("an id");
+    let uses = lines(&world, "use");
+    assert_eq!(uses.len(), 1);
+    assert_eq!(uses[0]["request"], *id);
+    assert_eq!(uses[0]["path"], "/chat");
+}
+
+/// `ws://` by way of the absolute form, and by way of CONNECT as every library does it.
+#[tokio::test]
+async fn a_conversation_needs_no_tls() {
+    let upstream = Upstream::plain().await;
+    let builder = World::builder().route(&format!("{HOST}:80"), upstream.addr);
+    let world = builder.start().await;
+    let limits = ["--host", &*format!("http://{HOST}"), "--in", "body"];
+    world.save(SLUG, VALUE, &limits).await;
+    let authorization = format!("Proxy-Authorization: {}", basic("act-1", &world.token));
+    let absolute = handshake(&format!("http://{HOST}/chat"), &[&authorization]);
+    let mut wanted = Wanted::new(&world);
+    wanted.authority = format!("{HOST}:80");
+    let inside = Socket::client(wanted.connect(&world).await.expect("a tunnel"));
+    for (mut client, asked) in [
+        (bare(&world).await, absolute),
+        (inside, handshake("/chat", &[])),
+    ] {
+        let (mut server, request, _) = agree(&mut client, &upstream, &asked).await;
+        assert_eq!(request.target, "/chat");
+        assert_eq!(request.header("proxy-authorization"), None);
+        client.text(&format!("say <<{SLUG}>>")).await;
+        assert_eq!(server.next_text().await, format!("say {VALUE}"));
+        server.text(&format!("heard {VALUE}")).await;
+        assert_eq!(client.next_text().await, format!("heard <<{SLUG}>>"));
+    }
+    assert_eq!(lines(&world, "use").len(), 2);
+}
+
+#[tokio::test]
+async fn an_upstream_that_speaks_at_once_is_heard() {
+    let (world, upstream) = world().await;
+    let mut client = tunnelled(&world).await;
+    client.wire.send(handshake("/chat", &[])).await.unwrap();
+    let (mut server, _) = upstream.asked().await;
+    let greeting = super::socket::frame(FIN | TEXT, format!("hello {VALUE}").as_bytes(), false);
+    let answer = [switching("").into_bytes(), greeting].concat();
+    server.wire.send(answer).await.unwrap();
+    let answer = within("an answer", client.wire.response(false))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 101);
+    assert_eq!(client.next_text().await, format!("hello <<{SLUG}>>"));
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_gives_an_ordinary_answer() {
+    let (world, upstream) = world().await;
+    let mut client = tunnelled(&world).await;
+    let token = format!("X-Key: <<{SLUG}>>");
+    client
+        .wire
+        .send(handshake("/chat", &[&token]))
+        .await
+        .unwrap();
+    let (mut server, _) = upstream.asked().await;
+    let body = format!("not with {VALUE}");
+    let refusal = format!(
+        "HTTP/1.1 403 No\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    server.wire.send(refusal).await.unwrap();
+    let answer = within("an answer", client.wire.response(false))
+        .await
+        .unwrap();
+    assert_eq!((answer.status, answer.egret_error()), (403, None));
+    assert_eq!(answer.text(), format!("not with <<{SLUG}>>"));
+    // Both connections are still connections for requests.
+    client
+        .wire
+        .send(request("GET", "/next", &[], ""))
+        .await
+        .unwrap();
+    let next = within("the next request", server.wire.request_head())
+        .await
+        .unwrap();
+    assert_eq!(next.target, "/next");
+    server.wire.send(crate::upstream::ok("ok")).await.unwrap();
+    let answer = within("an answer", client.wire.response(false))
+        .await
+        .unwrap();
+    assert_eq!(answer.text(), "ok");
+}
+
+#[tokio::test]
+async fn an_upstream_that_switches_wrongly_is_refused() {
+    let (world, upstream) = world().await;
+    let proper = switching("");
+    for wrong in [
+        proper.replace(ACCEPT, "s3pPLMBiTxaQ9kYGzzhZRbK+xOp="),
+        proper.replace("Upgrade: WebSocket", "Upgrade: h2c"),
+        proper.replace("Connection: upgrade", "Connection: keep-alive"),
+        switching("Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+    ] {
+        let mut client = tunnelled(&world).await;
+        client.wire.send(handshake("/chat", &[])).await.unwrap();
+        let (mut server, _) = upstream.asked().await;
+        server.wire.send(&wrong).await.unwrap();
+        let answer = within("an answer", client.wire.response(false))
+            .await
+            .unwrap();
+        assert_refused(&answer, "upstream_protocol_error");
+        server.wire.until_closed().await;
+    }
+}
+
+/// What is not an offer of WebSocket goes on as an ordinary request, and a 101 to it is none.
+#[tokio::test]
+async fn other_upgrades_are_not_passed_on() {
+    let (world, upstream) = world().await;
+    let proper = handshake("/chat", &[]);
+    for other in [
+        proper.replace("Upgrade: websocket", "Upgrade: h2c"),
+        proper.replace("Connection: keep-alive, Upgrade", "Connection: keep-alive"),
+        proper.replace("Version: 13", "Version: 8"),
+        proper.replace("Key: dGhl", "Key: "),
+    ] {
+        let mut client = tunnelled(&world).await;
+        client.wire.send(&other).await.unwrap();
+        let (mut server, request) = upstream.asked().await;
+        assert_eq!(request.header("upgrade"), None);
+        assert_eq!(request.header("connection"), None);
+        server.wire.send(switching("")).await.unwrap();
+        let answer = within("an answer", client.wire.response(false))
+            .await
+            .unwrap();
+        assert_refused(&answer, "upstream_protocol_error");
+        server.wire.until_closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_placeholder_begins_no_conversation() {
+    let (world, upstream) = world().await;
+    let mut client = tunnelled(&world).await;
+    client
+        .wire
+        .send(handshake("/chat", &["X-Key: <<nope>>"]))
+        .await
+        .unwrap();
+    let answer = within("an answer", client.wire.response(false))
+        .await
+        .unwrap();
+    assert_refused(&answer, "credential_not_found");
+    // The tunnel goes on, and the next handshake is the first that the upstream sees.
+    let (_, request, _) = agree(&mut client, &upstream, &handshake("/second", &[])).await;
+    assert_eq!(request.target, "/second");
+}
+
+/// A connection counts against `proxy.max_connections` as long as it is a conversation.
+#[tokio::test]
+async fn a_conversation_counts_as_a_connection() {
+    let (world, upstream) =
+        super::world_with(World::builder().set("proxy.max_connections", 2)).await;
+    let (client, _server) = conversation(&world, &upstream).await;
+    let (_second, _other) = conversation(&world, &upstream).await;
+    let mut third = bare(&world).await;
+    let answer = within("an answer", third.wire.response(false))
+        .await
+        .unwrap();
+    assert_refused(&answer, "overloaded");
+    drop(client);
+    within("room for another", async {
+        while Wanted::new(&world).connect(&world).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
