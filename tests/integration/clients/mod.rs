@@ -10,6 +10,7 @@ mod git;
 mod httpbin;
 mod node;
 mod python;
+mod websocket;
 
 /// A file of the directory that holds the clients.
 ///

@@ -12,25 +12,21 @@ mod play;
 mod script;
 mod stage;
 
-use case::{Case, Forms, Level, Via};
+use case::{Case, Forms, Level};
 use script::Script;
 use stage::Stage;
 
 /// An ability that a case needs beyond what is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Needs {
-    WebSocket,
     LedgerVerify,
 }
 
 /// Abilities that later issues bring, with what to say about the cases that wait for them.
-const NOT_YET: &[(Needs, &str)] = &[
-    (Needs::WebSocket, "needs WebSocket"),
-    (
-        Needs::LedgerVerify,
-        "its second half needs `egret ledger verify`",
-    ),
-];
+const NOT_YET: &[(Needs, &str)] = &[(
+    Needs::LedgerVerify,
+    "its second half needs `egret ledger verify`",
+)];
 
 /// Cases of level `should` that ask for more than the contract promises. Like those of level
 /// `stretch` they are played, and what came of it is recorded.
@@ -131,18 +127,6 @@ fn load_forms() -> Forms {
     Forms::parse(&std::fs::read(directory().join("forms.json")).expect("forms.json"))
 }
 
-/// What a case needs, read off the case itself.
-fn needs(case: &Case) -> Option<Needs> {
-    if case.via == Via::ConnectTlsH2 {
-        return None;
-    }
-    let raw = case.raw();
-    let end = memchr::memmem::find(&raw, b"\r\n\r\n").unwrap_or(raw.len());
-    let head = String::from_utf8_lossy(&raw[..end]).to_ascii_lowercase();
-    head.contains("\r\nupgrade: websocket")
-        .then_some(Needs::WebSocket)
-}
-
 /// Why cases that need this do not run yet, if they do not.
 fn missing(need: Needs) -> Option<&'static str> {
     let line = NOT_YET.iter().find(|(n, _)| *n == need);
@@ -158,10 +142,6 @@ async fn play_group(group: &str, mode: Mode) {
         let Some(script) = Script::of(&case, mode).await else {
             continue;
         };
-        if let Some(why) = needs(&case).and_then(missing) {
-            report.waiting(&case.name, why);
-            continue;
-        }
         let world = stage.world_for(&case).await;
         let problems = judge::play_and_judge(world, &case, &script, &forms).await;
         report.played(&case, problems);

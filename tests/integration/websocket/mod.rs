@@ -3,7 +3,7 @@
 mod ends;
 mod handshakes;
 mod messages;
-mod socket;
+pub mod socket;
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::world::{Builder, HOST, SLUG, VALUE, World};
 use socket::{Socket, Upstream, agree, handshake, tunnelled};
 
 /// A world around one WebSocket upstream, with [`SLUG`] saved for every place.
-async fn world() -> (World, Upstream) {
+pub async fn world() -> (World, Upstream) {
     world_with(World::builder()).await
 }
 

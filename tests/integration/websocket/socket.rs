@@ -189,6 +189,36 @@ pub fn head(first: u8, len: u64, masked: bool) -> Vec<u8> {
     out
 }
 
+impl Socket {
+    /// Sends every message back and answers pings until the peer closes; the messages.
+    pub async fn echo(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let mut messages = Vec::new();
+        let mut open = (0, Vec::new());
+        loop {
+            let frame = self.expect().await;
+            match frame.first & 0x0f {
+                PING => self.send(FIN | PONG, &frame.payload).await,
+                PONG => {}
+                CLOSE => {
+                    self.send(FIN | CLOSE, &frame.payload).await;
+                    return messages;
+                }
+                opcode => {
+                    if opcode != CONTINUATION {
+                        open.0 = opcode;
+                    }
+                    open.1.extend(frame.payload);
+                    if frame.first & FIN != 0 {
+                        let whole = std::mem::take(&mut open);
+                        self.send(FIN | whole.0, &whole.1).await;
+                        messages.push(whole);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// An upstream that hands its connections to the test.
 pub struct Upstream {
     pub addr: SocketAddr,
@@ -231,16 +261,21 @@ impl Upstream {
         .await
     }
 
-    /// The same, and says yes with `extra` header lines.
-    pub async fn accept(&self, extra: &str) -> (Socket, Request) {
+    /// The same, and says yes.
+    pub async fn accept(&self) -> (Socket, Request) {
         let (mut socket, request) = self.asked().await;
-        socket
-            .wire
-            .send(switching(extra))
-            .await
-            .expect("send the answer");
+        let key = request.header("sec-websocket-key").expect("a key");
+        let yes = switching("").replace(ACCEPT, &accept(&key));
+        socket.wire.send(yes).await.expect("send the answer");
         (socket, request)
     }
+}
+
+/// RFC 6455 section 4.2.2.
+fn accept(key: &str) -> String {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
 /// A proper answer to [`handshake`].
@@ -270,7 +305,7 @@ pub async fn agree(
     request: &str,
 ) -> (Socket, Request, Response) {
     client.wire.send(request).await.expect("send a handshake");
-    let (server, request) = upstream.accept("").await;
+    let (server, request) = upstream.accept().await;
     let answer = within("the answer to a handshake", client.wire.response(false)).await;
     let answer = answer.expect("an answer to a handshake");
     assert_eq!(answer.status, 101, "{answer:#?}\n{}", answer.text());
