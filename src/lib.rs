@@ -12,7 +12,7 @@
 //!
 //!   authenticate ► scan ► resolve ► authorise ► open + substitute ► record ► Upstream::send
 //!                         metadata                                  durable        │
-//!         client ◄──── scrub (head, body, trailers) ◄──────────────────────────────┘
+//!         client ◄──── scrub (head, body, trailers, messages) ◄──────────────────────────────┘
 //!                                  └► `scrubbed` and `result` lines in the ledger
 //! ```
 //!
@@ -44,6 +44,7 @@
 //! | [`substitution`] | slugs, scanning, encodings, splicing. Pure | clocks, files, sockets |
 //! | [`scrub`] | every form of a value, found and replaced in a stream. Pure | clocks, files, sockets |
 //! | [`coding`] | gzip, deflate, br and zstd, opened and closed. Pure | clocks, files, sockets |
+//! | [`websocket`] | frames, read and written. Pure | clocks, files, sockets, values |
 //! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
 //! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
 //! | [`ledger`] | the usage record: lines, chain, the one writer, readers | values |
@@ -74,6 +75,9 @@
 //!   know ([`proxy::watch`]).
 //! * **A body too large to hold is decided on as it streams** ([`proxy::searched`]): found,
 //!   authorised, opened, recorded, and only then handed to the stream, placeholder by placeholder.
+//! * **A WebSocket message is decided on like a request** ([`proxy::websocket`]): at its moment, by the
+//!   same search, permits and ledger lines. Frames are cut anew on the way through, so one of any
+//!   length passes in constant memory, and a message to the client is scrubbed as one text.
 //! * **A change holds from the next request.** Whether another process has committed to the store
 //!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.

@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("substitution", &["policy", "secret"]),
     ("scrub", &["secret", "substitution"]),
     ("coding", &[]),
+    ("websocket", &[]),
     // `secret` for the key that signs checkpoints.
     ("ledger", &["error", "policy", "secret", "substitution"]),
     ("vault", &["error", "policy", "secret", "substitution"]),
@@ -35,6 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "substitution",
             "tls",
             "vault",
+            "websocket",
         ],
     ),
     ("admin", &["ledger", "observe", "proxy", "vault"]),
@@ -68,6 +70,7 @@ const PURE: &[&str] = &[
     "src/substitution/",
     "src/scrub/",
     "src/policy/",
+    "src/websocket/",
     "src/ledger/record.rs",
     "src/ledger/chain.rs",
     "src/ledger/merkle.rs",
