@@ -135,8 +135,13 @@ impl HeadSignal {
     pub fn unguarded(&self) -> HeadNote {
         HeadNote {
             refusal: None,
-            in_flight: InFlight::new(&self.0),
+            in_flight: self.in_flight(),
         }
+    }
+
+    /// For what goes on after its request was answered.
+    pub fn in_flight(&self) -> InFlight {
+        InFlight::new(&self.0)
     }
 
     /// Part of a request's body has come.

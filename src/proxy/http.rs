@@ -18,7 +18,7 @@ use super::body::{InboundBody, ReplyBody};
 use super::exchange::Exchange;
 use super::head::{HeadGuard, HeadNote, HeadSignal};
 use super::listener::Permit;
-use super::upgrade::Offer;
+use super::upgrade::{Offer, is_extended_connect};
 use super::uses::{Facts, Refused};
 use super::websocket::Asker;
 use super::{Proxy, Settings, connect, exposed, respond, response, unix_now, websocket};
@@ -155,7 +155,7 @@ pub(super) async fn handle(
     let answer = match note.refusal {
         Some(refusal) => Err(Refused::from(refusal)),
         None if proxy.draining.is_cancelled() => Err(Refused::from(shutting_down())),
-        None if *request.method() == Method::CONNECT => {
+        None if *request.method() == Method::CONNECT && !is_extended_connect(&request) => {
             connect::open(&proxy, &door, &signal, request)
                 .await
                 .map_err(Refused::from)
@@ -180,10 +180,12 @@ async fn forward(
     let started = Instant::now();
     let settings = proxy.settings.load_full();
     proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
-    let offer = Offer::of(&mut request);
+    let offer = Offer::of(&mut request)?;
     let (mut head, body) = request.into_parts();
     let caller = authenticate(&settings, door, &head.headers)?;
-    let asker = offer.as_ref().map(|_| Asker::new(door, &head.headers));
+    let asker = offer
+        .is_some()
+        .then(|| Asker::new(door, &head.headers, signal.in_flight()));
     let destination = destination(door, &mut head)?;
     let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
     let facts = Facts {

@@ -103,6 +103,8 @@ fn builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
+        // WebSocket (RFC 8441); anything else that asks for it is refused as CONNECT in a tunnel is.
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

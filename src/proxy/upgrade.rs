@@ -1,4 +1,4 @@
-//! The change from HTTP/1.1 to WebSocket (RFC 6455 section 4, RFC 9110 section 7.8).
+//! The change from HTTP to WebSocket (RFC 6455 section 4, RFC 9110 section 7.8; RFC 8441).
 //!
 //! The request that asks for it is a request like any other: searched, authorised, recorded. Only
 //! what belongs to this hop is made anew on each side of the proxy. Any other upgrade is stripped
@@ -9,8 +9,10 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Version};
+use http::response::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
 use super::hop;
@@ -29,42 +31,60 @@ pub struct Asked;
 /// A client's offer to speak WebSocket.
 pub struct Offer {
     client: OnUpgrade,
+    over: Over,
     /// What the server has to answer.
     accept: String,
 }
 
+/// What the client's offer came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Http1,
+    Http2,
+}
+
 impl Offer {
-    /// The offer that a request makes, if it is one to be passed on: version 13, with a key that is
-    /// one. The request is marked.
-    pub fn of(request: &mut Request<Incoming>) -> Option<Self> {
-        let headers = request.headers();
-        let named = |name: HeaderName, wanted: &[u8]| {
-            let values = headers.get_all(name).into_iter();
-            let mut options = values.flat_map(|v| v.as_bytes().split(|byte| *byte == b','));
-            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    /// The offer that a request makes, if it is one to be passed on. The request is marked, and is
+    /// then one that makes it over HTTP/1.1.
+    pub fn of(request: &mut Request<Incoming>) -> Result<Option<Self>, Refusal> {
+        let over = match is_extended_connect(request) {
+            true => Over::Http2,
+            false => Over::Http1,
         };
-        let is_one = *request.method() == Method::GET
-            && request.version() == Version::HTTP_11
-            && request.body().is_end_stream()
-            && named(header::UPGRADE, b"websocket")
-            && named(header::CONNECTION, b"upgrade")
-            && only(headers, header::SEC_WEBSOCKET_VERSION)?.as_bytes() == b"13";
-        let key = only(headers, header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
-        if !is_one || STANDARD.decode(key).ok()?.len() != KEY_BYTES {
-            return None;
-        }
-        let accept = accept(key);
-        let client = request.extensions_mut().remove::<OnUpgrade>()?;
+        let key = match over {
+            Over::Http1 => offered(request),
+            Over::Http2 => Some(take_the_place(request)?),
+        };
+        let Some(accept) = key.map(|key| accept(&key)) else {
+            return Ok(None);
+        };
+        let Some(client) = request.extensions_mut().remove::<OnUpgrade>() else {
+            return Ok(None);
+        };
         request.extensions_mut().insert(Asked);
-        Some(Self { client, accept })
+        Ok(Some(Self {
+            client,
+            over,
+            accept,
+        }))
     }
 
-    /// Takes the upstream at its word that it speaks WebSocket from here on, if it has given it.
-    /// Both connections can then be had.
-    pub fn accept(
-        self,
-        response: &mut Response<Incoming>,
-    ) -> Result<(OnUpgrade, OnUpgrade), &'static str> {
+    /// Makes the upstream's answer one to this offer.
+    pub fn answer(&self, head: &mut Parts) {
+        head.headers.remove(header::CONTENT_LENGTH);
+        match self.over {
+            Over::Http1 => renew(&mut head.headers),
+            // RFC 8441 section 5: a success, with nothing in it about the change.
+            Over::Http2 => {
+                hop::strip(&mut head.headers);
+                head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+                head.status = StatusCode::OK;
+            }
+        }
+    }
+
+    /// Whether the upstream has agreed to speak WebSocket from here on, and nothing else with it.
+    pub fn check(&self, response: &Response<Incoming>) -> Result<(), &'static str> {
         let headers = response.headers();
         let upgrade = only(headers, header::UPGRADE).map(HeaderValue::as_bytes);
         if !upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
@@ -79,8 +99,68 @@ impl Offer {
         if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return Err("it uses an extension that nobody offered");
         }
-        Ok((self.client, hyper::upgrade::on(response)))
+        Ok(())
     }
+
+    /// The client's connection, once it has its answer.
+    pub fn into_client(self) -> OnUpgrade {
+        self.client
+    }
+}
+
+/// The key of an offer over HTTP/1.1: version 13, with a key that is one.
+fn offered(request: &Request<Incoming>) -> Option<String> {
+    let headers = request.headers();
+    let named = |name: HeaderName, wanted: &[u8]| {
+        let values = headers.get_all(name).into_iter();
+        let mut options = values.flat_map(|v| v.as_bytes().split(|byte| *byte == b','));
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    let is_one = *request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
+        && named(header::UPGRADE, b"websocket")
+        && named(header::CONNECTION, b"upgrade")
+        && is_version_13(headers);
+    let key = only(headers, header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
+    let is_key = STANDARD
+        .decode(key)
+        .is_ok_and(|bytes| bytes.len() == KEY_BYTES);
+    (is_one && is_key).then(|| key.to_owned())
+}
+
+/// Whether a request is the extended CONNECT that stands for a handshake in HTTP/2 (RFC 8441). It
+/// has a target and is a request like any other.
+pub fn is_extended_connect(request: &Request<Incoming>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    *request.method() == Method::CONNECT
+        && protocol.is_some_and(|name| name.as_str().eq_ignore_ascii_case("websocket"))
+}
+
+/// Turns an extended CONNECT into the handshake of HTTP/1.1, with a key of the proxy's own, because
+/// that of its client does not exist (RFC 8441 section 5).
+fn take_the_place(request: &mut Request<Incoming>) -> Result<String, Refusal> {
+    if !is_version_13(request.headers()) {
+        return Err(Refusal::new(
+            Code::RequestMalformed,
+            "WebSocket is spoken here in version 13 (RFC 6455)",
+        ));
+    }
+    let no_key = || Refusal::new(Code::Internal, "no key could be drawn");
+    let mut bytes = [0; KEY_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| no_key())?;
+    let key = STANDARD.encode(bytes);
+    let value = HeaderValue::from_str(&key).map_err(|_| no_key())?;
+    request
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_KEY, value);
+    *request.method_mut() = Method::GET;
+    *request.version_mut() = Version::HTTP_11;
+    Ok(key)
+}
+
+fn is_version_13(headers: &HeaderMap) -> bool {
+    only(headers, header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
 }
 
 /// Leaves out of a handshake what is not offered here, along with what ends at this hop anyway, and

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::timeout;
 
 use super::body::ReplyBody;
+use super::head::InFlight;
 use super::http::{CLAIMS, Door, authenticate};
 use super::idle::Activity;
 use super::outcome::Outcome;
@@ -52,11 +53,13 @@ pub struct Asker {
     door: Arc<Door>,
     /// The headers of the handshake that said who and what for.
     headers: HeaderMap,
+    /// Keeps a connection that it shares with others from counting as idle.
+    in_flight: InFlight,
 }
 
 impl Asker {
     /// Whoever sent these headers.
-    pub fn new(door: &Arc<Door>, headers: &HeaderMap) -> Self {
+    pub fn new(door: &Arc<Door>, headers: &HeaderMap, in_flight: InFlight) -> Self {
         let claims = CLAIMS.into_iter().filter_map(|name| {
             let value = headers.get(&name)?.clone();
             Some((name, value))
@@ -64,6 +67,7 @@ impl Asker {
         Self {
             door: Arc::clone(door),
             headers: claims.collect(),
+            in_flight,
         }
     }
 
@@ -78,6 +82,14 @@ struct About {
     asker: Asker,
     facts: Arc<Facts>,
     used: Arc<Used>,
+}
+
+impl About {
+    /// One side has sent something.
+    fn moved(&self, activity: &Activity) {
+        activity.touch();
+        self.asker.in_flight.moved();
+    }
 }
 
 /// Passes the upstream's answer to the handshake on, and begins the conversation.
@@ -97,16 +109,17 @@ pub fn begin(
     } = answer;
     outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let accepted = match offer {
-        Some((asker, offer)) => offer.accept(&mut response).map(|both| (asker, both)),
+        Some((asker, offer)) => offer.check(&response).map(|()| (asker, offer)),
         None => Err("was not asked to"),
     };
-    let (asker, (client, upstream)) = accepted.map_err(|why| {
+    let (asker, offer) = accepted.map_err(|why| {
         outcome.failed(Code::UpstreamProtocolError);
         upgrade::unasked(why, facts.destination.to_string())
     })?;
+    let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
-    upgrade::renew(&mut head.headers);
-    head.headers.remove(CONTENT_LENGTH);
+    offer.answer(&mut head);
+    let client = offer.into_client();
     let mut findings = Findings::default();
     let needles = needles.with_used(used.values());
     scrub_head(&mut head, &needles, &used, &mut findings);
@@ -295,7 +308,7 @@ where
         }
         match read_some(client, &mut receiver).await {
             Ok(0) | Err(_) => return End::ClientGone,
-            Ok(_) => activity.touch(),
+            Ok(_) => about.moved(activity),
         }
     }
 }
@@ -313,7 +326,7 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut receiver = Receiver::new(Peer::Server);
-    let mut scrubber = Incoming::new(about);
+    let mut scrubber = Incoming::new(about, outcome);
     loop {
         loop {
             let sent = match receiver.event() {
@@ -323,14 +336,12 @@ where
                     let Ok(clean) = scrubber.data(payload, end) else {
                         return End::Refused(unscannable(&about.facts));
                     };
-                    outcome.scrubbed(scrubber.findings(end));
                     client.data(kind, &clean, end).await
                 }
                 Ok(Some(Event::Ping(payload))) => client.ping(&scrubber.control(payload)).await,
                 Ok(Some(Event::Pong(payload))) => client.pong(&scrubber.control(payload)).await,
                 Ok(Some(Event::Close(close))) => {
                     let close = close.map(|close| scrubber.close(&close));
-                    outcome.scrubbed(scrubber.findings(true));
                     let _ = client.close(close.as_ref()).await;
                     return End::UpstreamClosed;
                 }
@@ -343,11 +354,8 @@ where
             return End::ClientGone;
         }
         match read_some(upstream, &mut receiver).await {
-            Ok(0) | Err(_) => {
-                outcome.scrubbed(scrubber.findings(true));
-                return End::UpstreamGone;
-            }
-            Ok(_) => activity.touch(),
+            Ok(0) | Err(_) => return End::UpstreamGone,
+            Ok(_) => about.moved(activity),
         }
     }
 }

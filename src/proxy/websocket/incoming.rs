@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::About;
-use crate::ledger::record::Entry;
+use crate::proxy::outcome::Outcome;
 use crate::proxy::scrubbing::{Findings, Stages, Unscannable};
 use crate::scrub::{Needles, Replacement, scrub_bytes};
 use crate::websocket::Close;
@@ -15,6 +15,7 @@ const PLACE: &str = "message";
 /// in.
 pub(super) struct Incoming<'a> {
     about: &'a About,
+    outcome: &'a Outcome,
     /// What the principal could use when the current message began.
     live: Arc<Needles>,
     stages: Stages,
@@ -24,10 +25,11 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(super) fn new(about: &'a About) -> Self {
+    pub(super) fn new(about: &'a About, outcome: &'a Outcome) -> Self {
         let live = about.needles();
         Self {
             about,
+            outcome,
             stages: stages(about, &live),
             live,
             between: true,
@@ -41,7 +43,9 @@ impl<'a> Incoming<'a> {
             self.renew();
         }
         self.between = end;
-        self.stages.scrub(payload, end, PLACE, &mut self.findings)
+        let scrubbed = self.stages.scrub(payload, end, PLACE, &mut self.findings);
+        self.report();
+        scrubbed
     }
 
     /// The payload of a ping or pong, which may come between two pieces.
@@ -50,6 +54,7 @@ impl<'a> Incoming<'a> {
         let mut hits = Vec::new();
         let clean = scrub_bytes(&needles, payload, &mut hits);
         self.findings.add(&needles, PLACE, &hits);
+        self.report();
         clean.unwrap_or_else(|| payload.to_vec())
     }
 
@@ -59,11 +64,12 @@ impl<'a> Incoming<'a> {
         Close::new(close.code, &String::from_utf8_lossy(&reason))
     }
 
-    /// What was found since the last time, for the ledger, once a message is complete.
-    pub(super) fn findings(&mut self, end: bool) -> Vec<Entry> {
-        match end {
-            true => self.findings.take_entries(&self.about.facts),
-            false => Vec::new(),
+    /// Tells the ledger what was found for the first time, before it goes on. Not only once a
+    /// message is complete: it need never be.
+    fn report(&mut self) {
+        let lines = self.findings.take_entries(&self.about.facts);
+        if !lines.is_empty() {
+            self.outcome.scrubbed(lines);
         }
     }
 

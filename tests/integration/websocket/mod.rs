@@ -2,6 +2,7 @@
 
 mod ends;
 mod handshakes;
+mod http2;
 mod messages;
 pub mod socket;
 
