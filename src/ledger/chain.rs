@@ -111,6 +111,19 @@ impl Chain {
         })
     }
 
+    /// The end of a ledger with this many lines, the last of which has this hash.
+    pub fn at(size: u64, head: LineHash) -> Self {
+        Self {
+            next_seq: size.saturating_add(1),
+            prev: head,
+        }
+    }
+
+    /// The hash of the last line.
+    pub fn head(&self) -> LineHash {
+        self.prev
+    }
+
     /// The sequence number of the next line.
     pub fn next_seq(&self) -> u64 {
         self.next_seq
@@ -128,13 +141,7 @@ impl Chain {
         lines: &mut Vec<u8>,
     ) -> io::Result<()> {
         let start = lines.len();
-        let record = Record {
-            seq: self.next_seq,
-            time,
-            entry,
-            prev: self.prev,
-        };
-        serde_json::to_writer(&mut *lines, &record)?;
+        Record::write((self.next_seq, self.prev), time, entry, lines)?;
         self.prev = LineHash::of(&lines[start..]);
         self.next_seq += 1;
         lines.push(b'\n');

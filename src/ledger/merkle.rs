@@ -72,6 +72,18 @@ pub struct Frontier {
 }
 
 impl Frontier {
+    /// Takes up a tree of this size from its peaks; `None` when a tree of that size has another
+    /// number of them.
+    pub fn from_peaks(size: u64, peaks: Vec<TreeHash>) -> Option<Self> {
+        let fits = peaks.len() == size.count_ones() as usize;
+        fits.then_some(Self { size, peaks })
+    }
+
+    /// The roots of the perfect trees that the leaves form, largest first.
+    pub fn peaks(&self) -> &[TreeHash] {
+        &self.peaks
+    }
+
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.size
@@ -435,6 +447,31 @@ mod tests {
         (0..=leaves.len())
             .map(|size| definition(&leaves[..size]))
             .collect()
+    }
+
+    #[test]
+    fn a_tree_taken_up_from_its_peaks_grows_alike() {
+        let (leaves, roots) = (small_leaves(), small_roots());
+        let mut whole = Frontier::default();
+        for size in 0..SMALL {
+            let mut half = Frontier::from_peaks(size, whole.peaks().to_vec()).unwrap();
+            assert_eq!(half.root(), roots[size as usize]);
+            for leaf in &leaves[size as usize..] {
+                half.push(*leaf);
+            }
+            assert_eq!(half.root(), roots[SMALL as usize]);
+            whole.push(leaves[size as usize]);
+            assert_eq!(
+                Frontier::from_peaks(size, whole.peaks().to_vec()).is_some(),
+                whole.peaks().len() == size.count_ones() as usize
+            );
+        }
+        assert_eq!(
+            Frontier::from_peaks(0, Vec::new()),
+            Some(Frontier::default())
+        );
+        assert_eq!(Frontier::from_peaks(3, vec![leaves[0]]), None);
+        assert_eq!(Frontier::from_peaks(0, vec![leaves[0]]), None);
     }
 
     /// Everything that an altered proof could look like at one place.

@@ -6,18 +6,20 @@
 //! [`note`] are what checkpoints and proofs are made of.
 
 pub mod chain;
+pub mod checkpoint;
 mod filter;
+pub mod layout;
 pub mod merkle;
 pub mod note;
 mod queue;
 pub mod reader;
 pub mod record;
+pub mod stats;
 mod storage;
 pub mod writer;
 
+pub use layout::CURRENT;
 pub use queue::LedgerUnavailable;
+pub use stats::Snapshot;
 pub use storage::LedgerError;
 pub use writer::{Durability, Ledger, Options};
-
-/// The file that is being written, inside the ledger's directory.
-pub const CURRENT: &str = "current.jsonl";

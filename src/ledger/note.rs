@@ -1,5 +1,5 @@
-//! Checkpoints: the size and root of the ledger's tree, signed, in the form that witnesses and
-//! verifiers of other logs read (<https://c2sp.org/signed-note>, <https://c2sp.org/tlog-checkpoint>).
+//! Signed notes: a text with the signature of a named Ed25519 key, in the form that witnesses and
+//! verifiers of other logs read (<https://c2sp.org/signed-note>).
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,9 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::merkle::TreeHash;
 use crate::secret::SecretBytes;
+
+pub use super::checkpoint::{Cause, Checkpoint};
 
 /// The signature type of plain Ed25519.
 const ALGORITHM: u8 = 1;
@@ -108,6 +109,22 @@ impl Signer {
             key,
             verifier,
         })
+    }
+
+    /// The key of a ledger: its name, and with it the origin of its checkpoints, follows from the
+    /// public half, so that two ledgers never share one.
+    ///
+    /// # Errors
+    /// When the seed does not have 32 bytes.
+    pub fn of_ledger(seed: &SecretBytes) -> Result<Self, NoteError> {
+        let key =
+            Ed25519KeyPair::from_seed_unchecked(seed.expose()).map_err(|_| NoteError::Seed)?;
+        let hash = digest::digest(&SHA256, key.public_key().as_ref());
+        let mut name = "egret.ledger/".to_owned();
+        for byte in &hash.as_ref()[..8] {
+            name.push_str(&format!("{byte:02x}"));
+        }
+        Self::from_seed(name.parse()?, seed)
     }
 
     /// The public half.
@@ -245,73 +262,6 @@ fn parse_signature(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
     Ok((name, signature))
 }
 
-/// How large the ledger is and what is in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Which ledger.
-    pub origin: KeyName,
-    /// The number of lines, which is the `seq` of the last one.
-    pub size: u64,
-    /// The root of the tree over them.
-    pub root: TreeHash,
-}
-
-impl Checkpoint {
-    /// The checkpoint as a note.
-    pub fn sign(&self, signer: &Signer) -> Result<String, NoteError> {
-        signer.sign(&self.to_string())
-    }
-
-    /// The checkpoint in a note that is signed with this key, whose name is also the origin: the
-    /// same key may sign for another ledger.
-    pub fn open(note: &str, verifier: &Verifier) -> Result<Self, NoteError> {
-        let checkpoint: Self = verifier.open(note)?.parse()?;
-        if checkpoint.origin != *verifier.name() {
-            return Err(NoteError::NotACheckpoint);
-        }
-        Ok(checkpoint)
-    }
-}
-
-impl fmt::Display for Checkpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let root = BASE64_STANDARD.encode(self.root.as_bytes());
-        writeln!(f, "{}\n{}\n{root}", self.origin, self.size)
-    }
-}
-
-impl FromStr for Checkpoint {
-    type Err = NoteError;
-
-    /// Reads the text of a note. Extension lines are passed over, as the specification asks.
-    fn from_str(text: &str) -> Result<Self, NoteError> {
-        let body = text.strip_suffix('\n').ok_or(NoteError::NotACheckpoint)?;
-        let mut lines = body.split('\n');
-        let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next())
-        else {
-            return Err(NoteError::NotACheckpoint);
-        };
-        if lines.any(str::is_empty) {
-            return Err(NoteError::NotACheckpoint);
-        }
-        let bytes = BASE64_STANDARD
-            .decode(root)
-            .map_err(|_| NoteError::NotACheckpoint)?;
-        let bytes = bytes.try_into().map_err(|_| NoteError::NotACheckpoint)?;
-        Ok(Self {
-            origin: origin.parse().map_err(|_| NoteError::NotACheckpoint)?,
-            size: parse_size(size).ok_or(NoteError::NotACheckpoint)?,
-            root: TreeHash::from_bytes(bytes),
-        })
-    }
-}
-
-/// Plain decimal without leading zeroes: one size has one spelling.
-fn parse_size(text: &str) -> Option<u64> {
-    let size: u64 = text.parse().ok()?;
-    (size.to_string() == text).then_some(size)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -441,67 +391,6 @@ mod tests {
         let signer = signer("a.example", 1);
         for text in ["", "a", "a\tb\n", "a\0\n"] {
             assert_eq!(signer.sign(text), Err(NoteError::Text), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn checkpoints_are_frozen() {
-        let signer = signer("egret.example/ledger", 7);
-        let root = TreeHash::of_leaf(b"");
-        let checkpoint = Checkpoint {
-            origin: signer.verifier().name().clone(),
-            size: 1,
-            root,
-        };
-        let text = "egret.example/ledger\n1\nbjQLnP+zepicpUTmu3gKLHiQHT+zNzh2hRGjBhevoB0=\n";
-        assert_eq!(checkpoint.to_string(), text);
-        let note = checkpoint.sign(&signer).unwrap();
-        assert!(note.starts_with(&format!("{text}\n\u{2014} egret.example/ledger ")));
-        assert_eq!(Checkpoint::open(&note, signer.verifier()), Ok(checkpoint));
-    }
-
-    #[test]
-    fn a_checkpoint_of_another_ledger_is_refused_although_the_key_fits() {
-        let signer = signer("a.example", 1);
-        let checkpoint = Checkpoint {
-            origin: "b.example".parse().unwrap(),
-            size: 1,
-            root: TreeHash::of_empty_tree(),
-        };
-        let note = checkpoint.sign(&signer).unwrap();
-        assert_eq!(
-            Checkpoint::open(&note, signer.verifier()),
-            Err(NoteError::NotACheckpoint)
-        );
-    }
-
-    #[test]
-    fn one_checkpoint_has_one_spelling() {
-        let root = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=";
-        let good = format!("example.com/behind-the-sofa\n20852163\n{root}\n");
-        let checkpoint: Checkpoint = good.parse().unwrap();
-        assert_eq!(checkpoint.size, 20_852_163);
-        assert_eq!(checkpoint.to_string(), good);
-        assert_eq!(format!("{good}an extension\n").parse(), Ok(checkpoint));
-        let bad = [
-            format!("a\n020\n{root}\n"),
-            format!("a\n+2\n{root}\n"),
-            format!("a\n-1\n{root}\n"),
-            format!("a\n18446744073709551616\n{root}\n"),
-            format!("\n2\n{root}\n"),
-            format!("a\n2\n{root}"),
-            format!("a\n2\n{root}\n\n"),
-            format!("a\n2\n{root}\n\nx\n"),
-            "a\n2\nAAAA\n".to_owned(),
-            "a\n2\n".to_owned(),
-            String::new(),
-        ];
-        for text in bad {
-            assert_eq!(
-                text.parse::<Checkpoint>(),
-                Err(NoteError::NotACheckpoint),
-                "{text:?}"
-            );
         }
     }
 

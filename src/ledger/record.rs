@@ -1,9 +1,12 @@
 //! The format of a line: one JSON object, its keys always all there and always in this order.
 //!
-//! `tests/golden/ledger-record.jsonl` freezes it. New keys may only be added at the end.
+//! `tests/golden/ledger-record.jsonl` freezes it, `ledger-record-1.jsonl` beside it what the first
+//! version wrote. New keys may only be added at the end, and a line that lacks them is read as if
+//! they were `null`.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +31,17 @@ pub mod event {
     /// The ledger could not be written from this time on, and requests were refused for it; the
     /// line is written as soon as it can be.
     pub const INTERRUPTED: &str = "ledger.interrupted";
+    /// A `use` that a crash left without its `result`, said again at the next start: what became of
+    /// the request is not known. One line for each `use`, with all that it said.
+    pub const RECOVERED: &str = "recovered";
+    /// At start, something of the ledger was missing or did not fit; `code` says what, `locations`
+    /// where, as names of files or ranges of sequence numbers.
+    pub const DAMAGED: &str = "ledger.damaged";
+    /// Rotated files are about to be dropped, because the configuration keeps no more; `locations`
+    /// has the sequence numbers of their lines: `1-20000`.
+    pub const DROPPED: &str = "ledger.dropped";
+    /// Checkpoints begin here, with the key in `locations`; lines before were written without any.
+    pub const SIGNED: &str = "ledger.signed";
 }
 
 /// What a line says about how things ended.
@@ -42,6 +56,8 @@ pub mod outcome {
     pub const FAILED: &str = "failed";
     /// Of [`super::event::RESULT`]: the client left before the answer was through.
     pub const CLIENT_GONE: &str = "client_gone";
+    /// Of [`super::event::RECOVERED`]: Egret ended before it could say.
+    pub const UNKNOWN: &str = "unknown";
 }
 
 /// What is known when something happens; the ledger adds sequence number, time and link.
@@ -88,6 +104,10 @@ pub struct Entry {
     pub status: Option<u16>,
     /// From the request's arrival to the end of its answer, in milliseconds.
     pub duration_ms: Option<u64>,
+    /// Bytes of the answer's body that were sent to the client. Written behind `prev`, being younger
+    /// than it.
+    #[serde(skip)]
+    pub bytes: Option<u64>,
 }
 
 impl Entry {
@@ -100,18 +120,80 @@ impl Entry {
     }
 }
 
-/// One line. The writer borrows the entry (`Record<&Entry>`), a reader owns it.
+/// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record<E = Entry> {
+#[serde(from = "Keys<Entry>", into = "Keys<Entry>")]
+pub struct Record {
     /// Position in the ledger, from 1, without gaps. Also the ledger's size up to this line.
     pub seq: u64,
     /// When it happened, by the clock of the machine: it may step back from one line to the next.
     pub time: Timestamp,
     /// What happened.
-    #[serde(flatten)]
-    pub entry: E,
+    pub entry: Entry,
     /// The hash of the line before.
     pub prev: LineHash,
+}
+
+impl Record {
+    /// Writes the line of an entry, without its line feed, behind `line`.
+    pub(super) fn write(
+        (seq, prev): (u64, LineHash),
+        time: Timestamp,
+        entry: &Entry,
+        line: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let bytes = entry.bytes;
+        let keys = Keys {
+            seq,
+            time,
+            entry,
+            prev,
+            bytes,
+        };
+        Ok(serde_json::to_writer(line, &keys)?)
+    }
+}
+
+/// The keys of a line in their order. The writer borrows the entry, a reader owns it.
+#[derive(Serialize, Deserialize)]
+struct Keys<E> {
+    seq: u64,
+    time: Timestamp,
+    #[serde(flatten)]
+    entry: E,
+    prev: LineHash,
+    #[serde(default)]
+    bytes: Option<u64>,
+}
+
+impl From<Keys<Entry>> for Record {
+    fn from(keys: Keys<Entry>) -> Self {
+        let Keys {
+            seq,
+            time,
+            entry,
+            prev,
+            bytes,
+        } = keys;
+        Self {
+            seq,
+            time,
+            entry: Entry { bytes, ..entry },
+            prev,
+        }
+    }
+}
+
+impl From<Record> for Keys<Entry> {
+    fn from(record: Record) -> Self {
+        Self {
+            seq: record.seq,
+            time: record.time,
+            bytes: record.entry.bytes,
+            entry: record.entry,
+            prev: record.prev,
+        }
+    }
 }
 
 /// A point in time, in microseconds since 1970-01-01T00:00:00Z and before the year 10000.
@@ -191,6 +273,8 @@ mod tests {
     use crate::ledger::chain::Chain;
 
     const GOLDEN: &str = include_str!("../../tests/golden/ledger-record.jsonl");
+    /// What was written before lines had `bytes`.
+    const FIRST: &str = include_str!("../../tests/golden/ledger-record-1.jsonl");
 
     fn text(value: &str) -> Option<String> {
         Some(value.to_owned())
@@ -226,6 +310,7 @@ mod tests {
             outcome: Some(outcome::FORWARDED.into()),
             status: Some(200),
             duration_ms: Some(187),
+            bytes: Some(5120),
             ..Entry {
                 event: event::RESULT.into(),
                 ..used()
@@ -286,9 +371,38 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_the_first_version_are_read_back() {
+        let read = FIRST
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let entries: Vec<_> = read
+            .map(|Record { time, entry, .. }| (time, entry))
+            .collect();
+        let without_bytes = |(time, entry)| {
+            (
+                time,
+                Entry {
+                    bytes: None,
+                    ..entry
+                },
+            )
+        };
+        let expected: Vec<_> = golden_entries().into_iter().map(without_bytes).collect();
+        assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn a_record_written_again_is_the_same_line() {
+        for line in GOLDEN.lines() {
+            let record: Record = serde_json::from_str(line).unwrap();
+            assert_eq!(serde_json::to_string(&record).unwrap(), line);
+        }
+    }
+
+    #[test]
     fn keys_of_a_newer_version_are_ignored() {
         let line = GOLDEN.lines().next().unwrap();
-        let newer = line.replace("\"}", "\",\"bytes\":12}");
+        let newer = line.replace("\"bytes\":null}", "\"bytes\":null,\"newer\":12}");
         assert_ne!(newer, line);
         let (newer, line): (Record, Record) = (
             serde_json::from_str(&newer).unwrap(),

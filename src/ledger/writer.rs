@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::chain::Chain;
 use super::queue::{Answer, Job, LedgerUnavailable, Queue, Room, Stopped, now};
 use super::record::{Entry, event};
+use super::stats::{Snapshot, Stats};
 use super::storage::{LedgerError, LedgerFile, Opened, Storage};
 
 /// When [`Ledger::commit`] returns.
@@ -63,6 +64,7 @@ pub struct Ledger(Arc<Handle>);
 
 struct Handle {
     queue: Arc<Queue>,
+    stats: Arc<Stats>,
     durability: Durability,
     deadline: Duration,
 }
@@ -128,6 +130,7 @@ impl Ledger {
             })?;
         Ok(Self(Arc::new(Handle {
             queue,
+            stats: Arc::default(),
             durability,
             deadline: options.deadline,
         })))
@@ -141,6 +144,7 @@ impl Ledger {
             queue,
             durability,
             deadline,
+            ..
         } = &*self.0;
         if entries.is_empty() {
             return Ok(());
@@ -169,6 +173,14 @@ impl Ledger {
     /// Whether the last write succeeded.
     pub fn healthy(&self) -> bool {
         self.0.queue.is_healthy()
+    }
+
+    /// What the ledger has counted so far.
+    pub fn stats(&self) -> Snapshot {
+        Snapshot {
+            healthy: self.healthy(),
+            ..self.0.stats.snapshot()
+        }
     }
 
     /// Takes no more entries, writes what is queued, and lets go of the file and its lock.

@@ -1,0 +1,163 @@
+//! What the ledger counts: plain atomics that its thread adds to and anyone may read.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::record::Timestamp;
+
+/// Upper bounds of the latency buckets, in microseconds; what took longer is in the last bucket,
+/// which has none. A commit costs one `fdatasync`: tens of microseconds on a good disk, tens of
+/// milliseconds on a bad one, and the deadline ends what takes seconds.
+pub const LATENCY_BOUNDS: [u64; 16] = [
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000,
+];
+
+/// Where durations were found to lie.
+#[derive(Debug, Default)]
+pub(super) struct Histogram {
+    buckets: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+impl Histogram {
+    pub(super) fn record(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS.partition_point(|&bound| bound < micros);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum_micros.fetch_add(micros, Relaxed);
+    }
+
+    fn snapshot(&self) -> Latency {
+        Latency {
+            buckets: std::array::from_fn(|at| self.buckets[at].load(Relaxed)),
+            sum: Duration::from_micros(self.sum_micros.load(Relaxed)),
+        }
+    }
+}
+
+/// The counters themselves. Each stands alone: nothing is inferred from two of them together.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    pub(super) lines: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) write_failures: AtomicU64,
+    pub(super) commit_latency: Histogram,
+    pub(super) size: AtomicU64,
+    pub(super) checkpoints: AtomicU64,
+    pub(super) checkpoint_failures: AtomicU64,
+    pub(super) checkpoint_size: AtomicU64,
+    pub(super) checkpoint_micros: AtomicU64,
+    pub(super) rotations: AtomicU64,
+    pub(super) rotation_failures: AtomicU64,
+    pub(super) archive_failures: AtomicU64,
+    pub(super) dropped_files: AtomicU64,
+}
+
+/// The state of the ledger at one moment, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Lines made durable since the start.
+    pub lines: u64,
+    /// Batches they were written in, each with one `fdatasync`.
+    pub batches: u64,
+    /// Batches that could not be written.
+    pub write_failures: u64,
+    /// From handing over entries to knowing them durable, of those that were waited for.
+    pub commit_latency: Latency,
+    /// Lines in the ledger, dropped ones included: the `seq` of the last durable one.
+    pub size: u64,
+    /// Entries waiting for the disk.
+    pub queued: u64,
+    /// How long the oldest of them has been waiting; zero when none is.
+    pub lag: Duration,
+    /// Whether the last write succeeded.
+    pub healthy: bool,
+    /// Whether there is a key to sign checkpoints with.
+    pub signed: bool,
+    /// Checkpoints written since the start.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be written; each is tried again.
+    pub checkpoint_failures: u64,
+    /// The size of the last checkpoint; what [`Snapshot::size`] has more is under none yet.
+    pub checkpoint_size: u64,
+    /// When it was written; `None` when there is none.
+    pub checkpoint_time: Option<Timestamp>,
+    /// Files rotated since the start.
+    pub rotations: u64,
+    /// Rotations that failed; each is tried again, and lines go on into the old file.
+    pub rotation_failures: u64,
+    /// Rotated files that could not be compressed or dropped; tried again at the next rotation.
+    pub archive_failures: u64,
+    /// Files dropped since the start.
+    pub dropped_files: u64,
+}
+
+/// A histogram at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// How many fell into each bucket of [`LATENCY_BOUNDS`] and the one behind them; not summed up.
+    pub buckets: [u64; LATENCY_BOUNDS.len() + 1],
+    /// All durations together.
+    pub sum: Duration,
+}
+
+impl Latency {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+impl Stats {
+    /// The counters; what is known elsewhere is left at its default.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let micros = self.checkpoint_micros.load(Relaxed);
+        Snapshot {
+            lines: self.lines.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            write_failures: self.write_failures.load(Relaxed),
+            commit_latency: self.commit_latency.snapshot(),
+            size: self.size.load(Relaxed),
+            checkpoints: self.checkpoints.load(Relaxed),
+            checkpoint_failures: self.checkpoint_failures.load(Relaxed),
+            checkpoint_size: self.checkpoint_size.load(Relaxed),
+            checkpoint_time: i64::try_from(micros)
+                .ok()
+                .filter(|&micros| micros > 0)
+                .map(Timestamp::from_unix_micros),
+            rotations: self.rotations.load(Relaxed),
+            rotation_failures: self.rotation_failures.load(Relaxed),
+            archive_failures: self.archive_failures.load(Relaxed),
+            dropped_files: self.dropped_files.load(Relaxed),
+            ..Snapshot::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_bucket_whose_bound_they_do_not_exceed() {
+        let histogram = Histogram::default();
+        for micros in [0, 50, 51, 5_000_000, 5_000_001] {
+            histogram.record(Duration::from_micros(micros));
+        }
+        let latency = histogram.snapshot();
+        assert_eq!(latency.buckets[..2], [2, 1]);
+        assert_eq!(latency.buckets[15..], [1, 1]);
+        assert_eq!(latency.count(), 5);
+        assert_eq!(latency.sum, Duration::from_micros(10_000_102));
+    }
+
+    #[test]
+    fn a_ledger_without_a_checkpoint_has_no_time_of_one() {
+        let stats = Stats::default();
+        assert_eq!(stats.snapshot(), Snapshot::default());
+        stats.checkpoint_micros.store(7, Relaxed);
+        let time = stats.snapshot().checkpoint_time;
+        assert_eq!(time, Some(Timestamp::from_unix_micros(7)));
+    }
+}
