@@ -18,6 +18,8 @@ struct Pending {
     /// Whether a use is on record. A body that streams may get to that late, or never.
     used: Arc<Used>,
     status: Option<u16>,
+    /// Bytes of the answer's body on their way to the client.
+    bytes: u64,
 }
 
 impl Outcome {
@@ -28,6 +30,7 @@ impl Outcome {
             facts,
             used,
             status: None,
+            bytes: 0,
         })))
     }
 
@@ -41,6 +44,13 @@ impl Outcome {
     pub fn answered(&mut self, status: u16) {
         if let Some(pending) = &mut self.0 {
             pending.status = Some(status);
+        }
+    }
+
+    /// So many more bytes of the answer's body go to the client.
+    pub fn passed(&mut self, bytes: usize) {
+        if let Some(pending) = &mut self.0 {
+            pending.bytes += bytes as u64;
         }
     }
 
@@ -72,6 +82,7 @@ impl Outcome {
             ledger,
             facts,
             status,
+            bytes,
             ..
         } = *pending;
         let duration = facts.started.elapsed().as_millis();
@@ -80,6 +91,7 @@ impl Outcome {
             code: code.map(|code| code.as_str().into()),
             status: status.or(code.map(Code::status)),
             duration_ms: Some(u64::try_from(duration).unwrap_or(u64::MAX)),
+            bytes: status.map(|_| bytes),
             ..facts.entry(event::RESULT)
         };
         // Nobody waits for a result: it is queued here and durable soon.

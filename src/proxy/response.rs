@@ -254,6 +254,9 @@ impl UpstreamBody {
 
     fn poll_plain(&mut self, cx: &mut Context<'_>) -> Polled {
         let polled = ready!(self.poll_incoming(cx));
+        if let Some(Ok(frame)) = &polled {
+            self.outcome.passed(frame.data_ref().map_or(0, Bytes::len));
+        }
         if polled.is_none() || self.incoming.is_end_stream() {
             self.finish();
         }
@@ -266,7 +269,8 @@ impl UpstreamBody {
                 return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
             }
             let clean = if scrubber.has_more() && !self.ended {
-                scrubber.next(&mut self.findings)
+                let clean = scrubber.next(&mut self.findings);
+                clean.map(|clean| self.counted(clean))
             } else if self.ended {
                 self.scrub_end(scrubber, Vec::new())
             } else {
@@ -283,6 +287,11 @@ impl UpstreamBody {
                 return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
             }
         }
+    }
+
+    fn counted(&mut self, clean: Vec<u8>) -> Vec<u8> {
+        self.outcome.passed(clean.len());
+        clean
     }
 
     /// Scrubs what came; `None` is the end. Where the end is known with the last piece it is taken
@@ -302,7 +311,7 @@ impl UpstreamBody {
                 self.ended = self.incoming.is_end_stream();
                 match self.ended && !scrubber.has_more() {
                     true => self.scrub_end(scrubber, clean),
-                    false => Ok(clean),
+                    false => Ok(self.counted(clean)),
                 }
             }
             Err(frame) => {
@@ -321,6 +330,7 @@ impl UpstreamBody {
         mut clean: Vec<u8>,
     ) -> Result<Vec<u8>, Unscannable> {
         clean.extend(scrubber.finish(&mut self.findings)?);
+        let clean = self.counted(clean);
         if !scrubber.has_more() {
             self.finish();
         }
