@@ -27,9 +27,11 @@ use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
 use crate::proxy::watch::Watchlist;
 use crate::proxy::{Proxy, RequestIds, Settings, listener};
+use crate::secret::SecretBytes;
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
-use crate::vault::{Keyring, Principal, Vault};
+use crate::vault::wrap::KeyWrap;
+use crate::vault::{Keyring, OpenError, Principal, Vault};
 use crate::{admin, observe, tls};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
@@ -91,9 +93,11 @@ impl Server {
     /// Opens everything under the data directory, binds both listeners and starts serving.
     pub async fn start(config: Config) -> Result<Self> {
         let data_dir = config.data_dir.clone();
-        let vault = open_vault(&config).await?;
+        let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
+        let ledger_key = LedgerKey::of(&keyring)?;
+        let vault = open_vault(&config, keyring).await?;
         // Before anything listens: a second server on this data directory ends here.
-        let ledger = open_ledger(&config).await?;
+        let ledger = open_signed_ledger(&config, ledger_key).await?;
         let leaves = open_leaves(&config)?;
         let own = OwnAddresses::default();
         let (proxy_listen, max) = (config.proxy.listen, config.proxy.max_connections);
@@ -203,29 +207,71 @@ impl Server {
     }
 }
 
-/// Opens the ledger of `config` for writing. Blocks other servers and commands until it is closed.
+/// Opens the ledger of `config` for the lines of a command, without the key that signs checkpoints.
+/// Blocks other servers and commands until it is closed.
 pub async fn open_ledger(config: &Config) -> Result<Ledger> {
-    let dir = config.data_dir.join("ledger");
-    let durability = match config.ledger.durability {
-        Durability::Commit => ledger::Durability::Commit,
-        Durability::Interval(every) => {
-            tracing::warn!(
-                interval = ?every,
-                "ledger.durability = \"interval\": a crash may lose the uses of the last interval"
-            );
-            ledger::Durability::Interval(every)
-        }
-    };
-    let options = ledger::Options {
-        deadline: config.ledger.deadline,
-        ..ledger::Options::default()
-    };
+    let (dir, durability, options) = ledger_options(config);
     let opened = tokio::task::spawn_blocking(move || Ledger::open(&dir, durability, options));
     Ok(opened.await??)
 }
 
-async fn open_vault(config: &Config) -> Result<Arc<Vault>> {
-    let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
+/// Opens the ledger of `config` for a server.
+async fn open_signed_ledger(config: &Config, key: LedgerKey) -> Result<Ledger> {
+    if let Durability::Interval(interval) = config.ledger.durability {
+        tracing::warn!(
+            ?interval,
+            "ledger.durability = \"interval\": a crash may lose the uses of the last interval"
+        );
+    }
+    let (dir, durability, options) = ledger_options(config);
+    let open = move || Ledger::open_signed(&dir, durability, options, &key);
+    Ok(tokio::task::spawn_blocking(open).await??)
+}
+
+fn ledger_options(config: &Config) -> (PathBuf, ledger::Durability, ledger::Options) {
+    let durability = match config.ledger.durability {
+        Durability::Commit => ledger::Durability::Commit,
+        Durability::Interval(every) => ledger::Durability::Interval(every),
+    };
+    let options = ledger::Options {
+        deadline: config.ledger.deadline,
+        heartbeat: config.ledger.heartbeat,
+        max_size: config.ledger.max_size,
+        keep: ledger::Keep {
+            time: config.ledger.keep_for,
+            size: config.ledger.keep_size,
+        },
+        ..ledger::Options::default()
+    };
+    (config.data_dir.join("ledger"), durability, options)
+}
+
+/// Seals the key that signs the ledger's checkpoints with the vault's master key. The two meet here
+/// alone.
+pub struct LedgerKey(KeyWrap);
+
+impl LedgerKey {
+    /// What the keyring's master key seals.
+    pub fn of(keyring: &Keyring) -> Result<Self> {
+        let wrap = keyring.key_wrap("ledger signing key");
+        Ok(Self(wrap.context("the master key cannot be used")?))
+    }
+}
+
+impl ledger::signing::Seal for LedgerKey {
+    fn seal(&self, seed: &SecretBytes) -> Result<Vec<u8>, String> {
+        self.0.wrap(seed).map_err(|error| error.to_string())
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<SecretBytes, String> {
+        self.0.unwrap(sealed).map_err(|error| match error {
+            OpenError::OtherKey(_) => error.to_string(),
+            _ => "the file is damaged".to_owned(),
+        })
+    }
+}
+
+async fn open_vault(config: &Config, keyring: Keyring) -> Result<Arc<Vault>> {
     let vault = Vault::open(&config.data_dir, &config.store.sqlite_path, keyring).await?;
     Ok(Arc::new(vault))
 }
@@ -296,6 +342,11 @@ fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
         "ledger.deadline",
         running.ledger.deadline != new.ledger.deadline,
     );
+    let (old, wanted) = (&running.ledger, &new.ledger);
+    keep("ledger.heartbeat", old.heartbeat != wanted.heartbeat);
+    keep("ledger.max_size", old.max_size != wanted.max_size);
+    keep("ledger.keep_for", old.keep_for != wanted.keep_for);
+    keep("ledger.keep_size", old.keep_size != wanted.keep_size);
     new.data_dir.clone_from(&running.data_dir);
     changed
 }

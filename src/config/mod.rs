@@ -161,6 +161,14 @@ pub struct Ledger {
     pub durability: Durability,
     /// Time a request waits for its line before it is refused.
     pub deadline: Duration,
+    /// Longest time without a checkpoint.
+    pub heartbeat: Duration,
+    /// Size in bytes from which on a file is rotated.
+    pub max_size: u64,
+    /// How long rotated files are kept; `None` is for ever.
+    pub keep_for: Option<Duration>,
+    /// How many bytes the files may have together before the oldest go; `None` is no limit.
+    pub keep_size: Option<u64>,
 }
 
 /// When a line of the ledger counts as written.

@@ -19,6 +19,9 @@ use crate::policy::grant::HostPattern;
 use crate::vault::keyring::KeySource;
 use crate::vault::model::Principal;
 
+/// The smallest file that is worth rotating, in bytes.
+const LEAST_LEDGER_FILE: usize = 4096;
+
 /// Reads one of a few words.
 pub(super) fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
     let text = match value {
@@ -152,6 +155,12 @@ impl Resolver<'_> {
         Ledger {
             durability: self.parse("ledger.durability", |value| choice(value, &choices)),
             deadline: self.read("ledger.deadline"),
+            heartbeat: self.read("ledger.heartbeat"),
+            max_size: self.size("ledger.max_size", LEAST_LEDGER_FILE) as u64,
+            keep_for: self.parse("ledger.keep_for", |value| unless("forever", value)),
+            keep_size: self
+                .parse("ledger.keep_size", |value| unless("unlimited", value))
+                .map(|Size(size)| size as u64),
         }
     }
 
@@ -260,6 +269,16 @@ impl Resolver<'_> {
     fn path(&mut self, name: &'static str) -> PathBuf {
         let path: PathBuf = self.read(name);
         self.data_dir.join(path)
+    }
+}
+
+/// The value, or `None` for the word that says that there is no limit.
+fn unless<T: FromValue>(word: &str, value: &Value) -> Result<Option<T>, String> {
+    match String::from_value(value) {
+        Ok(text) if text == word => Ok(None),
+        _ => T::from_value(value)
+            .map(Some)
+            .map_err(|message| format!("{message}, or {word:?}")),
     }
 }
 

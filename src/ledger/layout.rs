@@ -16,8 +16,8 @@
 //! file gone, or a gap between the last rotated line and the first of `current.jsonl`, lists again.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The file that is being written, inside the ledger's directory.
@@ -32,6 +32,9 @@ pub const SIGNING_KEY: &str = "signing.key";
 pub const PUBLIC_KEY: &str = "public.key";
 /// Held locked by whoever writes.
 pub const LOCK: &str = "lock";
+
+/// How much of a file is read at once, in bytes.
+const BUFFER: usize = 256 * 1024;
 
 const PLAIN: &str = "jsonl";
 const COMPRESSED: &str = "jsonl.zst";
@@ -58,6 +61,23 @@ pub struct Segment {
     pub first: Option<u64>,
     /// How it is to be read.
     pub form: Form,
+}
+
+impl Segment {
+    /// The bytes of its lines, as they were written.
+    ///
+    /// # Errors
+    /// When the file cannot be opened; a compressed one that is damaged shows that while it is read.
+    pub fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        let file = File::open(&self.path)?;
+        Ok(match self.form {
+            Form::Plain | Form::Current => Box::new(BufReader::with_capacity(BUFFER, file)),
+            Form::Zstd => Box::new(BufReader::with_capacity(
+                BUFFER,
+                zstd::stream::read::Decoder::new(file)?,
+            )),
+        })
+    }
 }
 
 /// Where the rotated file whose first line has this sequence number is kept.

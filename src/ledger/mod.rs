@@ -5,19 +5,30 @@
 //! wait at that moment. [`reader`] reads lines back and follows the file as it grows. [`merkle`] and
 //! [`note`] are what checkpoints and proofs are made of.
 
+mod archive;
 pub mod chain;
 pub mod checkpoint;
+mod checkpoints;
+mod directory;
 mod filter;
 pub mod layout;
 pub mod merkle;
+mod notary;
 pub mod note;
+mod opening;
 mod queue;
 pub mod reader;
 pub mod record;
+mod resume;
+pub mod signing;
 pub mod stats;
 mod storage;
+mod tail;
+mod unfinished;
+mod walk;
 pub mod writer;
 
+pub use archive::Keep;
 pub use layout::CURRENT;
 pub use queue::LedgerUnavailable;
 pub use stats::Snapshot;

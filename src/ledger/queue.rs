@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+use super::checkpoint::Cause;
 use super::record::{Entry, Timestamp};
 use crate::error::{Code, Refusal};
 
@@ -54,16 +55,29 @@ pub(super) fn now() -> Timestamp {
 /// What one caller handed over.
 pub(super) struct Job {
     pub(super) time: Timestamp,
+    pub(super) queued: Instant,
     pub(super) entries: Vec<Entry>,
     pub(super) waiter: Option<oneshot::Sender<Answer>>,
+    /// A checkpoint that is owed once the entries are durable.
+    pub(super) checkpoint: Option<Cause>,
 }
 
 impl Job {
     pub(super) fn new(entries: Vec<Entry>, waiter: Option<oneshot::Sender<Answer>>) -> Self {
         Self {
             time: now(),
+            queued: Instant::now(),
             entries,
             waiter,
+            checkpoint: None,
+        }
+    }
+
+    /// With a checkpoint for this cause behind it.
+    pub(super) fn with_checkpoint(self, cause: Cause) -> Self {
+        Self {
+            checkpoint: Some(cause),
+            ..self
         }
     }
 
@@ -88,6 +102,10 @@ struct State {
     entries: usize,
     /// Entries that the writer could not write and keeps.
     backlog: usize,
+    /// Entries that the writer is at.
+    taken: usize,
+    /// When the oldest entry that the writer has was queued.
+    taken_since: Option<Instant>,
     /// Someone waits for what is in `jobs`.
     urgent: bool,
     /// The writer waits without a time limit.
@@ -105,6 +123,8 @@ impl Queue {
             jobs: Vec::new(),
             entries: 0,
             backlog: 0,
+            taken: 0,
+            taken_since: None,
             urgent: false,
             parked: false,
             closing: false,
@@ -155,26 +175,42 @@ impl Queue {
     }
 
     /// Waits until there is something to write and swaps it into `jobs`: at once when someone
-    /// waits for it or the queue fills up, else after `patience`. Returns whether this is the end.
-    pub(super) fn take(&self, jobs: &mut Vec<Job>, patience: Duration) -> bool {
+    /// waits for it or the queue fills up, else after `patience`. Also returns at `duty`, when the
+    /// writer has something else to do. Returns whether this is the end.
+    pub(super) fn take(
+        &self,
+        jobs: &mut Vec<Job>,
+        patience: Duration,
+        duty: Option<Instant>,
+    ) -> bool {
         let mut state = self.state();
         let mut due = None;
         while !(state.urgent || state.closing || state.entries >= self.half()) {
             if due.is_none() && (state.backlog > 0 || !state.jobs.is_empty()) {
-                due = Some(Instant::now() + patience);
+                due = Instant::now().checked_add(patience);
             }
-            state = match due {
-                None => self.park(state),
-                Some(due) => {
-                    let left = due.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
+            let until = [due, duty].into_iter().flatten().min();
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            // Whoever pushes the first job has to wake a writer that does not wait for one.
+            state.parked = due.is_none();
+            state = match left {
+                None => self
+                    .ready
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
                     let waited = self.ready.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.parked = false;
         }
+        let oldest = state.jobs.first().map(|job| job.queued);
+        state.taken_since = state.taken_since.or(oldest);
+        state.taken = state.entries;
         mem::swap(&mut state.jobs, jobs);
         state.entries = 0;
         state.urgent = false;
@@ -194,9 +230,21 @@ impl Queue {
         None
     }
 
-    /// Tells how many entries the writer keeps because they could not be written.
-    pub(super) fn set_backlog(&self, entries: usize) {
-        self.state().backlog = entries;
+    /// Tells how many entries the writer keeps because they could not be written, and since when.
+    pub(super) fn set_backlog(&self, entries: usize, since: Option<Instant>) {
+        let mut state = self.state();
+        state.backlog = entries;
+        state.taken = 0;
+        state.taken_since = since;
+    }
+
+    /// How many entries are not durable, and how long the oldest of them has been waiting.
+    pub(super) fn load(&self) -> (usize, Duration) {
+        let state = self.state();
+        let queued = state.jobs.first().map(|job| job.queued);
+        let oldest = state.taken_since.or(queued);
+        let entries = state.entries + state.taken + state.backlog;
+        (entries, oldest.map(|at| at.elapsed()).unwrap_or_default())
     }
 
     /// Whether the last write succeeded.
@@ -213,16 +261,6 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.state().entries
-    }
-
-    fn park<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.parked = true;
-        let mut state = self
-            .ready
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.parked = false;
-        state
     }
 
     fn half(&self) -> usize {

@@ -1,6 +1,6 @@
 //! What the ledger counts: plain atomics that its thread adds to and anyone may read.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::record::Timestamp;
@@ -44,6 +44,7 @@ pub(super) struct Stats {
     pub(super) write_failures: AtomicU64,
     pub(super) commit_latency: Histogram,
     pub(super) size: AtomicU64,
+    pub(super) signed: AtomicBool,
     pub(super) checkpoints: AtomicU64,
     pub(super) checkpoint_failures: AtomicU64,
     pub(super) checkpoint_size: AtomicU64,
@@ -110,6 +111,13 @@ impl Latency {
 }
 
 impl Stats {
+    /// The last checkpoint is this one.
+    pub(super) fn checkpoint_written(&self, size: u64, time: Timestamp) {
+        self.checkpoint_size.store(size, Relaxed);
+        let micros = u64::try_from(time.unix_micros()).unwrap_or_default();
+        self.checkpoint_micros.store(micros, Relaxed);
+    }
+
     /// The counters; what is known elsewhere is left at its default.
     pub(super) fn snapshot(&self) -> Snapshot {
         let micros = self.checkpoint_micros.load(Relaxed);
@@ -119,6 +127,7 @@ impl Stats {
             write_failures: self.write_failures.load(Relaxed),
             commit_latency: self.commit_latency.snapshot(),
             size: self.size.load(Relaxed),
+            signed: self.signed.load(Relaxed),
             checkpoints: self.checkpoints.load(Relaxed),
             checkpoint_failures: self.checkpoint_failures.load(Relaxed),
             checkpoint_size: self.checkpoint_size.load(Relaxed),
@@ -156,8 +165,12 @@ mod tests {
     fn a_ledger_without_a_checkpoint_has_no_time_of_one() {
         let stats = Stats::default();
         assert_eq!(stats.snapshot(), Snapshot::default());
-        stats.checkpoint_micros.store(7, Relaxed);
-        let time = stats.snapshot().checkpoint_time;
-        assert_eq!(time, Some(Timestamp::from_unix_micros(7)));
+        let time = Timestamp::from_unix_micros(7);
+        stats.checkpoint_written(3, time);
+        let snapshot = stats.snapshot();
+        assert_eq!(
+            (snapshot.checkpoint_size, snapshot.checkpoint_time),
+            (3, Some(time))
+        );
     }
 }

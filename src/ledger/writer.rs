@@ -10,19 +10,30 @@
 //! length known to be durable, and the next batch starts from there. Entries that nobody waits for
 //! (results) are kept for it, together with a line that tells of the interruption. That line is
 //! tried again each second and so finds out when the disk is back, even if no request comes.
+//!
+//! Checkpoints, rotation and the like come after everyone in a batch was answered. They never stand
+//! in the way of lines: one that fails is logged, counted ([`Snapshot`]) and tried again, and lines
+//! go on being written meanwhile, into the old file if need be. How many lines are under no
+//! checkpoint shows in the metrics. Only a line that cannot be written stops requests.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use tokio::sync::oneshot;
 
+use super::archive::{Archive, Keep, Keeper};
 use super::chain::Chain;
+use super::notary::Notary;
+use super::opening::{self, Opened, Signed};
 use super::queue::{Answer, Job, LedgerUnavailable, Queue, Room, Stopped, now};
-use super::record::{Entry, event};
+use super::record::{Entry, Timestamp, event};
+use super::signing::Seal;
 use super::stats::{Snapshot, Stats};
-use super::storage::{LedgerError, LedgerFile, Opened, Storage};
+use super::storage::{LedgerError, Storage};
+use super::unfinished::UnderWay;
 
 /// When [`Ledger::commit`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +46,7 @@ pub enum Durability {
     Interval(Duration),
 }
 
-/// Bounds on what waits for the disk.
+/// Bounds on what waits for the disk, and what is done with what is there.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Entries that may wait; beyond it `commit` is refused at once. Results of requests that were
@@ -43,6 +54,13 @@ pub struct Options {
     pub queue: usize,
     /// How long `commit` and `close` wait.
     pub deadline: Duration,
+    /// Longest time without a checkpoint.
+    pub heartbeat: Duration,
+    /// Size in bytes from which on a file is rotated. A batch is never divided, so a file can be
+    /// larger.
+    pub max_size: u64,
+    /// Which rotated files are kept.
+    pub keep: Keep,
 }
 
 impl Default for Options {
@@ -50,6 +68,9 @@ impl Default for Options {
         Self {
             queue: 32_768,
             deadline: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(600),
+            max_size: 64 * 1024 * 1024,
+            keep: Keep::default(),
         }
     }
 }
@@ -76,64 +97,65 @@ impl Drop for Handle {
 }
 
 impl Ledger {
-    /// Opens or creates the ledger in `dir` and starts its thread. Reads and syncs files, so it
-    /// blocks.
+    /// Opens or creates the ledger in `dir` for adding a few lines, and starts its thread. Reads
+    /// and syncs files, so it blocks.
+    ///
+    /// Without the signing key it writes no checkpoint and rotates nothing: that is left to the
+    /// next [`Ledger::open_signed`].
     ///
     /// # Errors
     /// When another process has it open, its last line is no record, or the file system refuses.
     pub fn open(dir: &Path, durability: Durability, options: Options) -> Result<Self, LedgerError> {
-        let Opened {
-            file,
-            length,
-            chain,
-            torn,
-        } = LedgerFile::open(dir, now())?;
-        if let Some(torn) = torn {
-            let torn = torn.display();
-            tracing::warn!(%torn, "the last line of the ledger was torn by a crash and set aside");
-        }
-        Self::start(file, length, chain, durability, options).map_err(|source| LedgerError::Io {
-            path: dir.to_owned(),
-            source,
-        })
+        Self::open_with(dir, durability, options, None)
     }
 
-    fn start(
-        storage: impl Storage,
-        length: u64,
-        chain: Chain,
+    /// Opens or creates the ledger in `dir` with everything that belongs to it: what a crash left
+    /// unfinished is named in `recovered` lines, checkpoints are signed with the key that `seal`
+    /// opens, files are rotated and archived. Reads what no checkpoint covers, so it blocks.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], and when the key cannot be opened or the lines are not those that the
+    /// last checkpoint was signed over.
+    pub fn open_signed(
+        dir: &Path,
         durability: Durability,
         options: Options,
-    ) -> io::Result<Self> {
+        seal: &dyn Seal,
+    ) -> Result<Self, LedgerError> {
+        Self::open_with(dir, durability, options, Some(seal))
+    }
+
+    fn open_with(
+        dir: &Path,
+        durability: Durability,
+        options: Options,
+        seal: Option<&dyn Seal>,
+    ) -> Result<Self, LedgerError> {
+        let mut opened = opening::open(dir, now(), seal)?;
+        let signed = opened.signed.take();
         let queue = Arc::new(Queue::new(options.queue));
-        let mut writer = Writer {
-            queue: Arc::clone(&queue),
-            storage,
-            chain,
-            durable: length,
-            needs_cut: false,
-            backlog: Vec::new(),
-            buffer: Vec::new(),
+        let stats = Arc::new(Stats::default());
+        let end = End::of(&opened, options.max_size);
+        let archive = match signed {
+            None => None,
+            Some(_) => {
+                let keeper = Keeper {
+                    dir: dir.to_owned(),
+                    keep: options.keep,
+                    queue: Arc::clone(&queue),
+                    stats: Arc::clone(&stats),
+                    _lock: Arc::clone(&opened.lock),
+                };
+                Some(Archive::start(keeper, opened.first).map_err(LedgerError::at(dir))?)
+            }
         };
-        let patience = match durability {
-            Durability::Commit => LAZY,
-            Durability::Interval(interval) => interval,
-        };
-        thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || {
-                let stopped = Stopped(Arc::clone(&writer.queue));
-                let result = writer.run(patience);
-                // The lock goes with the file, before anyone hears that the ledger is closed.
-                drop(writer);
-                stopped.with(result);
-            })?;
-        Ok(Self(Arc::new(Handle {
-            queue,
-            stats: Arc::default(),
-            durability,
-            deadline: options.deadline,
-        })))
+        let Opened { file, .. } = opened;
+        let mut writer = Writer::new((queue, stats), file, end);
+        writer.archive = archive;
+        writer.sign_with(signed, options.heartbeat);
+        writer
+            .spawn(durability, options.deadline)
+            .map_err(LedgerError::at(dir))
     }
 
     /// Puts entries on record, in order and next to each other; see [`Durability`] for when it
@@ -177,7 +199,10 @@ impl Ledger {
 
     /// What the ledger has counted so far.
     pub fn stats(&self) -> Snapshot {
+        let (queued, lag) = self.0.queue.load();
         Snapshot {
+            queued: queued as u64,
+            lag,
             healthy: self.healthy(),
             ..self.0.stats.snapshot()
         }
@@ -207,38 +232,127 @@ async fn await_answer(deadline: Duration, answer: oneshot::Receiver<Answer>) -> 
     }
 }
 
+/// Where writing goes on.
+struct End {
+    chain: Chain,
+    /// Bytes in the file.
+    length: u64,
+    /// The number of the file's first line, or of the one that will be.
+    first: u64,
+    /// When that line was written.
+    since: Option<Timestamp>,
+    /// Bytes from which on the file is rotated.
+    max_size: u64,
+}
+
+impl End {
+    fn of(opened: &Opened, max_size: u64) -> Self {
+        Self {
+            chain: opened.chain.clone(),
+            length: opened.length,
+            first: opened.first,
+            since: opened.since,
+            max_size,
+        }
+    }
+}
+
 struct Writer<S> {
     queue: Arc<Queue>,
+    stats: Arc<Stats>,
     storage: S,
-    chain: Chain,
-    /// Length of the file up to which everything is durable.
-    durable: u64,
-    /// The file may hold bytes behind `durable`.
+    /// All of it durable.
+    end: End,
+    /// The file may hold bytes behind the end.
     needs_cut: bool,
     /// Jobs without a waiter that could not be written yet.
     backlog: Vec<Job>,
     buffer: Vec<u8>,
+    under_way: UnderWay,
+    /// Not there for a writer that does not sign.
+    notary: Option<Notary>,
+    archive: Option<Archive>,
+    /// When a rotation that failed is tried again.
+    rotate_not_before: Option<Instant>,
 }
 
 /// A buffer that one large batch blew up beyond this is not kept, in bytes.
 const KEPT_BUFFER: usize = 1024 * 1024;
 
 impl<S: Storage> Writer<S> {
+    fn new((queue, stats): (Arc<Queue>, Arc<Stats>), storage: S, end: End) -> Self {
+        stats.size.store(end.chain.next_seq() - 1, Relaxed);
+        Self {
+            queue,
+            stats,
+            storage,
+            end,
+            needs_cut: false,
+            backlog: Vec::new(),
+            buffer: Vec::new(),
+            under_way: UnderWay::default(),
+            notary: None,
+            archive: None,
+            rotate_not_before: None,
+        }
+    }
+
+    /// Gives the writer its key. What opening found out is the first thing to be written.
+    fn sign_with(&mut self, signed: Option<Signed>, heartbeat: Duration) {
+        let Some(signed) = signed else {
+            return;
+        };
+        self.stats.signed.store(true, Relaxed);
+        if let Some(last) = &signed.last {
+            self.stats.checkpoint_written(last.size(), last.time);
+        }
+        let end = (signed.tree, signed.head);
+        let notary = Notary::new(signed.signer, end, signed.start, heartbeat, Instant::now());
+        self.notary = Some(notary);
+        if !signed.entries.is_empty() {
+            self.backlog.push(Job::new(signed.entries, None));
+        }
+    }
+
+    /// Starts the thread.
+    fn spawn(mut self, durability: Durability, deadline: Duration) -> io::Result<Ledger> {
+        let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
+        let patience = match durability {
+            Durability::Commit => LAZY,
+            Durability::Interval(interval) => interval,
+        };
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                let stopped = Stopped(Arc::clone(&self.queue));
+                let result = self.run(patience);
+                // The lock goes with the file, before anyone hears that the ledger is closed.
+                drop(self);
+                stopped.with(result);
+            })?;
+        Ok(Ledger(Arc::new(Handle {
+            queue,
+            stats,
+            durability,
+            deadline,
+        })))
+    }
+
     fn run(&mut self, patience: Duration) -> Answer {
         let mut jobs = Vec::new();
+        // What opening found out, and the checkpoint that stands for the start. Lines that cannot be
+        // written yet are kept like all others that nobody waits for.
+        let _ = self.write(&mut jobs);
+        self.tend();
         loop {
-            let is_last = self.queue.take(&mut jobs, patience);
+            let duty = self.next_duty(Instant::now());
+            let is_last = self.queue.take(&mut jobs, patience, duty);
             let result = self.write(&mut jobs);
             if is_last {
-                if !self.backlog.is_empty() {
-                    let entries: usize = self.backlog.iter().map(|job| job.entries.len()).sum();
-                    tracing::error!(
-                        entries,
-                        "the ledger was closed before its last entries could be written"
-                    );
-                }
+                self.tend_last();
                 return result;
             }
+            self.tend();
         }
     }
 
@@ -249,6 +363,7 @@ impl<S: Storage> Writer<S> {
         batch.append(jobs);
         batch.retain(|job| !job.is_abandoned());
         if batch.is_empty() {
+            self.queue.set_backlog(0, None);
             return Ok(());
         }
         let answer = match self.write_batch(&batch) {
@@ -260,6 +375,7 @@ impl<S: Storage> Writer<S> {
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger cannot be written");
+                self.stats.write_failures.fetch_add(1, Relaxed);
                 self.restore();
                 if self.queue.set_healthy(false) {
                     batch.push(Job::new(vec![Entry::new(event::INTERRUPTED)], None));
@@ -267,23 +383,35 @@ impl<S: Storage> Writer<S> {
                 Err(LedgerUnavailable::WriteFailed)
             }
         };
-        for job in batch {
-            match job.waiter {
+        let now = Instant::now();
+        for job in &mut batch {
+            if let Some(waiter) = job.waiter.take() {
                 // It may have given up.
-                Some(waiter) => drop(waiter.send(answer)),
-                None if answer.is_err() => self.backlog.push(job),
-                None => {}
+                let _ = waiter.send(answer);
+                self.stats.commit_latency.record(now - job.queued);
+                if answer.is_err() {
+                    // Its request was refused: it did not happen.
+                    job.entries.clear();
+                }
             }
         }
-        self.queue
-            .set_backlog(self.backlog.iter().map(|job| job.entries.len()).sum());
+        match answer {
+            Ok(()) => self.take_in(&batch, now),
+            Err(_) => {
+                batch.retain(|job| !job.entries.is_empty());
+                self.backlog = batch;
+            }
+        }
+        let entries = self.backlog.iter().map(|job| job.entries.len()).sum();
+        let since = self.backlog.first().map(|job| job.queued);
+        self.queue.set_backlog(entries, since);
         answer
     }
 
     fn write_batch(&mut self, batch: &[Job]) -> io::Result<()> {
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
-        let mut chain = self.chain.clone();
+        let mut chain = self.end.chain.clone();
         for job in batch {
             for entry in &job.entries {
                 chain.append(job.time, entry, &mut self.buffer)?;
@@ -293,25 +421,27 @@ impl<S: Storage> Writer<S> {
             return Ok(());
         }
         if self.needs_cut {
-            self.storage.cut(self.durable)?;
+            self.storage.cut(self.end.length)?;
         }
         self.needs_cut = true;
         self.storage.append(&self.buffer)?;
         self.storage.sync()?;
         self.needs_cut = false;
-        self.durable += self.buffer.len() as u64;
-        self.chain = chain;
+        self.end.length += self.buffer.len() as u64;
+        self.end.chain = chain;
         Ok(())
     }
 
     /// Takes back what a failed batch left in the file, so that readers do not see half of it. If
     /// that fails as well, the next batch tries again before it writes.
     fn restore(&mut self) {
-        if self.needs_cut && self.storage.cut(self.durable).is_ok() {
+        if self.needs_cut && self.storage.cut(self.end.length).is_ok() {
             self.needs_cut = false;
         }
     }
 }
+
+mod duties;
 
 #[cfg(test)]
 mod tests;

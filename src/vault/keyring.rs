@@ -10,6 +10,7 @@ use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
 use crate::vault::seal::{self, KeyId, Opener, Sealer};
+use crate::vault::wrap::KeyWrap;
 
 mod source;
 
@@ -24,6 +25,7 @@ pub struct Keyring {
     sealer: Sealer,
     opener: Opener,
     tokens: TokenKey,
+    wrapping: Zeroizing<[u8; 32]>,
 }
 
 /// The master key could not be had. Never holds a part of it.
@@ -67,11 +69,13 @@ impl Keyring {
         let (sealer, opener) = seal::halves(&*derive(&root, "egret vault wrapping v1")?, id)?;
         let tokens = derive::<32>(&root, "egret action token v1")?;
         let tokens = TokenKey(hmac::Key::new(hmac::HMAC_SHA256, tokens.as_slice()));
+        let wrapping = derive(&root, "egret key wrapping v1")?;
         Ok(Self {
             id,
             sealer,
             opener,
             tokens,
+            wrapping,
         })
     }
 
@@ -88,6 +92,18 @@ impl Keyring {
     /// The half that opens.
     pub(in crate::vault) fn opener(&self) -> Opener {
         self.opener.clone()
+    }
+
+    /// What seals another key for this purpose, such as the one that signs the ledger's
+    /// checkpoints. Different purposes do not open each other's.
+    ///
+    /// # Errors
+    /// When the system has no memory.
+    pub fn key_wrap(
+        &self,
+        purpose: &'static str,
+    ) -> Result<KeyWrap, aws_lc_rs::error::Unspecified> {
+        KeyWrap::new(&self.wrapping, self.id, purpose)
     }
 
     /// The key that signs action tokens.

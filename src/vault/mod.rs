@@ -34,6 +34,7 @@ pub mod model;
 pub mod registrar;
 pub mod seal;
 pub mod store;
+pub mod wrap;
 
 #[cfg(test)]
 pub(crate) mod fixture;

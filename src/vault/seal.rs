@@ -198,7 +198,7 @@ impl Opener {
     }
 }
 
-fn encrypt(
+pub(in crate::vault) fn encrypt(
     key: &RandomizedNonceKey,
     aad: Aad<Vec<u8>>,
     plaintext: &[u8],

@@ -8,7 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::{Code, Refusal};
 use crate::ledger::chain::LineHash;
+use crate::ledger::checkpoint::{Cause, Checkpoint};
+use crate::ledger::merkle::Frontier;
+use crate::ledger::note::Signer;
 use crate::ledger::record::Record;
+use crate::secret::SecretBytes;
 
 /// A disk in memory that fails on demand, shared between a test and the writer.
 #[derive(Clone, Default)]
@@ -26,6 +30,13 @@ struct DiskState {
     fail_cut: bool,
     /// `sync` does not return while set.
     hangs: bool,
+    /// What is in rotated files.
+    rotated: Vec<(u64, Vec<u8>)>,
+    fail_rotate: bool,
+    checkpoints: Vec<String>,
+    fail_checkpoint: bool,
+    /// `checkpoint` does not return while set.
+    checkpoint_hangs: bool,
 }
 
 impl Disk {
@@ -39,7 +50,31 @@ impl Disk {
     }
 
     fn ledger(&self, durability: Durability, options: Options) -> Ledger {
-        Ledger::start(self.clone(), 0, Chain::start(), durability, options).unwrap()
+        start(self.clone(), durability, options)
+    }
+
+    /// As [`Disk::ledger`], with a key.
+    fn signed(&self, options: Options) -> Ledger {
+        let mut writer = writer(self.clone(), options);
+        let signed = Signed {
+            signer: signer(),
+            tree: Frontier::default(),
+            head: LineHash::GENESIS,
+            last: None,
+            start: Cause::Start,
+            entries: Vec::new(),
+        };
+        writer.sign_with(Some(signed), options.heartbeat);
+        writer.spawn(Durability::Commit, options.deadline).unwrap()
+    }
+
+    fn causes(&self) -> Vec<&'static str> {
+        self.get(|disk| {
+            disk.checkpoints
+                .iter()
+                .map(|note| checkpoint(note).cause.as_str())
+                .collect()
+        })
     }
 
     /// What would be found after a loss of power; panics when a link is broken.
@@ -53,6 +88,32 @@ impl Disk {
             .map(|record| record.entry.event.into_owned())
             .collect()
     }
+}
+
+fn signer() -> Signer {
+    Signer::of_ledger(&SecretBytes::new(vec![1; 32])).unwrap()
+}
+
+fn checkpoint(note: &str) -> Checkpoint {
+    Checkpoint::open(note, signer().verifier()).unwrap()
+}
+
+fn writer<S: Storage>(storage: S, options: Options) -> Writer<S> {
+    let end = End {
+        chain: Chain::start(),
+        length: 0,
+        first: 1,
+        since: None,
+        max_size: options.max_size,
+    };
+    let queue = Arc::new(Queue::new(options.queue));
+    Writer::new((queue, Arc::default()), storage, end)
+}
+
+fn start(storage: impl Storage, durability: Durability, options: Options) -> Ledger {
+    writer(storage, options)
+        .spawn(durability, options.deadline)
+        .unwrap()
 }
 
 fn records(bytes: &[u8]) -> Vec<Record> {
@@ -109,12 +170,37 @@ impl Storage for Disk {
         disk.bytes.truncate(length);
         Ok(())
     }
+
+    fn rotate(&mut self, first: u64) -> io::Result<()> {
+        let mut disk = self.0.0.lock().unwrap();
+        assert_eq!(disk.durable, disk.bytes.len(), "what is rotated is durable");
+        if disk.fail_rotate {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let bytes = mem::take(&mut disk.bytes);
+        disk.durable = 0;
+        disk.rotated.push((first, bytes));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, note: &str) -> io::Result<()> {
+        let mut disk = self.0.0.lock().unwrap();
+        while disk.checkpoint_hangs {
+            disk = self.0.1.wait(disk).unwrap();
+        }
+        if disk.fail_checkpoint {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        disk.checkpoints.push(note.to_owned());
+        Ok(())
+    }
 }
 
 fn options() -> Options {
     Options {
         queue: 1000,
         deadline: Duration::from_secs(5),
+        ..Options::default()
     }
 }
 
@@ -251,7 +337,14 @@ async fn a_disk_that_hangs_costs_the_deadline_and_a_full_queue_nothing() {
     let disk = Disk::default();
     disk.set(|disk| disk.hangs = true);
     let deadline = Duration::from_millis(50);
-    let ledger = disk.ledger(Durability::Commit, Options { queue: 4, deadline });
+    let ledger = disk.ledger(
+        Durability::Commit,
+        Options {
+            queue: 4,
+            deadline,
+            ..options()
+        },
+    );
     let started = Instant::now();
     let in_flight = ledger.commit(entry("in flight"));
     assert_eq!(in_flight.await, Err(LedgerUnavailable::Deadline));
@@ -375,8 +468,14 @@ async fn a_panic_of_the_writer_is_an_error_and_not_a_wait() {
         fn cut(&mut self, _: u64) -> io::Result<()> {
             Ok(())
         }
+        fn rotate(&mut self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn checkpoint(&mut self, _: &str) -> io::Result<()> {
+            Ok(())
+        }
     }
-    let ledger = Ledger::start(Bomb, 0, Chain::start(), Durability::Commit, options()).unwrap();
+    let ledger = start(Bomb, Durability::Commit, options());
     let started = Instant::now();
     assert_eq!(
         ledger.commit(entry("x")).await,

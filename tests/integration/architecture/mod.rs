@@ -43,7 +43,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "config", "identity", "ledger", "observe", "policy", "proxy", "tls", "vault",
+            "admin", "config", "identity", "ledger", "observe", "policy", "proxy", "secret", "tls",
+            "vault",
         ],
     ),
     (
@@ -73,6 +74,7 @@ const PURE: &[&str] = &[
     "src/websocket/",
     "src/ledger/record.rs",
     "src/ledger/chain.rs",
+    "src/ledger/checkpoint.rs",
     "src/ledger/merkle.rs",
 ];
 

@@ -1,0 +1,212 @@
+//! Requests with a `use` and no `result` yet: while Egret runs, to know when none is under way;
+//! after a crash, to name them.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::layout::Segment;
+use super::record::{Entry, Record, event, outcome};
+use super::storage::LedgerError;
+use super::walk;
+
+/// Requests that are followed at most. A server has as many under way as it takes connections.
+const REQUESTS: usize = 100_000;
+
+/// The requests under way, as the writer sees them pass.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    requests: HashSet<String>,
+    /// There were more than can be followed, so that nobody knows any more whether one is left.
+    overflown: bool,
+}
+
+impl UnderWay {
+    /// Takes in an entry that is durable now.
+    pub(super) fn see(&mut self, entry: &Entry) {
+        let Some(request) = &entry.request else {
+            return;
+        };
+        if entry.event == event::RESULT {
+            self.requests.remove(request);
+        } else if entry.event == event::USE && !self.requests.contains(request) {
+            if self.requests.len() < REQUESTS {
+                self.requests.insert(request.clone());
+            } else {
+                self.overflown = true;
+            }
+        }
+    }
+
+    /// Whether every `use` has its `result`.
+    pub(super) fn is_none(&self) -> bool {
+        self.requests.is_empty() && !self.overflown
+    }
+}
+
+/// The `recovered` lines for the uses among these lines that have no result, in the order in which
+/// they were used.
+pub(super) fn recovered(
+    dir: &Path,
+    segments: &[Segment],
+    lines: RangeInclusive<u64>,
+) -> Result<Vec<Entry>, LedgerError> {
+    let mut open = Open::default();
+    let first = walk::segment_of(segments, *lines.start());
+    walk::lines(dir, segments, first, |seq, line| {
+        if lines.contains(&seq) {
+            open.see(seq, line);
+        }
+        Ok(seq < *lines.end())
+    })?;
+    Ok(open.into_entries())
+}
+
+/// What is needed of a line to know whether it matters.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    request: Option<Cow<'a, str>>,
+}
+
+#[derive(Default)]
+struct Open {
+    requests: HashMap<String, Vec<(u64, Entry)>>,
+    left_out: u64,
+}
+
+impl Open {
+    fn see(&mut self, seq: u64, line: &[u8]) {
+        // Most lines are not looked at any closer.
+        let may_be = |event: &[u8]| memmem::find(line, event).is_some();
+        let is_use = may_be(b"\"event\":\"use\"");
+        if !is_use && !may_be(b"\"event\":\"result\"") && !may_be(b"\"event\":\"recovered\"") {
+            return;
+        }
+        let Ok(head) = serde_json::from_slice::<Head>(line) else {
+            return;
+        };
+        let Some(request) = head.request else {
+            return;
+        };
+        if head.event != event::USE {
+            self.requests.remove(&*request);
+            return;
+        }
+        if self.requests.len() >= REQUESTS && !self.requests.contains_key(&*request) {
+            self.left_out += 1;
+            return;
+        }
+        if let Ok(record) = serde_json::from_slice::<Record>(line) {
+            let uses = self.requests.entry(request.into_owned()).or_default();
+            uses.push((seq, record.entry));
+        }
+    }
+
+    fn into_entries(self) -> Vec<Entry> {
+        if self.left_out > 0 {
+            let uses = self.left_out;
+            tracing::error!(
+                uses,
+                "more uses were left without a result than can be named"
+            );
+        }
+        let mut uses: Vec<_> = self.requests.into_values().flatten().collect();
+        uses.sort_by_key(|(seq, _)| *seq);
+        uses.into_iter().map(|(_, entry)| unknown(entry)).collect()
+    }
+}
+
+fn unknown(used: Entry) -> Entry {
+    Entry {
+        event: event::RECOVERED.into(),
+        outcome: Some(outcome::UNKNOWN.into()),
+        ..used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::chain::Chain;
+    use crate::ledger::layout;
+    use crate::ledger::record::Timestamp;
+
+    fn entry(event: &'static str, request: &str) -> Entry {
+        Entry {
+            request: Some(request.to_owned()),
+            slug: Some("gh".to_owned()),
+            version: Some(3),
+            ..Entry::new(event)
+        }
+    }
+
+    fn found(entries: &[Entry], from: u64) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut chain = Chain::start();
+        let mut lines = Vec::new();
+        for entry in entries {
+            chain
+                .append(Timestamp::from_unix_micros(1), entry, &mut lines)
+                .unwrap();
+        }
+        std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
+        let segments = layout::segments(dir.path()).unwrap();
+        let found = recovered(dir.path(), &segments, from..=entries.len() as u64).unwrap();
+        for entry in &found {
+            assert_eq!(entry.event, event::RECOVERED);
+            assert_eq!(entry.outcome.as_deref(), Some("unknown"));
+            assert_eq!(
+                (entry.slug.as_deref(), entry.version),
+                (Some("gh"), Some(3))
+            );
+        }
+        found
+            .into_iter()
+            .filter_map(|entry| entry.request)
+            .collect()
+    }
+
+    #[test]
+    fn uses_without_a_result_are_named_once_each_and_in_order() {
+        let entries = [
+            entry(event::USE, "a"),
+            entry(event::USE, "b"),
+            entry(event::USE, "a"),
+            entry(event::DENIED, "c"),
+            entry(event::RESULT, "b"),
+            entry(event::USE, "d"),
+            entry(event::RECOVERED, "d"),
+            entry(event::USE, "e"),
+            Entry::new("credential.created"),
+        ];
+        assert_eq!(found(&entries, 1), ["a", "a", "e"]);
+        assert_eq!(
+            found(&entries, 3),
+            ["a", "e"],
+            "lines before were looked at before"
+        );
+        assert!(found(&entries, 10).is_empty());
+    }
+
+    #[test]
+    fn requests_are_under_way_from_use_to_result() {
+        let mut under_way = UnderWay::default();
+        assert!(under_way.is_none());
+        under_way.see(&entry(event::DENIED, "a"));
+        under_way.see(&Entry::new(event::USE));
+        assert!(under_way.is_none());
+        under_way.see(&entry(event::USE, "a"));
+        under_way.see(&entry(event::USE, "b"));
+        under_way.see(&entry(event::RESULT, "a"));
+        assert!(!under_way.is_none());
+        under_way.see(&entry(event::RESULT, "b"));
+        assert!(under_way.is_none());
+    }
+}
