@@ -18,7 +18,8 @@ use super::resume::{self, Resumed};
 use super::signing::{self, Seal};
 use super::storage::{LedgerError, LedgerFile};
 use super::tail::Tail;
-use super::{directory, unfinished, walk};
+use super::unfinished::{self, Found};
+use super::{directory, walk};
 
 /// How far back uses without a result are looked for, in lines. A request that was under way for
 /// longer than it takes to write so many is not found.
@@ -34,6 +35,10 @@ mod damage {
     pub(super) const KEY_MISSING: &str = "signing_key_missing";
     /// Lines that no checkpoint covers are not linked to one another.
     pub(super) const UNLINKED: &str = "chain_broken";
+    /// Lines that a checkpoint covers are not there.
+    pub(super) const MISSING: &str = "lines_missing";
+    /// Files with lines that a checkpoint covers cannot be read to their end.
+    pub(super) const UNREADABLE: &str = "lines_unreadable";
     /// Lines behind the last checkpoint did not follow and were set aside.
     pub(super) const SET_ASIDE: &str = "lines_set_aside";
 }
@@ -250,18 +255,9 @@ fn sign_on(
             ..Entry::new(event::SIGNED)
         });
     }
-    let recovered = match look_back(&latest, size) {
-        Some(lines) => unfinished::recovered(dir, segments, lines)?,
-        None => Vec::new(),
-    };
-    if !recovered.is_empty() {
-        let uses = recovered.len();
-        tracing::warn!(
-            uses,
-            "uses without a result, left by a crash, are named in the ledger"
-        );
+    if let Some(lines) = look_back(&latest, size) {
+        recover(unfinished::look_for(dir, segments, lines), &mut entries);
     }
-    entries.extend(recovered);
     let was_clean = |last: &Checkpoint| last.cause == Cause::Shutdown;
     let start = match latest.last.as_ref().is_none_or(was_clean) {
         true => Cause::Start,
@@ -275,6 +271,27 @@ fn sign_on(
         start,
         entries,
     })
+}
+
+/// Notes what a look back has found.
+fn recover(found: Found, entries: &mut Vec<Entry>) {
+    let Found {
+        entries: uses,
+        missing,
+        unreadable,
+    } = found;
+    for (code, places) in [(damage::MISSING, missing), (damage::UNREADABLE, unreadable)] {
+        if !places.is_empty() {
+            entries.push(damaged(code, places));
+        }
+    }
+    if !uses.is_empty() {
+        tracing::warn!(
+            uses = uses.len(),
+            "uses without a result, left by a crash, are named in the ledger"
+        );
+    }
+    entries.extend(uses);
 }
 
 fn note_damage(latest: &Latest, resumed: &Resumed, key_is_new: bool, entries: &mut Vec<Entry>) {

@@ -182,7 +182,8 @@ impl Storage for LedgerFile {
         self.check()?;
         self.file.write_all(bytes)?;
         self.length += bytes.len() as u64;
-        Ok(())
+        // A file system that took less than it said would leave a line without its beginning.
+        self.check()
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use super::layout::Segment;
 use super::record::{Entry, Record, event, outcome};
-use super::storage::LedgerError;
 use super::walk;
 
 /// Requests that are followed at most. A server has as many under way as it takes connections.
@@ -48,22 +47,49 @@ impl UnderWay {
     }
 }
 
-/// The `recovered` lines for the uses among these lines that have no result, in the order in which
-/// they were used.
-pub(super) fn recovered(
-    dir: &Path,
-    segments: &[Segment],
-    lines: RangeInclusive<u64>,
-) -> Result<Vec<Entry>, LedgerError> {
+/// What a look back has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The `recovered` lines for the uses that have no result, in the order in which they were used.
+    pub(super) entries: Vec<Entry>,
+    /// Ranges of lines that are not there.
+    pub(super) missing: Vec<String>,
+    /// Names of files that could not be read to their end.
+    pub(super) unreadable: Vec<String>,
+}
+
+/// Looks for uses without a result among these lines. What is missing or cannot be read is told and
+/// passed over: it was there when the last checkpoint was signed, and is the verifier's to judge.
+pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u64>) -> Found {
     let mut open = Open::default();
-    let first = walk::segment_of(segments, *lines.start());
-    walk::lines(dir, segments, first, |seq, line| {
-        if lines.contains(&seq) {
-            open.see(seq, line);
+    let mut found = Found::default();
+    let mut last = None;
+    for at in walk::segment_of(segments, *lines.start())..segments.len() {
+        let segment = &segments[at..=at];
+        if let (Some(last), Some(first)) = (last, segment[0].first)
+            && first > last + 1
+        {
+            found.missing.push(format!("{}-{}", last + 1, first - 1));
         }
-        Ok(seq < *lines.end())
-    })?;
-    Ok(open.into_entries())
+        let read = walk::lines(dir, segment, 0, |seq, line| {
+            if lines.contains(&seq) {
+                open.see(seq, line);
+            }
+            Ok(seq < *lines.end())
+        });
+        last = match read {
+            // A file without lines: where it ends is not known.
+            Ok(0) => None,
+            Ok(last) => Some(last),
+            Err(_) => {
+                let name = segment[0].path.file_name().unwrap_or_default();
+                found.unreadable.push(name.to_string_lossy().into_owned());
+                None
+            }
+        };
+    }
+    found.entries = open.into_entries();
+    found
 }
 
 /// What is needed of a line to know whether it matters.
@@ -158,7 +184,7 @@ mod tests {
         }
         std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
         let segments = layout::segments(dir.path()).unwrap();
-        let found = recovered(dir.path(), &segments, from..=entries.len() as u64).unwrap();
+        let found = look_for(dir.path(), &segments, from..=entries.len() as u64).entries;
         for entry in &found {
             assert_eq!(entry.event, event::RECOVERED);
             assert_eq!(entry.outcome.as_deref(), Some("unknown"));

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::client::{assert_refused, request};
 use crate::eventually;
 use crate::upstream::{Step, ok};
-use crate::world::{HOST, SLUG, World, one_upstream, one_upstream_with, parse_ledger};
+use crate::world::{HOST, SLUG, VALUE, World, one_upstream, one_upstream_with, parse_ledger};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
@@ -25,11 +25,16 @@ pub fn line_hash(line: &[u8]) -> String {
 
 /// Checks a ledger's chain, with nothing of the writer's code.
 pub fn verify_chain(lines: &[&[u8]]) -> Result<(), String> {
-    let mut prev = "0".repeat(64);
+    verify_chain_from(lines, Some("0".repeat(64)))
+}
+
+/// [`verify_chain`] of lines before which others were dropped.
+pub fn verify_chain_from(lines: &[&[u8]], before: Option<String>) -> Result<(), String> {
+    let mut prev = before;
     let mut seq = None;
     for (at, line) in lines.iter().enumerate() {
         let record: Value = serde_json::from_slice(line).map_err(|e| format!("line {at}: {e}"))?;
-        if record["prev"] != prev.as_str() {
+        if prev.is_some_and(|prev| record["prev"] != prev.as_str()) {
             return Err(format!("line {at} does not follow the line before it"));
         }
         let number = record["seq"]
@@ -39,7 +44,7 @@ pub fn verify_chain(lines: &[&[u8]]) -> Result<(), String> {
             return Err(format!("line {at} has number {number}"));
         }
         seq = Some(number);
-        prev = line_hash(line);
+        prev = Some(line_hash(line));
     }
     Ok(())
 }
@@ -106,6 +111,33 @@ async fn every_request_with_a_placeholder_has_a_use_and_a_result() {
     assert_eq!(result["outcome"], "forwarded");
     assert_eq!(result["status"], 404);
     assert!(result["duration_ms"].is_number());
+    assert_eq!(result["bytes"], 0, "a 404 without a body");
+    assert!(uses.iter().all(|line| line["bytes"].is_null()));
+}
+
+#[tokio::test]
+async fn the_result_tells_how_many_bytes_went_to_the_client() {
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    // Plain; with the value taken out, which makes it another length; of unknown length.
+    let echo = format!("<{VALUE}>");
+    let long = "x".repeat(200_000);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for (path, answer) in [
+        ("/plain", ok("ok")),
+        ("/echo", ok(&echo)),
+        ("/long", ok(&long)),
+        ("/chunked", chunked.as_bytes().to_vec()),
+    ] {
+        stub.answer(answer);
+        let answer = tunnel.get(path, &[HEADER]).await;
+        let result = world
+            .ledger_line("its result", |l| {
+                l["event"] == "result" && l["path"] == path
+            })
+            .await;
+        assert_eq!(result["bytes"], answer.body.len(), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -161,6 +193,7 @@ async fn the_record_has_the_contracts_keys_in_their_order_and_is_chained() {
         "status",
         "duration_ms",
         "prev",
+        "bytes",
     ];
     for line in &lines {
         let text = std::str::from_utf8(line).expect("UTF-8");

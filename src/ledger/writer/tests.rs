@@ -55,6 +55,11 @@ impl Disk {
 
     /// As [`Disk::ledger`], with a key.
     fn signed(&self, options: Options) -> Ledger {
+        let writer = self.signed_writer(options);
+        writer.spawn(Durability::Commit, options.deadline).unwrap()
+    }
+
+    fn signed_writer(&self, options: Options) -> Writer<Self> {
         let mut writer = writer(self.clone(), options);
         let signed = Signed {
             signer: signer(),
@@ -65,7 +70,7 @@ impl Disk {
             entries: Vec::new(),
         };
         writer.sign_with(Some(signed), options.heartbeat);
-        writer.spawn(Durability::Commit, options.deadline).unwrap()
+        writer
     }
 
     fn causes(&self) -> Vec<&'static str> {
@@ -568,3 +573,5 @@ proptest! {
         prop_assert!(!disk.events().iter().any(|name| refused.contains(name)));
     }
 }
+
+mod signed;
