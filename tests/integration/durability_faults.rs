@@ -135,7 +135,7 @@ async fn no_value_leaves_while_the_disk_is_full() {
 
 #[tokio::test]
 async fn no_value_leaves_while_the_disk_takes_less_than_it_says() {
-    fails_closed_under("write", "retval=7").await;
+    fails_closed_under("write", "retval=1").await;
 }
 
 #[tokio::test]
