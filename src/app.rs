@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::ledger::{self, Ledger};
 use crate::policy::address::AddressPolicy;
 use crate::proxy::changes::Changes;
+use crate::proxy::counters::Counters;
 use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
 use crate::proxy::watch::Watchlist;
@@ -38,6 +39,8 @@ use crate::{admin, observe, tls};
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 /// The file that tells other commands where the server of a data directory listens.
 const SERVER_FILE: &str = "server.json";
+/// Where the ledger is, inside the data directory.
+const LEDGER: &str = "ledger";
 
 /// Where a running server listens; the content of `server.json`. Nothing in it is secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ pub struct Server {
     admin_addr: SocketAddr,
     own: OwnAddresses,
     background: Vec<JoinHandle<()>>,
+    /// Cancelled when the ledger is about to be closed, for what only reads it.
+    closed: CancellationToken,
 }
 
 impl Server {
@@ -117,7 +122,11 @@ impl Server {
             changes: Changes::new(),
             watchlist: Watchlist::default(),
             ids: RequestIds::new(random_prefix()?),
+            counters: Counters::default(),
         });
+        let closed = CancellationToken::new();
+        ledger::usage::keep(data_dir.join(LEDGER), closed.clone())
+            .context("cannot start the usage index")?;
         let background = vec![
             tokio::spawn(listener::run(
                 Arc::clone(&proxy),
@@ -135,6 +144,7 @@ impl Server {
             admin_addr,
             own,
             background,
+            closed,
         };
         server.announce()?;
         Ok(server)
@@ -183,6 +193,7 @@ impl Server {
         for task in &self.background {
             task.abort();
         }
+        self.closed.cancel();
         // What commands changed in the last moment belongs on record too; if it cannot be, the next
         // start finds it in the store.
         let proxy = &self.proxy;
@@ -243,7 +254,7 @@ fn ledger_options(config: &Config) -> (PathBuf, ledger::Durability, ledger::Opti
         },
         ..ledger::Options::default()
     };
-    (config.data_dir.join("ledger"), durability, options)
+    (config.data_dir.join(LEDGER), durability, options)
 }
 
 /// Seals the key that signs the ledger's checkpoints with the vault's master key. The two meet here

@@ -47,9 +47,9 @@
 //! | [`websocket`] | frames, read and written. Pure | clocks, files, sockets, values |
 //! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
 //! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
-//! | [`ledger`] | the usage record: lines, chain, the one writer, readers | values |
+//! | [`ledger`] | the usage record: lines, chain, the one writer, its checker, readers, the usage index | values |
 //! | [`config`] | what was typed becomes what the program needs | |
-//! | [`admin`] | health and readiness | values |
+//! | [`admin`] | health, readiness and metrics | values |
 //! | [`observe`] | logs that hold no value; a process that cannot be dumped | |
 //! | [`cli`] | the commands | |
 //! | [`app`] | the only place that puts parts together | |
@@ -83,6 +83,10 @@
 //!   which a revoked credential still works.
 //! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
 //!   on it; requests that arrive together share one.
+//! * **The checker of the ledger shares nothing with its writer** ([`ledger::verify`]) but the
+//!   definitions of the format: a mistake of the writer's must not be repeated by what is to find it.
+//! * **The usage index is derived** ([`ledger::usage`]) and bound to its ledger by the hash of the
+//!   last line it knows. It may be lost or wrong at any time, because it can be made again.
 //! * **Library errors are never shown.** They quote what they were handling, and that can be a
 //!   secret. Ours are written here.
 

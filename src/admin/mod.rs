@@ -1,5 +1,7 @@
-//! The admin listener: liveness and readiness. It answers without authentication and says nothing
-//! but yes or no, so it can be probed by anything on the host.
+//! The admin listener: liveness, readiness and metrics. It answers without authentication and says
+//! nothing but yes, no and numbers, so it can be probed by anything on the host.
+
+mod metrics;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -74,7 +76,12 @@ async fn answer(proxy: &Proxy, request: &Request<Incoming>) -> Response<Full<Byt
     match request.uri().path() {
         "/healthz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => readiness(proxy).await,
-        _ => plain(StatusCode::NOT_FOUND, "try /healthz or /readyz\n"),
+        "/metrics" => with_type(
+            StatusCode::OK,
+            metrics::render(proxy).into(),
+            metrics::CONTENT_TYPE,
+        ),
+        _ => plain(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which records someone wants to see.
 
-use super::record::{Entry, Record, Timestamp};
+use super::record::Timestamp;
+use super::view::{Text, View};
 
 /// Which records are wanted; `None` is any. A record must satisfy all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,32 +25,43 @@ pub struct Filter {
     pub outcome: Option<String>,
     /// The first time wanted.
     pub since: Option<Timestamp>,
+    /// The first time not wanted any more.
+    pub until: Option<Timestamp>,
 }
 
 impl Filter {
-    /// Whether the record is wanted.
-    pub fn matches(&self, record: &Record) -> bool {
-        let entry: &Entry = &record.entry;
-        let is = |wanted: &Option<String>, value: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| value == Some(wanted))
+    /// Whether the line is wanted.
+    pub fn matches(&self, line: &View<'_>) -> bool {
+        let is = |wanted: &Option<String>, value: &Option<Text<'_>>| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| value.as_deref() == Some(wanted))
         };
-        self.since.is_none_or(|since| record.time >= since)
-            && is(&self.slug, entry.slug.as_deref())
-            && is(&self.action, entry.action.as_deref())
-            && is(&self.run, entry.run.as_deref())
-            && is(&self.principal, entry.principal.as_deref())
-            && is(&self.client, entry.client.as_deref())
-            && is(&self.outcome, entry.outcome.as_deref())
+        is(&self.slug, &line.slug)
+            && is(&self.action, &line.action)
+            && is(&self.run, &line.run)
+            && is(&self.principal, &line.principal)
+            && is(&self.client, &line.client)
+            && is(&self.outcome, &line.outcome)
             && self
                 .event
                 .as_deref()
-                .is_none_or(|wanted| is_event(&entry.event, wanted))
+                .is_none_or(|wanted| is_event(&line.event, wanted))
             && self.destination.as_deref().is_none_or(|wanted| {
-                entry
-                    .destination
-                    .as_deref()
-                    .is_some_and(|value| is_destination(value, wanted))
+                let value = line.destination.as_deref();
+                value.is_some_and(|value| is_destination(value, wanted))
             })
+            && self.is_in_time(line)
+    }
+
+    fn is_in_time(&self, line: &View<'_>) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        line.time.parse().is_ok_and(|time: Timestamp| {
+            self.since.is_none_or(|since| time >= since)
+                && self.until.is_none_or(|until| time < until)
+        })
     }
 }
 
@@ -75,6 +87,12 @@ fn is_destination(destination: &str, wanted: &str) -> bool {
 mod tests {
     use super::*;
     use crate::ledger::chain::LineHash;
+    use crate::ledger::record::{Entry, Record};
+
+    fn is_wanted(filter: &Filter, record: &Record) -> bool {
+        let line = serde_json::to_string(record).unwrap();
+        filter.matches(&View::parse(line.as_bytes()).unwrap())
+    }
 
     fn record() -> Record {
         let text = |value: &str| Some(value.to_owned());
@@ -125,6 +143,7 @@ mod tests {
             Filter {
                 event: text("credential"),
                 since: time(999),
+                until: time(1001),
                 ..d()
             },
             Filter {
@@ -141,7 +160,7 @@ mod tests {
             },
         ];
         for filter in fitting {
-            assert!(filter.matches(&record()), "{filter:?}");
+            assert!(is_wanted(&filter, &record()), "{filter:?}");
         }
         let failing = [
             Filter {
@@ -182,6 +201,10 @@ mod tests {
                 ..d()
             },
             Filter {
+                until: time(1000),
+                ..d()
+            },
+            Filter {
                 destination: text("github.com"),
                 ..d()
             },
@@ -191,26 +214,22 @@ mod tests {
             },
         ];
         for filter in failing {
-            assert!(!filter.matches(&record()), "{filter:?}");
+            assert!(!is_wanted(&filter, &record()), "{filter:?}");
         }
         let nothing_known = Record {
             entry: Entry::new("use"),
             ..record()
         };
-        assert!(
-            !Filter {
-                slug: text("gh"),
-                ..d()
-            }
-            .matches(&nothing_known)
-        );
-        assert!(
-            !Filter {
-                destination: text("x"),
-                ..d()
-            }
-            .matches(&nothing_known)
-        );
+        let filter = Filter {
+            slug: text("gh"),
+            ..d()
+        };
+        assert!(!is_wanted(&filter, &nothing_known));
+        let filter = Filter {
+            destination: text("x"),
+            ..d()
+        };
+        assert!(!is_wanted(&filter, &nothing_known));
     }
 
     #[test]

@@ -84,6 +84,22 @@ impl Frontier {
         &self.peaks
     }
 
+    /// The peaks that stand over exactly these leaves; `None` when one stands over others as well.
+    fn peaks_within(&self, leaves: Range<u64>) -> Option<Vec<TreeHash>> {
+        let (mut from, mut covered) = (0, 0);
+        let mut peaks = Vec::new();
+        for (at, &peak) in self.peaks.iter().enumerate() {
+            let before: u32 = u32::try_from(at).ok()?;
+            let width = nth_largest_bit(self.size, before)?;
+            if from >= leaves.start && from + width <= leaves.end {
+                peaks.push(peak);
+                covered += width;
+            }
+            from += width;
+        }
+        (covered == leaves.end - leaves.start).then_some(peaks)
+    }
+
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.size
@@ -179,6 +195,21 @@ impl Prover {
         }
     }
 
+    /// Goes on behind leaves of which only the right edge is known, as a checkpoint has it.
+    /// `None` when the proof needs more of them than that; it never does for the inclusion of a
+    /// leaf behind them.
+    pub fn after(mut self, known: &Frontier) -> Option<Self> {
+        for (range, frontier) in &mut self.subtrees {
+            let end = range.end.min(known.size());
+            if let Some(covered) = end.checked_sub(range.start).filter(|&size| size > 0) {
+                let peaks = known.peaks_within(range.start..end)?;
+                *frontier = Frontier::from_peaks(covered, peaks)?;
+            }
+        }
+        self.passed = known.size();
+        Some(self)
+    }
+
     /// Takes in the next leaf. Those behind the tree are not part of the proof.
     pub fn push(&mut self, leaf: TreeHash) {
         let index = self.passed;
@@ -199,6 +230,15 @@ impl Prover {
                 .collect()
         })
     }
+}
+
+/// The value of a set bit of `size`, counted from the largest.
+fn nth_largest_bit(size: u64, n: u32) -> Option<u64> {
+    let mut rest = size;
+    for _ in 0..n {
+        rest &= !(1_u64.checked_shl(rest.checked_ilog2()?)?);
+    }
+    1_u64.checked_shl(rest.checked_ilog2()?)
 }
 
 /// Where the tree over these leaves, at least two, divides: behind the largest power of two that
@@ -472,6 +512,38 @@ mod tests {
         );
         assert_eq!(Frontier::from_peaks(3, vec![leaves[0]]), None);
         assert_eq!(Frontier::from_peaks(0, vec![leaves[0]]), None);
+    }
+
+    #[test]
+    fn a_proof_is_made_from_the_leaves_behind_a_known_right_edge() {
+        let leaves = small_leaves();
+        for size in 1..=SMALL {
+            for index in 0..size {
+                let mut known = Frontier::default();
+                let mut prover = Prover::inclusion(index, size).unwrap();
+                leaves.iter().for_each(|leaf| prover.push(*leaf));
+                let whole = prover.finish().unwrap();
+                for start in 0..=index {
+                    let mut prover = Prover::inclusion(index, size)
+                        .unwrap()
+                        .after(&known)
+                        .unwrap();
+                    for leaf in &leaves[start as usize..] {
+                        prover.push(*leaf);
+                    }
+                    assert_eq!(
+                        prover.finish().unwrap(),
+                        whole,
+                        "{index} of {size} from {start}"
+                    );
+                    known.push(leaves[start as usize]);
+                }
+            }
+        }
+        // A leaf among those of which nothing else is known cannot be proven.
+        let mut known = Frontier::default();
+        leaves[..4].iter().for_each(|leaf| known.push(*leaf));
+        assert!(Prover::inclusion(2, 5).unwrap().after(&known).is_none());
     }
 
     /// Everything that an altered proof could look like at one place.

@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::chain::LineHash;
+use super::history::{History, Part};
+use super::lines::{Next, RawLines};
 use super::record::Record;
 
 pub use super::filter::Filter;
@@ -54,6 +56,8 @@ pub struct Lines {
     offset: u64,
     /// The beginning of a line whose end has not been written yet.
     partial: Vec<u8>,
+    /// The sequence number of the last line given out.
+    last: Option<u64>,
 }
 
 impl Lines {
@@ -63,12 +67,18 @@ impl Lines {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self {
+        Ok(Self::of(file, path))
+    }
+
+    /// The lines of a file that stands at its beginning, and is known by this path.
+    pub fn of(file: File, path: &Path) -> Self {
+        Self {
             file: BufReader::with_capacity(64 * 1024, file),
             path: path.to_owned(),
             offset: 0,
             partial: Vec::new(),
-        })
+            last: None,
+        }
     }
 
     fn io_error(&self, source: io::Error) -> ReadError {
@@ -105,7 +115,8 @@ impl Lines {
             offset,
         };
         let text = String::from_utf8(bytes).map_err(|_| not_a_record())?;
-        let record = serde_json::from_str(&text).map_err(|_| not_a_record())?;
+        let record: Record = serde_json::from_str(&text).map_err(|_| not_a_record())?;
+        self.last = Some(record.seq);
         Ok(Some(Line { text, record }))
     }
 }
@@ -174,12 +185,28 @@ impl Follower {
         }
         // The old file may have grown between the read and the rename.
         self.read_on(found)?;
-        match Lines::open(&self.path) {
-            Ok(lines) => self.lines = Some(lines),
-            Err(error) => found.push(Err(error)),
-        }
+        let last = self.lines.as_ref().and_then(|lines| lines.last);
+        self.go_on_behind(last.unwrap_or(0), found)?;
         self.recent.clear();
         self.read_on(found)
+    }
+
+    /// Goes over to the file that has the name now. Others may have had it in between; they are
+    /// read whole.
+    fn go_on_behind(
+        &mut self,
+        last: u64,
+        found: &mut Vec<Result<Line, ReadError>>,
+    ) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        for part in History::open(directory)?.parts {
+            if let Some(current) = part.current_file()? {
+                self.lines = Some(Lines::of(current, &self.path));
+            } else if part.first.is_some_and(|first| first > last) {
+                read_whole(&part, found)?;
+            }
+        }
+        Ok(())
     }
 
     fn read_on(&mut self, found: &mut Vec<Result<Line, ReadError>>) -> io::Result<()> {
@@ -215,6 +242,29 @@ impl Follower {
             found.push(line);
         }
         Ok(())
+    }
+}
+
+fn read_whole(part: &Part, found: &mut Vec<Result<Line, ReadError>>) -> io::Result<()> {
+    let mut lines = RawLines::new(part.open()?);
+    let mut offset = 0;
+    while let Next::Line(bytes) = lines.next_line()? {
+        let not_a_record = ReadError::NotARecord {
+            path: part.path.clone(),
+            offset,
+        };
+        offset += bytes.len() as u64 + 1;
+        found.push(Line::parse(bytes).ok_or(not_a_record));
+    }
+    Ok(())
+}
+
+impl Line {
+    /// A line from its bytes without line feed; `None` when they are no record.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(bytes).ok()?.to_owned();
+        let record = serde_json::from_str(&text).ok()?;
+        Some(Self { text, record })
     }
 }
 
@@ -270,6 +320,7 @@ mod tests {
     use super::*;
     use crate::ledger::CURRENT;
     use crate::ledger::chain::Chain;
+    use crate::ledger::layout;
     use crate::ledger::record::{Entry, Timestamp};
 
     struct Growing {
@@ -391,6 +442,29 @@ mod tests {
         assert_eq!(slugs(follower.poll()), ["three"]);
         ledger.grow("four");
         assert_eq!(slugs(follower.poll()), ["four"]);
+    }
+
+    #[test]
+    fn following_misses_nothing_when_files_change_twice_between_two_looks() {
+        let mut ledger = Growing::new();
+        ledger.grow("one");
+        let mut follower = Follower::from_start(&ledger.path());
+        assert_eq!(slugs(follower.poll()), ["one"]);
+        ledger.grow("two");
+        fs::rename(ledger.path(), layout::rotated(ledger.dir.path(), 1)).unwrap();
+        ledger.grow("three");
+        rotate_compressed(ledger.dir.path(), 3);
+        ledger.grow("four");
+        assert_eq!(slugs(follower.poll()), ["two", "three", "four"]);
+        ledger.grow("five");
+        assert_eq!(slugs(follower.poll()), ["five"]);
+    }
+
+    fn rotate_compressed(dir: &Path, first: u64) {
+        let text = fs::read(dir.join(CURRENT)).unwrap();
+        fs::remove_file(dir.join(CURRENT)).unwrap();
+        let packed = zstd::encode_all(text.as_slice(), 1).unwrap();
+        fs::write(layout::compressed(dir, first), packed).unwrap();
     }
 
     #[test]

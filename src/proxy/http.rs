@@ -150,20 +150,26 @@ pub(super) async fn handle(
             Code::RequestMalformed,
             "a request was pipelined behind a chunked body; wait for the answer first",
         );
+        proxy.counters.refuse(unguarded.code);
         return respond::refuse(&unguarded, &id);
     };
+    let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
     let answer = match note.refusal {
         Some(refusal) => Err(Refused::from(refusal)),
         None if proxy.draining.is_cancelled() => Err(Refused::from(shutting_down())),
-        None if *request.method() == Method::CONNECT && !is_extended_connect(&request) => {
-            connect::open(&proxy, &door, &signal, request)
-                .await
-                .map_err(Refused::from)
-        }
+        None if is_tunnel => connect::open(&proxy, &door, &signal, request)
+            .await
+            .map_err(Refused::from),
         None => forward(&proxy, &door, signal, request, &id).await,
     };
     let answer = match answer {
-        Ok(response) => response,
+        Ok(response) => {
+            match is_tunnel {
+                true => proxy.counters.tunnel(),
+                false => proxy.counters.forward(),
+            }
+            response
+        }
         Err(refused) => refuse(&proxy, refused, &id).await,
     };
     answer.map(|body| body.with_in_flight(note.in_flight))
@@ -326,6 +332,7 @@ async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody
     tracing::info!(request = id, code = %refusal.code, slug = refusal.slug, location = refusal.location,
         destination = refusal.destination, "refused");
     let refusal = refused.record(&proxy.ledger, id).await;
+    proxy.counters.refuse(refusal.code);
     respond::refuse(&refusal, id)
 }
 

@@ -49,6 +49,7 @@ fn accept(proxy: &Arc<Proxy>, stream: TcpStream, places: &Arc<Semaphore>) {
         }
         Err(_) => {
             let id = proxy.ids.next();
+            proxy.counters.refuse(Code::Overloaded);
             proxy.tasks.spawn(turn_away(stream, id));
         }
     }

@@ -8,6 +8,7 @@
 pub mod body;
 pub mod changes;
 pub mod connect;
+pub mod counters;
 pub mod dial;
 pub mod exchange;
 pub mod exposed;
@@ -73,6 +74,8 @@ pub struct Proxy {
     pub watchlist: watch::Watchlist,
     /// Numbers the requests.
     pub ids: RequestIds,
+    /// Counts the answers.
+    pub counters: counters::Counters,
 }
 
 /// The part of the proxy that a reload replaces as a whole.

@@ -29,6 +29,7 @@ mod http2;
 mod leak;
 mod leak_hunt;
 mod ledger_files;
+mod ledger_read;
 mod life;
 mod load;
 mod pki;

@@ -267,6 +267,11 @@ impl World {
 
     /// Status of a GET on the admin listener, if it answers at all.
     pub async fn admin_get(&self, path: &str) -> Option<u16> {
+        Some(self.admin_page(path).await?.status)
+    }
+
+    /// The answer to a GET on the admin listener, if there is one.
+    pub async fn admin_page(&self, path: &str) -> Option<crate::wire::Response> {
         let socket = tokio::net::TcpStream::connect(self.admin).await.ok()?;
         let mut wire = Wire::new(socket);
         let request = format!(
@@ -275,7 +280,7 @@ impl World {
         );
         wire.send(request).await.ok()?;
         let answer = tokio::time::timeout(Duration::from_secs(5), wire.response(false)).await;
-        Some(answer.ok()?.ok()?.status)
+        answer.ok()?.ok()
     }
 
     /// Everything the server has written to its standard output and standard error.

@@ -70,7 +70,7 @@ pub(super) async fn list(context: &Context, list: &List) -> anyhow::Result<()> {
     let session = context.open().await?;
     let owner = (!list.all).then_some(&list.owner.owner);
     let credentials = session.store.list(owner).await?;
-    let uses = LastUses::read(&session.config)?;
+    let uses = LastUses::read(&session.config).await?;
     session.store.close().await;
     if list.format.json {
         let listed: Vec<_> = credentials
@@ -119,7 +119,7 @@ pub(super) async fn show(context: &Context, target: &Target, format: Format) -> 
         owner: owner.clone(),
         slug,
     })?;
-    let uses = LastUses::read(&session.config)?;
+    let uses = LastUses::read(&session.config).await?;
     close(session).await;
     let details = Details {
         listed: Listed::new(&credential, &uses),

@@ -93,7 +93,7 @@ pub async fn play_and_judge(set: &Set, case: &Case, script: &Script, forms: &For
     problems.extend(judge_always(case, &facts));
     problems.extend(not_understood(case));
     if case.fault.is_some() {
-        problems.extend(tamper(case, &set.world.ledger_bytes()));
+        problems.extend(super::tamper::tamper(&set.world, case).await);
     }
     problems
 }
@@ -547,39 +547,4 @@ fn not_understood(case: &Case) -> Vec<String> {
     unknown
         .map(|(part, _)| format!("the player does not know {part}"))
         .collect()
-}
-
-/// Tampers with a copy of the ledger as the case says; the chain of hashes has to show it.
-fn tamper(case: &Case, ledger: &[u8]) -> Vec<String> {
-    let lines: Vec<&[u8]> = ledger
-        .split(|b| *b == b'\n')
-        .filter(|l| !l.is_empty())
-        .collect();
-    if let Err(why) = crate::durability::verify_chain(&lines) {
-        return vec![format!("the untouched ledger does not verify: {why}")];
-    }
-    if lines.len() < 3 {
-        return vec!["the ledger is too short to tamper with".into()];
-    }
-    let middle = lines.len() / 2;
-    let mut forged = lines.clone();
-    match case.fault.as_deref() {
-        Some("tamper: remove one record in the middle") => drop(forged.remove(middle)),
-        Some("tamper: swap two records") => forged.swap(middle - 1, middle),
-        Some("tamper: restore yesterday's whole file") => {
-            // A shorter chain is a valid chain: only a head kept elsewhere tells.
-            forged.truncate(middle);
-            let head = crate::durability::line_hash(lines[lines.len() - 1]);
-            let forged_head = crate::durability::line_hash(forged[forged.len() - 1]);
-            return match head == forged_head {
-                true => vec!["the rolled back ledger has the same head".into()],
-                false => Vec::new(),
-            };
-        }
-        other => return vec![format!("an unknown fault {other:?}")],
-    }
-    match crate::durability::verify_chain(&forged) {
-        Ok(()) => vec!["the chain of a tampered ledger verifies".into()],
-        Err(_) => Vec::new(),
-    }
 }

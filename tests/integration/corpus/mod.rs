@@ -1,7 +1,7 @@
 //! The acceptance corpus, played against the binary.
 //!
-//! Every case of every group is accounted for: it runs, or it is listed with the ability it waits
-//! for. An issue that brings an ability deletes its line from [`NOT_YET`] and the cases run.
+//! Every case of every group runs, over HTTP/1.1 as it is written and, where that can be said in it,
+//! over HTTP/2.
 
 use std::path::{Path, PathBuf};
 
@@ -11,22 +11,11 @@ mod matchers;
 mod play;
 mod script;
 mod stage;
+mod tamper;
 
 use case::{Case, Forms, Level};
 use script::Script;
 use stage::Stage;
-
-/// An ability that a case needs beyond what is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
-    LedgerVerify,
-}
-
-/// Abilities that later issues bring, with what to say about the cases that wait for them.
-const NOT_YET: &[(Needs, &str)] = &[(
-    Needs::LedgerVerify,
-    "its second half needs `egret ledger verify`",
-)];
 
 /// Cases of level `should` that ask for more than the contract promises. Like those of level
 /// `stretch` they are played, and what came of it is recorded.
@@ -127,12 +116,6 @@ fn load_forms() -> Forms {
     Forms::parse(&std::fs::read(directory().join("forms.json")).expect("forms.json"))
 }
 
-/// Why cases that need this do not run yet, if they do not.
-fn missing(need: Needs) -> Option<&'static str> {
-    let line = NOT_YET.iter().find(|(n, _)| *n == need);
-    line.map(|(_, why)| *why)
-}
-
 async fn play_group(group: &str, mode: Mode) {
     let forms = load_forms();
     let mut stage = Stage::default();
@@ -145,9 +128,6 @@ async fn play_group(group: &str, mode: Mode) {
         let world = stage.world_for(&case).await;
         let problems = judge::play_and_judge(world, &case, &script, &forms).await;
         report.played(&case, problems);
-        if let (Some(after), Some(why)) = (&case.after, missing(Needs::LedgerVerify)) {
-            report.waiting(&format!("{} ({after})", case.name), why);
-        }
     }
     report.left_on_disk(stage.leaks(&forms));
     let name = match mode {
@@ -166,10 +146,6 @@ struct Report {
 }
 
 impl Report {
-    fn waiting(&mut self, name: &str, why: &str) {
-        self.lines.push(format!("not yet  {name}: {why}"));
-    }
-
     fn played(&mut self, case: &Case, problems: Vec<String>) {
         self.played += 1;
         if problems.is_empty() {

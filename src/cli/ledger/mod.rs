@@ -1,0 +1,49 @@
+//! `egret ledger`: the usage record, read, checked and passed on.
+
+mod describe;
+mod export;
+mod filters;
+mod print;
+mod proof;
+mod tail;
+mod verify;
+
+use clap::{Args, Subcommand};
+
+use super::context::{Context, ledger_directory};
+
+/// Read, check and export the usage record
+#[derive(Args)]
+pub(super) struct Ledger {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Tail(tail::Tail),
+    Verify(verify::Verify),
+    Prove(proof::Prove),
+    VerifyProof(proof::VerifyProof),
+    Checkpoint(proof::Checkpoint),
+    Export(export::Export),
+}
+
+impl Ledger {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        // A proof is checked where there is no ledger, and perhaps no configuration.
+        let command = match self.command {
+            Command::VerifyProof(verify) => return verify.run(),
+            command => command,
+        };
+        let dir = ledger_directory(&context.load()?.config);
+        match command {
+            Command::Tail(tail) => tail.run(&dir),
+            Command::Verify(verify) => verify.run(&dir),
+            Command::Prove(prove) => prove.run(&dir),
+            Command::Checkpoint(checkpoint) => checkpoint.run(&dir),
+            Command::Export(export) => export.run(&dir),
+            Command::VerifyProof(verify) => verify.run(),
+        }
+    }
+}

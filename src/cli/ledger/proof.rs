@@ -1,0 +1,142 @@
+//! `egret ledger prove`, `verify-proof` and `checkpoint`: what to show to someone else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::describe::describe;
+use super::verify::{public_key, read_note, read_text};
+use crate::cli::output::{self, Style};
+use crate::cli::{Format, when};
+use crate::ledger::proof::{Proof, last_checkpoint, prove};
+use crate::ledger::verify::read_key;
+
+/// Prove to someone else that a line is in the usage record
+///
+/// Writes a file that `egret ledger verify-proof` checks with nothing but itself and the ledger's
+/// public key: the line, its place, the path to the root, and the signed checkpoint. The form is
+/// that of C2SP (https://c2sp.org/tlog-proof), which tools of other logs read.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret ledger prove 4711 > 4711.tlog-proof
+  egret ledger prove 4711 --checkpoint yesterday.note --output 4711.tlog-proof")]
+pub(super) struct Prove {
+    /// The sequence number of the line
+    #[arg(value_name = "SEQ")]
+    seq: u64,
+    /// Prove it under this checkpoint kept elsewhere; by default, the first one that covers it
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Write to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Prove {
+    pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
+        let kept = self.checkpoint.as_deref().map(read_note).transpose()?;
+        let text = prove(dir, self.seq, kept)?.to_string();
+        match self.output {
+            None => output::print(&text),
+            Some(path) => {
+                fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+            }
+        }
+    }
+}
+
+/// Check a proof that a line is in a usage record
+///
+/// Needs nothing but the proof and the public key: no ledger, no configuration, no network.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  egret ledger verify-proof 4711.tlog-proof --public-key ledger.pub")]
+pub(super) struct VerifyProof {
+    /// The proof
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The public key of the ledger: the key itself or a file that holds it
+    #[arg(long, value_name = "KEY")]
+    public_key: String,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl VerifyProof {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let key = public_key(&self.public_key)?;
+        let proof: Proof = read_text(&self.file)?.parse()?;
+        let proven = proof.check(&key).context("the proof does not hold")?;
+        let (record, checkpoint) = (&proven.record, &proven.checkpoint);
+        if self.format.json {
+            return output::json(&json!({
+                "verified": true,
+                "origin": checkpoint.origin.as_str(),
+                "size": checkpoint.size(),
+                "signed": checkpoint.time,
+                "record": record,
+            }));
+        }
+        output::print(&format!(
+            "Line {} is in the ledger {} as it was signed at {} ({} lines):\n{}\n{}\n",
+            record.seq,
+            checkpoint.origin,
+            checkpoint.time,
+            checkpoint.size(),
+            describe(record, Style::of_stdout()),
+            output::printable(&proof.line),
+        ))
+    }
+}
+
+/// Print the latest checkpoint, to be kept elsewhere
+///
+/// A checkpoint is the size and root of the whole record, signed. Whoever keeps one can tell later
+/// whether anything up to it was changed or cut off, whatever the operator says: `egret ledger
+/// verify --checkpoint FILE`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret ledger checkpoint > $(date +%F).note
+  egret ledger checkpoint --key > ledger.pub     the public key, to be kept beside it")]
+pub(super) struct Checkpoint {
+    /// Print the public key instead
+    #[arg(long)]
+    key: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Checkpoint {
+    pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
+        let key =
+            read_key(dir)?.context("this ledger has no public key: nothing in it is signed")?;
+        if self.key {
+            return match self.format.json {
+                true => output::json(&json!({ "key": key.to_string() })),
+                false => output::print(&format!("{key}\n")),
+            };
+        }
+        let note = last_checkpoint(dir)?;
+        let note =
+            note.context("there is no checkpoint yet; the first one comes with the first start")?;
+        let checkpoint = crate::ledger::checkpoint::Checkpoint::open(&note, &key)
+            .context("the latest checkpoint is refused")?;
+        if !self.format.json {
+            return output::print(&note);
+        }
+        output::json(&json!({
+            "origin": checkpoint.origin.as_str(),
+            "size": checkpoint.size(),
+            "time": checkpoint.time,
+            "age": when::ago(checkpoint.time.unix_micros() / 1_000_000, when::now()),
+            "key": key.to_string(),
+            "note": note,
+        }))
+    }
+}

@@ -1,0 +1,196 @@
+//! `egret ledger verify`: is the record whole and as it was signed?
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::filters::timestamp;
+use crate::cli::{Format, output, when};
+use crate::ledger::note::Verifier;
+use crate::ledger::verify::{Ask, Found, KeySource, VerifyError, directory};
+
+/// The largest key or note that is read from a file, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// Check that the usage record is whole, in order and as it was signed
+///
+/// Reads every line: each is a record, numbered without gaps and linked to the line before, and
+/// the lines up to each checkpoint are those that were signed. The first bad line is named, and
+/// the exit status is 1.
+///
+/// What this shows depends on what you bring. Without --public-key the key beside the ledger is
+/// used, which whoever rewrites the ledger could replace too. With a key kept elsewhere, nobody
+/// without the signing key can have changed what was signed. With a --checkpoint kept elsewhere,
+/// nobody at all can have changed or cut off what it covers, the operator included. Lines behind
+/// the last checkpoint kept elsewhere can be cut off without a trace.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret ledger verify
+  egret ledger verify --public-key egret.ledger/1c6fef5f5fd8a6cd+0ca1d2f3+AT…
+  egret ledger verify --public-key ledger.pub --checkpoint yesterday.note --since 1d")]
+pub(super) struct Verify {
+    /// The ledger's public key, kept elsewhere: the key itself or a file that holds it
+    #[arg(long, value_name = "KEY")]
+    public_key: Option<String>,
+    /// A checkpoint that was kept elsewhere, which the ledger must still agree with; repeatable
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// Begin with the last checkpoint before then, which vouches for what came before
+    #[arg(long, value_name = "TIME", value_parser = when::in_past)]
+    since: Option<i64>,
+    /// Begin with this rotated file, likewise
+    #[arg(long, value_name = "FILE", conflicts_with = "since")]
+    from: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// A public key from an argument: the key, or a file with it.
+pub(super) fn public_key(text: &str) -> anyhow::Result<Verifier> {
+    if let Ok(key) = text.parse() {
+        return Ok(key);
+    }
+    let file = read_text(Path::new(text));
+    let content = file.context("the public key is neither a key nor a file that can be read")?;
+    Ok(content.trim_end().parse()?)
+}
+
+/// A small text file.
+pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
+    let name = || format!("cannot read {}", path.display());
+    let file = File::open(path).with_context(name)?;
+    let mut text = String::new();
+    file.take(MAX_FILE)
+        .read_to_string(&mut text)
+        .with_context(name)?;
+    Ok(text)
+}
+
+/// A note from a file, which may have kept the empty line that stands behind it in the ledger.
+pub(super) fn read_note(path: &Path) -> anyhow::Result<String> {
+    Ok(read_text(path)?.trim_end_matches('\n').to_owned() + "\n")
+}
+
+impl Verify {
+    pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
+        let ask = Ask {
+            key: self.public_key.as_deref().map(public_key).transpose()?,
+            since: self.since.map(timestamp),
+            from: self.from.clone(),
+            kept: self
+                .checkpoint
+                .iter()
+                .map(|path| read_note(path))
+                .collect::<anyhow::Result<_>>()?,
+        };
+        match directory(dir, &ask) {
+            Ok(found) => {
+                let aside = set_aside(dir);
+                match self.format.json {
+                    true => output::json(&as_json(&found, &aside)),
+                    false => output::print(&describe(&found, &aside)),
+                }
+            }
+            Err(error) => {
+                if self.format.json
+                    && let VerifyError::Flaw(flaw) = &error
+                {
+                    output::json(&json!({
+                        "verified": false,
+                        "file": flaw.file,
+                        "line": flaw.line,
+                        "seq": flaw.seq,
+                        "problem": flaw.wrong.to_string(),
+                    }))?;
+                }
+                Err(anyhow::Error::new(error).context("the ledger does not verify"))
+            }
+        }
+    }
+}
+
+/// The names of torn lines that were set aside after crashes.
+fn set_aside(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut torn: Vec<String> = names.filter(|name| name.starts_with("torn-")).collect();
+    torn.sort();
+    torn
+}
+
+fn as_json(found: &Found, aside: &[String]) -> serde_json::Value {
+    let Found { report, key } = found;
+    let source = key.as_ref().map(|(_, source)| match source {
+        KeySource::Given => "given",
+        KeySource::Beside => "beside the ledger",
+    });
+    json!({
+        "verified": true,
+        "signed": report.checkpoints > 0,
+        "key": key.as_ref().map(|(key, _)| key.to_string()),
+        "key_source": source,
+        "report": report,
+        "set_aside": aside,
+    })
+}
+
+fn describe(found: &Found, aside: &[String]) -> String {
+    let Found { report, key } = found;
+    let mut text = match report.first {
+        None => "No lines to check".to_owned(),
+        Some(first) => format!("{} lines ({first} to {})", report.lines, report.last),
+    };
+    text += &format!(
+        " in {} files: every line is in its place and linked.\n",
+        report.files
+    );
+    match &report.last_checkpoint {
+        Some(last) => {
+            text += &format!(
+                "{} checkpoints are signed, {} of them compared with the lines; the last one is of \
+                 line {} at {} ({}).\n",
+                report.checkpoints, report.compared, last.size, last.time, last.cause
+            );
+        }
+        None => {
+            text += "This ledger is NOT SIGNED: it has no checkpoints. Its chain holds, but whoever can write the file can write another chain.\n"
+        }
+    }
+    if report.checkpoints > 0 {
+        text += &format!("{} lines behind it are not signed yet.\n", report.unsigned);
+    }
+    match key {
+        Some((key, KeySource::Given)) => text += &format!("Checked with the key given: {key}\n"),
+        Some((key, KeySource::Beside)) => {
+            text += &format!(
+                "Checked with the key beside the ledger: {key}\nThat shows damage, and tampering by \
+                 whoever could not replace the key as well; give a key kept elsewhere with --public-key.\n"
+            );
+        }
+        None => {}
+    }
+    match report.kept {
+        0 => {
+            text += "Lines that were cut off from the end show only against a checkpoint kept elsewhere (--checkpoint).\n"
+        }
+        kept => text += &format!("It agrees with {kept} checkpoint(s) kept elsewhere.\n"),
+    }
+    if report.unfinished > 0 {
+        text += &format!(
+            "A last line of {} bytes is unfinished: being written, or torn by a crash.\n",
+            report.unfinished
+        );
+    }
+    if report.clock_steps > 0 {
+        text += &format!("The clock was set back {} times.\n", report.clock_steps);
+    }
+    if !aside.is_empty() {
+        text += &format!("Torn lines set aside after crashes: {}\n", aside.join(", "));
+    }
+    text
+}

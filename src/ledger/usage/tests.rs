@@ -1,0 +1,310 @@
+use std::fs;
+use std::io::Write as _;
+
+use super::*;
+use crate::ledger::chain::Chain;
+use crate::ledger::layout::{self, CURRENT};
+use crate::ledger::record::{Entry, Timestamp, event, outcome};
+
+/// A ledger that grows, and the entries in it.
+struct Growing {
+    dir: tempfile::TempDir,
+    chain: Chain,
+    entries: Vec<Entry>,
+}
+
+fn text(value: &str) -> Option<String> {
+    Some(value.to_owned())
+}
+
+fn used(request: &str, action: &str, version: u32) -> Entry {
+    Entry {
+        request: text(request),
+        slug: text("pat"),
+        owner: text("alice"),
+        action: text(action),
+        version: Some(version),
+        ..Entry::new(event::USE)
+    }
+}
+
+fn result(request: &str, status: u16) -> Entry {
+    Entry {
+        request: text(request),
+        status: Some(status),
+        ..Entry::new(event::RESULT)
+    }
+}
+
+fn micros(micros: i64) -> Timestamp {
+    Timestamp::from_unix_micros(micros)
+}
+
+impl Growing {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            chain: Chain::start(),
+            entries: Vec::new(),
+        }
+    }
+
+    fn with(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut ledger = Self::new();
+        ledger.grow(entries);
+        ledger
+    }
+
+    fn grow(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        let mut lines = Vec::new();
+        for entry in entries {
+            let time = micros(i64::try_from(self.chain.next_seq()).unwrap());
+            self.chain.append(time, &entry, &mut lines).unwrap();
+            self.entries.push(entry);
+        }
+        let path = self.dir.path().join(CURRENT);
+        let file = fs::OpenOptions::new().create(true).append(true).open(path);
+        file.unwrap().write_all(&lines).unwrap();
+    }
+
+    fn rotate(&self, first: u64, compress: bool) {
+        let current = self.dir.path().join(CURRENT);
+        if compress {
+            let packed = zstd::encode_all(fs::File::open(&current).unwrap(), 1).unwrap();
+            fs::write(layout::compressed(self.dir.path(), first), packed).unwrap();
+            fs::remove_file(current).unwrap();
+        } else {
+            fs::rename(current, layout::rotated(self.dir.path(), first)).unwrap();
+        }
+    }
+
+    async fn open(&self) -> UsageIndex {
+        UsageIndex::open(self.dir.path()).await.unwrap()
+    }
+
+    async fn usage(&self) -> Usage {
+        let mut index = self.open().await;
+        let usage = index.usage("alice", "pat").await.unwrap();
+        index.close().await;
+        usage
+    }
+
+    /// What an index made in one go says.
+    async fn anew(&self) -> Usage {
+        schema::remove(self.dir.path());
+        self.usage().await
+    }
+}
+
+fn outcomes(usage: &ActionUsage) -> Vec<(&str, u64)> {
+    let outcomes = usage.outcomes.iter();
+    outcomes
+        .map(|(name, count)| (name.as_str(), *count))
+        .collect()
+}
+
+#[tokio::test]
+async fn uses_are_counted_by_action_with_their_results() {
+    let ledger = Growing::with([
+        used("r1", "report", 1),
+        used("r2", "report", 2),
+        used("r3", "sync", 2),
+        result("r1", 200),
+        result("r2", 404),
+        result("r9", 200),
+    ]);
+    let usage = ledger.usage().await;
+    assert_eq!((usage.uses, usage.last_used), (3, Some(micros(3))));
+    assert_eq!((usage.from_seq, usage.to_seq), (1, 6));
+    let [sync, report] = usage.actions.as_slice() else {
+        panic!("two actions, not {:?}", usage.actions);
+    };
+    assert_eq!((report.action.as_str(), report.uses), ("report", 2));
+    assert_eq!(report.versions.iter().copied().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(outcomes(report), [("200", 1), ("404", 1)]);
+    assert_eq!(outcomes(sync), [("open", 1)]);
+    let recent: Vec<_> = usage
+        .recent
+        .iter()
+        .map(|used| (used.seq, used.outcome.as_deref()))
+        .collect();
+    assert_eq!(recent, [(3, None), (2, Some("404")), (1, Some("200"))]);
+}
+
+#[tokio::test]
+async fn two_fields_in_one_request_have_one_result() {
+    let ledger = Growing::with([used("r1", "a", 1), used("r1", "a", 1), result("r1", 200)]);
+    let usage = ledger.usage().await;
+    assert_eq!(usage.uses, 2);
+    assert_eq!(outcomes(&usage.actions[0]), [("200", 1)]);
+}
+
+#[tokio::test]
+async fn another_owners_credential_of_that_name_does_not_count() {
+    let mut other = used("r1", "a", 1);
+    other.owner = text("bob");
+    let usage = Growing::with([other]).usage().await;
+    assert_eq!((usage.uses, usage.actions.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn refusals_are_counted_for_the_principal_who_asked() {
+    let denied = Entry {
+        slug: text("pat"),
+        principal: text("alice"),
+        action: text("a"),
+        ..Entry::new(event::DENIED)
+    };
+    let usage = Growing::with([denied]).usage().await;
+    assert_eq!((usage.denied, usage.last_used), (1, None));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_open_ends_unknown() {
+    let recovered = Entry {
+        outcome: Some(outcome::UNKNOWN.into()),
+        ..Entry {
+            event: event::RECOVERED.into(),
+            ..used("r1", "a", 1)
+        }
+    };
+    let usage = Growing::with([used("r1", "a", 1), recovered]).usage().await;
+    assert_eq!(usage.uses, 1);
+    assert_eq!(outcomes(&usage.actions[0]), [("unknown", 1)]);
+}
+
+#[tokio::test]
+async fn an_index_that_grew_with_the_ledger_says_what_one_made_anew_says() {
+    let mut ledger = Growing::new();
+    for step in 0..12_u32 {
+        let name = |number: u32| format!("r{number}");
+        ledger.grow([
+            used(&name(step), &format!("action-{}", step % 3), step / 4),
+            used(&name(step), "other", 1),
+        ]);
+        if step >= 2 {
+            ledger.grow([result(
+                &name(step - 2),
+                200 + u16::try_from(step % 2).unwrap(),
+            )]);
+        }
+        let usage = ledger.usage().await;
+        assert_eq!(usage.to_seq, ledger.entries.len() as u64);
+        if step == 4 || step == 8 {
+            let first = ledger.entries.len() as u64 + 1;
+            ledger.rotate(if step == 4 { 1 } else { 15 }, step == 4);
+            assert_eq!(ledger.chain.next_seq(), first);
+        }
+        assert_eq!(usage.uses, 2 * (u64::from(step) + 1));
+    }
+    let grown = ledger.usage().await;
+    assert_eq!(grown, ledger.anew().await);
+    let requests: u64 = grown
+        .actions
+        .iter()
+        .flat_map(|used| used.outcomes.values())
+        .sum();
+    assert_eq!(requests, 24);
+}
+
+#[tokio::test]
+async fn only_so_many_uses_are_kept_one_by_one() {
+    let uses = (0..250).map(|number| used(&format!("r{number}"), "a", 1));
+    let ledger = Growing::with(uses);
+    let mut index = ledger.open().await;
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM recent")
+        .fetch_one(&mut index.connection)
+        .await
+        .unwrap();
+    assert_eq!(kept, i64::try_from(tally::RECENT).unwrap());
+    let usage = index.usage("alice", "pat").await.unwrap();
+    assert_eq!(
+        (usage.uses, usage.recent.len(), usage.recent[0].seq),
+        (250, 20, 250)
+    );
+}
+
+#[tokio::test]
+async fn an_index_that_is_damaged_or_gone_is_made_again() {
+    let ledger = Growing::with([used("r1", "a", 1), result("r1", 200)]);
+    let expected = ledger.usage().await;
+    let path = ledger.dir.path().join(USAGE);
+    let garbage: [&[u8]; 3] = [
+        b"",
+        b"not a database at all, but long enough to be taken for one",
+        &[0; 9000],
+    ];
+    for content in garbage {
+        fs::write(&path, content).unwrap();
+        assert_eq!(ledger.usage().await, expected);
+    }
+    // Damage in the middle of what was a good one.
+    let mut bytes = fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(ledger.usage().await, expected);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(ledger.usage().await, expected);
+}
+
+#[tokio::test]
+async fn an_index_of_another_ledger_is_made_again() {
+    let one = Growing::with([used("r1", "a", 1), used("r2", "a", 1), result("r1", 200)]);
+    let other = Growing::with([used("r1", "b", 1), used("r2", "b", 1), result("r1", 404)]);
+    one.usage().await;
+    fs::copy(one.dir.path().join(USAGE), other.dir.path().join(USAGE)).unwrap();
+    let usage = other.usage().await;
+    assert_eq!(usage.actions.len(), 1);
+    assert_eq!(usage.actions[0].action, "b");
+}
+
+#[tokio::test]
+async fn lines_that_were_taken_back_do_not_count() {
+    let mut ledger = Growing::with([used("r1", "a", 1)]);
+    let (chain, length) = (
+        ledger.chain.clone(),
+        fs::metadata(ledger.dir.path().join(CURRENT)).unwrap().len(),
+    );
+    ledger.grow([used("r2", "failed", 1)]);
+    assert_eq!(ledger.usage().await.uses, 2);
+    let current = fs::OpenOptions::new()
+        .append(true)
+        .open(ledger.dir.path().join(CURRENT));
+    current.unwrap().set_len(length).unwrap();
+    ledger.chain = chain;
+    ledger.grow([used("r3", "a", 1)]);
+    let usage = ledger.usage().await;
+    assert_eq!((usage.uses, usage.actions.len()), (2, 1));
+}
+
+#[tokio::test]
+async fn counts_outlive_the_files_that_were_dropped() {
+    let mut ledger = Growing::with([used("r1", "a", 1)]);
+    ledger.usage().await;
+    ledger.rotate(1, false);
+    ledger.grow([used("r2", "a", 1)]);
+    ledger.usage().await;
+    fs::remove_file(layout::rotated(ledger.dir.path(), 1)).unwrap();
+    ledger.grow([result("r1", 200)]);
+    let usage = ledger.usage().await;
+    assert_eq!((usage.uses, usage.from_seq), (2, 1));
+    let anew = ledger.anew().await;
+    assert_eq!((anew.uses, anew.from_seq), (1, 2));
+}
+
+#[tokio::test]
+async fn where_no_file_can_be_kept_the_answer_is_the_same() {
+    let ledger = Growing::with([used("r1", "a", 1)]);
+    // A directory in the file's place, which nothing can be written to and nothing removes.
+    fs::create_dir(ledger.dir.path().join(USAGE)).unwrap();
+    assert_eq!(ledger.usage().await.uses, 1);
+    assert_eq!(ledger.open().await.last_uses().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_ledger_that_does_not_exist_has_no_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = UsageIndex::open(&dir.path().join("none")).await.unwrap();
+    assert_eq!(index.usage("alice", "pat").await.unwrap().uses, 0);
+}

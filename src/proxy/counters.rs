@@ -1,0 +1,67 @@
+//! What the proxy counts, for metrics: how requests were answered. Names of what was asked for are
+//! not counted by; they come from clients, who could make any number of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Code;
+
+/// How requests were answered since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    forwarded: AtomicU64,
+    tunnels: AtomicU64,
+    refused: [AtomicU64; Code::ALL.len()],
+}
+
+impl Counters {
+    /// A request was answered by its upstream.
+    pub fn forward(&self) {
+        self.forwarded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A CONNECT was answered with a tunnel.
+    pub fn tunnel(&self) {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was answered with this code.
+    pub fn refuse(&self, code: Code) {
+        if let Some(count) = self.refused.get(code as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests that their upstream answered.
+    pub fn forwarded(&self) -> u64 {
+        self.forwarded.load(Ordering::Relaxed)
+    }
+
+    /// Tunnels that were opened.
+    pub fn tunnels(&self) -> u64 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were refused or failed, by code.
+    pub fn refused(&self) -> impl Iterator<Item = (Code, u64)> {
+        let counts = self.refused.iter();
+        let counts = counts.map(|count| count.load(Ordering::Relaxed));
+        Code::ALL.iter().copied().zip(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_own_count() {
+        let counters = Counters::default();
+        for (times, code) in Code::ALL.iter().enumerate() {
+            (0..times).for_each(|_| counters.refuse(*code));
+        }
+        let seen: Vec<_> = counters.refused().collect();
+        let expected = Code::ALL.iter().zip(0..);
+        let expected: Vec<_> = expected.map(|(code, times)| (*code, times)).collect();
+        assert_eq!(seen, expected);
+    }
+}
