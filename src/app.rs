@@ -21,22 +21,26 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Alpn, Config, Durability};
 use crate::identity::Identity;
 use crate::ledger::{self, Ledger};
+use crate::observe::redact;
 use crate::policy::address::AddressPolicy;
 use crate::proxy::changes::Changes;
 use crate::proxy::counters::Counters;
 use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
-use crate::proxy::watch::Watchlist;
+use crate::proxy::watch::{self, Watchlist};
 use crate::proxy::{Proxy, RequestIds, Settings, listener};
 use crate::secret::SecretBytes;
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
+use crate::vault::model::OVERLAP;
 use crate::vault::wrap::KeyWrap;
 use crate::vault::{Keyring, OpenError, Principal, Vault};
 use crate::{admin, observe, tls};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
+/// How often replaced values are looked through.
+const OVERLAP_INTERVAL: Duration = Duration::from_secs(600);
 /// The file that tells other commands where the server of a data directory listens.
 const SERVER_FILE: &str = "server.json";
 /// Where the ledger is, inside the data directory.
@@ -135,6 +139,8 @@ impl Server {
             )),
             tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
             tokio::spawn(watch_changes(Arc::clone(&proxy))),
+            tokio::spawn(follow_values(Arc::clone(&proxy))),
+            tokio::spawn(end_overlaps(Arc::clone(&proxy))),
             tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
         ];
         let server = Self {
@@ -378,6 +384,52 @@ async fn watch_changes(proxy: Arc<Proxy>) {
         tokio::time::sleep(CHANGES_INTERVAL).await;
         // A store that cannot be read is logged by the vault; requests are refused meanwhile.
         let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
+    }
+}
+
+/// Keeps the log's filter up to date, and lets go of values that are out of use: of what was
+/// prepared for searching, and of idle connections, in whose buffers they may lie.
+async fn follow_values(proxy: Arc<Proxy>) {
+    let mut followed = None;
+    loop {
+        let state = (proxy.vault.generation(), proxy.vault.retired());
+        if followed != Some(state) {
+            let vault = Arc::clone(&proxy.vault);
+            let everyone = tokio::task::spawn_blocking(move || watch::everyone(&vault)).await;
+            if let Ok(needles) = everyone {
+                redact::know_all(state.0, Arc::new(needles));
+            }
+            proxy.watchlist.forget_before(state.0);
+            if followed.is_some_and(|(_, retired)| retired != state.1) {
+                renew_upstream(&proxy);
+            }
+            followed = Some(state);
+        }
+        tokio::time::sleep(CHANGES_INTERVAL).await;
+    }
+}
+
+/// Makes the way out anew. Idle connections go with the old one, and those in use when their
+/// exchange is over.
+fn renew_upstream(proxy: &Proxy) {
+    let running = proxy.settings.load_full();
+    let renewed = Settings {
+        identity: running.identity.clone(),
+        upstream: running.upstream.renewed(),
+        config: running.config.clone(),
+    };
+    // If a reload came in between, its way out is new already.
+    proxy.settings.compare_and_swap(&running, Arc::new(renewed));
+}
+
+/// Erases replaced values whose time is over.
+async fn end_overlaps(proxy: Arc<Proxy>) {
+    loop {
+        let now = time::OffsetDateTime::now_utc().unix_timestamp();
+        if let Err(error) = proxy.vault.store().erase_replaced(now - OVERLAP).await {
+            tracing::warn!(%error, "replaced values could not be erased yet");
+        }
+        tokio::time::sleep(OVERLAP_INTERVAL).await;
     }
 }
 

@@ -98,6 +98,7 @@ pub mod config;
 pub mod error;
 pub mod identity;
 pub mod ledger;
+pub mod memory;
 pub mod observe;
 pub mod policy;
 pub mod proxy;

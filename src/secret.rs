@@ -2,34 +2,85 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-/// Bytes of a secret: wiped when dropped, never printed.
+use crate::memory::pool::Block;
+
+/// Bytes of a secret: in locked memory where the system grants any, wiped when dropped, never
+/// printed.
 ///
 /// There is deliberately no `Clone`, `Display`, `Serialize`, `PartialEq` or `AsRef`: each of
 /// them has leaked a value somewhere. The bytes are reached only through [`SecretBytes::expose`],
 /// so a reviewer can list every place that does with one search.
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+pub struct SecretBytes {
+    place: Place,
+    /// How much of the place is the value. What lies behind it is zero.
+    length: usize,
+}
+
+/// Where the bytes lie.
+enum Place {
+    Locked(Block),
+    /// Where no more can be locked.
+    Heap(Zeroizing<Box<[u8]>>),
+}
 
 impl SecretBytes {
-    /// Takes ownership of `bytes`; the caller keeps no copy.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+    /// Takes ownership of `bytes`: they are moved into locked memory and wiped where they were.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        let secret = Self::written(bytes.len(), |place| place.copy_from_slice(&bytes));
+        bytes.zeroize();
+        secret
+    }
+
+    /// A value of `length` bytes that `write` puts into its place, which is zero before. So it is
+    /// nowhere else.
+    pub fn written(length: usize, write: impl FnOnce(&mut [u8])) -> Self {
+        let mut secret = Self {
+            place: match Block::take(length) {
+                Some(block) => Place::Locked(block),
+                None => Place::Heap(Zeroizing::new(vec![0; length].into_boxed_slice())),
+            },
+            length,
+        };
+        write(&mut secret.place_mut()[..length]);
+        secret
+    }
+
+    /// Cuts the value off after `length` bytes, and wipes what was behind.
+    pub fn truncate(&mut self, length: usize) {
+        if length < self.length {
+            let from = length;
+            let to = self.length;
+            self.place_mut()[from..to].zeroize();
+            self.length = length;
+        }
     }
 
     /// The value itself. Whoever calls this answers for where the bytes go.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        let place = match &self.place {
+            Place::Locked(block) => block.bytes(),
+            Place::Heap(bytes) => bytes,
+        };
+        &place[..self.length]
     }
 
     /// Length of the value in bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.length
     }
 
     /// Whether the value has no bytes. Such a value is refused when it is saved.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.length == 0
+    }
+
+    fn place_mut(&mut self) -> &mut [u8] {
+        match &mut self.place {
+            Place::Locked(block) => block.bytes_mut(),
+            Place::Heap(bytes) => bytes,
+        }
     }
 }
 
@@ -49,5 +100,25 @@ mod tests {
         let secret = SecretBytes::new(b"hunter2".to_vec());
         assert_eq!(format!("{secret:?}"), "SecretBytes(redacted)");
         assert_eq!(secret.expose(), b"hunter2");
+    }
+
+    #[test]
+    fn values_of_every_size_are_what_was_put_in() {
+        for length in [0, 1, 63, 64, 65, 4096, 100_000, 1 << 20, (1 << 20) + 1] {
+            let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let secret = SecretBytes::new(bytes.clone());
+            assert_eq!(secret.expose(), bytes);
+            assert_eq!((secret.len(), secret.is_empty()), (length, length == 0));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_wiped() {
+        let mut secret = SecretBytes::written(10, |place| place.copy_from_slice(b"0123456789"));
+        secret.truncate(4);
+        assert_eq!(secret.expose(), b"0123");
+        assert!(secret.place_mut()[4..].iter().all(|byte| *byte == 0));
+        secret.truncate(100);
+        assert_eq!(secret.len(), 4);
     }
 }

@@ -172,13 +172,14 @@ fn report(error: &anyhow::Error) -> ExitCode {
         // `egret ledger tail | head` is no failure.
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error}");
+    let say = |text: String| eprintln!("{}", observe::redact::redact(&text));
+    say(format!("error: {error}"));
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         // Some errors repeat their cause in their own text.
         if !last.contains(&cause) {
-            eprintln!("  because: {cause}");
+            say(format!("  because: {cause}"));
         }
         last = cause;
     }

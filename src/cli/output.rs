@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
+use crate::observe::redact::redact;
+
 /// Writes text to standard output and flushes it.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -39,7 +41,7 @@ pub(super) fn changed(
 
 /// A remark that is not part of the output.
 pub(super) fn note(text: &str) {
-    eprintln!("egret: {text}");
+    eprintln!("egret: {}", redact(text));
 }
 
 /// Whether the reader of standard output went away.

@@ -60,7 +60,7 @@ pub struct Caller {
 }
 
 /// Decides who is asking.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     vault: Arc<Vault>,
     require_auth: bool,

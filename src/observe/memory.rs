@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use crate::memory;
+
 /// How often the number of connections is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Below so many connections at their height there is nothing worth giving back.
@@ -22,22 +24,7 @@ pub async fn watch(connections: TaskTracker) {
         if height >= FLOOD && open < height / 2 {
             height = open;
             // Walks the whole heap, so not on a worker. It can only fail to be worth it.
-            let _ = tokio::task::spawn_blocking(trim).await;
+            let _ = tokio::task::spawn_blocking(memory::trim).await;
         }
     }
 }
-
-/// Returns free heap pages to the system.
-#[cfg(target_env = "gnu")]
-#[allow(unsafe_code)]
-fn trim() {
-    // SAFETY: `malloc_trim` takes no pointer, is documented as MT-safe, and only releases pages that
-    // the allocator itself holds free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Other allocators decide for themselves.
-#[cfg(not(target_env = "gnu"))]
-fn trim() {}

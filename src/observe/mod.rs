@@ -3,9 +3,11 @@
 //! Logs are structured and carry names, never values: a URL appears as scheme, host and path with
 //! its placeholders in place. Three things could break that from outside our own code, and are
 //! closed here: other crates' trace output (HTTP libraries log what they parse), panic messages
-//! (slicing a string quotes it), and core dumps.
+//! (slicing a string quotes it), and core dumps. Behind all of that stands a filter that takes live
+//! values out of each line ([`redact`]).
 
 pub mod memory;
+pub mod redact;
 
 use std::fmt::Write as _;
 
@@ -37,13 +39,13 @@ pub fn init(log: &Log) -> Result<(), LogError> {
     let filter = filter(&log.level)?;
     let layer = match log.format {
         LogFormat::Text => fmt::layer()
-            .with_writer(std::io::stderr)
+            .with_writer(redact::stderr)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_writer(std::io::stderr)
+            .with_writer(redact::stderr)
             .boxed(),
     };
     tracing_subscriber::registry()
@@ -88,7 +90,10 @@ pub fn seal_process() {
         }
         tracing::error!(place, "internal error: a task panicked");
         if !tracing::enabled!(tracing::Level::ERROR) {
-            eprintln!("egret: internal error at {place}");
+            eprintln!(
+                "{}",
+                redact::redact(&format!("egret: internal error at {place}"))
+            );
         }
     }));
 }

@@ -45,7 +45,7 @@ pub struct UpstreamLimits {
 /// order and case of its header lines through, and one of HTTP/2 its streams. Where the upstream
 /// will not have that it gets the other.
 pub struct Upstream {
-    handshaker: Handshaker,
+    handshaker: Arc<Handshaker>,
     pool: Arc<Pool>,
     multiplex: Arc<Multiplex>,
     limits: UpstreamLimits,
@@ -55,6 +55,16 @@ impl Upstream {
     /// Sets up the way out. Must be called on a runtime: idle connections are swept by a task that
     /// ends with this value.
     pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
+        Self::with(Arc::new(Handshaker::new(dialer, tls, limits)), limits)
+    }
+
+    /// The same way out without its connections. The buffers of a connection hold what was sent
+    /// and received last until something else is; closed, they are wiped.
+    pub fn renewed(&self) -> Self {
+        Self::with(Arc::clone(&self.handshaker), self.limits)
+    }
+
+    fn with(handshaker: Arc<Handshaker>, limits: UpstreamLimits) -> Self {
         let pool = Arc::new(Pool::default());
         let multiplex = Arc::new(Multiplex::default());
         let swept = (Arc::downgrade(&pool), Arc::downgrade(&multiplex));
@@ -69,7 +79,7 @@ impl Upstream {
             }
         });
         Self {
-            handshaker: Handshaker::new(dialer, tls, limits),
+            handshaker,
             pool,
             multiplex,
             limits,

@@ -7,10 +7,11 @@ use dashmap::DashMap;
 
 use super::lock;
 use super::scrubbing::is_same;
+use crate::observe::redact;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Reference;
-use crate::vault::{Principal, Vault};
+use crate::vault::{Credential, Principal, Vault};
 
 /// The needles of each principal, made when first asked for and made anew when a credential
 /// changes. Requests under way keep theirs.
@@ -26,28 +27,38 @@ impl Watchlist {
         {
             return Arc::clone(&kept.1);
         }
-        let needles = Arc::new(Needles::new(live_values(vault, principal)));
+        let needles = Arc::new(prepare(vault, vault.live(principal)));
+        redact::know(principal.as_str(), generation, &needles);
         let entry = (generation, Arc::clone(&needles));
         self.0.insert(principal.clone(), entry);
         needles
     }
+
+    /// Lets go of what was prepared before `generation`: it may hold values that are gone from the
+    /// store, and a principal who asks for nothing any more would keep them in memory.
+    pub fn forget_before(&self, generation: u64) {
+        self.0.retain(|_, (made, _)| *made >= generation);
+    }
 }
 
-fn live_values(vault: &Vault, principal: &Principal) -> Vec<(String, Arc<SecretBytes>)> {
-    let mut values = Vec::new();
-    for credential in vault.live(principal) {
-        for field in credential.references() {
-            let reference = Reference {
-                slug: credential.slug.clone(),
-                field: field.cloned(),
-            };
-            // One that does not open cannot have been sent either; the vault logs it.
-            if let Ok(value) = vault.open_value(&credential, field) {
-                values.push((reference.to_string(), Arc::new(value)));
-            }
-        }
-    }
-    values
+/// The values of all principals, prepared for searching. Opens every one of them: not for the
+/// request path.
+pub fn everyone(vault: &Vault) -> Needles {
+    prepare(vault, vault.all_live())
+}
+
+fn prepare(vault: &Vault, credentials: Vec<Arc<Credential>>) -> Needles {
+    let values = credentials.iter().flat_map(|credential| {
+        vault
+            .open_all(credential)
+            .map(|(field, value)| {
+                let slug = credential.slug.clone();
+                let name = Reference { slug, field }.to_string();
+                (name, Arc::new(value))
+            })
+            .collect::<Vec<_>>()
+    });
+    Needles::new(values)
 }
 
 /// What one request has used. A body that streams adds to it on the way.

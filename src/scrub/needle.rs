@@ -202,12 +202,12 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// UTF-16BE of a value that is text.
 pub(super) fn utf16be(value: &[u8]) -> Option<SecretBytes> {
     let text = std::str::from_utf8(value).ok()?;
-    // Sized for the worst case: growing would leave copies behind.
-    let mut wide = Vec::with_capacity(2 * value.len());
-    for unit in text.encode_utf16() {
-        wide.extend_from_slice(&unit.to_be_bytes());
-    }
-    Some(SecretBytes::new(wide))
+    let units = text.encode_utf16();
+    Some(SecretBytes::written(2 * units.clone().count(), |wide| {
+        for (place, unit) in wide.as_chunks_mut::<2>().0.iter_mut().zip(units) {
+            *place = unit.to_be_bytes();
+        }
+    }))
 }
 
 #[cfg(test)]

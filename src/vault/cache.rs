@@ -17,7 +17,7 @@ use crate::substitution::slug::{Field, Slug};
 use crate::vault::change::{ChangeMarker, Look, Reading};
 use crate::vault::keyring::{Keyring, TokenKey};
 use crate::vault::model::{Client, ClientName, Credential, Principal, State, TokenHash};
-use crate::vault::seal::{OpenError, Opener, Place};
+use crate::vault::seal::{OpenError, Opener, Place, Sealed};
 use crate::vault::store::sqlite::private_directory;
 use crate::vault::store::{Changes, Store, StoreError, StoreUnavailable};
 
@@ -46,6 +46,7 @@ pub struct Vault {
     views: DashMap<Principal, View>,
     clients: ArcSwap<Clients>,
     generation: AtomicU64,
+    retired: AtomicU64,
 }
 
 /// Changes, and the state of the marker from before they were read.
@@ -106,6 +107,16 @@ impl Clients {
     }
 }
 
+/// Whether a value of `before` is not in use `after`.
+fn retires(before: &Credential, after: &Credential) -> bool {
+    let versions = |credential: &Credential| {
+        let previous = credential.previous.as_ref().map(|(version, _)| *version);
+        (credential.version, previous)
+    };
+    versions(before) != versions(after)
+        || (before.state, after.state) == (State::Active, State::Revoked)
+}
+
 fn hash_prefix(hash: &TokenHash) -> [u8; 8] {
     let [a, b, c, d, e, f, g, h, ..] = *hash;
     [a, b, c, d, e, f, g, h]
@@ -155,6 +166,7 @@ impl Vault {
             views: DashMap::new(),
             clients: ArcSwap::default(),
             generation: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
             store,
         };
         vault.reload().await?;
@@ -239,6 +251,11 @@ impl Vault {
             .or_default()
             .own
             .insert(credential.slug.clone(), Arc::clone(&credential));
+        if let Some(previous) = &previous
+            && retires(previous, &credential)
+        {
+            self.retired.fetch_add(1, Ordering::Release);
+        }
         for principal in &credential.shared_with {
             self.views
                 .entry(principal.clone())
@@ -257,6 +274,7 @@ impl Vault {
             .views
             .get_mut(owner)
             .and_then(|mut view| view.own.remove(slug));
+        self.retired.fetch_add(1, Ordering::Release);
         for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
             self.drop_shared(principal, owner, slug);
         }
@@ -321,17 +339,39 @@ impl Vault {
         field: Option<&Field>,
     ) -> Result<SecretBytes, OpenError> {
         let sealed = credential.sealed(field).ok_or(OpenError::FieldUnknown)?;
-        let Credential {
-            owner,
-            slug,
-            version,
-            ..
-        } = credential;
+        self.open_version(credential, credential.version, field, sealed)
+    }
+
+    /// Opens every value of a credential for being searched for: those in force, and those they
+    /// have replaced a short while ago. One that does not open cannot have been sent either; it is
+    /// left out, and logged.
+    pub fn open_all<'a>(
+        &'a self,
+        credential: &'a Credential,
+    ) -> impl Iterator<Item = (Option<Field>, SecretBytes)> + 'a {
+        let current = (credential.version, &credential.fields);
+        let previous = credential.previous.iter();
+        let versions = std::iter::once(current).chain(previous.map(|(n, fields)| (*n, fields)));
+        versions.flat_map(move |(version, fields)| {
+            fields.iter().filter_map(move |(field, sealed)| {
+                let opened = self.open_version(credential, version, field.as_ref(), sealed);
+                Some((field.clone(), opened.ok()?))
+            })
+        })
+    }
+
+    fn open_version(
+        &self,
+        Credential { owner, slug, .. }: &Credential,
+        version: u32,
+        field: Option<&Field>,
+        sealed: &Sealed,
+    ) -> Result<SecretBytes, OpenError> {
         let place = Place {
             owner,
             slug,
             field,
-            version: *version,
+            version,
         };
         self.opener.open(place, sealed).inspect_err(|error| {
             tracing::error!(%owner, %slug, version, "a stored value cannot be opened: {error}");
@@ -349,6 +389,24 @@ impl Vault {
         all.filter(|credential| credential.state == State::Active)
             .cloned()
             .collect()
+    }
+
+    /// Every active credential of everyone.
+    pub fn all_live(&self) -> Vec<Arc<Credential>> {
+        let active = |credential: &&Arc<Credential>| credential.state == State::Active;
+        let own = |view: &View| {
+            view.own
+                .values()
+                .filter(active)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        self.views.iter().flat_map(|view| own(&view)).collect()
+    }
+
+    /// A number that changes when a value goes out of use: replaced, switched off or deleted.
+    pub fn retired(&self) -> u64 {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// A number that changes when anything a principal can see changes.

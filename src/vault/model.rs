@@ -17,6 +17,10 @@ use crate::vault::seal::Sealed;
 /// Longest description of a credential, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
 
+/// How long a replaced value is still looked for in answers, requests and logs, in seconds. An
+/// upstream may go on echoing it: in a page it cached, or to a session that began before.
+pub const OVERLAP: i64 = 24 * 60 * 60;
+
 /// A name that does not follow the grammar `[a-z0-9][a-z0-9._@-]{0,63}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -208,6 +212,9 @@ pub struct Credential {
     /// Who else may use it.
     pub shared_with: BTreeSet<Principal>,
     pub(in crate::vault) fields: SealedFields,
+    /// The version that was replaced last, as long as the store keeps it (see [`OVERLAP`]). Nothing
+    /// can use it any more; it is only looked for.
+    pub(in crate::vault) previous: Option<(u32, SealedFields)>,
 }
 
 /// The sealed values of one version: one nameless value, or one for each field.

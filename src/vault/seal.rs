@@ -184,17 +184,18 @@ impl Opener {
             .map_err(|_| OpenError::Damaged)?;
         let data_key =
             RandomizedNonceKey::new(&AES_256_GCM, data_key).map_err(|_| OpenError::Damaged)?;
-        let mut value = Zeroizing::new(envelope.ciphertext.to_vec());
-        let length = data_key
-            .open_in_place(
-                Nonce::from(envelope.value_nonce),
-                place.aad(Layer::Value, *id),
-                value.as_mut_slice(),
-            )
-            .map_err(|_| OpenError::Damaged)?
-            .len();
-        value.truncate(length);
-        Ok(SecretBytes::new(std::mem::take(&mut *value)))
+        let aad = place.aad(Layer::Value, *id);
+        let mut opened = Err(OpenError::Damaged);
+        // Decrypted where it will stay.
+        let mut value = SecretBytes::written(envelope.ciphertext.len(), |bytes| {
+            bytes.copy_from_slice(envelope.ciphertext);
+            opened = data_key
+                .open_in_place(Nonce::from(envelope.value_nonce), aad, bytes)
+                .map(|plain| plain.len())
+                .map_err(|_| OpenError::Damaged);
+        });
+        value.truncate(opened?);
+        Ok(value)
     }
 }
 

@@ -607,3 +607,45 @@ proptest! {
         });
     }
 }
+
+/// Nothing can use a replaced value, but an upstream may still echo it.
+#[tokio::test]
+async fn a_replaced_value_is_looked_for_until_its_time_is_over() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    let (alice, key) = (principal("alice"), slug("key"));
+    command.add_secret("alice", "key", "one").await;
+    let vault = fixture.vault().await;
+    let known = async || {
+        vault.refresh().await.unwrap();
+        let credentials = vault.live(&alice);
+        let values = credentials.iter().flat_map(|c| vault.open_all(c));
+        let text = |value: SecretBytes| String::from_utf8(value.expose().to_vec()).unwrap();
+        values.map(|(_, value)| text(value)).collect::<Vec<_>>()
+    };
+    assert_eq!(known().await, ["one"]);
+    let retired = vault.retired();
+    for value in ["two", "three"] {
+        command
+            .rotate(&actor(), &alice, &key, secret(value))
+            .await
+            .unwrap();
+    }
+    assert_eq!(known().await, ["three", "two"]);
+    assert_eq!(vault.value("alice", "key").await.unwrap(), "three");
+    assert!(vault.retired() > retired);
+
+    let retired = vault.retired();
+    assert_eq!(vault.store().erase_replaced(i64::MAX).await.unwrap(), 1);
+    assert_eq!(known().await, ["three"]);
+    assert!(vault.retired() > retired);
+
+    let retired = vault.retired();
+    command
+        .store()
+        .share(&actor(), &alice, &key, &principal("bob"))
+        .await
+        .unwrap();
+    assert_eq!(known().await, ["three"]);
+    assert_eq!(vault.retired(), retired, "nothing went out of use");
+}

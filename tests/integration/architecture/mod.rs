@@ -8,7 +8,8 @@ use source::{Source, relative, root, rust_files, sources};
 /// The rooms in the order in which they build on each other, with the rooms each may import. A room
 /// imports only rooms that stand before it, so there is no cycle.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("secret", &[]),
+    ("memory", &[]),
+    ("secret", &["memory"]),
     ("error", &[]),
     ("policy", &[]),
     ("substitution", &["policy", "secret"]),
@@ -21,7 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &["error", "substitution", "vault"]),
     ("tls", &["policy"]),
     ("config", &["policy", "vault"]),
-    ("observe", &["config"]),
+    // `scrub` for the filter of the log.
+    ("observe", &["config", "memory", "scrub"]),
     (
         "proxy",
         &[
@@ -30,6 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "error",
             "identity",
             "ledger",
+            "observe",
             "policy",
             "scrub",
             "secret",

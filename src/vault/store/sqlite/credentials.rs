@@ -10,6 +10,16 @@ use crate::vault::model::{Actor, Kind, NewCredential, Principal, SealedFields};
 use crate::vault::seal::SealError;
 use crate::vault::store::{Event, StoreError, StoreUnavailable};
 
+/// The condition on `credentials` that a replaced version lies there since a time.
+macro_rules! replaced {
+    () => {
+        "rotated <= ? AND EXISTS (
+             SELECT 1 FROM sealed_values v
+             WHERE v.owner = credentials.owner AND v.slug = credentials.slug
+               AND v.version < credentials.version)"
+    };
+}
+
 impl Store {
     /// Adds a credential and returns the version of its value.
     ///
@@ -60,8 +70,9 @@ impl Store {
         Ok(version)
     }
 
-    /// Replaces the value and returns the new version; the ciphertext of the old one is erased.
-    /// A revoked credential stays revoked.
+    /// Replaces the value and returns the new version. The one that is replaced stays for
+    /// [`OVERLAP`](crate::vault::model::OVERLAP), sealed, to be looked for; what was before it is
+    /// erased. A revoked credential stays revoked.
     pub async fn rotate(
         &self,
         actor: &Actor,
@@ -86,7 +97,7 @@ impl Store {
         .bind(slug.as_str())
         .execute(&mut *change.transaction)
         .await?;
-        change.erase_values(owner, slug).await?;
+        change.erase_values(owner, slug, row.version).await?;
         change
             .put_values(owner, slug, version, seal(version)?)
             .await?;
@@ -96,6 +107,40 @@ impl Store {
         change.commit().await?;
         self.erase_log().await;
         Ok(version)
+    }
+
+    /// Erases what was replaced at `rotated` (unix seconds) or before. Returns of how many
+    /// credentials.
+    pub async fn erase_replaced(&self, rotated: i64) -> Result<u64, StoreError> {
+        // A look that takes no lock: mostly there is nothing to do.
+        let look = concat!("SELECT 1 FROM credentials WHERE ", replaced!(), " LIMIT 1");
+        let outdated = sqlx::query(look)
+            .bind(rotated)
+            .fetch_optional(&self.pool)
+            .await?;
+        if outdated.is_none() {
+            return Ok(0);
+        }
+        let actor = Actor::new("server", "overlap");
+        let mut change = self.begin(&actor).await?;
+        let mark = concat!("UPDATE credentials SET revision = ? WHERE ", replaced!());
+        let changed = sqlx::query(mark)
+            .bind(change.revision)
+            .bind(rotated)
+            .execute(&mut *change.transaction)
+            .await?;
+        sqlx::query(
+            "DELETE FROM sealed_values WHERE EXISTS (
+                 SELECT 1 FROM credentials c
+                 WHERE c.owner = sealed_values.owner AND c.slug = sealed_values.slug
+                   AND c.revision = ? AND sealed_values.version < c.version)",
+        )
+        .bind(change.revision)
+        .execute(&mut *change.transaction)
+        .await?;
+        change.commit().await?;
+        self.erase_log().await;
+        Ok(changed.rows_affected())
     }
 
     /// Switches a credential off. Returns whether it was on.
@@ -161,7 +206,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut change = self.begin(actor).await?;
         let row = change.live_row(owner, slug).await?;
-        change.erase_values(owner, slug).await?;
+        change.erase_values(owner, slug, u32::MAX).await?;
         sqlx::query("DELETE FROM shares WHERE owner = ? AND slug = ?")
             .bind(owner.as_str())
             .bind(slug.as_str())
@@ -350,10 +395,17 @@ impl Change<'_> {
         Ok(())
     }
 
-    async fn erase_values(&mut self, owner: &Principal, slug: &Slug) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM sealed_values WHERE owner = ? AND slug = ?")
+    /// Erases the versions below `kept`.
+    async fn erase_values(
+        &mut self,
+        owner: &Principal,
+        slug: &Slug,
+        kept: u32,
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sealed_values WHERE owner = ? AND slug = ? AND version < ?")
             .bind(owner.as_str())
             .bind(slug.as_str())
+            .bind(kept)
             .execute(&mut *self.transaction)
             .await?;
         Ok(())

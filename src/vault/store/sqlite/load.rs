@@ -152,10 +152,13 @@ fn assemble(sets: &RowSets) -> Result<Vec<Credential>, StoreUnavailable> {
         }
     }
     for row in &sets.values {
-        if let Some(credential) = credentials.get_mut(&rows::key(row)?)
-            && rows::version(row)? == credential.version
-        {
-            credential.fields.push(rows::sealed(row)?);
+        if let Some(credential) = credentials.get_mut(&rows::key(row)?) {
+            let version = rows::version(row)?;
+            let fields = match version == credential.version {
+                true => &mut credential.fields,
+                false => &mut credential.previous.get_or_insert((version, Vec::new())).1,
+            };
+            fields.push(rows::sealed(row)?);
         }
     }
     for row in &sets.shares {

@@ -73,6 +73,7 @@ pub(super) fn credential(row: &SqliteRow) -> Result<Credential, StoreUnavailable
         rotated: row.try_get("rotated")?,
         shared_with: BTreeSet::new(),
         fields: Vec::new(),
+        previous: None,
     })
 }
 

@@ -255,24 +255,43 @@ async fn erased_ciphertext_is_in_no_file() {
         let credential = command.store().get(&alice, &key).await.unwrap().unwrap();
         credential.fields[0].1.as_bytes().to_vec()
     };
+    let rotate = async |value: &str| {
+        command
+            .rotate(&actor(), &alice, &key, secret(value))
+            .await
+            .unwrap();
+    };
+    let store = command.store();
+    let holds = |ciphertext: &[u8]| {
+        fs::read_dir(fixture.data_dir()).unwrap().any(|entry| {
+            let content = fs::read(entry.unwrap().path()).unwrap();
+            // The value is nowhere in the clear.
+            assert!(memchr::memmem::find(&content, b"canary").is_none());
+            memchr::memmem::find(&content, &ciphertext[21..40]).is_some()
+        })
+    };
     let first = sealed().await;
-    command
-        .rotate(&actor(), &alice, &key, secret("another canary"))
-        .await
-        .unwrap();
+    rotate("another canary").await;
     let second = sealed().await;
-    command
-        .store()
-        .delete(&actor(), &alice, &key)
-        .await
-        .unwrap();
-    // The value is nowhere in the clear, and neither ciphertext is left.
-    for entry in fs::read_dir(fixture.data_dir()).unwrap() {
-        let content = fs::read(entry.unwrap().path()).unwrap();
-        for needle in [b"canary", &first[21..40], &second[21..40]] {
-            assert!(memchr::memmem::find(&content, needle).is_none());
-        }
-    }
+    assert!(holds(&first), "what was replaced last is still looked for");
+    rotate("the last canary").await;
+    let third = sealed().await;
+    assert_eq!(
+        [&first, &second, &third].map(|c| holds(c)),
+        [false, true, true]
+    );
+
+    let rotated = store.get(&alice, &key).await.unwrap().unwrap().rotated;
+    assert_eq!(store.erase_replaced(rotated - 1).await.unwrap(), 0);
+    assert!(holds(&second));
+    assert_eq!(store.erase_replaced(rotated).await.unwrap(), 1);
+    assert_eq!([&second, &third].map(|c| holds(c)), [false, true]);
+    assert_eq!(store.erase_replaced(rotated).await.unwrap(), 0);
+
+    rotate("one more canary").await;
+    let fourth = sealed().await;
+    store.delete(&actor(), &alice, &key).await.unwrap();
+    assert_eq!([&third, &fourth].map(|c| holds(c)), [false, false]);
 }
 
 #[tokio::test]

@@ -1,0 +1,28 @@
+//! What happens to the bytes of a value when nobody needs them any more, and where they lie until
+//! then.
+//!
+//! * **Freed memory is wiped**, all of it: the allocator of this process writes zeros before it
+//!   takes a block back. A secret passes through buffers that belong to libraries (an HTTP head, a
+//!   TLS record, the window of a decompressor, a future), and no type of ours can wipe those. Held
+//!   to it by a test that searches the memory of a running server.
+//! * **Values lie in locked pages** ([`pool`]), which are neither swapped out nor dumped.
+//!
+//! What this does not reach is said on the security page (`docs/security.md`): memory still in use
+//! by a connection, the stack, the kernel's socket buffers.
+
+use std::alloc::System;
+
+use zeroizing_alloc::ZeroAlloc;
+
+mod pages;
+pub mod pool;
+
+pub use pages::trim;
+
+/// The system's allocator, behind zeros.
+///
+/// Without it the value of a deleted credential would lie in the free lists until something else
+/// needed the space. A block that grows is moved for the same reason: where `realloc` moves one by
+/// itself it leaves the old bytes behind.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);

@@ -1,0 +1,49 @@
+//! The system calls on memory: all of the crate's `unsafe` is in this file.
+
+#![allow(unsafe_code)]
+
+use std::ptr;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap};
+
+/// Fresh pages of zeros, locked against being swapped out and left out of core dumps, for as long
+/// as the process lives. `None` where the system grants no more (`RLIMIT_MEMLOCK`).
+///
+/// `length` is rounded up to whole pages by the system; no more than `length` is given out.
+pub(super) fn locked(length: usize) -> Option<&'static mut [u8]> {
+    // SAFETY: the system chooses where an anonymous private mapping goes, so it overlaps nothing.
+    // It is readable, writable, `length` bytes long and filled with zeros, which are valid `u8`s.
+    // Nobody else knows its address and it is never unmapped once it was handed out, so the one
+    // mutable reference to it may live forever.
+    unsafe {
+        let start = mmap_anonymous(
+            ptr::null_mut(),
+            length,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+        .ok()?;
+        if mlock(start, length).is_err() {
+            // It cannot fail for a mapping just made, and could only waste address space.
+            let _ = munmap(start, length);
+            return None;
+        }
+        // Core dumps are off for the whole process; this holds where somebody turns them on.
+        let _ = madvise(start, length, Advice::LinuxDontDump);
+        Some(std::slice::from_raw_parts_mut(start.cast::<u8>(), length))
+    }
+}
+
+/// Returns free heap pages to the system.
+#[cfg(target_env = "gnu")]
+pub fn trim() {
+    // SAFETY: `malloc_trim` takes no pointer, is documented as MT-safe, and only releases pages that
+    // the allocator itself holds free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators decide for themselves.
+#[cfg(not(target_env = "gnu"))]
+pub fn trim() {}

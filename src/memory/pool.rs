@@ -1,0 +1,175 @@
+//! A pool of locked memory for values.
+//!
+//! Values are opened for every request, so a system call for each would be felt; and the kernel
+//! locks whole pages, so two values on one page could not be unlocked apart. The pool therefore
+//! locks a few pages at a time, cuts them into blocks of one size, and keeps them for good: a block
+//! that is given back waits, wiped, for the next value of its size.
+
+use std::sync::{Mutex, PoisonError};
+
+use zeroize::Zeroize as _;
+
+use super::pages;
+
+/// The smallest block, in bytes. Most tokens fit.
+const SMALLEST: usize = 64;
+/// Block sizes are powers of two from [`SMALLEST`]; the last one is 1 MiB, the longest value.
+const SIZES: usize = 15;
+/// How much is locked at a time, in bytes; for larger blocks, one block.
+const CHUNK: usize = 16 * 1024;
+/// The most that is ever locked, in bytes, whatever the system would grant.
+const CAP: usize = 16 * 1024 * 1024;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
+
+/// A block of locked memory, exclusively owned. Wiped and given back when dropped.
+pub struct Block(Option<&'static mut [u8]>);
+
+impl Block {
+    /// A block of zeros of at least `length` bytes. `None` if no more can be locked; the first time,
+    /// the log says so.
+    pub fn take(length: usize) -> Option<Self> {
+        let size = length.max(SMALLEST).checked_next_power_of_two()?;
+        let (block, exhausted) = {
+            let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = pool.exhausted;
+            (pool.take(size), pool.exhausted && !before)
+        };
+        if exhausted {
+            // After the lock is given back: whoever writes the log may need a value's memory.
+            tracing::warn!(
+                "no more memory can be locked, so values may be swapped out; raise RLIMIT_MEMLOCK \
+                 (systemd: LimitMEMLOCK=) or encrypt the swap"
+            );
+        }
+        Some(Self(Some(block?)))
+    }
+
+    /// The bytes of the block.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The bytes of the block, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.as_deref_mut().unwrap_or_default()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some(block) = self.0.take() {
+            block.zeroize();
+            let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.give_back(block);
+        }
+    }
+}
+
+struct Pool {
+    free: [Vec<&'static mut [u8]>; SIZES],
+    locked: usize,
+    exhausted: bool,
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            free: [const { Vec::new() }; SIZES],
+            locked: 0,
+            exhausted: false,
+        }
+    }
+
+    fn take(&mut self, size: usize) -> Option<&'static mut [u8]> {
+        let class = class(size)?;
+        if self.free[class].is_empty() {
+            self.grow(class, size);
+        }
+        self.free[class].pop()
+    }
+
+    fn grow(&mut self, class: usize, size: usize) {
+        let length = CHUNK.max(size);
+        if self.exhausted {
+            return;
+        }
+        let pages = match self.locked + length <= CAP {
+            true => pages::locked(length),
+            false => None,
+        };
+        let Some(pages) = pages else {
+            self.exhausted = true;
+            return;
+        };
+        self.locked += length;
+        self.free[class].extend(pages.chunks_exact_mut(size));
+    }
+
+    fn give_back(&mut self, block: &'static mut [u8]) {
+        if let Some(class) = class(block.len()) {
+            self.free[class].push(block);
+        }
+    }
+}
+
+/// The list in which blocks of `size`, a power of two, are kept.
+fn class(size: usize) -> Option<usize> {
+    let class = (size / SMALLEST).trailing_zeros() as usize;
+    (size >= SMALLEST && class < SIZES).then_some(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_up_to_the_longest_value_has_a_block() {
+        assert_eq!(class(SMALLEST), Some(0));
+        assert_eq!(class(1024 * 1024), Some(SIZES - 1));
+        assert_eq!(class(2 * 1024 * 1024), None);
+        assert_eq!(class(SMALLEST / 2), None);
+        assert!(Block::take(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn a_block_that_comes_back_holds_nothing_of_before() {
+        let mut pool = Pool::new();
+        let Some(block) = pool.take(4096) else {
+            // A system that locks nothing at all: then there is nothing to come back.
+            return;
+        };
+        block.fill(0xa5);
+        let address = block.as_ptr();
+        let mut block = Block(Some(block));
+        block.bytes_mut()[..7].copy_from_slice(b"canary!");
+        // What `Drop` does, with a pool of this test's own.
+        let inner = block.0.take().unwrap();
+        inner.zeroize();
+        pool.give_back(inner);
+        let again = std::iter::from_fn(|| pool.take(4096)).find(|b| b.as_ptr() == address);
+        assert!(again.unwrap().iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn blocks_do_not_overlap_and_fit() {
+        let mut blocks: Vec<Block> = (1..300).filter_map(|n| Block::take(n * 7)).collect();
+        for (n, block) in blocks.iter_mut().enumerate() {
+            assert!(block.bytes().len() >= (n + 1) * 7);
+            block.bytes_mut().fill(n as u8);
+        }
+        for (n, block) in blocks.iter().enumerate() {
+            assert!(block.bytes().iter().all(|byte| *byte == n as u8));
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_once_and_for_all() {
+        let mut pool = Pool::new();
+        pool.locked = CAP;
+        assert!(pool.take(SMALLEST).is_none());
+        assert!(pool.exhausted);
+        pool.locked = 0;
+        assert!(pool.take(SMALLEST).is_none(), "no system call per request");
+    }
+}
