@@ -99,7 +99,8 @@ fn unreserved(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-._~".contains(&b)
 }
 
-fn percent(value: &[u8], upper: bool, keep: impl Fn(u8) -> bool) -> Vec<u8> {
+/// Percent-encoding of all but what `keep` names.
+pub fn percent(value: &[u8], upper: bool, keep: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut text = Vec::new();
     for b in value {
         if keep(*b) {

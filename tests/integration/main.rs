@@ -26,6 +26,7 @@ mod durability_kill;
 mod durability_space;
 mod exposed;
 mod http2;
+mod hunt;
 mod leak;
 mod leak_hunt;
 mod ledger_files;

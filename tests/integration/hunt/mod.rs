@@ -1,0 +1,444 @@
+//! The leak hunt: random values are planted, used and echoed in every way, everything that can be
+//! seen from outside is searched for them, and, once they were deleted, so is the memory.
+//!
+//! Each run is another one. It prints its seed; `EGRET_TEST_SEED` plays it again, and
+//! `EGRET_TEST_CASES` makes it longer.
+
+use std::collections::BTreeMap;
+
+use crate::client::Wanted;
+use crate::leak::{forms, in_tree};
+use crate::upstream::{Door, Step, Stub, ok};
+use crate::world::{HOST, World};
+
+mod answers;
+mod canary;
+mod client;
+mod image;
+mod search;
+
+use answers::Echo;
+use canary::{Canary, Chance};
+use client::{Client, Mode, careless, using};
+use image::Closed;
+use search::Search;
+
+/// Echoes played over each protocol, unless `EGRET_TEST_CASES` says otherwise.
+const CASES: usize = 1_500;
+
+const EVERYWHERE: &[&str] = &[
+    "--host",
+    HOST,
+    "--in",
+    "header",
+    "--in",
+    "query",
+    "--in",
+    "path",
+    "--in",
+    "body",
+    "--in",
+    "header:cookie",
+];
+
+/// A world with canaries, and all that its commands printed.
+struct Hunt {
+    world: World,
+    stub: Stub,
+    canaries: Vec<Canary>,
+    /// Values that were replaced.
+    replaced: Vec<Canary>,
+    chance: Chance,
+    printed: Vec<u8>,
+}
+
+impl Hunt {
+    async fn begin(name: &str) -> Self {
+        let mut chance = Chance::from_environment(name);
+        let builder = World::builder()
+            .set("upstream.connect_timeout", "2s")
+            .set("upstream.idle_timeout", "2s")
+            .set("body.buffer", "16KiB");
+        let stub = Stub::tls(builder.pki(), &[HOST]).await;
+        let authority = format!("{HOST}:443");
+        let world = builder.route(&authority, stub.addr).start().await;
+        let mut hunt = Self {
+            canaries: canary::plant(&mut chance, "canary"),
+            replaced: Vec::new(),
+            world,
+            stub,
+            chance,
+            printed: Vec::new(),
+        };
+        for n in 0..hunt.canaries.len() {
+            let Canary { slug, value } = &hunt.canaries[n];
+            let args = [&["credential", "add", slug], EVERYWHERE].concat();
+            let value = [value, b"\n".as_slice()].concat();
+            let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+            hunt.run(&args, &value).await;
+        }
+        hunt
+    }
+
+    /// Runs a command and keeps what it prints.
+    async fn run(&mut self, args: &[impl AsRef<str>], stdin: &[u8]) {
+        let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+        let output = self.world.run_with(&args, stdin).await;
+        self.printed.extend(output.stdout.into_bytes());
+        self.printed.extend(output.stderr.into_bytes());
+    }
+
+    fn all(&self) -> Vec<&Canary> {
+        self.canaries.iter().chain(&self.replaced).collect()
+    }
+
+    /// Searches everything that a user, an operator or a thief of the disk can see.
+    fn search_outside(&self, search: &Search) {
+        let log = self.world.log_bytes();
+        assert!(log.len() > 1_000, "the log at trace level is there");
+        for (place, text) in [
+            ("the log", &log),
+            ("the ledger", &self.world.ledger_bytes()),
+            ("the output of commands", &self.printed),
+        ] {
+            assert_eq!(search.find(text), None, "in {place}");
+        }
+        for canary in self.all() {
+            let found = in_tree(&self.world.data, &forms(&canary.value));
+            assert_eq!(found, Vec::<String>::new());
+        }
+    }
+}
+
+/// How many cases to play.
+fn cases() -> usize {
+    match std::env::var("EGRET_TEST_CASES") {
+        Ok(cases) => cases.parse().expect("EGRET_TEST_CASES is a number"),
+        Err(_) => CASES,
+    }
+}
+
+/// A value is echoed in every form, at every place, in every coding and in any pieces.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_echo_brings_a_value_back() {
+    let mut hunt = Hunt::begin("no_echo_brings_a_value_back").await;
+    let search = Search::whole(&hunt.all());
+    let mut played = BTreeMap::new();
+    for mode in Mode::ALL {
+        let mut client = Client::new(*mode, Wanted::new(&hunt.world));
+        for case in 0..cases() {
+            let canary = &hunt.canaries[hunt.chance.below(hunt.canaries.len())];
+            let forms = echoed_forms(&canary.value);
+            let (name, form) = hunt.chance.pick(&forms).clone();
+            let Echo {
+                place,
+                coding,
+                steps,
+                is_plain,
+            } = answers::echo(&mut hunt.chance, &form);
+            let what = format!(
+                "{mode:?} case {case}: {} as {name} in {place:?}, {coding}",
+                canary.slug
+            );
+            if is_plain {
+                assert!(is_sent(&search, &steps), "{what}: not sent");
+            }
+            hunt.stub.steps(steps);
+            let sent = using(&mut hunt.chance, canary);
+            let (received, answer) = client.exchange(&hunt.world, &sent).await;
+            if let Some((at, found)) = search.find(&received) {
+                panic!("{what}: {found} came back at byte {at}");
+            }
+            let kind = match answer {
+                Some(answer) => answer.egret_error().unwrap_or_else(|| "passed".to_owned()),
+                None => "broken off".to_owned(),
+            };
+            *played.entry(kind).or_insert(0usize) += 1;
+        }
+    }
+    println!("{played:?}");
+    // A hunt in which everything fails would find nothing either.
+    assert!(played["passed"] * 2 > cases(), "{played:?}");
+    let scrubbed = hunt.world.ledger();
+    let scrubbed = scrubbed.iter().filter(|line| line["event"] == "scrubbed");
+    assert!(scrubbed.count() * 4 > cases(), "few answers were scrubbed");
+    hunt.search_outside(&search);
+}
+
+/// Forms that the upstream writes: those that are searched for in an answer.
+fn echoed_forms(value: &[u8]) -> Vec<crate::leak::Form> {
+    let mut forms = forms(value);
+    // A debugger's notation and a list of decimal numbers are no forms of the contract.
+    forms.retain(|(name, _)| !["list of numbers", "debug", "ascii escape"].contains(&&**name));
+    forms
+}
+
+/// Whether the value stands in what the upstream sends, or is cut apart by the chunks.
+fn is_sent(search: &Search, steps: &[Step]) -> bool {
+    let mut wire = Vec::new();
+    for step in steps {
+        if let Step::Send(bytes) = step {
+            wire.extend_from_slice(bytes);
+        }
+    }
+    search.find(&wire).is_some() || memchr::memmem::find(&wire, b"chunked\r\n").is_some()
+}
+
+/// Whatever goes wrong, on the way to the upstream, on the way back, in a client's request or in a
+/// command: no log line, error, file or answer quotes a value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_failure_quotes_a_value() {
+    let mut hunt = Hunt::begin("no_failure_quotes_a_value").await;
+    let search = Search::whole(&hunt.all());
+    hunt.stub.answer(ok("ok"));
+    for n in 0..hunt.canaries.len() {
+        fail_upstream(&mut hunt, n, &search).await;
+        be_careless(&hunt, n, &search).await;
+        administer(&mut hunt, n).await;
+    }
+    assert!(!hunt.replaced.is_empty());
+    let search = Search::whole(&hunt.all());
+    hunt.search_outside(&search);
+    hunt.world.stop().await;
+    hunt.search_outside(&search);
+}
+
+/// The request is sent, and then something happens.
+async fn fail_upstream(hunt: &mut Hunt, n: usize, search: &Search) {
+    let slow = n == 0;
+    for door in [Door::Slam, Door::CloseAfterHandshake, Door::Mute] {
+        if door == Door::Mute && !slow {
+            continue;
+        }
+        hunt.stub.door(door);
+        let sent = using(&mut hunt.chance, &hunt.canaries[n]);
+        // A fresh way out: a kept connection would not come to the door.
+        hunt.stub.steps(vec![Step::Close]);
+        let mut client = Client::new(Mode::Http1, Wanted::new(&hunt.world));
+        let (received, _) = client.exchange(&hunt.world, &sent).await;
+        assert_eq!(search.find(&received), None, "{door:?}");
+    }
+    hunt.stub.door(Door::Open);
+    let value = hunt.canaries[n].value.clone();
+    let half = [b"HTTP/1.1 200 OK\r\nX-Echo: ".as_slice(), &value].concat();
+    for steps in [
+        vec![Step::Close],
+        vec![Step::Reset],
+        vec![Step::Send(half.clone()), Step::Close],
+        vec![Step::Send(half.clone()), Step::Reset],
+        vec![Step::Send(half), Step::Hang],
+    ] {
+        if matches!(steps.last(), Some(Step::Hang)) && !slow {
+            continue;
+        }
+        hunt.stub.steps(steps);
+        let sent = using(&mut hunt.chance, &hunt.canaries[n]);
+        let mut client = Client::new(Mode::Http1, Wanted::new(&hunt.world));
+        let (received, _) = client.exchange(&hunt.world, &sent).await;
+        assert_eq!(search.find(&received), None);
+    }
+    hunt.stub.answer(ok("ok"));
+}
+
+/// The client itself sends the value, as somebody does who has it from elsewhere. The client knows
+/// it then; whoever reads the log, the ledger or the answer does not.
+async fn be_careless(hunt: &Hunt, n: usize, search: &Search) {
+    let canary = &hunt.canaries[n];
+    for (what, bytes) in careless(canary, &hunt.world.token) {
+        let mut wire = hunt.world.dial().await;
+        let _ = wire.send(&bytes).await;
+        let answer = crate::within(what, wire.response(false)).await;
+        assert_eq!(search.find(&wire.received), None, "{what}: {answer:?}");
+    }
+    let mut wire = hunt.world.dial().await;
+    let other = hunt
+        .world
+        .client(&format!("other-{n}"), "somebody-else")
+        .await;
+    let theirs = careless(canary, &other);
+    let _ = wire.send(&theirs[0].1).await;
+    let _ = crate::within("an answer", wire.response(false)).await;
+    assert_eq!(search.find(&wire.received), None, "to somebody else");
+
+    let Ok(mut admin) = tokio::net::TcpStream::connect(hunt.world.admin)
+        .await
+        .map(crate::wire::Wire::new)
+    else {
+        panic!("the admin listener is gone");
+    };
+    let value = String::from_utf8_lossy(&canary.value);
+    let _ = admin
+        .send(format!(
+            "GET /{value} HTTP/1.1\r\nHost: {value}\r\nX: {value}\r\n\r\n"
+        ))
+        .await;
+    let _ = crate::within("an answer", admin.response(false)).await;
+    assert_eq!(search.find(&admin.received), None, "the admin listener");
+}
+
+/// Commands that succeed and that fail, with a value as their input.
+async fn administer(hunt: &mut Hunt, n: usize) {
+    let Canary { slug, value } = &hunt.canaries[n];
+    let (slug, value) = (slug.clone(), value.clone());
+    let line = [value.as_slice(), b"\n"].concat();
+    let json = [b"{\"username\": ".as_slice(), &value, b"\n"].concat();
+    for (args, stdin) in [
+        (&["credential", "add", &slug, "--host", HOST][..], &line),
+        (&["credential", "add", "Not A Slug", "--host", HOST], &line),
+        (&["credential", "add", "new", "--host", "http://"], &line),
+        (
+            &[
+                "credential",
+                "add",
+                "login",
+                "--kind",
+                "login",
+                "--host",
+                HOST,
+            ],
+            &json,
+        ),
+        (&["credential", "rotate", "no-such"], &line),
+        (&["credential", "share", &slug, "--with", "bob"], &line),
+        (&["credential", "unshare", &slug, "--with", "bob"], &line),
+        (&["credential", "revoke", &slug], &line),
+        (&["credential", "restore", &slug], &line),
+        (&["credential", "show", &slug, "--json"], &line),
+        (&["credential", "list"], &line),
+        (&["credential", "usage", &slug], &line),
+        (&["ledger", "tail", "--json"], &line),
+        (&["config", "show"], &line),
+        (&["client", "list", "--json"], &line),
+    ] {
+        hunt.run(args, stdin).await;
+    }
+    if n % 3 == 0 {
+        let next = canary::plant(&mut hunt.chance, &slug).swap_remove(n);
+        let stdin = [next.value.as_slice(), b"\n"].concat();
+        hunt.run(&["credential", "rotate", &slug], &stdin).await;
+        let old = std::mem::replace(&mut hunt.canaries[n].value, next.value);
+        hunt.replaced.push(Canary { slug, value: old });
+    }
+}
+
+/// After the credentials were deleted, a core image of the server holds none of them: not in its
+/// free memory, not in the buffers of a connection, not in what it had prepared for searching.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_value_is_nowhere_in_memory() {
+    let mut hunt = Hunt::begin("a_deleted_value_is_nowhere_in_memory").await;
+    let pieces = Search::pieces(&hunt.all());
+    let pid = hunt.world.pid();
+    let whole = Search::whole(&hunt.all());
+    for mode in Mode::ALL {
+        let mut client = Client::new(*mode, Wanted::new(&hunt.world));
+        for _ in 0..cases() / 4 {
+            let canary = &hunt.canaries[hunt.chance.below(hunt.canaries.len())];
+            let forms = echoed_forms(&canary.value);
+            let form = hunt.chance.pick(&forms).1.clone();
+            hunt.stub
+                .steps(answers::echo(&mut hunt.chance, &form).steps);
+            let sent = using(&mut hunt.chance, canary);
+            client.exchange(&hunt.world, &sent).await;
+        }
+    }
+    for n in 0..hunt.canaries.len() {
+        be_careless(&hunt, n, &whole).await;
+    }
+    match image::find(pid, &whole) {
+        Ok(found) => assert!(found.is_some(), "values that are live are in memory"),
+        Err(Closed::Forbidden) => {
+            println!("not allowed to read the server's memory (CAP_SYS_PTRACE); not searched");
+            return;
+        }
+        Err(Closed::Failed(error)) => panic!("{error}"),
+    }
+    let is_locked = locked_kib(pid);
+    assert!(is_locked > 0 || !may_lock(), "no memory is locked");
+    for n in 0..hunt.canaries.len() {
+        let slug = hunt.canaries[n].slug.clone();
+        hunt.run(&["credential", "delete", &slug], b"").await;
+    }
+    // The server follows within a fraction of a second; a connection takes its time to close.
+    let deadline = tokio::time::Instant::now() + crate::PATIENCE;
+    loop {
+        let found = image::find(pid, &pieces).expect("the memory was readable before");
+        let Some(found) = found else { break };
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "still in memory: {found}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    // It still serves.
+    hunt.stub.answer(ok("ok"));
+    let mut client = Client::new(Mode::Http1, Wanted::new(&hunt.world));
+    let plain = using(&mut hunt.chance, &hunt.canaries[0]);
+    let (_, answer) = client.exchange(&hunt.world, &plain).await;
+    let code = answer.map(|answer| answer.egret_error());
+    assert!(
+        matches!(
+            code.as_ref().map(Option::as_deref),
+            Some(None | Some("credential_not_found"))
+        ),
+        "{code:?}"
+    );
+}
+
+fn locked_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    let number = line.and_then(|line| line.trim().split(' ').next());
+    number.and_then(|n| n.parse().ok()).expect("VmLck")
+}
+
+/// Whether this machine lets a process lock the few pages that the values need.
+fn may_lock() -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+    limit.current.is_none_or(|bytes| bytes >= 64 * 1024)
+}
+
+/// A replaced value is still looked for: an upstream may have cached it.
+#[tokio::test]
+async fn a_value_that_was_replaced_does_not_come_back_either() {
+    let (world, stub) = crate::world::one_upstream().await;
+    let old = crate::world::VALUE;
+    let new = "the-next-value-of-it";
+    let rotate = ["credential", "rotate", crate::world::SLUG];
+    world
+        .run_with(&rotate, format!("{new}\n").as_bytes())
+        .await
+        .ok();
+    stub.answer(ok(&format!("{old} and {new}")));
+    let mut tunnel = world.tunnel().await;
+    let answer = tunnel.get("/x", &["X-Api-Key: <<pat>>"]).await;
+    assert_eq!(answer.text(), "<<pat>> and <<pat>>");
+    assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(new));
+    let carried = tunnel.get("/x", &[&format!("X-Api-Key: {old}")]).await;
+    assert_eq!(carried.egret_error().as_deref(), Some("secret_exposed"));
+    // The one before the last is out of the store.
+    world
+        .run_with(&rotate, b"the-third-value-of-it\n")
+        .await
+        .ok();
+    stub.answer(ok(&format!("{old} and {new}")));
+    let answer = tunnel.get("/x", &["X-Api-Key: <<pat>>"]).await;
+    assert_eq!(answer.text(), format!("{old} and <<pat>>"));
+}
+
+/// An interim answer goes no further than this hop, whatever it holds.
+#[tokio::test]
+async fn an_interim_answer_does_not_bring_a_value_to_the_client() {
+    let (world, stub) = crate::world::one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    for status in ["102 Processing", "103 Early Hints", "199 Odd"] {
+        let value = crate::world::VALUE;
+        let interim = format!("HTTP/1.1 {status}\r\nLink: <{value}>\r\n\r\n");
+        stub.answer([interim.repeat(3).into_bytes(), ok("final")].concat());
+        tunnel.wire.received.clear();
+        let answer = tunnel.get("/x", &["X-Api-Key: <<pat>>"]).await;
+        assert_eq!((answer.status, &*answer.text()), (200, "final"));
+        let came = String::from_utf8_lossy(&tunnel.wire.received).into_owned();
+        assert!(!came.contains("HTTP/1.1 1"), "{came}");
+        assert!(!came.contains("s3cr3t"), "{came}");
+    }
+}
