@@ -35,7 +35,7 @@ use crate::tls::leaf::LeafCache;
 use crate::vault::model::OVERLAP;
 use crate::vault::wrap::KeyWrap;
 use crate::vault::{Keyring, OpenError, Principal, Vault};
-use crate::{admin, observe, tls};
+use crate::{admin, memory, observe, tls};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
@@ -388,20 +388,27 @@ async fn watch_changes(proxy: Arc<Proxy>) {
 }
 
 /// Keeps the log's filter up to date, and lets go of values that are out of use: of what was
-/// prepared for searching, and of idle connections, in whose buffers they may lie.
+/// prepared for searching, of idle connections, in whose buffers they may lie, and of what calls
+/// have left on the stack.
 async fn follow_values(proxy: Arc<Proxy>) {
     let mut followed = None;
     loop {
         let state = (proxy.vault.generation(), proxy.vault.retired());
         if followed != Some(state) {
             let vault = Arc::clone(&proxy.vault);
-            let everyone = tokio::task::spawn_blocking(move || watch::everyone(&vault)).await;
+            let everyone = tokio::task::spawn_blocking(move || {
+                let needles = watch::everyone(&vault);
+                memory::stack::wipe();
+                needles
+            });
+            let everyone = everyone.await;
             if let Ok(needles) = everyone {
                 redact::know_all(state.0, Arc::new(needles));
             }
             proxy.watchlist.forget_before(state.0);
             if followed.is_some_and(|(_, retired)| retired != state.1) {
                 renew_upstream(&proxy);
+                memory::stack::wipe_all().await;
             }
             followed = Some(state);
         }

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::context::Context;
-use crate::observe;
+use crate::{memory, observe};
 
 /// Put `<<slug>>` where a secret belongs; Egret puts in the real value on the way out.
 ///
@@ -164,6 +164,7 @@ fn runtime(server: bool) -> std::io::Result<tokio::runtime::Runtime> {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
+    builder.on_thread_park(memory::stack::on_park);
     builder.enable_all().build()
 }
 

@@ -5,10 +5,11 @@
 //!   takes a block back. A secret passes through buffers that belong to libraries (an HTTP head, a
 //!   TLS record, the window of a decompressor, a future), and no type of ours can wipe those. Held
 //!   to it by a test that searches the memory of a running server.
+//! * **Stacks are wiped** ([`stack`]) when values go out of use.
 //! * **Values lie in locked pages** ([`pool`]), which are neither swapped out nor dumped.
 //!
 //! What this does not reach is said on the security page (`docs/security.md`): memory still in use
-//! by a connection, the stack, the kernel's socket buffers.
+//! by a connection, registers, the kernel's socket buffers.
 
 use std::alloc::System;
 
@@ -16,6 +17,7 @@ use zeroizing_alloc::ZeroAlloc;
 
 mod pages;
 pub mod pool;
+pub mod stack;
 
 pub use pages::trim;
 

@@ -83,7 +83,10 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
         true => match BodyScrubber::new(&mut head, &needles, &used, known, &accept_encoding) {
             Ok(scrubber) => Some(Box::new(scrubber)),
             // Without a secret in the request the answer holds what it would hold without Egret.
-            Err(_) if known == 0 && !may_use_more => None,
+            Err(_) if known == 0 && !may_use_more => {
+                let scrubber = BodyScrubber::unopened(&mut head, &needles, &used);
+                Some(Box::new(scrubber))
+            }
             Err(_) => {
                 outcome.failed(Code::ResponseUnscannable);
                 return Err(unscannable(&facts));

@@ -232,6 +232,24 @@ pub struct BodyScrubber {
     more: bool,
 }
 
+/// A part of something has its place and length in the whole.
+fn replacement(partial: bool) -> Replacement {
+    match partial {
+        true => Replacement::SameLength,
+        false => Replacement::Placeholder,
+    }
+}
+
+/// Takes out of the head what may not hold any more of the scrubbed body.
+fn prepare(head: &mut Parts, partial: bool) {
+    if !partial {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    for digest in DIGESTS {
+        head.headers.remove(digest);
+    }
+}
+
 /// The answer's coding cannot be opened, or is not what it says.
 #[derive(Debug)]
 pub struct Unscannable;
@@ -256,16 +274,7 @@ impl BodyScrubber {
         if partial && !codings.is_identity() {
             return Err(Unscannable);
         }
-        let replacement = match partial {
-            true => Replacement::SameLength,
-            false => Replacement::Placeholder,
-        };
-        if !partial {
-            head.headers.remove(header::CONTENT_LENGTH);
-        }
-        for digest in DIGESTS {
-            head.headers.remove(digest);
-        }
+        prepare(head, partial);
         let plain = Codings::default();
         let accepts =
             |codings| acceptable(accept_encoding.iter().map(HeaderValue::as_bytes), codings);
@@ -275,10 +284,32 @@ impl BodyScrubber {
         }
         Ok(Self {
             decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
-            stages: Stages::new(Arc::clone(needles), used, known, replacement),
             encoder: recode.then(|| Encoder::new(&codings)),
-            more: false,
+            ..Self::plain(replacement(partial), needles, used, known)
         })
+    }
+
+    /// A scrubber that takes the body as it comes, whatever its coding is said to be: for answers
+    /// that cannot be opened, to requests that used nothing. Who sends a value in the clear under
+    /// the name of some coding gets no further.
+    pub fn unopened(head: &mut Parts, needles: &Arc<Needles>, used: &Arc<Used>) -> Self {
+        let partial = head.status == http::StatusCode::PARTIAL_CONTENT;
+        prepare(head, partial);
+        Self::plain(replacement(partial), needles, used, 0)
+    }
+
+    fn plain(
+        replacement: Replacement,
+        needles: &Arc<Needles>,
+        used: &Arc<Used>,
+        known: usize,
+    ) -> Self {
+        Self {
+            decoder: None,
+            stages: Stages::new(Arc::clone(needles), used, known, replacement),
+            encoder: None,
+            more: false,
+        }
     }
 
     /// Whether the body has to be opened, which can fail.

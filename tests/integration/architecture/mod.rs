@@ -46,7 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "config", "identity", "ledger", "observe", "policy", "proxy", "secret", "tls",
+            "admin", "config", "identity", "ledger", "memory", "observe", "policy", "proxy", "secret",
+            "tls",
             "vault",
         ],
     ),
@@ -58,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "error",
             "identity",
             "ledger",
+            "memory",
             "observe",
             "policy",
             "proxy",

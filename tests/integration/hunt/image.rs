@@ -75,7 +75,7 @@ fn closed(error: io::Error) -> Closed {
 fn a_value_of_this_process_is_found() {
     let canary = super::canary::Canary {
         slug: "own".to_owned(),
-        value: (0..40).map(|n| b'a' + (n * 7 + 3) % 26).collect(),
+        value: (0..40u8).map(|n| b'a' + n.wrapping_mul(43) % 26).collect(),
     };
     let search = Search::whole(&[&canary]);
     let pid = i32::try_from(std::process::id()).expect("a pid");

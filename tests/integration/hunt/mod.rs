@@ -312,7 +312,7 @@ async fn administer(hunt: &mut Hunt, n: usize) {
     ] {
         hunt.run(args, stdin).await;
     }
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         let next = canary::plant(&mut hunt.chance, &slug).swap_remove(n);
         let stdin = [next.value.as_slice(), b"\n"].concat();
         hunt.run(&["credential", "rotate", &slug], &stdin).await;
