@@ -22,6 +22,9 @@ const STAGES: usize = 16;
 /// Most different findings that one answer leaves in the ledger.
 const FINDINGS: usize = 64;
 
+/// What the eight bytes of the shortest value that is searched for make in base64, at the least.
+const SHORTEST_BASE64: usize = 10;
+
 /// Digests of a body that no longer holds what was digested (RFC 9530, RFC 3230, RFC 2616).
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
@@ -70,7 +73,7 @@ impl Findings {
 /// Scrubs the head of an answer.
 ///
 /// A name that spells a value goes with its header. So does the record of how the upstream wrote
-/// its names: it would bring the case back.
+/// its names: it would bring the case back, and with it base64.
 pub fn scrub_head(head: &mut Parts, needles: &Needles, used: &Used, findings: &mut Findings) {
     let mut hits = Vec::new();
     if let Some(reason) = head.extensions.remove::<ReasonPhrase>() {
@@ -86,15 +89,15 @@ pub fn scrub_head(head: &mut Parts, needles: &Needles, used: &Used, findings: &m
         .filter(|name| spells_value(name, needles, used))
         .cloned()
         .collect();
-    if !spelled.is_empty() {
+    if !spelled.is_empty() || head.headers.keys().any(hides_in_case) {
         let reason = head.extensions.remove::<ReasonPhrase>();
         head.extensions.clear();
         if let Some(reason) = reason {
             head.extensions.insert(reason);
         }
-        for name in &spelled {
-            head.headers.remove(name);
-        }
+    }
+    for name in &spelled {
+        head.headers.remove(name);
     }
     scrub_fields(&mut head.headers, needles, findings);
 }
@@ -112,6 +115,13 @@ fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findin
         *value = HeaderValue::from_bytes(&scrubbed)
             .unwrap_or_else(|_| HeaderValue::from_static("<<scrubbed>>"));
     }
+}
+
+/// Whether a name could be the base64 of a value as soon as its letters have their case back, which
+/// cannot be seen here.
+fn hides_in_case(name: &HeaderName) -> bool {
+    let mut runs = name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
+    runs.any(|run| run.len() >= SHORTEST_BASE64)
 }
 
 /// Names are compared without regard to case: that is how they are delivered.

@@ -147,7 +147,9 @@ async fn no_echo_brings_a_value_back() {
             let sent = using(&mut hunt.chance, canary);
             let (received, answer) = client.exchange(&hunt.world, &sent).await;
             if let Some((at, found)) = search.find(&received) {
-                panic!("{what}: {found} came back at byte {at}");
+                let around = &received[at.saturating_sub(600)..(at + 200).min(received.len())];
+                let around = String::from_utf8_lossy(around);
+                panic!("{what}: {found} came back at byte {at} of\n{around}");
             }
             let kind = match answer {
                 Some(answer) => answer.egret_error().unwrap_or_else(|| "passed".to_owned()),
