@@ -46,6 +46,7 @@ use super::hop;
 use super::outcome::Outcome;
 use super::permit::Permits;
 use super::recode;
+use super::response::Asked;
 use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Site};
@@ -413,14 +414,17 @@ impl Exchange<Recorded> {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
         }
-        let accept_encoding = narrow_accept_encoding(headers);
+        let asked = Asked {
+            part: headers.contains_key(header::RANGE),
+            accept_encoding: narrow_accept_encoding(headers),
+        };
         Wire {
             request: http::Request::from_parts(self.head, body),
             facts: self.facts,
             used,
             outcome,
             needles: self.needles,
-            accept_encoding,
+            asked,
         }
     }
 }
@@ -432,8 +436,7 @@ pub(super) struct Wire {
     pub used: Arc<Used>,
     pub outcome: Outcome,
     pub needles: Arc<Needles>,
-    /// The client's own `Accept-Encoding` lines.
-    pub accept_encoding: Vec<HeaderValue>,
+    pub asked: Asked,
 }
 
 /// Leaves the upstream only codings that can be opened here; returns what the client takes.

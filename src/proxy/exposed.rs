@@ -26,6 +26,11 @@ pub fn check_head(
     needles: &Needles,
 ) -> Result<(), Refused> {
     let scans = |place| treatment.scan.contains(&place);
+    // First, because whatever else is found would name the destination.
+    let destination = facts.destination.to_string();
+    if let Some(exposed) = find(needles, destination.as_bytes()) {
+        return Err(refuse_host(facts, &exposed));
+    }
     if scans(ScanPlace::Path) {
         check(facts, needles, head.uri.path().as_bytes(), "path")?;
     }
@@ -102,6 +107,16 @@ pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
         refusal: refusal.slug(slug).location(place).destination(destination),
         denied: vec![line],
     }
+}
+
+/// The refusal for a value that is the host's name. It cannot say which host.
+fn refuse_host(facts: &Facts, name: &str) -> Refused {
+    let mut refused = refuse(facts, name, "header:host");
+    refused.refusal.destination = None;
+    for line in &mut refused.denied {
+        line.destination = None;
+    }
+    refused
 }
 
 fn check(facts: &Facts, needles: &Needles, text: &[u8], place: &str) -> Result<(), Refused> {

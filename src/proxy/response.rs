@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
-use http::{Response, Version};
+use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -46,8 +46,16 @@ pub struct Answer {
     pub used: Arc<Used>,
     /// What the caller's principal can use.
     pub needles: Arc<Needles>,
-    /// The codings that the client takes.
+    /// What the client would have.
+    pub asked: Asked,
+}
+
+/// What a request said of the answer it would have.
+pub struct Asked {
+    /// The client's own `Accept-Encoding` lines.
     pub accept_encoding: Vec<HeaderValue>,
+    /// Whether the upstream was asked for a part (`Range`).
+    pub part: bool,
 }
 
 /// Makes the client's answer of the upstream's: without values, and without what ends at this hop.
@@ -61,7 +69,7 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
         facts,
         used,
         needles,
-        accept_encoding,
+        asked,
     } = answer;
     let (mut head, incoming) = response.into_parts();
     head.version = Version::HTTP_11;
@@ -78,20 +86,25 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
     }
     let has_body = !incoming.is_end_stream();
     let declared = incoming.size_hint().exact();
+    // A part of a coded body cannot be opened. To somebody who asked for one without a secret it is
+    // passed on; an upstream that sends one unasked has something to hide.
+    let is_wanted = head.status != StatusCode::PARTIAL_CONTENT || asked.part;
     let scrubber = match has_body && (!needles.is_empty() || may_use_more) {
         false => None,
-        true => match BodyScrubber::new(&mut head, &needles, &used, known, &accept_encoding) {
-            Ok(scrubber) => Some(Box::new(scrubber)),
-            // Without a secret in the request the answer holds what it would hold without Egret.
-            Err(_) if known == 0 && !may_use_more => {
-                let scrubber = BodyScrubber::unopened(&mut head, &needles, &used);
-                Some(Box::new(scrubber))
+        true => {
+            match BodyScrubber::new(&mut head, &needles, &used, known, &asked.accept_encoding) {
+                Ok(scrubber) => Some(Box::new(scrubber)),
+                // Without a secret in the request the answer holds what it would hold without Egret.
+                Err(_) if known == 0 && !may_use_more && is_wanted => {
+                    let scrubber = BodyScrubber::unopened(&mut head, &needles, &used);
+                    Some(Box::new(scrubber))
+                }
+                Err(_) => {
+                    outcome.failed(Code::ResponseUnscannable);
+                    return Err(unscannable(&facts));
+                }
             }
-            Err(_) => {
-                outcome.failed(Code::ResponseUnscannable);
-                return Err(unscannable(&facts));
-            }
-        },
+        }
     };
     mark(&mut head, &facts, &used, &outcome);
     let mut body = UpstreamBody {

@@ -102,7 +102,7 @@ impl Upstream {
             used,
             mut outcome,
             needles,
-            accept_encoding,
+            asked,
         } = exchange.into_wire();
         let transfer = request.body().transfer();
         match self.exchange(&facts.destination, request, &transfer).await {
@@ -114,7 +114,7 @@ impl Upstream {
                 facts,
                 used,
                 needles,
-                accept_encoding,
+                asked,
             }),
             Err(refusal) => {
                 outcome.failed(refusal.code);
