@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// How much is overwritten, in bytes. A thread has 2 MiB; requests are served in a tenth of that.
-const DEPTH: usize = 256 * 1024;
+/// How much is overwritten, in bytes, of the 2 MiB that a thread has. Compressors keep whole tables
+/// on the stack, and were seen to leave a value 300 KiB down.
+const DEPTH: usize = 1024 * 1024;
 /// How long one thread may keep the others waiting.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How often the threads are called together before it is left to them to come by.
