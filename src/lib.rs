@@ -51,6 +51,7 @@
 //! | [`config`] | what was typed becomes what the program needs | |
 //! | [`admin`] | health, readiness and metrics | values |
 //! | [`observe`] | logs that hold no value; a process that cannot be dumped | |
+//! | [`memory`] | locked pages for values; zeros over all that is freed | what a value is |
 //! | [`cli`] | the commands | |
 //! | [`app`] | the only place that puts parts together | |
 //! | [`secret`], [`error`] | the one type that owns a value; the closed set of codes | |
@@ -72,7 +73,9 @@
 //!   CONNECT and TLS name have to agree with it; the address that was checked is the one dialled.
 //! * **Plaintext is opened for one request**, after it was authorised; values lie sealed in memory
 //!   as on disk. The exception is the scrubber's needles, which cannot search for what they do not
-//!   know ([`proxy::watch`]).
+//!   know ([`proxy::watch`]), and the same for the filter over log lines ([`observe::redact`]).
+//! * **Freed memory is wiped by the allocator** ([`memory`]), because a value passes through buffers
+//!   of libraries that no type of ours can wipe. `docs/security.md` says what that does not reach.
 //! * **A body too large to hold is decided on as it streams** ([`proxy::searched`]): found,
 //!   authorised, opened, recorded, and only then handed to the stream, placeholder by placeholder.
 //! * **A WebSocket message is decided on like a request** ([`proxy::websocket`]): at its moment, by the

@@ -100,9 +100,13 @@ pub fn seal_process() {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tracing::Level;
 
     use super::*;
+    use crate::scrub::Needles;
+    use crate::secret::SecretBytes;
 
     #[test]
     fn the_level_opens_egret_and_no_other_crate() {
@@ -114,6 +118,44 @@ mod tests {
             assert!(!filter.would_enable(other, &Level::INFO), "{other}");
             assert!(filter.would_enable(other, &Level::WARN), "{other}");
         }
+    }
+
+    const VALUE: &str = "canary/that+is=everywhere";
+
+    /// What a process prints in which everything goes wrong at once.
+    #[test]
+    #[ignore = "run by the test below, in a process of its own"]
+    fn child_panics_with_a_value() {
+        seal_process();
+        let log = Log {
+            format: LogFormat::Text,
+            level: "trace".to_owned(),
+        };
+        init(&log).unwrap();
+        let value = Arc::new(SecretBytes::new(VALUE.as_bytes().to_vec()));
+        redact::know_all(1, Arc::new(Needles::new([("pat".to_owned(), value)])));
+        tracing::error!(value = VALUE, text = ?VALUE, "quotes {VALUE}");
+        tracing::trace!(target: "egret::proxy", "%63anary%2Fthat%2Bis%3Deverywhere");
+        tracing::warn!(target: "hyper::proto", "parsing {:?}", VALUE.as_bytes().escape_ascii());
+        let _ = std::thread::spawn(|| panic!("quotes {VALUE}")).join();
+        panic!("{}", VALUE);
+    }
+
+    #[test]
+    fn neither_a_log_line_nor_a_panic_quotes_a_value() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "observe::tests::child_panics_with_a_value"])
+            .args(["--ignored", "--nocapture", "--test-threads=1"])
+            .env("RUST_BACKTRACE", "full")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(printed.contains("quotes <<pat>>"), "{printed}");
+        assert!(printed.contains("a task panicked"), "{printed}");
+        assert!(printed.contains("observe/mod.rs"), "its place: {printed}");
+        assert!(!printed.contains("canary"), "{printed}");
+        assert!(!printed.contains("anary%2F"), "{printed}");
+        assert!(printed.matches("<<pat>>").count() >= 5, "{printed}");
     }
 
     #[test]

@@ -137,10 +137,24 @@ impl Authority {
     }
 }
 
+/// Not refused: the key may come from elsewhere and be shared with a group on purpose.
+fn warn_if_open(key_path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = fs::metadata(key_path).map(|metadata| metadata.permissions().mode() & 0o777);
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        tracing::warn!(
+            key = %key_path.display(),
+            "other users may be able to read the key of the certificate authority; run chmod 600 on it"
+        );
+    }
+}
+
 fn load(cert_path: &Path, key_path: &Path) -> Result<Authority, AuthorityError> {
     let certificate_pem = fs::read_to_string(cert_path).map_err(|e| file(cert_path, e))?;
     let key_pem = Zeroizing::new(fs::read_to_string(key_path).map_err(|e| file(key_path, e))?);
     let key = KeyPair::from_pem(&key_pem).map_err(|_| unusable(key_path))?;
+    warn_if_open(key_path);
     let certificate_der =
         <CertificateDer<'static> as rustls::pki_types::pem::PemObject>::from_pem_slice(
             certificate_pem.as_bytes(),

@@ -125,8 +125,8 @@ fn hash_prefix(hash: &TokenHash) -> [u8; 8] {
 /// Why the vault could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// The data directory cannot be made.
-    #[error("the data directory {path} cannot be created: {error}")]
+    /// The data directory cannot be made, or is open to others.
+    #[error("the data directory {path} cannot be used: {error}")]
     DataDir {
         /// The directory.
         path: String,

@@ -1,8 +1,12 @@
 //! What a hostile upstream makes of a value.
 
+use std::sync::Arc;
+
 use super::canary::Chance;
 use crate::coded::{CODINGS, chunked, close};
+use crate::http2::frames;
 use crate::upstream::Step;
+use crate::wire::Headers;
 
 /// Where in the answer the value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +71,27 @@ const STATUSES: &[&str] = &[
 pub struct Echo {
     pub place: Place,
     pub coding: String,
+    /// Over HTTP/1.1.
     pub steps: Vec<Step>,
+    /// Over HTTP/2, for the stream of that number.
+    pub frames: Frames,
     /// Whether the value stands on the wire as it is, so that a search has to find it there.
     pub is_plain: bool,
+}
+
+/// Makes frames for a stream.
+pub type Frames = Arc<dyn Fn(u32) -> Vec<u8> + Send + Sync>;
+
+/// What both protocols say in their own way.
+struct Shape {
+    place: Place,
+    form: Vec<u8>,
+    interim: Vec<&'static str>,
+    status: &'static str,
+    reason: Vec<u8>,
+    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+    is_bodiless: bool,
 }
 
 /// An answer that holds `form` somewhere.
@@ -84,16 +106,22 @@ pub fn echo(chance: &mut Chance, form: &[u8]) -> Echo {
     }
     let coding = coding(chance, place);
     let text = around(chance, place, form);
+    let shape = match place {
+        Place::Misused(which) => misused(which, &text, form),
+        _ => shape(chance, place, &coding, &text, form),
+    };
     let steps = match place {
         Place::Malformed(which) => malformed(which, form),
-        Place::Misused(which) => misused(which, &text),
-        _ => answer(chance, place, &coding, &text, form),
+        _ => framed(chance, &shape),
     };
+    let size = 1 + chance.below(frames::MAX_PAYLOAD);
+    let frames = Arc::new(move |stream| shape.frames(stream, size));
     Echo {
         is_plain: coding == "identity" && !matches!(place, Place::Misused(_)),
         place,
         coding,
         steps,
+        frames,
     }
 }
 
@@ -131,29 +159,14 @@ fn around(chance: &mut Chance, place: Place, form: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-fn answer(chance: &mut Chance, place: Place, coding: &str, text: &[u8], form: &[u8]) -> Vec<Step> {
+fn shape(chance: &mut Chance, place: Place, coding: &str, text: &[u8], form: &[u8]) -> Shape {
     let status = match place {
         Place::Header(_) | Place::Reason | Place::HeaderName => *chance.pick(STATUSES),
         Place::Body(_) => *chance.pick(&STATUSES[..7]),
         _ => "200",
     };
-    let mut head = Vec::new();
-    if place == Place::Informational {
-        for status in ["103 Early Hints", "102 Processing", "103 Early Hints"] {
-            head.extend(format!("HTTP/1.1 {status}\r\nLink: </").into_bytes());
-            head.extend_from_slice(form);
-            head.extend_from_slice(b">; rel=preload\r\n\r\n");
-        }
-    }
-    head.extend(format!("HTTP/1.1 {status} ").into_bytes());
-    match place {
-        Place::Reason => head.extend_from_slice(form),
-        _ => head.extend_from_slice(b"Fine"),
-    }
-    head.extend_from_slice(b"\r\n");
-    let mut line = |name: &[u8], value: &[u8]| {
-        head.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
-    };
+    let mut headers = Vec::new();
+    let mut line = |name: &[u8], value: &[u8]| headers.push((name.to_vec(), value.to_vec()));
     match place {
         Place::Header(name) => line(name.as_bytes(), &[b"x=", form, b"; y"].concat()),
         Place::HeaderName => line(form, b"1"),
@@ -174,25 +187,93 @@ fn answer(chance: &mut Chance, place: Place, coding: &str, text: &[u8], form: &[
             body = close(coding, &body);
         }
     }
-    framed(
-        chance,
+    Shape {
         place,
-        head,
+        form: form.to_vec(),
+        interim: match place {
+            Place::Informational => vec!["103 Early Hints", "102 Processing", "103 Early Hints"],
+            _ => Vec::new(),
+        },
+        status,
+        reason: match place {
+            Place::Reason => form.to_vec(),
+            _ => b"Fine".to_vec(),
+        },
+        headers,
         body,
-        form,
-        matches!(status, "204" | "304"),
-    )
+        is_bodiless: matches!(status, "204" | "304"),
+    }
+}
+
+impl Shape {
+    /// The head of an HTTP/1.1 answer without the lines that frame it.
+    fn head(&self) -> Vec<u8> {
+        let mut head = Vec::new();
+        for status in &self.interim {
+            let link = [b"Link: </", &self.form[..], b">; rel=preload"].concat();
+            let status = format!("HTTP/1.1 {status}\r\n").into_bytes();
+            head.extend([&status[..], &link, b"\r\n\r\n"].concat());
+        }
+        head.extend(format!("HTTP/1.1 {} ", self.status).into_bytes());
+        head.extend_from_slice(&self.reason);
+        head.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            head.extend([name, &b": "[..], value, b"\r\n"].concat());
+        }
+        head
+    }
+
+    /// The same over HTTP/2. What has no place there (a reason, a chunk's extension) becomes a
+    /// field that the protocol forbids.
+    fn frames(&self, stream: u32, size: usize) -> Vec<u8> {
+        let field = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+        let status = |status: &str| vec![field(":status", &status.as_bytes()[..3])];
+        let mut bytes = Vec::new();
+        for interim in &self.interim {
+            let link = field("link", &[b"</", &self.form[..], b">"].concat());
+            let headers = [status(interim), vec![link]].concat();
+            bytes.extend(frames::section(stream, false, &headers));
+        }
+        let mut headers: Headers = status(self.status);
+        for (name, value) in &self.headers {
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            headers.push((name, value.clone()));
+        }
+        match self.place {
+            Place::Reason => headers.push(field(":reason", &self.form)),
+            Place::ChunkExtension => headers.push(field("transfer-encoding", &self.form)),
+            Place::Malformed(0) => headers.push(field("X-Upper", &self.form)),
+            Place::Malformed(1) => headers.push(field("content-length", &self.form)),
+            Place::Malformed(2) => headers.push(field("a b", &self.form)),
+            Place::Malformed(3) => headers[0] = field(":status", &self.form),
+            Place::Malformed(4) => return frames::frame(0x7f, 0, stream, &self.form),
+            _ => {}
+        }
+        if self.is_bodiless {
+            bytes.extend(frames::section(stream, true, &headers));
+            return bytes;
+        }
+        bytes.extend(frames::section(stream, false, &headers));
+        let has_trailers = self.place == Place::Trailer;
+        let ends = !has_trailers && self.place != Place::CutOff;
+        bytes.extend(frames::data(stream, ends, &self.body, size));
+        if has_trailers {
+            let trailers = vec![field("x-sum", &self.form)];
+            bytes.extend(frames::section(stream, true, &trailers));
+        }
+        if self.place == Place::CutOff {
+            bytes.extend(frames::reset(stream, frames::CANCEL));
+        }
+        bytes
+    }
 }
 
 /// Frames the body and cuts the bytes where the network could.
-fn framed(
-    chance: &mut Chance,
-    place: Place,
-    mut wire: Vec<u8>,
-    body: Vec<u8>,
-    form: &[u8],
-    is_bodiless: bool,
-) -> Vec<Step> {
+fn framed(chance: &mut Chance, shape: &Shape) -> Vec<Step> {
+    let Shape {
+        place, form, body, ..
+    } = shape;
+    let mut wire = shape.head();
     let size = match chance.below(4) {
         0 if body.len() < 2_000 => 1,
         1 => 1 + chance.below(30),
@@ -203,22 +284,22 @@ fn framed(
         Place::Trailer | Place::ChunkExtension | Place::CutOff
     );
     let mut ends = false;
-    if is_bodiless {
+    if shape.is_bodiless {
         wire.extend_from_slice(b"\r\n");
     } else if in_chunks || chance.once_in(2) {
         wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        if place == Place::Trailer {
+        if *place == Place::Trailer {
             wire.extend_from_slice(b"Trailer: X-Sum\r\n");
         }
         wire.extend_from_slice(b"\r\n");
-        if place == Place::ChunkExtension {
-            wire.extend_from_slice(&[b"1;x=", form, b"\r\n.\r\n"].concat());
+        if *place == Place::ChunkExtension {
+            wire.extend_from_slice(&[b"1;x=", &form[..], b"\r\n.\r\n"].concat());
         }
-        wire.extend(chunked(&body, size));
+        wire.extend(chunked(body, size));
         match place {
             Place::Trailer => {
                 wire.truncate(wire.len() - 2);
-                wire.extend_from_slice(&[b"X-Sum: ", form, b"\r\n\r\n"].concat());
+                wire.extend_from_slice(&[b"X-Sum: ", &form[..], b"\r\n\r\n"].concat());
             }
             Place::CutOff => {
                 wire.truncate(wire.len() - 5 - chance.below(size.min(40)));
@@ -265,9 +346,10 @@ fn malformed(which: usize, form: &[u8]) -> Vec<Step> {
     vec![Step::Send(wire), Step::Close]
 }
 
-fn misused(which: usize, text: &[u8]) -> Vec<Step> {
+/// Bodies that are not what their `Content-Encoding` says.
+fn misused(which: usize, text: &[u8], form: &[u8]) -> Shape {
     let (coding, body) = match which {
-        // Not what it says.
+        // Not coded at all.
         0 => ("gzip", text.to_vec()),
         // Cut off, so that the check at the end is missing.
         1 => {
@@ -277,12 +359,20 @@ fn misused(which: usize, text: &[u8]) -> Vec<Step> {
         }
         // Unknown, with the value in the clear.
         2 => ("dcb", text.to_vec()),
-        // Coded more often than it says.
-        _ => ("br", close("br", &close("zstd", text))),
+        // Of another coding than it says.
+        _ => ("br", close("zstd", text)),
     };
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    vec![Step::Send([head.into_bytes(), body].concat())]
+    Shape {
+        place: Place::Misused(which),
+        form: form.to_vec(),
+        interim: Vec::new(),
+        status: "200",
+        reason: b"OK".to_vec(),
+        headers: vec![
+            (b"Content-Type".to_vec(), b"text/plain".to_vec()),
+            (b"Content-Encoding".to_vec(), coding.into()),
+        ],
+        body,
+        is_bodiless: false,
+    }
 }

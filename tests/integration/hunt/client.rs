@@ -3,6 +3,7 @@
 use super::canary::{Canary, Chance};
 use crate::client::{Tunnel, Wanted, basic, request};
 use crate::coded::open;
+use crate::http2::client as http2;
 use crate::wire::Response;
 use crate::world::{HOST, World};
 
@@ -12,10 +13,12 @@ use crate::world::{HOST, World};
 pub enum Mode {
     /// HTTP/1.1 in a tunnel, TLS inside.
     Http1,
+    /// HTTP/2 in a tunnel, and so to the upstream too.
+    Http2,
 }
 
 impl Mode {
-    pub const ALL: &[Mode] = &[Mode::Http1];
+    pub const ALL: &[Mode] = &[Mode::Http1, Mode::Http2];
 }
 
 /// What a client sends.
@@ -79,15 +82,16 @@ pub struct Client {
     mode: Mode,
     wanted: Wanted,
     tunnel: Option<Tunnel>,
+    http2: Option<http2::Client>,
 }
 
 impl Client {
     pub fn new(mode: Mode, wanted: Wanted) -> Self {
-        let tunnel = None;
         Self {
             mode,
             wanted,
-            tunnel,
+            tunnel: None,
+            http2: None,
         }
     }
 
@@ -96,7 +100,36 @@ impl Client {
     pub async fn exchange(&mut self, world: &World, sent: &Sent) -> (Vec<u8>, Option<Response>) {
         match self.mode {
             Mode::Http1 => self.exchange_http1(world, sent).await,
+            Mode::Http2 => self.exchange_http2(world, sent).await,
         }
+    }
+
+    async fn exchange_http2(&mut self, world: &World, sent: &Sent) -> (Vec<u8>, Option<Response>) {
+        let mut client = match self.http2.take() {
+            Some(client) => client,
+            None => http2::Client::try_open(world, self.wanted.clone())
+                .await
+                .expect("a tunnel"),
+        };
+        let mut request = http2::Request::new(sent.method, &sent.target);
+        for line in &sent.headers {
+            let (name, value) = line.split_once(": ").expect("a header line");
+            request = request.field(&name.to_ascii_lowercase(), value);
+        }
+        if !sent.body.is_empty() {
+            request = request.data(sent.body.as_str());
+        }
+        client.peer.received.clear();
+        let message = client.exchange(&request).await;
+        let mut received = std::mem::take(&mut client.peer.received);
+        if !message.ended {
+            return (received, None);
+        }
+        let answer = http2::response(&message);
+        received.extend_from_slice(b"\n--body\n");
+        received.extend_from_slice(&opened(&answer));
+        self.http2 = Some(client);
+        (received, Some(answer))
     }
 
     async fn exchange_http1(&mut self, world: &World, sent: &Sent) -> (Vec<u8>, Option<Response>) {

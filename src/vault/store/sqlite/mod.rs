@@ -31,6 +31,9 @@ use crate::vault::store::{StoreError, StoreUnavailable};
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What makes a directory Egret's own.
+const OURS: [&str; 4] = ["egret.db", "master.key", "server.json", "ledger"];
+
 /// A handle on the SQLite store; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -241,11 +244,18 @@ pub(in crate::vault) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Creates `directory` with mode 0700 if it is missing. An existing one is left as it is: it may
-/// be shared on purpose, and the files in it are private by themselves.
+/// Creates `directory` with mode 0700 if it is missing, and checks one that exists.
+///
+/// Whoever can write to the directory can put another key, store or certificate authority in the
+/// place of the right one, so others may not. One that is ours (empty, or with something of Egret's
+/// in it) is closed altogether; another is left as it is otherwise: it may be shared on purpose, and
+/// the files in it are private by themselves.
 pub(in crate::vault) fn private_directory(directory: &Path) -> io::Result<()> {
-    if directory.as_os_str().is_empty() || directory.is_dir() {
+    if directory.as_os_str().is_empty() {
         return Ok(());
+    }
+    if directory.is_dir() {
+        return close_directory(directory);
     }
     if let Some(parent) = directory.parent()
         && !parent.exists()
@@ -257,6 +267,34 @@ pub(in crate::vault) fn private_directory(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+fn close_directory(directory: &Path) -> io::Result<()> {
+    let mode = fs::metadata(directory)?.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    // A directory in which everyone may put things, like /tmp, is nobody's.
+    let is_common = mode & 0o1000 != 0;
+    let ours = OURS.iter().any(|name| directory.join(name).exists());
+    if !is_common && (ours || fs::read_dir(directory)?.next().is_none()) {
+        let closed = fs::set_permissions(directory, Permissions::from_mode(0o700));
+        if closed.is_ok() {
+            tracing::warn!(
+                directory = %directory.display(),
+                "other users could look into the directory (mode {mode:04o}); it is 0700 now"
+            );
+            return Ok(());
+        }
+    }
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "other users can write to it (mode {mode:04o}) and replace what is in it. Run: \
+             chmod go-rwx '{0}'; or choose a directory of Egret's own",
+            directory.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Now, in unix microseconds.
