@@ -136,7 +136,7 @@ mod tests {
         redact::know_all(1, Arc::new(Needles::new([("pat".to_owned(), value)])));
         tracing::error!(value = VALUE, text = ?VALUE, "quotes {VALUE}");
         tracing::trace!(target: "egret::proxy", "%63anary%2Fthat%2Bis%3Deverywhere");
-        tracing::warn!(target: "hyper::proto", "parsing {:?}", VALUE.as_bytes().escape_ascii());
+        tracing::warn!(target: "hyper::proto", "parsing {}", VALUE.as_bytes().escape_ascii());
         let _ = std::thread::spawn(|| panic!("quotes {VALUE}")).join();
         panic!("{}", VALUE);
     }

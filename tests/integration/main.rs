@@ -33,6 +33,7 @@ mod ledger_files;
 mod ledger_read;
 mod life;
 mod load;
+mod misused_codings;
 mod pki;
 mod scanning;
 mod scrubbed;

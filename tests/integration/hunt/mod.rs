@@ -104,6 +104,8 @@ impl Hunt {
         ] {
             assert_eq!(search.find(text), None, "in {place}");
         }
+        let queries = memchr::memmem::find(&log, b"?k=");
+        assert_eq!(queries, None, "a query in the log");
         for canary in self.all() {
             let found = in_tree(&self.world.data, &forms(&canary.value));
             assert_eq!(found, Vec::<String>::new());
