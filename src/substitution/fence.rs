@@ -79,6 +79,11 @@ impl Fence {
         Ok(())
     }
 
+    /// The last bytes written.
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.tail
+    }
+
     fn keep(&mut self, written: &[u8]) {
         let kept = MAX_DELIMITER - 1;
         let fresh = &written[written.len().saturating_sub(kept)..];

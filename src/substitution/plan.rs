@@ -74,7 +74,7 @@ impl Edit {
 /// Puts the values in, in one pass over `source`: what was put in is never read again. An escape
 /// becomes the literal placeholder. `edits` are in order and do not overlap.
 ///
-/// The result holds secrets and is allocated once, at its exact length.
+/// The result holds secrets and is allocated once.
 pub fn splice<'v>(
     source: &[u8],
     edits: &[Edit],
@@ -133,7 +133,7 @@ impl Writer {
         out: &mut Vec<u8>,
     ) -> Result<(), SpliceError> {
         let start = out.len();
-        encode(edit.form, replacement.bytes(), out)
+        encode(edit.form, replacement.bytes(), self.fence.tail(), out)
             .map_err(|problem| unencodable(edit, problem))?;
         self.fence.value(edit, &out[start..])
     }
@@ -170,7 +170,7 @@ impl<'v> Replacement<'v> {
         }
     }
 
-    /// How many bytes [`Writer::replace`] will write.
+    /// How many bytes [`Writer::replace`] will write at most.
     pub(super) fn encoded_len(&self, edit: &Edit) -> Result<usize, SpliceError> {
         encoded_len(edit.form, self.bytes()).map_err(|problem| unencodable(edit, problem))
     }
@@ -202,7 +202,11 @@ mod tests {
     fn spliced(source: &str, edits: &[Edit], value: &str) -> Result<String, SpliceError> {
         let value = SecretBytes::new(value.as_bytes().to_vec());
         let out = splice(source.as_bytes(), edits, |_| Some(&value))?;
-        assert_eq!(out.capacity(), out.len(), "the buffer must not grow");
+        let most = edits.iter().try_fold(source.len(), |len, edit| {
+            let replacement = Replacement::new(edit, &mut |_| Some(&value))?;
+            Ok(len - edit.span.len() + replacement.encoded_len(edit)?)
+        })?;
+        assert_eq!(out.capacity(), most, "the buffer must not grow");
         Ok(String::from_utf8(out).unwrap())
     }
 
