@@ -1,0 +1,124 @@
+//! The guard in front of the HTTP/1 parser: what it lets pass, another parser reads the same way,
+//! and what comes out does not depend on the pieces. Input: cuts, connection.
+
+#![no_main]
+
+use std::io;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use egret_fuzz::pieces;
+use egret_fuzz::proxy::head::{HeadGuard, HeadLimits, HeadSignal};
+use egret_fuzz::proxy::head_check::{self, Framing};
+use libfuzzer_sys::fuzz_target;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
+
+const MAX_HEADERS: usize = 20;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime")
+});
+
+fuzz_target!(|data: &[u8]| {
+    let [cuts, stream @ ..] = data else { return };
+    if let Some(end) = stream.windows(4).position(|w| w == b"\r\n\r\n") {
+        compare(&stream[..end + 4]);
+    }
+    let _entered = RUNTIME.enter();
+    let whole = guarded(&[stream]);
+    let cut = guarded(&pieces(stream, *cuts));
+    assert_eq!(whole, cut, "{}", stream.escape_ascii());
+});
+
+/// One head, as the guard and as httparse read it.
+fn compare(head: &[u8]) {
+    let Ok(framing) = head_check::check(head, MAX_HEADERS) else {
+        return;
+    };
+    let normal = head_check::normalise_request_line(BytesMut::from(head));
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    assert_eq!(
+        request.parse(&normal),
+        Ok(httparse::Status::Complete(normal.len()))
+    );
+    assert!(request.headers.iter().all(|h| !h.name.ends_with(' ')));
+    let values = |name: &str| -> Vec<&[u8]> {
+        let named = request
+            .headers
+            .iter()
+            .filter(|h| h.name.eq_ignore_ascii_case(name));
+        named.map(|h| h.value).collect()
+    };
+    let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
+    assert!(values("host").len() <= 1 && lengths.len() <= 1 && codings.len() <= 1);
+    let expected = match (request.method, lengths.first(), codings.first()) {
+        (Some("CONNECT"), ..) => Framing::Tunnel,
+        (_, None, None) => Framing::Length(0),
+        (_, Some(length), None) => {
+            let text = std::str::from_utf8(length).expect("digits");
+            Framing::Length(text.parse().expect("a number"))
+        }
+        (_, None, Some(_)) => Framing::Chunked,
+        (_, Some(_), Some(_)) => panic!("both a length and a coding"),
+    };
+    assert_eq!(framing, expected);
+}
+
+/// What the guard lets pass, and how many heads it refused.
+fn guarded(pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
+    let limits = HeadLimits {
+        bytes: 2048,
+        headers: MAX_HEADERS,
+        head_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
+    };
+    let signal = HeadSignal::default();
+    let io = Pieces(pieces.iter().map(|piece| piece.to_vec()).collect());
+    let mut guard = HeadGuard::new(io, BytesMut::new(), limits, signal.clone());
+    let mut passed = Vec::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        let mut space = [0; 512];
+        let mut read = ReadBuf::new(&mut space);
+        match Pin::new(&mut guard).poll_read(&mut cx, &mut read) {
+            Poll::Ready(Ok(())) if read.filled().is_empty() => break,
+            Poll::Ready(Ok(())) => passed.extend_from_slice(read.filled()),
+            other => panic!("{other:?} from a source that is always ready"),
+        }
+    }
+    let (mut heads, mut refused) = (0, false);
+    while let Some(note) = signal.take() {
+        heads += 1;
+        refused |= note.refusal.is_some();
+    }
+    (passed, heads, refused)
+}
+
+/// A connection on which everything has arrived, in these pieces.
+struct Pieces(std::collections::VecDeque<Vec<u8>>);
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(mut piece) = self.0.pop_front() {
+            let fits = piece.len().min(out.remaining());
+            out.put_slice(&piece[..fits]);
+            if fits < piece.len() {
+                piece.drain(..fits);
+                self.0.push_front(piece);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
