@@ -475,8 +475,11 @@ async fn take_body(
         return Ok(streamed(Codings::default(), Bytes::new(), body));
     }
     let lines = head.headers.get_all(header::CONTENT_ENCODING);
-    let codings = Codings::parse(lines.iter().map(HeaderValue::as_bytes))
-        .map_err(|_| recode::unsupported())?;
+    let codings = match signed::is_aws_chunked(&head.headers) {
+        true => Codings::default(),
+        false => Codings::parse(lines.iter().map(HeaderValue::as_bytes))
+            .map_err(|_| recode::unsupported())?,
+    };
     let held = match body.hold(buffer).await? {
         Holding::Whole(held) if codings.is_identity() => return Ok(Payload::Held(held, None)),
         Holding::Whole(held) => held,

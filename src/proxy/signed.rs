@@ -3,7 +3,7 @@
 //! The upstream would refuse them, with an error that sends people looking in the wrong place.
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName};
 use http::request::Parts;
 
 use super::sites::Site;
@@ -28,14 +28,22 @@ pub fn in_body(head: &Parts) -> Option<Refusal> {
         let mut names = DIGESTS.iter();
         names.find(|name| head.headers.contains_key(**name))
     };
+    let framing = || is_aws_chunked(&head.headers).then_some("its aws-chunked framing");
     signature(head).map(signed).or_else(|| {
-        digest().map(|name| {
+        framing().or_else(|| digest().copied()).map(|name| {
             refusal(format!(
                 "the body is covered by {name}, which would no longer hold; send it without, or \
                  put the placeholder in a header"
             ))
         })
     })
+}
+
+/// Whether the body is in the framing of S3 uploads: chunks and a checksum, under a coding name of
+/// its own. It is searched as it is, since all that can be done about a placeholder is to refuse.
+pub fn is_aws_chunked(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CONTENT_ENCODING).iter();
+    matches!((lines.next(), lines.next()), (Some(line), None) if line.as_bytes().eq_ignore_ascii_case(b"aws-chunked"))
 }
 
 fn signed(signature: &str) -> Refusal {
