@@ -124,6 +124,16 @@ fn hides_in_case(name: &HeaderName) -> bool {
     runs.any(|run| run.len() >= SHORTEST_BASE64)
 }
 
+/// Whether the body is made of messages that say their length in front: a placeholder of another
+/// length would make everything behind it unreadable.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    media_type.is_some_and(|text| {
+        text.get(..16)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
+    })
+}
+
 /// Names are compared without regard to case: that is how they are delivered.
 fn spells_value(name: &HeaderName, needles: &Needles, used: &Used) -> bool {
     let name = name.as_str().as_bytes();
@@ -242,9 +252,9 @@ pub struct BodyScrubber {
     more: bool,
 }
 
-/// A part of something has its place and length in the whole.
-fn replacement(partial: bool) -> Replacement {
-    match partial {
+/// A part of something has its place and length in the whole, and so has a message of gRPC.
+fn replacement(head: &Parts, partial: bool) -> Replacement {
+    match partial || is_grpc(&head.headers) {
         true => Replacement::SameLength,
         false => Replacement::Placeholder,
     }
@@ -295,7 +305,7 @@ impl BodyScrubber {
         Ok(Self {
             decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
             encoder: recode.then(|| Encoder::new(&codings)),
-            ..Self::plain(replacement(partial), needles, used, known)
+            ..Self::plain(replacement(head, partial), needles, used, known)
         })
     }
 
@@ -305,7 +315,7 @@ impl BodyScrubber {
     pub fn unopened(head: &mut Parts, needles: &Arc<Needles>, used: &Arc<Used>) -> Self {
         let partial = head.status == http::StatusCode::PARTIAL_CONTENT;
         prepare(head, partial);
-        Self::plain(replacement(partial), needles, used, 0)
+        Self::plain(replacement(head, partial), needles, used, 0)
     }
 
     fn plain(
