@@ -5,6 +5,7 @@ use std::error::Error as _;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Request, Uri, Version};
+use http_body::Body as _;
 
 use super::body::OutBody;
 use crate::error::{Code, Refusal};
@@ -20,6 +21,17 @@ pub fn for_http1(mut request: Request<OutBody>) -> Result<Request<OutBody>, Refu
         request.headers_mut().insert(header::HOST, host);
         let target = request.uri().path_and_query().cloned();
         *request.uri_mut() = target.ok_or_else(unfit)?.into();
+    }
+    let body = request.body();
+    if !body.is_end_stream()
+        && body.size_hint().exact().is_none()
+        && !request.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        // Unless it is told so, the library takes a GET for one without a body.
+        let chunked = HeaderValue::from_static("chunked");
+        request
+            .headers_mut()
+            .insert(header::TRANSFER_ENCODING, chunked);
     }
     if let Some(names) = request.body().trailer_names()
         && !request.headers().contains_key(header::TRAILER)
@@ -40,6 +52,7 @@ pub fn for_http2(
         return Ok(request);
     }
     *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(header::TRANSFER_ENCODING);
     let host = request.headers_mut().remove(header::HOST);
     let authority = match host {
         Some(host) => Authority::try_from(host.as_bytes()),
