@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 
 mod curl;
 mod git;
+mod grpc;
 mod httpbin;
 mod node;
 mod python;
 mod websocket;
+mod sdk;
+mod table;
 
 /// A file of the directory that holds the clients.
 ///
