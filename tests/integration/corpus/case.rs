@@ -187,6 +187,15 @@ impl Case {
         b64(self.request.raw_b64.as_deref().expect("raw_b64"))
     }
 
+    /// Whether the request has a body that a buffer of one byte does not hold.
+    pub fn has_body(&self) -> bool {
+        let request = &self.request;
+        let raw = request.raw_b64.as_deref().map(b64).unwrap_or_default();
+        let behind_head = memchr::memmem::find(&raw, b"\r\n\r\n").map(|end| raw.len() - end - 4);
+        let body = request.body_b64.as_deref().map(|body| b64(body).len());
+        behind_head.or(body).is_some_and(|length| length > 1)
+    }
+
     /// The exact bytes of the upstream's answer.
     pub fn answer(&self) -> Option<Vec<u8>> {
         self.upstream_response.as_ref()?.raw_b64.as_deref().map(b64)

@@ -11,6 +11,7 @@ use crate::leak::{self, Form};
 use crate::upstream::{Step, Stub};
 use crate::wire::{Framing, Headers, Request, Response};
 
+use super::Mode;
 use super::case::{AnswerOverHttp2, Case, Forms, b64};
 use super::matchers;
 use super::play::{Outcome, play};
@@ -19,6 +20,7 @@ use super::stage::Set;
 
 /// Everything known after a case was played.
 pub struct Facts {
+    pub mode: Mode,
     pub outcome: Outcome,
     /// What the upstreams received.
     pub requests: Vec<std::sync::Arc<Request>>,
@@ -42,6 +44,14 @@ impl Facts {
             .answers
             .first()
             .or(self.outcome.connect.as_ref())
+    }
+
+    /// Whether the request was refused when a part of it was under way: then it was never
+    /// complete, which is all that can be asked of a body that was not held (contract, section 4).
+    fn cut_off(&self) -> bool {
+        self.mode.is_streamed()
+            && self.requests.is_empty()
+            && self.answer().is_some_and(|a| a.egret_error().is_some())
     }
 
     /// Forms of a slug's value.
@@ -71,6 +81,7 @@ pub async fn play_and_judge(set: &Set, case: &Case, script: &Script, forms: &For
     let mut requests = set.https.take();
     requests.extend(set.http.take());
     let facts = Facts {
+        mode: set.mode,
         requests,
         upstream_bytes: [set.https.bytes_since(&https), set.http.bytes_since(&http)].concat(),
         leftover: set.https.leftover_since(&https) + set.http.leftover_since(&http),
@@ -228,7 +239,7 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
         "rejected" => {
             must(seen == 0, format!("{seen} requests upstream"));
             must(
-                facts.upstream_bytes.is_empty(),
+                facts.upstream_bytes.is_empty() || facts.cut_off(),
                 format!("{} bytes upstream", facts.upstream_bytes.len()),
             );
             // HTTP/2 has words of its own for what is malformed (RFC 9113 section 8.1.1) or too much
@@ -482,7 +493,7 @@ fn judge_ledger(case: &Case, facts: &Facts) -> Vec<String> {
             )),
         }
     }
-    if !used.is_empty() {
+    if !used.is_empty() && !facts.cut_off() {
         problems.push(format!(
             "ledger: use lines that were not expected: {used:?}"
         ));
@@ -503,7 +514,8 @@ fn text(value: &Value) -> String {
 /// What holds for every case, whatever it expects.
 fn judge_always(case: &Case, facts: &Facts) -> Vec<String> {
     let mut problems = Vec::new();
-    if case.upstream_application_bytes_must_be_zero && !facts.upstream_bytes.is_empty() {
+    let some_arrived = !facts.upstream_bytes.is_empty() && !facts.cut_off();
+    if case.upstream_application_bytes_must_be_zero && some_arrived {
         problems.push(format!(
             "{} application bytes upstream",
             facts.upstream_bytes.len()
@@ -512,7 +524,7 @@ fn judge_always(case: &Case, facts: &Facts) -> Vec<String> {
     if facts.evil_bytes > 0 {
         problems.push("something reached a host that the tunnel was not for".into());
     }
-    if facts.leftover > 0 {
+    if facts.leftover > 0 && !facts.cut_off() {
         problems.push(format!(
             "{} bytes upstream belong to no request",
             facts.leftover

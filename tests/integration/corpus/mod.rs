@@ -31,6 +31,32 @@ enum Mode {
     AsWritten,
     /// What can be said in HTTP/2 is, by a client that speaks nothing else.
     Http2,
+    /// As [`Mode::AsWritten`], but no body is held: its placeholders are found, authorised and
+    /// recorded as it streams. Only what has a body is played again.
+    Streamed,
+    /// As [`Mode::Http2`], streamed likewise.
+    StreamedHttp2,
+}
+
+impl Mode {
+    fn is_streamed(self) -> bool {
+        matches!(self, Self::Streamed | Self::StreamedHttp2)
+    }
+
+    fn is_http2(self) -> bool {
+        matches!(self, Self::Http2 | Self::StreamedHttp2)
+    }
+
+    /// What reports of it are called.
+    fn report(self, group: &str) -> String {
+        let suffix = match self {
+            Self::AsWritten => "",
+            Self::Http2 => "-http2",
+            Self::Streamed => "-streamed",
+            Self::StreamedHttp2 => "-streamed-http2",
+        };
+        format!("{group}{suffix}")
+    }
 }
 
 macro_rules! groups {
@@ -49,6 +75,22 @@ macro_rules! groups {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
                     super::play_group($group, super::Mode::Http2).await;
+                }
+            )*
+        }
+        mod streamed {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::play_group($group, super::Mode::Streamed).await;
+                }
+            )*
+        }
+        mod streamed_over_http2 {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::play_group($group, super::Mode::StreamedHttp2).await;
                 }
             )*
         }
@@ -118,10 +160,13 @@ fn load_forms() -> Forms {
 
 async fn play_group(group: &str, mode: Mode) {
     let forms = load_forms();
-    let mut stage = Stage::default();
+    let mut stage = Stage::new(mode);
     let mut report = Report::default();
     for case in load(group) {
         assert_eq!(case.group, group, "{} is in the wrong file", case.name);
+        if mode.is_streamed() && !case.has_body() {
+            continue;
+        }
         let Some(script) = Script::of(&case, mode).await else {
             continue;
         };
@@ -130,11 +175,7 @@ async fn play_group(group: &str, mode: Mode) {
         report.played(&case, problems);
     }
     report.left_on_disk(stage.leaks(&forms));
-    let name = match mode {
-        Mode::AsWritten => group.to_owned(),
-        Mode::Http2 => format!("{group}-http2"),
-    };
-    report.publish(&name);
+    report.publish(&mode.report(group));
 }
 
 /// What became of a group.

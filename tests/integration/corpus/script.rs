@@ -28,11 +28,11 @@ const CONNECTION_FIELDS: &[&str] = &[
 impl Script {
     /// The script of a case; `None` if it cannot be played that way.
     pub async fn of(case: &Case, mode: Mode) -> Option<Self> {
-        match (case.via, mode) {
-            (Via::ConnectTlsH2, Mode::AsWritten) => Some(Self::Http2(written_for_http2(case))),
-            (Via::ConnectTlsH1, Mode::Http2) => said_in_http2(case).await.map(Self::Http2),
-            (_, Mode::Http2) => None,
-            (_, Mode::AsWritten) => Some(Self::Bytes(case.raw())),
+        match (case.via, mode.is_http2()) {
+            (Via::ConnectTlsH2, false) => Some(Self::Http2(written_for_http2(case))),
+            (Via::ConnectTlsH1, true) => said_in_http2(case).await.map(Self::Http2),
+            (_, true) => None,
+            (_, false) => Some(Self::Bytes(case.raw())),
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::pki::Flaw;
 use crate::upstream::Stub;
 use crate::world::World;
 
+use super::Mode;
 use super::case::{Case, Credential, Forms, Via};
 
 /// Names that lead to the good upstream.
@@ -22,6 +23,7 @@ pub struct Set {
     pub https: Stub,
     pub http: Stub,
     pub evil: Stub,
+    pub mode: Mode,
     /// The credentials stored at the moment.
     stored: Vec<Credential>,
     /// Every credential ever stored.
@@ -43,8 +45,8 @@ enum Setting {
 }
 
 /// The worlds of a group, one for each setting.
-#[derive(Default)]
 pub struct Stage {
+    mode: Mode,
     sets: Vec<Set>,
 }
 
@@ -68,13 +70,19 @@ fn setting(case: &Case) -> Setting {
 }
 
 impl Stage {
+    /// Without any world yet.
+    pub fn new(mode: Mode) -> Self {
+        let sets = Vec::new();
+        Self { mode, sets }
+    }
+
     /// The world in which a case plays, with exactly the case's credentials in it.
     pub async fn world_for(&mut self, case: &Case) -> &mut Set {
         let setting = setting(case);
         let at = match self.sets.iter().position(|set| set.setting == setting) {
             Some(at) => at,
             None => {
-                self.sets.push(Set::new(setting).await);
+                self.sets.push(Set::new(setting, self.mode).await);
                 self.sets.len() - 1
             }
         };
@@ -100,8 +108,11 @@ impl Stage {
 }
 
 impl Set {
-    async fn new(setting: Setting) -> Self {
-        let builder = World::builder();
+    async fn new(setting: Setting, mode: Mode) -> Self {
+        let builder = match mode.is_streamed() {
+            true => World::builder().set("body.buffer", "1B"),
+            false => World::builder(),
+        };
         let flaw = match setting {
             Setting::BadCertificate(flaw) => flaw,
             _ => Flaw::None,
@@ -140,6 +151,7 @@ impl Set {
             https,
             http,
             evil,
+            mode,
             stored: Vec::new(),
             ever: Vec::new(),
             setting,
