@@ -1,5 +1,6 @@
 //! The order of things in a streamed body: recorded before sent, searched without being gathered.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -145,22 +146,16 @@ async fn the_use_is_on_record_when_the_value_arrives_in_mid_stream() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_upload_is_searched_in_constant_memory() {
-    const MIB: usize = 64;
-    let (world, sink) = sink_world("1MiB").await;
-    let filler = chunks(noise(1 << 20).as_bytes(), 16 << 10);
-    let mut tunnel = world.tunnel().await;
-    // Once to the end, so that everything is set up that is set up once.
-    let warm_up = [
-        head("application/json"),
-        filler.clone(),
-        filler.clone(),
-        chunked(b"<<pat>>", 99),
-    ];
-    assert_eq!(tunnel.roundtrip(warm_up.concat()).await.status, 200);
-    let before = resident_kib(world.pid());
+/// Large enough that any part of a body that is kept would show.
+const GIB: usize = 1024;
+
+/// By how much the proxy's memory may rise while a body of any size passes, in KiB.
+const RISE: u64 = 8 << 10;
+
+/// Runs a transfer and returns the resident memory of the proxy before, and the most during it.
+async fn watched(world: &World, transfer: impl Future<Output = ()>) -> (u64, u64) {
     let pid = world.pid();
+    let before = resident_kib(pid);
     let most = Arc::new(AtomicU64::new(before));
     let watch = tokio::spawn({
         let most = most.clone();
@@ -171,31 +166,99 @@ async fn a_large_upload_is_searched_in_constant_memory() {
             }
         }
     });
-    sink.read.store(0, Ordering::SeqCst);
-    let upload = async {
-        tunnel.wire.send(head("application/json")).await?;
-        for _ in 0..MIB {
-            tunnel.wire.send(&filler).await?;
-        }
-        tunnel
-            .wire
-            .send(chunked(b"\"<<pat>>\" and the end", 99))
-            .await
-    };
-    within_secs(60, "a large upload", upload)
-        .await
-        .expect("send");
-    let answer = within("an answer", tunnel.wire.response(false)).await;
+    transfer.await;
     watch.abort();
-    assert_eq!(answer.expect("an answer").status, 200);
-    assert!(sink.read.load(Ordering::SeqCst) > (MIB as u64) << 20);
-    assert_eq!(sink.values.load(Ordering::SeqCst), 2, "one for each upload");
-    let most = most.load(Ordering::SeqCst);
-    println!("KiB before the upload: {before}, at most: {most}");
+    (before, most.load(Ordering::SeqCst))
+}
+
+fn assert_flat(what: &str, (before, most): (u64, u64)) {
+    println!("{what}: {before} KiB before, {most} KiB at most");
     assert!(
-        most < before + (16 << 10),
-        "{before} KiB before, {most} KiB during an upload of {MIB} MiB"
+        most < before + RISE,
+        "{before} KiB before, {most} KiB during {what}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_a_gibibyte_is_searched_in_constant_memory() {
+    let (world, sink) = sink_world("1MiB").await;
+    let filler = chunks(noise(1 << 20).as_bytes(), 16 << 10);
+    let mut tunnel = world.tunnel().await;
+    // Once to the end, so that everything is set up that is set up once.
+    let warm_up = [
+        head("application/json"),
+        filler.repeat(8),
+        chunked(b"<<pat>>", 99),
+    ];
+    assert_eq!(tunnel.roundtrip(warm_up.concat()).await.status, 200);
+    sink.read.store(0, Ordering::SeqCst);
+    let memory = watched(&world, async {
+        let upload = async {
+            tunnel.wire.send(head("application/json")).await?;
+            for _ in 0..GIB {
+                tunnel.wire.send(&filler).await?;
+            }
+            let last = chunked(b"\"<<pat>>\" and the end", 99);
+            tunnel.wire.send(last).await
+        };
+        within_secs(300, "a large upload", upload)
+            .await
+            .expect("send");
+        let answer = within("an answer", tunnel.wire.response(false)).await;
+        assert_eq!(answer.expect("an answer").status, 200);
+    })
+    .await;
+    assert!(sink.read.load(Ordering::SeqCst) > (GIB as u64) << 20);
+    assert_eq!(sink.values.load(Ordering::SeqCst), 2, "one for each upload");
+    assert_flat("an upload of 1 GiB", memory);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_of_a_gibibyte_is_scrubbed_in_constant_memory() {
+    let builder = World::builder().set("log.level", "info");
+    let stub = Stub::tls(builder.pki(), &[HOST]).await;
+    let piece = chunks(noise(1 << 20).as_bytes(), 16 << 10);
+    stub.serve(move |request| {
+        let pieces = if request.path() == "/warm-up" { 8 } else { GIB };
+        let echo = chunked(format!("an echo: {VALUE}, the end").as_bytes(), 99);
+        let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let piece = piece.clone();
+        async move {
+            vec![
+                Step::Send(begun),
+                Step::Repeat(piece, pieces),
+                Step::Send(echo),
+            ]
+        }
+    });
+    let world = builder
+        .route(&format!("{HOST}:443"), stub.addr)
+        .start()
+        .await;
+    world.save(SLUG, VALUE, EVERYWHERE).await;
+    let mut tunnel = world.tunnel().await;
+    let mut download = async |path: &str| {
+        let ask = request("GET", path, &["X-Api-Key: <<pat>>"], "");
+        tunnel.wire.send(ask).await.expect("send");
+        let (mut read, mut tail) = (0, Vec::new());
+        let mut space = vec![0; 64 << 10];
+        while !tail.ends_with(b"\r\n0\r\n\r\n") {
+            let n = tunnel.wire.io.read(&mut space).await.expect("read");
+            assert!(n > 0, "the answer was cut off after {read} bytes");
+            read += n;
+            tail.extend_from_slice(&space[..n]);
+            tail.drain(..tail.len().saturating_sub(200));
+        }
+        (read, String::from_utf8_lossy(&tail).into_owned())
+    };
+    download("/warm-up").await;
+    let memory = watched(&world, async {
+        let (read, tail) = within_secs(300, "a large download", download("/x")).await;
+        assert!(read > GIB << 20);
+        assert!(tail.contains("an echo: <<pat>>, the end"), "{tail}");
+    })
+    .await;
+    assert_flat("a download of 1 GiB", memory);
 }
 
 /// Asks an upstream that begins its answer, with such a header, while the upload still goes on, and

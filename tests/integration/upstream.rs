@@ -25,6 +25,10 @@ use crate::wire::{Framing, Request, Wire, WireError};
 pub enum Step {
     /// Writes these bytes.
     Send(Vec<u8>),
+    /// Writes these bytes so many times.
+    Repeat(Vec<u8>, usize),
+    /// The same, and counts the bytes written.
+    Counted(Vec<u8>, usize, Arc<std::sync::atomic::AtomicU64>),
     /// Lets time pass.
     Pause(Duration),
     /// Waits until the test says so.
@@ -411,6 +415,9 @@ async fn as_replies(steps: Vec<Step>) -> Vec<Reply> {
     for step in steps {
         match step {
             Step::Send(bytes) => written.extend(bytes),
+            Step::Repeat(bytes, times) | Step::Counted(bytes, times, _) => {
+                written.extend(bytes.repeat(times));
+            }
             Step::Pause(time) => tokio::time::sleep(time).await,
             Step::Hold(gate) => gate.notified().await,
             // It delimits a body in HTTP/1.1.
@@ -436,6 +443,21 @@ async fn perform<S: Transport>(wire: &mut Wire<Tee<S>>, steps: Vec<Step>) -> boo
             Step::Send(bytes) => {
                 if wire.send(&bytes).await.is_err() {
                     return false;
+                }
+            }
+            Step::Repeat(bytes, times) => {
+                for _ in 0..times {
+                    if wire.send(&bytes).await.is_err() {
+                        return false;
+                    }
+                }
+            }
+            Step::Counted(bytes, times, count) => {
+                for _ in 0..times {
+                    if wire.send(&bytes).await.is_err() {
+                        return false;
+                    }
+                    count.fetch_add(bytes.len() as u64, Ordering::SeqCst);
                 }
             }
             Step::Pause(time) => tokio::time::sleep(time).await,
