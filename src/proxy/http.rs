@@ -218,9 +218,13 @@ async fn forward(
     let answer = settings.upstream.send(recorded).await?;
 
     log_answer(&answer.facts, answer.response.status().as_u16());
-    if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let status = answer.response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS
+        || offer.as_ref().is_some_and(|o| o.is_met_by(status))
+    {
+        let answer = websocket::begin(proxy, asker.zip(offer), answer)?;
         signal.upgraded();
-        return Ok(websocket::begin(proxy, asker.zip(offer), answer)?);
+        return Ok(answer);
     }
     Ok(response::relay(answer, config.upstream.idle_timeout).await?)
 }

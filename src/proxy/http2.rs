@@ -1,7 +1,7 @@
 //! HTTP/2 inside a tunnel (RFC 9113): many requests at once, each through the same pipeline.
 //!
 //! Framing is binary and checked by the library, so there is no head guard. What remains to be done
-//! before the pipeline is in [`admit`]: the same limits, and a head as HTTP/1 would have brought it.
+//! before the pipeline is in `admit`: the same limits, and a head as HTTP/1 would have brought it.
 
 use std::convert::Infallible;
 use std::sync::Arc;

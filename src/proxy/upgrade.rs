@@ -69,6 +69,12 @@ impl Offer {
         }))
     }
 
+    /// Whether the client takes such an answer for a yes. Over HTTP/2 any success is one (RFC 9113
+    /// section 8.5), so there an upstream that did not change the protocol must not give it.
+    pub fn is_met_by(&self, status: StatusCode) -> bool {
+        self.over == Over::Http2 && status.is_success()
+    }
+
     /// Makes the upstream's answer one to this offer.
     pub fn answer(&self, head: &mut Parts) {
         head.headers.remove(header::CONTENT_LENGTH);
@@ -85,12 +91,15 @@ impl Offer {
 
     /// Whether the upstream has agreed to speak WebSocket from here on, and nothing else with it.
     pub fn check(&self, response: &Response<Incoming>) -> Result<(), &'static str> {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err("it answered without changing the protocol");
+        }
         let headers = response.headers();
         let upgrade = only(headers, header::UPGRADE).map(HeaderValue::as_bytes);
         if !upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
             || !hop::nominated(headers).contains("upgrade")
         {
-            return Err("it switches to another protocol than WebSocket");
+            return Err("it changes to another protocol");
         }
         let accept = only(headers, header::SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
         if accept != Some(self.accept.as_bytes()) {
@@ -175,7 +184,7 @@ pub fn renew(headers: &mut HeaderMap) {
 
 /// The refusal for an upstream that changes the protocol in a way that was not asked for.
 pub fn unasked(why: &str, destination: String) -> Refusal {
-    let detail = format!("the destination answered 101 (Switching Protocols), but {why}");
+    let detail = format!("no WebSocket to the destination can begin: {why}");
     Refusal::new(Code::UpstreamProtocolError, detail).destination(destination)
 }
 

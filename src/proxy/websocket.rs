@@ -1,7 +1,7 @@
 //! A WebSocket connection through the proxy, once both sides have agreed to it (RFC 6455).
 //!
 //! What a client sends is searched message by message and every placeholder is decided on at that
-//! moment ([`outgoing`]); what the upstream sends is scrubbed ([`incoming`]). All that is needed is
+//! moment (`outgoing`); what the upstream sends is scrubbed (`incoming`). All that is needed is
 //! a pair of byte streams, so it does not matter which version of HTTP they came out of.
 //!
 //! Each direction is one loop that reads only when all it has read before was written, so a slow
@@ -110,7 +110,7 @@ pub fn begin(
     outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let accepted = match offer {
         Some((asker, offer)) => offer.check(&response).map(|()| (asker, offer)),
-        None => Err("was not asked to"),
+        None => Err("it changes the protocol without being asked to"),
     };
     let (asker, offer) = accepted.map_err(|why| {
         outcome.failed(Code::UpstreamProtocolError);
@@ -135,8 +135,9 @@ pub fn begin(
         facts,
         used,
     };
+    let deadline = proxy.settings.load().config.proxy.handshake_timeout;
     proxy.tasks.spawn(async move {
-        if let Some((client, upstream)) = both(client, upstream).await {
+        if let Ok(Some((client, upstream))) = timeout(deadline, both(client, upstream)).await {
             drop(lease);
             converse(about, outcome, client, upstream).await;
         }

@@ -153,6 +153,11 @@ async fn an_upstream_that_switches_wrongly_is_refused() {
             .unwrap();
         assert_refused(&answer, "upstream_protocol_error");
         server.wire.until_closed().await;
+        // For the client the connection is what it was.
+        let again = request("GET", "/next", &["X-Key: <<nope>>"], "");
+        client.wire.send(again).await.unwrap();
+        let answer = within("an answer", client.wire.response(false)).await;
+        assert_refused(&answer.unwrap(), "credential_not_found");
     }
 }
 

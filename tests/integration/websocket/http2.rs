@@ -78,3 +78,32 @@ async fn other_protocols_and_versions_are_refused() {
         crate::client::assert_refused(&answer, "request_malformed");
     }
 }
+
+/// In HTTP/2 any success means yes.
+#[tokio::test]
+async fn an_upstream_that_only_answers_has_not_said_yes() {
+    let (world, upstream) = world().await;
+    for (said, status, code) in [
+        (
+            crate::upstream::ok("hello"),
+            502,
+            Some("upstream_protocol_error"),
+        ),
+        (
+            b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno".to_vec(),
+            403,
+            None,
+        ),
+    ] {
+        let mut client = Client::open(&world).await;
+        let asked = section(1, false, &extended("websocket", "13").headers);
+        within("sending", client.peer.send(asked)).await.unwrap();
+        let (mut server, _) = upstream.asked().await;
+        server.wire.send(said).await.unwrap();
+        let answer = crate::http2::client::response(&client.finish(1).await);
+        assert_eq!(
+            (answer.status, answer.egret_error().as_deref()),
+            (status, code)
+        );
+    }
+}

@@ -340,6 +340,21 @@ async fn a_message_that_is_under_way_is_not_held_back() {
         client.expect().await.payload,
         format!("{}!", &VALUE[..9]).as_bytes()
     );
+    // Nor is the record of what was found in one that never ends; and it is one line, not many.
+    for _ in 0..20 {
+        server.send(BINARY, VALUE).await;
+        server.send(FIN | CONTINUATION, "!").await;
+        assert_eq!(
+            client.message().await.1,
+            format!("<<{SLUG}>>!").into_bytes()
+        );
+    }
+    server.send(BINARY, base64(VALUE)).await;
+    let found = |line: &serde_json::Value| {
+        line["event"] == "scrubbed" && line["locations"][0] == "message (base64)"
+    };
+    world.ledger_line("the second finding", found).await;
+    assert_eq!(lines(&world, "scrubbed").len(), 2);
 }
 
 /// Short values are looked for once they were used, and new ones as soon as they are stored.
