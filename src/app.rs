@@ -27,7 +27,7 @@ use crate::proxy::changes::Changes;
 use crate::proxy::counters::Counters;
 use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
-use crate::proxy::watch::{self, Watchlist};
+use crate::proxy::watch::Watchlist;
 use crate::proxy::{Proxy, RequestIds, Settings, listener};
 use crate::secret::SecretBytes;
 use crate::tls::authority::Authority;
@@ -395,15 +395,15 @@ async fn follow_values(proxy: Arc<Proxy>) {
     loop {
         let state = (proxy.vault.generation(), proxy.vault.retired());
         if followed != Some(state) {
-            let vault = Arc::clone(&proxy.vault);
+            let opening = Arc::clone(&proxy);
             let everyone = tokio::task::spawn_blocking(move || {
-                let needles = watch::everyone(&vault);
+                let needles = opening.watchlist.everyone(&opening.vault);
                 memory::stack::wipe();
                 needles
             });
             let everyone = everyone.await;
             if let Ok(needles) = everyone {
-                redact::know_all(state.0, Arc::new(needles));
+                redact::know_all(state.0, needles);
             }
             proxy.watchlist.forget_before(state.0);
             if followed.is_some_and(|(_, retired)| retired != state.1) {

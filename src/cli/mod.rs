@@ -132,9 +132,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // `run` does not: its child would inherit the file mask and the limits.
-    if !matches!(cli.command, Command::Run(_)) {
-        observe::seal_process();
+    match &cli.command {
+        // Its child would inherit the file mask and the limits.
+        Command::Run(_) => observe::seal_memory(),
+        _ => observe::seal_process(),
     }
     let context = Context::new(cli.global);
     match cli.command {

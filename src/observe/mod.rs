@@ -75,13 +75,19 @@ fn filter(level: &str) -> Result<Targets, tracing_subscriber::filter::ParseError
 /// their place. Called once, before anything secret is read.
 pub fn seal_process() {
     umask(Mode::RWXG | Mode::RWXO);
-    // Both can only fail on a kernel that does not know them; there is nothing to fall back to.
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let nothing = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
+    // It can only fail on a kernel that does not know it; there is nothing to fall back to.
     let _ = setrlimit(Resource::Core, nothing);
+    seal_memory();
+}
+
+/// The part of [`seal_process`] that a program started from this process does not inherit.
+pub fn seal_memory() {
+    // As above.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     std::panic::set_hook(Box::new(|panic| {
         // The message is left out: it may quote the text that was being handled.
         let mut place = String::new();

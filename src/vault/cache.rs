@@ -404,6 +404,13 @@ impl Vault {
         self.views.iter().flat_map(|view| own(&view)).collect()
     }
 
+    /// The principal who owns every credential there is, if there is one.
+    pub fn only_owner(&self) -> Option<Principal> {
+        let owners = self.views.iter().filter(|view| !view.own.is_empty());
+        let mut names = owners.map(|view| view.key().clone());
+        names.next().filter(|_| names.next().is_none())
+    }
+
     /// A number that changes when a value goes out of use: replaced, switched off or deleted.
     pub fn retired(&self) -> u64 {
         self.retired.load(Ordering::Acquire)

@@ -640,6 +640,7 @@ async fn a_replaced_value_is_looked_for_until_its_time_is_over() {
     assert_eq!(known().await, ["three"]);
     assert!(vault.retired() > retired);
 
+    assert_eq!(vault.only_owner(), Some(alice.clone()));
     let retired = vault.retired();
     command
         .store()
@@ -648,4 +649,12 @@ async fn a_replaced_value_is_looked_for_until_its_time_is_over() {
         .unwrap();
     assert_eq!(known().await, ["three"]);
     assert_eq!(vault.retired(), retired, "nothing went out of use");
+    assert_eq!(
+        vault.only_owner(),
+        Some(alice),
+        "bob uses, and owns nothing"
+    );
+    command.add_secret("bob", "key", "of bob").await;
+    vault.refresh().await.unwrap();
+    assert_eq!((vault.only_owner(), vault.all_live().len()), (None, 2));
 }
