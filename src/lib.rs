@@ -47,7 +47,7 @@
 //! | [`websocket`] | frames, read and written. Pure | clocks, files, sockets, values |
 //! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
 //! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
-//! | [`ledger`] | the usage record: lines, chain, the one writer, its checker, readers, the usage index | values |
+//! | [`ledger`] | the usage record: lines, chain, signed tree, the one writer, its checker, readers, the usage index | values, the vault |
 //! | [`config`] | what was typed becomes what the program needs | |
 //! | [`admin`] | health, readiness and metrics | values |
 //! | [`observe`] | logs that hold no value; a process that cannot be dumped | |
@@ -85,7 +85,9 @@
 //!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.
 //! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
-//!   on it; requests that arrive together share one.
+//!   on it; requests that arrive together share one. It signs and rotates after they were answered.
+//! * **The ledger's signing key is sealed by the vault's master key**, and neither knows the other:
+//!   [`app`] hands the one to the other ([`ledger::signing::Seal`]).
 //! * **The checker of the ledger shares nothing with its writer** ([`ledger::verify`]) but the
 //!   definitions of the format: a mistake of the writer's must not be repeated by what is to find it.
 //! * **The usage index is derived** ([`ledger::usage`]) and bound to its ledger by the hash of the

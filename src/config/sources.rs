@@ -284,6 +284,35 @@ mod tests {
     }
 
     #[test]
+    fn limits_on_the_ledger_can_be_set_and_left_out() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let ledger = |variables: &[(&str, &str)]| {
+            let loaded = sources(directory.path(), variables).load();
+            loaded.map(|loaded| loaded.config.ledger)
+        };
+        let default = ledger(&[]).expect("defaults are valid");
+        assert_eq!((default.keep_for, default.keep_size), (None, None));
+        assert_eq!(default.max_size, 64 << 20);
+        let set = ledger(&[
+            ("EGRET_LEDGER_KEEP_FOR", "400d"),
+            ("EGRET_LEDGER_KEEP_SIZE", "20GiB"),
+            ("EGRET_LEDGER_MAX_SIZE", "4096"),
+        ])
+        .expect("valid");
+        assert_eq!(set.keep_for, Some(Duration::from_secs(400 * 86_400)));
+        assert_eq!(set.keep_size, Some(20 << 30));
+        assert_eq!(set.max_size, 4096);
+        for (name, value, expected) in [
+            ("EGRET_LEDGER_KEEP_FOR", "ever", "or \"forever\""),
+            ("EGRET_LEDGER_KEEP_SIZE", "lots", "or \"unlimited\""),
+            ("EGRET_LEDGER_MAX_SIZE", "1KiB", "at least 4096 bytes"),
+        ] {
+            let problems = ledger(&[(name, value)]).expect_err("a problem");
+            assert!(problems.to_string().contains(expected), "{problems}");
+        }
+    }
+
+    #[test]
     fn every_problem_of_every_layer_is_reported_at_once() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         write(

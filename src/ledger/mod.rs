@@ -1,13 +1,32 @@
 //! The usage record: which action used which credential, on disk before the value leaves.
 //!
-//! [`record`] is the format of a line and [`chain`] ties each line to the one before it; both know
-//! bytes alone. [`writer`] owns the file: one thread, one `write` and one `fdatasync` for all that
-//! wait at that moment. [`reader`] reads lines back and follows the file as it grows. [`merkle`] and
-//! [`note`] are what checkpoints and proofs are made of.
+//! ```text
+//! commit(entries) ─► queue ─► writer: write, fdatasync ─► answers ─► tree ─► checkpoint, rotation
+//!                             one thread, one sync for all            │
+//!                                                archive (a thread) ◄─┘ compression, retention
+//! ```
+//!
+//! [`record`] is the format of a line, [`chain`] ties each line to the one before it, [`merkle`] is
+//! the tree over all of them, [`note`] and [`checkpoint`] are what is signed; they know bytes alone.
+//! [`layout`] names the files. [`writer`] owns them: one thread, one `write` and one `fdatasync` for
+//! all that wait at that moment. [`reader`] reads lines back and follows the file as it grows.
+//! [`stats`] is what the writer counts, [`signing`] the key and who seals it.
 //!
 //! [`history`] is the files in order, [`view`] a line read without copying. On them stand
 //! [`verify`], which checks it all and knows nothing of the writer, [`proof`], which proves a line
 //! to someone else, [`export`], and [`usage`], the index that answers who used what.
+//!
+//! # What each part answers
+//!
+//! | Trouble | Answer |
+//! | --- | --- |
+//! | The disk is full, slow or broken | no answer but an error within the deadline; tried again each second ([`writer`]) |
+//! | A failed `fdatasync` that the kernel forgets | the file is cut back and the lines written anew, not only synced again |
+//! | A crash | torn lines set aside, uses without a result named, the rest taken up from the last checkpoint |
+//! | A line changed, dropped, added or moved | the chain; the whole past rewritten: the tree, by a checkpoint kept elsewhere |
+//! | A checkpoint or rotation that fails | lines go on; it is counted, and tried again |
+//! | Two writers | the lock; a file replaced or grown by someone else is noticed before the next line |
+//! | The clock goes back | order is by `seq`; no file is rotated, dropped or overwritten for it |
 
 mod archive;
 pub mod chain;

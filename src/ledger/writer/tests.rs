@@ -386,6 +386,35 @@ async fn a_disk_that_hangs_costs_the_deadline_and_a_full_queue_nothing() {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_disk_is_counted_from_the_moment_it_is_handed_over() {
+    let disk = Disk::default();
+    let ledger = disk.ledger(Durability::Commit, options());
+    assert_eq!(
+        (ledger.stats().queued, ledger.stats().lag),
+        (0, Duration::ZERO)
+    );
+    disk.set(|disk| disk.hangs = true);
+    let commit = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.commit(entry("at the disk")).await }
+    });
+    until(|| disk.get(|disk| disk.appends == 1)).await;
+    ledger.append(entry("behind it")).unwrap();
+    let stats = ledger.stats();
+    assert_eq!(stats.queued, 2);
+    assert!(stats.lag > Duration::ZERO);
+    disk.set(|disk| disk.hangs = false);
+    commit.await.unwrap().unwrap();
+    until(|| ledger.stats().queued == 0).await;
+    disk.set(|disk| disk.full_after = Some(0));
+    ledger.append(entry("kept")).unwrap();
+    // With the line that tells of it.
+    until(|| ledger.stats().queued == 2).await;
+    let stats = ledger.stats();
+    assert!(stats.write_failures > 0);
+}
+
+#[tokio::test]
 async fn results_become_durable_without_a_commit() {
     let disk = Disk::default();
     let ledger = disk.ledger(Durability::Commit, options());
