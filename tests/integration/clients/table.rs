@@ -12,7 +12,7 @@ use super::{installed, text};
 use crate::upstream::{Step, Stub, ok};
 use crate::wire::Request;
 use crate::within_secs;
-use crate::world::{Output, VALUE, World, one_upstream};
+use crate::world::{Output, VALUE, World, one_upstream_with};
 
 /// [`VALUE`] as it must stand in a URL.
 const ENCODED: &str = "s3cr3t%2BCanary%2F9f8e7d6c%26x%3D%221%22";
@@ -64,7 +64,7 @@ macro_rules! clients {
 
 clients! {
     curl = Program::Shell("curl.sh", &["--http1.1"]), ALL;
-    curl_h2 = Program::Shell("curl.sh", &["--http2"]), ALL;
+    curl_that_offers_h2 = Program::Shell("curl.sh", &["--http2"]), ALL;
     wget = Program::Shell("wget.sh", &[]),
         [Value, Value, Absent, Value, Value, Absent, Value, Value];
     python_requests = Program::Python("requests"), ALL;
@@ -85,7 +85,7 @@ clients! {
         [Value, Value, Value, Value, Value, Value, Value, Refused];
     java = Program::Java("h1"),
         [Value, Refused, Value, Refused, Value, Value, Value, Refused];
-    java_h2 = Program::Java("h2"),
+    java_that_offers_h2 = Program::Java("h2"),
         [Value, Refused, Value, Refused, Value, Value, Value, Refused];
 }
 
@@ -101,7 +101,16 @@ async fn challenge(request: std::sync::Arc<Request>) -> Vec<Step> {
 }
 
 async fn plays(client: Client) {
-    let (world, stub) = one_upstream().await;
+    // Who offers both versions gets HTTP/1.1 unless the configuration says otherwise: the raw `<`
+    // that curl and Go put into a URL cannot be said in HTTP/2.
+    let builder = match client.program {
+        Program::Python("httpx_h2") => {
+            let alpn = ["h2", "http/1.1"].map(toml::Value::from);
+            World::builder().set("proxy.alpn", alpn.to_vec())
+        }
+        _ => World::builder(),
+    };
+    let (world, stub) = one_upstream_with(builder).await;
     stub.serve(challenge);
     let output = run(&world, &client.program).await;
     assert!(output.status.success(), "{output:#?}\n{}", world.log());

@@ -47,8 +47,8 @@ def with_httpx(**options):
 
 
 def with_httpx_h2():
-    # One that offered both would be given HTTP/1.1.
-    return with_httpx(http2=True, http1=False)
+    # It offers both to the proxy, whatever it is told.
+    return with_httpx(http2=True)
 
 
 def with_urllib3():
