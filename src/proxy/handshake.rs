@@ -10,6 +10,7 @@ use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName};
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -32,6 +33,12 @@ const MAX_BUFFER: usize = 256 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Requests that an upstream is sent before its settings are known. They come with its first bytes.
+const UNSETTLED: usize = 1;
+/// How often they are asked for, and how many times.
+const SETTINGS_POLL: Duration = Duration::from_millis(4);
+const SETTINGS_POLLS: usize = 250;
+
 /// What is to be spoken on a connection, if the destination speaks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -45,8 +52,19 @@ pub enum Wanted {
 pub enum Opened {
     /// One at a time.
     Http1(Sender),
-    /// Many at once; beside it how many the upstream allows, kept up to date.
-    Http2(http2::SendRequest<OutBody>, Arc<AtomicUsize>),
+    /// Many at once.
+    Http2(Shareable),
+}
+
+/// A connection of HTTP/2.
+pub struct Shareable {
+    /// Takes requests.
+    pub sender: http2::SendRequest<OutBody>,
+    /// How many the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), kept up to date.
+    pub most: Arc<AtomicUsize>,
+    /// Completes once the upstream has said so. Until then it is one, because more would have to
+    /// wait behind each other for as long as their answers take.
+    pub settled: oneshot::Receiver<()>,
 }
 
 /// Makes connections.
@@ -146,28 +164,54 @@ impl Handshaker {
     {
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .initial_max_send_streams(UNSETTLED)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_BUFFER as u32)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(stream));
-        let (sender, mut connection) = timeout(self.limits.handshake, handshake)
+        let (sender, connection) = timeout(self.limits.handshake, handshake)
             .await
             .map_err(|_| no_http(destination))?
             .map_err(|_| no_http(destination))?;
-        let most = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-        let told = Arc::clone(&most);
-        tokio::spawn(async move {
-            let driven = std::future::poll_fn(|cx| {
-                let polled = std::pin::Pin::new(&mut connection).poll(cx);
-                told.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                polled
-            });
-            let _ = driven.await;
-        });
-        Ok(Opened::Http2(sender, most))
+        let most = Arc::new(AtomicUsize::new(UNSETTLED));
+        let (settle, settled) = oneshot::channel();
+        tokio::spawn(drive(connection, Arc::clone(&most), settle));
+        Ok(Opened::Http2(Shareable {
+            sender,
+            most,
+            settled,
+        }))
     }
+}
+
+/// Drives a connection to its end and keeps `most` up to date. The library has to be asked for the
+/// upstream's settings, so until they are there it is, every few milliseconds.
+async fn drive<S>(
+    connection: http2::Connection<TokioIo<S>, OutBody, TokioExecutor>,
+    most: Arc<AtomicUsize>,
+    settle: oneshot::Sender<()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut connection = std::pin::pin!(connection);
+    let mut driven = std::future::poll_fn(|cx| {
+        let polled = connection.as_mut().poll(cx);
+        most.store(connection.current_max_send_streams(), Ordering::Relaxed);
+        polled
+    });
+    for _ in 0..SETTINGS_POLLS {
+        if timeout(SETTINGS_POLL, &mut driven).await.is_ok() {
+            return;
+        }
+        if most.load(Ordering::Relaxed) != UNSETTLED {
+            break;
+        }
+    }
+    // Nobody waits for it any more, or everybody did.
+    let _ = settle.send(());
+    let _ = driven.await;
 }
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {

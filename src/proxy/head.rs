@@ -48,6 +48,11 @@ const READ_SIZE: usize = 8 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long an answer may still be waited for by a client that has ended its own side: it may have
+/// said all it has to say (`printf … | nc`), or it may have gone, and which of the two it is shows
+/// only when something is written to it.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
 /// Bounds on the head of a message and on how long one may take.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
@@ -202,6 +207,7 @@ pub struct HeadGuard<S> {
     /// Bounds how long the client may take to read what is written.
     stalled_write: IdleTimer,
     linger: Option<Pin<Box<Sleep>>>,
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> HeadGuard<S> {
@@ -219,6 +225,7 @@ impl<S> HeadGuard<S> {
             head_started: false,
             stalled_write: IdleTimer::new(limits.idle_timeout),
             linger: None,
+            half_closed: None,
         }
     }
 
@@ -355,6 +362,19 @@ impl<S> HeadGuard<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// The client has ended its side. Behind a whole message the library hears of it once the answer
+    /// is written, because it takes the end for the end of the client.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_whole = self.state == State::Head && self.raw.is_empty();
+        if !is_whole || !self.signal.is_busy(cx) {
+            return Poll::Ready(());
+        }
+        self.half_closed
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HALF_CLOSED)))
+            .as_mut()
+            .poll(cx)
+    }
+
     /// The deadline of the state we wait in: only heads have one, bodies and tunnels have theirs
     /// where they are consumed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -438,7 +458,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
                 return Poll::Ready(Ok(()));
             }
             match guard.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(0)) => return guard.poll_end(cx).map(Ok),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {

@@ -48,8 +48,9 @@ pub struct Multiplex {
 /// Everything about HTTP/2 with one destination.
 #[derive(Default)]
 pub struct Route {
-    /// Held while a connection is opened, so that a burst of requests opens one and not one each.
-    pub opening: tokio::sync::Mutex<()>,
+    /// Held while a connection is opened, and until its upstream has said how many requests it takes:
+    /// so that a burst of requests opens one, or as many as it needs, and not one each.
+    pub opening: Arc<tokio::sync::Mutex<()>>,
     connections: Mutex<Vec<Arc<Connection>>>,
     spoken: AtomicU8,
 }
@@ -118,8 +119,7 @@ impl Route {
         Some(Stream::on(with_room))
     }
 
-    /// Shares a fresh connection; the first place on it is the caller's. `most` is kept up to date
-    /// with what the upstream allows.
+    /// Shares a fresh connection; the first place on it is the caller's.
     pub fn add(&self, sender: SendRequest<OutBody>, most: Arc<AtomicUsize>) -> Stream {
         let connection = Arc::new(Connection {
             sender,

@@ -182,22 +182,21 @@ impl Upstream {
                 is_reused: true,
             });
         }
-        Ok(
-            match self.handshaker.open(destination, Wanted::Http1).await? {
-                Opened::Http1(sender) => Place::Exclusive {
-                    sender,
-                    is_reused: false,
-                },
-                Opened::Http2(sender, most) => {
-                    let route = self.multiplex.route(destination);
-                    route.set_spoken(Spoken::OnlyHttp2);
-                    Place::Shared {
-                        stream: route.add(sender, most),
-                        route,
-                    }
-                }
+        let opened = self.handshaker.open(destination, Wanted::Http1).await?;
+        Ok(match opened {
+            Opened::Http1(sender) => Place::Exclusive {
+                sender,
+                is_reused: false,
             },
-        )
+            Opened::Http2(shareable) => {
+                let route = self.multiplex.route(destination);
+                route.set_spoken(Spoken::OnlyHttp2);
+                Place::Shared {
+                    stream: route.add(shareable.sender, shareable.most),
+                    route,
+                }
+            }
+        })
     }
 
     /// A place on a shared connection; one is opened where none has room.
@@ -206,7 +205,7 @@ impl Upstream {
         if let Some(stream) = route.checkout() {
             return Ok(Place::Shared { stream, route });
         }
-        let opening = route.opening.lock().await;
+        let opening = Arc::clone(&route.opening).lock_owned().await;
         // Whoever opened one meanwhile opened it for all that waited.
         if let Some(stream) = route.checkout() {
             drop(opening);
@@ -219,12 +218,16 @@ impl Upstream {
         }
         let opened = self.handshaker.open(destination, Wanted::Http2).await?;
         Ok(match opened {
-            Opened::Http2(sender, most) => {
+            Opened::Http2(shareable) => {
                 if route.spoken() == Spoken::Unknown {
                     route.set_spoken(Spoken::Http2);
                 }
-                let stream = route.add(sender, most);
-                drop(opening);
+                let stream = route.add(shareable.sender, shareable.most);
+                tokio::spawn(async move {
+                    // It ends as well if the connection does.
+                    let _ = shareable.settled.await;
+                    drop(opening);
+                });
                 Place::Shared { stream, route }
             }
             Opened::Http1(sender) => {

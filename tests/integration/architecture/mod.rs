@@ -46,9 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "config", "identity", "ledger", "memory", "observe", "policy", "proxy", "secret",
-            "tls",
-            "vault",
+            "admin", "config", "identity", "ledger", "memory", "observe", "policy", "proxy",
+            "secret", "tls", "vault",
         ],
     ),
     (

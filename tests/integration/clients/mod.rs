@@ -11,9 +11,9 @@ mod grpc;
 mod httpbin;
 mod node;
 mod python;
-mod websocket;
 mod sdk;
 mod table;
+mod websocket;
 
 /// A file of the directory that holds the clients.
 ///

@@ -30,9 +30,6 @@ impl Script {
     pub async fn of(case: &Case, mode: Mode) -> Option<Self> {
         match (case.via, mode.is_http2()) {
             (Via::ConnectTlsH2, false) => Some(Self::Http2(written_for_http2(case))),
-            // The test's own client does not wait for flow control, by which a body that streams
-            // is held up at the first window.
-            (Via::ConnectTlsH1, true) if mode.is_streamed() && case.raw().len() > 60_000 => None,
             (Via::ConnectTlsH1, true) => said_in_http2(case).await.map(Self::Http2),
             (_, true) => None,
             (_, false) => Some(Self::Bytes(case.raw())),
