@@ -16,8 +16,10 @@ use tokio::runtime::Handle;
 /// How much is overwritten, in bytes, of the 2 MiB that a thread has. Compressors keep whole tables
 /// on the stack, and were seen to leave a value 300 KiB down.
 const DEPTH: usize = 1024 * 1024;
-/// How long one thread may keep the others waiting.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long one thread may keep the others waiting. Requests wait as long.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// How long after a call the next one follows, if not all have come.
+const INTERVAL: Duration = Duration::from_millis(100);
 /// How often the threads are called together before it is left to them to come by.
 const CALLS: usize = 50;
 
@@ -46,15 +48,15 @@ pub fn on_park() {
     }
 }
 
-/// Has every worker of this runtime wipe its stack. Stops them for as long as it takes until all
-/// have come, which is why it belongs to changes and not to requests.
+/// Has every worker of this runtime wipe its stack. Stops them for a moment, in the hope that all
+/// come, which is why it belongs to changes and not to requests.
 pub async fn wipe_all() {
     let workers = Handle::current().metrics().num_workers();
     DONE.store(0, Ordering::Release);
     WANTED.fetch_add(1, Ordering::AcqRel);
     for _ in 0..CALLS {
         call_together(workers).await;
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(INTERVAL).await;
         if DONE.load(Ordering::Acquire) >= workers {
             return;
         }
