@@ -151,6 +151,12 @@ impl Permits {
             return Err(uses.refuse_all(facts, signed));
         }
         let values = uses.open(facts, &self.vault)?;
+        // First: from the moment that it is on record a value is looked for in the answer.
+        let mut permitted = Permitted::new();
+        for (reference, value) in values.iter() {
+            self.used.add(reference, Arc::clone(value));
+            permitted.push((reference.clone(), Arc::clone(value)));
+        }
         let mut lines = uses.entries(facts);
         lines.extend(
             ignored
@@ -160,11 +166,6 @@ impl Permits {
         if !lines.is_empty() {
             self.ledger.commit(lines).await.map_err(Refusal::from)?;
             self.used.set_recorded();
-        }
-        let mut permitted = Permitted::new();
-        for (reference, value) in values.iter() {
-            self.used.add(reference, Arc::clone(value));
-            permitted.push((reference.clone(), Arc::clone(value)));
         }
         for reference in ignored.into_keys() {
             // It travels as what it says, in the encoding of its place.
