@@ -1,0 +1,414 @@
+//! What is measured: the origin alone, the floor, and Egret in several set-ups.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use egret::policy::grant::Grant;
+use egret::secret::SecretBytes;
+use egret::substitution::slug::Slug;
+use egret::vault::{Actor, KeySource, Keyring, Kind, NewCredential, Principal, Registrar, Store};
+use tempfile::TempDir;
+
+use crate::cells::Cell;
+use crate::client::Connectors;
+use crate::pki::{self, Authority};
+use crate::process::Guarded;
+
+/// The origin's name; `h0.` to `h399.` in front of it are its cold hosts.
+pub const HOST: &str = "bench.test";
+/// How many cold hosts there are.
+pub const COLD_HOSTS: usize = 400;
+/// The stored value.
+pub const SECRET: &str = "s3cr3t-REAL-value-0123456789abcdef";
+/// What requests say instead, where somebody puts the value in.
+pub const PLACEHOLDER: &str = "<<bench>>";
+/// Longest wait for a process to be ready.
+const START: Duration = Duration::from_secs(60);
+
+/// Where the origin listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub tls: u16,
+    pub plain: u16,
+}
+
+impl Ports {
+    /// Tells the other processes.
+    pub fn write(self, directory: &Path) -> Result<()> {
+        write_port(directory, "origin-plain", self.plain)?;
+        write_port(directory, "origin", self.tls)
+    }
+}
+
+/// Writes where a process listens, whole or not at all.
+pub fn write_port(directory: &Path, name: &str, port: u16) -> Result<()> {
+    let path = directory.join(format!("{name}.port"));
+    fs::write(path.with_extension("new"), port.to_string())?;
+    Ok(fs::rename(path.with_extension("new"), path)?)
+}
+
+/// A column of the table.
+pub struct Target {
+    pub name: String,
+    pub cells: Vec<Cell>,
+    setup: Setup,
+}
+
+enum Setup {
+    Direct,
+    Floor,
+    Egret(Egret),
+}
+
+/// One set-up of Egret.
+struct Egret {
+    binary: PathBuf,
+    durability: &'static str,
+    /// Whether the caller's principal has the credential.
+    has_credential: bool,
+    /// Credentials of other principals.
+    others: usize,
+}
+
+/// A target that runs. Ends with this value.
+pub struct Route {
+    pub proxy: Option<SocketAddr>,
+    pub ports: Ports,
+    pub connectors: Connectors,
+    /// What stands where the value is needed.
+    pub written: &'static str,
+    /// The proxy's process.
+    pub pid: Option<u32>,
+    pub origin_pid: u32,
+    token: Option<String>,
+    _process: Option<Guarded>,
+}
+
+impl Route {
+    /// The header line that a proxy wants, or nothing.
+    pub fn authorization(&self) -> String {
+        let Some(token) = &self.token else {
+            return String::new();
+        };
+        let pair = STANDARD.encode(format!("load:{token}"));
+        format!("Proxy-Authorization: Basic {pair}\r\n")
+    }
+}
+
+/// The directory of a run, and the origin.
+pub struct Stage {
+    directory: TempDir,
+    origin: Guarded,
+    ports: Ports,
+    /// Tokens of the data directories made so far.
+    prepared: Mutex<HashMap<String, String>>,
+}
+
+impl Stage {
+    /// Makes keys and starts the origin.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        Authority::create(directory.path(), "origin-ca")?;
+        Authority::create(directory.path(), "floor-ca")?;
+        let origin = Guarded::spawn(&mut role("origin", directory.path())?)?;
+        let tls = wait_for_port(directory.path(), "origin")?;
+        let plain = wait_for_port(directory.path(), "origin-plain")?;
+        Ok(Self {
+            directory,
+            origin,
+            ports: Ports { tls, plain },
+            prepared: Mutex::default(),
+        })
+    }
+
+    /// The columns of the table: `builds` are other builds of Egret.
+    pub fn targets(
+        &self,
+        builds: &[(String, PathBuf)],
+        stored: usize,
+        quick: bool,
+    ) -> Result<Vec<Target>> {
+        let target = |name: &str, setup, cells: &[Cell]| Target {
+            name: name.to_owned(),
+            cells: cells.to_vec(),
+            setup,
+        };
+        let mut targets = vec![
+            target("direct", Setup::Direct, Cell::DIRECT),
+            target("floor", Setup::Floor, Cell::FLOOR),
+            target("egret", Setup::Egret(Egret::usual()), Cell::EGRET),
+        ];
+        for (name, path) in builds {
+            let mut egret = Egret::usual();
+            egret.binary = path
+                .canonicalize()
+                .with_context(|| path.display().to_string())?;
+            targets.push(target(name, Setup::Egret(egret), Cell::EGRET));
+        }
+        let commit = Egret {
+            durability: "commit",
+            ..Egret::usual()
+        };
+        targets.push(target("commit", Setup::Egret(commit), Cell::COMMIT));
+        let empty = Egret {
+            has_credential: false,
+            ..Egret::usual()
+        };
+        targets.push(target("nothing stored", Setup::Egret(empty), Cell::UNUSED));
+        let many = Egret {
+            others: if quick { stored.min(1_000) } else { stored },
+            ..Egret::usual()
+        };
+        let name = format!("{} stored", many.others + 1);
+        targets.push(target(&name, Setup::Egret(many), Cell::STORED));
+        Ok(targets)
+    }
+
+    /// The one set-up that soak and overload tests need. `limit` is `proxy.max_connections`.
+    pub async fn start_egret(&self, limit: usize) -> Result<Route> {
+        self.egret("egret", &Egret::usual(), limit).await
+    }
+
+    /// Starts a target in a fresh process.
+    pub async fn start(&self, target: &Target) -> Result<Route> {
+        match &target.setup {
+            Setup::Direct => self.route(None, SECRET, None, "origin-ca.pem", None),
+            Setup::Floor => {
+                // What the one before left.
+                let _ = fs::remove_file(self.path().join("floor.port"));
+                let process = Guarded::spawn(&mut role("floor", self.path())?)?;
+                let port = wait_for_port(self.path(), "floor")?;
+                let proxy = ([127, 0, 0, 1], port).into();
+                self.route(Some(proxy), SECRET, None, "floor-ca.pem", Some(process))
+            }
+            Setup::Egret(egret) => self.egret(&target.name, egret, 20_000).await,
+        }
+    }
+
+    async fn egret(&self, name: &str, egret: &Egret, limit: usize) -> Result<Route> {
+        let home = self.path().join(name.replace(' ', "-"));
+        self.configure(&home, egret, limit)?;
+        let known = lock(&self.prepared).get(name).cloned();
+        let token = match known {
+            Some(token) => token,
+            None => {
+                let token = self.prepare(&home, egret).await?;
+                lock(&self.prepared).insert(name.to_owned(), token.clone());
+                token
+            }
+        };
+        // What the one before left: it was killed.
+        let _ = fs::remove_file(home.join("data/server.json"));
+        let log = fs::File::create(home.join("log"))?;
+        let mut serve = egret.command(&home);
+        let mut process = Guarded::spawn(serve.arg("serve").stdout(Stdio::null()).stderr(log))?;
+        let proxy = wait_for(|| {
+            ensure!(
+                !process.has_ended(),
+                "{name} did not start; see {}",
+                home.display()
+            );
+            let text = fs::read(home.join("data/server.json"))?;
+            let server: serde_json::Value = serde_json::from_slice(&text)?;
+            Ok(server["proxy"].as_str().context("no address")?.parse()?)
+        })?;
+        let ca = home.join("data/ca.pem");
+        let ca = ca.to_str().context("a path in UTF-8")?;
+        let written = if egret.has_credential {
+            PLACEHOLDER
+        } else {
+            SECRET
+        };
+        self.route(Some(proxy), written, Some(token), ca, Some(process))
+    }
+
+    fn route(
+        &self,
+        proxy: Option<SocketAddr>,
+        written: &'static str,
+        token: Option<String>,
+        roots: &str,
+        process: Option<Guarded>,
+    ) -> Result<Route> {
+        Ok(Route {
+            proxy,
+            ports: self.ports,
+            connectors: Connectors::new(pki::roots(&self.path().join(roots))?)?,
+            written,
+            pid: process.as_ref().map(Guarded::id),
+            origin_pid: self.origin.id(),
+            token,
+            _process: process,
+        })
+    }
+
+    fn configure(&self, home: &Path, egret: &Egret, limit: usize) -> Result<()> {
+        let Ports { tls, plain } = self.ports;
+        let mut names = vec![format!("{HOST}:{tls}"), format!("{HOST}:{plain}")];
+        names.extend((0..COLD_HOSTS).map(|n| format!("h{n}.{HOST}:{tls}")));
+        let resolve: Vec<toml::Value> = names
+            .iter()
+            .map(|name| {
+                let port = name.rsplit(':').next().unwrap_or_default();
+                format!("{name}=127.0.0.1:{port}").into()
+            })
+            .collect();
+        let ca = self.path().join("origin-ca.pem").display().to_string();
+        let limit = i64::try_from(limit)?;
+        let durability = egret.durability;
+        let mut config = toml::toml! {
+            [proxy]
+            listen = "127.0.0.1:0"
+            [admin]
+            listen = "127.0.0.1:0"
+            [upstream]
+            allow_private = ["127.0.0.0/8"]
+        };
+        let mut set = |table: &str, key: &str, value: toml::Value| {
+            let tables = config
+                .entry(table)
+                .or_insert_with(|| toml::Table::new().into());
+            if let Some(table) = tables.as_table_mut() {
+                table.insert(key.to_owned(), value);
+            }
+        };
+        set("proxy", "max_connections", limit.into());
+        set("upstream", "ca_files", vec![toml::Value::from(ca)].into());
+        set("upstream", "resolve", resolve.into());
+        set("ledger", "durability", durability.into());
+        fs::create_dir_all(home)?;
+        fs::write(home.join("egret.toml"), toml::to_string(&config)?)?;
+        Ok(())
+    }
+
+    /// Fills a new data directory; returns the client's token.
+    async fn prepare(&self, home: &Path, egret: &Egret) -> Result<String> {
+        let Ports { tls, plain } = self.ports;
+        if egret.has_credential {
+            let mut add = egret.command(home);
+            add.args([
+                "credential",
+                "add",
+                "bench",
+                "--in",
+                "header",
+                "--in",
+                "body",
+            ]);
+            for host in [
+                format!("{HOST}:{tls}"),
+                format!("*.{HOST}:{tls}"),
+                format!("http://{HOST}:{plain}"),
+            ] {
+                add.args(["--host", &host]);
+            }
+            output(&mut add, SECRET)?;
+        }
+        let mut add = egret.command(home);
+        let added = output(add.args(["client", "add", "load", "--json"]), "")?;
+        let added: serde_json::Value = serde_json::from_slice(&added)?;
+        if egret.others > 0 {
+            store_others(&home.join("data"), egret.others).await?;
+        }
+        Ok(added["token"].as_str().context("no token")?.to_owned())
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Egret {
+    fn usual() -> Self {
+        Self {
+            binary: env!("CARGO_BIN_EXE_egret").into(),
+            durability: "interval",
+            has_credential: true,
+            others: 0,
+        }
+    }
+
+    fn command(&self, home: &Path) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .env("EGRET_DATA_DIR", home.join("data"))
+            .env("EGRET_CONFIG", home.join("egret.toml"));
+        command
+    }
+}
+
+/// Saves credentials of other principals, a hundred each, as `egret credential add` would.
+async fn store_others(data: &Path, count: usize) -> Result<()> {
+    let store = Store::open(&data.join("egret.db")).await?;
+    let source: KeySource = "file:master.key".parse().map_err(anyhow::Error::msg)?;
+    let keyring = Keyring::load(&source, data).await?;
+    let registrar = Registrar::new(store, &keyring).await?;
+    let actor = Actor::new("cli", "load");
+    for n in 0..count {
+        let new = NewCredential {
+            owner: Principal::parse(&format!("user-{}", n / 100))?,
+            slug: Slug::parse(&format!("token-{}", n % 100))?,
+            kind: Kind::Secret,
+            description: String::new(),
+            grant: Grant::for_hosts(vec!["api.example.com".parse()?]),
+        };
+        let value = SecretBytes::new(format!("value-of-somebody-else-{n:08}").into_bytes());
+        registrar.add(&actor, new, value).await?;
+    }
+    registrar.store().close().await;
+    Ok(())
+}
+
+fn role(name: &str, directory: &Path) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--role").arg(name).arg(directory);
+    Ok(command)
+}
+
+fn output(command: &mut Command, input: &str) -> Result<Vec<u8>> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child
+        .stdin
+        .take()
+        .context("stdin")?
+        .write_all(input.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {errors}");
+    Ok(output.stdout)
+}
+
+fn wait_for_port(directory: &Path, name: &str) -> Result<u16> {
+    let path = directory.join(format!("{name}.port"));
+    wait_for(|| Ok(fs::read_to_string(&path)?.parse()?))
+}
+
+fn wait_for<T>(mut look: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = std::time::Instant::now() + START;
+    loop {
+        match look() {
+            Ok(found) => return Ok(found),
+            Err(error) if std::time::Instant::now() > end => bail!("gave up waiting: {error:#}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
