@@ -4,6 +4,7 @@
 //! cargo bench --bench load                  # about six minutes; prints the table of the README
 //! cargo bench --bench load -- --quick       # one short pass
 //! cargo bench --bench load -- --soak 10m    # mixed load: memory must stay flat, answers right
+//! cargo bench --bench load -- --instructions --only floor,egret   # counted by valgrind
 //! cargo bench --bench load -- --overload    # more than fits: shed quickly, serve what was accepted
 //! ```
 //!
@@ -17,6 +18,7 @@
 mod cells;
 mod client;
 mod floor;
+mod instructions;
 mod origin;
 mod overload;
 mod pki;
@@ -46,6 +48,7 @@ struct Options {
     stored: usize,
     soak: Option<Duration>,
     overload: bool,
+    instructions: bool,
     write: Option<PathBuf>,
 }
 
@@ -60,6 +63,7 @@ impl Options {
             stored: 100_000,
             soak: None,
             overload: false,
+            instructions: false,
             write: None,
         };
         while let Some(arg) = args.next() {
@@ -78,6 +82,7 @@ impl Options {
                 "--stored" => options.stored = value()?.parse()?,
                 "--soak" => options.soak = Some(humantime::parse_duration(&value()?)?),
                 "--overload" => options.overload = true,
+                "--instructions" => options.instructions = true,
                 "--write" => options.write = Some(value()?.into()),
                 // What `cargo bench` and `cargo test` add by themselves.
                 "--bench" | "--test" => {}
@@ -119,6 +124,9 @@ async fn run(options: Options) -> Result<()> {
     let mut targets = stage.targets(&options.builds, options.stored, options.quick)?;
     if !options.only.is_empty() {
         targets.retain(|target| options.only.contains(&target.name));
+    }
+    if options.instructions {
+        return instructions::run(&stage, &targets).await;
     }
     let repetitions = if options.quick {
         1

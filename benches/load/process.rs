@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Result;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::target::Route;
 
@@ -26,6 +26,15 @@ impl Guarded {
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.0.try_wait(), Ok(None))
     }
+}
+
+/// Asks a target's process to end, and waits until it has.
+pub fn end(route: &mut Route) -> Result<()> {
+    if let Some(process) = &mut route.process {
+        kill_process(Pid::from_child(&process.0), Signal::TERM)?;
+        process.0.wait()?;
+    }
+    Ok(())
 }
 
 impl Drop for Guarded {

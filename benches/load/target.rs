@@ -1,6 +1,7 @@
 //! What is measured: the origin alone, the floor, and Egret in several set-ups.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -90,7 +91,7 @@ pub struct Route {
     pub pid: Option<u32>,
     pub origin_pid: u32,
     token: Option<String>,
-    _process: Option<Guarded>,
+    pub process: Option<Guarded>,
 }
 
 impl Route {
@@ -101,6 +102,13 @@ impl Route {
         };
         let pair = STANDARD.encode(format!("load:{token}"));
         format!("Proxy-Authorization: Basic {pair}\r\n")
+    }
+}
+
+impl Target {
+    /// Whether there is anything between client and origin.
+    pub fn is_a_proxy(&self) -> bool {
+        !matches!(self.setup, Setup::Direct)
     }
 }
 
@@ -175,26 +183,37 @@ impl Stage {
 
     /// The one set-up that soak and overload tests need. `limit` is `proxy.max_connections`.
     pub async fn start_egret(&self, limit: usize) -> Result<Route> {
-        self.egret("egret", &Egret::usual(), limit).await
+        self.egret("egret", &Egret::usual(), limit, &[]).await
     }
 
     /// Starts a target in a fresh process.
     pub async fn start(&self, target: &Target) -> Result<Route> {
+        self.start_under(target, &[]).await
+    }
+
+    /// Starts a target as the argument of another command, such as a profiler's.
+    pub async fn start_under(&self, target: &Target, prefix: &[String]) -> Result<Route> {
         match &target.setup {
             Setup::Direct => self.route(None, SECRET, None, "origin-ca.pem", None),
             Setup::Floor => {
                 // What the one before left.
                 let _ = fs::remove_file(self.path().join("floor.port"));
-                let process = Guarded::spawn(&mut role("floor", self.path())?)?;
+                let process = Guarded::spawn(&mut under(prefix, &role("floor", self.path())?))?;
                 let port = wait_for_port(self.path(), "floor")?;
                 let proxy = ([127, 0, 0, 1], port).into();
                 self.route(Some(proxy), SECRET, None, "floor-ca.pem", Some(process))
             }
-            Setup::Egret(egret) => self.egret(&target.name, egret, 20_000).await,
+            Setup::Egret(egret) => self.egret(&target.name, egret, 20_000, prefix).await,
         }
     }
 
-    async fn egret(&self, name: &str, egret: &Egret, limit: usize) -> Result<Route> {
+    async fn egret(
+        &self,
+        name: &str,
+        egret: &Egret,
+        limit: usize,
+        prefix: &[String],
+    ) -> Result<Route> {
         let home = self.path().join(name.replace(' ', "-"));
         self.configure(&home, egret, limit)?;
         let known = lock(&self.prepared).get(name).cloned();
@@ -210,7 +229,8 @@ impl Stage {
         let _ = fs::remove_file(home.join("data/server.json"));
         let log = fs::File::create(home.join("log"))?;
         let mut serve = egret.command(&home);
-        let mut process = Guarded::spawn(serve.arg("serve").stdout(Stdio::null()).stderr(log))?;
+        let mut serve = under(prefix, serve.arg("serve"));
+        let mut process = Guarded::spawn(serve.stdout(Stdio::null()).stderr(log))?;
         let proxy = wait_for(|| {
             ensure!(
                 !process.has_ended(),
@@ -247,7 +267,7 @@ impl Stage {
             pid: process.as_ref().map(Guarded::id),
             origin_pid: self.origin.id(),
             token,
-            _process: process,
+            process,
         })
     }
 
@@ -322,7 +342,8 @@ impl Stage {
         Ok(added["token"].as_str().context("no token")?.to_owned())
     }
 
-    fn path(&self) -> &Path {
+    /// The directory of the run.
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
@@ -372,6 +393,23 @@ fn role(name: &str, directory: &Path) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--role").arg(name).arg(directory);
     Ok(command)
+}
+
+/// The command as the arguments of another.
+fn under(prefix: &[String], command: &Command) -> Command {
+    let mut words = prefix
+        .iter()
+        .map(OsStr::new)
+        .chain([command.get_program()])
+        .chain(command.get_args());
+    let mut whole = Command::new(words.next().unwrap_or_default());
+    whole.args(words);
+    whole.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    whole
 }
 
 fn output(command: &mut Command, input: &str) -> Result<Vec<u8>> {
