@@ -10,7 +10,7 @@ use super::output;
 use super::server;
 use crate::app::Server;
 use crate::config::{Config, LogFormat, Sources};
-use crate::observe;
+use crate::observe::{self, Logging};
 
 /// Run the proxy
 ///
@@ -52,12 +52,12 @@ impl Serve {
             .collect();
         let sources = context.sources(flags);
         let config = sources.load()?.config;
-        observe::init(&config.log)?;
+        let log = observe::init(&config.log)?;
 
         // Before the start, so that a signal that comes early is not lost.
         let mut signals = Signals::new()?;
         let server = server::start(&config).await?;
-        welcome(&server, &config);
+        welcome(&server, &config, &log);
         let mut drain_timeout = config.proxy.drain_timeout;
         loop {
             match signals.next().await {
@@ -108,13 +108,14 @@ fn reload(sources: &Sources, server: &Server) -> Option<Config> {
 }
 
 /// Says what to do next. Programs that read the log as JSON are spared.
-fn welcome(server: &Server, config: &Config) {
+fn welcome(server: &Server, config: &Config, log: &Logging) {
     tracing::info!(
         proxy = %server.proxy_addr(),
         admin = %server.admin_addr(),
         data_dir = %config.data_dir.display(),
         "ready"
     );
+    log.flush();
     if config.log.format == LogFormat::Json {
         return;
     }

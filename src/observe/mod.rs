@@ -6,22 +6,29 @@
 //! (slicing a string quotes it), and core dumps. Behind all of that stands a filter that takes live
 //! values out of each line ([`redact`]).
 
+pub mod lines;
 pub mod memory;
 pub mod redact;
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
+use std::io::{IsTerminal as _, Stderr};
 
 use rustix::fs::Mode;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask,
 };
+use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use crate::config::{Log, LogFormat};
+use lines::Lines;
+use redact::Redacting;
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -29,29 +36,62 @@ pub enum LogError {
     /// `log.level` is no filter.
     #[error("log.level: {0}")]
     Level(#[from] tracing_subscriber::filter::ParseError),
+    /// The thread that writes it cannot be started.
+    #[error("the log cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
     /// The process has a log already.
     #[error(transparent)]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// The running log; what still waits is written when this is dropped.
+pub struct Logging(Lines<Redacting<Stderr>>);
+
+impl Logging {
+    /// Writes what waits, before something else is written to standard error.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// Starts logging to standard error.
-pub fn init(log: &Log) -> Result<(), LogError> {
+pub fn init(log: &Log) -> Result<Logging, LogError> {
     let filter = filter(&log.level)?;
+    let lines = Lines::start(redact::stderr())?;
     let layer = match log.format {
+        LogFormat::Text if std::io::stderr().is_terminal() => {
+            fmt::layer().with_writer(lines.clone()).boxed()
+        }
+        // The library's own would go through its colours all the same, for each field of each line.
         LogFormat::Text => fmt::layer()
-            .with_writer(redact::stderr)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .fmt_fields(debug_fn(plain_field).delimited(" "))
+            .with_writer(lines.clone())
+            .with_ansi(false)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_writer(redact::stderr)
+            .with_writer(lines.clone())
             .boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init()?;
-    Ok(())
+    Ok(Logging(lines))
+}
+
+/// A field of a line that nobody reads in colour.
+fn plain_field(line: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    match field.name() {
+        "message" => write!(line, "{value:?}"),
+        name => write!(line, "{name}={value:?}"),
+    }
 }
 
 /// The user's level holds for Egret. Other crates say no more than warnings whatever it is: at

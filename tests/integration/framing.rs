@@ -280,3 +280,36 @@ async fn a_client_that_does_not_read_stops_the_upstream() {
         "{rise} KiB are held for a client that does not read"
     );
 }
+
+/// `printf … | nc` ends its side as soon as the request is out.
+#[tokio::test]
+async fn a_client_that_has_said_everything_still_gets_its_answer() {
+    let builder = World::builder();
+    let stub = Stub::plain().await;
+    stub.steps(vec![
+        Step::Pause(Duration::from_millis(300)),
+        Step::Send(crate::upstream::ok("late")),
+    ]);
+    let world = builder
+        .route(&format!("{HOST}:80"), stub.addr)
+        .start()
+        .await;
+    world
+        .save(SLUG, VALUE, &["--host", &format!("http://{HOST}")])
+        .await;
+    let mut wire = world.dial().await;
+    let authorization = basic("act-1", &world.token);
+    let lines = [
+        format!("Host: {HOST}"),
+        format!("Proxy-Authorization: {authorization}"),
+        "X-Api-Key: <<pat>>".to_owned(),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let ask = raw(&format!("GET http://{HOST}/x HTTP/1.1"), &lines, "");
+    wire.send(ask).await.expect("send");
+    wire.io.shutdown().await.expect("shut down");
+    let answer = within("an answer", wire.response(false))
+        .await
+        .expect("an answer");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
+}

@@ -92,7 +92,7 @@ impl Run {
         if level.is_some_and(|level| level.origin == Origin::Default) {
             log.level = "error".to_owned();
         }
-        observe::init(&log)?;
+        let _log = observe::init(&log)?;
         // The program runs as the same user: it must not be able to attach to the proxy that runs
         // in here and read its memory. (The rest of what a server does at its start, the program
         // would inherit.)

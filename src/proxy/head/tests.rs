@@ -25,14 +25,15 @@ async fn play(chunks: &[&[u8]]) -> (Vec<u8>, Vec<Option<Code>>) {
             }
         }
     });
-    let mut out = Vec::new();
-    guard.read_to_end(&mut out).await.unwrap();
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    while guard.read_buf(&mut out).await.unwrap() > 0 {
+        // Answered at once.
+        while let Some(note) = signal.take() {
+            notes.push(note.refusal.map(|refusal| refusal.code));
+        }
+    }
     drop(guard);
     writer.await.unwrap();
-    let mut notes = Vec::new();
-    while let Some(note) = signal.take() {
-        notes.push(note.refusal.map(|refusal| refusal.code));
-    }
     (out, notes)
 }
 
@@ -100,6 +101,31 @@ async fn a_stalled_head_and_an_idle_connection_end_but_a_busy_one_does_not() {
     let start = Instant::now();
     assert_eq!(guard.read(&mut buf).await.unwrap(), 0);
     assert!(start.elapsed() >= limits.head_timeout);
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_is_waited_with_for_its_answer() {
+    let (mut client, server) = tokio::io::duplex(4096);
+    let signal = HeadSignal::default();
+    let mut guard = HeadGuard::new(server, BytesMut::new(), LIMITS, signal.clone());
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut buf = [0u8; 1024];
+    assert_eq!(guard.read(&mut buf).await.unwrap(), head.len());
+    let early = tokio::time::timeout(Duration::from_millis(100), guard.read(&mut buf)).await;
+    assert!(early.is_err(), "the end was passed on before the answer");
+    drop(signal.take());
+    assert_eq!(guard.read(&mut buf).await.unwrap(), 0);
+    // In the middle of a message the end is its end.
+    let (mut client, server) = tokio::io::duplex(4096);
+    let mut guard = HeadGuard::new(server, BytesMut::new(), LIMITS, signal);
+    let cut = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\ncut";
+    client.write_all(cut).await.unwrap();
+    drop(client);
+    let mut out = Vec::new();
+    guard.read_to_end(&mut out).await.unwrap();
+    assert_eq!(out, cut);
 }
 
 #[tokio::test]
