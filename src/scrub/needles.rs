@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::needle::{Form, MIN_SEARCHED};
+use super::needle::MIN_SEARCHED;
 use super::scan::Scan;
 use super::set::Set;
 use super::text::Text;
@@ -158,10 +158,7 @@ impl Needles {
 
     /// Whether a value of at least [`MIN_SEARCHED`] bytes is searched for.
     fn holds(&self, value: &[u8]) -> bool {
-        is_long(value)
-            && self.find(value).first().is_some_and(|hit| {
-                (hit.offset, hit.length, hit.form) == (0, value.len(), Form::Raw)
-            })
+        is_long(value) && self.sets.iter().any(|set| set.holds(value))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use memchr::{memchr2_iter, memchr3_iter};
 
 use super::filter::{GROUP, Group, Groups, STRIDE, Starts, group_at, variants};
-use super::needle::{Class, MIN_SEARCHED, Needle, Source, Spelling, utf16be};
+use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, utf16be};
 use super::text::Text;
 use super::trie::Trie;
 use super::units::introduces;
@@ -101,6 +101,13 @@ impl Set {
     /// What needles are computed from.
     pub fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    /// Whether `value`, of at least [`MIN_SEARCHED`] bytes, is one of the values.
+    pub fn holds(&self, value: &[u8]) -> bool {
+        let exact = self.trie(Class::Exact).exact(&self.sources, value);
+        // Without the notations that a text may use, only the plain spelling is read as itself.
+        exact.is_some_and(|needle| needle.form(0, false) == Form::Raw)
     }
 
     /// The values themselves.

@@ -66,6 +66,16 @@ impl Trie {
         &self.needles
     }
 
+    /// The first needle that is exactly `chars`.
+    pub fn exact(&self, sources: &[Source], chars: &[u8]) -> Option<&Needle> {
+        let mut node = self.root()?;
+        let (&last, before) = chars.split_last()?;
+        for &byte in before {
+            node = self.step(sources, node, byte).0?;
+        }
+        self.step(sources, node, last).1
+    }
+
     /// Nothing read yet. `None` if there are no needles.
     pub fn root(&self) -> Option<Node> {
         let high = self.needles.len() as u32;
@@ -192,5 +202,11 @@ mod tests {
         assert_eq!(node.depth, 3);
         let root = trie.root().expect("not empty");
         assert!(trie.step(&sources, root, b'x').0.is_none());
+        let exact = |chars: &[u8]| trie.exact(&sources, chars).map(|needle| needle.name);
+        assert_eq!(exact(b"abce"), Some(2));
+        assert_eq!(exact(b"ab"), Some(1));
+        for absent in [&b""[..], b"a", b"abc", b"abcef", b"x"] {
+            assert_eq!(exact(absent), None, "{absent:?}");
+        }
     }
 }
