@@ -5,15 +5,18 @@
 //! cargo bench --bench micro -- scrub     # what has this in its name
 //! ```
 
+use egret::memory::{WIPING, Wiping};
+
 mod ledger;
 mod scrub;
 mod substitution;
 mod tls;
 mod vault;
 
-/// Every benchmark says how many allocations one round makes.
+/// Every benchmark says how many allocations one round makes. They cost what they cost in the
+/// program: freed memory is wiped.
 #[global_allocator]
-static COUNTING: divan::AllocProfiler = divan::AllocProfiler::system();
+static COUNTING: divan::AllocProfiler<Wiping> = divan::AllocProfiler::new(WIPING);
 
 fn main() {
     divan::main();

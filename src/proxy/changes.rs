@@ -57,16 +57,21 @@ impl Changes {
         if self.recorded.load(Ordering::Acquire) == generation {
             return Ok(());
         }
+        // In a box, because every request carries this future with it and hardly any runs it.
+        Box::pin(self.record(generation, vault.store(), ledger)).await;
+        Ok(())
+    }
+
+    async fn record(&self, generation: u64, store: &Store, ledger: &Ledger) {
         let _moving = self.moving.lock().await;
         if self.recorded.load(Ordering::Acquire) == generation {
-            return Ok(());
+            return;
         }
-        match drain_outbox(vault.store(), ledger).await {
+        match drain_outbox(store, ledger).await {
             Ok(()) => self.recorded.store(generation, Ordering::Release),
             // The change itself is in force. A request that uses a value will meet the same ledger.
             Err(error) => tracing::error!(%error, "administrative events wait for the ledger"),
         }
-        Ok(())
     }
 }
 

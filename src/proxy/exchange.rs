@@ -200,7 +200,9 @@ impl Exchange<Authenticated> {
         }
         let about = Arc::make_mut(&mut facts);
         about.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
-        about.path = exposed::without(&needles, sites::shown_path(&head, &sites));
+        if sites.iter().any(Site::is_path) {
+            about.path = exposed::without(&needles, sites::shown_path(&head, &sites));
+        }
         Ok(Exchange {
             facts,
             head,

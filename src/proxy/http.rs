@@ -49,14 +49,36 @@ pub enum Door {
 
 /// What a tunnel fixes for all of its requests.
 pub struct TunnelDoor {
-    /// The CONNECT authority, with the scheme that was found inside.
-    pub destination: Destination,
-    /// Who asked for the tunnel.
-    pub claim: Claim,
-    /// Set if CONNECT and the TLS server name disagree: no request gets through.
-    pub mismatch: Option<Refusal>,
+    destination: Destination,
+    claim: Claim,
+    mismatch: Option<Refusal>,
     /// Counts the connection until the last of its requests has ended.
-    pub permit: Permit,
+    _permit: Permit,
+    /// What `Host` says in nearly every request.
+    authority: String,
+    /// The destination as ledger and log show it.
+    origin: Arc<str>,
+}
+
+impl TunnelDoor {
+    /// A tunnel to the CONNECT authority, with the scheme that was found inside, for whoever asked
+    /// for it. With a `mismatch`, because CONNECT and the TLS server name disagree, no request gets
+    /// through.
+    pub fn new(
+        destination: Destination,
+        claim: Claim,
+        permit: Permit,
+        mismatch: Option<Refusal>,
+    ) -> Self {
+        Self {
+            authority: destination.authority(),
+            origin: destination.to_string().into(),
+            destination,
+            claim,
+            mismatch,
+            _permit: permit,
+        }
+    }
 }
 
 /// Who a client says it is, and what for: the token, and the headers that name action and run.
@@ -157,9 +179,10 @@ pub(super) async fn handle(
     let answer = match note.refusal {
         Some(refusal) => Err(Refused::from(refusal)),
         None if proxy.draining.is_cancelled() => Err(Refused::from(shutting_down())),
-        None if is_tunnel => connect::open(&proxy, &door, &signal, request)
-            .await
-            .map_err(Refused::from),
+        None if is_tunnel => {
+            let opened = connect::open(&proxy, &door, &signal, request);
+            Box::pin(opened).await.map_err(Refused::from)
+        }
         None => forward(&proxy, &door, signal, request, &id).await,
     };
     let answer = match answer {
@@ -194,10 +217,15 @@ async fn forward(
         .then(|| Asker::new(door, &head.headers, signal.in_flight()));
     let destination = destination(door, &mut head)?;
     let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
+    let origin = match &**door {
+        Door::Tunnel(tunnel) => Arc::clone(&tunnel.origin),
+        Door::Proxy(_) => destination.to_string().into(),
+    };
     let facts = Facts {
         id: id.to_owned(),
         caller,
         destination,
+        origin,
         method: head.method.as_str().to_owned(),
         raw_path: head.uri.path().to_owned(),
         path: exposed::without(&needles, head.uri.path().to_owned()),
@@ -255,7 +283,7 @@ fn destination(door: &Door, head: &mut Parts) -> Result<Destination, Refusal> {
             if named.is_some_and(|named| named != tunnel.destination) {
                 return Err(mismatch(&tunnel.destination, "the request target"));
             }
-            check_host(head, &tunnel.destination)?;
+            check_host(head, tunnel)?;
             tunnel.destination.clone()
         }
     };
@@ -297,10 +325,14 @@ fn named_in_target(head: &mut Parts) -> Result<Option<Destination>, Refusal> {
 /// CONNECT and `Host` name the same host and port, or the request goes nowhere (domain fronting).
 /// A `Host` without a port stands for the well-known ones, also where plain HTTP is spoken in a
 /// tunnel to 443: the credential's scheme decides about that.
-fn check_host(head: &Parts, destination: &Destination) -> Result<(), Refusal> {
+fn check_host(head: &Parts, tunnel: &TunnelDoor) -> Result<(), Refusal> {
     let Some(host) = head.headers.get(header::HOST) else {
         return Ok(());
     };
+    if host.as_bytes() == tunnel.authority.as_bytes() {
+        return Ok(());
+    }
+    let destination = &tunnel.destination;
     let named = host
         .to_str()
         .ok()
@@ -343,7 +375,7 @@ async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody
 fn log_answer(facts: &Facts, status: u16) {
     tracing::info!(
         request = %facts.id, client = %facts.caller.client, action = %facts.caller.action,
-        method = %facts.method, destination = %facts.destination, path = %facts.path, status,
+        method = %facts.method, destination = %facts.origin, path = %facts.path, status,
         "forwarded"
     );
 }

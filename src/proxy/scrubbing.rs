@@ -83,10 +83,11 @@ pub fn scrub_head(head: &mut Parts, needles: &Needles, used: &Used, findings: &m
         }
         findings.add(needles, "status", &hits);
     }
+    let sent = used.values();
     let spelled: Vec<HeaderName> = head
         .headers
         .keys()
-        .filter(|name| spells_value(name, needles, used))
+        .filter(|name| spells_value(name, needles, &sent))
         .cloned()
         .collect();
     if !spelled.is_empty() || head.headers.keys().any(hides_in_case) {
@@ -135,7 +136,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Names are compared without regard to case: that is how they are delivered.
-fn spells_value(name: &HeaderName, needles: &Needles, used: &Used) -> bool {
+fn spells_value(name: &HeaderName, needles: &Needles, sent: &[(String, Arc<SecretBytes>)]) -> bool {
     let name = name.as_str().as_bytes();
     let in_any_case = |value: &[u8]| {
         !value.is_empty()
@@ -144,10 +145,7 @@ fn spells_value(name: &HeaderName, needles: &Needles, used: &Used) -> bool {
                 .any(|part| part.eq_ignore_ascii_case(value))
     };
     scrub_bytes(needles, name, &mut Vec::new()).is_some()
-        || used
-            .values()
-            .iter()
-            .any(|(_, value)| in_any_case(value.expose()))
+        || sent.iter().any(|(_, value)| in_any_case(value.expose()))
 }
 
 /// Scrubs one text after another while more values may come to be sent.

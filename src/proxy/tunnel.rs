@@ -126,12 +126,12 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
         .server_name
         .is_some_and(|name| name != destination.host);
     let mismatch = disagrees.then(|| http::mismatch(&destination, "the TLS server name"));
-    let door = Door::Tunnel(Box::new(TunnelDoor {
+    let door = Door::Tunnel(Box::new(TunnelDoor::new(
         destination,
         claim,
-        mismatch,
         permit,
-    }));
+        mismatch,
+    )));
     let stream = intercepted.stream;
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => http2::serve(proxy, stream, door).await,
@@ -146,15 +146,16 @@ async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
     let Ok(Ok(is_http2)) = timeout(handshake, stream.begins_with(http2::PREFACE)).await else {
         return;
     };
-    let door = Door::Tunnel(Box::new(TunnelDoor {
-        destination: Destination {
-            scheme: Scheme::Http,
-            ..tunnel.destination
-        },
-        claim: tunnel.claim,
-        mismatch: None,
-        permit: tunnel.permit,
-    }));
+    let destination = Destination {
+        scheme: Scheme::Http,
+        ..tunnel.destination
+    };
+    let door = Door::Tunnel(Box::new(TunnelDoor::new(
+        destination,
+        tunnel.claim,
+        tunnel.permit,
+        None,
+    )));
     match is_http2 {
         true => http2::serve(proxy, stream, door).await,
         false => serve(proxy, stream.io, stream.early, door).await,

@@ -182,8 +182,7 @@ impl Upstream {
                 is_reused: true,
             });
         }
-        let opened = self.handshaker.open(destination, Wanted::Http1).await?;
-        Ok(match opened {
+        Ok(match self.open(destination, Wanted::Http1).await? {
             Opened::Http1(sender) => Place::Exclusive {
                 sender,
                 is_reused: false,
@@ -197,6 +196,11 @@ impl Upstream {
                 }
             }
         })
+    }
+
+    /// In a box, because every request carries this future with it, 8 KiB of it, and few run it.
+    async fn open(&self, destination: &Destination, wanted: Wanted) -> Result<Opened, Refusal> {
+        Box::pin(self.handshaker.open(destination, wanted)).await
     }
 
     /// A place on a shared connection; one is opened where none has room.
@@ -216,7 +220,7 @@ impl Upstream {
             drop(opening);
             return self.exclusive(destination).await;
         }
-        let opened = self.handshaker.open(destination, Wanted::Http2).await?;
+        let opened = self.open(destination, Wanted::Http2).await?;
         Ok(match opened {
             Opened::Http2(shareable) => {
                 if route.spoken() == Spoken::Unknown {

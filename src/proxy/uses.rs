@@ -28,6 +28,8 @@ pub struct Facts {
     pub caller: Caller,
     /// Where it goes.
     pub destination: Destination,
+    /// The same as ledger and log show it, `https://host:port`.
+    pub origin: Arc<str>,
     /// The method as sent.
     pub method: String,
     /// The path as sent, for path rules. Empty for a request whose target has none.
@@ -76,13 +78,13 @@ impl Facts {
     pub fn entry(&self, event: &'static str) -> Entry {
         Entry {
             request: Some(self.id.clone()),
-            principal: Some(self.caller.principal.to_string()),
+            principal: Some(self.caller.principal.as_str().to_owned()),
             client: Some(self.caller.client.clone()),
             action: Some(self.caller.action.clone()),
             action_source: Some(self.caller.action_source.as_str().into()),
             run: self.caller.run.clone(),
             method: Some(self.method.clone()),
-            destination: Some(self.destination.to_string()),
+            destination: Some(self.origin.as_ref().to_owned()),
             path: Some(self.path.clone()),
             ..Entry::new(event)
         }
@@ -90,8 +92,11 @@ impl Facts {
 
     fn entry_for(&self, event: &'static str, reference: &Reference) -> Entry {
         Entry {
-            slug: Some(reference.slug.to_string()),
-            field: reference.field.as_ref().map(ToString::to_string),
+            slug: Some(reference.slug.as_str().to_owned()),
+            field: reference
+                .field
+                .as_ref()
+                .map(|field| field.as_str().to_owned()),
             ..self.entry(event)
         }
     }
@@ -216,7 +221,7 @@ impl Uses {
             .iter()
             .map(|(reference, used)| Entry {
                 version: Some(used.credential.version),
-                owner: Some(used.credential.owner.to_string()),
+                owner: Some(used.credential.owner.as_str().to_owned()),
                 locations: names(&used.locations),
                 outcome: Some(outcome::USED.into()),
                 ..facts.entry_for(event::USE, reference)

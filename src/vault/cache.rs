@@ -183,7 +183,9 @@ impl Vault {
         if self.marker.look() == Look::Unchanged {
             return Ok(());
         }
-        let result = match tokio::time::timeout(REFRESH_DEADLINE, self.reload()).await {
+        // In a box, because every request carries this future with it and hardly any runs it.
+        let reload = Box::pin(self.reload());
+        let result = match tokio::time::timeout(REFRESH_DEADLINE, reload).await {
             Ok(result) => result,
             Err(_) => Err(StoreUnavailable::new("it does not answer in time")),
         };

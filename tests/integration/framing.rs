@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{assert_refused, request};
+use crate::client::{assert_refused, basic, request};
 use crate::coded::noise;
 use crate::load::resident_kib;
-use crate::upstream::Step;
-use crate::world::{HOST, VALUE, World, one_upstream, one_upstream_with};
+use crate::upstream::{Step, Stub};
+use crate::world::{HOST, SLUG, VALUE, World, one_upstream, one_upstream_with};
 use crate::{eventually, within};
 
 /// A head with these lines behind the request line, and what follows it.
