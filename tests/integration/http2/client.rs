@@ -92,9 +92,13 @@ impl Client {
         let wide = frames::window_update(0, WIDE - 65_535);
         let hello = [frames::PREFACE, &settings, &wide].concat();
         within("the preface", peer.send(hello)).await.expect("send");
-        // The windows that the proxy grants hold from the acknowledgement on.
-        let settings = within("the proxy's settings", peer.advance()).await;
-        settings.expect("settings");
+        // Until the proxy has widened its windows, a body that is larger than they are is an error.
+        within("the proxy's windows", async {
+            while peer.window == 65_535 {
+                peer.advance().await.expect("a frame");
+            }
+        })
+        .await;
         Ok(Self { peer, next: 1 })
     }
 

@@ -40,6 +40,8 @@ pub struct Peer<S> {
     block_ends_stream: bool,
     /// Sizes of the header blocks that came.
     pub blocks: Vec<usize>,
+    /// How many bytes of bodies the other end takes over the connection, all told.
+    pub window: u64,
     /// Code of the GOAWAY, once one came.
     pub goaway: Option<u32>,
     /// Every byte of header fields and bodies that came, for leak checks.
@@ -63,6 +65,7 @@ impl<S: AsyncWrite + Unpin> Peer<S> {
             block: Vec::new(),
             block_ends_stream: false,
             blocks: Vec::new(),
+            window: 65_535,
             goaway: None,
             received: Vec::new(),
         }
@@ -87,6 +90,7 @@ impl<S: AsyncWrite + Unpin> Peer<S> {
                 self.send(pong).await?;
                 return Ok(None);
             }
+            frames::WINDOW_UPDATE if id == 0 => self.window += u64::from(frame.number(0)),
             frames::GOAWAY => self.goaway = Some(frame.number(4)),
             frames::DATA => {
                 let content = frame.content();
