@@ -19,6 +19,8 @@ pub mod scrub;
 pub mod secret;
 #[path = "../../src/substitution/mod.rs"]
 pub mod substitution;
+#[path = "../../src/websocket/mod.rs"]
+pub mod websocket;
 
 pub mod oracle;
 pub mod proxy;
