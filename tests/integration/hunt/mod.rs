@@ -5,17 +5,21 @@
 //! `EGRET_TEST_CASES` makes it longer.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use crate::client::Wanted;
 use crate::http2::upstream::Reply;
 use crate::leak::{forms, in_tree};
 use crate::upstream::{Door, Step, Stub, ok};
-use crate::world::{HOST, World};
+use crate::world::{Builder, HOST, World};
 
+mod admin;
 mod answers;
 mod canary;
 mod client;
+mod conversation;
 mod image;
+mod messages;
 mod search;
 
 use answers::Echo;
@@ -43,9 +47,10 @@ const EVERYWHERE: &[&str] = &[
 ];
 
 /// A world with canaries, and all that its commands printed.
-struct Hunt {
+struct Hunt<U = Stub> {
     world: World,
-    stub: Stub,
+    /// The upstream.
+    stub: U,
     canaries: Vec<Canary>,
     /// Values that were replaced.
     replaced: Vec<Canary>,
@@ -55,14 +60,22 @@ struct Hunt {
 
 impl Hunt {
     async fn begin(name: &str) -> Self {
-        let mut chance = Chance::from_environment(name);
+        let chance = Chance::from_environment(name);
         let builder = World::builder()
             .set("upstream.connect_timeout", "2s")
             .set("upstream.idle_timeout", "2s")
             .set("body.buffer", "16KiB");
         let stub = Stub::tls(builder.pki(), &[HOST]).await;
+        let addr = stub.addr;
+        Self::plant(chance, builder, stub, addr).await
+    }
+}
+
+impl<U> Hunt<U> {
+    /// Starts a world whose upstream is `stub` at `addr`, and saves the canaries for it.
+    async fn plant(mut chance: Chance, builder: Builder, stub: U, addr: SocketAddr) -> Self {
         let authority = format!("{HOST}:443");
-        let world = builder.route(&authority, stub.addr).start().await;
+        let world = builder.route(&authority, addr).start().await;
         let mut hunt = Self {
             canaries: canary::plant(&mut chance, "canary"),
             replaced: Vec::new(),
@@ -130,6 +143,9 @@ async fn no_echo_brings_a_value_back() {
     for mode in Mode::ALL {
         let mut client = Client::new(*mode, Wanted::new(&hunt.world));
         for case in 0..cases() {
+            if case % 200 == 100 {
+                admin::search(&hunt.world, &search).await;
+            }
             let canary = &hunt.canaries[hunt.chance.below(hunt.canaries.len())];
             let forms = echoed_forms(&canary.value);
             let (name, form) = hunt.chance.pick(&forms).clone();
@@ -169,6 +185,7 @@ async fn no_echo_brings_a_value_back() {
     let scrubbed = hunt.world.ledger();
     let scrubbed = scrubbed.iter().filter(|line| line["event"] == "scrubbed");
     assert!(scrubbed.count() * 2 > cases(), "few answers were scrubbed");
+    admin::search(&hunt.world, &search).await;
     hunt.search_outside(&search);
 }
 
@@ -210,9 +227,11 @@ async fn no_failure_quotes_a_value() {
         fail_upstream(&mut hunt, n, &search).await;
         be_careless(&hunt, n, &search).await;
         administer(&mut hunt, n).await;
+        admin::search(&hunt.world, &search).await;
     }
     assert!(!hunt.replaced.is_empty());
     let search = Search::whole(&hunt.all());
+    admin::search(&hunt.world, &search).await;
     hunt.search_outside(&search);
     hunt.world.stop().await;
     hunt.search_outside(&search);
