@@ -84,6 +84,10 @@
 //! * **A change holds from the next request.** Whether another process has committed to the store
 //!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.
+//! * **Log lines gather for a thread** ([`observe::lines`]), because a reader that is slow would
+//!   otherwise stop a worker with all its connections.
+//! * **Large bodies are read in large pieces** ([`proxy::wide`]), small ones as they come: no
+//!   connection that waits holds a buffer.
 //! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
 //!   on it; requests that arrive together share one. It signs and rotates after they were answered.
 //! * **The ledger's signing key is sealed by the vault's master key**, and neither knows the other:

@@ -20,8 +20,11 @@ use super::http::HEADERS_ON_STACK;
 use super::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
 use super::pool::Sender;
 use super::upstream::UpstreamLimits;
+use super::wide::{Gathered, ReadAhead};
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Host, Scheme};
+
+type TlsStream = tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>;
 
 /// Names of the protocols in ALPN (RFC 7301; RFC 9113 section 3.1).
 const HTTP1: &[u8] = b"http/1.1";
@@ -118,7 +121,10 @@ impl Handshaker {
         };
         match stream.get_ref().1.alpn_protocol() {
             Some(HTTP2) => self.speak_http2(stream, destination).await,
-            _ => self.speak_http1(stream, destination).await,
+            _ => {
+                let stream = Gathered::new(stream);
+                self.speak_http1(stream, destination).await
+            }
         }
     }
 
@@ -127,8 +133,8 @@ impl Handshaker {
         &self,
         connector: &TlsConnector,
         destination: &Destination,
-    ) -> Result<std::io::Result<tokio_rustls::client::TlsStream<TcpStream>>, Refusal> {
-        let stream = self.dialer.dial(destination).await?;
+    ) -> Result<std::io::Result<TlsStream>, Refusal> {
+        let stream = ReadAhead::new(self.dialer.dial(destination).await?);
         let shaken = connector.connect(server_name(&destination.host)?, stream);
         timeout(self.limits.handshake, shaken).await.map_err(|_| {
             Refusal::new(

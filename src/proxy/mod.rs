@@ -37,6 +37,7 @@ pub mod upstream;
 pub mod uses;
 pub mod watch;
 pub mod websocket;
+pub mod wide;
 pub mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};

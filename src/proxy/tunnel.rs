@@ -20,6 +20,7 @@ use super::http::{self, Claim, Door, TunnelDoor};
 use super::http2;
 use super::idle::Activity;
 use super::listener::Permit;
+use super::wide::{Gathered, ReadAhead};
 use crate::policy::destination::{Destination, Scheme};
 use crate::tls::server::intercept;
 
@@ -109,7 +110,7 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
     } = tunnel;
     let accepted = timeout(
         deadline,
-        intercept(stream, &destination.host, &proxy.leaves),
+        intercept(ReadAhead::new(stream), &destination.host, &proxy.leaves),
     );
     let intercepted = match accepted.await {
         Ok(Ok(intercepted)) => intercepted,
@@ -135,7 +136,7 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
     let stream = intercepted.stream;
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => http2::serve(proxy, stream, door).await,
-        _ => serve(proxy, stream, BytesMut::new(), door).await,
+        _ => serve(proxy, Gathered::new(stream), BytesMut::new(), door).await,
     }
 }
 
