@@ -19,7 +19,7 @@ const FULL: usize = 4 * 1024;
 /// A read of at least so many bytes comes from a large record, and another may be there.
 const LARGE: usize = 8 * 1024;
 
-/// Below TLS: reads [`AHEAD`] bytes at once after a read that was full.
+/// Below TLS: reads 64 KiB at once after a read that was full.
 pub struct ReadAhead<S> {
     io: S,
     /// Memory for reading ahead; none while nothing flows.
