@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::canary::{Canary, Chance};
 use super::messages::{self, Echo, Place};
 use super::search::Search;
-use super::{Hunt, admin, cases, echoed_forms};
+use super::{Hunt, admin, cases, echoed_forms, image};
 use crate::client::{Wanted, basic, trusting};
 use crate::websocket::socket::{
-    BINARY, CLOSE, CONTINUATION, FIN, PING, Socket, TEXT, Upstream, frame, handshake, head,
+    BINARY, CLOSE, CONTINUATION, FIN, PING, Socket, TEXT, Upstream, frame, handshake, switching,
 };
 use crate::wire::Response;
 use crate::within;
@@ -17,7 +17,7 @@ use crate::world::{HOST, World};
 
 impl Hunt<Upstream> {
     /// A world whose upstream speaks WebSocket, and a way to it.
-    async fn talk(name: &str) -> (Self, Wanted) {
+    pub async fn talk(name: &str) -> (Self, Wanted) {
         let chance = Chance::from_environment(name);
         let builder = World::builder().set("body.buffer", "16KiB");
         let upstream = Upstream::tls(builder.pki(), HOST).await;
@@ -29,18 +29,16 @@ impl Hunt<Upstream> {
     }
 
     /// Both ends of a conversation about nothing yet.
-    async fn converse(&self, wanted: &Wanted) -> Conversation {
+    pub async fn converse(&self, wanted: &Wanted) -> Conversation {
         let begun = self
-            .begin_with(wanted, &handshake("/x", &[]), |_| {
-                crate::websocket::socket::switching("")
-            })
+            .begin_with(wanted, &handshake("/x", &[]), |_| switching(""))
             .await;
         begun.unwrap_or_else(|(answer, _)| panic!("no conversation: {answer:?}"))
     }
 
     /// Sends a handshake, which the upstream answers with `agree`. The answer, if it is not a yes,
     /// and every byte that came with it.
-    async fn begin_with(
+    pub async fn begin_with(
         &self,
         wanted: &Wanted,
         asked: &str,
@@ -67,27 +65,27 @@ impl Hunt<Upstream> {
 }
 
 /// Both ends of one.
-struct Conversation {
-    client: Socket,
-    server: Socket,
+pub struct Conversation {
+    pub client: Socket,
+    pub server: Socket,
 }
 
 /// What a client makes of what it gets.
 #[derive(Default)]
-struct Heard {
+pub struct Heard {
     /// The messages, each put together, and the payloads of the control frames.
     said: Vec<u8>,
     /// The message that is under way.
     open: Vec<u8>,
     /// The code of the close frame.
-    closed: Option<u16>,
+    pub closed: Option<u16>,
     /// How many messages there were.
     messages: usize,
 }
 
 impl Heard {
     /// Listens up to a ping that says `end`, or to the end.
-    async fn of(client: &mut Socket, end: &[u8]) -> Self {
+    pub async fn of(client: &mut Socket, end: &[u8]) -> Self {
         let mut heard = Self::default();
         while let Some(frame) = client.next().await {
             if (frame.first, &*frame.payload) == (FIN | PING, end) {
@@ -122,7 +120,7 @@ impl Heard {
     }
 
     /// Searches what was made of it, and the bytes as they came.
-    fn search(&self, client: &mut Socket, search: &Search, what: &str) {
+    pub fn search(&self, client: &mut Socket, search: &Search, what: &str) {
         assert_eq!(search.find(&self.said), None, "{what}");
         let received = std::mem::take(&mut client.wire.received);
         assert_eq!(search.find(&received), None, "{what}");
@@ -143,7 +141,7 @@ fn asking(chance: &mut Chance, canary: &Canary) -> String {
 
 impl Conversation {
     /// The client uses a canary in a message, and the upstream gets it.
-    async fn use_one(&mut self, chance: &mut Chance, canary: &Canary) {
+    pub async fn use_one(&mut self, chance: &mut Chance, canary: &Canary) {
         let p = format!("<<{}>>", canary.slug);
         let is_json = chance.once_in(2);
         let message = match is_json {
@@ -205,7 +203,6 @@ async fn no_conversation_brings_a_value_back() {
     let search = Search::whole(&hunt.all());
     let mut played = BTreeMap::new();
     let mut open = None;
-    let mut named = 0;
     for case in 0..cases() {
         let n = hunt.chance.below(hunt.canaries.len());
         let forms = echoed_forms(&hunt.canaries[n].value);
@@ -232,22 +229,19 @@ async fn no_conversation_brings_a_value_back() {
         let has_message = matches!(place, Place::Text | Place::Json | Place::Binary);
         assert_eq!(heard.messages, usize::from(has_message), "{what}");
         assert_eq!(heard.closed.is_some(), *place == Place::Close, "{what}");
+        // A control frame may have no room for it.
         let placeholder = format!("<<{slug}>>");
         let is_named = memchr::memmem::find(&heard.said, placeholder.as_bytes()).is_some();
-        named += usize::from(is_named);
+        assert!(is_named || !has_message, "{what}: not put in its place");
         heard.search(&mut conversation.client, &search, &what);
         *played.entry(format!("{place:?}")).or_insert(0) += 1;
         if heard.closed.is_none() {
             open = Some(conversation);
         }
     }
-    println!("{played:?}, {named} with a placeholder");
-    assert!(played.len() > 5, "{played:?}");
-    assert!(
-        named * 10 > cases() * 7,
-        "{named} of {} echoes came through to be scrubbed",
-        cases()
-    );
+    println!("{played:?}");
+    let silent = played.get("no conversation").copied().unwrap_or_default();
+    assert!(silent * 4 < cases(), "few conversations began: {played:?}");
     drop(open);
     admin::search(&hunt.world, &search).await;
     hunt.search_outside(&search);
@@ -282,173 +276,32 @@ async fn begin(
     }
 }
 
-/// Who breaks a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
-    Client,
-    Upstream,
-}
-
-/// Frames with a value in them that end a conversation, and the code that the client is told; none
-/// if the conversation only breaks off.
-fn broken(canary: &Canary) -> Vec<(&'static str, By, Vec<u8>, Option<u16>)> {
-    let value = canary.value.as_slice();
-    let long = [value, &b".".repeat(126)].concat();
-    let short = &value[..value.len().min(100)];
-    let unknown = format!("<<{}>> and <<nope>>", canary.slug).into_bytes();
-    let bad_text = [value, b"\xff"].concat();
-    let bad_close = [&1005u16.to_be_bytes(), &value[..value.len().min(8)]].concat();
-    let named = [b"<<", value, b">>"].concat();
-    let (head_, tail) = value.split_at(value.len() / 2);
-    let mut all = vec![
-        (
-            "an unknown slug",
-            By::Client,
-            frame(FIN | TEXT, &unknown, true),
-            1008,
-        ),
-        (
-            "a value in the clear",
-            By::Client,
-            frame(FIN | TEXT, value, true),
-            1008,
-        ),
-        (
-            "a value as a name",
-            By::Client,
-            frame(FIN | TEXT, &named, true),
-            1008,
-        ),
-        (
-            "a value in two pieces",
-            By::Client,
-            [
-                frame(TEXT, head_, true),
-                frame(FIN | CONTINUATION, tail, true),
-            ]
-            .concat(),
-            1008,
-        ),
-    ];
-    for (by, masked, told) in [(By::Client, true, None), (By::Upstream, false, Some(1014))] {
-        let one = |first: u8, payload: &[u8]| frame(first, payload, masked);
-        let as_told = |code: u16| told.unwrap_or(code);
-        all.extend([
-            ("a large ping", by, one(FIN | PING, &long), as_told(1002)),
-            ("a large close", by, one(FIN | CLOSE, &long), as_told(1002)),
-            ("a ping in pieces", by, one(PING, short), as_told(1002)),
-            (
-                "a reserved bit",
-                by,
-                one(FIN | 0x40 | TEXT, value),
-                as_told(1002),
-            ),
-            ("a reserved opcode", by, one(FIN | 3, value), as_told(1002)),
-            (
-                "nothing to continue",
-                by,
-                one(FIN | CONTINUATION, value),
-                as_told(1002),
-            ),
-            ("no UTF-8", by, one(FIN | TEXT, &bad_text), as_told(1007)),
-            (
-                "a code that is none",
-                by,
-                one(FIN | CLOSE, &bad_close),
-                as_told(1002),
-            ),
-            (
-                "the wrong mask",
-                by,
-                frame(FIN | TEXT, value, !masked),
-                as_told(1002),
-            ),
-        ]);
-    }
-    let mut all: Vec<_> = all
-        .into_iter()
-        .map(|(what, by, bytes, code)| (what, by, bytes, Some(code)))
-        .collect();
-    let cut_off = [
-        head(FIN | BINARY, value.len() as u64 + 9, false),
-        value.to_vec(),
-    ]
-    .concat();
-    all.push(("a message that breaks off", By::Upstream, cut_off, None));
-    let goodbye = [&1000u16.to_be_bytes(), &value[..value.len().min(8)]].concat();
-    let goodbye = frame(FIN | CLOSE, &goodbye, true);
-    all.push(("a farewell", By::Client, goodbye, None));
-    all
-}
-
-/// Whatever ends a conversation, nothing quotes a value: not the close frame, no answer, no log
-/// line, no ledger line.
+/// After the credentials were deleted, a core image holds none of what conversations were about.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_failed_conversation_quotes_a_value() {
-    let (mut hunt, wanted) = Hunt::talk("no_failed_conversation_quotes_a_value").await;
-    let search = Search::whole(&hunt.all());
-    for n in 0..hunt.canaries.len() {
-        for (what, by, bytes, code) in broken(&hunt.canaries[n]) {
-            let what = format!("{}: {what} by {by:?}", hunt.canaries[n].slug);
-            let mut conversation = hunt.converse(&wanted).await;
-            let canary = &hunt.canaries[n];
-            conversation.use_one(&mut hunt.chance, canary).await;
-            let Conversation {
-                mut client,
-                mut server,
-            } = conversation;
-            let from = match by {
-                By::Client => &mut client,
-                By::Upstream => &mut server,
-            };
-            let sent = within("sending", from.wire.send(&bytes)).await;
-            sent.expect("the proxy takes what comes");
-            if code.is_none() {
-                drop(server);
-            }
-            let heard = Heard::of(&mut client, b"no end").await;
-            assert_eq!(heard.closed, code, "{what}");
-            heard.search(&mut client, &search, &what);
+async fn nothing_of_a_conversation_stays_in_memory() {
+    let (mut hunt, wanted) = Hunt::talk("nothing_of_a_conversation_stays_in_memory").await;
+    let mut conversation = hunt.converse(&wanted).await;
+    for _ in 0..cases() / 4 {
+        let n = hunt.chance.below(hunt.canaries.len());
+        let canary = &hunt.canaries[n];
+        conversation.use_one(&mut hunt.chance, canary).await;
+        let forms = echoed_forms(&canary.value);
+        let form = &hunt.chance.pick(&forms).1;
+        let echo = messages::echo(&mut hunt.chance, form);
+        if conversation
+            .hear(&mut hunt.chance, &echo)
+            .await
+            .closed
+            .is_some()
+        {
+            conversation = hunt.converse(&wanted).await;
         }
-        careless_handshakes(&hunt, &wanted, n, &search).await;
-        admin::search(&hunt.world, &search).await;
     }
-    let codes = |line: &serde_json::Value| line["code"].as_str().map(str::to_owned);
-    let codes: Vec<_> = hunt.world.ledger().iter().filter_map(codes).collect();
-    for code in ["secret_exposed", "credential_not_found"] {
-        assert!(codes.iter().any(|c| c == code), "{code} in the ledger");
-    }
-    hunt.search_outside(&search);
-    hunt.world.stop().await;
-    hunt.search_outside(&search);
-}
-
-/// Handshakes that hold the value in the clear, or are no handshakes for its sake.
-async fn careless_handshakes(hunt: &Hunt<Upstream>, wanted: &Wanted, n: usize, search: &Search) {
-    let value = &hunt.canaries[n].value;
-    let raw = String::from_utf8_lossy(value);
-    let percent = crate::leak::percent(value, true, |b| b.is_ascii_alphanumeric());
-    let percent = String::from_utf8_lossy(&percent);
-    for (asked, code) in [
-        (handshake(&format!("/x?k={percent}"), &[]), "secret_exposed"),
-        (
-            handshake("/x", &[&format!("X-Key: {raw}")]),
-            "secret_exposed",
-        ),
-        (
-            handshake("/x", &[&format!("Sec-WebSocket-Protocol: {raw}")]),
-            "secret_exposed",
-        ),
-        (handshake(&format!("/x?k=<<nope>>&l={percent}"), &[]), ""),
-    ] {
-        let begun = hunt
-            .begin_with(wanted, &asked, |_| panic!("it reached the upstream"))
-            .await;
-        let Err((Some(answer), received)) = begun else {
-            panic!("no answer");
-        };
-        let error = answer.egret_error().expect("a refusal");
-        assert!(code.is_empty() || error == code, "{error}, not {code}");
-        assert_eq!(search.find(&received), None, "{error}");
-    }
+    // What is under way may be held: half a message of each side.
+    let canary = &hunt.canaries[0].value;
+    let half = &canary[..canary.len() / 2];
+    conversation.server.send(BINARY, half).await;
+    conversation.client.send(TEXT, half).await;
+    drop(conversation);
+    image::nothing_stays(&mut hunt).await;
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::Hunt;
 use super::search::Search;
 
 /// How much is read at a time, in bytes.
@@ -69,6 +70,52 @@ fn closed(error: io::Error) -> Closed {
         io::ErrorKind::PermissionDenied => Closed::Forbidden,
         _ => Closed::Failed(error),
     }
+}
+
+/// Deletes the credentials, and waits until the memory of the server holds none of their values.
+/// `false`: this user may not look.
+///
+/// # Panics
+/// When one stays.
+pub async fn nothing_stays<U>(hunt: &mut Hunt<U>) -> bool {
+    let pid = hunt.world.pid();
+    match find(pid, &Search::whole(&hunt.all())) {
+        Ok(found) => assert!(found.is_some(), "values that are live are in memory"),
+        Err(Closed::Forbidden) => {
+            println!("not allowed to read the server's memory (CAP_SYS_PTRACE); not searched");
+            return false;
+        }
+        Err(Closed::Failed(error)) => panic!("{error}"),
+    }
+    assert!(locked_kib(pid) > 0 || !may_lock(), "no memory is locked");
+    for n in 0..hunt.canaries.len() {
+        let slug = hunt.canaries[n].slug.clone();
+        hunt.run(&["credential", "delete", &slug], b"").await;
+    }
+    let pieces = Search::pieces(&hunt.all());
+    // The server follows within a fraction of a second; a connection takes its time to close.
+    let deadline = tokio::time::Instant::now() + crate::PATIENCE;
+    while let Some(found) = find(pid, &pieces).expect("the memory was readable before") {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "still in memory: {found}"
+        );
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    true
+}
+
+fn locked_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    let number = line.and_then(|line| line.trim().split(' ').next());
+    number.and_then(|n| n.parse().ok()).expect("VmLck")
+}
+
+/// Whether this machine lets a process lock the few pages that the values need.
+fn may_lock() -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+    limit.current.is_none_or(|bytes| bytes >= 64 * 1024)
 }
 
 #[test]

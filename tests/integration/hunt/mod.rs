@@ -15,6 +15,7 @@ use crate::world::{Builder, HOST, World};
 
 mod admin;
 mod answers;
+mod broken;
 mod canary;
 mod client;
 mod conversation;
@@ -25,7 +26,6 @@ mod search;
 use answers::Echo;
 use canary::{Canary, Chance};
 use client::{Client, Mode, careless, using};
-use image::Closed;
 use search::Search;
 
 /// Echoes played over each protocol, unless `EGRET_TEST_CASES` says otherwise.
@@ -360,8 +360,6 @@ async fn administer(hunt: &mut Hunt, n: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_value_is_nowhere_in_memory() {
     let mut hunt = Hunt::begin("a_deleted_value_is_nowhere_in_memory").await;
-    let pieces = Search::pieces(&hunt.all());
-    let pid = hunt.world.pid();
     let whole = Search::whole(&hunt.all());
     for mode in Mode::ALL {
         let mut client = Client::new(*mode, Wanted::new(&hunt.world));
@@ -378,30 +376,8 @@ async fn a_deleted_value_is_nowhere_in_memory() {
     for n in 0..hunt.canaries.len() {
         be_careless(&hunt, n, &whole).await;
     }
-    match image::find(pid, &whole) {
-        Ok(found) => assert!(found.is_some(), "values that are live are in memory"),
-        Err(Closed::Forbidden) => {
-            println!("not allowed to read the server's memory (CAP_SYS_PTRACE); not searched");
-            return;
-        }
-        Err(Closed::Failed(error)) => panic!("{error}"),
-    }
-    let is_locked = locked_kib(pid);
-    assert!(is_locked > 0 || !may_lock(), "no memory is locked");
-    for n in 0..hunt.canaries.len() {
-        let slug = hunt.canaries[n].slug.clone();
-        hunt.run(&["credential", "delete", &slug], b"").await;
-    }
-    // The server follows within a fraction of a second; a connection takes its time to close.
-    let deadline = tokio::time::Instant::now() + crate::PATIENCE;
-    loop {
-        let found = image::find(pid, &pieces).expect("the memory was readable before");
-        let Some(found) = found else { break };
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "still in memory: {found}"
-        );
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    if !image::nothing_stays(&mut hunt).await {
+        return;
     }
     // It still serves.
     hunt.stub.answer(ok("ok"));
@@ -416,19 +392,6 @@ async fn a_deleted_value_is_nowhere_in_memory() {
         ),
         "{code:?}"
     );
-}
-
-fn locked_kib(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
-    let number = line.and_then(|line| line.trim().split(' ').next());
-    number.and_then(|n| n.parse().ok()).expect("VmLck")
-}
-
-/// Whether this machine lets a process lock the few pages that the values need.
-fn may_lock() -> bool {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
-    limit.current.is_none_or(|bytes| bytes >= 64 * 1024)
 }
 
 /// A replaced value is still looked for: an upstream may have cached it.
