@@ -22,6 +22,7 @@ pub mod substitution;
 #[path = "../../src/websocket/mod.rs"]
 pub mod websocket;
 
+pub mod memory;
 pub mod oracle;
 pub mod proxy;
 pub mod substituted;
