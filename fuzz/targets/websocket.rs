@@ -187,7 +187,7 @@ fn said(lines: &[u8], from: Peer, to: Peer) -> Vec<u8> {
         open: None,
         end: End::Open,
     };
-    let mut room = 4 * MOST;
+    let mut room = MOST + 10_000;
     for line in lines.split(|byte| *byte == b'\n') {
         let [what, repeat, payload @ ..] = line else {
             continue;
