@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::http2::SendRequest;
 use memchr::{memchr, memmem};
-use rustls::pki_types::ServerName;
 use tokio::task::JoinSet;
 
-use crate::client::{Connection, tunnel};
+use crate::client::{Connection, http2};
 use crate::origin::{PROOF, nanos};
 use crate::process::{self, Cpu};
 use crate::table::Figures;
@@ -218,6 +217,28 @@ pub fn get(route: &Route, host: &str, with_value: bool) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The same over HTTP/2, with the value.
+pub fn get_http2(route: &Route) -> Result<http::Request<Empty<Bytes>>> {
+    let request = http::Request::get(format!("https://{HOST}:{}/auth", route.ports.tls))
+        .header("authorization", format!("Bearer {}", route.written))
+        .header("user-agent", "load/1");
+    Ok(request.body(Empty::new())?)
+}
+
+/// Sends it and holds the answer to being the right one.
+pub async fn exchange_http2(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: http::Request<Empty<Bytes>>,
+) -> Result<()> {
+    sender.ready().await?;
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    let proved = memmem::find(&body, PROOF).is_some();
+    ensure!(status == 200 && proved, "status {status}");
+    Ok(())
+}
+
 /// Latencies of one worker, in nanoseconds; what it could not do, counted.
 #[derive(Default)]
 struct Tally {
@@ -384,34 +405,15 @@ async fn h2(route: &Route, scale: Scale) -> Result<Figures> {
     let signal = Arc::new(Signal::default());
     let mut workers = JoinSet::new();
     for _ in 0..4 {
-        let tcp = tunnel(route, HOST, route.ports.tls).await?;
-        let name = ServerName::try_from(HOST)?;
-        let stream = route.connectors.h2.connect(name, tcp).await?;
-        let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        ensure!(agreed, "h2 is not spoken");
-        let (sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await?;
-        tokio::spawn(connection);
+        let sender = http2(route).await?;
         for _ in 0..16 {
             let (mut sender, signal) = (sender.clone(), Arc::clone(&signal));
-            let request = http::Request::get(format!("https://{HOST}:{}/auth", route.ports.tls))
-                .header("authorization", format!("Bearer {}", route.written))
-                .header("user-agent", "load/1")
-                .body(Empty::<Bytes>::new())?;
+            let request = get_http2(route)?;
             workers.spawn(async move {
                 let mut tally = Tally::default();
                 while !signal.is_over() {
                     let started = Instant::now();
-                    let exchanged = async {
-                        sender.ready().await?;
-                        let response = sender.send_request(request.clone()).await?;
-                        let status = response.status().as_u16();
-                        let body = response.into_body().collect().await?.to_bytes();
-                        let proved = memmem::find(&body, PROOF).is_some();
-                        ensure!(status == 200 && proved, "status {status}");
-                        Ok(())
-                    };
+                    let exchanged = exchange_http2(&mut sender, request.clone());
                     match exchanged.await {
                         Ok(()) if signal.records() && !signal.is_over() => tally.took(started),
                         Ok(()) => {}

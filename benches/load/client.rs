@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body_util::Empty;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use memchr::memmem;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -16,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::pki;
-use crate::target::Route;
+use crate::target::{HOST, Route};
 
 /// Longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -282,4 +285,18 @@ pub async fn tunnel(route: &Route, host: &str, port: u16) -> Result<TcpStream> {
         String::from_utf8_lossy(status)
     );
     Ok(stream)
+}
+
+/// An HTTP/2 connection in a tunnel. It ends when the last sender is dropped.
+pub async fn http2(route: &Route) -> Result<SendRequest<Empty<Bytes>>> {
+    let tcp = tunnel(route, HOST, route.ports.tls).await?;
+    let name = ServerName::try_from(HOST)?;
+    let stream = route.connectors.h2.connect(name, tcp).await?;
+    let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    ensure!(agreed, "h2 is not spoken");
+    let io = TokioIo::new(stream);
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }

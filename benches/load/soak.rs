@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use memchr::memmem;
 
-use crate::cells::get;
-use crate::client::Connection;
+use crate::cells::{exchange_http2, get, get_http2};
+use crate::client::{Connection, http2};
 use crate::origin::PROOF;
 use crate::process;
 use crate::target::{COLD_HOSTS, HOST, Route, SECRET, Stage};
@@ -89,6 +89,13 @@ pub async fn run(stage: &Stage, duration: Duration) -> Result<()> {
 
 /// One connection and what is asked on it.
 async fn visit(route: &Route, turn: usize) -> Result<()> {
+    if turn % 5 == 4 {
+        let mut sender = http2(route).await?;
+        for _ in 0..20 {
+            exchange_http2(&mut sender, get_http2(route)?).await?;
+        }
+        return Ok(());
+    }
     let cold = format!("h{}.{HOST}", turn % COLD_HOSTS);
     let (host, connector) = match turn % 4 {
         0 => (cold.as_str(), &route.connectors.full),

@@ -84,7 +84,8 @@ impl Results {
             .filter_map(|(figures, cpu)| (row.value)(figures, cpu));
         let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+        Some(f64::midpoint(values[low], values[high]))
     }
 
     /// The table, with a column for each target and one for Egret over the floor.
