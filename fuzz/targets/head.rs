@@ -84,6 +84,7 @@ fn guarded(pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
     let io = Pieces(pieces.iter().map(|piece| piece.to_vec()).collect());
     let mut guard = HeadGuard::new(io, BytesMut::new(), limits, signal.clone());
     let mut passed = Vec::new();
+    let (mut heads, mut refused) = (0, false);
     let mut cx = Context::from_waker(Waker::noop());
     loop {
         let mut space = [0; 512];
@@ -93,11 +94,11 @@ fn guarded(pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
             Poll::Ready(Ok(())) => passed.extend_from_slice(read.filled()),
             other => panic!("{other:?} from a source that is always ready"),
         }
-    }
-    let (mut heads, mut refused) = (0, false);
-    while let Some(note) = signal.take() {
-        heads += 1;
-        refused |= note.refusal.is_some();
+        // Each request is answered at once: the guard waits at the end for answers that are due.
+        while let Some(note) = signal.take() {
+            heads += 1;
+            refused |= note.refusal.is_some();
+        }
     }
     (passed, heads, refused)
 }

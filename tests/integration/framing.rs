@@ -313,3 +313,22 @@ async fn a_client_that_has_said_everything_still_gets_its_answer() {
         .expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
 }
+
+/// Servers that look for `X-API-Key` letter by letter exist, and so do clients.
+#[tokio::test]
+async fn header_names_keep_their_case_both_ways() {
+    let (world, stub) = one_upstream().await;
+    stub.answer(b"HTTP/1.1 200 OK\r\nX-RateLimit-Left: 1\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let mut tunnel = world.tunnel().await;
+    let answer = tunnel
+        .get("/x", &["X-aPI-kEY: <<pat>>", "ACCEPT: */*"])
+        .await;
+    let seen = stub.take_one();
+    let sent: Vec<&str> = seen.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(sent, ["Host", "X-aPI-kEY", "ACCEPT"]);
+    let names = answer.headers.iter().map(|(name, _)| name.as_str());
+    assert!(
+        names.into_iter().any(|name| name == "X-RateLimit-Left"),
+        "{answer:?}"
+    );
+}
