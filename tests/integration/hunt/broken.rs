@@ -103,7 +103,9 @@ fn broken(canary: &Canary) -> Vec<(&'static str, By, Vec<u8>, Option<u16>)> {
     ]
     .concat();
     all.push(("a message that breaks off", By::Upstream, cut_off, None));
-    let goodbye = [&1000u16.to_be_bytes(), &value[..value.len().min(8)]].concat();
+    let reason = String::from_utf8_lossy(value);
+    let reason = &reason[..reason.floor_char_boundary(123)];
+    let goodbye = [&1000u16.to_be_bytes(), reason.as_bytes()].concat();
     let goodbye = frame(FIN | CLOSE, &goodbye, true);
     all.push(("a farewell", By::Client, goodbye, None));
     all
