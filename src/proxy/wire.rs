@@ -87,15 +87,17 @@ pub fn again(request: &Request<OutBody>) -> Option<Request<OutBody>> {
 }
 
 /// Whether the upstream says that it did not look at the request: it refused the stream (RFC 9113
-/// section 8.7), or is leaving and promised to answer earlier streams only (section 6.8). Read off
-/// the kind of the library's error; its text is never shown.
+/// section 8.7), or is leaving and promised to answer earlier streams only (section 6.8); or it never
+/// saw it, because the connection was closed in order at that moment, which this side does once the
+/// other has left and no stream is open. Read off the kind of the library's error; its text is never
+/// shown.
 pub fn was_refused(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(error) = inner.downcast_ref::<h2::Error>() {
             return match error.reason() {
                 Some(h2::Reason::REFUSED_STREAM) => true,
-                Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+                Some(h2::Reason::NO_ERROR) => error.is_go_away(),
                 _ => false,
             };
         }
