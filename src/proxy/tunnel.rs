@@ -20,7 +20,7 @@ use super::http::{self, Claim, Door, TunnelDoor};
 use super::http2;
 use super::idle::Activity;
 use super::listener::Permit;
-use super::wide::{Gathered, ReadAhead};
+use super::wide::{Gathered, ReadAhead, writes_pass_through};
 use crate::policy::destination::{Destination, Scheme};
 use crate::tls::server::intercept;
 
@@ -218,35 +218,7 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
+writes_pass_through!(Rewound);
 
 /// Copies both ways until both sides ended or neither has sent anything for `idle`.
 async fn copy_until_idle(client: Rewound, mut upstream: TcpStream, idle: Duration) {

@@ -212,7 +212,6 @@ impl Upstream {
         let opening = Arc::clone(&route.opening).lock_owned().await;
         // Whoever opened one meanwhile opened it for all that waited.
         if let Some(stream) = route.checkout() {
-            drop(opening);
             return Ok(Place::Shared { stream, route });
         }
         if route.spoken() == Spoken::Http1 && destination.scheme == Scheme::Https {

@@ -132,10 +132,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     }
 }
 
-/// Writes pass through both as they are.
+/// For a stream that changes how its field `io` is read: what is written passes through as it is.
 macro_rules! writes_pass_through {
-    ($reader:ident) => {
-        impl<S: AsyncWrite + Unpin> AsyncWrite for $reader<S> {
+    ($stream:ident $(<$inner:ident>)?) => {
+        impl $(<$inner: AsyncWrite + Unpin>)? AsyncWrite for $stream $(<$inner>)? {
             fn poll_write(
                 mut self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -170,8 +170,10 @@ macro_rules! writes_pass_through {
     };
 }
 
-writes_pass_through!(ReadAhead);
-writes_pass_through!(Gathered);
+pub(super) use writes_pass_through;
+
+writes_pass_through!(ReadAhead<S>);
+writes_pass_through!(Gathered<S>);
 
 #[cfg(test)]
 mod tests {
