@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use crate::proxy::counters::Counters;
 use crate::proxy::dial::{Dialer, OwnAddresses};
 use crate::proxy::upstream::{Upstream, UpstreamLimits};
 use crate::proxy::watch::Watchlist;
+use crate::proxy::workers::Workers;
 use crate::proxy::{Proxy, RequestIds, Settings, listener};
 use crate::secret::SecretBytes;
 use crate::tls::authority::Authority;
@@ -89,6 +91,7 @@ impl ServerFile {
 /// A running proxy with its admin listener.
 pub struct Server {
     proxy: Arc<Proxy>,
+    workers: Arc<Workers>,
     data_dir: PathBuf,
     proxy_addr: SocketAddr,
     admin_addr: SocketAddr,
@@ -115,6 +118,7 @@ impl Server {
         let proxy_listener = bind(proxy_listen, "proxy.listen").await?;
         let admin_listener = bind(admin_listen, "admin.listen").await?;
         let (proxy_addr, admin_addr) = (proxy_listener.local_addr()?, admin_listener.local_addr()?);
+        let workers = Arc::new(Workers::start().context("cannot start the proxy's threads")?);
         let _ = own.set(vec![proxy_addr, admin_addr]);
         let proxy = Arc::new(Proxy {
             settings: ArcSwap::from_pointee(settings),
@@ -131,20 +135,24 @@ impl Server {
         let closed = CancellationToken::new();
         ledger::usage::keep(data_dir.join(LEDGER), closed.clone())
             .context("cannot start the usage index")?;
+        let threads = workers.handles().cloned().chain([Handle::current()]);
+        let threads: Vec<_> = threads.collect();
         let background = vec![
             tokio::spawn(listener::run(
                 Arc::clone(&proxy),
                 proxy_listener,
                 Arc::new(Semaphore::new(max)),
+                Arc::clone(&workers),
             )),
             tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
             tokio::spawn(watch_changes(Arc::clone(&proxy))),
-            tokio::spawn(follow_values(Arc::clone(&proxy))),
+            tokio::spawn(follow_values(Arc::clone(&proxy), threads)),
             tokio::spawn(end_overlaps(Arc::clone(&proxy))),
             tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
         ];
         let server = Self {
             proxy,
+            workers,
             data_dir,
             proxy_addr,
             admin_addr,
@@ -199,6 +207,9 @@ impl Server {
         for task in &self.background {
             task.abort();
         }
+        // What did not finish ends here, and leaves its result in the ledger.
+        let workers = Arc::clone(&self.workers);
+        let _ = tokio::task::spawn_blocking(move || workers.end()).await;
         self.closed.cancel();
         // What commands changed in the last moment belongs on record too; if it cannot be, the next
         // start finds it in the store.
@@ -389,8 +400,8 @@ async fn watch_changes(proxy: Arc<Proxy>) {
 
 /// Keeps the log's filter up to date, and lets go of values that are out of use: of what was
 /// prepared for searching, of idle connections, in whose buffers they may lie, and of what calls
-/// have left on the stack.
-async fn follow_values(proxy: Arc<Proxy>) {
+/// have left on the stacks of the runtimes' `threads`.
+async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
     let mut followed = None;
     loop {
         let state = (proxy.vault.generation(), proxy.vault.retired());
@@ -408,7 +419,7 @@ async fn follow_values(proxy: Arc<Proxy>) {
             proxy.watchlist.forget_before(state.0);
             if followed.is_some_and(|(_, retired)| retired != state.1) {
                 renew_upstream(&proxy);
-                memory::stack::wipe_all().await;
+                memory::stack::wipe_all(&threads).await;
             }
             followed = Some(state);
         }

@@ -159,12 +159,14 @@ fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// A server gets all cores; a command that talks to a file does not need to start threads.
+/// What a server does beside serving connections, for which it has workers, needs a thread that also
+/// runs while the main one waits; a command that talks to a file needs no other thread.
 fn runtime(server: bool) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = match server {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
+    builder.worker_threads(1);
     builder.on_thread_park(memory::stack::on_park);
     builder.enable_all().build()
 }

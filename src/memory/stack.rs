@@ -1,14 +1,13 @@
 //! What was on the stack: library code copies pieces of what it parses into local arrays, where
 //! they stay until a later call happens to be as deep.
 //!
-//! When values go out of use ([`wipe_all`]), every thread of the runtime is sent past its place of
+//! When values go out of use ([`wipe_all`]), every thread of the runtimes is sent past its place of
 //! rest, and overwrites what lies below it before it goes to sleep. On the path of a request this
 //! costs one comparison each time a thread runs out of work.
 
 use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -16,11 +15,9 @@ use tokio::runtime::Handle;
 /// How much is overwritten, in bytes, of the 2 MiB that a thread has. Compressors keep whole tables
 /// on the stack, and were seen to leave a value 300 KiB down.
 const DEPTH: usize = 1024 * 1024;
-/// How long one thread may keep the others waiting. Requests wait as long.
-const PATIENCE: Duration = Duration::from_millis(2);
 /// How long after a call the next one follows, if not all have come.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How often the threads are called together before it is left to them to come by.
+/// How often the threads are called before it is left to them to come by.
 const CALLS: usize = 50;
 
 /// Counts the calls of [`wipe_all`].
@@ -48,66 +45,47 @@ pub fn on_park() {
     }
 }
 
-/// Has every worker of this runtime wipe its stack. Stops them for a moment, in the hope that all
-/// come, which is why it belongs to changes and not to requests.
-pub async fn wipe_all() {
-    let workers = Handle::current().metrics().num_workers();
+/// Has the threads of these runtimes wipe their stacks, each of which has one thread.
+pub async fn wipe_all(runtimes: &[Handle]) {
     DONE.store(0, Ordering::Release);
     WANTED.fetch_add(1, Ordering::AcqRel);
     for _ in 0..CALLS {
-        call_together(workers).await;
+        for runtime in runtimes {
+            // Whoever sleeps wakes up for it, and passes by on the way back.
+            runtime.spawn(async {});
+        }
         tokio::time::sleep(INTERVAL).await;
-        if DONE.load(Ordering::Acquire) >= workers {
+        if DONE.load(Ordering::Acquire) >= runtimes.len() {
             return;
         }
     }
 }
 
-/// Wakes as many workers as there are. A task that only yielded would be run by the same thread
-/// again and again, so each blocks its thread until the others are there.
-async fn call_together(workers: usize) {
-    let gate = Arc::new((Mutex::new(0), Condvar::new()));
-    let visits: Vec<_> = (0..workers)
-        .map(|_| {
-            let gate = Arc::clone(&gate);
-            tokio::spawn(async move {
-                let (come, all) = &*gate;
-                let mut count = come.lock().unwrap_or_else(PoisonError::into_inner);
-                *count += 1;
-                all.notify_all();
-                // In vain if a thread is busy; then there is another call.
-                let _ = all.wait_timeout_while(count, PATIENCE, |count| *count < workers);
-            })
-        })
-        .collect();
-    for visit in visits {
-        // It cannot panic, and nobody aborts it.
-        let _ = visit.await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Builder;
+
     use super::*;
 
     #[test]
-    fn every_worker_comes_by() {
+    fn every_thread_comes_by() {
         static WIPES: AtomicUsize = AtomicUsize::new(0);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(3)
-            .enable_time()
-            .on_thread_park(|| {
-                let before = WIPED.get();
-                on_park();
-                if WIPED.get() != before {
-                    WIPES.fetch_add(1, Ordering::AcqRel);
-                }
+        let passed = || {
+            let before = WIPED.get();
+            on_park();
+            if WIPED.get() != before {
+                WIPES.fetch_add(1, Ordering::AcqRel);
+            }
+        };
+        let runtimes: Vec<_> = (0..3)
+            .map(|_| {
+                let mut builder = Builder::new_multi_thread();
+                builder.worker_threads(1).enable_time();
+                builder.on_thread_park(passed).build().unwrap()
             })
-            .build()
-            .unwrap();
-        // A task of the runtime: `block_on` would be a thread of its own.
-        let done = runtime.spawn(wipe_all());
-        runtime.block_on(done).unwrap();
+            .collect();
+        let handles: Vec<_> = runtimes.iter().map(|r| r.handle().clone()).collect();
+        runtimes[0].block_on(wipe_all(&handles));
         assert!(WIPES.load(Ordering::Acquire) >= 3);
     }
 }

@@ -15,10 +15,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::body::OutBody;
+use super::connection::Connection;
 use super::dial::Dialer;
 use super::http::HEADERS_ON_STACK;
 use super::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
-use super::pool::Sender;
 use super::upstream::UpstreamLimits;
 use super::wide::{Gathered, ReadAhead};
 use crate::error::{Code, Refusal};
@@ -54,7 +54,7 @@ pub enum Wanted {
 /// A connection that takes requests.
 pub enum Opened {
     /// One at a time.
-    Http1(Sender),
+    Http1(Connection),
     /// Many at once.
     Http2(Shareable),
 }
@@ -145,8 +145,6 @@ impl Handshaker {
         })
     }
 
-    /// The connection's driver ends when the sender is dropped. Its error is seen by the exchange
-    /// on it; the driver has nobody to tell.
     async fn speak_http1<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -160,8 +158,11 @@ impl Handshaker {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| no_http(destination))?;
-        tokio::spawn(connection.with_upgrades());
-        Ok(Opened::Http1(sender))
+        let driver = async {
+            // Its error is seen by the exchange on it; there is nobody else to tell.
+            let _ = connection.with_upgrades().await;
+        };
+        Ok(Opened::Http1(Connection::new(sender, Box::pin(driver))))
     }
 
     async fn speak_http2<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>

@@ -1,6 +1,6 @@
 //! The proxy: from an accepted connection to the client's answer, in flow order.
 //!
-//! [`listener`] accepts; [`head`] reads each request head before the HTTP library; [`http`] turns
+//! [`listener`] accepts, on behalf of the [`workers`]; [`head`] reads each request head before the HTTP library; [`http`] turns
 //! a request into an [`exchange`] whatever door it came through; [`connect`] and [`tunnel`] open
 //! the tunnels whose requests come back to [`http`]. [`upstream`] is the one way out, over [`dial`]
 //! and [`pool`]; [`response`] is the way back, and [`websocket`] both at once, message by message; [`respond`] is the one place that answers a refusal.
@@ -8,6 +8,7 @@
 pub mod body;
 pub mod changes;
 pub mod connect;
+pub mod connection;
 pub mod counters;
 pub mod dial;
 pub mod exchange;
@@ -39,6 +40,7 @@ pub mod watch;
 pub mod websocket;
 pub mod wide;
 pub mod wire;
+pub mod workers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

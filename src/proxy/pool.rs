@@ -1,19 +1,17 @@
 //! Idle upstream connections, kept for the next request to the same destination.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, timeout};
 
-use super::body::OutBody;
+use super::connection::Connection;
 use super::lock;
+use super::workers::{self, PerWorker};
 use crate::policy::destination::Destination;
 
-/// Most idle connections to one destination.
+/// Most idle connections of a worker to one destination.
 const PER_DESTINATION: usize = 256;
 /// Most idle connections in all: each is a file descriptor.
 const TOTAL: usize = 2_048;
@@ -23,75 +21,87 @@ const IDLE_LIFE: Duration = Duration::from_secs(55);
 /// How long a connection that just finished may take to say that it is ready again.
 const READY_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// An HTTP/1.1 connection that takes one request at a time.
-pub type Sender = SendRequest<OutBody>;
-
 /// Idle connections by destination. All were made with one TLS configuration: a pool belongs to an
 /// [`super::upstream::Upstream`] and goes with it when the configuration is reloaded.
+///
+/// Each worker has its own, because a connection is driven by the worker that opened it.
 #[derive(Default)]
-pub struct Pool {
-    idle: DashMap<Destination, Mutex<VecDeque<Idle>>>,
-    count: AtomicUsize,
+pub struct Pool(PerWorker<Mutex<Idle>>);
+
+#[derive(Default)]
+struct Idle {
+    connections: HashMap<Destination, VecDeque<Kept>>,
+    count: usize,
 }
 
-struct Idle {
-    sender: Sender,
+struct Kept {
+    connection: Connection,
     since: Instant,
 }
 
 impl Pool {
     /// The connection used last among those still usable.
-    pub async fn checkout(&self, destination: &Destination) -> Option<Sender> {
-        while let Some(mut sender) = self.pop(destination) {
-            if sender.is_closed() {
+    pub async fn checkout(&self, destination: &Destination) -> Option<Connection> {
+        while let Some(mut connection) = self.pop(destination) {
+            if !connection.is_open() {
                 continue;
             }
-            if sender.is_ready()
-                || matches!(timeout(READY_TIMEOUT, sender.ready()).await, Ok(Ok(())))
+            if connection.sender().is_ready()
+                || matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true))
             {
-                return Some(sender);
+                return Some(connection);
             }
         }
         None
     }
 
-    fn pop(&self, destination: &Destination) -> Option<Sender> {
-        let queue = self.idle.get(destination)?;
-        let idle = lock(&queue).pop_back()?;
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        Some(idle.sender)
+    fn pop(&self, destination: &Destination) -> Option<Connection> {
+        lock(self.0.own()).pop(destination)
     }
 
     /// Keeps a connection whose last exchange ended well.
-    pub fn put(&self, destination: &Destination, sender: Sender) {
-        if sender.is_closed() || self.count.load(Ordering::Relaxed) >= TOTAL {
-            return;
-        }
-        let queue = match self.idle.get(destination) {
-            Some(queue) => queue,
-            None => self
-                .idle
-                .entry(destination.clone())
-                .or_default()
-                .downgrade(),
-        };
-        let mut queue = lock(&queue);
-        if queue.len() < PER_DESTINATION {
-            let since = Instant::now();
-            queue.push_back(Idle { sender, since });
-            self.count.fetch_add(1, Ordering::Relaxed);
+    pub fn put(&self, destination: &Destination, mut connection: Connection) {
+        connection.rest();
+        if !connection.sender().is_closed() {
+            lock(self.0.own()).put(destination, connection);
         }
     }
 
     /// Drops connections that were idle for too long or were closed by the other side.
     pub fn sweep(&self) {
-        self.idle.retain(|_, queue| {
-            let mut queue = lock(queue);
-            let before = queue.len();
-            queue.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_LIFE);
-            self.count
-                .fetch_sub(before - queue.len(), Ordering::Relaxed);
+        self.0.all().for_each(|idle| lock(idle).sweep());
+    }
+}
+
+impl Idle {
+    fn pop(&mut self, destination: &Destination) -> Option<Connection> {
+        let kept = self.connections.get_mut(destination)?.pop_back()?;
+        self.count -= 1;
+        Some(kept.connection)
+    }
+
+    fn put(&mut self, destination: &Destination, connection: Connection) {
+        if self.count >= TOTAL / workers::count() {
+            return;
+        }
+        let since = Instant::now();
+        let kept = Kept { connection, since };
+        match self.connections.get_mut(destination) {
+            Some(queue) if queue.len() >= PER_DESTINATION => return,
+            Some(queue) => queue.push_back(kept),
+            None => {
+                let queue = VecDeque::from([kept]);
+                self.connections.insert(destination.clone(), queue);
+            }
+        }
+        self.count += 1;
+    }
+
+    fn sweep(&mut self) {
+        self.connections.retain(|_, queue| {
+            queue.retain_mut(|kept| kept.since.elapsed() < IDLE_LIFE && kept.connection.is_open());
             !queue.is_empty()
         });
+        self.count = self.connections.values().map(VecDeque::len).sum();
     }
 }

@@ -241,7 +241,13 @@ impl UpstreamBody {
 
     /// The next frame as it came, with the deadline on silence.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Polled {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let incoming = &mut self.incoming;
+        let mut poll = |cx: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(cx);
+        let polled = match &mut self.lease {
+            Some(lease) => lease.poll_with(cx, poll),
+            None => poll(cx),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.idle.reset();
                 Poll::Ready(Some(Ok(frame)))

@@ -1,6 +1,9 @@
 //! The one way out: sends a recorded request to its destination.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -10,11 +13,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::{OutBody, Transfer};
+use super::connection::Connection;
 use super::dial::Dialer;
 use super::exchange::{Exchange, Recorded, Wire};
 use super::handshake::{Handshaker, Opened, Wanted};
 use super::multiplex::{Multiplex, Route, Spoken, Stream};
-use super::pool::{Pool, Sender};
+use super::pool::Pool;
 use super::response::Answer;
 use super::upgrade;
 use super::wire;
@@ -141,8 +145,11 @@ impl Upstream {
         let mut resends = 0;
         loop {
             let sent = match self.place(destination, wanted).await? {
-                Place::Exclusive { sender, is_reused } => {
-                    self.send_http1(destination, request, transfer, sender, is_reused)
+                Place::Exclusive {
+                    connection,
+                    is_reused,
+                } => {
+                    self.send_http1(destination, request, transfer, connection, is_reused)
                         .await?
                 }
                 Place::Shared { .. } if request.extensions().get::<upgrade::Asked>().is_some() => {
@@ -176,15 +183,15 @@ impl Upstream {
     }
 
     async fn exclusive(&self, destination: &Destination) -> Result<Place, Refusal> {
-        if let Some(sender) = self.pool.checkout(destination).await {
+        if let Some(connection) = self.pool.checkout(destination).await {
             return Ok(Place::Exclusive {
-                sender,
+                connection,
                 is_reused: true,
             });
         }
         Ok(match self.open(destination, Wanted::Http1).await? {
-            Opened::Http1(sender) => Place::Exclusive {
-                sender,
+            Opened::Http1(connection) => Place::Exclusive {
+                connection,
                 is_reused: false,
             },
             Opened::Http2(shareable) => {
@@ -233,10 +240,10 @@ impl Upstream {
                 });
                 Place::Shared { stream, route }
             }
-            Opened::Http1(sender) => {
+            Opened::Http1(connection) => {
                 route.set_spoken(Spoken::Http1);
                 Place::Exclusive {
-                    sender,
+                    connection,
                     is_reused: false,
                 }
             }
@@ -248,15 +255,20 @@ impl Upstream {
         destination: &Destination,
         request: Request<OutBody>,
         transfer: &Arc<Transfer>,
-        mut sender: Sender,
+        mut connection: Connection,
         is_reused: bool,
     ) -> Result<Sent, Refusal> {
-        let sent = sender.try_send_request(wire::for_http1(request)?);
+        if !transfer.is_complete() || request.extensions().get::<upgrade::Asked>().is_some() {
+            connection.detach();
+        }
+        let request = wire::for_http1(request)?;
+        let mut sent = pin!(connection.sender().try_send_request(request));
+        let sent = poll_fn(|cx| connection.poll_with(cx, |cx| sent.as_mut().poll(cx)));
         Ok(
             match self.await_answer(sent, destination, transfer).await? {
                 Ok(response) => {
                     let lease = Lease::Exclusive {
-                        sender,
+                        connection,
                         destination: destination.clone(),
                         pool: Arc::clone(&self.pool),
                     };
@@ -326,7 +338,7 @@ impl Upstream {
 /// A connection with room for one request.
 enum Place {
     Exclusive {
-        sender: Sender,
+        connection: Connection,
         /// It has served another request before.
         is_reused: bool,
     },
@@ -351,7 +363,7 @@ pub enum Lease {
     /// its stream it stands.
     Exclusive {
         /// The connection.
-        sender: Sender,
+        connection: Connection,
         /// What it leads to.
         destination: Destination,
         /// Where it belongs.
@@ -363,14 +375,27 @@ pub enum Lease {
 }
 
 impl Lease {
+    /// Polls what comes on the connection, see [`Connection::poll_with`].
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match self {
+            Self::Exclusive { connection, .. } => connection.poll_with(cx, poll),
+            // Driven by a task of its own, on behalf of all.
+            Self::Shared(_) => poll(cx),
+        }
+    }
+
     /// The exchange is over on both sides.
     pub fn give_back(self) {
         match self {
             Self::Exclusive {
-                sender,
+                connection,
                 destination,
                 pool,
-            } => pool.put(&destination, sender),
+            } => pool.put(&destination, connection),
             Self::Shared(stream) => drop(stream),
         }
     }
