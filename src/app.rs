@@ -118,7 +118,9 @@ impl Server {
         let proxy_listener = bind(proxy_listen, "proxy.listen").await?;
         let admin_listener = bind(admin_listen, "admin.listen").await?;
         let (proxy_addr, admin_addr) = (proxy_listener.local_addr()?, admin_listener.local_addr()?);
-        let workers = Arc::new(Workers::start().context("cannot start the proxy's threads")?);
+        let workers = Arc::new(
+            Workers::start(memory::stack::on_park).context("cannot start the proxy's threads")?,
+        );
         let _ = own.set(vec![proxy_addr, admin_addr]);
         let proxy = Arc::new(Proxy {
             settings: ArcSwap::from_pointee(settings),

@@ -7,8 +7,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::body::ReplyBody;
-use super::head::HeadSignal;
-use super::http::{Claim, Door};
+use super::http::{Claim, Client, Door};
 use super::listener::Permit;
 use super::tunnel::{self, Tunnel};
 use super::{Proxy, Settings};
@@ -20,15 +19,13 @@ const FIRST_UNPRIVILEGED: u16 = 1_024;
 
 /// Answers a CONNECT request; on success a tunnel runs in a task of its own.
 pub async fn open(
-    proxy: &Arc<Proxy>,
-    door: &Door,
-    signal: &HeadSignal,
+    client: &Client,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let opened = try_open(proxy, door, request).await;
+    let opened = try_open(&client.proxy, &client.door, request).await;
     if opened.is_err() {
         // git and others send CONNECT again on the same connection after a 407.
-        signal.message_complete();
+        client.signal.message_complete();
     }
     opened
 }

@@ -68,12 +68,17 @@ const OPENED: usize = 8;
 
 /// A request in state `S`.
 pub struct Exchange<S> {
+    about: Box<About>,
+    state: S,
+}
+
+/// What a request has in every state. In a box, because each step moves the exchange.
+struct About {
     facts: Arc<Facts>,
     head: Parts,
     treatment: Treatment,
     /// What must not be sent in the clear and must not come back.
     needles: Arc<Needles>,
-    state: S,
 }
 
 /// The client is known. Nothing has been looked at.
@@ -143,10 +148,7 @@ struct Coded {
 impl<S> Exchange<S> {
     fn to<T>(self, next: impl FnOnce(S) -> T) -> Exchange<T> {
         Exchange {
-            facts: self.facts,
-            head: self.head,
-            treatment: self.treatment,
-            needles: self.needles,
+            about: self.about,
             state: next(self.state),
         }
     }
@@ -162,11 +164,14 @@ impl Exchange<Authenticated> {
         treatment: Treatment,
         needles: Arc<Needles>,
     ) -> Self {
-        Self {
+        let about = About {
             facts: Arc::new(facts),
             head,
             treatment,
             needles,
+        };
+        Self {
+            about: Box::new(about),
             state: Authenticated { body },
         }
     }
@@ -175,39 +180,39 @@ impl Exchange<Authenticated> {
     /// most `buffer` bytes; a larger one is searched while it streams.
     pub async fn scan(self, buffer: usize) -> Result<Exchange<Scanned>, Refused> {
         let Exchange {
-            mut facts,
+            mut about,
+            state: Authenticated { body },
+        } = self;
+        let About {
+            facts,
             head,
             treatment,
             needles,
-            state: Authenticated { body },
-        } = self;
+        } = &mut *about;
         let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
         if guarded {
-            exposed::check_head(&facts, &head, &treatment, &needles)?;
+            exposed::check_head(facts, head, treatment, needles)?;
         }
-        let mut sites = sites::in_head(&head, &treatment).map_err(|found| found.refuse(&facts))?;
-        let kind = body_kind(&head, &body, &treatment);
-        let payload = take_body(&kind, &head, body, buffer).await?;
+        let mut sites = sites::in_head(head, treatment).map_err(|found| found.refuse(facts))?;
+        let kind = body_kind(head, &body, treatment);
+        let payload = take_body(&kind, head, body, buffer).await?;
         if let Payload::Held(held, _) = &payload {
             let edits = body::find(&kind, &held.data).map_err(|problem| {
                 Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
             })?;
             if guarded {
-                exposed::check_body(&facts, held, &needles)?;
+                exposed::check_body(facts, held, needles)?;
             }
-            sites::in_body(edits, held, &treatment, &mut sites)
-                .map_err(|found| found.refuse(&facts))?;
+            sites::in_body(edits, held, treatment, &mut sites)
+                .map_err(|found| found.refuse(facts))?;
         }
-        let about = Arc::make_mut(&mut facts);
-        about.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
+        let facts = Arc::make_mut(facts);
+        facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
         if sites.iter().any(Site::is_path) {
-            about.path = exposed::without(&needles, sites::shown_path(&head, &sites));
+            facts.path = exposed::without(needles, sites::shown_path(head, &sites));
         }
         Ok(Exchange {
-            facts,
-            head,
-            treatment,
-            needles,
+            about,
             state: Scanned { payload, sites },
         })
     }
@@ -217,7 +222,7 @@ impl Exchange<Scanned> {
     /// Finds the credential of every placeholder, as far as the caller may know of it. Looks at
     /// metadata only. With `unresolved = "ignore"`, what has none travels literally.
     pub fn resolve(mut self, vault: &Vault, now: i64) -> Result<Exchange<Resolved>, Refused> {
-        let ignore = self.treatment.unresolved == Unresolved::Ignore;
+        let ignore = self.about.treatment.unresolved == Unresolved::Ignore;
         let mut uses = Uses::default();
         let mut ignored = BTreeMap::new();
         let mut refused = BTreeMap::new();
@@ -228,7 +233,7 @@ impl Exchange<Scanned> {
                     return !only_if_named;
                 }
                 let (reference, location) = (&edit.reference, &edit.location);
-                match find(&self.facts, vault, reference, now) {
+                match find(&self.about.facts, vault, reference, now) {
                     Ok(credential) => {
                         let mut rules = credential.grant.locations.iter();
                         if only_if_named && !rules.any(|rule| rule.allows(location)) {
@@ -247,7 +252,10 @@ impl Exchange<Scanned> {
                         let first = refused.len();
                         refused.entry(reference.clone()).or_insert_with(|| {
                             let at = BTreeSet::from([location.clone()]);
-                            (first, self.facts.refuse(refusal, reference, None, &at))
+                            (
+                                first,
+                                self.about.facts.refuse(refusal, reference, None, &at),
+                            )
                         });
                     }
                 }
@@ -260,10 +268,11 @@ impl Exchange<Scanned> {
         if let Some(refused) = together(refused.into_iter().map(|(_, refused)| refused)) {
             return Err(refused);
         }
-        Arc::make_mut(&mut self.facts).ignored = ignored.keys().map(ToString::to_string).collect();
+        Arc::make_mut(&mut self.about.facts).ignored =
+            ignored.keys().map(ToString::to_string).collect();
         let lines = ignored
             .iter()
-            .map(|(r, at)| self.facts.ignored_entry(r, at));
+            .map(|(r, at)| self.about.facts.ignored_entry(r, at));
         let ignored = lines.collect();
         self.state.sites.retain(|site| !site.edits.is_empty());
         Ok(self.to(|state| Resolved {
@@ -278,32 +287,40 @@ impl Exchange<Scanned> {
 impl Exchange<Resolved> {
     /// Checks every use of every credential against its grant and the token's limits.
     pub fn authorise(self) -> Result<Exchange<Authorised>, Refused> {
-        self.state.uses.authorise(&self.facts)?;
-        signed::check(&self.head, &self.state.sites)
-            .map_err(|refusal| self.state.uses.refuse_all(&self.facts, &refusal))?;
+        let About { facts, head, .. } = &*self.about;
+        self.state.uses.authorise(facts)?;
+        signed::check(head, &self.state.sites)
+            .map_err(|refusal| self.state.uses.refuse_all(facts, &refusal))?;
         Ok(self.to(Authorised))
     }
 }
 
 impl Exchange<Authorised> {
     /// Opens the values and writes them into the request, each in the encoding of its place.
-    pub fn substitute(mut self, vault: &Arc<Vault>) -> Result<Exchange<Substituted>, Refused> {
+    pub fn substitute(self, vault: &Arc<Vault>) -> Result<Exchange<Substituted>, Refused> {
+        let Exchange { mut about, state } = self;
+        let About {
+            facts,
+            head,
+            treatment,
+            ..
+        } = &mut *about;
+        let facts = &**facts;
         let Resolved {
             payload,
             sites,
             uses,
             ignored,
-        } = self.state.0;
-        let facts = &*self.facts;
+        } = state.0;
         let values = uses.open(facts, vault)?;
         let (mut held, coded, streamed) = match payload {
             Payload::Held(held, coded) => (held, coded, None),
             streamed => (Held::default(), None, Some(streamed)),
         };
         // A body that streams may yet turn out to hold a placeholder. Asked of the head as it came.
-        let signed = streamed.as_ref().and_then(|_| signed::in_body(&self.head));
+        let signed = streamed.as_ref().and_then(|_| signed::in_body(head));
         let value = |reference: &_| values.get(reference);
-        sites::substitute(&mut self.head, &mut held, &sites, &value)
+        sites::substitute(head, &mut held, &sites, &value)
             .map_err(|error| uses.unwritable(facts, error))?;
         if let Some(coded) = coded {
             held.data = match sites.iter().any(Site::is_body) {
@@ -312,10 +329,10 @@ impl Exchange<Authorised> {
             };
         }
         let may_use = !uses.is_empty() || streamed.as_ref().is_some_and(Payload::is_searched);
-        if may_use && self.treatment.range == Range::Strip {
+        if may_use && treatment.range == Range::Strip {
             // A few bytes at a time would defeat any scrubbing of the answer.
-            self.head.headers.remove(header::RANGE);
-            self.head.headers.remove(header::IF_RANGE);
+            head.headers.remove(header::RANGE);
+            head.headers.remove(header::IF_RANGE);
         }
         let mut entries = uses.entries(facts);
         entries.extend(ignored);
@@ -324,10 +341,7 @@ impl Exchange<Authorised> {
             used.add(reference, Arc::clone(value));
         }
         Ok(Exchange {
-            facts: self.facts,
-            head: self.head,
-            treatment: self.treatment,
-            needles: self.needles,
+            about,
             state: Substituted {
                 payload: streamed.unwrap_or(Payload::Held(held, None)),
                 entries,
@@ -342,19 +356,19 @@ impl Exchange<Authorised> {
 impl Exchange<Substituted> {
     /// Puts every use on record and waits until it is durable. Without that nothing is sent.
     pub async fn record(self, ledger: &Ledger) -> Result<Exchange<Recorded>, Refused> {
-        let Exchange {
+        let Exchange { about, state } = self;
+        let About {
             facts,
-            head,
             treatment,
             needles,
-            state,
-        } = self;
+            ..
+        } = &*about;
         let used = state.used;
         if !state.entries.is_empty() {
             ledger.commit(state.entries).await.map_err(Refusal::from)?;
             used.set_recorded();
         }
-        let outcome = Outcome::new(ledger.clone(), Arc::clone(&facts), Arc::clone(&used));
+        let outcome = Outcome::new(ledger.clone(), Arc::clone(facts), Arc::clone(&used));
         let (body, reframed) = match state.payload {
             Payload::Held(held, _) => (OutBody::held(held), true),
             Payload::Streamed {
@@ -364,10 +378,10 @@ impl Exchange<Substituted> {
                 rest,
             } => {
                 let permits = Arc::new(Permits {
-                    facts: Arc::clone(&facts),
+                    facts: Arc::clone(facts),
                     signed: state.signed,
                     unresolved: treatment.unresolved,
-                    guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(&needles)),
+                    guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
                     vault: state.vault,
                     ledger: ledger.clone(),
                     used: Arc::clone(&used),
@@ -377,10 +391,7 @@ impl Exchange<Substituted> {
             }
         };
         Ok(Exchange {
-            facts,
-            head,
-            treatment,
-            needles,
+            about,
             state: Recorded {
                 body,
                 reframed,
@@ -393,17 +404,23 @@ impl Exchange<Substituted> {
 
 impl Exchange<Recorded> {
     /// Takes the exchange apart for the wire. Only [`super::upstream`] calls this.
-    pub(super) fn into_wire(mut self) -> Wire {
+    pub(super) fn into_wire(self) -> Wire {
+        let About {
+            facts,
+            mut head,
+            needles,
+            ..
+        } = *self.about;
         let Recorded {
             body,
             reframed,
             used,
             outcome,
         } = self.state;
-        let headers = &mut self.head.headers;
+        let headers = &mut head.headers;
         let framed = headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
-        match self.head.extensions.get::<upgrade::Asked>() {
+        match head.extensions.get::<upgrade::Asked>() {
             None => hop::strip(headers),
             Some(_) => upgrade::renew(headers),
         }
@@ -421,11 +438,11 @@ impl Exchange<Recorded> {
             accept_encoding: narrow_accept_encoding(headers),
         };
         Wire {
-            request: http::Request::from_parts(self.head, body),
-            facts: self.facts,
+            request: http::Request::from_parts(head, body),
+            facts,
             used,
             outcome,
-            needles: self.needles,
+            needles,
             asked,
         }
     }

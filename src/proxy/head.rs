@@ -33,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::head_check::{self, Framing};
-use super::idle::IdleTimer;
+use super::idle::{Activity, IdleTimer};
 use super::lock;
 use crate::error::{Code, Refusal};
 
@@ -95,8 +95,9 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        self.0.ended.touch();
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        // The reader was told to wait without a deadline; now one begins.
+        // Only a reader whose client has ended its side waits for this.
         if let Some(reader) = lock(&self.0.reader).take() {
             reader.wake();
         }
@@ -116,6 +117,8 @@ struct Shared {
     /// Counts requests and pieces of bodies, either way.
     moved: AtomicU64,
     reader: Mutex<Option<Waker>>,
+    /// When the last request ended.
+    ended: Activity,
 }
 
 impl HeadSignal {
@@ -165,15 +168,19 @@ impl HeadSignal {
         lock(&self.0.notes).push_back(HeadNote { refusal, in_flight });
     }
 
-    /// Whether a request is on its way. If so, `cx` is woken when it no longer is.
-    fn is_busy(&self, cx: &Context<'_>) -> bool {
-        let busy = || self.0.in_flight.load(Ordering::Acquire) > 0;
-        if !busy() {
+    /// Whether a request is on its way.
+    fn is_busy(&self) -> bool {
+        self.0.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// The same; `cx` is woken when it no longer is.
+    fn is_busy_until_woken(&self, cx: &Context<'_>) -> bool {
+        if !self.is_busy() {
             return false;
         }
         *lock(&self.0.reader) = Some(cx.waker().clone());
         // Looked at again, because it may have ended before the waker was in its place.
-        busy()
+        self.is_busy()
     }
 }
 
@@ -202,8 +209,10 @@ pub struct HeadGuard<S> {
     checked: BytesMut,
     /// How far `raw` was searched for the end of the head.
     searched: usize,
+    /// Set for the deadline, or for one that has moved away since.
     timer: Option<Pin<Box<Sleep>>>,
-    head_started: bool,
+    /// When the first bytes of the head that is not whole yet had come.
+    head_since: Option<Instant>,
     /// Bounds how long the client may take to read what is written.
     stalled_write: IdleTimer,
     linger: Option<Pin<Box<Sleep>>>,
@@ -222,7 +231,7 @@ impl<S> HeadGuard<S> {
             checked: BytesMut::new(),
             searched: 0,
             timer: None,
-            head_started: false,
+            head_since: None,
             stalled_write: IdleTimer::new(limits.idle_timeout),
             linger: None,
             half_closed: None,
@@ -253,7 +262,7 @@ impl<S> HeadGuard<S> {
         }
         let head = self.raw.split_to(end);
         self.searched = 0;
-        self.head_started = false;
+        self.head_since = None;
         match head_check::check(&head, self.limits.headers) {
             Ok(framing) => {
                 self.state = match framing {
@@ -339,12 +348,9 @@ impl<S> HeadGuard<S> {
         };
         if ended {
             self.state = State::Head;
-            self.head_started = false;
-            self.timer = None;
         }
         if self.state == State::Head && self.signal.0.upgraded.load(Ordering::Acquire) {
             self.state = State::Opaque;
-            self.timer = None;
         }
     }
 
@@ -366,7 +372,7 @@ impl<S> HeadGuard<S> {
     /// is written, because it takes the end for the end of the client.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_whole = self.state == State::Head && self.raw.is_empty();
-        if !is_whole || !self.signal.is_busy(cx) {
+        if !is_whole || !self.signal.is_busy_until_woken(cx) {
             return Poll::Ready(());
         }
         self.half_closed
@@ -375,27 +381,40 @@ impl<S> HeadGuard<S> {
             .poll(cx)
     }
 
-    /// The deadline of the state we wait in: only heads have one, bodies and tunnels have theirs
-    /// where they are consumed.
+    /// The deadline of what we wait for: only heads have one, bodies and tunnels have theirs where
+    /// they are consumed. None while a request is on its way.
+    fn deadline(&mut self) -> Option<Instant> {
+        if self.signal.is_busy() {
+            return None;
+        }
+        Some(if self.raw.is_empty() {
+            self.signal.0.ended.last() + self.limits.idle_timeout
+        } else {
+            *self.head_since.get_or_insert_with(Instant::now) + self.limits.head_timeout
+        })
+    }
+
+    /// Waits for the deadline. It moves away with every request, and setting a timer costs more than
+    /// looking at one: so the timer is left as it is, and set anew when it goes off too early.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.state != State::Head || self.signal.is_busy(cx) {
-            self.timer = None;
+        if self.state != State::Head {
             return Poll::Pending;
         }
-        let started = !self.raw.is_empty();
-        if started && !self.head_started {
-            self.head_started = true;
-            self.timer = None;
+        loop {
+            let due = self.deadline();
+            let later = || Instant::now() + self.limits.idle_timeout;
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(due.unwrap_or_else(later))));
+            if let Some(due) = due.filter(|due| *due < timer.deadline()) {
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(cx));
+            match due {
+                Some(due) if due <= Instant::now() => return Poll::Ready(()),
+                due => timer.as_mut().reset(due.unwrap_or_else(later)),
+            }
         }
-        let limit = if started {
-            self.limits.head_timeout
-        } else {
-            self.limits.idle_timeout
-        };
-        self.timer
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)))
-            .as_mut()
-            .poll(cx)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -114,12 +115,39 @@ impl Claim {
     }
 }
 
+/// A client's connection, for its requests. Each holds on to it, and to nothing that other
+/// connections hold as well: counting those who hold something is what cores wait for each other for.
+pub struct Client {
+    /// All that is behind it.
+    pub proxy: Arc<Proxy>,
+    /// Where its requests come in.
+    pub door: Door,
+    /// The service's end of its head guard.
+    pub signal: HeadSignal,
+    /// The proxy takes no more requests.
+    pub is_draining: AtomicBool,
+}
+
+impl Client {
+    /// A connection that was just made.
+    pub fn new(proxy: Arc<Proxy>, door: Door, signal: HeadSignal) -> Arc<Self> {
+        let is_draining = AtomicBool::new(proxy.draining.is_cancelled());
+        Arc::new(Self {
+            proxy,
+            door,
+            signal,
+            is_draining,
+        })
+    }
+}
+
 /// Serves HTTP/1.1 on a connection until it ends or the proxy drains.
 pub async fn serve<S>(proxy: Arc<Proxy>, guard: HeadGuard<S>, signal: HeadSignal, door: Door)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = proxy.settings.load();
+    let client = Client::new(proxy, door, signal);
+    let settings = client.proxy.settings.load();
     let limits = &settings.config.proxy;
     let mut builder = http1::Builder::new();
     builder
@@ -129,16 +157,8 @@ where
         builder.max_headers(limits.max_headers);
     }
     drop(settings);
-    let draining = proxy.draining.clone();
-    let door = Arc::new(door);
-    let service = service_fn(move |request| {
-        let handled = handle(
-            Arc::clone(&proxy),
-            Arc::clone(&door),
-            signal.clone(),
-            signal.take(),
-            request,
-        );
+    let service = service_fn(|request| {
+        let handled = handle(Arc::clone(&client), client.signal.take(), request);
         async move { Ok::<_, Infallible>(handled.await) }
     });
     let connection = builder
@@ -147,7 +167,8 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = draining.cancelled() => {
+        () = client.proxy.draining.cancelled() => {
+            client.is_draining.store(true, Ordering::Relaxed);
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -160,12 +181,11 @@ where
 
 /// Answers one request. `note` is what was found out about its head before it was parsed.
 pub(super) async fn handle(
-    proxy: Arc<Proxy>,
-    door: Arc<Door>,
-    signal: HeadSignal,
+    client: Arc<Client>,
     note: Option<HeadNote>,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
+    let proxy = &client.proxy;
     let id = proxy.ids.next();
     let Some(note) = note else {
         let unguarded = Refusal::new(
@@ -178,12 +198,11 @@ pub(super) async fn handle(
     let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
     let answer = match note.refusal {
         Some(refusal) => Err(Refused::from(refusal)),
-        None if proxy.draining.is_cancelled() => Err(Refused::from(shutting_down())),
-        None if is_tunnel => {
-            let opened = connect::open(&proxy, &door, &signal, request);
-            Box::pin(opened).await.map_err(Refused::from)
-        }
-        None => forward(&proxy, &door, signal, request, &id).await,
+        None if client.is_draining.load(Ordering::Relaxed) => Err(Refused::from(shutting_down())),
+        None if is_tunnel => Box::pin(connect::open(&client, request))
+            .await
+            .map_err(Refused::from),
+        None => forward(&client, request, &id).await,
     };
     let answer = match answer {
         Ok(response) => {
@@ -193,31 +212,33 @@ pub(super) async fn handle(
             }
             response
         }
-        Err(refused) => refuse(&proxy, refused, &id).await,
+        Err(refused) => refuse(proxy, refused, &id).await,
     };
     answer.map(|body| body.with_in_flight(note.in_flight))
 }
 
 /// The pipeline. Everything that may happen to a request is in these lines.
 async fn forward(
-    proxy: &Arc<Proxy>,
-    door: &Arc<Door>,
-    signal: HeadSignal,
+    client: &Arc<Client>,
     mut request: Request<Incoming>,
     id: &str,
 ) -> Result<Response<ReplyBody>, Refused> {
+    let Client {
+        proxy,
+        door,
+        signal,
+        ..
+    } = &**client;
     let started = Instant::now();
-    let settings = proxy.settings.load_full();
+    let settings = proxy.settings.load();
     proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
     let offer = Offer::of(&mut request)?;
     let (mut head, body) = request.into_parts();
     let caller = authenticate(&settings, door, &head.headers)?;
-    let asker = offer
-        .is_some()
-        .then(|| Asker::new(door, &head.headers, signal.in_flight()));
+    let asker = offer.is_some().then(|| Asker::new(client, &head.headers));
     let destination = destination(door, &mut head)?;
     let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
-    let origin = match &**door {
+    let origin = match door {
         Door::Tunnel(tunnel) => Arc::clone(&tunnel.origin),
         Door::Proxy(_) => destination.to_string().into(),
     };

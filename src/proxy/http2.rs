@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Request;
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
 use super::head::{self, HeadLimits, HeadNote, HeadSignal};
-use super::http::{Door, handle};
+use super::http::{Client, Door, handle};
 use super::{Proxy, Settings};
 use crate::error::{Code, Refusal};
 
@@ -49,33 +50,26 @@ pub async fn serve<S>(proxy: Arc<Proxy>, io: S, door: Door)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let signal = HeadSignal::default();
-    let settings = proxy.settings.load_full();
-    let silence = silence(Silences::under(&settings), signal.clone());
+    let client = Client::new(proxy, door, HeadSignal::default());
+    let settings = client.proxy.settings.load_full();
+    let silence = silence(Silences::under(&settings), client.signal.clone());
     let builder = builder(&settings);
     let limits = settings.head_limits();
     drop(settings);
-    let draining = proxy.draining.clone();
-    let door = Arc::new(door);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         let note = HeadNote {
             refusal: admit(&mut request, limits).err(),
-            ..signal.unguarded()
+            ..client.signal.unguarded()
         };
-        let handled = handle(
-            Arc::clone(&proxy),
-            Arc::clone(&door),
-            signal.clone(),
-            Some(note),
-            request,
-        );
+        let handled = handle(Arc::clone(&client), Some(note), request);
         async move { Ok::<_, Infallible>(handled.await) }
     });
     let connection = builder.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = draining.cancelled() => {
+        () = client.proxy.draining.cancelled() => {
+            client.is_draining.store(true, Ordering::Relaxed);
             connection.as_mut().graceful_shutdown();
             connection.await
         }

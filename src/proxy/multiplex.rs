@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::body::OutBody;
 use super::lock;
+use super::workers::PerWorker;
 use crate::policy::destination::Destination;
 
 /// Requests that share one connection. Small enough that all of them together may leave their
@@ -48,11 +49,15 @@ pub struct Multiplex {
 /// Everything about HTTP/2 with one destination.
 #[derive(Default)]
 pub struct Route {
-    /// Held while a connection is opened, and until its upstream has said how many requests it takes:
-    /// so that a burst of requests opens one, or as many as it needs, and not one each.
-    pub opening: Arc<tokio::sync::Mutex<()>>,
-    connections: Mutex<Vec<Arc<Connection>>>,
+    /// Each worker has its own, because a connection is driven by the worker that opened it.
+    shared: PerWorker<Shared>,
     spoken: AtomicU8,
+}
+
+#[derive(Default)]
+struct Shared {
+    opening: Arc<tokio::sync::Mutex<()>>,
+    connections: Mutex<Vec<Arc<Connection>>>,
 }
 
 struct Connection {
@@ -74,7 +79,7 @@ impl Multiplex {
         }
         if self.routes.len() >= DESTINATIONS {
             self.routes
-                .retain(|_, route| !lock(&route.connections).is_empty());
+                .retain(|_, route| route.shared.all().any(Shared::is_in_use));
         }
         Arc::clone(&self.routes.entry(destination.clone()).or_default())
     }
@@ -88,12 +93,26 @@ impl Multiplex {
     /// Lets go of connections that ended or carried nothing for too long.
     pub fn sweep(&self) {
         for route in &self.routes {
-            lock(&route.connections).retain(|connection| connection.is_worth_keeping());
+            for shared in route.shared.all() {
+                lock(&shared.connections).retain(|connection| connection.is_worth_keeping());
+            }
         }
     }
 }
 
+impl Shared {
+    fn is_in_use(&self) -> bool {
+        !lock(&self.connections).is_empty()
+    }
+}
+
 impl Route {
+    /// To be held while a connection is opened, and until its upstream has said how many requests it
+    /// takes: so that a burst of requests opens one, or as many as it needs, and not one each.
+    pub fn opening(&self) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.shared.own().opening)
+    }
+
     /// What the destination was found to speak.
     pub fn spoken(&self) -> Spoken {
         match self.spoken.load(Ordering::Relaxed) {
@@ -111,7 +130,7 @@ impl Route {
 
     /// A place on a connection that has one.
     pub fn checkout(&self) -> Option<Stream> {
-        let mut connections = lock(&self.connections);
+        let mut connections = lock(&self.shared.own().connections);
         connections.retain(|connection| !connection.sender.is_closed());
         let with_room = connections
             .iter()
@@ -128,13 +147,14 @@ impl Route {
             quiet_since: Mutex::new(Instant::now()),
         });
         let stream = Stream::on(&connection);
-        lock(&self.connections).push(connection);
+        lock(&self.shared.own().connections).push(connection);
         stream
     }
 
     /// Gives no more requests to the connection of this one: the upstream is leaving it.
     pub fn retire(&self, stream: &Stream) {
-        lock(&self.connections).retain(|connection| !Arc::ptr_eq(connection, &stream.0));
+        lock(&self.shared.own().connections)
+            .retain(|connection| !Arc::ptr_eq(connection, &stream.0));
     }
 }
 

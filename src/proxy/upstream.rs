@@ -18,7 +18,7 @@ use super::dial::Dialer;
 use super::exchange::{Exchange, Recorded, Wire};
 use super::handshake::{Handshaker, Opened, Wanted};
 use super::multiplex::{Multiplex, Route, Spoken, Stream};
-use super::pool::Pool;
+use super::pool::{Pool, Shelf};
 use super::response::Answer;
 use super::upgrade;
 use super::wire;
@@ -147,9 +147,11 @@ impl Upstream {
             let sent = match self.place(destination, wanted).await? {
                 Place::Exclusive {
                     connection,
+                    shelf,
                     is_reused,
                 } => {
-                    self.send_http1(destination, request, transfer, connection, is_reused)
+                    let lease = (connection, shelf);
+                    self.send_http1(destination, request, transfer, lease, is_reused)
                         .await?
                 }
                 Place::Shared { .. } if request.extensions().get::<upgrade::Asked>().is_some() => {
@@ -171,27 +173,36 @@ impl Upstream {
 
     /// A connection for one request.
     async fn place(&self, destination: &Destination, wanted: Wanted) -> Result<Place, Refusal> {
-        match (wanted, self.multiplex.spoken(destination)) {
-            (Wanted::Http1, Spoken::OnlyHttp2) => self.shared(destination).await,
+        if wanted == Wanted::Http1 {
+            return self.exclusive(destination).await;
+        }
+        match self.multiplex.spoken(destination) {
             // In the clear nobody negotiates: what the client knows of the upstream has to do.
-            (Wanted::Http2, Spoken::Http1) if destination.scheme == Scheme::Https => {
+            Spoken::Http1 if destination.scheme == Scheme::Https => {
                 self.exclusive(destination).await
             }
-            (Wanted::Http1, _) => self.exclusive(destination).await,
-            (Wanted::Http2, _) => self.shared(destination).await,
+            _ => self.shared(destination).await,
         }
     }
 
     async fn exclusive(&self, destination: &Destination) -> Result<Place, Refusal> {
-        if let Some(connection) = self.pool.checkout(destination).await {
-            return Ok(Place::Exclusive {
-                connection,
-                is_reused: true,
-            });
+        let shelf = match self.pool.take(destination).await {
+            Ok((connection, shelf)) => {
+                return Ok(Place::Exclusive {
+                    connection,
+                    shelf,
+                    is_reused: true,
+                });
+            }
+            Err(shelf) => shelf,
+        };
+        if self.multiplex.spoken(destination) == Spoken::OnlyHttp2 {
+            return Box::pin(self.shared(destination)).await;
         }
         Ok(match self.open(destination, Wanted::Http1).await? {
             Opened::Http1(connection) => Place::Exclusive {
                 connection,
+                shelf,
                 is_reused: false,
             },
             Opened::Http2(shareable) => {
@@ -216,7 +227,7 @@ impl Upstream {
         if let Some(stream) = route.checkout() {
             return Ok(Place::Shared { stream, route });
         }
-        let opening = Arc::clone(&route.opening).lock_owned().await;
+        let opening = route.opening().lock_owned().await;
         // Whoever opened one meanwhile opened it for all that waited.
         if let Some(stream) = route.checkout() {
             return Ok(Place::Shared { stream, route });
@@ -244,6 +255,7 @@ impl Upstream {
                 route.set_spoken(Spoken::Http1);
                 Place::Exclusive {
                     connection,
+                    shelf: self.pool.shelf(destination),
                     is_reused: false,
                 }
             }
@@ -255,7 +267,7 @@ impl Upstream {
         destination: &Destination,
         request: Request<OutBody>,
         transfer: &Arc<Transfer>,
-        mut connection: Connection,
+        (mut connection, shelf): (Connection, Arc<Shelf>),
         is_reused: bool,
     ) -> Result<Sent, Refusal> {
         if !transfer.is_complete() || request.extensions().get::<upgrade::Asked>().is_some() {
@@ -266,14 +278,7 @@ impl Upstream {
         let sent = poll_fn(|cx| connection.poll_with(cx, |cx| sent.as_mut().poll(cx)));
         Ok(
             match self.await_answer(sent, destination, transfer).await? {
-                Ok(response) => {
-                    let lease = Lease::Exclusive {
-                        connection,
-                        destination: destination.clone(),
-                        pool: Arc::clone(&self.pool),
-                    };
-                    Sent::Answered(response, lease)
-                }
+                Ok(response) => Sent::Answered(response, Lease::Exclusive { connection, shelf }),
                 // A kept connection may have been closed while it lay idle. The library returns the
                 // request only if not a byte of it was written, so it is safe to send again.
                 Err(mut error) => match error.take_message() {
@@ -339,6 +344,8 @@ impl Upstream {
 enum Place {
     Exclusive {
         connection: Connection,
+        /// Where it belongs.
+        shelf: Arc<Shelf>,
         /// It has served another request before.
         is_reused: bool,
     },
@@ -364,10 +371,8 @@ pub enum Lease {
     Exclusive {
         /// The connection.
         connection: Connection,
-        /// What it leads to.
-        destination: Destination,
         /// Where it belongs.
-        pool: Arc<Pool>,
+        shelf: Arc<Shelf>,
     },
     /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
     /// has not ended by then is reset, and no other with it.
@@ -391,11 +396,7 @@ impl Lease {
     /// The exchange is over on both sides.
     pub fn give_back(self) {
         match self {
-            Self::Exclusive {
-                connection,
-                destination,
-                pool,
-            } => pool.put(&destination, connection),
+            Self::Exclusive { connection, shelf } => shelf.put(connection),
             Self::Shared(stream) => drop(stream),
         }
     }

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use super::body::ReplyBody;
 use super::head::InFlight;
-use super::http::{CLAIMS, Door, authenticate};
+use super::http::{CLAIMS, Client, authenticate};
 use super::idle::Activity;
 use super::outcome::Outcome;
 use super::respond::EGRET_REQUEST;
@@ -50,7 +50,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Who asked for the connection. Asked again for every message that uses a credential.
 pub struct Asker {
     /// Where the handshake came in. Counts the connection as long as it lives.
-    door: Arc<Door>,
+    client: Arc<Client>,
     /// The headers of the handshake that said who and what for.
     headers: HeaderMap,
     /// Keeps a connection that it shares with others from counting as idle.
@@ -59,20 +59,20 @@ pub struct Asker {
 
 impl Asker {
     /// Whoever sent these headers.
-    pub fn new(door: &Arc<Door>, headers: &HeaderMap, in_flight: InFlight) -> Self {
+    pub fn new(client: &Arc<Client>, headers: &HeaderMap) -> Self {
         let claims = CLAIMS.into_iter().filter_map(|name| {
             let value = headers.get(&name)?.clone();
             Some((name, value))
         });
         Self {
-            door: Arc::clone(door),
+            client: Arc::clone(client),
             headers: claims.collect(),
-            in_flight,
+            in_flight: client.signal.in_flight(),
         }
     }
 
     fn caller(&self, settings: &Settings) -> Result<Caller, Refusal> {
-        authenticate(settings, &self.door, &self.headers)
+        authenticate(settings, &self.client.door, &self.headers)
     }
 }
 

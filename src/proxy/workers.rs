@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::lock;
-use crate::memory::stack;
 
 /// Threads of a worker for calls that block, such as the resolver's.
 const BLOCKING: usize = 64;
@@ -54,8 +53,8 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts [`count`] threads.
-    pub fn start() -> io::Result<Self> {
+    /// Starts [`count`] threads, each of which calls `on_park` before it goes to sleep.
+    pub fn start(on_park: fn()) -> io::Result<Self> {
         // Made first, so that an error ends what was started before it.
         let mut all = Self {
             workers: Vec::new(),
@@ -63,7 +62,7 @@ impl Workers {
             stop: CancellationToken::new(),
         };
         for index in 0..count() {
-            let (worker, thread) = Worker::start(index, all.stop.clone())?;
+            let (worker, thread) = Worker::start(index, all.stop.clone(), on_park)?;
             all.workers.push(worker);
             lock(&all.threads).push(thread);
         }
@@ -111,7 +110,7 @@ impl Worker {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING)
-            .on_thread_park(stack::on_park)
+            .on_thread_park(on_park)
             .build()?;
         let handle = runtime.handle().clone();
         let thread = thread::Builder::new()
@@ -168,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_go_to_the_worker_with_the_fewest() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(|| {}).unwrap();
         let tasks = TaskTracker::new();
         let mut held = Vec::new();
         for _ in 0..3 * count() {
@@ -195,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_still_runs_ends_with_its_worker() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(|| {}).unwrap();
         let tasks = TaskTracker::new();
         let (started, has_started) = oneshot::channel();
         let (_never, wait) = oneshot::channel::<()>();
