@@ -106,7 +106,11 @@ impl Drop for Workers {
 }
 
 impl Worker {
-    fn start(index: usize, stop: CancellationToken) -> io::Result<(Self, thread::JoinHandle<()>)> {
+    fn start(
+        index: usize,
+        stop: CancellationToken,
+        on_park: fn(),
+    ) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING)
