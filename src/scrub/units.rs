@@ -28,7 +28,7 @@ const NAME_MAX: usize = 8;
 const SYNTAX_MAX: usize = 12;
 
 /// What an escape stands for, and where it ends.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Unit {
     bytes: [u8; 4],
     len: u8,
@@ -71,7 +71,6 @@ impl Unit {
 }
 
 /// The escapes that may begin at a position; the literal reading is always possible besides.
-#[derive(Default)]
 pub(super) struct Units {
     items: [Unit; 4],
     len: usize,
@@ -80,6 +79,17 @@ pub(super) struct Units {
 }
 
 impl Units {
+    const NONE: Self = Self {
+        items: [Unit {
+            bytes: [0; 4],
+            len: 0,
+            next: 0,
+            kinds: 0,
+        }; 4],
+        len: 0,
+        undecided: false,
+    };
+
     fn push(&mut self, unit: Unit) {
         if let Some(slot) = self.items.get_mut(self.len) {
             *slot = unit;
@@ -153,10 +163,26 @@ pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&')
 }
 
+/// What a backslash and one character stand for.
+fn meant_by(letter: u8) -> Option<u8> {
+    Some(match letter {
+        b'a' => 0x07,
+        b'b' => 0x08,
+        b't' => b'\t',
+        b'n' => b'\n',
+        b'v' => 0x0b,
+        b'f' => 0x0c,
+        b'r' => b'\r',
+        // A shell, a regular expression and many a template put a backslash before these.
+        byte if byte == b' ' || byte.is_ascii_punctuation() => byte,
+        _ => return None,
+    })
+}
+
 impl Text<'_> {
     /// The escapes that begin at `pos`, at any level.
     pub fn units(self, pos: usize) -> Units {
-        let mut units = Units::default();
+        let mut units = Units::NONE;
         for level in 1..=LEVELS {
             match self.escape(pos, level) {
                 Ok(Some(escape)) => {
@@ -180,9 +206,39 @@ impl Text<'_> {
         !syntax.fold(false, |any, &byte| any | introduces(byte))
     }
 
+    /// Whether an escape may begin with the introducer at `pos`. `false` is certain, and cheap: in
+    /// binary data hardly any introducer is one.
+    #[inline]
+    pub fn may_escape(self, pos: usize) -> bool {
+        let Some(&next) = self.bytes.get(pos + 1) else {
+            return !self.complete;
+        };
+        let continues = match self.bytes[pos] {
+            b'%' => next.is_ascii_hexdigit() || matches!(next, b'u' | b'U'),
+            b'\\' => next.is_ascii_alphanumeric() || next.is_ascii_punctuation() || next == b' ',
+            _ => next.is_ascii_alphanumeric() || next == b'#',
+        };
+        continues || introduces(next)
+    }
+
+    /// The one escape at `pos`, if it is among the most frequent: a backslash before a single
+    /// character, or `%41`. As [`Text::units`] says, but with little ado.
+    #[inline]
+    pub fn plain_unit(self, pos: usize) -> Option<Unit> {
+        let (byte, next, kinds) = match *self.bytes.get(pos..)? {
+            [b'\\', letter, ..] => (meant_by(letter)?, pos + 2, BACKSLASH),
+            [b'%', high, low, ..] => {
+                let digit = |byte| char::from(byte).to_digit(16);
+                ((digit(high)? << 4 | digit(low)?) as u8, pos + 3, PERCENT)
+            }
+            _ => return None,
+        };
+        (!introduces(byte)).then(|| Unit::of_byte(byte, next, kinds))
+    }
+
     /// Only `%41`: the one escape in which values too short for the rest are searched.
     pub fn percent_units(self, pos: usize) -> Units {
-        let mut units = Units::default();
+        let mut units = Units::NONE;
         if self.bytes.get(pos) == Some(&b'%') {
             match self.hex(pos + 1, 0, 2) {
                 Ok(Some((value, next, _))) => {
@@ -261,18 +317,9 @@ impl Text<'_> {
                     }));
             }
             b'0'..=b'3' => return self.octal(pos, level),
-            b'a' => 0x07,
-            b'b' => 0x08,
-            b't' => b'\t',
-            b'n' => b'\n',
-            b'v' => 0x0b,
-            b'f' => 0x0c,
-            b'r' => b'\r',
-            // A shell, a regular expression and many a template put a backslash before these.
-            byte if byte == b' ' || byte.is_ascii_punctuation() => byte,
-            _ => return Ok(None),
+            byte => meant_by(byte),
         };
-        Ok(Some(Escape {
+        Ok(byte.map(|byte| Escape {
             meaning: Meaning::Byte(byte),
             next: letter.next,
             kinds: letter.kinds | BACKSLASH,
