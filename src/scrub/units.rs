@@ -8,6 +8,7 @@
 //! never on what comes before it: a hit is found wherever it begins, even after an odd backslash.
 
 use super::entities::named;
+use super::glance::meant_by;
 use super::text::Text;
 
 /// Percent-encoding was used: `%41`, `%u0041`.
@@ -44,7 +45,7 @@ impl Unit {
         Self::of_byte(byte, pos + 1, 0)
     }
 
-    fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
+    pub fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
         Self {
             bytes: [byte, 0, 0, 0],
             len: 1,
@@ -163,22 +164,6 @@ pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&')
 }
 
-/// What a backslash and one character stand for.
-fn meant_by(letter: u8) -> Option<u8> {
-    Some(match letter {
-        b'a' => 0x07,
-        b'b' => 0x08,
-        b't' => b'\t',
-        b'n' => b'\n',
-        b'v' => 0x0b,
-        b'f' => 0x0c,
-        b'r' => b'\r',
-        // A shell, a regular expression and many a template put a backslash before these.
-        byte if byte == b' ' || byte.is_ascii_punctuation() => byte,
-        _ => return None,
-    })
-}
-
 impl Text<'_> {
     /// The escapes that begin at `pos`, at any level.
     pub fn units(self, pos: usize) -> Units {
@@ -204,36 +189,6 @@ impl Text<'_> {
     fn nothing_nested(self, pos: usize) -> bool {
         let syntax = self.bytes[pos + 1..].iter().take(SYNTAX_MAX);
         !syntax.fold(false, |any, &byte| any | introduces(byte))
-    }
-
-    /// Whether an escape may begin with the introducer at `pos`. `false` is certain, and cheap: in
-    /// binary data hardly any introducer is one.
-    #[inline]
-    pub fn may_escape(self, pos: usize) -> bool {
-        let Some(&next) = self.bytes.get(pos + 1) else {
-            return !self.complete;
-        };
-        let continues = match self.bytes[pos] {
-            b'%' => next.is_ascii_hexdigit() || matches!(next, b'u' | b'U'),
-            b'\\' => next.is_ascii_alphanumeric() || next.is_ascii_punctuation() || next == b' ',
-            _ => next.is_ascii_alphanumeric() || next == b'#',
-        };
-        continues || introduces(next)
-    }
-
-    /// The one escape at `pos`, if it is among the most frequent: a backslash before a single
-    /// character, or `%41`. As [`Text::units`] says, but with little ado.
-    #[inline]
-    pub fn plain_unit(self, pos: usize) -> Option<Unit> {
-        let (byte, next, kinds) = match *self.bytes.get(pos..)? {
-            [b'\\', letter, ..] => (meant_by(letter)?, pos + 2, BACKSLASH),
-            [b'%', high, low, ..] => {
-                let digit = |byte| char::from(byte).to_digit(16);
-                ((digit(high)? << 4 | digit(low)?) as u8, pos + 3, PERCENT)
-            }
-            _ => return None,
-        };
-        (!introduces(byte)).then(|| Unit::of_byte(byte, next, kinds))
     }
 
     /// Only `%41`: the one escape in which values too short for the rest are searched.
