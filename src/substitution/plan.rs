@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::policy::location::Location;
 use crate::secret::SecretBytes;
 
-use super::encode::{Unencodable, encode, encoded_len, has_escapes};
+use super::encode::{Unencodable, encode, encoded_len};
 use super::fence::{Delimiters, Fence};
 use super::placeholder::Token;
 use super::slug::Reference;
@@ -100,7 +100,9 @@ pub fn splice<'v>(
         replacements.push(replacement);
     }
     let mut out = Vec::with_capacity(len);
-    let mut writer = Writer::of(edits);
+    let mut writer = Writer {
+        fence: Fence::around(edits),
+    };
     let mut cursor = 0;
     for (edit, replacement) in edits.iter().zip(&replacements) {
         writer.literal(&source[cursor..edit.span.start], &mut out)?;
@@ -112,34 +114,15 @@ pub fn splice<'v>(
 }
 
 /// Writes what stays and what is put in, in order. The one place where a value is written.
+#[derive(Default)]
 pub(super) struct Writer {
-    /// Remembers what was written last, where that makes a difference.
-    fence: Option<Fence>,
-}
-
-impl Default for Writer {
-    /// For edits that are not known yet.
-    fn default() -> Self {
-        Self {
-            fence: Some(Fence::default()),
-        }
-    }
+    fence: Fence,
 }
 
 impl Writer {
-    /// For these edits.
-    fn of(edits: &[Edit]) -> Self {
-        let depends = |edit: &Edit| edit.delimiters.is_some() || has_escapes(edit.form);
-        Self {
-            fence: edits.iter().any(depends).then(Fence::default),
-        }
-    }
-
     /// Writes bytes of the source.
     pub(super) fn literal(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SpliceError> {
-        if let Some(fence) = &mut self.fence {
-            fence.literal(bytes)?;
-        }
+        self.fence.literal(bytes)?;
         out.extend_from_slice(bytes);
         Ok(())
     }
@@ -152,13 +135,9 @@ impl Writer {
         out: &mut Vec<u8>,
     ) -> Result<(), SpliceError> {
         let start = out.len();
-        let before = self.fence.as_ref().map_or(&[][..], Fence::tail);
-        encode(edit.form, replacement.bytes(), before, out)
+        encode(edit.form, replacement.bytes(), self.fence.tail(), out)
             .map_err(|problem| unencodable(edit, problem))?;
-        match &mut self.fence {
-            Some(fence) => fence.value(edit, &out[start..]),
-            None => Ok(()),
-        }
+        self.fence.value(edit, &out[start..])
     }
 }
 
