@@ -64,6 +64,23 @@ fn base64(bencher: Bencher, count: usize) {
 }
 
 #[divan::bench(args = COUNTS)]
+fn binary(bencher: Bencher, count: usize) {
+    let bytes: Vec<u8> = (0..=255).collect();
+    scrub(bencher, count, noise(SIZE, &bytes));
+}
+
+/// Text as models write it, in JSON: a good deal of it is escaped quotes and line breaks.
+#[divan::bench(args = COUNTS)]
+fn json_text(bencher: Bencher, count: usize) {
+    let text = br#"{"text":"He said \"no\".\nThen:\n\n* one thing\n* and another, \u2019til the end.\n"},"#;
+    scrub(
+        bencher,
+        count,
+        text.iter().copied().cycle().take(SIZE).collect(),
+    );
+}
+
+#[divan::bench(args = COUNTS)]
 fn escapes(bencher: Bencher, count: usize) {
     let text = br"\u0041%41&#65;&amp;\n%25\u0020&lt;\/";
     scrub(
@@ -78,6 +95,29 @@ fn header(bencher: Bencher, count: usize) {
     let needles = Needles::new(named(count));
     let value = b"max-age=63072000; includeSubDomains; preload";
     bencher.bench_local(|| scrub_bytes(&needles, black_box(value), &mut Vec::new()));
+}
+
+/// A body in one piece, and as short as many an API's answer.
+#[divan::bench(args = COUNTS)]
+fn small_body(bencher: Bencher, count: usize) {
+    let needles = Arc::new(Needles::new(named(count)));
+    let body = br#"{"id":8812345,"node_id":"MDQ6VXNlcjE=","name":"octo"}"#;
+    bencher.bench_local(|| {
+        let mut scrubber = Scrubber::new(Arc::clone(&needles), Replacement::Placeholder);
+        let (mut out, mut hits) = (Vec::with_capacity(body.len()), Vec::new());
+        scrubber.push(black_box(body), &mut out, &mut hits);
+        scrubber.finish(&mut out, &mut hits);
+        out
+    });
+}
+
+/// What a request has used is most often what its principal's needles were made from.
+#[divan::bench(args = COUNTS)]
+fn with_used(bencher: Bencher, count: usize) {
+    let named = named(count);
+    let needles = Arc::new(Needles::new(named.clone()));
+    let used = &named[count / 2..][..1];
+    bencher.bench_local(|| needles.with_used(black_box(used)));
 }
 
 #[divan::bench(args = COUNTS)]

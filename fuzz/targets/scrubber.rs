@@ -32,7 +32,7 @@ fn needles_of(values: &[&[u8]]) -> Arc<Needles> {
     };
     let named: Vec<(String, Arc<SecretBytes>)> = values.iter().enumerate().map(named).collect();
     let base = Arc::new(Needles::new(named.iter().cloned()));
-    base.with_used(named)
+    base.with_used(&named)
 }
 
 static NEEDLES: LazyLock<Vec<Arc<Needles>>> =

@@ -1,5 +1,7 @@
 //! `[[destination]]` rules: what differs from one upstream to the next.
 
+use std::borrow::Cow;
+
 use super::key::DESTINATION_KEYS;
 use super::problem::{Origin, Problem};
 use super::raw::{self, Node, Setting, Value};
@@ -83,7 +85,7 @@ pub enum Exposed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Treatment {
     /// The places that are searched for placeholders.
-    pub scan: Vec<ScanPlace>,
+    pub scan: Cow<'static, [ScanPlace]>,
     /// What a placeholder does that cannot be used.
     pub unresolved: Unresolved,
     /// What happens to `Range` when a value is used.
@@ -99,7 +101,7 @@ pub(super) fn treatment(rules: &[DestinationRule], destination: &Destination) ->
         scan: covering
             .iter()
             .find_map(|rule| rule.scan.clone())
-            .unwrap_or_else(|| ScanPlace::ALL.to_vec()),
+            .map_or(Cow::Borrowed(ScanPlace::ALL), Cow::Owned),
         unresolved: covering
             .iter()
             .find_map(|rule| rule.unresolved)
@@ -303,7 +305,7 @@ mod tests {
         ] {
             let treatment = treatment(&rules, &destination(host));
             assert_eq!(
-                treatment.scan,
+                *treatment.scan,
                 [ScanPlace::Header, ScanPlace::Query],
                 "{host}"
             );
@@ -323,7 +325,7 @@ mod tests {
         let treatment = treatment(&rules, &destination("api.openai.com"));
         assert_eq!(treatment.range, Range::Allow);
         assert_eq!(treatment.unresolved, Unresolved::Ignore);
-        assert_eq!(treatment.scan, [ScanPlace::Header, ScanPlace::Query]);
+        assert_eq!(*treatment.scan, [ScanPlace::Header, ScanPlace::Query]);
     }
 
     #[test]

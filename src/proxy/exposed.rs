@@ -27,8 +27,7 @@ pub fn check_head(
 ) -> Result<(), Refused> {
     let scans = |place| treatment.scan.contains(&place);
     // First, because whatever else is found would name the destination.
-    let destination = facts.destination.to_string();
-    if let Some(exposed) = find(needles, destination.as_bytes()) {
+    if let Some(exposed) = find(needles, facts.origin.as_bytes()) {
         return Err(refuse_host(facts, &exposed));
     }
     if scans(ScanPlace::Path) {

@@ -1,6 +1,7 @@
 //! Refusals as HTTP answers: the only place that turns a [`Refusal`] into a response.
 
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
@@ -10,9 +11,9 @@ use crate::error::{Code, Refusal};
 /// Carries the code on every answer that the proxy itself gives.
 pub const EGRET_ERROR: &str = "egret-error";
 /// Carries the request's id on every answer to a request that held a placeholder.
-pub const EGRET_REQUEST: &str = "egret-request";
+pub const EGRET_REQUEST: HeaderName = HeaderName::from_static("egret-request");
 /// Names the slugs that were passed on literally (`unresolved = "ignore"`).
-pub const EGRET_IGNORED: &str = "egret-ignored";
+pub const EGRET_IGNORED: HeaderName = HeaderName::from_static("egret-ignored");
 
 /// The members of RFC 9457 and ours, in a stable order.
 #[derive(Serialize)]

@@ -80,9 +80,9 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
     let known = sent.len();
     // A body that is still on its way may yet send more.
     let may_use_more = !transfer.is_complete();
-    let needles = needles.with_used(sent);
+    let needles = needles.with_used(&sent);
     if !needles.is_empty() {
-        scrub_head(&mut head, &needles, &used, &mut findings);
+        scrub_head(&mut head, &needles, &sent, &mut findings);
     }
     let has_body = !incoming.is_end_stream();
     let declared = incoming.size_hint().exact();

@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use hyper::ext::ReasonPhrase;
 
+use super::signed;
 use super::uses::Facts;
 use super::watch::Used;
 use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
@@ -24,9 +25,6 @@ const FINDINGS: usize = 64;
 
 /// What the eight bytes of the shortest value that is searched for make in base64, at the least.
 const SHORTEST_BASE64: usize = 10;
-
-/// Digests of a body that no longer holds what was digested (RFC 9530, RFC 3230, RFC 2616).
-const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
 /// What was found in an answer, for its `scrubbed` lines.
 #[derive(Default)]
@@ -70,11 +68,16 @@ impl Findings {
     }
 }
 
-/// Scrubs the head of an answer.
+/// Scrubs the head of an answer to a request that has `sent` these values.
 ///
 /// A name that spells a value goes with its header. So does the record of how the upstream wrote
 /// its names: it would bring the case back, and with it base64.
-pub fn scrub_head(head: &mut Parts, needles: &Needles, used: &Used, findings: &mut Findings) {
+pub fn scrub_head(
+    head: &mut Parts,
+    needles: &Needles,
+    sent: &[(String, Arc<SecretBytes>)],
+    findings: &mut Findings,
+) {
     let mut hits = Vec::new();
     if let Some(reason) = head.extensions.remove::<ReasonPhrase>() {
         let found = scrub_bytes(needles, reason.as_bytes(), &mut hits);
@@ -83,11 +86,10 @@ pub fn scrub_head(head: &mut Parts, needles: &Needles, used: &Used, findings: &m
         }
         findings.add(needles, "status", &hits);
     }
-    let sent = used.values();
     let spelled: Vec<HeaderName> = head
         .headers
         .keys()
-        .filter(|name| spells_value(name, needles, &sent))
+        .filter(|name| spells_value(name, needles, sent))
         .cloned()
         .collect();
     if !spelled.is_empty() || head.headers.keys().any(hides_in_case) {
@@ -121,8 +123,15 @@ fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findin
 /// Whether a name could be the base64 of a value as soon as its letters have their case back, which
 /// cannot be seen here.
 fn hides_in_case(name: &HeaderName) -> bool {
-    let mut runs = name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
-    runs.any(|run| run.len() >= SHORTEST_BASE64)
+    let mut run = 0;
+    name.as_str().bytes().any(|byte| {
+        run = if byte.is_ascii_alphanumeric() {
+            run + 1
+        } else {
+            0
+        };
+        run >= SHORTEST_BASE64
+    })
 }
 
 /// Whether the body is made of messages that say their length in front: a placeholder of another
@@ -229,7 +238,7 @@ impl Stages {
         let late = self.used.values().split_off(self.known);
         self.known += late.len();
         let first = &self.stages[0].needles;
-        let needles = first.with_used(late);
+        let needles = first.with_used(&late);
         if Arc::ptr_eq(&needles, first) {
             return Ok(());
         }
@@ -263,9 +272,7 @@ fn prepare(head: &mut Parts, partial: bool) {
     if !partial {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    for digest in DIGESTS {
-        head.headers.remove(digest);
-    }
+    signed::remove_digests(&mut head.headers);
 }
 
 /// The answer's coding cannot be opened, or is not what it says.
@@ -375,9 +382,7 @@ impl BodyScrubber {
 
     /// Scrubs trailers, and drops digests that no longer hold.
     pub fn trailers(&self, mut trailers: HeaderMap, findings: &mut Findings) -> HeaderMap {
-        for digest in DIGESTS {
-            trailers.remove(digest);
-        }
+        signed::remove_digests(&mut trailers);
         for stage in &self.stages.stages {
             scrub_fields(&mut trailers, &stage.needles, findings);
         }

@@ -10,7 +10,25 @@ use super::sites::Site;
 use crate::error::{Code, Refusal};
 
 /// Digests over the body: RFC 9530, its predecessor RFC 3230, and `Content-MD5` of RFC 2616.
-const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+static DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// The signature of RFC 9421 says here what it covers.
+static SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+
+/// Removes the digests of a body that is no longer the one they were made of.
+pub fn remove_digests(fields: &mut HeaderMap) {
+    // Hardly any message has one.
+    if fields.keys().any(|name| DIGESTS.contains(name)) {
+        for digest in &DIGESTS {
+            fields.remove(digest);
+        }
+    }
+}
 
 /// Refuses a change that a signature or digest of the client's covers.
 pub fn check(head: &Parts, sites: &[Site]) -> Result<(), Refusal> {
@@ -26,11 +44,11 @@ pub fn check(head: &Parts, sites: &[Site]) -> Result<(), Refusal> {
 pub fn in_body(head: &Parts) -> Option<Refusal> {
     let digest = || {
         let mut names = DIGESTS.iter();
-        names.find(|name| head.headers.contains_key(**name))
+        names.find(|name| head.headers.contains_key(*name))
     };
     let framing = || is_aws_chunked(&head.headers).then_some("its aws-chunked framing");
     signature(head).map(signed).or_else(|| {
-        framing().or_else(|| digest().copied()).map(|name| {
+        framing().or_else(|| digest().map(HeaderName::as_str)).map(|name| {
             refusal(format!(
                 "the body is covered by {name}, which would no longer hold; send it without, or \
                  put the placeholder in a header"
@@ -60,7 +78,7 @@ fn signature(head: &Parts) -> Option<&'static str> {
         return Some("AWS Signature Version 4");
     }
     head.headers
-        .contains_key("signature-input")
+        .contains_key(&SIGNATURE_INPUT)
         .then_some("HTTP Message Signatures")
 }
 

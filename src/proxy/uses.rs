@@ -210,7 +210,7 @@ impl Uses {
                     );
                     facts.refuse(refusal, reference, Some(&used.credential), &used.locations)
                 })?;
-            values.insert(reference.clone(), Arc::new(value));
+            values.insert(reference.clone(), value);
         }
         Ok(Values(values))
     }

@@ -58,7 +58,7 @@ fn prepare(vault: &Vault, credentials: Vec<Arc<Credential>>) -> Needles {
             .map(|(field, value)| {
                 let slug = credential.slug.clone();
                 let name = Reference { slug, field }.to_string();
-                (name, Arc::new(value))
+                (name, value)
             })
             .collect::<Vec<_>>()
     });

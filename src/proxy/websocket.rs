@@ -121,8 +121,9 @@ pub fn begin(
     offer.answer(&mut head);
     let client = offer.into_client();
     let mut findings = Findings::default();
-    let needles = needles.with_used(used.values());
-    scrub_head(&mut head, &needles, &used, &mut findings);
+    let sent = used.values();
+    let needles = needles.with_used(&sent);
+    scrub_head(&mut head, &needles, &sent, &mut findings);
     outcome.scrubbed(findings.take_entries(&facts));
     mark(&mut head, &facts, &used, &outcome);
     // Its messages may use credentials later, and the ledger will speak of this request.

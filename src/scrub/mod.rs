@@ -36,6 +36,7 @@ pub use scrubber::{Scrubber, scrub_bytes};
 
 mod entities;
 mod filter;
+mod glance;
 mod needle;
 mod needles;
 mod scan;

@@ -118,6 +118,19 @@ impl Source {
             Source::Wide(wide) => wide.expose(),
         }
     }
+
+    /// Which value it is, if it is one.
+    pub fn address(&self) -> Option<usize> {
+        match self {
+            Source::Value(value) => Some(address(value)),
+            Source::Wide(_) => None,
+        }
+    }
+}
+
+/// What tells one value in memory from all others, without looking at it.
+pub(super) fn address(value: &Arc<SecretBytes>) -> usize {
+    Arc::as_ptr(value).addr()
 }
 
 /// One spelling of one value.

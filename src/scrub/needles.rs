@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::needle::MIN_SEARCHED;
 use super::scan::Scan;
 use super::set::Set;
-use super::text::Text;
 use super::{Hit, Replacement};
 use crate::secret::SecretBytes;
 
@@ -54,15 +53,13 @@ impl Needles {
 
     /// These needles and the values that one request has used, of any length.
     ///
-    /// Values that are here already are not added again, so that for most requests this is two
-    /// atomic increments and a look-up.
-    pub fn with_used(
-        self: &Arc<Self>,
-        used: impl IntoIterator<Item = (String, Arc<SecretBytes>)>,
-    ) -> Arc<Self> {
+    /// Values that are here already are not added again. Most are the very ones that these needles
+    /// were made from, which is seen without looking at them.
+    pub fn with_used(self: &Arc<Self>, used: &[(String, Arc<SecretBytes>)]) -> Arc<Self> {
         let mut new = used
-            .into_iter()
-            .filter(|(_, value)| !self.holds(value.expose()))
+            .iter()
+            .filter(|(_, value)| !self.holds(value))
+            .cloned()
             .peekable();
         if new.peek().is_none() {
             return Arc::clone(self);
@@ -92,9 +89,10 @@ impl Needles {
     ///
     /// Of hits that begin at the same position only the longest is listed.
     pub fn find(&self, text: &[u8]) -> Vec<Hit> {
-        let mut scan = Scan::default();
-        scan.advance(self, Text::whole(text), 0);
-        scan.spans().iter().map(|span| span.hit(0)).collect()
+        match Scan::of(self, text) {
+            Some(scan) => scan.spans().iter().map(|span| span.hit(0)).collect(),
+            None => Vec::new(),
+        }
     }
 
     pub(super) fn sets(&self) -> &[Arc<Set>] {
@@ -157,8 +155,8 @@ impl Needles {
     }
 
     /// Whether a value of at least [`MIN_SEARCHED`] bytes is searched for.
-    fn holds(&self, value: &[u8]) -> bool {
-        is_long(value) && self.sets.iter().any(|set| set.holds(value))
+    fn holds(&self, value: &Arc<SecretBytes>) -> bool {
+        is_long(value.expose()) && self.sets.iter().any(|set| set.holds(value))
     }
 }
 

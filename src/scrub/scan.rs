@@ -42,6 +42,21 @@ pub(super) struct Scan {
 }
 
 impl Scan {
+    /// The search of a complete text. Most texts hold nothing that could be the beginning of a value,
+    /// and cost one look at the filter.
+    pub fn of(needles: &Needles, text: &[u8]) -> Option<Self> {
+        let text = Text::whole(text);
+        let mut candidates = Vec::new();
+        let mut sets = needles.sets().iter();
+        sets.find(|set| {
+            set.candidates(text, 0, &mut candidates);
+            !candidates.is_empty()
+        })?;
+        let mut scan = Self::default();
+        scan.advance(needles, text, 0);
+        (!scan.spans.is_empty()).then_some(scan)
+    }
+
     /// Searches the text from `from` on, which is where it ended the last time; bytes before that
     /// must be the same unless [`Scan::shift`] was told.
     pub fn advance(&mut self, needles: &Needles, text: Text<'_>, from: usize) {

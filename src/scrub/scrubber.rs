@@ -69,11 +69,7 @@ impl Scrubber {
 /// Scrubs a complete text: a header value, a status line. `None` if there was nothing to replace;
 /// nothing is allocated then unless the text came close to a value.
 pub fn scrub_bytes(needles: &Needles, text: &[u8], hits: &mut Vec<Hit>) -> Option<Vec<u8>> {
-    let mut scan = Scan::default();
-    scan.advance(needles, Text::whole(text), 0);
-    if scan.spans().is_empty() {
-        return None;
-    }
+    Scan::of(needles, text)?;
     let (mut main, again) = passes(needles, Replacement::Placeholder);
     let mut out = Vec::with_capacity(text.len());
     main.run(needles, text, true, &mut out, hits);

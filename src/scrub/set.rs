@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use memchr::{memchr2_iter, memchr3_iter};
+use memchr::{memchr2, memchr3_iter};
 
-use super::filter::{GROUP, Group, Groups, STRIDE, Starts, group_at, variants};
-use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, utf16be};
-use super::text::Text;
+use super::filter::{GROUP, Group, Groups, Starts, Window, group_at, variants};
+use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, address, utf16be};
+use super::text::{Text, WRAP_MIN};
 use super::trie::Trie;
-use super::units::introduces;
+use super::units::{Unit, introduces};
 use crate::secret::SecretBytes;
 
 /// What may stand between the bytes of a hex dump.
@@ -19,13 +19,20 @@ pub(super) const HEX_GAPS: [u8; 2] = [b' ', b':'];
 pub(super) struct Set {
     placeholders: Vec<String>,
     sources: Vec<Source>,
+    /// Where the values lie, sorted. They are held, so nothing else can come to lie there.
+    addresses: Vec<usize>,
     tries: [Trie; Class::ALL.len()],
-    /// Whether there are needles for the filter.
-    searched: bool,
+    /// Characters in the shortest needle for the filter, if there is one. No text of fewer bytes
+    /// holds a needle, since nothing that stands for a character is shorter than it.
+    shortest: Option<usize>,
+    /// Where literal text is looked at.
+    window: Window,
     /// Every group in the window of some needle.
     inner: Groups,
     /// Every group with which some needle begins.
     starts: Starts,
+    /// Every byte in the window of some needle. What an escape stands for is seldom among them.
+    within: Box<[bool; 256]>,
     /// The bytes with which a short value can begin, if there are any.
     short: Option<Box<[bool; 256]>>,
 }
@@ -66,19 +73,25 @@ impl Set {
                 sources.push(Source::Wide(wide));
             }
         }
+        let mut addresses: Vec<usize> = sources.iter().filter_map(Source::address).collect();
+        addresses.sort_unstable();
         let tries = needles.map(|needles| Trie::new(needles, &sources));
-        let searched = sources
-            .iter()
-            .any(|source| source.bytes().len() >= MIN_SEARCHED);
-        let (inner, starts) = filters(&tries, &sources);
+        let shortest = filtered(&tries)
+            .map(|(_, needle)| needle.len as usize)
+            .min();
+        let window = Window::of(shortest.unwrap_or_default(), filtered(&tries).count());
+        let (inner, starts, within) = filters(&tries, &sources, window);
         let short = first_bytes(&tries[Class::Short as usize], &sources);
         Self {
             placeholders,
             sources,
-            searched,
+            addresses,
+            shortest,
+            window,
             tries,
             inner,
             starts,
+            within,
             short,
         }
     }
@@ -104,8 +117,11 @@ impl Set {
     }
 
     /// Whether `value`, of at least [`MIN_SEARCHED`] bytes, is one of the values.
-    pub fn holds(&self, value: &[u8]) -> bool {
-        let exact = self.trie(Class::Exact).exact(&self.sources, value);
+    pub fn holds(&self, value: &Arc<SecretBytes>) -> bool {
+        if self.addresses.binary_search(&address(value)).is_ok() {
+            return true;
+        }
+        let exact = self.trie(Class::Exact).exact(&self.sources, value.expose());
         // Without the notations that a text may use, only the plain spelling is read as itself.
         exact.is_some_and(|needle| needle.form(0, false) == Form::Raw)
     }
@@ -124,7 +140,11 @@ impl Set {
     /// `from` is where the text ended at the last call: what can be said about a position is said
     /// when it first appears, and where that depends on bytes yet to come it is said to be one.
     pub fn candidates(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
-        if self.searched {
+        let left = text.bytes.len() - from;
+        if self
+            .shortest
+            .is_some_and(|shortest| left >= shortest || !text.complete)
+        {
             self.literal_windows(text, from, out);
             self.escaped_windows(text, from, out);
             self.wrapped_windows(text, from, out);
@@ -139,14 +159,25 @@ impl Set {
         }
     }
 
-    /// Windows without an escape: a look at every [`STRIDE`]th position.
+    /// Windows without an escape: a look at one position in each stride.
     fn literal_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         let bytes = text.bytes;
+        match self.window {
+            Window::Long => self.strides::<{ Window::Long.stride() }>(bytes, from, out),
+            Window::Short => self.strides::<{ Window::Short.stride() }>(bytes, from, out),
+        }
+        if !text.complete {
+            let cut = from.max(bytes.len().saturating_sub(self.window.chars() - 1))..bytes.len();
+            out.extend(cut.filter(|&start| self.may_start(bytes, start)));
+        }
+    }
+
+    fn strides<const STRIDE: usize>(&self, bytes: &[u8], from: usize, out: &mut Vec<usize>) {
         // The first window begins at `from`; its last group is the first to be looked at.
         let mut pos = from + STRIDE - 1;
         let (strides, _) = bytes.get(pos..).unwrap_or_default().as_chunks::<STRIDE>();
-        for [a, b, c, d, _] in strides {
-            if self.inner.contains(u32::from_le_bytes([*a, *b, *c, *d])) {
+        for stride in strides {
+            if group_at(stride, 0).is_some_and(|group| self.inner.contains(group)) {
                 self.window_around(bytes, from, pos, out);
             }
             pos += STRIDE;
@@ -154,57 +185,89 @@ impl Set {
         if group_at(bytes, pos).is_some_and(|group| self.inner.contains(group)) {
             self.window_around(bytes, from, pos, out);
         }
-        if !text.complete {
-            for pos in from.max(bytes.len().saturating_sub(MIN_SEARCHED - 1))..bytes.len() {
-                if self.may_start(bytes, pos) {
-                    out.push(pos);
-                }
-            }
-        }
     }
 
-    #[cold]
+    /// The windows with the group at `pos`, if there is one: then the group half a stride before or
+    /// behind it is in the same window, so that chance has to strike twice.
     fn window_around(&self, bytes: &[u8], from: usize, pos: usize, out: &mut Vec<usize>) {
-        let starts = from.max(pos + 1 - STRIDE)..=pos;
+        let half = self.window.stride() / 2;
+        let known = |pos| group_at(bytes, pos).is_some_and(|group| self.inner.contains(group));
+        if !known(pos + half) && !pos.checked_sub(half).is_some_and(known) {
+            return;
+        }
+        let starts = from.max(pos + 1 - self.window.stride())..=pos;
         out.extend(starts.filter(|&start| self.may_start(bytes, start)));
     }
 
-    /// Whether a needle may begin at `pos` with four literal bytes, as far as they are known.
+    /// Whether a needle may begin at `pos` with literal bytes, as far as they are known.
     fn may_start(&self, bytes: &[u8], pos: usize) -> bool {
-        group_at(bytes, pos).is_none_or(|group| self.starts.contains(group))
+        match group_at(bytes, pos) {
+            Some(group) => self.starts.contains(group),
+            None => self.starts.admits(Group::default().with(&bytes[pos..])),
+        }
     }
 
     /// Windows with an escape, found from the first one in them: all before it is literal.
     fn escaped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         for found in memchr3_iter(b'%', b'\\', b'&', &text.bytes[from..]) {
             let pos = from + found;
-            let units = text.units(pos);
-            if units.undecided {
-                out.extend(from.max(pos.saturating_sub(MIN_SEARCHED - 1))..=pos);
+            if !text.may_escape(pos) {
                 continue;
             }
-            for (index, unit) in units.iter().enumerate() {
-                if index == 0 {
-                    self.literal_before(text, from, pos, out);
-                }
-                let near = from.max(pos.saturating_sub(GROUP - 1))..=pos;
-                out.extend(near.filter(|&start| {
-                    let group = Group::default().with(&text.bytes[start..pos]);
-                    self.fits(text, unit.next, group.with(unit.bytes()))
-                }));
-                if matches!(unit.bytes(), b"\r" | b"\n") && text.wraps_at(pos) {
-                    let next = (unit.bytes() == b"\n").then_some(unit.next);
-                    self.wrapped_window(text, from, pos, next, out);
-                }
+            if let Some(unit) = text.plain_unit(pos) {
+                self.escaped_window(text, from, pos, &unit, out);
+                continue;
+            }
+            let units = text.units(pos);
+            if units.undecided {
+                let before = from.max(pos.saturating_sub(self.window.chars() - 1))..=pos;
+                let literal = |start| Group::default().with(&text.bytes[start..pos]);
+                out.extend(before.filter(|&start| self.starts.admits(literal(start))));
+                continue;
+            }
+            for unit in units.iter() {
+                self.escaped_window(text, from, pos, unit, out);
             }
         }
     }
 
-    /// Windows that hold at least four literal bytes before what stands at `pos`.
+    /// Windows with this unit at `pos`, and around the line break of wrapped base64 that it may be.
+    fn escaped_window(
+        &self,
+        text: Text<'_>,
+        from: usize,
+        pos: usize,
+        unit: &Unit,
+        out: &mut Vec<usize>,
+    ) {
+        let stands_for = unit.bytes();
+        if stands_for
+            .first()
+            .is_some_and(|&byte| self.within[usize::from(byte)])
+        {
+            self.literal_before(text, from, pos, out);
+            let near = from.max(pos.saturating_sub(GROUP - 1))..=pos;
+            out.extend(near.filter(|&start| {
+                let group = Group::default().with(&text.bytes[start..pos]);
+                self.fits(text, unit.next, group.with(stands_for))
+            }));
+        }
+        if matches!(stands_for, b"\r" | b"\n") && text.wraps_at(pos) {
+            let next = (stands_for == b"\n").then_some(unit.next);
+            self.wrapped_window(text, from, pos, next, out);
+        }
+    }
+
+    /// Windows that hold at least four literal bytes before what stands at `pos`. The last four of
+    /// these are in all of them.
     fn literal_before(&self, text: Text<'_>, from: usize, pos: usize, out: &mut Vec<usize>) {
-        let first = from.max(pos.saturating_sub(MIN_SEARCHED - 1));
-        let starts = first..pos.saturating_sub(GROUP - 1);
-        out.extend(starts.filter(|&start| self.may_start(text.bytes, start)));
+        let last = text.bytes[from..pos].last_chunk::<GROUP>();
+        if last.is_some_and(|last| self.inner.contains(u32::from_le_bytes(*last))) {
+            let reach = self.window.stride() - 2;
+            let first = from.max((pos - GROUP).saturating_sub(reach));
+            let starts = first..=pos - GROUP;
+            out.extend(starts.filter(|&start| self.may_start(text.bytes, start)));
+        }
     }
 
     /// Whether `group`, filled up with what may be read from `pos` on, begins a needle.
@@ -221,19 +284,25 @@ impl Set {
         if self.fits(text, pos + 1, group.with(&[byte])) {
             return true;
         }
-        if !introduces(byte) {
+        if !introduces(byte) || !text.may_escape(pos) {
             return false;
         }
+        let fits = |unit: &Unit| self.fits(text, unit.next, group.with(unit.bytes()));
+        if let Some(unit) = text.plain_unit(pos) {
+            return fits(&unit);
+        }
         let units = text.units(pos);
-        let mut readings = units.iter();
-        units.undecided || readings.any(|unit| self.fits(text, unit.next, group.with(unit.bytes())))
+        units.undecided || units.iter().any(fits)
     }
 
     /// Windows broken by the line break of wrapped base64.
     fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         let bytes = text.bytes;
-        for found in memchr2_iter(b'\r', b'\n', &bytes[from..]) {
-            let pos = from + found;
+        let mut at = from.max(WRAP_MIN.saturating_sub(text.run_before));
+        while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'\r', b'\n', rest)) {
+            let pos = at + found;
+            // Before the next one stands a line.
+            at = pos + WRAP_MIN;
             if text.wraps_at(pos) {
                 let next = match (bytes[pos], bytes.get(pos + 1)) {
                     (b'\n', _) => Some(pos + 1),
@@ -265,42 +334,69 @@ impl Set {
     }
 }
 
-/// The filters over all needles of [`MIN_SEARCHED`] characters and more.
-fn filters(tries: &[Trie; Class::ALL.len()], sources: &[Source]) -> (Groups, Starts) {
+/// The needles for the filter: those of [`MIN_SEARCHED`] characters and more.
+fn filtered(tries: &[Trie; Class::ALL.len()]) -> impl Iterator<Item = (Class, &Needle)> {
+    let classes = [Class::Exact, Class::Base64, Class::Hex].into_iter();
+    classes.flat_map(|class| {
+        let needles = tries[class as usize].needles().iter();
+        needles.map(move |needle| (class, needle))
+    })
+}
+
+/// The filters over the windows of all needles.
+fn filters(
+    tries: &[Trie; Class::ALL.len()],
+    sources: &[Source],
+    window: Window,
+) -> (Groups, Starts, Box<[bool; 256]>) {
     // Counted first: a list of groups would be a list of pieces of values.
     let mut counts = [0; 2];
-    each_group(tries, sources, |starts, _| counts[usize::from(starts)] += 1);
+    each_group(tries, sources, window, |starts, _| {
+        counts[usize::from(starts)] += 1;
+    });
     let mut inner = Groups::with_room(counts[0] + counts[1]);
     let mut starts = Starts::with_room(counts[1]);
-    each_group(tries, sources, |begins, group| {
+    let mut within = Box::new([false; 256]);
+    each_group(tries, sources, window, |begins, group| {
+        for byte in group.to_le_bytes() {
+            within[usize::from(byte)] = true;
+        }
         inner.insert(group);
         if begins {
             starts.insert(group);
         }
     });
-    (inner, starts)
+    (inner, starts, within)
 }
 
 /// Calls `each` for every group in the window of a needle, and tells whether it begins it.
 fn each_group(
     tries: &[Trie; Class::ALL.len()],
     sources: &[Source],
+    window: Window,
     mut each: impl FnMut(bool, u32),
 ) {
-    let mut add = |class: Class, window: [u8; MIN_SEARCHED]| {
-        for (index, chars) in window.array_windows::<GROUP>().enumerate() {
+    let mut add = |class: Class, chars: &[u8]| {
+        for (index, chars) in chars.array_windows::<GROUP>().enumerate() {
             variants(class, *chars, |group| each(index == 0, group));
         }
     };
-    for class in [Class::Exact, Class::Base64, Class::Hex] {
-        for needle in tries[class as usize].needles() {
-            let window = std::array::from_fn(|index| needle.byte(sources, index));
-            add(class, window);
-            if class == Class::Hex {
-                let [a, b, c, d, e, f, ..] = window;
-                for gap in HEX_GAPS {
-                    add(class, [a, b, gap, c, d, gap, e, f]);
-                }
+    for (class, needle) in filtered(tries) {
+        let mut chars = [0; Window::Long.chars()];
+        let chars = &mut chars[..window.chars()];
+        for (index, char) in chars.iter_mut().enumerate() {
+            *char = needle.byte(sources, index);
+        }
+        add(class, chars);
+        if class == Class::Hex {
+            for gap in HEX_GAPS {
+                let mut gapped = [gap; Window::Long.chars()];
+                let pairs = gapped.chunks_mut(3).zip(chars.chunks(2));
+                pairs.for_each(|(place, pair)| {
+                    let count = place.len().min(2);
+                    place[..count].copy_from_slice(&pair[..count]);
+                });
+                add(class, &gapped[..window.chars()]);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The text as far as it has come.
 
 /// Base64 is wrapped at 60, 64 or 76 characters; a line shorter than this is not a wrapped one.
-const WRAP_MIN: usize = 40;
+pub(super) const WRAP_MIN: usize = 40;
 
 /// The bytes at hand, and what is known about those that are not.
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@
 //! never on what comes before it: a hit is found wherever it begins, even after an odd backslash.
 
 use super::entities::named;
+use super::glance::meant_by;
 use super::text::Text;
 
 /// Percent-encoding was used: `%41`, `%u0041`.
@@ -28,7 +29,7 @@ const NAME_MAX: usize = 8;
 const SYNTAX_MAX: usize = 12;
 
 /// What an escape stands for, and where it ends.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Unit {
     bytes: [u8; 4],
     len: u8,
@@ -44,7 +45,7 @@ impl Unit {
         Self::of_byte(byte, pos + 1, 0)
     }
 
-    fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
+    pub fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
         Self {
             bytes: [byte, 0, 0, 0],
             len: 1,
@@ -71,7 +72,6 @@ impl Unit {
 }
 
 /// The escapes that may begin at a position; the literal reading is always possible besides.
-#[derive(Default)]
 pub(super) struct Units {
     items: [Unit; 4],
     len: usize,
@@ -80,6 +80,17 @@ pub(super) struct Units {
 }
 
 impl Units {
+    const NONE: Self = Self {
+        items: [Unit {
+            bytes: [0; 4],
+            len: 0,
+            next: 0,
+            kinds: 0,
+        }; 4],
+        len: 0,
+        undecided: false,
+    };
+
     fn push(&mut self, unit: Unit) {
         if let Some(slot) = self.items.get_mut(self.len) {
             *slot = unit;
@@ -156,7 +167,7 @@ pub(super) fn introduces(byte: u8) -> bool {
 impl Text<'_> {
     /// The escapes that begin at `pos`, at any level.
     pub fn units(self, pos: usize) -> Units {
-        let mut units = Units::default();
+        let mut units = Units::NONE;
         for level in 1..=LEVELS {
             match self.escape(pos, level) {
                 Ok(Some(escape)) => {
@@ -182,7 +193,7 @@ impl Text<'_> {
 
     /// Only `%41`: the one escape in which values too short for the rest are searched.
     pub fn percent_units(self, pos: usize) -> Units {
-        let mut units = Units::default();
+        let mut units = Units::NONE;
         if self.bytes.get(pos) == Some(&b'%') {
             match self.hex(pos + 1, 0, 2) {
                 Ok(Some((value, next, _))) => {
@@ -261,18 +272,9 @@ impl Text<'_> {
                     }));
             }
             b'0'..=b'3' => return self.octal(pos, level),
-            b'a' => 0x07,
-            b'b' => 0x08,
-            b't' => b'\t',
-            b'n' => b'\n',
-            b'v' => 0x0b,
-            b'f' => 0x0c,
-            b'r' => b'\r',
-            // A shell, a regular expression and many a template put a backslash before these.
-            byte if byte == b' ' || byte.is_ascii_punctuation() => byte,
-            _ => return Ok(None),
+            byte => meant_by(byte),
         };
-        Ok(Some(Escape {
+        Ok(byte.map(|byte| Escape {
             meaning: Meaning::Byte(byte),
             next: letter.next,
             kinds: letter.kinds | BACKSLASH,

@@ -40,11 +40,7 @@ pub fn encode(
 pub(super) fn encoded_len(form: Form, bytes: &[u8]) -> Result<usize, Unencodable> {
     let mut counter = Counter(0);
     write(form, bytes, &mut counter)?;
-    let guard = if introducer(form).is_some() {
-        MAX_GUARD
-    } else {
-        0
-    };
+    let guard = if has_escapes(form) { MAX_GUARD } else { 0 };
     Ok(counter.0 + guard)
 }
 
@@ -74,6 +70,11 @@ fn begins_escape(form: Form, before: &[u8]) -> bool {
             .all(|&byte| byte == b'#' || byte.is_ascii_alphanumeric()),
         (_, begun) => begun.len() < 2 && begun.iter().all(u8::is_ascii_hexdigit),
     }
+}
+
+/// Whether `form` has escapes, so that what is written depends on what stands before it.
+pub(super) fn has_escapes(form: Form) -> bool {
+    introducer(form).is_some()
 }
 
 /// What escapes of `form` begin with, if it has any.
@@ -143,10 +144,9 @@ fn write(form: Form, bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodabl
 
 /// RFC 9110 section 5.5: a field value is made of HTAB, SP, VCHAR and obs-text.
 fn header(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
-    if bytes
-        .iter()
-        .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
-    {
+    // Without a branch for each byte, so that many are looked at at once.
+    let fits = |byte: u8| (byte == b'\t') | ((byte >= b' ') & (byte != 0x7f));
+    if bytes.iter().fold(true, |all, &byte| all & fits(byte)) {
         out.put(bytes);
         Ok(())
     } else {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use memchr::memmem;
 use zeroize::Zeroizing;
 
-use super::encode::Unencodable;
+use super::encode::{Unencodable, has_escapes};
 use super::plan::{Edit, SpliceError, unencodable};
 
 /// The delimiters (`--boundary`, RFC 2046 section 5.1.1) of the multipart bodies around a place.
@@ -34,6 +34,8 @@ pub(super) struct Fence {
     tail: Zeroizing<Vec<u8>>,
     /// The last value written, while a delimiter could still begin in it.
     last: Option<Value>,
+    /// Nothing to be written depends on what was written before.
+    idle: bool,
 }
 
 struct Value {
@@ -44,6 +46,15 @@ struct Value {
 }
 
 impl Fence {
+    /// For these edits and no others. Most stand where there are neither delimiters nor escapes.
+    pub(super) fn around(edits: &[Edit]) -> Self {
+        let depends = |edit: &Edit| edit.delimiters.is_some() || has_escapes(edit.form);
+        Self {
+            idle: !edits.iter().any(depends),
+            ..Self::default()
+        }
+    }
+
     /// Takes literal text. Refuses it if a delimiter ends in it that begins in a value, or right
     /// behind one. Line breaks are not considered: recipients disagree on them.
     pub(super) fn literal(&mut self, bytes: &[u8]) -> Result<(), SpliceError> {
@@ -85,6 +96,9 @@ impl Fence {
     }
 
     fn keep(&mut self, written: &[u8]) {
+        if self.idle {
+            return;
+        }
         let kept = MAX_DELIMITER - 1;
         let fresh = &written[written.len().saturating_sub(kept)..];
         let stale = (self.tail.len() + fresh.len()).saturating_sub(kept);

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr2};
 
 use super::slug::{self, Field, Reference, Slug};
 use super::wire::{Form, MAX_UNIT, Unit};
@@ -39,9 +40,11 @@ pub const MAX_CARRY: usize = MAX_UNIT * (slug::MAX_SLUG + slug::MAX_FIELD + 6) -
 
 /// Whether `bytes` could hold a placeholder. `false` is certain, and cheap.
 pub fn may_contain(form: Form, bytes: &[u8]) -> bool {
-    starters(form)
-        .iter()
-        .any(|starter| starter.find(bytes).is_some())
+    let Some(first) = first_byte(form, bytes) else {
+        return false;
+    };
+    let mut starters = starters(form).iter();
+    starters.any(|starter| starter.find(&bytes[first..]).is_some())
 }
 
 /// Finds every placeholder, leftmost first, without overlap.
@@ -104,6 +107,16 @@ fn starters(form: Form) -> &'static Starters {
     }
 }
 
+/// Where the first byte stands with which a starter of `form` begins.
+fn first_byte(form: Form, bytes: &[u8]) -> Option<usize> {
+    match form {
+        Form::Raw | Form::Header | Form::BasicUser | Form::Cdata => memchr(b'<', bytes),
+        Form::Percent | Form::FormUrl => memchr2(b'<', b'%', bytes),
+        Form::Json | Form::Message => memchr2(b'<', b'\\', bytes),
+        Form::Xml => memchr2(b'<', b'&', bytes),
+    }
+}
+
 fn finders(starters: &[&'static str]) -> Starters {
     starters
         .iter()
@@ -123,8 +136,11 @@ impl<'a> Candidates<'a> {
     fn new(form: Form, bytes: &'a [u8]) -> Self {
         let starters = starters(form);
         let mut ahead = [None; 4];
-        for (next, starter) in ahead.iter_mut().zip(starters) {
-            *next = starter.find(bytes);
+        // One search settles most short texts, for all starters.
+        if let Some(first) = first_byte(form, bytes) {
+            for (next, starter) in ahead.iter_mut().zip(starters) {
+                *next = starter.find(&bytes[first..]).map(|at| first + at);
+            }
         }
         Self {
             bytes,

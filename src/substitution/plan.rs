@@ -100,7 +100,9 @@ pub fn splice<'v>(
         replacements.push(replacement);
     }
     let mut out = Vec::with_capacity(len);
-    let mut writer = Writer::default();
+    let mut writer = Writer {
+        fence: Fence::around(edits),
+    };
     let mut cursor = 0;
     for (edit, replacement) in edits.iter().zip(&replacements) {
         writer.literal(&source[cursor..edit.span.start], &mut out)?;

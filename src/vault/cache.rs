@@ -15,9 +15,10 @@ use tokio::sync::Mutex;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
 use crate::vault::change::{ChangeMarker, Look, Reading};
+use crate::vault::kept::Kept;
 use crate::vault::keyring::{Keyring, TokenKey};
 use crate::vault::model::{Client, ClientName, Credential, Principal, State, TokenHash};
-use crate::vault::seal::{OpenError, Opener, Place, Sealed};
+use crate::vault::seal::{OpenError, Opener, Place};
 use crate::vault::store::sqlite::private_directory;
 use crate::vault::store::{Changes, Store, StoreError, StoreUnavailable};
 
@@ -333,15 +334,15 @@ impl Vault {
         }
     }
 
-    /// Opens a value. To be called only after the use was authorised: this is the one place
-    /// where plaintext comes into being.
+    /// Opens a value, or shares it with those who have it open. To be called only after the use
+    /// was authorised.
     pub fn open_value(
         &self,
         credential: &Credential,
         field: Option<&Field>,
-    ) -> Result<SecretBytes, OpenError> {
-        let sealed = credential.sealed(field).ok_or(OpenError::FieldUnknown)?;
-        self.open_version(credential, credential.version, field, sealed)
+    ) -> Result<Arc<SecretBytes>, OpenError> {
+        let kept = credential.kept(field).ok_or(OpenError::FieldUnknown)?;
+        self.open_version(credential, credential.version, field, kept)
     }
 
     /// Opens every value of a credential for being searched for: those in force, and those they
@@ -350,32 +351,34 @@ impl Vault {
     pub fn open_all<'a>(
         &'a self,
         credential: &'a Credential,
-    ) -> impl Iterator<Item = (Option<Field>, SecretBytes)> + 'a {
+    ) -> impl Iterator<Item = (Option<Field>, Arc<SecretBytes>)> + 'a {
         let current = (credential.version, &credential.fields);
         let previous = credential.previous.iter();
         let versions = std::iter::once(current).chain(previous.map(|(n, fields)| (*n, fields)));
         versions.flat_map(move |(version, fields)| {
-            fields.iter().filter_map(move |(field, sealed)| {
-                let opened = self.open_version(credential, version, field.as_ref(), sealed);
+            fields.iter().filter_map(move |(field, kept)| {
+                let opened = self.open_version(credential, version, field.as_ref(), kept);
                 Some((field.clone(), opened.ok()?))
             })
         })
     }
 
+    /// The one place where plaintext comes into being.
     fn open_version(
         &self,
         Credential { owner, slug, .. }: &Credential,
         version: u32,
         field: Option<&Field>,
-        sealed: &Sealed,
-    ) -> Result<SecretBytes, OpenError> {
+        kept: &Kept,
+    ) -> Result<Arc<SecretBytes>, OpenError> {
         let place = Place {
             owner,
             slug,
             field,
             version,
         };
-        self.opener.open(place, sealed).inspect_err(|error| {
+        let opened = kept.value(|sealed| self.opener.open(place, sealed));
+        opened.inspect_err(|error| {
             tracing::error!(%owner, %slug, version, "a stored value cannot be opened: {error}");
         })
     }

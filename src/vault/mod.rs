@@ -5,7 +5,7 @@
 //!                                                │ changes since revision n
 //!   every request ───► Vault::refresh ◄── change marker (one pread)
 //!                      Vault::find   ───► metadata          … authorise …
-//!                      Vault::open_value ──► SecretBytes
+//!                      Vault::open_value ──► Arc<SecretBytes>
 //! ```
 //!
 //! # What each choice answers
@@ -17,7 +17,7 @@
 //! | Another local user | Files are 0600, new directories 0700, whatever the umask. A key file that others can read is refused, with the command that mends it. |
 //! | The admin side is taken over | It holds a [`Sealer`](seal::Sealer), which cannot open. Values are write-only. |
 //! | A weak spot in one use of the master key | Each use has its own HKDF subkey; each value its own data key, used once. |
-//! | A value in a log, an error or a core dump | It exists only as [`SecretBytes`](crate::secret::SecretBytes), buffers on the way are wiped, and nothing decrypted is cached. SQL logging is off. |
+//! | A value in a log, an error or a core dump | It exists only as [`SecretBytes`](crate::secret::SecretBytes), buffers on the way are wiped, and the vault keeps nothing open: who needs a value that others have open gets that same one. SQL logging is off. |
 //! | A deleted or rotated value found in free pages | SQLite's `secure_delete` overwrites them, and the write-ahead log is emptied. (What a flash disk keeps by itself is encrypted still.) |
 //! | A revoked credential used by a running server | Every request asks [`change`] first; a change that cannot be read stops the request ([`StoreUnavailable`]) rather than letting it go on with what was known. |
 //! | A change that leaves no trace | The ledger event is written in the transaction of the change ([`store::AdminEvent`]). |
@@ -28,6 +28,7 @@
 
 pub mod cache;
 pub mod change;
+mod kept;
 pub mod keyring;
 pub mod material;
 pub mod model;

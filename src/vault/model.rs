@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::grant::Grant;
 use crate::substitution::slug::{Field, Slug};
+use crate::vault::kept::Kept;
 use crate::vault::seal::Sealed;
 
 /// Longest description of a credential, in characters.
@@ -189,7 +190,7 @@ impl Actor {
 }
 
 /// A credential as the proxy holds it: where it may be used, and its sealed values.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Credential {
     /// To whom it belongs.
     pub owner: Principal,
@@ -211,14 +212,17 @@ pub struct Credential {
     pub rotated: i64,
     /// Who else may use it.
     pub shared_with: BTreeSet<Principal>,
-    pub(in crate::vault) fields: SealedFields,
+    pub(in crate::vault) fields: KeptFields,
     /// The version that was replaced last, as long as the store keeps it (see [`OVERLAP`]). Nothing
     /// can use it any more; it is only looked for.
-    pub(in crate::vault) previous: Option<(u32, SealedFields)>,
+    pub(in crate::vault) previous: Option<(u32, KeptFields)>,
 }
 
 /// The sealed values of one version: one nameless value, or one for each field.
 pub type SealedFields = Vec<(Option<Field>, Sealed)>;
+
+/// The same in memory.
+pub(in crate::vault) type KeptFields = Vec<(Option<Field>, Kept)>;
 
 impl Credential {
     /// Whether a request at `now` (unix seconds) may use it, as far as state and expiry go.
@@ -228,7 +232,7 @@ impl Credential {
 
     /// Whether `<<slug.field>>`, or `<<slug>>` for `None`, names a value of this credential.
     pub fn has_field(&self, field: Option<&Field>) -> bool {
-        self.sealed(field).is_some()
+        self.kept(field).is_some()
     }
 
     /// The fields it has; nothing for a credential with one bare value.
@@ -241,11 +245,11 @@ impl Credential {
         self.fields.iter().map(|(name, _)| name.as_ref())
     }
 
-    pub(in crate::vault) fn sealed(&self, field: Option<&Field>) -> Option<&Sealed> {
+    pub(in crate::vault) fn kept(&self, field: Option<&Field>) -> Option<&Kept> {
         self.fields
             .iter()
             .find(|(name, _)| name.as_ref() == field)
-            .map(|(_, sealed)| sealed)
+            .map(|(_, kept)| kept)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Inherited variables that hold a stored value are kept from the child: the point of a
 //! placeholder is lost if the value lies next to it.
 
+use std::sync::Arc;
+
 use super::variables::Inherited;
 use crate::secret::SecretBytes;
 
@@ -12,7 +14,7 @@ const SHORTEST_WHOLE: usize = 4;
 
 /// The names of the variables that hold one of `values`, sorted. Only names: what is in them is
 /// nobody's business.
-pub(in crate::cli) fn withheld(inherited: &Inherited, values: &[SecretBytes]) -> Vec<String> {
+pub(in crate::cli) fn withheld(inherited: &Inherited, values: &[Arc<SecretBytes>]) -> Vec<String> {
     inherited
         .iter()
         .filter(|(_, content)| {
@@ -47,9 +49,9 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.into()))
             .collect();
-        let values: Vec<SecretBytes> = values
+        let values: Vec<Arc<SecretBytes>> = values
             .iter()
-            .map(|value| SecretBytes::new(value.as_bytes().to_vec()))
+            .map(|value| Arc::new(SecretBytes::new(value.as_bytes().to_vec())))
             .collect();
         withheld(&inherited, &values)
     }

@@ -7,6 +7,7 @@ mod route;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -184,7 +185,7 @@ impl Run {
     }
 
     /// Every value that the program could use. A user name is none: it would withhold `USER`.
-    fn values(&self, vault: &Vault) -> Vec<SecretBytes> {
+    fn values(&self, vault: &Vault) -> Vec<Arc<SecretBytes>> {
         let mut values = Vec::new();
         for credential in vault.live(&self.principal) {
             for field in credential.references() {

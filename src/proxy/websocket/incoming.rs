@@ -50,7 +50,7 @@ impl<'a> Incoming<'a> {
 
     /// The payload of a ping or pong, which may come between two pieces.
     pub(super) fn control(&mut self, payload: &[u8]) -> Vec<u8> {
-        let needles = self.live.with_used(self.about.used.values());
+        let needles = self.live.with_used(&self.about.used.values());
         let mut hits = Vec::new();
         let clean = scrub_bytes(&needles, payload, &mut hits);
         self.findings.add(&needles, PLACE, &hits);
@@ -86,7 +86,7 @@ impl<'a> Incoming<'a> {
 fn stages(about: &About, live: &Arc<Needles>) -> Stages {
     let sent = about.used.values();
     let known = sent.len();
-    let needles = live.with_used(sent);
+    let needles = live.with_used(&sent);
     Stages::new(needles, &about.used, known, Replacement::Placeholder)
 }
 

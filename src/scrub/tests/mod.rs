@@ -197,7 +197,7 @@ fn short_values_are_searched_for_the_request_that_used_them_and_raw_or_percent_e
     let short = [b"p w%9".to_vec()];
     let base = needles(&[short[0].clone(), b"long-enough-value".to_vec()]);
     assert_eq!(scrubbed(&base, "p w%9 long-enough-value"), "p w%9 <<b>>");
-    let used = base.with_used([(
+    let used = base.with_used(&[(
         "pin".to_owned(),
         Arc::new(SecretBytes::new(short[0].clone())),
     )]);
@@ -217,9 +217,15 @@ fn short_values_are_searched_for_the_request_that_used_them_and_raw_or_percent_e
 #[test]
 fn used_values_that_are_known_already_are_not_added_again() {
     let base = one(b"long-enough-value");
-    let same = base.with_used(named(&[b"long-enough-value".to_vec()]));
+    let same = base.with_used(&named(&[b"long-enough-value".to_vec()]));
     assert!(Arc::ptr_eq(&base, &same));
-    let rotated = base.with_used([(
+    let pair = named(&[b"another-value".to_vec(), b"yet-another-value".to_vec()]);
+    let both = Arc::new(Needles::new(pair.iter().cloned()));
+    assert!(
+        pair.chunks(1)
+            .all(|value| Arc::ptr_eq(&both, &both.with_used(value)))
+    );
+    let rotated = base.with_used(&[(
         "old".to_owned(),
         Arc::new(SecretBytes::new(b"previous-value".to_vec())),
     )]);

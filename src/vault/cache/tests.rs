@@ -608,6 +608,33 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn a_value_that_is_searched_for_is_not_opened_a_second_time_until_it_is_replaced() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    let (alice, key) = (principal("alice"), slug("key"));
+    command.add_secret("alice", "key", "one").await;
+    let vault = fixture.vault().await;
+    let current = async || {
+        vault.refresh().await.unwrap();
+        let Found::One(credential) = vault.find(&alice, &key, NOW) else {
+            panic!("not found");
+        };
+        credential
+    };
+    let first = current().await;
+    let searched: Vec<_> = vault.open_all(&first).map(|(_, value)| value).collect();
+    let sent = vault.open_value(&first, None).unwrap();
+    assert!(Arc::ptr_eq(&searched[0], &sent));
+    command
+        .rotate(&actor(), &alice, &key, secret("two"))
+        .await
+        .unwrap();
+    let second = current().await;
+    assert_eq!(vault.open_value(&second, None).unwrap().expose(), b"two");
+    assert_eq!(sent.expose(), b"one", "whoever holds it keeps it");
+}
+
 /// Nothing can use a replaced value, but an upstream may still echo it.
 #[tokio::test]
 async fn a_replaced_value_is_looked_for_until_its_time_is_over() {
@@ -620,7 +647,7 @@ async fn a_replaced_value_is_looked_for_until_its_time_is_over() {
         vault.refresh().await.unwrap();
         let credentials = vault.live(&alice);
         let values = credentials.iter().flat_map(|c| vault.open_all(c));
-        let text = |value: SecretBytes| String::from_utf8(value.expose().to_vec()).unwrap();
+        let text = |value: Arc<SecretBytes>| String::from_utf8(value.expose().to_vec()).unwrap();
         values.map(|(_, value)| text(value)).collect::<Vec<_>>()
     };
     assert_eq!(known().await, ["one"]);

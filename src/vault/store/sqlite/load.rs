@@ -158,7 +158,8 @@ fn assemble(sets: &RowSets) -> Result<Vec<Credential>, StoreUnavailable> {
                 true => &mut credential.fields,
                 false => &mut credential.previous.get_or_insert((version, Vec::new())).1,
             };
-            fields.push(rows::sealed(row)?);
+            let (field, sealed) = rows::sealed(row)?;
+            fields.push((field, sealed.into()));
         }
     }
     for row in &sets.shares {

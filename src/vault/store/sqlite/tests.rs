@@ -253,7 +253,7 @@ async fn erased_ciphertext_is_in_no_file() {
     command.add_secret("alice", "key", "the canary value").await;
     let sealed = async || {
         let credential = command.store().get(&alice, &key).await.unwrap().unwrap();
-        credential.fields[0].1.as_bytes().to_vec()
+        credential.fields[0].1.sealed().as_bytes().to_vec()
     };
     let rotate = async |value: &str| {
         command

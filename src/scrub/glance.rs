@@ -1,0 +1,113 @@
+//! What can be said of an escape at a glance: that there is none, or that it is an ordinary one.
+//!
+//! Text is full of introducers. In binary data hardly any begins an escape, and in the JSON of
+//! most answers nearly all are `\n` and `\"`. What [`super::units`] would say of those is said here
+//! without listing the readings of every level.
+
+use super::text::Text;
+use super::units::{BACKSLASH, PERCENT, Unit, introduces};
+
+impl Text<'_> {
+    /// Whether an escape may begin with the introducer at `pos`. `false` is certain, and cheap: in
+    /// binary data hardly any introducer is one.
+    #[inline]
+    pub fn may_escape(self, pos: usize) -> bool {
+        let Some(&next) = self.bytes.get(pos + 1) else {
+            return !self.complete;
+        };
+        let continues = match self.bytes[pos] {
+            b'%' => next.is_ascii_hexdigit() || matches!(next, b'u' | b'U'),
+            b'\\' => next.is_ascii_alphanumeric() || next.is_ascii_punctuation() || next == b' ',
+            _ => next.is_ascii_alphanumeric() || next == b'#',
+        };
+        continues || introduces(next)
+    }
+
+    /// The one escape at `pos`, if it is among the most frequent: a backslash before a single
+    /// character, or `%41`. As [`Text::units`] says, but with little ado.
+    #[inline]
+    pub fn plain_unit(self, pos: usize) -> Option<Unit> {
+        let (byte, next, kinds) = match *self.bytes.get(pos..)? {
+            [b'\\', letter, ..] => (meant_by(letter)?, pos + 2, BACKSLASH),
+            [b'%', high, low, ..] => {
+                let digit = |byte| char::from(byte).to_digit(16);
+                ((digit(high)? << 4 | digit(low)?) as u8, pos + 3, PERCENT)
+            }
+            _ => return None,
+        };
+        (!introduces(byte)).then(|| Unit::of_byte(byte, next, kinds))
+    }
+}
+
+/// What a backslash and one character stand for.
+pub(super) fn meant_by(letter: u8) -> Option<u8> {
+    Some(match letter {
+        b'a' => 0x07,
+        b'b' => 0x08,
+        b't' => b'\t',
+        b'n' => b'\n',
+        b'v' => 0x0b,
+        b'f' => 0x0c,
+        b'r' => b'\r',
+        // A shell, a regular expression and many a template put a backslash before these.
+        byte if byte == b' ' || byte.is_ascii_punctuation() => byte,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    fn same(one: &Unit, other: &Unit) -> bool {
+        (one.bytes(), one.next, one.kinds) == (other.bytes(), other.next, other.kinds)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// A glance sees no more and nothing else than a close look.
+        #[test]
+        fn a_glance_agrees_with_a_close_look(
+            introducer in select(&b"%\\&"[..]),
+            rest in vec(prop_oneof![
+                4 => select(&br##"%\&#;x2u041aAnrtlquot" /"##[..]),
+                1 => any::<u8>(),
+            ], 0..14),
+            complete in any::<bool>(),
+        ) {
+            let bytes = [&[introducer][..], &rest].concat();
+            let text = Text { bytes: &bytes, complete, run_before: 0 };
+            let units = text.units(0);
+            if !text.may_escape(0) {
+                prop_assert!(units.iter().next().is_none() && !units.undecided);
+            }
+            if let Some(plain) = text.plain_unit(0) {
+                prop_assert!(!units.undecided && units.iter().count() == 1);
+                prop_assert!(units.iter().all(|unit| same(unit, &plain)));
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_escapes_are_seen_at_a_glance() {
+        for (escape, stands_for) in [("\\n", b'\n'), ("\\\"", b'"'), ("%41", b'A'), ("%2f", b'/')] {
+            let unit = Text::whole(escape.as_bytes()).plain_unit(0);
+            assert_eq!(
+                unit.map(|unit| unit.bytes().to_vec()),
+                Some(vec![stands_for]),
+                "{escape}"
+            );
+        }
+        for innocent in ["% ", "%g1", "\\\u{e9}", "& ", "&;"] {
+            assert!(
+                !Text::whole(innocent.as_bytes()).may_escape(0),
+                "{innocent}"
+            );
+        }
+    }
+}
