@@ -88,13 +88,23 @@ impl Connection {
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.drive(cx);
-        match self.driver {
-            Some(_) => poll(&mut Context::from_waker(Waker::noop())),
-            None => poll(cx),
+        for _ in 0..TURNS {
+            self.drive(cx);
+            if self.driver.is_none() {
+                return poll(cx);
+            }
+            // Who asks for more gives the connection something to do.
+            self.signal.polling.store(true, SeqCst);
+            let polled = poll(&mut Context::from_waker(Waker::noop()));
+            self.signal.polling.store(false, SeqCst);
+            if polled.is_ready() || !self.signal.woken.load(SeqCst) {
+                return polled;
+            }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits until it takes a request; false if it never will again.

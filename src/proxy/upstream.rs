@@ -384,7 +384,7 @@ impl Lease {
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         match self {
             Self::Exclusive { connection, .. } => connection.poll_with(cx, poll),
