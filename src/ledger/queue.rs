@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 use super::checkpoint::Cause;
-use super::record::{Entry, Timestamp};
+use super::draft::Draft;
+use super::record::Timestamp;
 use crate::error::{Code, Refusal};
 
 /// Why entries are not on record. Nothing may be sent upstream then.
@@ -56,18 +57,18 @@ pub(super) fn now() -> Timestamp {
 pub(super) struct Job {
     pub(super) time: Timestamp,
     pub(super) queued: Instant,
-    pub(super) entries: Vec<Entry>,
+    pub(super) lines: Draft,
     pub(super) waiter: Option<oneshot::Sender<Answer>>,
-    /// A checkpoint that is owed once the entries are durable.
+    /// A checkpoint that is owed once the lines are durable.
     pub(super) checkpoint: Option<Cause>,
 }
 
 impl Job {
-    pub(super) fn new(entries: Vec<Entry>, waiter: Option<oneshot::Sender<Answer>>) -> Self {
+    pub(super) fn new(lines: Draft, waiter: Option<oneshot::Sender<Answer>>) -> Self {
         Self {
             time: now(),
             queued: Instant::now(),
-            entries,
+            lines,
             waiter,
             checkpoint: None,
         }
@@ -158,10 +159,10 @@ impl Queue {
         };
         let waiting = state.entries + state.backlog;
         // A single large job must not be refused for ever.
-        if waiting > 0 && waiting + job.entries.len() > limit {
+        if waiting > 0 && waiting + job.lines.len() > limit {
             return Err(LedgerUnavailable::QueueFull);
         }
-        state.entries += job.entries.len();
+        state.entries += job.lines.len();
         // Waking a thread costs more than all the rest of this function: only when it matters.
         let is_urgent = job.waiter.is_some();
         let wakes = (is_urgent && !state.urgent) || state.parked || state.entries >= self.half();

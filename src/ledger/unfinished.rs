@@ -16,25 +16,34 @@ use super::walk;
 /// Requests that are followed at most. A server has as many under way as it takes connections.
 const REQUESTS: usize = 100_000;
 
+/// How the lines begin behind their time, up to what names the request.
+const USE: &[u8] = br#","event":"use","request":""#;
+const RESULT: &[u8] = br#","event":"result","request":""#;
+/// What follows it, as no text of JSON can hold it.
+const SLUG: &[u8] = br#"","slug":"#;
+
 /// The requests under way, as the writer sees them pass.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
-    requests: HashSet<String>,
+    requests: HashSet<Box<[u8]>>,
     /// There were more than can be followed, so that nobody knows any more whether one is left.
     overflown: bool,
 }
 
 impl UnderWay {
-    /// Takes in an entry that is durable now.
-    pub(super) fn see(&mut self, entry: &Entry) {
-        let Some(request) = &entry.request else {
-            return;
-        };
-        if entry.event == event::RESULT {
-            self.requests.remove(request);
-        } else if entry.event == event::USE && !self.requests.contains(request) {
+    /// Takes in a line that is durable now, from its event on, as [`Draft`](super::Draft) wrote it.
+    pub(super) fn see(&mut self, line: &[u8]) {
+        let named = |rest| Some(&line[rest..][..memmem::find(&line[rest..], SLUG)?]);
+        if line.starts_with(RESULT) {
+            if let Some(request) = named(RESULT.len()) {
+                self.requests.remove(request);
+            }
+        } else if line.starts_with(USE)
+            && let Some(request) = named(USE.len())
+            && !self.requests.contains(request)
+        {
             if self.requests.len() < REQUESTS {
-                self.requests.insert(request.clone());
+                self.requests.insert(request.into());
             } else {
                 self.overflown = true;
             }
@@ -51,7 +60,7 @@ impl UnderWay {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The `recovered` lines for the uses that have no result, in the order in which they were used.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry<'static>>,
     /// Ranges of lines that are not there.
     pub(super) missing: Vec<String>,
     /// Names of files that could not be read to their end.
@@ -103,7 +112,7 @@ struct Head<'a> {
 
 #[derive(Default)]
 struct Open {
-    requests: HashMap<String, Vec<(u64, Entry)>>,
+    requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
     left_out: u64,
 }
 
@@ -135,7 +144,7 @@ impl Open {
         }
     }
 
-    fn into_entries(self) -> Vec<Entry> {
+    fn into_entries(self) -> Vec<Entry<'static>> {
         if self.left_out > 0 {
             let uses = self.left_out;
             tracing::error!(
@@ -164,10 +173,10 @@ mod tests {
     use crate::ledger::layout;
     use crate::ledger::record::Timestamp;
 
-    fn entry(event: &'static str, request: &str) -> Entry {
+    fn entry(event: &'static str, request: &'static str) -> Entry<'static> {
         Entry {
-            request: Some(request.to_owned()),
-            slug: Some("gh".to_owned()),
+            request: Some(request.into()),
+            slug: Some("gh".into()),
             version: Some(3),
             ..Entry::new(event)
         }
@@ -178,9 +187,7 @@ mod tests {
         let mut chain = Chain::start();
         let mut lines = Vec::new();
         for entry in entries {
-            chain
-                .append(Timestamp::from_unix_micros(1), entry, &mut lines)
-                .unwrap();
+            chain.append(Timestamp::from_unix_micros(1), &entry.draft(), &mut lines);
         }
         std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
         let segments = layout::segments(dir.path()).unwrap();
@@ -195,7 +202,7 @@ mod tests {
         }
         found
             .into_iter()
-            .filter_map(|entry| entry.request)
+            .filter_map(|entry| entry.request.map(Cow::into_owned))
             .collect()
     }
 
@@ -224,15 +231,25 @@ mod tests {
     #[test]
     fn requests_are_under_way_from_use_to_result() {
         let mut under_way = UnderWay::default();
+        let see = |under_way: &mut UnderWay, entry: Entry| {
+            let draft = entry.draft();
+            draft.lines().for_each(|(front, _)| under_way.see(front));
+        };
         assert!(under_way.is_none());
-        under_way.see(&entry(event::DENIED, "a"));
-        under_way.see(&Entry::new(event::USE));
+        see(&mut under_way, entry(event::DENIED, "a"));
+        see(&mut under_way, Entry::new(event::USE));
         assert!(under_way.is_none());
-        under_way.see(&entry(event::USE, "a"));
-        under_way.see(&entry(event::USE, "b"));
-        under_way.see(&entry(event::RESULT, "a"));
+        see(&mut under_way, entry(event::USE, "a"));
+        see(&mut under_way, entry(event::USE, "b"));
+        see(&mut under_way, entry(event::RESULT, "a"));
         assert!(!under_way.is_none());
-        under_way.see(&entry(event::RESULT, "b"));
+        see(&mut under_way, entry(event::RESULT, "b"));
+        assert!(under_way.is_none());
+        // Ids are Egret's own; but were one not, it would be taken whole.
+        see(&mut under_way, entry(event::USE, "\",\"slug\":1"));
+        see(&mut under_way, entry(event::RESULT, "\",\"slug\":2"));
+        assert!(!under_way.is_none());
+        see(&mut under_way, entry(event::RESULT, "\",\"slug\":1"));
         assert!(under_way.is_none());
     }
 }

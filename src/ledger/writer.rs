@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 
 use super::archive::{Archive, Keep, Keeper};
 use super::chain::Chain;
+use super::draft::Draft;
 use super::notary::Notary;
 use super::opening::{self, Opened, Signed};
 use super::queue::{Answer, Job, LedgerUnavailable, Queue, Room, Stopped, now};
@@ -161,21 +162,22 @@ impl Ledger {
     /// Puts entries on record, in order and next to each other; see [`Durability`] for when it
     /// returns. After an error the entries may still be found in the ledger (the disk may answer
     /// right after the deadline), which is the safe side: a use recorded that did not happen.
-    pub async fn commit(&self, entries: Vec<Entry>) -> Result<(), LedgerUnavailable> {
+    pub async fn commit(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+        let lines = lines.into();
         let Handle {
             queue,
             durability,
             deadline,
             ..
         } = &*self.0;
-        if entries.is_empty() {
+        if lines.is_empty() {
             return Ok(());
         }
         if matches!(durability, Durability::Interval(_)) && self.healthy() {
-            return queue.push(Job::new(entries, None), Room::Requests);
+            return queue.push(Job::new(lines, None), Room::Requests);
         }
         let (waiter, answer) = oneshot::channel();
-        queue.push(Job::new(entries, Some(waiter)), Room::Requests)?;
+        queue.push(Job::new(lines, Some(waiter)), Room::Requests)?;
         await_answer(*deadline, answer).await
     }
 
@@ -185,11 +187,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When twice [`Options::queue`] entries are waiting already, or the ledger is closed.
-    pub fn append(&self, entries: Vec<Entry>) -> Result<(), LedgerUnavailable> {
-        if entries.is_empty() {
+    pub fn append(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+        let lines = lines.into();
+        if lines.is_empty() {
             return Ok(());
         }
-        self.0.queue.push(Job::new(entries, None), Room::Results)
+        self.0.queue.push(Job::new(lines, None), Room::Results)
     }
 
     /// Whether the last write succeeded.
@@ -278,6 +281,8 @@ struct Writer<S> {
 
 /// A buffer that one large batch blew up beyond this is not kept, in bytes.
 const KEPT_BUFFER: usize = 1024 * 1024;
+/// As many jobs room is kept for.
+const KEPT_JOBS: usize = 1024;
 
 impl<S: Storage> Writer<S> {
     fn new((queue, stats): (Arc<Queue>, Arc<Stats>), storage: S, end: End) -> Self {
@@ -310,7 +315,7 @@ impl<S: Storage> Writer<S> {
         let notary = Notary::new(signed.signer, end, signed.start, heartbeat, Instant::now());
         self.notary = Some(notary);
         if !signed.entries.is_empty() {
-            self.backlog.push(Job::new(signed.entries, None));
+            self.backlog.push(Job::new(signed.entries.into(), None));
         }
     }
 
@@ -378,7 +383,7 @@ impl<S: Storage> Writer<S> {
                 self.stats.write_failures.fetch_add(1, Relaxed);
                 self.restore();
                 if self.queue.set_healthy(false) {
-                    batch.push(Job::new(vec![Entry::new(event::INTERRUPTED)], None));
+                    batch.push(Job::new(Entry::new(event::INTERRUPTED).draft(), None));
                 }
                 Err(LedgerUnavailable::WriteFailed)
             }
@@ -391,18 +396,21 @@ impl<S: Storage> Writer<S> {
                 self.stats.commit_latency.record(now - job.queued);
                 if answer.is_err() {
                     // Its request was refused: it did not happen.
-                    job.entries.clear();
+                    job.lines = Draft::default();
                 }
             }
         }
         match answer {
-            Ok(()) => self.take_in(&batch, now),
-            Err(_) => {
-                batch.retain(|job| !job.entries.is_empty());
-                self.backlog = batch;
+            Ok(()) => {
+                self.take_in(&batch, now);
+                // The same memory again for the next.
+                batch.clear();
+                batch.shrink_to(KEPT_JOBS);
             }
+            Err(_) => batch.retain(|job| !job.lines.is_empty()),
         }
-        let entries = self.backlog.iter().map(|job| job.entries.len()).sum();
+        self.backlog = batch;
+        let entries = self.backlog.iter().map(|job| job.lines.len()).sum();
         let since = self.backlog.first().map(|job| job.queued);
         self.queue.set_backlog(entries, since);
         answer
@@ -413,9 +421,7 @@ impl<S: Storage> Writer<S> {
         self.buffer.shrink_to(KEPT_BUFFER);
         let mut chain = self.end.chain.clone();
         for job in batch {
-            for entry in &job.entries {
-                chain.append(job.time, entry, &mut self.buffer)?;
-            }
+            chain.append(job.time, &job.lines, &mut self.buffer);
         }
         if self.buffer.is_empty() {
             return Ok(());
