@@ -143,11 +143,14 @@ impl<'e> FromIterator<Entry<'e>> for Draft {
     }
 }
 
-fn put(text: &mut Vec<u8>, bytes: &[u8]) {
+/// Constant text, whose length is known where it is copied.
+#[inline]
+fn put<const N: usize>(text: &mut Vec<u8>, bytes: &[u8; N]) {
     text.extend_from_slice(bytes);
 }
 
-fn member(text: &mut Vec<u8>, key: &[u8], value: &Option<impl AsRef<str>>) {
+#[inline]
+fn member<const N: usize>(text: &mut Vec<u8>, key: &[u8; N], value: &Option<impl AsRef<str>>) {
     put(text, key);
     match value {
         Some(value) => string(text, value.as_ref()),
@@ -155,7 +158,7 @@ fn member(text: &mut Vec<u8>, key: &[u8], value: &Option<impl AsRef<str>>) {
     }
 }
 
-fn number(text: &mut Vec<u8>, key: &[u8], value: Option<u64>) {
+fn number<const N: usize>(text: &mut Vec<u8>, key: &[u8; N], value: Option<u64>) {
     put(text, key);
     match value {
         Some(value) => decimal(text, value),
@@ -177,7 +180,7 @@ pub(super) fn decimal(text: &mut Vec<u8>, mut value: u64) {
             break;
         }
     }
-    put(text, &digits[at..]);
+    text.extend_from_slice(&digits[at..]);
 }
 
 /// Writes a text with its quotes: RFC 8259 section 7, spelled as `serde_json` does.
@@ -185,7 +188,7 @@ fn string(text: &mut Vec<u8>, value: &str) {
     let bytes = value.as_bytes();
     text.push(b'"');
     if is_clean(bytes) {
-        put(text, bytes);
+        text.extend_from_slice(bytes);
     } else {
         bytes.iter().for_each(|&byte| escaped(text, byte));
     }

@@ -33,29 +33,37 @@ pub enum BodyField {
     Pointer(String),
 }
 
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Location {
+    /// The place, and the name behind it if it has one: together the text of the location.
+    fn parts(&self) -> [&str; 2] {
         match self {
-            Self::Header(name) => fmt_named(f, "header:", name),
-            Self::Query(name) => fmt_named(f, "query:", name),
-            Self::Path => f.write_str("path"),
-            Self::Body(field) => fmt_body(f, field),
+            Self::Header(name) => ["header:", name],
+            Self::Query(name) => ["query:", name],
+            Self::Path => ["path", ""],
+            Self::Body(field) => field.parts(),
         }
     }
-}
 
-fn fmt_body(f: &mut fmt::Formatter<'_>, field: &BodyField) -> fmt::Result {
-    match field {
-        BodyField::Whole => f.write_str("body"),
-        BodyField::Field(name) => fmt_named(f, "body:", name),
-        BodyField::Pointer(pointer) => fmt_named(f, "body:", pointer),
+    /// The same as its `Display`, in one allocation: the ledger names a place for each use.
+    pub fn text(&self) -> String {
+        self.parts().concat()
     }
 }
 
-/// Without a formatter of its own: the ledger names a place for each use.
-fn fmt_named(f: &mut fmt::Formatter<'_>, place: &str, name: &str) -> fmt::Result {
-    f.write_str(place)?;
-    f.write_str(name)
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().iter().try_for_each(|part| f.write_str(part))
+    }
+}
+
+impl BodyField {
+    fn parts(&self) -> [&str; 2] {
+        match self {
+            Self::Whole => ["body", ""],
+            Self::Field(name) => ["body:", name],
+            Self::Pointer(pointer) => ["body:", pointer],
+        }
+    }
 }
 
 /// The places that a grant opens: `header`, `header:authorization`, `query`, `query:api_key`,
@@ -101,7 +109,7 @@ impl fmt::Display for LocationRule {
             Self::Query(None) => f.write_str("query"),
             Self::Query(Some(name)) => write!(f, "query:{name}"),
             Self::Path => f.write_str("path"),
-            Self::Body(field) => fmt_body(f, field),
+            Self::Body(field) => field.parts().iter().try_for_each(|part| f.write_str(part)),
         }
     }
 }

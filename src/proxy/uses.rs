@@ -110,7 +110,7 @@ impl Facts {
     /// The line for a placeholder that travels literally.
     pub fn ignored_entry<'a>(&'a self, reference: &'a Reference, location: &Location) -> Entry<'a> {
         Entry {
-            locations: vec![location.to_string()],
+            locations: vec![location.text()],
             outcome: Some("ignored".into()),
             ..self.entry_for(event::IGNORED, reference)
         }
@@ -362,5 +362,5 @@ fn check_field(credential: &Credential, reference: &Reference) -> Result<(), Ref
 }
 
 fn names(locations: &BTreeSet<Location>) -> Vec<String> {
-    locations.iter().map(ToString::to_string).collect()
+    locations.iter().map(Location::text).collect()
 }
