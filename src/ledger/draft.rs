@@ -64,31 +64,32 @@ impl Draft {
         } = entry;
         let text = &mut self.text;
         text.reserve(LINE);
-        put(text, b",\"event\":");
+        put(text, b",\"event\":\"");
         string(text, event);
-        member(text, b",\"request\":", request);
-        member(text, b",\"slug\":", slug);
-        member(text, b",\"field\":", field);
+        member(text, b",\"request\":\"", request);
+        member(text, b",\"slug\":\"", slug);
+        member(text, b",\"field\":\"", field);
         number(text, b",\"version\":", version.map(u64::from));
-        member(text, b",\"owner\":", owner);
-        member(text, b",\"principal\":", principal);
-        member(text, b",\"client\":", client);
-        member(text, b",\"action\":", action);
-        member(text, b",\"action_source\":", action_source);
-        member(text, b",\"run\":", run);
-        member(text, b",\"method\":", method);
-        member(text, b",\"destination\":", destination);
-        member(text, b",\"path\":", path);
+        member(text, b",\"owner\":\"", owner);
+        member(text, b",\"principal\":\"", principal);
+        member(text, b",\"client\":\"", client);
+        member(text, b",\"action\":\"", action);
+        member(text, b",\"action_source\":\"", action_source);
+        member(text, b",\"run\":\"", run);
+        member(text, b",\"method\":\"", method);
+        member(text, b",\"destination\":\"", destination);
+        member(text, b",\"path\":\"", path);
         put(text, b",\"locations\":[");
         for (at, location) in locations.iter().enumerate() {
             if at > 0 {
                 text.push(b',');
             }
+            text.push(b'"');
             string(text, location);
         }
         put(text, b"]");
-        member(text, b",\"outcome\":", outcome);
-        member(text, b",\"code\":", code);
+        member(text, b",\"outcome\":\"", outcome);
+        member(text, b",\"code\":\"", code);
         number(text, b",\"status\":", status.map(u64::from));
         number(text, b",\"duration_ms\":", *duration_ms);
         put(text, b",\"prev\":\"\n\"");
@@ -149,12 +150,18 @@ fn put<const N: usize>(text: &mut Vec<u8>, bytes: &[u8; N]) {
     text.extend_from_slice(bytes);
 }
 
+/// Writes a member whose value is a text; `key` ends with the quote that begins it.
 #[inline]
 fn member<const N: usize>(text: &mut Vec<u8>, key: &[u8; N], value: &Option<impl AsRef<str>>) {
-    put(text, key);
     match value {
-        Some(value) => string(text, value.as_ref()),
-        None => put(text, b"null"),
+        Some(value) => {
+            put(text, key);
+            string(text, value.as_ref());
+        }
+        None => {
+            text.extend_from_slice(&key[..N - 1]);
+            put(text, b"null");
+        }
     }
 }
 
@@ -183,10 +190,9 @@ pub(super) fn decimal(text: &mut Vec<u8>, mut value: u64) {
     text.extend_from_slice(&digits[at..]);
 }
 
-/// Writes a text with its quotes: RFC 8259 section 7, spelled as `serde_json` does.
+/// Writes a text and the quote behind it: RFC 8259 section 7, spelled as `serde_json` does.
 fn string(text: &mut Vec<u8>, value: &str) {
     let bytes = value.as_bytes();
-    text.push(b'"');
     if is_clean(bytes) {
         text.extend_from_slice(bytes);
     } else {

@@ -29,7 +29,7 @@ use super::chain::Chain;
 use super::draft::Draft;
 use super::notary::Notary;
 use super::opening::{self, Opened, Signed};
-use super::queue::{Answer, Job, LedgerUnavailable, Queue, Room, Stopped, now};
+use super::queue::{Answer, Gathering, Job, LedgerUnavailable, Queue, Room, Stopped, now};
 use super::record::{Entry, Timestamp, event};
 use super::signing::Seal;
 use super::stats::{Snapshot, Stats};
@@ -277,6 +277,8 @@ struct Writer<S> {
     archive: Option<Archive>,
     /// When a rotation that failed is tried again.
     rotate_not_before: Option<Instant>,
+    /// How long company is waited for.
+    gathering: Gathering,
 }
 
 /// A buffer that one large batch blew up beyond this is not kept, in bytes.
@@ -299,6 +301,7 @@ impl<S: Storage> Writer<S> {
             notary: None,
             archive: None,
             rotate_not_before: None,
+            gathering: Gathering::default(),
         }
     }
 
@@ -351,7 +354,7 @@ impl<S: Storage> Writer<S> {
         self.tend();
         loop {
             let duty = self.next_duty(Instant::now());
-            let is_last = self.queue.take(&mut jobs, patience, duty);
+            let is_last = self.queue.take(&mut jobs, patience, duty, self.gathering);
             let result = self.write(&mut jobs);
             if is_last {
                 self.tend_last();
@@ -368,7 +371,7 @@ impl<S: Storage> Writer<S> {
         batch.append(jobs);
         batch.retain(|job| !job.is_abandoned());
         if batch.is_empty() {
-            self.queue.set_backlog(0, None);
+            self.queue.done(0, None);
             return Ok(());
         }
         let answer = match self.write_batch(&batch) {
@@ -389,6 +392,11 @@ impl<S: Storage> Writer<S> {
             }
         };
         let now = Instant::now();
+        let unwritten = if answer.is_ok() { &[] } else { &batch[..] };
+        let kept = || unwritten.iter().filter(|job| job.waiter.is_none());
+        let entries = kept().map(|job| job.lines.len()).sum();
+        self.queue
+            .done(entries, kept().next().map(|job| job.queued));
         for job in &mut batch {
             if let Some(waiter) = job.waiter.take() {
                 // It may have given up.
@@ -410,9 +418,6 @@ impl<S: Storage> Writer<S> {
             Err(_) => batch.retain(|job| !job.lines.is_empty()),
         }
         self.backlog = batch;
-        let entries = self.backlog.iter().map(|job| job.lines.len()).sum();
-        let since = self.backlog.first().map(|job| job.queued);
-        self.queue.set_backlog(entries, since);
         answer
     }
 
@@ -430,8 +435,10 @@ impl<S: Storage> Writer<S> {
             self.storage.cut(self.end.length)?;
         }
         self.needs_cut = true;
+        let begun = Instant::now();
         self.storage.append(&self.buffer)?;
         self.storage.sync()?;
+        self.gathering = Gathering::beside(begun.elapsed());
         self.needs_cut = false;
         self.end.length += self.buffer.len() as u64;
         self.end.chain = chain;
