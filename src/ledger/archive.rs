@@ -289,7 +289,7 @@ impl Worker {
             ..Entry::new(event::DROPPED)
         };
         let (waiter, mut answer) = oneshot::channel();
-        let job = Job::new(vec![entry], Some(waiter)).with_checkpoint(Cause::Retention);
+        let job = Job::new(entry.draft(), Some(waiter)).with_checkpoint(Cause::Retention);
         self.keeper
             .queue
             .push(job, Room::Results)

@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn record() -> Record {
-        let text = |value: &str| Some(value.to_owned());
+        let text = |value: &'static str| Some(value.into());
         Record {
             seq: 1,
             time: Timestamp::from_unix_micros(1000),
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn each_part_of_a_filter_must_fit() {
-        let text = |value: &str| Some(value.to_owned());
+        let text = |value: &'static str| Some(value.into());
         let d = Filter::default;
         let time = |micros| Some(Timestamp::from_unix_micros(micros));
         let fitting = [

@@ -180,7 +180,7 @@ mod tests {
         let mut lines = Vec::new();
         for _ in 0..count {
             let time = Timestamp::from_unix_micros(7);
-            chain.append(time, &Entry::new("use"), &mut lines).unwrap();
+            chain.append(time, &Entry::new("use").draft(), &mut lines);
         }
         lines
     }

@@ -1,7 +1,7 @@
 //! The usage record: which action used which credential, on disk before the value leaves.
 //!
 //! ```text
-//! commit(entries) ─► queue ─► writer: write, fdatasync ─► answers ─► tree ─► checkpoint, rotation
+//! commit(draft) ─► queue ─► writer: write, fdatasync ─► answers ─► tree ─► checkpoint, rotation
 //!                             one thread, one sync for all            │
 //!                                                archive (a thread) ◄─┘ compression, retention
 //! ```
@@ -33,6 +33,7 @@ pub mod chain;
 pub mod checkpoint;
 mod checkpoints;
 mod directory;
+mod draft;
 pub mod export;
 mod filter;
 #[cfg(test)]
@@ -63,6 +64,7 @@ mod walk;
 pub mod writer;
 
 pub use archive::Keep;
+pub use draft::Draft;
 pub use layout::CURRENT;
 pub use queue::LedgerUnavailable;
 pub use stats::Snapshot;

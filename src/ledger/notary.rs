@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use memchr::memchr_iter;
+
 use super::chain::LineHash;
 use super::checkpoint::{Cause, Checkpoint};
 use super::merkle::{Frontier, TreeHash};
@@ -57,9 +59,10 @@ impl Notary {
 
     /// Takes in lines that are durable now, each with its line feed, the last of which has this hash.
     pub(super) fn take_in(&mut self, lines: &[u8], head: LineHash, now: Instant) {
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            self.tree.push(TreeHash::of_leaf(line));
+        let mut start = 0;
+        for end in memchr_iter(b'\n', lines) {
+            self.tree.push(TreeHash::of_leaf(&lines[start..end]));
+            start = end + 1;
         }
         self.head = head;
         self.uncovered_since.get_or_insert(now);

@@ -69,7 +69,7 @@ pub(super) struct Signed {
     /// What the next one is for.
     pub(super) start: Cause,
     /// The first lines to be written.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry<'static>>,
 }
 
 /// Opens or creates the ledger in this directory. A last line without its line feed, which a crash
@@ -315,7 +315,7 @@ fn note_damage(latest: &Latest, resumed: &Resumed, key_is_new: bool, entries: &m
     }
 }
 
-fn damaged(code: &'static str, places: Vec<String>) -> Entry {
+fn damaged(code: &'static str, places: Vec<String>) -> Entry<'static> {
     tracing::error!(
         code,
         ?places,

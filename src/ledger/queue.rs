@@ -1,8 +1,13 @@
 //! What waits for the ledger's thread.
 //!
 //! The queue is swapped out as a whole, so that a batch is all that was waiting and costs one lock;
-//! and its thread is woken only when someone waits for the answer, because waking a thread costs
-//! more than everything else on the way of a request into the ledger.
+//! and its thread is woken only when it sleeps and someone waits for the answer, because waking a
+//! thread costs more than everything else on the way of a request into the ledger.
+//!
+//! Whoever was answered a moment ago is likely to come back with the next request. So when the first
+//! does, the writer gathers the others for a moment ([`Gathering`]): requests of many connections
+//! share a sync instead of following each other through one for a few of them. A connection that is
+//! alone never waits for company.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +17,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 use super::checkpoint::Cause;
-use super::record::{Entry, Timestamp};
+use super::draft::Draft;
+use super::record::Timestamp;
 use crate::error::{Code, Refusal};
 
 /// Why entries are not on record. Nothing may be sent upstream then.
@@ -56,18 +62,18 @@ pub(super) fn now() -> Timestamp {
 pub(super) struct Job {
     pub(super) time: Timestamp,
     pub(super) queued: Instant,
-    pub(super) entries: Vec<Entry>,
+    pub(super) lines: Draft,
     pub(super) waiter: Option<oneshot::Sender<Answer>>,
-    /// A checkpoint that is owed once the entries are durable.
+    /// A checkpoint that is owed once the lines are durable.
     pub(super) checkpoint: Option<Cause>,
 }
 
 impl Job {
-    pub(super) fn new(entries: Vec<Entry>, waiter: Option<oneshot::Sender<Answer>>) -> Self {
+    pub(super) fn new(lines: Draft, waiter: Option<oneshot::Sender<Answer>>) -> Self {
         Self {
             time: now(),
             queued: Instant::now(),
-            entries,
+            lines,
             waiter,
             checkpoint: None,
         }
@@ -84,6 +90,29 @@ impl Job {
     /// Whether its caller has given up, and with it the request.
     pub(super) fn is_abandoned(&self) -> bool {
         self.waiter.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+}
+
+/// How long the writer waits for more company once someone waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gathering {
+    /// As long as others keep coming within this time of each other,
+    pub(super) pause: Duration,
+    /// but no longer than this.
+    pub(super) most: Duration,
+}
+
+impl Gathering {
+    /// The longest pause: on a slow disk everyone is there long before the next sync would be.
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    /// Beside a sync that took so long: to wait as long as it takes at most doubles what it costs,
+    /// as going too early would.
+    pub(super) fn beside(sync: Duration) -> Self {
+        Self {
+            pause: (sync / 2).min(Self::PAUSE),
+            most: sync,
+        }
     }
 }
 
@@ -106,10 +135,14 @@ struct State {
     taken: usize,
     /// When the oldest entry that the writer has was queued.
     taken_since: Option<Instant>,
-    /// Someone waits for what is in `jobs`.
-    urgent: bool,
-    /// The writer waits without a time limit.
-    parked: bool,
+    /// How many of `jobs` someone waits for.
+    waiters: usize,
+    /// The same of what the writer is at.
+    taken_waiters: usize,
+    /// Who waited when the writer was last done, for its answer or for the next.
+    company: usize,
+    /// What the writer sleeps for.
+    wakes: Wakes,
     closing: bool,
     closers: Vec<oneshot::Sender<Answer>>,
     stopped: bool,
@@ -125,8 +158,10 @@ impl Queue {
             backlog: 0,
             taken: 0,
             taken_since: None,
-            urgent: false,
-            parked: false,
+            waiters: 0,
+            taken_waiters: 0,
+            company: 0,
+            wakes: Wakes::Nothing,
             closing: false,
             closers: Vec::new(),
             stopped: false,
@@ -158,34 +193,39 @@ impl Queue {
         };
         let waiting = state.entries + state.backlog;
         // A single large job must not be refused for ever.
-        if waiting > 0 && waiting + job.entries.len() > limit {
+        if waiting > 0 && waiting + job.lines.len() > limit {
             return Err(LedgerUnavailable::QueueFull);
         }
-        state.entries += job.entries.len();
-        // Waking a thread costs more than all the rest of this function: only when it matters.
-        let is_urgent = job.waiter.is_some();
-        let wakes = (is_urgent && !state.urgent) || state.parked || state.entries >= self.half();
-        state.urgent |= is_urgent;
+        state.entries += job.lines.len();
+        state.waiters += usize::from(job.waiter.is_some());
         state.jobs.push(job);
-        drop(state);
+        let wakes = match state.wakes {
+            Wakes::Nothing => false,
+            Wakes::Job => true,
+            Wakes::Waiters(wanted) => state.waiters >= wanted || state.entries >= self.half(),
+        };
         if wakes {
+            // Once is enough.
+            state.wakes = Wakes::Nothing;
+            drop(state);
             self.ready.notify_one();
         }
         Ok(())
     }
 
-    /// Waits until there is something to write and swaps it into `jobs`: at once when someone
-    /// waits for it or the queue fills up, else after `patience`. Also returns at `duty`, when the
-    /// writer has something else to do. Returns whether this is the end.
+    /// Waits until there is something to write and swaps it into `jobs`: as soon as someone waits
+    /// for it and company was gathered, or the queue fills up, else after `patience`. Also returns at
+    /// `duty`, when the writer has something else to do. Returns whether this is the end.
     pub(super) fn take(
         &self,
         jobs: &mut Vec<Job>,
         patience: Duration,
         duty: Option<Instant>,
+        gathering: Gathering,
     ) -> bool {
         let mut state = self.state();
         let mut due = None;
-        while !(state.urgent || state.closing || state.entries >= self.half()) {
+        while state.waiters == 0 && !self.is_full_or_closing(&state) {
             if due.is_none() && (state.backlog > 0 || !state.jobs.is_empty()) {
                 due = Instant::now().checked_add(patience);
             }
@@ -195,26 +235,69 @@ impl Queue {
                 break;
             }
             // Whoever pushes the first job has to wake a writer that does not wait for one.
-            state.parked = due.is_none();
-            state = match left {
-                None => self
-                    .ready
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    let waited = self.ready.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+            let wakes = match due {
+                None => Wakes::Job,
+                Some(_) => Wakes::Waiters(1),
             };
-            state.parked = false;
+            state = self.sleep(state, wakes, left);
+        }
+        if state.waiters > 0 {
+            state = self.gather(state, gathering);
         }
         let oldest = state.jobs.first().map(|job| job.queued);
         state.taken_since = state.taken_since.or(oldest);
         state.taken = state.entries;
         mem::swap(&mut state.jobs, jobs);
         state.entries = 0;
-        state.urgent = false;
+        state.taken_waiters = mem::take(&mut state.waiters);
         state.closing
+    }
+
+    /// Waits until all are there who waited a moment ago, or no more of them come.
+    fn gather<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        gathering: Gathering,
+    ) -> MutexGuard<'a, State> {
+        let begun = Instant::now();
+        loop {
+            let (there, company) = (state.waiters, state.company);
+            let left = gathering.most.saturating_sub(begun.elapsed());
+            if there >= company || left.is_zero() || self.is_full_or_closing(&state) {
+                return state;
+            }
+            let pause = gathering.pause.min(left);
+            state = self.sleep(state, Wakes::Waiters(company), Some(pause));
+            if state.waiters == there {
+                return state;
+            }
+        }
+    }
+
+    /// Sleeps until it is woken, or for as long as this. May also wake for no reason.
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        wakes: Wakes,
+        left: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        state.wakes = wakes;
+        let mut state = match left {
+            None => self
+                .ready
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(left) => {
+                let waited = self.ready.wait_timeout(state, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.wakes = Wakes::Nothing;
+        state
+    }
+
+    fn is_full_or_closing(&self, state: &State) -> bool {
+        state.closing || state.entries >= self.half()
     }
 
     /// Takes no more jobs. The answer, or the waiter's message, comes when the writer has stopped.
@@ -230,9 +313,11 @@ impl Queue {
         None
     }
 
-    /// Tells how many entries the writer keeps because they could not be written, and since when.
-    pub(super) fn set_backlog(&self, entries: usize, since: Option<Instant>) {
+    /// The writer is done with what it took, and about to answer. Tells how many entries it keeps
+    /// because they could not be written, and since when.
+    pub(super) fn done(&self, entries: usize, since: Option<Instant>) {
         let mut state = self.state();
+        state.company = mem::take(&mut state.taken_waiters) + state.waiters;
         state.backlog = entries;
         state.taken = 0;
         state.taken_since = since;
@@ -268,6 +353,17 @@ impl Queue {
     }
 }
 
+/// What wakes the writer, beside the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wakes {
+    /// It is awake, or about to be.
+    Nothing,
+    /// Any job.
+    Job,
+    /// So many who wait, or a queue that is half full.
+    Waiters(usize),
+}
+
 /// Which limit counts for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
@@ -298,6 +394,94 @@ impl Drop for Stopped {
         for closer in state.closers.drain(..) {
             // It may have given up.
             let _ = closer.send(outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::ledger::record::Entry;
+
+    /// Longer than any test may take.
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn push(queue: &Queue) -> oneshot::Receiver<Answer> {
+        let (waiter, answer) = oneshot::channel();
+        let job = Job::new(Entry::new("x").draft(), Some(waiter));
+        queue.push(job, Room::Requests).unwrap();
+        answer
+    }
+
+    /// How many jobs the writer takes next.
+    fn taken(queue: &Queue, gathering: Gathering) -> usize {
+        let mut jobs = Vec::new();
+        queue.take(&mut jobs, LONG, None, gathering);
+        queue.done(0, None);
+        jobs.len()
+    }
+
+    #[test]
+    fn those_who_were_answered_are_waited_for_and_nobody_else() {
+        let queue = Queue::new(1000);
+        let patient = Gathering {
+            pause: LONG,
+            most: LONG,
+        };
+        let _first = [push(&queue), push(&queue), push(&queue)];
+        assert_eq!(taken(&queue, patient), 3, "all who are there");
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| taken(&queue, patient));
+            let _back: Vec<_> = (0..3).map(|_| push(&queue)).collect();
+            assert_eq!(writer.join().unwrap(), 3);
+        });
+    }
+
+    #[test]
+    fn one_who_is_alone_does_not_wait_for_company() {
+        let queue = Queue::new(1000);
+        let patient = Gathering {
+            pause: LONG,
+            most: LONG,
+        };
+        for _ in 0..3 {
+            let _alone = push(&queue);
+            assert_eq!(taken(&queue, patient), 1);
+        }
+    }
+
+    #[test]
+    fn company_that_does_not_come_is_not_waited_for_long() {
+        let queue = Queue::new(1000);
+        let _first = [push(&queue), push(&queue)];
+        let hasty = Gathering::beside(Duration::from_micros(10));
+        assert_eq!(taken(&queue, hasty), 2);
+        let _alone = push(&queue);
+        assert_eq!(taken(&queue, hasty), 1);
+    }
+
+    #[test]
+    fn a_queue_that_fills_up_or_closes_ends_the_gathering() {
+        let patient = Gathering {
+            pause: LONG,
+            most: LONG,
+        };
+        for closes in [false, true] {
+            let queue = Queue::new(8);
+            let _first: Vec<_> = (0..8).map(|_| push(&queue)).collect();
+            assert_eq!(taken(&queue, patient), 8);
+            thread::scope(|scope| {
+                let writer = scope.spawn(|| taken(&queue, patient));
+                let _back: Vec<_> = (0..if closes { 1 } else { 4 })
+                    .map(|_| push(&queue))
+                    .collect();
+                if closes {
+                    assert_eq!(queue.close(None), None);
+                }
+                assert!(writer.join().unwrap() <= 4);
+            });
         }
     }
 }

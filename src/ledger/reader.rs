@@ -342,13 +342,12 @@ mod tests {
 
         fn line(&mut self, slug: &str) -> Vec<u8> {
             let entry = Entry {
-                slug: Some(slug.to_owned()),
+                slug: Some(slug.into()),
                 ..Entry::new("use")
             };
             let mut line = Vec::new();
             self.chain
-                .append(Timestamp::from_unix_micros(7), &entry, &mut line)
-                .unwrap();
+                .append(Timestamp::from_unix_micros(7), &entry.draft(), &mut line);
             line
         }
 
@@ -367,7 +366,8 @@ mod tests {
     }
 
     fn slugs(lines: Vec<Result<Line, ReadError>>) -> Vec<String> {
-        let slug = |line: Result<Line, ReadError>| line.unwrap().record.entry.slug.unwrap();
+        let slug =
+            |line: Result<Line, ReadError>| line.unwrap().record.entry.slug.unwrap().into_owned();
         lines.into_iter().map(slug).collect()
     }
 

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::chain::LineHash;
+use super::draft::Draft;
 
 /// Names of the events that requests leave. Administrative events are named by the command that
 /// makes them: `credential.created`, `credential.rotated`, …
@@ -62,44 +62,45 @@ pub mod outcome {
 
 /// What is known when something happens; the ledger adds sequence number, time and link.
 ///
-/// Filled by name: `Entry { slug: Some(slug), ..Entry::new(event::USE) }`. A field that does not
-/// apply stays `None` and is written as `null`.
+/// Filled by name: `Entry { slug: Some(slug.into()), ..Entry::new(event::USE) }`. A field that does
+/// not apply stays `None` and is written as `null`. It borrows what it tells of, and is written
+/// ([`Entry::draft`]) while that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// What happened, one of [`event`] or an administrative event.
-    pub event: Cow<'static, str>,
+    pub event: Cow<'a, str>,
     /// The id that the answer carries in `Egret-Request`.
-    pub request: Option<String>,
+    pub request: Option<Cow<'a, str>>,
     /// The credential's slug.
-    pub slug: Option<String>,
+    pub slug: Option<Cow<'a, str>>,
     /// The field of the credential, when it has several.
-    pub field: Option<String>,
+    pub field: Option<Cow<'a, str>>,
     /// The version of the credential whose value was used.
     pub version: Option<u32>,
     /// The principal that owns the credential.
-    pub owner: Option<String>,
+    pub owner: Option<Cow<'a, str>>,
     /// The principal that used it.
-    pub principal: Option<String>,
+    pub principal: Option<Cow<'a, str>>,
     /// The client, by name.
-    pub client: Option<String>,
+    pub client: Option<Cow<'a, str>>,
     /// The action that the request is for.
-    pub action: Option<String>,
+    pub action: Option<Cow<'a, str>>,
     /// `asserted` by the client, or `signed` in an action token.
-    pub action_source: Option<Cow<'static, str>>,
+    pub action_source: Option<Cow<'a, str>>,
     /// The execution of the action.
-    pub run: Option<String>,
+    pub run: Option<Cow<'a, str>>,
     /// The request's method.
-    pub method: Option<String>,
+    pub method: Option<Cow<'a, str>>,
     /// `https://api.example.com:443`.
-    pub destination: Option<String>,
+    pub destination: Option<Cow<'a, str>>,
     /// The path with placeholders in place, without query string.
-    pub path: Option<String>,
+    pub path: Option<Cow<'a, str>>,
     /// Where the placeholders of this slug stood. Always an array, so that consumers can iterate.
     pub locations: Vec<String>,
     /// How it ended, one of [`outcome`].
-    pub outcome: Option<Cow<'static, str>>,
+    pub outcome: Option<Cow<'a, str>>,
     /// The error code, when Egret refused or failed.
-    pub code: Option<Cow<'static, str>>,
+    pub code: Option<Cow<'a, str>>,
     /// The status of the answer.
     pub status: Option<u16>,
     /// From the request's arrival to the end of its answer, in milliseconds.
@@ -110,64 +111,49 @@ pub struct Entry {
     pub bytes: Option<u64>,
 }
 
-impl Entry {
+impl<'a> Entry<'a> {
     /// An entry of which nothing but the event is known.
-    pub fn new(event: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(event: impl Into<Cow<'a, str>>) -> Self {
         Self {
             event: event.into(),
             ..Self::default()
         }
     }
+
+    /// Its line, as far as it is known.
+    pub fn draft(&self) -> Draft {
+        Draft::from(self)
+    }
 }
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Keys<Entry>", into = "Keys<Entry>")]
+#[serde(from = "Keys", into = "Keys")]
 pub struct Record {
     /// Position in the ledger, from 1, without gaps. Also the ledger's size up to this line.
     pub seq: u64,
     /// When it happened, by the clock of the machine: it may step back from one line to the next.
     pub time: Timestamp,
     /// What happened.
-    pub entry: Entry,
+    pub entry: Entry<'static>,
     /// The hash of the line before.
     pub prev: LineHash,
 }
 
-impl Record {
-    /// Writes the line of an entry, without its line feed, behind `line`.
-    pub(super) fn write(
-        (seq, prev): (u64, LineHash),
-        time: Timestamp,
-        entry: &Entry,
-        line: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        let bytes = entry.bytes;
-        let keys = Keys {
-            seq,
-            time,
-            entry,
-            prev,
-            bytes,
-        };
-        Ok(serde_json::to_writer(line, &keys)?)
-    }
-}
-
-/// The keys of a line in their order. The writer borrows the entry, a reader owns it.
+/// The keys of a line in their order.
 #[derive(Serialize, Deserialize)]
-struct Keys<E> {
+struct Keys {
     seq: u64,
     time: Timestamp,
     #[serde(flatten)]
-    entry: E,
+    entry: Entry<'static>,
     prev: LineHash,
     #[serde(default)]
     bytes: Option<u64>,
 }
 
-impl From<Keys<Entry>> for Record {
-    fn from(keys: Keys<Entry>) -> Self {
+impl From<Keys> for Record {
+    fn from(keys: Keys) -> Self {
         let Keys {
             seq,
             time,
@@ -184,7 +170,7 @@ impl From<Keys<Entry>> for Record {
     }
 }
 
-impl From<Record> for Keys<Entry> {
+impl From<Record> for Keys {
     fn from(record: Record) -> Self {
         Self {
             seq: record.seq,
@@ -223,19 +209,21 @@ const TIME: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 impl Timestamp {
     /// Digit by digit: two times are written for each request, and the formatter takes longer for
     /// them than SHA-256 for the line.
-    fn text(self) -> Option<[u8; TIME.len()]> {
-        let nanos = i128::from(self.0) * 1000;
-        let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
-        let (hour, minute, second, micro) = time.to_hms_micro();
+    pub(super) fn text(self) -> [u8; TIME.len()] {
+        // Not by way of nanoseconds, which need 128 bits. In range by construction.
+        let seconds = OffsetDateTime::from_unix_timestamp(self.0 / 1_000_000);
+        let time = seconds.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = time.to_calendar_date();
+        let (hour, minute, second) = time.to_hms();
         let mut text = *TIME;
         let fields = [
-            (0..4, time.year().unsigned_abs()),
-            (5..7, u8::from(time.month()).into()),
-            (8..10, time.day().into()),
+            (0..4, u64::from(year.unsigned_abs())),
+            (5..7, u8::from(month).into()),
+            (8..10, day.into()),
             (11..13, hour.into()),
             (14..16, minute.into()),
             (17..19, second.into()),
-            (20..26, micro),
+            (20..26, (self.0 % 1_000_000).unsigned_abs()),
         ];
         for (place, mut number) in fields {
             for digit in text[place].iter_mut().rev() {
@@ -243,15 +231,14 @@ impl Timestamp {
                 number /= 10;
             }
         }
-        Some(text)
+        text
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In range by construction; `fmt::Error` is never reached.
-        let text = self.text().ok_or(fmt::Error)?;
-        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        // Digits are UTF-8; `fmt::Error` is never reached.
+        f.write_str(str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -277,10 +264,7 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.text() {
-            Some(text) => serializer.serialize_str(&String::from_utf8_lossy(&text)),
-            None => serializer.collect_str(self),
-        }
+        serializer.collect_str(self)
     }
 }
 
@@ -302,11 +286,11 @@ mod tests {
     /// What was written before lines had `bytes`.
     const FIRST: &str = include_str!("../../tests/golden/ledger-record-1.jsonl");
 
-    fn text(value: &str) -> Option<String> {
-        Some(value.to_owned())
+    fn text(value: &str) -> Option<Cow<'static, str>> {
+        Some(value.to_owned().into())
     }
 
-    fn used() -> Entry {
+    fn used() -> Entry<'static> {
         Entry {
             request: text("01K9ZQ4T7M0000000000000001"),
             slug: text("crm-login"),
@@ -330,7 +314,7 @@ mod tests {
         }
     }
 
-    fn golden_entries() -> Vec<(Timestamp, Entry)> {
+    fn golden_entries() -> Vec<(Timestamp, Entry<'static>)> {
         let result = Entry {
             locations: Vec::new(),
             outcome: Some(outcome::FORWARDED.into()),
@@ -377,7 +361,7 @@ mod tests {
         let mut chain = Chain::start();
         let mut lines = Vec::new();
         for (time, entry) in golden_entries() {
-            chain.append(time, &entry, &mut lines).unwrap();
+            chain.append(time, &entry.draft(), &mut lines);
         }
         assert_eq!(String::from_utf8(lines).unwrap(), GOLDEN);
     }
@@ -472,9 +456,9 @@ mod tests {
 
         #[test]
         fn no_text_breaks_a_line(action in any::<String>(), place in any::<String>()) {
-            let entry = Entry { action: Some(action), locations: vec![place], ..used() };
+            let entry = Entry { action: Some(action.into()), locations: vec![place], ..used() };
             let mut line = Vec::new();
-            Chain::start().append(Timestamp::from_unix_micros(1), &entry, &mut line).unwrap();
+            Chain::start().append(Timestamp::from_unix_micros(1), &entry.draft(), &mut line);
             prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
             let record: Record = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(record.entry, entry);

@@ -39,11 +39,11 @@ fn lines() -> u64 {
 }
 
 /// Uses of 20 credentials by 50 actions, each followed by its result.
-fn entry(number: u64) -> Entry {
+fn entry(number: u64) -> Entry<'static> {
     let use_number = number / 2;
-    let name = |prefix: &str, number: u64| Some(format!("{prefix}-{number}"));
+    let name = |prefix: &str, number: u64| Some(format!("{prefix}-{number}").into());
     let used = Entry {
-        request: Some(format!("req-2b6a051f-{use_number:x}")),
+        request: Some(format!("req-2b6a051f-{use_number:x}").into()),
         slug: name("credential", use_number % 20),
         version: Some(u32::try_from(1 + use_number % 3).unwrap_or(1)),
         owner: name("owner", 0),
@@ -52,9 +52,9 @@ fn entry(number: u64) -> Entry {
         action: name("action", use_number % 50),
         action_source: Some("asserted".into()),
         run: name("run", use_number / 1000),
-        method: Some("GET".to_owned()),
-        destination: Some("https://api.example.com:443".to_owned()),
-        path: Some(format!("/v1/things/{use_number}")),
+        method: Some("GET".into()),
+        destination: Some("https://api.example.com:443".into()),
+        path: Some(format!("/v1/things/{use_number}").into()),
         locations: vec!["header:authorization".to_owned()],
         outcome: Some(outcome::USED.into()),
         ..Entry::new(event::USE)
@@ -93,7 +93,7 @@ fn write(dir: &Path, lines: u64) {
         let time = Timestamp::from_unix_micros(
             1_795_339_800_000_000 + i64::try_from(number * 100).unwrap(),
         );
-        chain.append(time, &entry(number), &mut line).unwrap();
+        chain.append(time, &entry(number).draft(), &mut line);
         out.write_all(&line).unwrap();
         tree.push(TreeHash::of_leaf(line.strip_suffix(b"\n").unwrap()));
         let size = number + 1;

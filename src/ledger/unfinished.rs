@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use serde::Deserialize;
 
 use super::layout::Segment;
@@ -16,27 +16,33 @@ use super::walk;
 /// Requests that are followed at most. A server has as many under way as it takes connections.
 const REQUESTS: usize = 100_000;
 
+/// How the lines begin behind their time, up to the request's id.
+const USE: &[u8] = br#","event":"use","request":""#;
+const RESULT: &[u8] = br#","event":"result","request":""#;
+
 /// The requests under way, as the writer sees them pass.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
-    requests: HashSet<String>,
+    requests: HashSet<Box<[u8]>>,
     /// There were more than can be followed, so that nobody knows any more whether one is left.
     overflown: bool,
 }
 
 impl UnderWay {
-    /// Takes in an entry that is durable now.
-    pub(super) fn see(&mut self, entry: &Entry) {
-        let Some(request) = &entry.request else {
-            return;
-        };
-        if entry.event == event::RESULT {
-            self.requests.remove(request);
-        } else if entry.event == event::USE && !self.requests.contains(request) {
-            if self.requests.len() < REQUESTS {
-                self.requests.insert(request.clone());
-            } else {
-                self.overflown = true;
+    /// Takes in a line that is durable now, from its event on, as [`Draft`](super::Draft) wrote it.
+    pub(super) fn see(&mut self, line: &[u8]) {
+        // Ids are Egret's own and hold nothing that JSON escapes.
+        let id = |rest: &'_ [u8]| memchr(b'"', rest).unwrap_or(rest.len());
+        if let Some(rest) = line.strip_prefix(RESULT) {
+            self.requests.remove(&rest[..id(rest)]);
+        } else if let Some(rest) = line.strip_prefix(USE) {
+            let request = &rest[..id(rest)];
+            if self.requests.contains(request) {
+                return;
+            }
+            match self.requests.len() < REQUESTS {
+                true => drop(self.requests.insert(request.into())),
+                false => self.overflown = true,
             }
         }
     }
@@ -51,7 +57,7 @@ impl UnderWay {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The `recovered` lines for the uses that have no result, in the order in which they were used.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry<'static>>,
     /// Ranges of lines that are not there.
     pub(super) missing: Vec<String>,
     /// Names of files that could not be read to their end.
@@ -103,7 +109,7 @@ struct Head<'a> {
 
 #[derive(Default)]
 struct Open {
-    requests: HashMap<String, Vec<(u64, Entry)>>,
+    requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
     left_out: u64,
 }
 
@@ -135,7 +141,7 @@ impl Open {
         }
     }
 
-    fn into_entries(self) -> Vec<Entry> {
+    fn into_entries(self) -> Vec<Entry<'static>> {
         if self.left_out > 0 {
             let uses = self.left_out;
             tracing::error!(
@@ -164,10 +170,10 @@ mod tests {
     use crate::ledger::layout;
     use crate::ledger::record::Timestamp;
 
-    fn entry(event: &'static str, request: &str) -> Entry {
+    fn entry(event: &'static str, request: &'static str) -> Entry<'static> {
         Entry {
-            request: Some(request.to_owned()),
-            slug: Some("gh".to_owned()),
+            request: Some(request.into()),
+            slug: Some("gh".into()),
             version: Some(3),
             ..Entry::new(event)
         }
@@ -178,9 +184,7 @@ mod tests {
         let mut chain = Chain::start();
         let mut lines = Vec::new();
         for entry in entries {
-            chain
-                .append(Timestamp::from_unix_micros(1), entry, &mut lines)
-                .unwrap();
+            chain.append(Timestamp::from_unix_micros(1), &entry.draft(), &mut lines);
         }
         std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
         let segments = layout::segments(dir.path()).unwrap();
@@ -195,7 +199,7 @@ mod tests {
         }
         found
             .into_iter()
-            .filter_map(|entry| entry.request)
+            .filter_map(|entry| entry.request.map(Cow::into_owned))
             .collect()
     }
 
@@ -224,15 +228,19 @@ mod tests {
     #[test]
     fn requests_are_under_way_from_use_to_result() {
         let mut under_way = UnderWay::default();
+        let see = |under_way: &mut UnderWay, entry: Entry| {
+            let draft = entry.draft();
+            draft.lines().for_each(|(front, _)| under_way.see(front));
+        };
         assert!(under_way.is_none());
-        under_way.see(&entry(event::DENIED, "a"));
-        under_way.see(&Entry::new(event::USE));
+        see(&mut under_way, entry(event::DENIED, "a"));
+        see(&mut under_way, Entry::new(event::USE));
         assert!(under_way.is_none());
-        under_way.see(&entry(event::USE, "a"));
-        under_way.see(&entry(event::USE, "b"));
-        under_way.see(&entry(event::RESULT, "a"));
+        see(&mut under_way, entry(event::USE, "a"));
+        see(&mut under_way, entry(event::USE, "b"));
+        see(&mut under_way, entry(event::RESULT, "a"));
         assert!(!under_way.is_none());
-        under_way.see(&entry(event::RESULT, "b"));
+        see(&mut under_way, entry(event::RESULT, "b"));
         assert!(under_way.is_none());
     }
 }

@@ -26,9 +26,10 @@ use tokio::sync::oneshot;
 
 use super::archive::{Archive, Keep, Keeper};
 use super::chain::Chain;
+use super::draft::Draft;
 use super::notary::Notary;
 use super::opening::{self, Opened, Signed};
-use super::queue::{Answer, Job, LedgerUnavailable, Queue, Room, Stopped, now};
+use super::queue::{Answer, Gathering, Job, LedgerUnavailable, Queue, Room, Stopped, now};
 use super::record::{Entry, Timestamp, event};
 use super::signing::Seal;
 use super::stats::{Snapshot, Stats};
@@ -161,21 +162,22 @@ impl Ledger {
     /// Puts entries on record, in order and next to each other; see [`Durability`] for when it
     /// returns. After an error the entries may still be found in the ledger (the disk may answer
     /// right after the deadline), which is the safe side: a use recorded that did not happen.
-    pub async fn commit(&self, entries: Vec<Entry>) -> Result<(), LedgerUnavailable> {
+    pub async fn commit(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+        let lines = lines.into();
         let Handle {
             queue,
             durability,
             deadline,
             ..
         } = &*self.0;
-        if entries.is_empty() {
+        if lines.is_empty() {
             return Ok(());
         }
         if matches!(durability, Durability::Interval(_)) && self.healthy() {
-            return queue.push(Job::new(entries, None), Room::Requests);
+            return queue.push(Job::new(lines, None), Room::Requests);
         }
         let (waiter, answer) = oneshot::channel();
-        queue.push(Job::new(entries, Some(waiter)), Room::Requests)?;
+        queue.push(Job::new(lines, Some(waiter)), Room::Requests)?;
         await_answer(*deadline, answer).await
     }
 
@@ -185,11 +187,12 @@ impl Ledger {
     ///
     /// # Errors
     /// When twice [`Options::queue`] entries are waiting already, or the ledger is closed.
-    pub fn append(&self, entries: Vec<Entry>) -> Result<(), LedgerUnavailable> {
-        if entries.is_empty() {
+    pub fn append(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+        let lines = lines.into();
+        if lines.is_empty() {
             return Ok(());
         }
-        self.0.queue.push(Job::new(entries, None), Room::Results)
+        self.0.queue.push(Job::new(lines, None), Room::Results)
     }
 
     /// Whether the last write succeeded.
@@ -274,10 +277,14 @@ struct Writer<S> {
     archive: Option<Archive>,
     /// When a rotation that failed is tried again.
     rotate_not_before: Option<Instant>,
+    /// How long company is waited for.
+    gathering: Gathering,
 }
 
 /// A buffer that one large batch blew up beyond this is not kept, in bytes.
 const KEPT_BUFFER: usize = 1024 * 1024;
+/// As many jobs room is kept for.
+const KEPT_JOBS: usize = 1024;
 
 impl<S: Storage> Writer<S> {
     fn new((queue, stats): (Arc<Queue>, Arc<Stats>), storage: S, end: End) -> Self {
@@ -294,6 +301,7 @@ impl<S: Storage> Writer<S> {
             notary: None,
             archive: None,
             rotate_not_before: None,
+            gathering: Gathering::default(),
         }
     }
 
@@ -310,7 +318,7 @@ impl<S: Storage> Writer<S> {
         let notary = Notary::new(signed.signer, end, signed.start, heartbeat, Instant::now());
         self.notary = Some(notary);
         if !signed.entries.is_empty() {
-            self.backlog.push(Job::new(signed.entries, None));
+            self.backlog.push(Job::new(signed.entries.into(), None));
         }
     }
 
@@ -346,7 +354,7 @@ impl<S: Storage> Writer<S> {
         self.tend();
         loop {
             let duty = self.next_duty(Instant::now());
-            let is_last = self.queue.take(&mut jobs, patience, duty);
+            let is_last = self.queue.take(&mut jobs, patience, duty, self.gathering);
             let result = self.write(&mut jobs);
             if is_last {
                 self.tend_last();
@@ -363,7 +371,7 @@ impl<S: Storage> Writer<S> {
         batch.append(jobs);
         batch.retain(|job| !job.is_abandoned());
         if batch.is_empty() {
-            self.queue.set_backlog(0, None);
+            self.queue.done(0, None);
             return Ok(());
         }
         let answer = match self.write_batch(&batch) {
@@ -378,12 +386,17 @@ impl<S: Storage> Writer<S> {
                 self.stats.write_failures.fetch_add(1, Relaxed);
                 self.restore();
                 if self.queue.set_healthy(false) {
-                    batch.push(Job::new(vec![Entry::new(event::INTERRUPTED)], None));
+                    batch.push(Job::new(Entry::new(event::INTERRUPTED).draft(), None));
                 }
                 Err(LedgerUnavailable::WriteFailed)
             }
         };
         let now = Instant::now();
+        let unwritten = if answer.is_ok() { &[] } else { &batch[..] };
+        let kept = || unwritten.iter().filter(|job| job.waiter.is_none());
+        let entries = kept().map(|job| job.lines.len()).sum();
+        self.queue
+            .done(entries, kept().next().map(|job| job.queued));
         for job in &mut batch {
             if let Some(waiter) = job.waiter.take() {
                 // It may have given up.
@@ -391,20 +404,20 @@ impl<S: Storage> Writer<S> {
                 self.stats.commit_latency.record(now - job.queued);
                 if answer.is_err() {
                     // Its request was refused: it did not happen.
-                    job.entries.clear();
+                    job.lines = Draft::default();
                 }
             }
         }
         match answer {
-            Ok(()) => self.take_in(&batch, now),
-            Err(_) => {
-                batch.retain(|job| !job.entries.is_empty());
-                self.backlog = batch;
+            Ok(()) => {
+                self.take_in(&batch, now);
+                // The same memory again for the next.
+                batch.clear();
+                batch.shrink_to(KEPT_JOBS);
             }
+            Err(_) => batch.retain(|job| !job.lines.is_empty()),
         }
-        let entries = self.backlog.iter().map(|job| job.entries.len()).sum();
-        let since = self.backlog.first().map(|job| job.queued);
-        self.queue.set_backlog(entries, since);
+        self.backlog = batch;
         answer
     }
 
@@ -413,9 +426,7 @@ impl<S: Storage> Writer<S> {
         self.buffer.shrink_to(KEPT_BUFFER);
         let mut chain = self.end.chain.clone();
         for job in batch {
-            for entry in &job.entries {
-                chain.append(job.time, entry, &mut self.buffer)?;
-            }
+            chain.append(job.time, &job.lines, &mut self.buffer);
         }
         if self.buffer.is_empty() {
             return Ok(());
@@ -424,8 +435,10 @@ impl<S: Storage> Writer<S> {
             self.storage.cut(self.end.length)?;
         }
         self.needs_cut = true;
+        let begun = Instant::now();
         self.storage.append(&self.buffer)?;
         self.storage.sync()?;
+        self.gathering = Gathering::beside(begun.elapsed());
         self.needs_cut = false;
         self.end.length += self.buffer.len() as u64;
         self.end.chain = chain;

@@ -6,27 +6,28 @@
 //! (slicing a string quotes it), and core dumps. Behind all of that stands a filter that takes live
 //! values out of each line ([`redact`]).
 
+pub mod line;
 pub mod lines;
 pub mod memory;
 pub mod redact;
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Stderr};
 
 use rustix::fs::Mode;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask,
 };
-use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
 use crate::config::{Log, LogFormat};
+use line::PlainLine;
 use lines::Lines;
 use redact::Redacting;
 
@@ -68,9 +69,9 @@ pub fn init(log: &Log) -> Result<Logging, LogError> {
         LogFormat::Text if std::io::stderr().is_terminal() => {
             fmt::layer().with_writer(lines.clone()).boxed()
         }
-        // The library's own would go through its colours all the same, for each field of each line.
         LogFormat::Text => fmt::layer()
-            .fmt_fields(debug_fn(plain_field).delimited(" "))
+            .event_format(PlainLine::default())
+            .fmt_fields(debug_fn(line::plain_field).delimited(" "))
             .with_writer(lines.clone())
             .with_ansi(false)
             .boxed(),
@@ -84,14 +85,6 @@ pub fn init(log: &Log) -> Result<Logging, LogError> {
         .with(layer.with_filter(filter))
         .try_init()?;
     Ok(Logging(lines))
-}
-
-/// A field of a line that nobody reads in colour.
-fn plain_field(line: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
-    match field.name() {
-        "message" => write!(line, "{value:?}"),
-        name => write!(line, "{name}={value:?}"),
-    }
 }
 
 /// The user's level holds for Egret. Other crates say no more than warnings whatever it is: at

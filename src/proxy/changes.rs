@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use crate::error::{Code, Refusal};
 use crate::ledger::record::Entry;
-use crate::ledger::{Ledger, LedgerUnavailable};
+use crate::ledger::{Draft, Ledger, LedgerUnavailable};
 use crate::vault::store::AdminEvent;
 use crate::vault::{Store, StoreUnavailable, Vault};
 
@@ -90,22 +90,22 @@ pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainErr
             return Ok(());
         }
         let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
-        let entries = events.into_iter().map(|(_, event)| entry(event));
-        ledger.commit(entries.collect()).await?;
+        let lines: Draft = events.iter().map(|(_, event)| entry(event)).collect();
+        ledger.commit(lines).await?;
         store.outbox_done(&ids).await?;
     }
 }
 
-fn entry(event: AdminEvent) -> Entry {
+fn entry(event: &AdminEvent) -> Entry<'_> {
     Entry {
-        slug: event.slug.map(|slug| slug.to_string()),
-        field: event.field.map(|field| field.to_string()),
+        slug: event.slug.as_ref().map(|slug| slug.as_str().into()),
+        field: event.field.as_ref().map(|field| field.as_str().into()),
         version: event.version,
-        owner: event.owner.map(|owner| owner.to_string()),
-        principal: event.principal.map(|principal| principal.to_string()),
-        client: event.client.map(|client| client.to_string()),
+        owner: event.owner.as_ref().map(|owner| owner.as_str().into()),
+        principal: event.principal.as_ref().map(|name| name.as_str().into()),
+        client: event.client.as_ref().map(|client| client.as_str().into()),
         // Who did it. An administrative line has no action of a request.
-        action: Some(event.actor),
+        action: Some(event.actor.as_str().into()),
         ..Entry::new(event.event.as_str())
     }
 }

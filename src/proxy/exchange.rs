@@ -56,8 +56,7 @@ use super::watch::Used;
 use crate::coding::{self, Codings, Encoder};
 use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
 use crate::error::{Code, Refusal};
-use crate::ledger::Ledger;
-use crate::ledger::record::Entry;
+use crate::ledger::{Draft, Ledger};
 use crate::scrub::Needles;
 use crate::substitution::body::{self, BodyKind};
 use crate::vault::Vault;
@@ -97,7 +96,7 @@ pub struct Resolved {
     payload: Payload,
     sites: Vec<Site>,
     uses: Uses,
-    ignored: Vec<Entry>,
+    ignored: Draft,
 }
 
 /// Every credential may be used at each of its places.
@@ -106,7 +105,7 @@ pub struct Authorised(Resolved);
 /// The values stand in the request.
 pub struct Substituted {
     payload: Payload,
-    entries: Vec<Entry>,
+    lines: Draft,
     used: Arc<Used>,
     signed: Option<Refusal>,
     vault: Arc<Vault>,
@@ -334,8 +333,8 @@ impl Exchange<Authorised> {
             head.headers.remove(header::RANGE);
             head.headers.remove(header::IF_RANGE);
         }
-        let mut entries = uses.entries(facts);
-        entries.extend(ignored);
+        let mut lines = uses.lines(facts);
+        lines.append(&ignored);
         let used = Arc::<Used>::default();
         for (reference, value) in values.iter() {
             used.add(reference, Arc::clone(value));
@@ -344,7 +343,7 @@ impl Exchange<Authorised> {
             about,
             state: Substituted {
                 payload: streamed.unwrap_or(Payload::Held(held, None)),
-                entries,
+                lines,
                 used,
                 signed,
                 vault: Arc::clone(vault),
@@ -364,8 +363,8 @@ impl Exchange<Substituted> {
             ..
         } = &*about;
         let used = state.used;
-        if !state.entries.is_empty() {
-            ledger.commit(state.entries).await.map_err(Refusal::from)?;
+        if !state.lines.is_empty() {
+            ledger.commit(state.lines).await.map_err(Refusal::from)?;
             used.set_recorded();
         }
         let outcome = Outcome::new(ledger.clone(), Arc::clone(facts), Arc::clone(&used));

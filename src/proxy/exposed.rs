@@ -85,6 +85,11 @@ pub fn without(needles: &Needles, text: String) -> String {
 
 /// The refusal, which names the slug, and its ledger line.
 pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
+    let destination = Some(facts.origin.as_ref());
+    refuse_at(facts, name, place, destination)
+}
+
+fn refuse_at(facts: &Facts, name: &str, place: &str, destination: Option<&str>) -> Refused {
     let refusal = Refusal::new(
         Code::SecretExposed,
         format!(
@@ -98,24 +103,19 @@ pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
         status: Some(refusal.code.status()),
         // The path as it was sent may hold the value.
         path: None,
-        ..facts.entry_named(event::DENIED, name, place.to_owned())
+        destination: destination.map(Into::into),
+        locations: vec![place.to_owned()],
+        ..facts.entry_named(event::DENIED, name)
     };
-    let slug = line.slug.clone().unwrap_or_default();
-    let destination = facts.destination.to_string();
-    Refused {
-        refusal: refusal.slug(slug).location(place).destination(destination),
-        denied: vec![line],
-    }
+    let denied = line.draft();
+    let mut refusal = refusal.slug(line.slug.unwrap_or_default()).location(place);
+    refusal.destination = destination.map(str::to_owned);
+    Refused { refusal, denied }
 }
 
 /// The refusal for a value that is the host's name. It cannot say which host.
 fn refuse_host(facts: &Facts, name: &str) -> Refused {
-    let mut refused = refuse(facts, name, "header:host");
-    refused.refusal.destination = None;
-    for line in &mut refused.denied {
-        line.destination = None;
-    }
-    refused
+    refuse_at(facts, name, "header:host", None)
 }
 
 fn check(facts: &Facts, needles: &Needles, text: &[u8], place: &str) -> Result<(), Refused> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::uses::Facts;
 use super::watch::Used;
 use crate::error::Code;
-use crate::ledger::Ledger;
 use crate::ledger::record::{Entry, event, outcome};
+use crate::ledger::{Draft, Ledger};
 
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went
 /// away: that is the only way to lose an exchange without an answer.
@@ -55,7 +55,7 @@ impl Outcome {
     }
 
     /// Values were taken out of the answer. The lines stand before the result.
-    pub fn scrubbed(&self, lines: Vec<Entry>) {
+    pub fn scrubbed(&self, lines: Draft) {
         if let Some(pending) = &self.0
             && pending.ledger.append(lines).is_err()
         {
@@ -95,7 +95,7 @@ impl Outcome {
             ..facts.entry(event::RESULT)
         };
         // Nobody waits for a result: it is queued here and durable soon.
-        if ledger.append(vec![entry]).is_err() {
+        if ledger.append(&entry).is_err() {
             tracing::error!(request = %facts.id, "a result could not be written to the ledger");
         }
     }

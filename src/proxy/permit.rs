@@ -157,12 +157,10 @@ impl Permits {
             self.used.add(reference, Arc::clone(value));
             permitted.push((reference.clone(), Arc::clone(value)));
         }
-        let mut lines = uses.entries(facts);
-        lines.extend(
-            ignored
-                .iter()
-                .map(|(reference, at)| facts.ignored_entry(reference, at)),
-        );
+        let mut lines = uses.lines(facts);
+        for (reference, at) in &ignored {
+            lines.push(&facts.ignored_entry(reference, at));
+        }
         if !lines.is_empty() {
             self.ledger.commit(lines).await.map_err(Refusal::from)?;
             self.used.set_recorded();

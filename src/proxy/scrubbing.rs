@@ -1,6 +1,6 @@
 //! Takes values out of an answer: its reason phrase, headers, body and trailers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +12,7 @@ use super::uses::Facts;
 use super::watch::Used;
 use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
 use crate::error::{Code, Refusal};
+use crate::ledger::Draft;
 use crate::ledger::record::{Entry, event};
 use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
 use crate::secret::SecretBytes;
@@ -50,21 +51,18 @@ impl Findings {
     }
 
     /// Takes what was found as ledger lines, one for each value.
-    pub fn take_entries(&mut self, facts: &Facts) -> Vec<Entry> {
-        let mut lines: Vec<Entry> = Vec::new();
-        let mut last = None;
+    pub fn take_entries(&mut self, facts: &Facts) -> Draft {
+        let mut places = BTreeMap::<_, Vec<_>>::new();
         for (name, found) in std::mem::take(&mut self.fresh) {
-            self.reported.insert((name.clone(), found.clone()));
-            match lines.last_mut() {
-                Some(line) if last.as_ref() == Some(&name) => line.locations.push(found),
-                _ => lines.push(Entry {
-                    outcome: Some("scrubbed".into()),
-                    ..facts.entry_named(event::SCRUBBED, &name, found)
-                }),
-            }
-            last = Some(name);
+            places.entry(name.clone()).or_default().push(found.clone());
+            self.reported.insert((name, found));
         }
-        lines
+        let lines = places.iter().map(|(name, locations)| Entry {
+            locations: locations.clone(),
+            outcome: Some("scrubbed".into()),
+            ..facts.entry_named(event::SCRUBBED, name)
+        });
+        lines.collect()
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use crate::error::{Code, Refusal};
 use crate::identity::Caller;
-use crate::ledger::Ledger;
 use crate::ledger::record::{Entry, event, outcome};
+use crate::ledger::{Draft, Ledger};
 use crate::policy::decide::{Attempt, Denial, decide};
 use crate::policy::destination::Destination;
 use crate::policy::location::Location;
@@ -50,7 +50,7 @@ pub struct Refused {
     /// The answer.
     pub refusal: Refusal,
     /// `denied` lines, one for each slug that was refused.
-    pub denied: Vec<Entry>,
+    pub denied: Draft,
 }
 
 impl Refused {
@@ -68,58 +68,63 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self {
             refusal,
-            denied: Vec::new(),
+            denied: Draft::default(),
         }
     }
 }
 
 impl Facts {
     /// A ledger line about this request.
-    pub fn entry(&self, event: &'static str) -> Entry {
+    pub fn entry(&self, event: &'static str) -> Entry<'_> {
+        let Caller {
+            client,
+            principal,
+            action,
+            action_source,
+            run,
+            slugs: _,
+        } = &self.caller;
         Entry {
-            request: Some(self.id.clone()),
-            principal: Some(self.caller.principal.as_str().to_owned()),
-            client: Some(self.caller.client.clone()),
-            action: Some(self.caller.action.clone()),
-            action_source: Some(self.caller.action_source.as_str().into()),
-            run: self.caller.run.clone(),
-            method: Some(self.method.clone()),
-            destination: Some(self.origin.as_ref().to_owned()),
-            path: Some(self.path.clone()),
+            request: Some(self.id.as_str().into()),
+            principal: Some(principal.as_str().into()),
+            client: Some(client.into()),
+            action: Some(action.into()),
+            action_source: Some(action_source.as_str().into()),
+            run: run.as_deref().map(Into::into),
+            method: Some(self.method.as_str().into()),
+            destination: Some(self.origin.as_ref().into()),
+            path: Some(self.path.as_str().into()),
             ..Entry::new(event)
         }
     }
 
-    fn entry_for(&self, event: &'static str, reference: &Reference) -> Entry {
+    fn entry_for<'a>(&'a self, event: &'static str, reference: &'a Reference) -> Entry<'a> {
+        let field = reference.field.as_ref();
         Entry {
-            slug: Some(reference.slug.as_str().to_owned()),
-            field: reference
-                .field
-                .as_ref()
-                .map(|field| field.as_str().to_owned()),
+            slug: Some(reference.slug.as_str().into()),
+            field: field.map(|field| field.as_str().into()),
             ..self.entry(event)
         }
     }
 
     /// The line for a placeholder that travels literally.
-    pub fn ignored_entry(&self, reference: &Reference, location: &Location) -> Entry {
+    pub fn ignored_entry<'a>(&'a self, reference: &'a Reference, location: &Location) -> Entry<'a> {
         Entry {
-            locations: vec![location.to_string()],
+            locations: vec![location.text()],
             outcome: Some("ignored".into()),
             ..self.entry_for(event::IGNORED, reference)
         }
     }
 
-    /// A line about the stored value called `name`, `slug` or `slug.field`, that was met at `place`.
-    pub fn entry_named(&self, event: &'static str, name: &str, place: String) -> Entry {
+    /// A line about the stored value called `name`, `slug` or `slug.field`.
+    pub fn entry_named<'a>(&'a self, event: &'static str, name: &'a str) -> Entry<'a> {
         let (slug, field) = match name.split_once('.') {
-            Some((slug, field)) => (slug, Some(field.to_owned())),
+            Some((slug, field)) => (slug, Some(field)),
             None => (name, None),
         };
         Entry {
-            slug: Some(slug.to_owned()),
-            field,
-            locations: vec![place],
+            slug: Some(slug.into()),
+            field: field.map(Into::into),
             ..self.entry(event)
         }
     }
@@ -134,7 +139,7 @@ impl Facts {
     ) -> Refused {
         let line = Entry {
             version: used.map(|credential| credential.version),
-            owner: used.map(|credential| credential.owner.to_string()),
+            owner: used.map(|credential| credential.owner.as_str().into()),
             locations: names(locations),
             outcome: Some(outcome::DENIED.into()),
             code: Some(refusal.code.as_str().into()),
@@ -149,7 +154,7 @@ impl Facts {
         }
         Refused {
             refusal,
-            denied: vec![line],
+            denied: line.draft(),
         }
     }
 }
@@ -216,12 +221,12 @@ impl Uses {
     }
 
     /// The `use` lines.
-    pub fn entries(&self, facts: &Facts) -> Vec<Entry> {
+    pub fn lines(&self, facts: &Facts) -> Draft {
         self.0
             .iter()
             .map(|(reference, used)| Entry {
                 version: Some(used.credential.version),
-                owner: Some(used.credential.owner.as_str().to_owned()),
+                owner: Some(used.credential.owner.as_str().into()),
                 locations: names(&used.locations),
                 outcome: Some(outcome::USED.into()),
                 ..facts.entry_for(event::USE, reference)
@@ -301,7 +306,7 @@ pub fn find(
 /// Several refusals as one: the first is told, all are recorded.
 pub fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
     refused.reduce(|mut first, next| {
-        first.denied.extend(next.denied);
+        first.denied.append(&next.denied);
         first
     })
 }
@@ -357,5 +362,5 @@ fn check_field(credential: &Credential, reference: &Reference) -> Result<(), Ref
 }
 
 fn names(locations: &BTreeSet<Location>) -> Vec<String> {
-    locations.iter().map(ToString::to_string).collect()
+    locations.iter().map(Location::text).collect()
 }

@@ -76,16 +76,16 @@ fn ending(entry: &Entry, style: Style) -> Option<String> {
 
 /// `(action of client for principal, run)`
 fn who(entry: &Entry) -> String {
-    let mut text = entry.action.clone().unwrap_or_default();
-    let mut add = |prefix: &str, value: &Option<String>| {
+    let mut text = entry.action.as_deref().unwrap_or_default().to_owned();
+    let mut add = |prefix: &str, value: Option<&str>| {
         if let Some(value) = value {
             let space = if text.is_empty() { "" } else { " " };
             text.push_str(&format!("{space}{prefix}{value}"));
         }
     };
-    add("run ", &entry.run);
-    add("by ", &entry.client);
-    add("for ", &entry.principal);
+    add("run ", entry.run.as_deref());
+    add("by ", entry.client.as_deref());
+    add("for ", entry.principal.as_deref());
     match text.is_empty() {
         true => text,
         false => format!("({})", printable(&text)),
@@ -94,17 +94,19 @@ fn who(entry: &Entry) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::ledger::chain::LineHash;
     use crate::ledger::record::Timestamp;
 
     const PLAIN: Style = Style::plain();
 
-    fn text(value: &str) -> Option<String> {
-        Some(value.to_owned())
+    fn text(value: &'static str) -> Option<Cow<'static, str>> {
+        Some(value.into())
     }
 
-    fn line(entry: Entry) -> String {
+    fn line(entry: Entry<'static>) -> String {
         let record = Record {
             seq: 1,
             time: Timestamp::from_unix_micros(1_795_339_800_123_456),
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_unusual_port_is_shown() {
-        let entry = |destination| Entry {
+        let entry = |destination: &'static str| Entry {
             destination: text(destination),
             ..Entry::new(event::USE)
         };

@@ -19,7 +19,7 @@ fn three_lines() -> Vec<u8> {
     let mut chain = Chain::start();
     let mut lines = Vec::new();
     for _ in 0..3 {
-        chain.append(now(), &Entry::new("x"), &mut lines).unwrap();
+        chain.append(now(), &Entry::new("x").draft(), &mut lines);
     }
     lines
 }
@@ -87,7 +87,7 @@ fn wherever_a_crash_tears_the_end_the_chain_goes_on_and_no_byte_is_lost() {
         let mut chain = opened.chain;
         let mut next = lines[..whole].to_vec();
         while next.len() < lines.len() {
-            chain.append(now(), &Entry::new("x"), &mut next).unwrap();
+            chain.append(now(), &Entry::new("x").draft(), &mut next);
         }
         assert_eq!(next, lines);
     }
@@ -136,10 +136,10 @@ fn a_last_line_longer_than_the_window_is_found() {
     let mut lines = three_lines();
     let mut chain = Chain::after(lines[..].split(|&b| b == b'\n').nth(2).unwrap()).unwrap();
     let long = Entry {
-        path: Some("/x".repeat(200_000)),
+        path: Some("/x".repeat(200_000).into()),
         ..Entry::new("x")
     };
-    chain.append(now(), &long, &mut lines).unwrap();
+    chain.append(now(), &long.draft(), &mut lines);
     fs::write(dir.path().join(CURRENT), [&lines[..], b"torn"].concat()).unwrap();
     let opened = open_plain(dir.path()).unwrap();
     assert_eq!(opened.chain, chain);
@@ -176,7 +176,7 @@ impl Ledger {
     }
 
     /// Starts, and tells what there is to be said.
-    fn try_start(&mut self) -> Result<Vec<Entry>, LedgerError> {
+    fn try_start(&mut self) -> Result<Vec<Entry<'static>>, LedgerError> {
         self.opened = None;
         let opened = open(self.dir.path(), now(), Some(&Mirror(1)))?;
         let entries = opened.signed.as_ref().unwrap().entries.clone();
@@ -198,7 +198,7 @@ impl Ledger {
     fn add(&mut self, entry: Entry) {
         let opened = self.opened.as_mut().unwrap();
         let mut line = Vec::new();
-        opened.chain.append(now(), &entry, &mut line).unwrap();
+        opened.chain.append(now(), &entry.draft(), &mut line);
         opened.file.append(&line).unwrap();
         let signed = opened.signed.as_mut().unwrap();
         let line = line.strip_suffix(b"\n").unwrap();
@@ -245,9 +245,9 @@ impl Ledger {
     }
 }
 
-fn used(request: &str) -> Entry {
+fn used(request: &str) -> Entry<'_> {
     Entry {
-        request: Some(request.to_owned()),
+        request: Some(request.into()),
         ..Entry::new(event::USE)
     }
 }

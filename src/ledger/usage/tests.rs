@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write as _;
 
@@ -10,14 +11,14 @@ use crate::ledger::record::{Entry, Timestamp, event, outcome};
 struct Growing {
     dir: tempfile::TempDir,
     chain: Chain,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<'static>>,
 }
 
-fn text(value: &str) -> Option<String> {
-    Some(value.to_owned())
+fn text(value: &str) -> Option<Cow<'static, str>> {
+    Some(value.to_owned().into())
 }
 
-fn used(request: &str, action: &str, version: u32) -> Entry {
+fn used(request: &str, action: &str, version: u32) -> Entry<'static> {
     Entry {
         request: text(request),
         slug: text("pat"),
@@ -28,7 +29,7 @@ fn used(request: &str, action: &str, version: u32) -> Entry {
     }
 }
 
-fn result(request: &str, status: u16) -> Entry {
+fn result(request: &str, status: u16) -> Entry<'static> {
     Entry {
         request: text(request),
         status: Some(status),
@@ -49,17 +50,17 @@ impl Growing {
         }
     }
 
-    fn with(entries: impl IntoIterator<Item = Entry>) -> Self {
+    fn with(entries: impl IntoIterator<Item = Entry<'static>>) -> Self {
         let mut ledger = Self::new();
         ledger.grow(entries);
         ledger
     }
 
-    fn grow(&mut self, entries: impl IntoIterator<Item = Entry>) {
+    fn grow(&mut self, entries: impl IntoIterator<Item = Entry<'static>>) {
         let mut lines = Vec::new();
         for entry in entries {
             let time = micros(i64::try_from(self.chain.next_seq()).unwrap());
-            self.chain.append(time, &entry, &mut lines).unwrap();
+            self.chain.append(time, &entry.draft(), &mut lines);
             self.entries.push(entry);
         }
         let path = self.dir.path().join(CURRENT);

@@ -18,7 +18,7 @@ const MICROS_A_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 impl<S: Storage> Writer<S> {
     /// Takes in what a batch has made durable, which is still in the buffer.
     pub(super) fn take_in(&mut self, batch: &[Job], at: Instant) {
-        let jobs_with_lines = batch.iter().filter(|job| !job.entries.is_empty());
+        let jobs_with_lines = batch.iter().filter(|job| !job.lines.is_empty());
         let Some(first) = jobs_with_lines.clone().next() else {
             return;
         };
@@ -32,9 +32,9 @@ impl<S: Storage> Writer<S> {
         };
         notary.take_in(&self.buffer, self.end.chain.head(), at);
         for job in jobs_with_lines {
-            job.entries
-                .iter()
-                .for_each(|entry| self.under_way.see(entry));
+            job.lines
+                .lines()
+                .for_each(|(front, _)| self.under_way.see(front));
             if let Some(cause) = job.checkpoint {
                 notary.owe(cause);
             }
@@ -58,7 +58,7 @@ impl<S: Storage> Writer<S> {
     /// The last thing before the ledger is closed. The checkpoint says that the end was clean only
     /// if it was: the next start relies on it.
     pub(super) fn tend_last(&mut self) {
-        let unwritten: usize = self.backlog.iter().map(|job| job.entries.len()).sum();
+        let unwritten: usize = self.backlog.iter().map(|job| job.lines.len()).sum();
         if unwritten > 0 {
             tracing::error!(
                 entries = unwritten,

@@ -209,7 +209,7 @@ fn options() -> Options {
     }
 }
 
-fn entry(name: impl Into<String>) -> Vec<Entry> {
+fn entry(name: impl Into<String>) -> Vec<Entry<'static>> {
     vec![Entry::new(name.into())]
 }
 

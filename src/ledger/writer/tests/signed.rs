@@ -102,7 +102,7 @@ async fn an_end_with_a_request_under_way_is_not_signed_as_a_clean_one() {
     let ledger = disk.signed(options());
     until(|| disk.causes() == ["start"]).await;
     let used = Entry {
-        request: Some("r".to_owned()),
+        request: Some("r".into()),
         ..Entry::new(event::USE)
     };
     ledger.commit(vec![used]).await.unwrap();
@@ -185,14 +185,14 @@ async fn a_file_of_yesterday_is_rotated_and_one_of_tomorrow_is_not() {
     for (offset, rotations) in [(-day, 1), (day, 0)] {
         let disk = Disk::default();
         let mut writer = disk.signed_writer(options());
-        let mut job = Job::new(entry("one"), None);
+        let mut job = Job::new(entry("one").into(), None);
         job.time = Timestamp::from_unix_micros(job.time.unix_micros() + offset);
         writer.write(&mut vec![job]).unwrap();
         writer.tend();
         assert_eq!(disk.get(|disk| disk.rotated.len()), rotations);
         // And the next file is of today.
         writer
-            .write(&mut vec![Job::new(entry("two"), None)])
+            .write(&mut vec![Job::new(entry("two").into(), None)])
             .unwrap();
         writer.tend();
         assert_eq!(disk.get(|disk| disk.rotated.len()), rotations);
