@@ -341,3 +341,55 @@ fn drop_front_wiping(held: &mut Vec<u8>, count: usize) {
     held[kept..].fill(0);
     held.truncate(kept);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    fn scrubber() -> Scrubber {
+        let value = Arc::new(SecretBytes::new(b"correct-horse".to_vec()));
+        let needles = Needles::new([("x".to_owned(), value)]);
+        Scrubber::new(Arc::new(needles), Replacement::Placeholder)
+    }
+
+    #[test]
+    fn only_the_seam_to_what_was_held_back_is_copied() {
+        let mut scrubber = scrubber();
+        let (mut out, mut hits) = (Vec::new(), Vec::new());
+        let pieces = [
+            "some text and corr",
+            "igendum: ",
+            &"no value. ".repeat(1000),
+        ];
+        assert_eq!(
+            scrubber.pass(pieces[0].as_bytes(), false, &mut out, &mut hits),
+            0..pieces[0].len() - "corr".len()
+        );
+        assert!(out.is_empty());
+        let rest = scrubber.pass(pieces[1].as_bytes(), false, &mut out, &mut hits);
+        assert_eq!((&out[..], rest.len()), (&b"corrigendum: "[..], 0));
+
+        out.clear();
+        let cut = &pieces[0][..pieces[0].len()];
+        scrubber.pass(cut.as_bytes(), false, &mut out, &mut hits);
+        let rest = scrubber.pass(pieces[2].as_bytes(), true, &mut out, &mut hits);
+        assert!(out.starts_with(b"corrno value. ") && out.len() < 2 * SEAM);
+        assert_eq!(
+            [&out[4..], &pieces[2].as_bytes()[rest]].concat(),
+            pieces[2].as_bytes()
+        );
+        assert!(hits.is_empty() && scrubber.held() == 0);
+    }
+
+    #[test]
+    fn a_piece_that_holds_something_is_written_anew() {
+        let mut scrubber = scrubber();
+        let (mut out, mut hits) = (Vec::new(), Vec::new());
+        let rest = scrubber.pass(b"a correct-horse b", true, &mut out, &mut hits);
+        assert_eq!(
+            (&out[..], rest.len(), hits.len()),
+            (&b"a <<x>> b"[..], 0, 1)
+        );
+    }
+}

@@ -305,6 +305,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_before_a_placeholder_goes_on_as_it_came() {
+        let text = Bytes::from_static(b"some text <<x>> and more");
+        let mut stream = Stream::new(&BodyKind::Text);
+        stream.push(text.clone()).unwrap();
+        let passed = stream.pass().unwrap();
+        assert_eq!((&passed[..], passed.as_ptr()), (&text[..10], text.as_ptr()));
+        assert!(stream.pass().unwrap().is_empty());
+        assert_eq!(asked(&stepped(&mut stream).0), "x in body");
+        stream.supply(secret("1"));
+        assert_eq!(stepped(&mut stream), (Step::More, "1 and more".to_owned()));
+    }
+
+    #[test]
     fn a_placeholder_is_asked_for_again_at_another_place() {
         let mut stream = Stream::new(&BodyKind::Form);
         stream.push(b"a=<<x>>&b=<<x>>&a=<<x>>&"[..].into()).unwrap();
