@@ -564,6 +564,7 @@ async fn download(route: &Route, scale: Scale) -> Result<Figures> {
 fn bulk(length: u64, started: Instant) -> Figures {
     Figures {
         rate: Some(length as f64 / 1e6 / started.elapsed().as_secs_f64()),
+        count: length / 1_000_000,
         ..Figures::default()
     }
 }

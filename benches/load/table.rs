@@ -12,7 +12,7 @@ use crate::target::Target;
 pub struct Figures {
     /// Requests, connections or megabytes in a second.
     pub rate: Option<f64>,
-    /// How many there were.
+    /// How many there were; of a bulk transfer, megabytes.
     pub count: u64,
     /// Median, 99th and 99.9th hundredth, in microseconds.
     pub latency: Option<[f64; 3]>,
@@ -232,9 +232,13 @@ fn rows() -> Vec<Row> {
         rate,
         0,
     );
+    let per_gigabyte = "proxy CPU ms per GB";
+    row(per_gigabyte, Cell::Upload(true), cpu_per_thousand, 0);
     row("CPU / origin CPU", Cell::Upload(true), cpu_by_origin, 2);
     row("upload MB/s, binary", Cell::Upload(false), rate, 0);
+    row(per_gigabyte, Cell::Upload(false), cpu_per_thousand, 0);
     row("download MB/s, text", Cell::Download, rate, 0);
+    row(per_gigabyte, Cell::Download, cpu_per_thousand, 0);
     row("CPU / origin CPU", Cell::Download, cpu_by_origin, 2);
     row(
         "server-sent event, origin to client: p50 us",

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::secret::SecretBytes;
 use crate::substitution::body::{self, BodyKind};
 use crate::substitution::plan::splice;
@@ -71,7 +73,7 @@ impl Values {
         let mut stream = Stream::new(kind);
         let mut out = Vec::new();
         for piece in pieces {
-            stream.push(piece).ok()?;
+            stream.push(Bytes::copy_from_slice(piece)).ok()?;
             self.written(&mut stream, &mut out)?;
         }
         stream.finish().ok()?;

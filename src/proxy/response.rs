@@ -177,12 +177,17 @@ impl UpstreamBody {
         if !whole && !opens {
             return Ok(());
         }
-        let mut held = BytesMut::new();
+        let mut held = Bytes::new();
         // Opened, a short body may be long: then it streams after all.
         while !self.drained && held.len() as u64 <= HELD && (whole || held.is_empty()) {
             match std::future::poll_fn(|cx| self.poll_scrubbed(cx)).await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => held.extend_from_slice(&bytes),
+                    Ok(bytes) if held.is_empty() => held = bytes,
+                    Ok(bytes) => {
+                        let mut joined = BytesMut::from(held);
+                        joined.extend_from_slice(&bytes);
+                        held = joined.freeze();
+                    }
                     // Trailers need chunked framing, and go out behind everything held.
                     Err(frame) => {
                         self.trailers = frame.into_trailers().ok();
@@ -197,7 +202,7 @@ impl UpstreamBody {
             let length = HeaderValue::from(held.len());
             head.headers.insert(header::CONTENT_LENGTH, length);
         }
-        self.pending = Some(held.freeze()).filter(|held| !held.is_empty());
+        self.pending = Some(held).filter(|held| !held.is_empty());
         Ok(())
     }
 
@@ -290,11 +295,8 @@ impl UpstreamBody {
             if self.drained {
                 return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
             }
-            let clean = if scrubber.has_more() && !self.ended {
-                let clean = scrubber.next(&mut self.findings);
-                clean.map(|clean| self.counted(clean))
-            } else if self.ended {
-                self.scrub_end(scrubber, Vec::new())
+            let clean = if scrubber.has_more() {
+                scrubber.next(&mut self.findings)
             } else {
                 match ready!(self.poll_incoming(cx)) {
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -305,15 +307,14 @@ impl UpstreamBody {
                 let error = self.fail(Code::ResponseUnscannable, BodyError::Refused);
                 return Poll::Ready(Some(Err(error)));
             };
+            self.outcome.passed(clean.len());
+            if self.ended && !scrubber.has_more() {
+                self.finish();
+            }
             if !clean.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
+                return Poll::Ready(Some(Ok(Frame::data(clean))));
             }
         }
-    }
-
-    fn counted(&mut self, clean: Vec<u8>) -> Vec<u8> {
-        self.outcome.passed(clean.len());
-        clean
     }
 
     /// Scrubs what came; `None` is the end. Where the end is known with the last piece it is taken
@@ -322,41 +323,24 @@ impl UpstreamBody {
         &mut self,
         scrubber: &mut BodyScrubber,
         frame: Option<Frame<Bytes>>,
-    ) -> Result<Vec<u8>, Unscannable> {
-        let Some(frame) = frame else {
-            self.ended = true;
-            return self.scrub_end(scrubber, Vec::new());
-        };
-        match frame.into_data() {
-            Ok(bytes) => {
-                let clean = scrubber.push(&bytes, &mut self.findings)?;
+    ) -> Result<Bytes, Unscannable> {
+        let bytes = match frame.map(Frame::into_data) {
+            Some(Ok(bytes)) => {
                 self.ended = self.incoming.is_end_stream();
-                match self.ended && !scrubber.has_more() {
-                    true => self.scrub_end(scrubber, clean),
-                    false => Ok(self.counted(clean)),
-                }
+                bytes
             }
-            Err(frame) => {
+            Some(Err(frame)) => {
                 let trailers = frame.into_trailers().ok();
                 self.trailers = trailers.map(|t| scrubber.trailers(t, &mut self.findings));
                 self.ended = true;
-                self.scrub_end(scrubber, Vec::new())
+                Bytes::new()
             }
-        }
-    }
-
-    /// The rest, behind what was scrubbed before. Called until the scrubber has no more.
-    fn scrub_end(
-        &mut self,
-        scrubber: &mut BodyScrubber,
-        mut clean: Vec<u8>,
-    ) -> Result<Vec<u8>, Unscannable> {
-        clean.extend(scrubber.finish(&mut self.findings)?);
-        let clean = self.counted(clean);
-        if !scrubber.has_more() {
-            self.finish();
-        }
-        Ok(clean)
+            None => {
+                self.ended = true;
+                Bytes::new()
+            }
+        };
+        scrubber.push(bytes, self.ended, &mut self.findings)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Takes values out of an answer: its reason phrase, headers, body and trailers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use hyper::ext::ReasonPhrase;
@@ -179,6 +181,29 @@ impl Stage {
             needles,
         }
     }
+
+    fn pass(&mut self, input: &[u8], last: bool, place: &str, findings: &mut Findings) -> Clean {
+        let (mut written, mut hits) = (Vec::new(), Vec::new());
+        let passed = self.scrubber.pass(input, last, &mut written, &mut hits);
+        findings.add(&self.needles, place, &hits);
+        Clean { written, passed }
+    }
+}
+
+/// What became of a piece of text.
+pub struct Clean {
+    /// What comes first: what was held back before, or all of a piece that held something.
+    pub written: Vec<u8>,
+    /// What of the piece comes behind that, as it is.
+    pub passed: Range<usize>,
+}
+
+impl Clean {
+    /// The whole of it, for somebody who needs it in one place.
+    pub fn join(mut self, input: &[u8]) -> Vec<u8> {
+        self.written.extend_from_slice(&input[self.passed]);
+        self.written
+    }
 }
 
 impl Stages {
@@ -209,19 +234,19 @@ impl Stages {
         last: bool,
         place: &str,
         findings: &mut Findings,
-    ) -> Result<Vec<u8>, Unscannable> {
+    ) -> Result<Clean, Unscannable> {
         self.follow_used()?;
-        let mut clean = Vec::new();
-        for (n, stage) in self.stages.iter_mut().enumerate() {
-            let piece = if n == 0 { input } else { &clean };
-            let mut out = Vec::with_capacity(piece.len());
-            let mut hits = Vec::new();
-            stage.scrubber.push(piece, &mut out, &mut hits);
-            if last {
-                stage.scrubber.finish(&mut out, &mut hits);
-            }
-            findings.add(&stage.needles, place, &hits);
-            clean = out;
+        let Some((first, later)) = self.stages.split_first_mut() else {
+            return Err(Unscannable);
+        };
+        let mut clean = first.pass(input, last, place, findings);
+        for stage in later {
+            let text = clean.join(input);
+            let written = stage.pass(&text, last, place, findings).join(&text);
+            clean = Clean {
+                written,
+                passed: 0..0,
+            };
         }
         Ok(clean)
     }
@@ -253,8 +278,12 @@ pub struct BodyScrubber {
     decoder: Option<Decoder>,
     stages: Stages,
     encoder: Option<Encoder>,
+    /// What goes on as it came, behind what was given out last.
+    passed: Bytes,
     /// Whether opened bytes wait to be pulled.
     more: bool,
+    /// Whether all that there is was pushed.
+    ended: bool,
 }
 
 /// A part of something has its place and length in the whole, and so has a message of gRPC.
@@ -331,7 +360,9 @@ impl BodyScrubber {
             decoder: None,
             stages: Stages::new(Arc::clone(needles), used, known, replacement),
             encoder: None,
+            passed: Bytes::new(),
             more: false,
+            ended: false,
         }
     }
 
@@ -340,42 +371,40 @@ impl BodyScrubber {
         self.decoder.is_some()
     }
 
-    /// Whether [`BodyScrubber::next`] has something to do without more input.
+    /// Whether [`BodyScrubber::next`] has something to give without more input.
     pub fn has_more(&self) -> bool {
-        self.more
+        self.more || !self.passed.is_empty()
     }
 
-    /// Takes bytes as they arrived.
-    pub fn push(&mut self, input: &[u8], findings: &mut Findings) -> Result<Vec<u8>, Unscannable> {
-        match &mut self.decoder {
-            Some(decoder) => {
-                decoder.push(input);
-                self.next(findings)
-            }
-            None => self.scrub(input, false, findings),
+    /// Takes bytes as they arrived; none come behind the `last`. [`BodyScrubber::next`] is to be
+    /// called for the rest of them.
+    pub fn push(
+        &mut self,
+        input: Bytes,
+        last: bool,
+        findings: &mut Findings,
+    ) -> Result<Bytes, Unscannable> {
+        self.ended = last;
+        let Some(decoder) = &mut self.decoder else {
+            return self.scrub(input, last, findings);
+        };
+        decoder.push(&input);
+        if last {
+            decoder.finish();
         }
+        self.next(findings)
     }
 
     /// The next piece of what was pushed.
-    pub fn next(&mut self, findings: &mut Findings) -> Result<Vec<u8>, Unscannable> {
-        let Some(decoder) = &mut self.decoder else {
-            return Ok(Vec::new());
+    pub fn next(&mut self, findings: &mut Findings) -> Result<Bytes, Unscannable> {
+        let passed = std::mem::take(&mut self.passed);
+        let Some(decoder) = self.decoder.as_mut().filter(|_| passed.is_empty()) else {
+            return Ok(passed);
         };
         let mut opened = Vec::new();
         let pulled = decoder.pull(&mut opened, PIECE).map_err(|_| Unscannable)?;
         self.more = pulled == Pulled::More;
-        self.scrub(&opened, false, findings)
-    }
-
-    /// The body has ended: the rest of it. To be called until [`BodyScrubber::has_more`] is false.
-    pub fn finish(&mut self, findings: &mut Findings) -> Result<Vec<u8>, Unscannable> {
-        let mut opened = Vec::new();
-        if let Some(decoder) = &mut self.decoder {
-            decoder.finish();
-            let pulled = decoder.pull(&mut opened, PIECE).map_err(|_| Unscannable)?;
-            self.more = pulled == Pulled::More;
-        }
-        self.scrub(&opened, !self.more, findings)
+        self.scrub(opened.into(), self.ended && !self.more, findings)
     }
 
     /// Scrubs trailers, and drops digests that no longer hold.
@@ -389,16 +418,23 @@ impl BodyScrubber {
 
     fn scrub(
         &mut self,
-        input: &[u8],
+        input: Bytes,
         last: bool,
         findings: &mut Findings,
-    ) -> Result<Vec<u8>, Unscannable> {
-        let clean = self.stages.scrub(input, last, "body", findings)?;
+    ) -> Result<Bytes, Unscannable> {
+        let Clean { written, passed } = self.stages.scrub(&input, last, "body", findings)?;
+        let passed = input.slice(passed);
         let Some(encoder) = &mut self.encoder else {
-            return Ok(clean);
+            if written.is_empty() {
+                return Ok(passed);
+            }
+            self.passed = passed;
+            return Ok(written.into());
         };
         let mut coded = Vec::new();
-        encoder.push(&clean, &mut coded).map_err(|_| Unscannable)?;
+        for clean in [&written[..], &passed] {
+            encoder.push(clean, &mut coded).map_err(|_| Unscannable)?;
+        }
         match last {
             true => self
                 .encoder
@@ -407,7 +443,7 @@ impl BodyScrubber {
             false => encoder.flush(&mut coded),
         }
         .map_err(|_| Unscannable)?;
-        Ok(coded)
+        Ok(coded.into())
     }
 }
 

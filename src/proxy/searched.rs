@@ -77,7 +77,9 @@ impl Guard {
     pub(super) fn look(&mut self, piece: &[u8]) -> Option<String> {
         let mut hits = Vec::new();
         self.unwanted.clear();
-        self.scrubber.push(piece, &mut self.unwanted, &mut hits);
+        let _ = self
+            .scrubber
+            .pass(piece, false, &mut self.unwanted, &mut hits);
         first_secret(&self.needles, &hits)
     }
 }
@@ -142,16 +144,33 @@ impl SearchedBody {
                 }
             };
             if !out.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
+                return Poll::Ready(Some(Ok(Frame::data(out))));
             }
         }
     }
 
     /// Takes the search one step further. `None`: it needs more of the body.
-    fn search_on(&mut self) -> Option<Vec<u8>> {
+    fn search_on(&mut self) -> Option<Bytes> {
         let search = self.search.as_mut()?;
+        let out = match search.pass() {
+            Ok(passed) if !passed.is_empty() => passed,
+            _ => self.step()?,
+        };
+        let Some(recoder) = &mut self.recoder else {
+            return Some(out);
+        };
+        match recoder.close(&out, self.ended) {
+            Ok(closed) => Some(closed.into()),
+            Err(refusal) => {
+                self.waiting = Some(Waiting::Failure(Box::pin(std::future::ready(refusal))));
+                Some(Bytes::new())
+            }
+        }
+    }
+
+    fn step(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
-        match search.step(&mut out) {
+        match self.search.as_mut()?.step(&mut out) {
             Ok(Step::More) if out.is_empty() => return None,
             Ok(Step::More | Step::Flush) => {}
             Ok(Step::Resolve(need)) => {
@@ -161,16 +180,7 @@ impl SearchedBody {
             Ok(Step::Done) => self.ended = true,
             Err(error) => self.fail(error),
         }
-        let Some(recoder) = &mut self.recoder else {
-            return Some(out);
-        };
-        match recoder.close(&out, self.ended) {
-            Ok(closed) => Some(closed),
-            Err(refusal) => {
-                self.waiting = Some(Waiting::Failure(Box::pin(std::future::ready(refusal))));
-                Some(Vec::new())
-            }
-        }
+        Some(out.into())
     }
 
     /// Stops a body that carries a stored value, before the bytes that complete it are sent.
@@ -194,7 +204,7 @@ impl SearchedBody {
             return Ok(());
         };
         let searched = search
-            .push(&opened)
+            .push(opened.into())
             .and_then(|()| match recoder.has_ended() {
                 true => search.finish(),
                 false => Ok(()),
@@ -251,7 +261,7 @@ impl SearchedBody {
         let Some(search) = &mut self.search else {
             return None;
         };
-        if let Err(error) = search.push(&piece) {
+        if let Err(error) = search.push(piece) {
             self.fail(error);
         }
         None

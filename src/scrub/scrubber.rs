@@ -1,5 +1,6 @@
 //! The stream: bytes in, the same bytes without values out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use zeroize::Zeroize as _;
@@ -34,35 +35,47 @@ impl Scrubber {
 
     /// Appends to `out` whatever of the stream so far is decided, and to `hits` what was replaced.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
-        self.run(input, false, out, hits);
+        let rest = self.pass(input, false, out, hits);
+        out.extend_from_slice(&input[rest]);
     }
 
     /// The end of the stream: appends what was held back.
     ///
     /// The scrubber is then at the start of a new stream, as each WebSocket message is one.
     pub fn finish(&mut self, out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
-        self.run(&[], true, out, hits);
+        self.pass(&[], true, out, hits);
+    }
+
+    /// Like [`Scrubber::push`], and [`Scrubber::finish`] if the input is the `last`, for a caller
+    /// that can pass on a piece of its input as it is. Which piece that is, is what this returns;
+    /// it comes behind what was appended to `out`.
+    ///
+    /// Nearly every input holds nothing, and is not copied then.
+    pub fn pass(
+        &mut self,
+        input: &[u8],
+        last: bool,
+        out: &mut Vec<u8>,
+        hits: &mut Vec<Hit>,
+    ) -> Range<usize> {
+        if self.needles.is_empty() {
+            return 0..input.len();
+        }
+        let Some((again, between)) = &mut self.again else {
+            return self.main.run(&self.needles, input, last, out, hits);
+        };
+        let rest = self.main.run(&self.needles, input, last, between, hits);
+        between.extend_from_slice(&input[rest]);
+        let rest = again.run(&self.needles, between, last, out, &mut Vec::new());
+        out.extend_from_slice(&between[rest]);
+        between.clear();
+        input.len()..input.len()
     }
 
     /// How many bytes wait for what follows them.
     pub fn held(&self) -> usize {
         let again = self.again.as_ref().map_or(0, |(pass, _)| pass.held.len());
         self.main.held.len() + again
-    }
-
-    fn run(&mut self, input: &[u8], complete: bool, out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
-        if self.needles.is_empty() {
-            out.extend_from_slice(input);
-            return;
-        }
-        match &mut self.again {
-            None => self.main.run(&self.needles, input, complete, out, hits),
-            Some((again, between)) => {
-                self.main.run(&self.needles, input, complete, between, hits);
-                again.run(&self.needles, between, complete, out, &mut Vec::new());
-                between.clear();
-            }
-        }
     }
 }
 
@@ -72,10 +85,12 @@ pub fn scrub_bytes(needles: &Needles, text: &[u8], hits: &mut Vec<Hit>) -> Optio
     Scan::of(needles, text)?;
     let (mut main, again) = passes(needles, Replacement::Placeholder);
     let mut out = Vec::with_capacity(text.len());
-    main.run(needles, text, true, &mut out, hits);
+    let rest = main.run(needles, text, true, &mut out, hits);
+    out.extend_from_slice(&text[rest]);
     if let Some(mut again) = again {
         let between = std::mem::take(&mut out);
-        again.run(needles, &between, true, &mut out, &mut Vec::new());
+        let rest = again.run(needles, &between, true, &mut out, &mut Vec::new());
+        out.extend_from_slice(&between[rest]);
     }
     Some(out)
 }
@@ -98,6 +113,18 @@ enum Mark {
     Filler,
     /// As many of them as there were bytes.
     Fillers,
+}
+
+/// How much of an input is read at first together with what is held, in bytes.
+const SEAM: usize = 128;
+
+/// Where one input is joined to those before it.
+#[derive(Clone, Copy, Default)]
+struct Seam {
+    /// All before this is written.
+    start: usize,
+    /// All before this was read.
+    known: usize,
 }
 
 /// One reading of a stream.
@@ -123,6 +150,8 @@ impl Pass {
         }
     }
 
+    /// Reads on. What is returned is a piece of `input` that comes behind what was written, as it
+    /// is.
     fn run(
         &mut self,
         needles: &Needles,
@@ -130,38 +159,80 @@ impl Pass {
         complete: bool,
         out: &mut Vec<u8>,
         hits: &mut Vec<Hit>,
-    ) {
-        let mut held = std::mem::take(&mut self.held);
-        let from = held.len();
-        let bytes = if from == 0 {
-            input
-        } else {
-            append_wiping(&mut held, input);
-            &held
-        };
+    ) -> Range<usize> {
+        let nothing = input.len()..input.len();
+        let mut seam = Seam::default();
+        if !self.held.is_empty() {
+            match self.cross(needles, input, complete, out, hits) {
+                Some(crossed) => seam = crossed,
+                None => return nothing,
+            }
+        }
         let text = Text {
-            bytes,
+            bytes: &input[seam.start..],
             complete,
             run_before: self.run_before,
         };
-        self.scan.advance(needles, text, from);
-        let written = self.write(needles, bytes, out, hits);
-        self.base = if complete {
-            0
+        self.scan.advance(needles, text, seam.known - seam.start);
+        let is_clean = self.scan.spans().is_empty();
+        let decided = if is_clean {
+            let decided = self.scan.open_from().unwrap_or(text.bytes.len());
+            self.scan.shift(0, decided);
+            decided
         } else {
-            self.base + written as u64
+            self.write(needles, text.bytes, out, hits)
         };
-        self.run_before = if complete {
-            0
-        } else {
-            text.base64_run(written)
-        };
-        if from == 0 {
-            held.extend_from_slice(&input[written..]);
-        } else {
-            drop_front_wiping(&mut held, written);
+        self.leave(text, decided);
+        self.held.extend_from_slice(&text.bytes[decided..]);
+        match is_clean {
+            true => seam.start..seam.start + decided,
+            false => nothing,
         }
-        self.held = held;
+    }
+
+    /// Reads the beginning of `input` together with what is held, as far as it takes until that is
+    /// decided. `None`: all of `input` was read.
+    fn cross(
+        &mut self,
+        needles: &Needles,
+        input: &[u8],
+        complete: bool,
+        out: &mut Vec<u8>,
+        hits: &mut Vec<Hit>,
+    ) -> Option<Seam> {
+        let mut known = 0;
+        loop {
+            let end = input.len().min(SEAM.max(2 * known));
+            let mut held = std::mem::take(&mut self.held);
+            let from = held.len();
+            append_wiping(&mut held, &input[known..end]);
+            let text = Text {
+                bytes: &held,
+                complete: complete && end == input.len(),
+                run_before: self.run_before,
+            };
+            self.scan.advance(needles, text, from);
+            let written = self.write(needles, &held, out, hits);
+            self.leave(text, written);
+            drop_front_wiping(&mut held, written);
+            self.held = held;
+            known = end;
+            if known == input.len() {
+                return None;
+            }
+            if let Some(start) = known.checked_sub(self.held.len()) {
+                drop_front_wiping(&mut self.held, known - start);
+                return Some(Seam { start, known });
+            }
+        }
+    }
+
+    /// Takes down where the bytes begin that follow the first `written` of `text`.
+    fn leave(&mut self, text: Text<'_>, written: usize) {
+        (self.base, self.run_before) = match text.complete {
+            true => (0, 0),
+            false => (self.base + written as u64, text.base64_run(written)),
+        };
     }
 
     /// Writes what is decided with its hits replaced. Returns how many bytes of the text that is.
@@ -265,4 +336,56 @@ fn drop_front_wiping(held: &mut Vec<u8>, count: usize) {
     // Not `zeroize`, which stores byte by byte: the buffer lives on, so nothing may omit this.
     held[kept..].fill(0);
     held.truncate(kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    fn scrubber() -> Scrubber {
+        let value = Arc::new(SecretBytes::new(b"correct-horse".to_vec()));
+        let needles = Needles::new([("x".to_owned(), value)]);
+        Scrubber::new(Arc::new(needles), Replacement::Placeholder)
+    }
+
+    #[test]
+    fn only_the_seam_to_what_was_held_back_is_copied() {
+        let mut scrubber = scrubber();
+        let (mut out, mut hits) = (Vec::new(), Vec::new());
+        let pieces = [
+            "some text and corr",
+            "igendum: ",
+            &"no value. ".repeat(1000),
+        ];
+        assert_eq!(
+            scrubber.pass(pieces[0].as_bytes(), false, &mut out, &mut hits),
+            0..pieces[0].len() - "corr".len()
+        );
+        assert!(out.is_empty());
+        let rest = scrubber.pass(pieces[1].as_bytes(), false, &mut out, &mut hits);
+        assert_eq!((&out[..], rest.len()), (&b"corrigendum: "[..], 0));
+
+        out.clear();
+        let cut = &pieces[0][..pieces[0].len()];
+        scrubber.pass(cut.as_bytes(), false, &mut out, &mut hits);
+        let rest = scrubber.pass(pieces[2].as_bytes(), true, &mut out, &mut hits);
+        assert!(out.starts_with(b"corrno value. ") && out.len() < 2 * SEAM);
+        assert_eq!(
+            [&out[4..], &pieces[2].as_bytes()[rest]].concat(),
+            pieces[2].as_bytes()
+        );
+        assert!(hits.is_empty() && scrubber.held() == 0);
+    }
+
+    #[test]
+    fn a_piece_that_holds_something_is_written_anew() {
+        let mut scrubber = scrubber();
+        let (mut out, mut hits) = (Vec::new(), Vec::new());
+        let rest = scrubber.pass(b"a correct-horse b", true, &mut out, &mut hits);
+        assert_eq!(
+            (&out[..], rest.len(), hits.len()),
+            (&b"a <<x>> b"[..], 0, 1)
+        );
+    }
 }

@@ -122,9 +122,14 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes bytes of the source.
     pub(super) fn literal(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SpliceError> {
-        self.fence.literal(bytes)?;
+        self.pass(bytes)?;
         out.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Takes note of bytes of the source that somebody else writes.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), SpliceError> {
+        self.fence.literal(bytes)
     }
 
     /// Writes what goes in for `edit`. On an error, what was written to `out` is to be thrown away.

@@ -45,7 +45,7 @@ impl<'a> Incoming<'a> {
         self.between = end;
         let scrubbed = self.stages.scrub(payload, end, PLACE, &mut self.findings);
         self.report();
-        scrubbed
+        Ok(scrubbed?.join(payload))
     }
 
     /// The payload of a ping or pong, which may come between two pieces.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use zeroize::Zeroizing;
 
@@ -200,7 +201,7 @@ impl Streamed {
         if let Some(name) = self.guard.as_mut().and_then(|guard| guard.look(piece)) {
             return Err(Arc::clone(&self.permits).exposed(name).await.into());
         }
-        if let Err(error) = self.search.push(piece) {
+        if let Err(error) = self.search.push(Bytes::copy_from_slice(piece)) {
             return Err(self.failed(error).await);
         }
         self.drive(out).await
