@@ -1,7 +1,7 @@
 //! The one writer of the ledger.
 //!
 //! Requests hand their lines to a queue, written but for number, time and link
-//! ([`Draft`](super::Draft)), and wait. A thread of its own takes all that is queued, writes it with
+//! ([`Draft`]), and wait. A thread of its own takes all that is queued, writes it with
 //! one `write`, makes it durable with one `fdatasync` and tells everyone at once (group commit).
 //! While it waits for the disk the next batch gathers, and a moment longer for those who were just
 //! answered and come back. No async worker ever waits for a file: it waits for an answer, and no
