@@ -90,6 +90,8 @@
 //!   connection that waits holds a buffer.
 //! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
 //!   on it; requests that arrive together share one. It signs and rotates after they were answered.
+//! * **Ledger lines are written as JSON where they arise** ([`ledger::Draft`]), because what they tell
+//!   of can be borrowed there: a request hands the writer one piece of memory.
 //! * **The ledger's signing key is sealed by the vault's master key**, and neither knows the other:
 //!   [`app`] hands the one to the other ([`ledger::signing::Seal`]).
 //! * **The checker of the ledger shares nothing with its writer** ([`ledger::verify`]) but the

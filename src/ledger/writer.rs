@@ -1,9 +1,11 @@
 //! The one writer of the ledger.
 //!
-//! Requests hand their entries to a queue and wait; a thread of its own takes all that is queued,
-//! writes it with one `write`, makes it durable with one `fdatasync` and tells everyone at once
-//! (group commit). While it waits for the disk the next batch gathers. No async worker ever waits
-//! for a file: it waits for an answer, and no longer than the deadline.
+//! Requests hand their lines to a queue, written but for number, time and link
+//! ([`Draft`]), and wait. A thread of its own takes all that is queued, writes it with
+//! one `write`, makes it durable with one `fdatasync` and tells everyone at once (group commit).
+//! While it waits for the disk the next batch gathers, and a moment longer for those who were just
+//! answered and come back. No async worker ever waits for a file: it waits for an answer, and no
+//! longer than the deadline.
 //!
 //! After a failed `fdatasync` the kernel may have forgotten the pages it could not write, so the
 //! batch counts as not written whatever the file seems to hold: the file is cut back to the last

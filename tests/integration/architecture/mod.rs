@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "src/websocket/",
     "src/ledger/record.rs",
     "src/ledger/chain.rs",
+    "src/ledger/draft.rs",
     "src/ledger/checkpoint.rs",
     "src/ledger/merkle.rs",
     "src/ledger/view.rs",
