@@ -17,11 +17,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::checkpoint::Cause;
-use super::directory;
 use super::layout::{self, Form, Segment};
 use super::queue::{Job, Queue, Room};
 use super::record::{Entry, event};
 use super::stats::Stats;
+use super::{come_last, directory};
 
 /// How often it is looked whether something is old enough to be dropped, and what failed is tried
 /// again.
@@ -76,6 +76,7 @@ impl Archive {
         let thread = thread::Builder::new()
             .name("ledger-archive".to_owned())
             .spawn(move || {
+                come_last();
                 loop {
                     worker.pass();
                     match nudged.recv_timeout(INTERVAL) {

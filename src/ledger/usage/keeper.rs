@@ -8,12 +8,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{UsageError, UsageIndex, is_locked, schema};
+use crate::ledger::come_last;
 
 /// How long after the last look the next one follows. It bounds how much is left to a command.
 const INTERVAL: Duration = Duration::from_secs(5);
-
-/// The niceness of the thread: requests come first.
-const NICE: i32 = 19;
 
 /// Keeps the index of the ledger in `dir` up to date until `stop` is cancelled, on a thread of its
 /// own: neither the requests nor the writer of the ledger ever wait for it.
@@ -25,8 +23,7 @@ pub fn keep(dir: PathBuf, stop: CancellationToken) -> io::Result<()> {
         .enable_all()
         .build()?;
     let run = move || {
-        // On Linux this is about the calling thread, and those that it starts.
-        let _ = rustix::process::nice(NICE);
+        come_last();
         runtime.block_on(stop.run_until_cancelled(run(&dir, &stop)));
     };
     thread::Builder::new()
