@@ -84,6 +84,12 @@
 //! * **A change holds from the next request.** Whether another process has committed to the store
 //!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.
+//! * **A connection stays on one thread** ([`proxy::workers`]), with the upstream connections of its
+//!   requests: each core has a runtime of its own, and nothing on the path of a request is handed
+//!   over. The price is that a long computation keeps waiting what else is on its core, so whatever
+//!   takes long is done in pieces.
+//! * **An exchange drives its upstream connection itself** ([`proxy::connection`]) while it waits for
+//!   the answer: a task for each connection would be woken, and would wake, for every request.
 //! * **Log lines gather for a thread** ([`observe::lines`]), because a reader that is slow would
 //!   otherwise stop a worker with all its connections.
 //! * **Large bodies are read in large pieces** ([`proxy::wide`]), small ones as they come: no
