@@ -9,14 +9,15 @@
 //! whether or not somebody reads the answer meanwhile, and a connection that changes its protocol has
 //! to outlive its request.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use hyper::client::conn::http1::SendRequest;
+use tokio::task::unconstrained;
 
 use super::body::OutBody;
 use super::lock;
@@ -97,7 +98,10 @@ impl Connection {
             }
             // Who asks for more gives the connection something to do.
             self.signal.polling.store(true, SeqCst);
-            let polled = poll(&mut Context::from_waker(Waker::noop()));
+            let unwoken = &mut Context::from_waker(Waker::noop());
+            // Out of turn: a task that has done much already would be told to come back later, and
+            // nobody would tell it when.
+            let polled = pin!(unconstrained(poll_fn(&mut poll))).poll(unwoken);
             self.signal.polling.store(false, SeqCst);
             if polled.is_ready() || !self.signal.woken.load(SeqCst) {
                 return polled;
@@ -109,7 +113,7 @@ impl Connection {
 
     /// Waits until it takes a request; false if it never will again.
     pub async fn ready(&mut self) -> bool {
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             self.drive(cx);
             if self.sender.is_closed() {
                 return Poll::Ready(false);
@@ -197,7 +201,7 @@ mod tests {
         let (stream, _other) = tokio::io::duplex(64);
         let io = hyper_util::rt::TokioIo::new(stream);
         let (sender, _connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        Connection::new(sender, Box::pin(std::future::poll_fn(move |cx| poll(cx))))
+        Connection::new(sender, Box::pin(poll_fn(move |cx| poll(cx))))
     }
 
     #[tokio::test]
@@ -243,5 +247,17 @@ mod tests {
         connection.drive(&Context::from_waker(&waker));
         assert_eq!(polls.0.load(SeqCst), TURNS);
         assert_eq!(user.0.load(SeqCst), 1, "others first, then again");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_seen_however_much_its_task_has_done() {
+        let mut connection = connection(|_| Poll::Pending).await;
+        let (answer, mut answered) = tokio::sync::oneshot::channel();
+        answer.send(7).unwrap();
+        let seen = poll_fn(move |cx| {
+            while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            Poll::Ready(connection.poll_with(cx, |cx| Pin::new(&mut answered).poll(cx)))
+        });
+        assert_eq!(tokio::spawn(seen).await.unwrap(), Poll::Ready(Ok(7)));
     }
 }
