@@ -2,8 +2,9 @@
 //! checkpoint by the definitions of RFC 6962 and of signed notes.
 
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
@@ -15,25 +16,49 @@ use crate::durability::{line_hash, verify_chain};
 
 type Hash = Vec<u8>;
 
+/// How often a ledger whose files change meanwhile is read again.
+const READS: usize = 200;
+
 /// The lines of all files, oldest first.
 pub fn lines(dir: &Path) -> Vec<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for file in files(dir) {
-        let content = std::fs::read(&file).expect("a ledger file");
-        let is_packed = file.extension().is_some_and(|extension| extension == "zst");
-        if is_packed {
-            let mut decoder = zstd::stream::read::Decoder::new(&content[..]).expect("zstd");
-            decoder.read_to_end(&mut bytes).expect("a whole frame");
-        } else {
-            bytes.extend_from_slice(&content);
-        }
-    }
+    let bytes = contents(dir);
     let end = bytes
         .iter()
         .rposition(|b| *b == b'\n')
         .map_or(0, |at| at + 1);
     let whole = bytes[..end].split_inclusive(|b| *b == b'\n');
     whole.map(|line| line[..line.len() - 1].to_vec()).collect()
+}
+
+/// What all files hold together. A running server rotates and packs them, so what was read counts
+/// only if they are the same files afterwards.
+fn contents(dir: &Path) -> Vec<u8> {
+    for _ in 0..READS {
+        let listed = files(dir);
+        let read: Option<Vec<_>> = listed.iter().map(|file| content(file)).collect();
+        if let Some(read) = read
+            && files(dir) == listed
+        {
+            return read.concat();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the ledger's files never stay the same");
+}
+
+/// What a file holds; None if it is gone.
+fn content(file: &Path) -> Option<Vec<u8>> {
+    let content = match std::fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        content => content.expect("a ledger file"),
+    };
+    if file.extension().is_none_or(|extension| extension != "zst") {
+        return Some(content);
+    }
+    let mut bytes = Vec::new();
+    let mut decoder = zstd::stream::read::Decoder::new(&content[..]).expect("zstd");
+    decoder.read_to_end(&mut bytes).expect("a whole frame");
+    Some(bytes)
 }
 
 /// Rotated files and the current one in the order of their lines.
