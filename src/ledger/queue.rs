@@ -93,6 +93,11 @@ impl Job {
     }
 }
 
+/// Entries that are written without waiting for more, however patient the writer is: a batch should
+/// still be in the processor's cache when it is hashed and copied, and should not keep the writer on
+/// a core for so long that requests there wait.
+const ENOUGH: usize = 1024;
+
 /// How long the writer waits for more company once someone waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gathering {
@@ -202,7 +207,7 @@ impl Queue {
         let wakes = match state.wakes {
             Wakes::Nothing => false,
             Wakes::Job => true,
-            Wakes::Waiters(wanted) => state.waiters >= wanted || state.entries >= self.half(),
+            Wakes::Waiters(wanted) => state.waiters >= wanted || state.entries >= self.enough(),
         };
         if wakes {
             // Once is enough.
@@ -214,8 +219,8 @@ impl Queue {
     }
 
     /// Waits until there is something to write and swaps it into `jobs`: as soon as someone waits
-    /// for it and company was gathered, or the queue fills up, else after `patience`. Also returns at
-    /// `duty`, when the writer has something else to do. Returns whether this is the end.
+    /// for it and company was gathered, or there are enough entries, else after `patience`. Also
+    /// returns at `duty`, when the writer has something else to do. Returns whether this is the end.
     pub(super) fn take(
         &self,
         jobs: &mut Vec<Job>,
@@ -225,7 +230,7 @@ impl Queue {
     ) -> bool {
         let mut state = self.state();
         let mut due = None;
-        while state.waiters == 0 && !self.is_full_or_closing(&state) {
+        while state.waiters == 0 && !self.has_enough_or_closes(&state) {
             if due.is_none() && (state.backlog > 0 || !state.jobs.is_empty()) {
                 due = Instant::now().checked_add(patience);
             }
@@ -263,7 +268,7 @@ impl Queue {
         loop {
             let (there, company) = (state.waiters, state.company);
             let left = gathering.most.saturating_sub(begun.elapsed());
-            if there >= company || left.is_zero() || self.is_full_or_closing(&state) {
+            if there >= company || left.is_zero() || self.has_enough_or_closes(&state) {
                 return state;
             }
             let pause = gathering.pause.min(left);
@@ -296,8 +301,8 @@ impl Queue {
         state
     }
 
-    fn is_full_or_closing(&self, state: &State) -> bool {
-        state.closing || state.entries >= self.half()
+    fn has_enough_or_closes(&self, state: &State) -> bool {
+        state.closing || state.entries >= self.enough()
     }
 
     /// Takes no more jobs. The answer, or the waiter's message, comes when the writer has stopped.
@@ -348,8 +353,9 @@ impl Queue {
         self.state().entries
     }
 
-    fn half(&self) -> usize {
-        self.limit.div_ceil(2)
+    /// So many entries are written without waiting for more.
+    fn enough(&self) -> usize {
+        self.limit.div_ceil(2).min(ENOUGH)
     }
 }
 
@@ -360,7 +366,7 @@ enum Wakes {
     Nothing,
     /// Any job.
     Job,
-    /// So many who wait, or a queue that is half full.
+    /// So many who wait, or enough entries.
     Waiters(usize),
 }
 
