@@ -14,13 +14,14 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::checkpoint::Cause;
 use super::layout::{self, Form, Segment};
 use super::queue::{Job, Queue, Room};
 use super::record::{Entry, event};
 use super::stats::Stats;
+use super::waiter::Waiter;
 use super::{come_last, directory};
 
 /// How often it is looked whether something is old enough to be dropped, and what failed is tried
@@ -290,7 +291,7 @@ impl Worker {
             locations: ranges,
             ..Entry::new(event::DROPPED)
         };
-        let (waiter, mut answer) = oneshot::channel();
+        let (waiter, mut answer) = Waiter::new();
         let job = Job::new(entry.draft(), Some(waiter)).with_checkpoint(Cause::Retention);
         self.keeper
             .queue

@@ -60,6 +60,7 @@ mod unfinished;
 pub mod usage;
 pub mod verify;
 pub mod view;
+mod waiter;
 mod walk;
 pub mod writer;
 

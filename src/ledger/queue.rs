@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::Cause;
 use super::draft::Draft;
 use super::record::Timestamp;
+use super::waiter::Waiter;
 use crate::error::{Code, Refusal};
 
 /// Why entries are not on record. Nothing may be sent upstream then.
@@ -63,13 +64,13 @@ pub(super) struct Job {
     pub(super) time: Timestamp,
     pub(super) queued: Instant,
     pub(super) lines: Draft,
-    pub(super) waiter: Option<oneshot::Sender<Answer>>,
+    pub(super) waiter: Option<Waiter>,
     /// A checkpoint that is owed once the lines are durable.
     pub(super) checkpoint: Option<Cause>,
 }
 
 impl Job {
-    pub(super) fn new(lines: Draft, waiter: Option<oneshot::Sender<Answer>>) -> Self {
+    pub(super) fn new(lines: Draft, waiter: Option<Waiter>) -> Self {
         Self {
             time: now(),
             queued: Instant::now(),
@@ -89,7 +90,7 @@ impl Job {
 
     /// Whether its caller has given up, and with it the request.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.waiter.as_ref().is_some_and(oneshot::Sender::is_closed)
+        self.waiter.as_ref().is_some_and(Waiter::is_gone)
     }
 }
 
@@ -415,7 +416,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     fn push(queue: &Queue) -> oneshot::Receiver<Answer> {
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::new();
         let job = Job::new(Entry::new("x").draft(), Some(waiter));
         queue.push(job, Room::Requests).unwrap();
         answer

@@ -37,6 +37,7 @@ use super::signing::Seal;
 use super::stats::{Snapshot, Stats};
 use super::storage::{LedgerError, Storage};
 use super::unfinished::UnderWay;
+use super::waiter::{self, Waiter};
 
 /// When [`Ledger::commit`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ impl Ledger {
         if matches!(durability, Durability::Interval(_)) && self.healthy() {
             return queue.push(Job::new(lines, None), Room::Requests);
         }
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::new();
         queue.push(Job::new(lines, Some(waiter)), Room::Requests)?;
         await_answer(*deadline, answer).await
     }
@@ -399,17 +400,16 @@ impl<S: Storage> Writer<S> {
         let entries = kept().map(|job| job.lines.len()).sum();
         self.queue
             .done(entries, kept().next().map(|job| job.queued));
-        for job in &mut batch {
-            if let Some(waiter) = job.waiter.take() {
-                // It may have given up.
-                let _ = waiter.send(answer);
-                self.stats.commit_latency.record(now - job.queued);
-                if answer.is_err() {
-                    // Its request was refused: it did not happen.
-                    job.lines = Draft::default();
-                }
+        let waiters = batch.iter_mut().filter_map(|job| {
+            let waiter = job.waiter.take()?;
+            self.stats.commit_latency.record(now - job.queued);
+            if answer.is_err() {
+                // Its request is refused: it did not happen.
+                job.lines = Draft::default();
             }
-        }
+            Some(waiter)
+        });
+        waiter::tell(waiters, answer);
         match answer {
             Ok(()) => {
                 self.take_in(&batch, now);
