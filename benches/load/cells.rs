@@ -1,7 +1,6 @@
 //! The measurements: each puts one kind of load on a target for a bounded time.
 
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,16 @@ use tokio::task::JoinSet;
 
 use crate::client::{Connection, http2};
 use crate::origin::{PROOF, nanos};
-use crate::process::{self, Cpu};
+use crate::process::Cpu;
 use crate::table::Figures;
-use crate::target::{COLD_HOSTS, HOST, Route};
+use crate::target::{HOST, Route};
 
+mod bulk;
+mod connections;
+mod crowd;
 mod pace;
 
+use connections::Handshake;
 use pace::Pace;
 
 /// How long and how much.
@@ -63,6 +66,8 @@ pub enum Cell {
     Memory,
     /// Closed loop: so many connections, with the value or without.
     Requests(usize, bool),
+    /// The same with the value, while thousands of tunnels are open beside them.
+    Crowded,
     /// Open loop: requests are due at fixed times whatever the answers do.
     Paced,
     /// Absolute-form requests in the clear.
@@ -75,6 +80,8 @@ pub enum Cell {
     Resumed,
     /// A connection to a host that was never asked for before.
     Cold,
+    /// All cold hosts at once: what requests to a warm one take meanwhile.
+    Flood,
     /// One large request body; text with placeholders, or binary.
     Upload(bool),
     /// One large answer.
@@ -106,6 +113,7 @@ impl Cell {
         Self::Requests(1, true),
         BUSY,
         BARE,
+        Self::Crowded,
         Self::Requests(256, true),
         Self::Paced,
         Self::Plain,
@@ -113,6 +121,7 @@ impl Cell {
         Self::Warm,
         Self::Resumed,
         Self::Cold,
+        Self::Flood,
         Self::Upload(true),
         Self::Upload(false),
         Self::Download,
@@ -125,6 +134,7 @@ impl Cell {
         Self::Requests(1, false),
         BUSY,
         BARE,
+        Self::Crowded,
         Self::Requests(256, true),
         Self::Requests(256, false),
         Self::Paced,
@@ -133,6 +143,7 @@ impl Cell {
         Self::Warm,
         Self::Resumed,
         Self::Cold,
+        Self::Flood,
         Self::Upload(true),
         Self::Upload(false),
         Self::Download,
@@ -155,12 +166,14 @@ impl Cell {
             Self::Requests(32, false) => "bare32",
             Self::Requests(_, true) => "ka256",
             Self::Requests(_, false) => "bare256",
+            Self::Crowded => "crowded",
             Self::Paced => "paced",
             Self::Plain => "plain",
             Self::H2 => "h2",
             Self::Warm => "warm",
             Self::Resumed => "resumed",
             Self::Cold => "cold",
+            Self::Flood => "flood",
             Self::Upload(true) => "upload",
             Self::Upload(false) => "binary",
             Self::Download => "download",
@@ -172,14 +185,20 @@ impl Cell {
     pub fn wants_fresh_process(self) -> bool {
         matches!(
             self,
-            Self::Memory | Self::Cold | Self::Upload(_) | Self::Download
+            Self::Memory
+                | Self::Crowded
+                | Self::Cold
+                | Self::Flood
+                | Self::Upload(_)
+                | Self::Download
         ) || self == Self::Requests(1, true)
     }
 
     /// Measures.
-    pub async fn run(self, route: &Route, scale: Scale) -> Result<Figures> {
+    pub async fn run(self, route: &Arc<Route>, scale: Scale) -> Result<Figures> {
         match self {
-            Self::Memory => memory(route, scale).await,
+            Self::Memory => crowd::memory(route, scale).await,
+            Self::Crowded => crowd::requests(route, scale).await,
             Self::Requests(connections, with_value) => {
                 let request = get(route, HOST, with_value);
                 keep_alive(route, scale, connections, None, request).await
@@ -190,11 +209,12 @@ impl Cell {
             }
             Self::Plain => plain(route, scale).await,
             Self::H2 => h2(route, scale).await,
-            Self::Warm => new_connections(route, scale, Handshake::Full).await,
-            Self::Resumed => new_connections(route, scale, Handshake::Resumed).await,
-            Self::Cold => new_connections(route, scale, Handshake::Cold).await,
-            Self::Upload(is_text) => upload(route, scale, is_text).await,
-            Self::Download => download(route, scale).await,
+            Self::Warm => connections::new_connections(route, scale, Handshake::Full).await,
+            Self::Resumed => connections::new_connections(route, scale, Handshake::Resumed).await,
+            Self::Cold => connections::new_connections(route, scale, Handshake::Cold).await,
+            Self::Flood => connections::flood(route, scale).await,
+            Self::Upload(is_text) => bulk::upload(route, scale, is_text).await,
+            Self::Download => bulk::download(route, scale).await,
             Self::Events => events(route, scale).await,
         }
     }
@@ -257,6 +277,13 @@ impl Tally {
     fn failed(&mut self, error: &anyhow::Error) {
         self.errors += 1;
         self.first.get_or_insert_with(|| format!("{error:#}"));
+    }
+
+    fn note(&mut self, since: Instant, result: Result<()>) {
+        match result {
+            Ok(()) => self.took(since),
+            Err(error) => self.failed(&error),
+        }
     }
 
     fn merge(&mut self, other: Self) {
@@ -336,13 +363,19 @@ async fn keep_alive(
     per_second: Option<u32>,
     request: Vec<u8>,
 ) -> Result<Figures> {
+    let opened = open(route, connections, &request).await?;
+    drive(route, scale, opened, per_second, request).await
+}
+
+/// Connections that have had an answer.
+async fn open(route: &Route, connections: usize, request: &[u8]) -> Result<Vec<Connection>> {
     let mut opened = Vec::new();
     for _ in 0..connections {
         let mut connection = Connection::tls(route, HOST, &route.connectors.full).await?;
-        connection.exchange(&request).await?.check(PROOF)?;
+        connection.exchange(request).await?.check(PROOF)?;
         opened.push(connection);
     }
-    drive(route, scale, opened, per_second, request).await
+    Ok(opened)
 }
 
 /// Closed loop, or open loop if requests are due at a rate.
@@ -354,11 +387,22 @@ async fn drive(
     request: Vec<u8>,
 ) -> Result<Figures> {
     let signal = Arc::new(Signal::default());
+    let workers = ask(&signal, connections, per_second, request);
+    Ok(signal.conduct(route, scale, workers).await)
+}
+
+/// Has each connection ask again and again until it is told to stop.
+fn ask(
+    signal: &Arc<Signal>,
+    connections: Vec<Connection>,
+    per_second: Option<u32>,
+    request: Vec<u8>,
+) -> JoinSet<Tally> {
     let request: Arc<[u8]> = request.into();
     let pace = per_second.map(Pace::start);
     let mut workers = JoinSet::new();
     for mut connection in connections {
-        let (signal, request, pace) = (Arc::clone(&signal), Arc::clone(&request), pace.clone());
+        let (signal, request, pace) = (Arc::clone(signal), Arc::clone(&request), pace.clone());
         workers.spawn(async move {
             let mut tally = Tally::default();
             while !signal.is_over() {
@@ -380,7 +424,7 @@ async fn drive(
             tally
         });
     }
-    Ok(signal.conduct(route, scale, workers).await)
+    workers
 }
 
 async fn plain(route: &Route, scale: Scale) -> Result<Figures> {
@@ -430,145 +474,6 @@ async fn h2(route: &Route, scale: Scale) -> Result<Figures> {
     Ok(signal.conduct(route, scale, workers).await)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Handshake {
-    Full,
-    Resumed,
-    Cold,
-}
-
-/// Eight at a time, each: TCP, CONNECT, TLS, one request, the end.
-async fn new_connections(route: &Route, scale: Scale, handshake: Handshake) -> Result<Figures> {
-    let connector = match handshake {
-        Handshake::Resumed => &route.connectors.resuming,
-        _ => &route.connectors.full,
-    };
-    if handshake != Handshake::Cold {
-        // The leaf is minted and the origin reached before the clock starts.
-        let mut first = Connection::tls(route, HOST, connector).await?;
-        first
-            .exchange(&get(route, HOST, true))
-            .await?
-            .check(PROOF)?;
-    }
-    let tickets = AtomicUsize::new(0);
-    let started = Instant::now();
-    let worker = || async {
-        let mut tally = Tally::default();
-        while handshake == Handshake::Cold || started.elapsed() < scale.duration {
-            let ticket = tickets.fetch_add(1, Ordering::Relaxed);
-            let host = match handshake {
-                Handshake::Cold if ticket >= COLD_HOSTS => break,
-                Handshake::Cold => format!("h{ticket}.{HOST}"),
-                _ => HOST.to_owned(),
-            };
-            let request = get(route, &host, true);
-            let begun = Instant::now();
-            let exchanged = async {
-                let mut connection = Connection::tls(route, &host, connector).await?;
-                connection.exchange(&request).await?.check(PROOF)
-            };
-            match exchanged.await {
-                Ok(()) => tally.took(begun),
-                Err(error) => tally.failed(&error),
-            }
-        }
-        tally
-    };
-    let workers = futures_of_eight(worker).await;
-    let mut all = Tally::default();
-    for tally in workers {
-        all.merge(tally);
-    }
-    Ok(all.figures(started.elapsed()))
-}
-
-/// Eight of the same at once, on this task: the work of a handshake is the proxy's, not ours.
-async fn futures_of_eight<F: Future<Output = Tally>>(mut make: impl FnMut() -> F) -> [Tally; 8] {
-    let (a, b, c, d, e, f, g, h) = tokio::join!(
-        make(),
-        make(),
-        make(),
-        make(),
-        make(),
-        make(),
-        make(),
-        make()
-    );
-    [a, b, c, d, e, f, g, h]
-}
-
-const MEBIBYTE: usize = 1 << 20;
-/// What is handed to TLS at once.
-const PIECE: usize = 64 * 1024;
-
-async fn upload(route: &Route, scale: Scale, is_text: bool) -> Result<Figures> {
-    let blocks = if is_text {
-        // One placeholder inside a piece, and one across the border of two.
-        [
-            block(route.written, 12_345),
-            block(route.written, PIECE - 4),
-        ]
-    } else {
-        [block("", 0), block("", 0)]
-    };
-    let (content_type, expected) = match is_text {
-        true => ("text/plain", scale.mebibytes),
-        false => ("application/octet-stream", 0),
-    };
-    let length = scale.mebibytes * MEBIBYTE as u64;
-    let mut connection = Connection::tls(route, HOST, &route.connectors.full).await?;
-    let head = format!(
-        "POST /sink?expect={expected} HTTP/1.1\r\nHost: {HOST}:{}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n",
-        route.ports.tls
-    );
-    let started = Instant::now();
-    connection.send(head.as_bytes()).await?;
-    for n in 0..scale.mebibytes {
-        for piece in blocks[n as usize % 2].chunks(PIECE) {
-            connection.send(piece).await?;
-        }
-    }
-    connection.flush().await?;
-    connection.answer().await?.check(PROOF)?;
-    Ok(bulk(length, started))
-}
-
-fn block(written: &str, at: usize) -> Vec<u8> {
-    let words = b"the quick brown fox <jumps> over {the} lazy dog\n";
-    let mut block: Vec<u8> = words.iter().copied().cycle().take(MEBIBYTE).collect();
-    block[at..at + written.len()].copy_from_slice(written.as_bytes());
-    block
-}
-
-async fn download(route: &Route, scale: Scale) -> Result<Figures> {
-    let length = scale.mebibytes * MEBIBYTE as u64;
-    let mut connection = Connection::tls(route, HOST, &route.connectors.full).await?;
-    let request = format!(
-        "GET /bytes/{length} HTTP/1.1\r\nHost: {HOST}:{}\r\n\r\n",
-        route.ports.tls
-    );
-    let started = Instant::now();
-    connection.send(request.as_bytes()).await?;
-    let answer = connection.answer().await?;
-    let whole = answer.status == 200 && answer.length == length;
-    ensure!(
-        whole,
-        "status {}, {} of {length} bytes",
-        answer.status,
-        answer.length
-    );
-    Ok(bulk(length, started))
-}
-
-fn bulk(length: u64, started: Instant) -> Figures {
-    Figures {
-        rate: Some(length as f64 / 1e6 / started.elapsed().as_secs_f64()),
-        count: length / 1_000_000,
-        ..Figures::default()
-    }
-}
-
 async fn events(route: &Route, scale: Scale) -> Result<Figures> {
     let count = if scale.mebibytes < 128 { 100 } else { 400 };
     let mut connection = Connection::tls(route, HOST, &route.connectors.full).await?;
@@ -600,48 +505,6 @@ fn event(text: &[u8]) -> Option<(&str, usize)> {
     let start = memmem::find(text, b"data: ")? + 6;
     let end = start + memchr(b'\n', &text[start..])?;
     Some((std::str::from_utf8(&text[start..end]).ok()?, end))
-}
-
-async fn memory(route: &Route, scale: Scale) -> Result<Figures> {
-    let pid = route.pid.context("there is no proxy")?;
-    let request: Arc<[u8]> = get(route, HOST, true).into();
-    let resident = || process::memory(pid).0 as f64 / 1024.0;
-    let mut figures = [resident(), 0.0, 0.0];
-    let held = Mutex::new(Vec::new());
-    let errors = AtomicU64::new(0);
-    for (at, wanted) in scale.connections.into_iter().enumerate() {
-        let left = AtomicUsize::new(wanted - lock(&held).len());
-        let worker = || async {
-            let take =
-                || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-            while take().is_ok() {
-                let opened = async {
-                    let connector = &route.connectors.full;
-                    let mut connection = Connection::tls(route, HOST, connector).await?;
-                    connection.exchange(&request).await?.check(PROOF)?;
-                    connection.shrink();
-                    Ok::<_, anyhow::Error>(connection)
-                };
-                match opened.await {
-                    Ok(connection) => lock(&held).push(connection),
-                    Err(error) => {
-                        if errors.fetch_add(1, Ordering::Relaxed) == 0 {
-                            eprintln!("    a connection failed: {error:#}");
-                        }
-                    }
-                }
-            }
-            Tally::default()
-        };
-        futures_of_eight(worker).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        figures[at + 1] = resident();
-    }
-    Ok(Figures {
-        memory: Some(figures),
-        errors: errors.into_inner(),
-        ..Figures::default()
-    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

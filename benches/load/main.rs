@@ -28,6 +28,7 @@ mod table;
 mod target;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -175,7 +176,7 @@ async fn measure(
     for cell in target.cells.iter().filter(asked) {
         if cell.wants_fresh_process() || running.is_none() {
             drop(running.take());
-            running = Some(stage.start(target).await?);
+            running = Some(Arc::new(stage.start(target).await?));
         }
         let Some(route) = &running else { continue };
         let before = Cpu::read(route);

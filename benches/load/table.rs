@@ -204,6 +204,9 @@ fn rows() -> Vec<Row> {
         0,
     );
     row("without a placeholder", Cell::Requests(256, false), rate, 0);
+    let crowded = "32 connections beside 9,900 open tunnels: requests/s";
+    row(crowded, Cell::Crowded, rate, 0);
+    row("CPU / client CPU", Cell::Crowded, cpu_by_client, 2);
     row("open loop at 2,000/s: p50 us", Cell::Paced, p50, 0);
     row("p99", Cell::Paced, p99, 0);
     row("p99.9", Cell::Paced, p999, 0);
@@ -226,6 +229,9 @@ fn rows() -> Vec<Row> {
     row("resumed", Cell::Resumed, rate, 0);
     row("cold hosts", Cell::Cold, rate, 0);
     row("CPU / client CPU", Cell::Cold, cpu_by_client, 2);
+    row("1,000 cold hosts at once, /s", Cell::Flood, rate, 0);
+    row("warm requests meanwhile: p50 us", Cell::Flood, p50, 0);
+    row("p99", Cell::Flood, p99, 0);
     row(
         "upload MB/s, a placeholder per MiB",
         Cell::Upload(true),

@@ -24,10 +24,10 @@ use crate::client::Connectors;
 use crate::pki::{self, Authority};
 use crate::process::{Cpu, Guarded};
 
-/// The origin's name; `h0.` to `h399.` in front of it are its cold hosts.
+/// The origin's name; `h0.` to `h999.` in front of it are its cold hosts.
 pub const HOST: &str = "bench.test";
 /// How many cold hosts there are.
-pub const COLD_HOSTS: usize = 400;
+pub const COLD_HOSTS: usize = 1_000;
 /// The stored value.
 pub const SECRET: &str = "s3cr3t-REAL-value-0123456789abcdef";
 /// What requests say instead, where somebody puts the value in.
