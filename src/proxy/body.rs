@@ -338,9 +338,9 @@ impl ReplyBody {
     }
 
     /// An upstream's body.
-    pub fn upstream(body: UpstreamBody) -> Self {
+    pub fn upstream(body: Box<UpstreamBody>) -> Self {
         Self {
-            source: ReplySource::Upstream(Box::new(body)),
+            source: ReplySource::Upstream(body),
             in_flight: None,
         }
     }

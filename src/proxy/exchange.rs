@@ -107,7 +107,7 @@ pub struct Substituted {
     payload: Payload,
     lines: Draft,
     used: Arc<Used>,
-    signed: Option<Refusal>,
+    signed: Option<Box<Refusal>>,
     vault: Arc<Vault>,
 }
 
@@ -122,19 +122,22 @@ pub struct Recorded {
 
 /// The message body: decided on whole, or passed on as it comes.
 enum Payload {
-    Held(Held, Option<Coded>),
-    Streamed {
-        kind: BodyKind,
-        codings: Codings,
-        prefix: Bytes,
-        rest: InboundBody,
-    },
+    Held(Held, Option<Box<Coded>>),
+    Streamed(Box<Streamed>),
+}
+
+/// A body of which the beginning was read.
+struct Streamed {
+    kind: BodyKind,
+    codings: Codings,
+    prefix: Bytes,
+    rest: InboundBody,
 }
 
 impl Payload {
     /// Whether this body streams and may yet turn out to hold a placeholder.
     fn is_searched(&self) -> bool {
-        matches!(self, Self::Streamed { kind, .. } if *kind != BodyKind::Opaque)
+        matches!(self, Self::Streamed(streamed) if streamed.kind != BodyKind::Opaque)
     }
 }
 
@@ -194,7 +197,11 @@ impl Exchange<Authenticated> {
         }
         let mut sites = sites::in_head(head, treatment).map_err(|found| found.refuse(facts))?;
         let kind = body_kind(head, &body, treatment);
-        let payload = take_body(&kind, head, body, buffer).await?;
+        let payload = match body.is_empty() {
+            true => Payload::Held(Held::default(), None),
+            // In a box, because every request has room for this future, and few have a body.
+            false => Box::pin(take_body(&kind, head, body, buffer)).await?,
+        };
         if let Payload::Held(held, _) = &payload {
             let edits = body::find(&kind, &held.data).map_err(|problem| {
                 Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
@@ -345,7 +352,7 @@ impl Exchange<Authorised> {
                 payload: streamed.unwrap_or(Payload::Held(held, None)),
                 lines,
                 used,
-                signed,
+                signed: signed.map(Box::new),
                 vault: Arc::clone(vault),
             },
         })
@@ -354,7 +361,16 @@ impl Exchange<Authorised> {
 
 impl Exchange<Substituted> {
     /// Puts every use on record and waits until it is durable. Without that nothing is sent.
-    pub async fn record(self, ledger: &Ledger) -> Result<Exchange<Recorded>, Refused> {
+    pub async fn record(mut self, ledger: &Ledger) -> Result<Exchange<Recorded>, Refused> {
+        let lines = std::mem::take(&mut self.state.lines);
+        if !lines.is_empty() {
+            ledger.commit(lines).await.map_err(Refusal::from)?;
+            self.state.used.set_recorded();
+        }
+        Ok(self.recorded(ledger))
+    }
+
+    fn recorded(self, ledger: &Ledger) -> Exchange<Recorded> {
         let Exchange { about, state } = self;
         let About {
             facts,
@@ -363,22 +379,19 @@ impl Exchange<Substituted> {
             ..
         } = &*about;
         let used = state.used;
-        if !state.lines.is_empty() {
-            ledger.commit(state.lines).await.map_err(Refusal::from)?;
-            used.set_recorded();
-        }
         let outcome = Outcome::new(ledger.clone(), Arc::clone(facts), Arc::clone(&used));
         let (body, reframed) = match state.payload {
             Payload::Held(held, _) => (OutBody::held(held), true),
-            Payload::Streamed {
-                kind,
-                codings,
-                prefix,
-                rest,
-            } => {
+            Payload::Streamed(streamed) => {
+                let Streamed {
+                    kind,
+                    codings,
+                    prefix,
+                    rest,
+                } = *streamed;
                 let permits = Arc::new(Permits {
                     facts: Arc::clone(facts),
-                    signed: state.signed,
+                    signed: state.signed.map(|refusal| *refusal),
                     unresolved: treatment.unresolved,
                     guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
                     vault: state.vault,
@@ -389,7 +402,7 @@ impl Exchange<Substituted> {
                 (OutBody::streamed(body), kind != BodyKind::Opaque)
             }
         };
-        Ok(Exchange {
+        Exchange {
             about,
             state: Recorded {
                 body,
@@ -397,7 +410,7 @@ impl Exchange<Substituted> {
                 used,
                 outcome,
             },
-        })
+        }
     }
 }
 
@@ -480,14 +493,13 @@ async fn take_body(
     body: InboundBody,
     buffer: usize,
 ) -> Result<Payload, Refused> {
-    if body.is_empty() {
-        return Ok(Payload::Held(Held::default(), None));
-    }
-    let streamed = |codings, prefix, rest| Payload::Streamed {
-        kind: kind.clone(),
-        codings,
-        prefix,
-        rest,
+    let streamed = |codings, prefix, rest| {
+        Payload::Streamed(Box::new(Streamed {
+            kind: kind.clone(),
+            codings,
+            prefix,
+            rest,
+        }))
     };
     if *kind == BodyKind::Opaque {
         return Ok(streamed(Codings::default(), Bytes::new(), body));
@@ -511,7 +523,8 @@ async fn take_body(
                 trailers: held.trailers,
             };
             let encoder = opened.encoder;
-            Ok(Payload::Held(held, Some(Coded { original, encoder })))
+            let coded = Coded { original, encoder };
+            Ok(Payload::Held(held, Some(Box::new(coded))))
         }
         None => Ok(streamed(
             codings,

@@ -70,7 +70,7 @@ pub struct HeadLimits {
 #[derive(Debug)]
 pub struct HeadNote {
     /// Why the request cannot be served, if it cannot.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Box<Refusal>>,
     /// To be kept until the answer has been written.
     pub in_flight: InFlight,
 }
@@ -163,7 +163,7 @@ impl HeadSignal {
         (in_flight, self.0.moved.load(Ordering::Relaxed))
     }
 
-    fn note(&self, refusal: Option<Refusal>) {
+    fn note(&self, refusal: Option<Box<Refusal>>) {
         let in_flight = InFlight::new(&self.0);
         lock(&self.0.notes).push_back(HeadNote { refusal, in_flight });
     }
@@ -299,7 +299,7 @@ impl<S> HeadGuard<S> {
         self.state = State::Refused;
         self.raw.clear();
         self.checked = BytesMut::from(REFUSED_HEAD);
-        self.signal.note(Some(refusal));
+        self.signal.note(Some(Box::new(refusal)));
     }
 
     /// Whether the next bytes need no look at all, so that they are spared a copy.

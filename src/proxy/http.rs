@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{InboundBody, ReplyBody};
-use super::exchange::Exchange;
+use super::exchange::{Authenticated, Exchange};
 use super::head::{HeadGuard, HeadNote, HeadSignal};
 use super::listener::Permit;
 use super::upgrade::{Offer, is_extended_connect};
@@ -157,10 +157,7 @@ where
         builder.max_headers(limits.max_headers);
     }
     drop(settings);
-    let service = service_fn(|request| {
-        let handled = handle(Arc::clone(&client), client.signal.take(), request);
-        async move { Ok::<_, Infallible>(handled.await) }
-    });
+    let service = service_fn(|request| handle(Arc::clone(&client), client.signal.take(), request));
     let connection = builder
         .serve_connection(TokioIo::new(guard), service)
         .with_upgrades();
@@ -180,62 +177,102 @@ where
 }
 
 /// Answers one request. `note` is what was found out about its head before it was parsed.
-pub(super) async fn handle(
+///
+/// A connection keeps this future for as long as it lives, and moves it for each request. So it is
+/// kept small here and below: what is rare is in a box, and a function that would be `async` but
+/// takes what is large returns a block, because an `async fn` has room for each argument twice.
+pub(super) fn handle(
     client: Arc<Client>,
     note: Option<HeadNote>,
     request: Request<Incoming>,
-) -> Response<ReplyBody> {
-    let proxy = &client.proxy;
-    let id = proxy.ids.next();
-    let Some(note) = note else {
-        let unguarded = Refusal::new(
-            Code::RequestMalformed,
-            "a request was pipelined behind a chunked body; wait for the answer first",
-        );
-        proxy.counters.refuse(unguarded.code);
-        return respond::refuse(&unguarded, &id);
-    };
-    let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
-    let answer = match note.refusal {
-        Some(refusal) => Err(Refused::from(refusal)),
-        None if client.is_draining.load(Ordering::Relaxed) => Err(Refused::from(shutting_down())),
-        None if is_tunnel => Box::pin(connect::open(&client, request))
-            .await
-            .map_err(Refused::from),
-        None => forward(&client, request, &id).await,
-    };
-    let answer = match answer {
-        Ok(response) => {
-            match is_tunnel {
-                true => proxy.counters.tunnel(),
-                false => proxy.counters.forward(),
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
+    let id = client.proxy.ids.next();
+    async move {
+        let proxy = &client.proxy;
+        let Some(note) = note else {
+            let unguarded = Refusal::new(
+                Code::RequestMalformed,
+                "a request was pipelined behind a chunked body; wait for the answer first",
+            );
+            proxy.counters.refuse(unguarded.code);
+            return Ok(respond::refuse(&unguarded, &id));
+        };
+        let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
+        let answer = match note.refusal {
+            Some(refusal) => Err(Refused::from(*refusal)),
+            None if client.is_draining.load(Ordering::Relaxed) => {
+                Err(Refused::from(shutting_down()))
             }
-            response
-        }
-        Err(refused) => refuse(proxy, refused, &id).await,
-    };
-    answer.map(|body| body.with_in_flight(note.in_flight))
+            None if is_tunnel => Box::pin(connect::open(&client, request))
+                .await
+                .map_err(Refused::from),
+            None => forward(&client, request, &id).await,
+        };
+        let answer = match answer {
+            Ok(response) => {
+                match is_tunnel {
+                    true => proxy.counters.tunnel(),
+                    false => proxy.counters.forward(),
+                }
+                response
+            }
+            Err(refused) => Box::pin(refuse(proxy, refused, &id)).await,
+        };
+        Ok(answer.map(|body| body.with_in_flight(note.in_flight)))
+    }
 }
 
 /// The pipeline. Everything that may happen to a request is in these lines.
-async fn forward(
+fn forward(
     client: &Arc<Client>,
     mut request: Request<Incoming>,
     id: &str,
-) -> Result<Response<ReplyBody>, Refused> {
+) -> impl Future<Output = Result<Response<ReplyBody>, Refused>> {
+    let started = Instant::now();
+    let Client { proxy, signal, .. } = &**client;
+    async move {
+        let settings = proxy.settings.load();
+        proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
+        let offer = Offer::of(&mut request)?;
+        let offer = offer.map(|offer| Box::new((Asker::new(client, request.headers()), offer)));
+
+        let authenticated = authenticated(client, &settings, request, id, started)?;
+        let scanned = authenticated.scan(settings.config.body.buffer).await?;
+        let authorised = scanned.resolve(&proxy.vault, unix_now())?.authorise()?;
+        let substituted = authorised.substitute(&proxy.vault)?;
+        let recorded = substituted.record(&proxy.ledger).await?;
+        let answer = settings.upstream.send(recorded).await?;
+
+        log_answer(&answer.facts, answer.response.status().as_u16());
+        let status = answer.response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            || offer.as_ref().is_some_and(|o| o.1.is_met_by(status))
+        {
+            let answer = websocket::begin(proxy, offer.map(|offer| *offer), answer)?;
+            signal.upgraded();
+            return Ok(answer);
+        }
+        let idle = settings.config.upstream.idle_timeout;
+        Ok(response::relay(answer, idle).await?)
+    }
+}
+
+/// Who asks for what, and of whom: the beginning of an exchange.
+fn authenticated(
+    client: &Client,
+    settings: &Settings,
+    request: Request<Incoming>,
+    id: &str,
+    started: Instant,
+) -> Result<Exchange<Authenticated>, Refusal> {
     let Client {
         proxy,
         door,
         signal,
         ..
-    } = &**client;
-    let started = Instant::now();
-    let settings = proxy.settings.load();
-    proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
-    let offer = Offer::of(&mut request)?;
+    } = client;
     let (mut head, body) = request.into_parts();
-    let caller = authenticate(&settings, door, &head.headers)?;
-    let asker = offer.is_some().then(|| Asker::new(client, &head.headers));
+    let caller = authenticate(settings, door, &head.headers)?;
     let destination = destination(door, &mut head)?;
     let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
     let origin = match door {
@@ -257,25 +294,7 @@ async fn forward(
     let config = &settings.config;
     let treatment = config.treatment(&facts.destination);
     let body = InboundBody::new(body, config.proxy.idle_timeout, signal.clone());
-
-    let scanned = Exchange::new(facts, head, body, treatment, needles)
-        .scan(config.body.buffer)
-        .await?;
-    let authorised = scanned.resolve(&proxy.vault, unix_now())?.authorise()?;
-    let substituted = authorised.substitute(&proxy.vault)?;
-    let recorded = substituted.record(&proxy.ledger).await?;
-    let answer = settings.upstream.send(recorded).await?;
-
-    log_answer(&answer.facts, answer.response.status().as_u16());
-    let status = answer.response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS
-        || offer.as_ref().is_some_and(|o| o.is_met_by(status))
-    {
-        let answer = websocket::begin(proxy, asker.zip(offer), answer)?;
-        signal.upgraded();
-        return Ok(answer);
-    }
-    Ok(response::relay(answer, config.upstream.idle_timeout).await?)
+    Ok(Exchange::new(facts, head, body, treatment, needles))
 }
 
 /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked

@@ -3,7 +3,6 @@
 //! Framing is binary and checked by the library, so there is no head guard. What remains to be done
 //! before the pipeline is in `admit`: the same limits, and a head as HTTP/1 would have brought it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,11 +57,10 @@ where
     drop(settings);
     let service = service_fn(|mut request: Request<Incoming>| {
         let note = HeadNote {
-            refusal: admit(&mut request, limits).err(),
+            refusal: admit(&mut request, limits).err().map(Box::new),
             ..client.signal.unguarded()
         };
-        let handled = handle(Arc::clone(&client), Some(note), request);
-        async move { Ok::<_, Infallible>(handled.await) }
+        handle(Arc::clone(&client), Some(note), request)
     });
     let connection = builder.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);

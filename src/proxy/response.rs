@@ -60,7 +60,22 @@ pub struct Asked {
 
 /// Makes the client's answer of the upstream's: without values, and without what ends at this hop.
 /// `idle` bounds every silence in the body.
-pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>, Refusal> {
+pub fn relay(
+    answer: Answer,
+    idle: Duration,
+) -> impl Future<Output = Result<Response<ReplyBody>, Refusal>> {
+    let begun = begin(answer, idle);
+    async move {
+        let (mut head, mut body, declared) = begun?;
+        body.prime(&mut head, declared).await?;
+        Ok(Response::from_parts(head, ReplyBody::upstream(body)))
+    }
+}
+
+/// The answer's head and body, and how long the upstream said that the body is.
+type Begun = (Parts, Box<UpstreamBody>, Option<u64>);
+
+fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     let Answer {
         response,
         lease,
@@ -107,7 +122,7 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
         }
     };
     mark(&mut head, &facts, &used, &outcome);
-    let mut body = UpstreamBody {
+    let mut body = Box::new(UpstreamBody {
         incoming,
         idle: IdleTimer::new(idle),
         scrubber,
@@ -120,12 +135,11 @@ pub async fn relay(answer: Answer, idle: Duration) -> Result<Response<ReplyBody>
         transfer,
         outcome,
         facts,
-    };
+    });
     if !has_body {
         body.finish();
     }
-    body.prime(&mut head, declared).await?;
-    Ok(Response::from_parts(head, ReplyBody::upstream(body)))
+    Ok((head, body, declared))
 }
 
 /// Egret's own headers.

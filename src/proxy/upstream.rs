@@ -109,7 +109,9 @@ impl Upstream {
             asked,
         } = exchange.into_wire();
         let transfer = request.body().transfer();
-        match self.exchange(&facts.destination, request, &transfer).await {
+        let mut unsent = Some(request);
+        let sent = self.exchange(&facts.destination, &mut unsent, &transfer);
+        match sent.await {
             Ok((response, lease)) => Ok(Answer {
                 response,
                 lease,
@@ -132,18 +134,19 @@ impl Upstream {
         self.handshaker.dial(destination).await
     }
 
+    /// Takes the request out of `unsent` whenever it sends it.
     async fn exchange(
         &self,
         destination: &Destination,
-        mut request: Request<OutBody>,
+        unsent: &mut Option<Request<OutBody>>,
         transfer: &Arc<Transfer>,
     ) -> Result<(Response<Incoming>, Lease), Refusal> {
-        let wanted = match request.version() {
-            Version::HTTP_2 => Wanted::Http2,
-            _ => Wanted::Http1,
-        };
         let mut resends = 0;
-        loop {
+        while let Some(request) = unsent {
+            let wanted = match request.version() {
+                Version::HTTP_2 => Wanted::Http2,
+                _ => Wanted::Http1,
+            };
             let sent = match self.place(destination, wanted).await? {
                 Place::Exclusive {
                     connection,
@@ -151,7 +154,7 @@ impl Upstream {
                     is_reused,
                 } => {
                     let lease = (connection, shelf);
-                    self.send_http1(destination, request, transfer, lease, is_reused)
+                    self.send_http1(destination, unsent, transfer, lease, is_reused)
                         .await?
                 }
                 Place::Shared { .. } if request.extensions().get::<upgrade::Asked>().is_some() => {
@@ -159,16 +162,18 @@ impl Upstream {
                 }
                 Place::Shared { stream, route } => {
                     resends += 1;
-                    self.send_http2(destination, request, transfer, stream, &route)
-                        .await?
+                    // In a box: what sends an HTTP/1.1 request need not have room for it.
+                    let sent = self.send_http2(destination, unsent, transfer, stream, &route);
+                    Box::pin(sent).await?
                 }
             };
-            request = match sent {
+            match sent {
                 Sent::Answered(response, lease) => return Ok((response, lease)),
-                Sent::Again(unsent) if resends <= RESENDS => unsent,
-                Sent::Again(_) | Sent::Failed => return Err(failed(destination, transfer)),
-            };
+                Sent::Again if resends <= RESENDS => {}
+                Sent::Again | Sent::Failed => break,
+            }
         }
+        Err(failed(destination, transfer))
     }
 
     /// A connection for one request.
@@ -265,11 +270,14 @@ impl Upstream {
     async fn send_http1(
         &self,
         destination: &Destination,
-        request: Request<OutBody>,
+        unsent: &mut Option<Request<OutBody>>,
         transfer: &Arc<Transfer>,
         (mut connection, shelf): (Connection, Arc<Shelf>),
         is_reused: bool,
     ) -> Result<Sent, Refusal> {
+        let Some(request) = unsent.take() else {
+            return Ok(Sent::Failed);
+        };
         if !transfer.is_complete() || request.extensions().get::<upgrade::Asked>().is_some() {
             connection.detach();
         }
@@ -281,10 +289,10 @@ impl Upstream {
                 Ok(response) => Sent::Answered(response, Lease::Exclusive { connection, shelf }),
                 // A kept connection may have been closed while it lay idle. The library returns the
                 // request only if not a byte of it was written, so it is safe to send again.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if is_reused => Sent::Again(unsent),
-                    _ => Sent::Failed,
-                },
+                Err(mut error) => {
+                    *unsent = error.take_message().filter(|_| is_reused);
+                    Sent::or_again(unsent)
+                }
             },
         )
     }
@@ -292,11 +300,14 @@ impl Upstream {
     async fn send_http2(
         &self,
         destination: &Destination,
-        request: Request<OutBody>,
+        unsent: &mut Option<Request<OutBody>>,
         transfer: &Arc<Transfer>,
         stream: Stream,
         route: &Route,
     ) -> Result<Sent, Refusal> {
+        let Some(request) = unsent.take() else {
+            return Ok(Sent::Failed);
+        };
         let request = wire::for_http2(request, destination)?;
         let again = wire::again(&request);
         let sent = stream.sender().try_send_request(request);
@@ -304,13 +315,12 @@ impl Upstream {
             Ok(response) => return Ok(Sent::Answered(response, Lease::Shared(stream))),
             Err(error) => error,
         };
-        let unsent = error.take_message();
-        let again = match wire::was_refused(error.error()) {
-            true => unsent.or(again),
-            false => unsent,
-        };
+        *unsent = error.take_message();
+        if unsent.is_none() && wire::was_refused(error.error()) {
+            *unsent = again;
+        }
         route.retire(&stream);
-        Ok(again.map_or(Sent::Failed, Sent::Again))
+        Ok(Sent::or_again(unsent))
     }
 
     /// Waits for the answer's head as long as something moves: an upload may take any time, a
@@ -359,8 +369,18 @@ enum Place {
 enum Sent {
     Answered(Response<Incoming>, Lease),
     /// The upstream has not looked at it, and it is still here.
-    Again(Request<OutBody>),
+    Again,
     Failed,
+}
+
+impl Sent {
+    /// There is no answer: whether it can be had another time.
+    fn or_again(unsent: &Option<Request<OutBody>>) -> Self {
+        match unsent {
+            Some(_) => Self::Again,
+            None => Self::Failed,
+        }
+    }
 }
 
 /// The connection that an answer comes on.
