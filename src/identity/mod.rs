@@ -46,17 +46,17 @@ impl ActionSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Name of the client.
-    pub client: String,
+    pub client: Arc<str>,
     /// Whose credentials may be used.
     pub principal: Principal,
     /// What the request is for.
-    pub action: String,
+    pub action: Arc<str>,
     /// Whether the action is the client's word or a signed one.
     pub action_source: ActionSource,
     /// Which execution of the action.
-    pub run: Option<String>,
+    pub run: Option<Arc<str>>,
     /// The only slugs an action token may use; `None` is no limit.
-    pub slugs: Option<Vec<Slug>>,
+    pub slugs: Option<Arc<[Slug]>>,
 }
 
 /// Decides who is asking.
@@ -105,18 +105,20 @@ impl Identity {
                     .vault
                     .client_by_token(hash, now)
                     .ok_or_else(bad_token)?;
-                (client.name.to_string(), client.principal.clone())
+                (client.name.shared(), client.principal.clone())
             }
-            Proof::Absent if !self.require_auth => ("anonymous".to_owned(), self.anonymous.clone()),
+            Proof::Absent if !self.require_auth => ("anonymous".into(), self.anonymous.clone()),
             Proof::Absent => return Err(no_token()),
             Proof::Invalid => return Err(bad_token()),
         };
-        let user = presented.and_then(|presented| presented.user.as_deref());
-        let action = match action.or(user) {
-            Some(text) => label(text, "The action (Egret-Action, or the proxy user name)")?,
-            None => client.clone(),
+        let user = presented.and_then(|presented| presented.user.as_ref());
+        let action = match (action.map(Label::read), user) {
+            (Some(action), _) => action.known("The action (Egret-Action)")?,
+            (None, Some(user)) => user.clone().known("The action (the proxy user name)")?,
+            (None, None) => Arc::clone(&client),
         };
-        let run = run.map(|text| label(text, "Egret-Run")).transpose()?;
+        let run = run.map(|text| Label::read(text).known("Egret-Run"));
+        let run = run.transpose()?;
         let action_source = ActionSource::Asserted;
         Ok(Caller {
             client,
@@ -135,7 +137,7 @@ impl Identity {
         };
         match client.filter(same) {
             Some(client) if now < claims.expires => Ok(Caller {
-                client: client.name.to_string(),
+                client: client.name.shared(),
                 principal: client.principal.clone(),
                 action: claims.action.clone(),
                 action_source: ActionSource::Signed,
@@ -164,17 +166,35 @@ fn bad_token() -> Refusal {
     )
 }
 
-fn label(text: &[u8], what: &'static str) -> Result<String, Refusal> {
-    if token::looks_like_token(text) {
-        let detail = format!("{what} holds a token. It belongs into the proxy password only.");
-        return Err(Refusal::new(Code::RequestMalformed, detail));
+/// A text in the place of an action or a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Label {
+    Known(Arc<str>),
+    /// A token, which is not kept.
+    Token,
+    Unprintable,
+}
+
+impl Label {
+    fn read(text: &[u8]) -> Self {
+        if token::looks_like_token(text) {
+            return Self::Token;
+        }
+        token::parse_label(text).map_or(Self::Unprintable, Self::Known)
     }
-    token::parse_label(text).ok_or_else(|| {
-        Refusal::new(
-            Code::RequestMalformed,
-            format!("{what} must be 1 to {MAX_LABEL} printable ASCII characters."),
-        )
-    })
+
+    fn known(self, what: &'static str) -> Result<Arc<str>, Refusal> {
+        let detail = match self {
+            Self::Known(label) => return Ok(label),
+            Self::Token => {
+                format!("{what} holds a token. It belongs into the proxy password only.")
+            }
+            Self::Unprintable => {
+                format!("{what} must be 1 to {MAX_LABEL} printable ASCII characters.")
+            }
+        };
+        Err(Refusal::new(Code::RequestMalformed, detail))
+    }
 }
 
 #[cfg(test)]
@@ -258,16 +278,16 @@ mod tests {
         };
         let caller = call(&with_user, Some(b"other"), Some(b"run-1"));
         assert_eq!(
-            (caller.action.as_str(), caller.run.as_deref()),
+            (&*caller.action, caller.run.as_deref()),
             ("other", Some("run-1"))
         );
         assert_eq!(caller.action_source, ActionSource::Asserted);
         assert_eq!(
-            (caller.client.as_str(), caller.principal),
+            (&*caller.client, caller.principal),
             ("laptop", principal("alice"))
         );
-        assert_eq!(call(&with_user, None, None).action, "report");
-        assert_eq!(call(&without, None, None).action, "laptop");
+        assert_eq!(&*call(&with_user, None, None).action, "report");
+        assert_eq!(&*call(&without, None, None).action, "laptop");
     }
 
     #[tokio::test]
@@ -337,11 +357,11 @@ mod tests {
             .caller(presented.as_ref(), Some(b"third"), Some(b"r2"), NOW)
             .unwrap();
         assert_eq!(
-            (caller.action.as_str(), caller.run.as_deref()),
+            (&*caller.action, caller.run.as_deref()),
             ("report", Some("r1"))
         );
         assert_eq!(caller.action_source, ActionSource::Signed);
-        assert_eq!(caller.slugs, Some(slugs));
+        assert_eq!(caller.slugs.as_deref(), Some(&*slugs));
     }
 
     #[tokio::test]
@@ -359,12 +379,12 @@ mod tests {
         let world = World::new(false).await;
         let caller = world.call(&None).unwrap();
         assert_eq!(
-            (caller.client.as_str(), caller.principal),
+            (&*caller.client, caller.principal),
             ("anonymous", principal("local"))
         );
-        assert_eq!(caller.action, "anonymous");
+        assert_eq!(&*caller.action, "anonymous");
         assert_eq!(
-            world.call(&world.basic("report", "")).unwrap().action,
+            &*world.call(&world.basic("report", "")).unwrap().action,
             "report"
         );
         let stale = ClientToken::generate().unwrap();

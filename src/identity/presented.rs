@@ -7,6 +7,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
+use super::Label;
 use super::token::{self, ActionClaims};
 use crate::vault::keyring::TokenKey;
 use crate::vault::model::TokenHash;
@@ -25,7 +26,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct Presented {
     pub(super) proof: Proof,
     /// The user name, percent-decoded: the action, if the client asserts it there.
-    pub(super) user: Option<Vec<u8>>,
+    pub(super) user: Option<Label>,
 }
 
 /// What the token proves.
@@ -83,7 +84,7 @@ impl Presented {
         let (token, user) = match token::looks_like_token(&user) {
             true if token::looks_like_token(password) => (password, None),
             true => (user.as_slice(), None),
-            false => (password, (!user.is_empty()).then(|| user.to_vec())),
+            false => (password, (!user.is_empty()).then(|| Label::read(&user))),
         };
         let proof = if token.is_empty() {
             Proof::Absent
@@ -196,7 +197,10 @@ mod tests {
             (parse(&format!("BASIC {unpadded}")), Some("a")),
         ] {
             assert_eq!(hash(&presented), Some(token.hash()));
-            assert_eq!(presented.user.as_deref(), user.map(str::as_bytes));
+            assert_eq!(
+                presented.user,
+                user.map(|user| Label::read(user.as_bytes()))
+            );
         }
     }
 
@@ -204,7 +208,7 @@ mod tests {
     fn a_user_name_alone_is_no_token_and_not_a_bad_one() {
         let presented = basic("weekly-report:");
         assert!(matches!(presented.proof, Proof::Absent));
-        assert_eq!(presented.user.as_deref(), Some(&b"weekly-report"[..]));
+        assert_eq!(presented.user, Some(Label::Known("weekly-report".into())));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! stand in a proxy URL as they are.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -59,11 +60,11 @@ pub struct ActionClaims {
     /// Whose credentials may be used.
     pub principal: Principal,
     /// What the requests are for.
-    pub action: String,
+    pub action: Arc<str>,
     /// Which execution.
-    pub run: Option<String>,
+    pub run: Option<Arc<str>>,
     /// The only slugs that may be used; `None` is no limit.
-    pub slugs: Option<Vec<Slug>>,
+    pub slugs: Option<Arc<[Slug]>>,
     /// When it stops working, unix seconds.
     pub expires: i64,
 }
@@ -88,7 +89,7 @@ impl ActionClaims {
             principal: client.principal.clone(),
             action: parse_label(action.as_bytes())?,
             run,
-            slugs,
+            slugs: slugs.map(Arc::from),
             expires,
         })
     }
@@ -114,8 +115,8 @@ pub fn mint_action_token(key: &TokenKey, claims: &ActionClaims) -> Zeroizing<Str
         client: claims.client.clone(),
         enrolment: claims.enrolment,
         principal: claims.principal.clone(),
-        action: claims.action.clone(),
-        run: claims.run.clone(),
+        action: claims.action.to_string(),
+        run: claims.run.as_deref().map(str::to_owned),
         slugs: claims
             .slugs
             .as_ref()
@@ -156,8 +157,8 @@ pub(super) fn verify_action_token(token: &[u8], key: &TokenKey) -> Option<Action
         client: payload.client,
         enrolment: payload.enrolment,
         principal: payload.principal,
-        action: payload.action,
-        run: payload.run,
+        action: payload.action.into(),
+        run: payload.run.map(Arc::from),
         slugs,
         expires: payload.exp,
     })
@@ -175,12 +176,12 @@ pub(super) fn looks_like_token(text: &[u8]) -> bool {
 
 /// An action or run: 1 to 128 printable ASCII characters, so that it can stand in a header, a
 /// ledger line and a terminal.
-pub(super) fn parse_label(text: &[u8]) -> Option<String> {
+pub(super) fn parse_label(text: &[u8]) -> Option<Arc<str>> {
     let fits = (1..=MAX_LABEL).contains(&text.len());
     if !fits || !text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
     }
-    String::from_utf8(text.to_vec()).ok()
+    str::from_utf8(text).ok().map(Arc::from)
 }
 
 fn sha256(data: &[u8]) -> TokenHash {
@@ -207,7 +208,7 @@ mod tests {
             principal: Principal::parse("alice").unwrap(),
             action: action.into(),
             run: run.map(Into::into),
-            slugs,
+            slugs: slugs.map(Arc::from),
             expires: 2_000_000_000,
         }
     }

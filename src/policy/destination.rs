@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The scheme of the upstream call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,7 +74,7 @@ pub enum InvalidAuthority {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
     /// Lower-case ASCII without a trailing dot.
-    Domain(Box<str>),
+    Domain(Arc<str>),
     /// An IPv4 literal.
     Ipv4(Ipv4Addr),
     /// An IPv6 literal. An IPv4-mapped one stays IPv6: it is what the client wrote.
@@ -143,7 +144,7 @@ fn parse_name(text: &str) -> Result<Host, InvalidAuthority> {
             Err(_) => Err(InvalidAuthority::InvalidIpv4),
         };
     }
-    Ok(Host::Domain(name.to_ascii_lowercase().into_boxed_str()))
+    Ok(Host::Domain(name.to_ascii_lowercase().into()))
 }
 
 /// Resolvers read `127.1`, `2130706433` and `0x7f.1` as addresses. The rule is that of the WHATWG

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +102,7 @@ pub struct HostPattern {
 enum HostRule {
     Exact(Host),
     /// One label before this domain.
-    OneLabelBefore(Box<str>),
+    OneLabelBefore(Arc<str>),
 }
 
 /// Which part of a pattern a destination fails on.

@@ -215,7 +215,7 @@ impl Exchange<Authenticated> {
         let facts = Arc::make_mut(facts);
         facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
         if sites.iter().any(Site::is_path) {
-            facts.path = exposed::without(needles, sites::shown_path(head, &sites));
+            facts.path = exposed::without(needles, sites::shown_path(head, &sites).into());
         }
         Ok(Exchange {
             about,

@@ -4,6 +4,8 @@
 //! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
 //! that are searched for placeholders and in every form that answers are scrubbed of.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::request::Parts;
 
@@ -76,9 +78,9 @@ pub fn first_secret(needles: &Needles, hits: &[Hit]) -> Option<String> {
 
 /// A text for log and ledger, without stored values: where the guard is off or does not look, a
 /// path may hold one.
-pub fn without(needles: &Needles, text: String) -> String {
+pub fn without(needles: &Needles, text: Arc<str>) -> Arc<str> {
     match scrub_bytes(needles, text.as_bytes(), &mut Vec::new()) {
-        Some(clean) => String::from_utf8_lossy(&clean).into_owned(),
+        Some(clean) => String::from_utf8_lossy(&clean).into(),
         None => text,
     }
 }

@@ -22,7 +22,7 @@ use super::listener::Permit;
 use super::upgrade::{Offer, is_extended_connect};
 use super::uses::{Facts, Refused};
 use super::websocket::Asker;
-use super::{Proxy, Settings, connect, exposed, respond, response, unix_now, websocket};
+use super::{Proxy, RequestId, Settings, connect, exposed, respond, response, unix_now, websocket};
 use crate::error::{Code, Refusal};
 use crate::identity::{Caller, Presented};
 use crate::policy::destination::{Destination, Scheme};
@@ -206,7 +206,7 @@ pub(super) fn handle(
             None if is_tunnel => Box::pin(connect::open(&client, request))
                 .await
                 .map_err(Refused::from),
-            None => forward(&client, request, &id).await,
+            None => forward(&client, request, id).await,
         };
         let answer = match answer {
             Ok(response) => {
@@ -226,7 +226,7 @@ pub(super) fn handle(
 fn forward(
     client: &Arc<Client>,
     mut request: Request<Incoming>,
-    id: &str,
+    id: RequestId,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Refused>> {
     let started = Instant::now();
     let Client { proxy, signal, .. } = &**client;
@@ -262,7 +262,7 @@ fn authenticated(
     client: &Client,
     settings: &Settings,
     request: Request<Incoming>,
-    id: &str,
+    id: RequestId,
     started: Instant,
 ) -> Result<Exchange<Authenticated>, Refusal> {
     let Client {
@@ -279,14 +279,15 @@ fn authenticated(
         Door::Tunnel(tunnel) => Arc::clone(&tunnel.origin),
         Door::Proxy(_) => destination.to_string().into(),
     };
+    let raw_path = Arc::<str>::from(head.uri.path());
     let facts = Facts {
-        id: id.to_owned(),
+        id,
         caller,
         destination,
         origin,
-        method: head.method.as_str().to_owned(),
-        raw_path: head.uri.path().to_owned(),
-        path: exposed::without(&needles, head.uri.path().to_owned()),
+        method: head.method.clone(),
+        path: exposed::without(&needles, Arc::clone(&raw_path)),
+        raw_path,
         started,
         held_placeholder: false,
         ignored: Vec::new(),

@@ -43,6 +43,8 @@ pub mod wide;
 pub mod wire;
 pub mod workers;
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -119,24 +121,62 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> String {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut id = String::with_capacity("req-00000000-0000000000000000".len());
-        id.push_str("req-");
-        push_hex(&mut id, self.prefix.into(), 8);
-        id.push('-');
-        push_hex(&mut id, n, 1);
-        id
+    fn next(&self) -> RequestId {
+        RequestId::new(self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// Writes a number with at least so many hexadecimal digits. A formatter takes ten times as long, and
-/// each request has an id.
-fn push_hex(text: &mut String, number: u64, least: u32) {
-    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(least);
-    for place in (0..digits).rev() {
-        let digit = (number >> (4 * place)) & 0xf;
-        text.push(char::from(b"0123456789abcdef"[digit as usize]));
+/// The id of a request, as `Egret-Request` says it. It is its own text, so that it is handed on
+/// without an allocation.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    text: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl RequestId {
+    const LONGEST: usize = "req-00000000-0000000000000000".len();
+
+    fn new(prefix: u32, number: u64) -> Self {
+        let mut id = Self {
+            text: *b"req-00000000-0000000000000000",
+            length: "req-".len(),
+        };
+        id.push_hex(prefix.into(), 8);
+        id.length += "-".len();
+        id.push_hex(number, 1);
+        id
+    }
+
+    /// Writes a number with at least so many hexadecimal digits. A formatter takes ten times as
+    /// long.
+    fn push_hex(&mut self, number: u64, least: u32) {
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(least);
+        for place in (0..digits).rev() {
+            let digit = (number >> (4 * place)) & 0xf;
+            self.text[self.length] = b"0123456789abcdef"[digit as usize];
+            self.length += 1;
+        }
+    }
+}
+
+impl Deref for RequestId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
     }
 }
 
@@ -159,7 +199,7 @@ mod tests {
         for (prefix, n) in [(0, 1), (0xab, 0xf), (u32::MAX, 0x10), (7, u64::MAX)] {
             let ids = RequestIds::new(prefix);
             ids.next.store(n, Ordering::Relaxed);
-            assert_eq!(ids.next(), format!("req-{prefix:08x}-{n:x}"));
+            assert_eq!(*ids.next(), *format!("req-{prefix:08x}-{n:x}"));
         }
     }
 }

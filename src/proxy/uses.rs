@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::Method;
+
+use super::RequestId;
 use crate::error::{Code, Refusal};
 use crate::identity::Caller;
 use crate::ledger::record::{Entry, event, outcome};
@@ -23,7 +26,7 @@ use crate::vault::{Credential, Vault};
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The request's id, `Egret-Request`.
-    pub id: String,
+    pub id: RequestId,
     /// Who asks, and for what.
     pub caller: Caller,
     /// Where it goes.
@@ -31,11 +34,11 @@ pub struct Facts {
     /// The same as ledger and log show it, `https://host:port`.
     pub origin: Arc<str>,
     /// The method as sent.
-    pub method: String,
+    pub method: Method,
     /// The path as sent, for path rules. Empty for a request whose target has none.
-    pub raw_path: String,
+    pub raw_path: Arc<str>,
     /// The path with placeholders in place and without a query, for people.
-    pub path: String,
+    pub path: Arc<str>,
     /// When its head had arrived.
     pub started: Instant,
     /// Whether it held a placeholder.
@@ -85,15 +88,15 @@ impl Facts {
             slugs: _,
         } = &self.caller;
         Entry {
-            request: Some(self.id.as_str().into()),
+            request: Some((&*self.id).into()),
             principal: Some(principal.as_str().into()),
-            client: Some(client.into()),
-            action: Some(action.into()),
+            client: Some((&**client).into()),
+            action: Some((&**action).into()),
             action_source: Some(action_source.as_str().into()),
             run: run.as_deref().map(Into::into),
             method: Some(self.method.as_str().into()),
             destination: Some(self.origin.as_ref().into()),
-            path: Some(self.path.as_str().into()),
+            path: Some((&*self.path).into()),
             ..Entry::new(event)
         }
     }
@@ -316,7 +319,7 @@ fn check(facts: &Facts, reference: &Reference, used: &Use) -> Result<(), Refusal
     for location in &used.locations {
         let attempt = Attempt {
             destination: &facts.destination,
-            method: &facts.method,
+            method: facts.method.as_str(),
             path: &facts.raw_path,
             action: &facts.caller.action,
             location,
