@@ -95,25 +95,21 @@ pub struct Treatment {
 }
 
 pub(super) fn treatment(rules: &[DestinationRule], destination: &Destination) -> Treatment {
-    let covers = |rule: &&DestinationRule| rule.hosts.iter().any(|host| host.matches(destination));
-    let covering: Vec<&DestinationRule> = rules.iter().filter(covers).collect();
+    let (mut scan, mut unresolved, mut range, mut exposed) = (None, None, None, None);
+    for rule in rules {
+        // What the rules before have settled they have settled.
+        if rule.hosts.iter().any(|host| host.matches(destination)) {
+            scan = scan.or(rule.scan.as_ref());
+            unresolved = unresolved.or(rule.unresolved);
+            range = range.or(rule.range);
+            exposed = exposed.or(rule.exposed);
+        }
+    }
     Treatment {
-        scan: covering
-            .iter()
-            .find_map(|rule| rule.scan.clone())
-            .map_or(Cow::Borrowed(ScanPlace::ALL), Cow::Owned),
-        unresolved: covering
-            .iter()
-            .find_map(|rule| rule.unresolved)
-            .unwrap_or_default(),
-        range: covering
-            .iter()
-            .find_map(|rule| rule.range)
-            .unwrap_or_default(),
-        exposed: covering
-            .iter()
-            .find_map(|rule| rule.exposed)
-            .unwrap_or_default(),
+        scan: scan.map_or(Cow::Borrowed(ScanPlace::ALL), |scan| scan.clone().into()),
+        unresolved: unresolved.unwrap_or_default(),
+        range: range.unwrap_or_default(),
+        exposed: exposed.unwrap_or_default(),
     }
 }
 
