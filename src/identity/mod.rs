@@ -57,6 +57,8 @@ pub struct Caller {
     pub run: Option<Arc<str>>,
     /// The only slugs an action token may use; `None` is no limit.
     pub slugs: Option<Arc<[Slug]>>,
+    /// From when on, in unix seconds, all of this is not so any more.
+    pub expires: Option<i64>,
 }
 
 /// Decides who is asking.
@@ -98,16 +100,22 @@ impl Identity {
         now: i64,
     ) -> Result<Caller, Refusal> {
         let proof = presented.map_or(&Proof::Absent, |presented| &presented.proof);
-        let (client, principal) = match proof {
+        let (client, principal, expires) = match proof {
             Proof::Action(claims) => return self.signed(claims, now),
             Proof::Client(hash) => {
                 let client = self
                     .vault
                     .client_by_token(hash, now)
                     .ok_or_else(bad_token)?;
-                (client.name.shared(), client.principal.clone())
+                (
+                    client.name.shared(),
+                    client.principal.clone(),
+                    client.expires,
+                )
             }
-            Proof::Absent if !self.require_auth => ("anonymous".into(), self.anonymous.clone()),
+            Proof::Absent if !self.require_auth => {
+                ("anonymous".into(), self.anonymous.clone(), None)
+            }
             Proof::Absent => return Err(no_token()),
             Proof::Invalid => return Err(bad_token()),
         };
@@ -127,6 +135,7 @@ impl Identity {
             action_source,
             run,
             slugs: None,
+            expires,
         })
     }
 
@@ -143,6 +152,11 @@ impl Identity {
                 action_source: ActionSource::Signed,
                 run: claims.run.clone(),
                 slugs: claims.slugs.clone(),
+                expires: Some(
+                    client
+                        .expires
+                        .map_or(claims.expires, |at| at.min(claims.expires)),
+                ),
             }),
             _ => Err(bad_token()),
         }

@@ -7,7 +7,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::body::ReplyBody;
-use super::http::{Claim, Client, Door};
+use super::door::{Claim, Door};
+use super::http::Client;
 use super::listener::Permit;
 use super::tunnel::{self, Tunnel};
 use super::{Proxy, Settings};

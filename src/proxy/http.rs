@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode};
@@ -16,21 +16,15 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::{InboundBody, ReplyBody};
+use super::door::{Door, TunnelDoor};
 use super::exchange::{Authenticated, Exchange};
 use super::head::{HeadGuard, HeadNote, HeadSignal};
-use super::listener::Permit;
 use super::upgrade::{Offer, is_extended_connect};
 use super::uses::{Facts, Refused};
 use super::websocket::Asker;
 use super::{Proxy, RequestId, Settings, connect, exposed, respond, response, unix_now, websocket};
 use crate::error::{Code, Refusal};
-use crate::identity::{Caller, Presented};
 use crate::policy::destination::{Destination, Scheme};
-
-/// What of a request says who asks, and what for.
-pub(super) const CLAIMS: [HeaderName; 3] = [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
-const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
-const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
 
 /// The least read buffer of a client connection: a whole head has to fit after its request line
 /// was encoded, which can treble it.
@@ -39,81 +33,6 @@ const LEAST_BUFFER: usize = 256 * 1024;
 /// Up to so many header lines the library parses without an allocation. The head guard enforces
 /// the configured number either way.
 pub(super) const HEADERS_ON_STACK: usize = 100;
-
-/// Where a request came in.
-pub enum Door {
-    /// On the proxy's own port.
-    Proxy(Permit),
-    /// Inside a CONNECT tunnel.
-    Tunnel(Box<TunnelDoor>),
-}
-
-/// What a tunnel fixes for all of its requests.
-pub struct TunnelDoor {
-    destination: Destination,
-    claim: Claim,
-    mismatch: Option<Refusal>,
-    /// Counts the connection until the last of its requests has ended.
-    _permit: Permit,
-    /// What `Host` says in nearly every request.
-    authority: String,
-    /// The destination as ledger and log show it.
-    origin: Arc<str>,
-}
-
-impl TunnelDoor {
-    /// A tunnel to the CONNECT authority, with the scheme that was found inside, for whoever asked
-    /// for it. With a `mismatch`, because CONNECT and the TLS server name disagree, no request gets
-    /// through.
-    pub fn new(
-        destination: Destination,
-        claim: Claim,
-        permit: Permit,
-        mismatch: Option<Refusal>,
-    ) -> Self {
-        Self {
-            authority: destination.authority(),
-            origin: destination.to_string().into(),
-            destination,
-            claim,
-            mismatch,
-            _permit: permit,
-        }
-    }
-}
-
-/// Who a client says it is, and what for: the token, and the headers that name action and run.
-/// Judged again for each request.
-pub struct Claim {
-    presented: Option<Presented>,
-    action: Option<HeaderValue>,
-    run: Option<HeaderValue>,
-}
-
-impl Claim {
-    /// Reads the claim of a request.
-    pub fn of(settings: &Settings, headers: &HeaderMap) -> Self {
-        let token = headers.get(header::PROXY_AUTHORIZATION);
-        Self {
-            presented: settings.identity.present(token.map(HeaderValue::as_bytes)),
-            action: headers.get(EGRET_ACTION).cloned(),
-            run: headers.get(EGRET_RUN).cloned(),
-        }
-    }
-
-    /// The caller behind the claim, as of now. A request inside a tunnel may name another action
-    /// and run than its CONNECT did; its token is the tunnel's, whatever it repeats.
-    pub fn caller(&self, settings: &Settings, inside: &HeaderMap) -> Result<Caller, Refusal> {
-        let action = inside.get(EGRET_ACTION).or(self.action.as_ref());
-        let run = inside.get(EGRET_RUN).or(self.run.as_ref());
-        settings.identity.caller(
-            self.presented.as_ref(),
-            action.map(HeaderValue::as_bytes),
-            run.map(HeaderValue::as_bytes),
-            unix_now(),
-        )
-    }
-}
 
 /// A client's connection, for its requests. Each holds on to it, and to nothing that other
 /// connections hold as well: counting those who hold something is what cores wait for each other for.
@@ -260,7 +179,7 @@ fn forward(
 /// Who asks for what, and of whom: the beginning of an exchange.
 fn authenticated(
     client: &Client,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     request: Request<Incoming>,
     id: RequestId,
     started: Instant,
@@ -272,13 +191,21 @@ fn authenticated(
         ..
     } = client;
     let (mut head, body) = request.into_parts();
-    let caller = authenticate(settings, door, &head.headers)?;
-    let destination = destination(door, &mut head)?;
-    let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
-    let origin = match door {
-        Door::Tunnel(tunnel) => Arc::clone(&tunnel.origin),
-        Door::Proxy(_) => destination.to_string().into(),
+    let (caller, destination, origin, treatment) = match door {
+        Door::Tunnel(tunnel) => {
+            let (caller, treatment) = tunnel.standing(settings, &proxy.vault, &head.headers)?;
+            let destination = destination(door, &mut head)?;
+            (caller, destination, Arc::clone(&tunnel.origin), treatment)
+        }
+        Door::Proxy(_) => {
+            let caller = door.caller(settings, &proxy.vault, &head.headers)?;
+            let destination = destination(door, &mut head)?;
+            let treatment = settings.config.treatment(&destination);
+            let origin = destination.to_string().into();
+            (caller, destination, origin, treatment)
+        }
     };
+    let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
     let raw_path = Arc::<str>::from(head.uri.path());
     let facts = Facts {
         id,
@@ -292,23 +219,9 @@ fn authenticated(
         held_placeholder: false,
         ignored: Vec::new(),
     };
-    let config = &settings.config;
-    let treatment = config.treatment(&facts.destination);
-    let body = InboundBody::new(body, config.proxy.idle_timeout, signal.clone());
+    let idle = settings.config.proxy.idle_timeout;
+    let body = InboundBody::new(body, idle, signal.clone());
     Ok(Exchange::new(facts, head, body, treatment, needles))
-}
-
-/// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not looked
-/// at, only stripped.
-pub(super) fn authenticate(
-    settings: &Settings,
-    door: &Door,
-    headers: &HeaderMap,
-) -> Result<Caller, Refusal> {
-    match door {
-        Door::Tunnel(tunnel) => tunnel.claim.caller(settings, headers),
-        Door::Proxy(_) => Claim::of(settings, headers).caller(settings, headers),
-    }
 }
 
 /// Where the request goes, decided once. Leaves the head with a target in origin form and a `Host`

@@ -16,8 +16,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
+use super::door::Door;
 use super::head::{self, HeadLimits, HeadNote, HeadSignal};
-use super::http::{Client, Door, handle};
+use super::http::{Client, handle};
 use super::{Proxy, Settings};
 use crate::error::{Code, Refusal};
 

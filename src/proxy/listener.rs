@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::door::Door;
 use super::head::{HeadGuard, HeadSignal};
-use super::http::{self, Door};
+use super::http;
 use super::workers::{Load, Workers};
 use super::{Proxy, respond};
 use crate::error::{Code, Refusal};

@@ -12,6 +12,7 @@ pub mod connect;
 pub mod connection;
 pub mod counters;
 pub mod dial;
+pub mod door;
 pub mod exchange;
 pub mod exposed;
 pub mod handshake;

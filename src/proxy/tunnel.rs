@@ -15,8 +15,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Proxy;
+use super::door::{Claim, Door, TunnelDoor};
 use super::head::{HeadGuard, HeadSignal};
-use super::http::{self, Claim, Door, TunnelDoor};
+use super::http;
 use super::http2;
 use super::idle::Activity;
 use super::listener::Permit;

@@ -28,7 +28,7 @@ pub struct Facts {
     /// The request's id, `Egret-Request`.
     pub id: RequestId,
     /// Who asks, and for what.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// Where it goes.
     pub destination: Destination,
     /// The same as ledger and log show it, `https://host:port`.
@@ -86,7 +86,8 @@ impl Facts {
             action_source,
             run,
             slugs: _,
-        } = &self.caller;
+            expires: _,
+        } = &*self.caller;
         Entry {
             request: Some((&*self.id).into()),
             principal: Some(principal.as_str().into()),

@@ -24,8 +24,9 @@ use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::timeout;
 
 use super::body::ReplyBody;
+use super::door::CLAIMS;
 use super::head::InFlight;
-use super::http::{CLAIMS, Client, authenticate};
+use super::http::Client;
 use super::idle::Activity;
 use super::outcome::Outcome;
 use super::respond::EGRET_REQUEST;
@@ -71,8 +72,9 @@ impl Asker {
         }
     }
 
-    fn caller(&self, settings: &Settings) -> Result<Caller, Refusal> {
-        authenticate(settings, &self.client.door, &self.headers)
+    fn caller(&self, settings: &Arc<Settings>) -> Result<Arc<Caller>, Refusal> {
+        let Client { proxy, door, .. } = &*self.client;
+        door.caller(settings, &proxy.vault, &self.headers)
     }
 }
 

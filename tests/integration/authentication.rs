@@ -1,5 +1,7 @@
 //! Who is asking: client tokens in every form real clients send them (contract section 7).
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -248,6 +250,32 @@ async fn removing_a_client_ends_its_rights_inside_open_tunnels() {
         407
     );
     assert_eq!(stub.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_expires_ends_its_rights_inside_open_tunnels() {
+    let (world, stub) = one_upstream().await;
+    let mint = [
+        "token", "mint", "--client", "tester", "--action", "brief", "--ttl", "6s", "--json",
+    ];
+    let minted = world.run(&mint).await.json();
+    let token = minted["token"].as_str().expect("a token");
+    let wanted = Wanted::new(&world).authorized(basic("", token));
+    let mut tunnel = world.tunnel_for(&wanted).await;
+    let begun = Instant::now();
+    let mut answers = 0;
+    let refused = loop {
+        let answer = tunnel.get("/x", &[HEADER]).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        answers += 1;
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never ends");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_refused(&refused, "proxy_auth_required");
+    assert!(answers > 0, "it was good at first");
+    assert_eq!(stub.take().len(), answers);
 }
 
 #[tokio::test]
