@@ -88,7 +88,7 @@ thread_local! {
 }
 
 /// Writes a time in UTC with microseconds, RFC 3339.
-fn write_time(line: &mut impl fmt::Write, time: SystemTime) -> fmt::Result {
+pub(super) fn write_time(line: &mut impl fmt::Write, time: SystemTime) -> fmt::Result {
     let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut second, mut text) = SECOND.get();
     if second != since_epoch.as_secs() {
@@ -122,7 +122,7 @@ fn second_text(second: u64) -> [u8; 20] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Out(Arc<Mutex<Vec<String>>>);
+    pub(in crate::observe) struct Out(Arc<Mutex<Vec<String>>>);
 
     impl io::Write for Out {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -162,7 +162,7 @@ mod tests {
 
     impl Out {
         /// Its lines, each handed over as a whole, without their times, which are looked at.
-        fn lines(&self) -> Vec<String> {
+        pub(in crate::observe) fn lines(&self) -> Vec<String> {
             let line = |line: &String| {
                 let (time, rest) = line.split_at(27);
                 assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok(), "{line}");

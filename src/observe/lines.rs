@@ -57,6 +57,11 @@ impl<W: Write + Send + 'static> Lines<W> {
         Ok(Self(shared))
     }
 
+    /// Adds a line to what is gathered.
+    pub fn add(&self, line: &[u8]) {
+        self.0.add(line);
+    }
+
     /// Writes what was gathered. To be called at the end.
     pub fn flush(&self) {
         self.0.write_out();

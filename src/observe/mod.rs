@@ -6,6 +6,7 @@
 //! (slicing a string quotes it), and core dumps. Behind all of that stands a filter that takes live
 //! values out of each line ([`redact`]).
 
+pub mod access;
 pub mod line;
 pub mod lines;
 pub mod memory;
@@ -18,6 +19,7 @@ use rustix::fs::Mode;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask,
 };
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::Targets;
@@ -65,10 +67,9 @@ impl Drop for Logging {
 pub fn init(log: &Log) -> Result<Logging, LogError> {
     let filter = filter(&log.level)?;
     let lines = Lines::start(redact::stderr())?;
+    let is_plain = log.format == LogFormat::Text && !std::io::stderr().is_terminal();
     let layer = match log.format {
-        LogFormat::Text if std::io::stderr().is_terminal() => {
-            fmt::layer().with_writer(lines.clone()).boxed()
-        }
+        LogFormat::Text if !is_plain => fmt::layer().with_writer(lines.clone()).boxed(),
         LogFormat::Text => fmt::layer()
             .event_format(PlainLine::default())
             .fmt_fields(debug_fn(line::plain_field).delimited(" "))
@@ -81,9 +82,13 @@ pub fn init(log: &Log) -> Result<Logging, LogError> {
             .with_writer(lines.clone())
             .boxed(),
     };
+    let shows_requests = filter.would_enable(access::TARGET, &Level::INFO);
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init()?;
+    if is_plain && shows_requests {
+        access::write_to(lines.clone());
+    }
     Ok(Logging(lines))
 }
 

@@ -24,6 +24,7 @@ use super::uses::{Facts, Refused};
 use super::websocket::Asker;
 use super::{Proxy, RequestId, Settings, connect, exposed, respond, response, unix_now, websocket};
 use crate::error::{Code, Refusal};
+use crate::observe::access::Forwarded;
 use crate::policy::destination::{Destination, Scheme};
 
 /// The least read buffer of a client connection: a whole head has to fit after its request line
@@ -327,11 +328,16 @@ async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody
 }
 
 fn log_answer(facts: &Facts, status: u16) {
-    tracing::info!(
-        request = %facts.id, client = %facts.caller.client, action = %facts.caller.action,
-        method = %facts.method, destination = %facts.origin, path = %facts.path, status,
-        "forwarded"
-    );
+    let line = Forwarded {
+        request: &facts.id,
+        client: &facts.caller.client,
+        action: &facts.caller.action,
+        method: facts.method.as_str(),
+        destination: &facts.origin,
+        path: &facts.path,
+        status,
+    };
+    line.log();
 }
 
 fn not_a_proxy_request() -> Refusal {
