@@ -33,7 +33,7 @@
 //! }
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,7 +51,7 @@ use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Site};
 use super::upgrade;
-use super::uses::{Facts, Refused, Uses, find, together};
+use super::uses::{Facts, Refused, Use, Uses, find, together};
 use super::watch::Used;
 use crate::coding::{self, Codings, Encoder};
 use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
@@ -229,7 +229,7 @@ impl Exchange<Scanned> {
     /// metadata only. With `unresolved = "ignore"`, what has none travels literally.
     pub fn resolve(mut self, vault: &Vault, now: i64) -> Result<Exchange<Resolved>, Refused> {
         let ignore = self.about.treatment.unresolved == Unresolved::Ignore;
-        let mut uses = Uses::default();
+        let mut uses = Vec::new();
         let mut ignored = BTreeMap::new();
         let mut refused = BTreeMap::new();
         for site in &mut self.state.sites {
@@ -245,7 +245,11 @@ impl Exchange<Scanned> {
                         if only_if_named && !rules.any(|rule| rule.allows(location)) {
                             return false;
                         }
-                        uses.add(reference, credential, location);
+                        uses.push(Use {
+                            reference: reference.clone(),
+                            location: location.clone(),
+                            credential,
+                        });
                         return true;
                     }
                     Err(_) if only_if_named => {}
@@ -257,11 +261,8 @@ impl Exchange<Scanned> {
                     Err(refusal) => {
                         let first = refused.len();
                         refused.entry(reference.clone()).or_insert_with(|| {
-                            let at = BTreeSet::from([location.clone()]);
-                            (
-                                first,
-                                self.about.facts.refuse(refusal, reference, None, &at),
-                            )
+                            let facts = &self.about.facts;
+                            (first, facts.refuse(refusal, reference, None, &[location]))
                         });
                     }
                 }
@@ -281,6 +282,7 @@ impl Exchange<Scanned> {
             .map(|(r, at)| self.about.facts.ignored_entry(r, at));
         let ignored = lines.collect();
         self.state.sites.retain(|site| !site.edits.is_empty());
+        let uses = Uses::from_iter(uses);
         Ok(self.to(|state| Resolved {
             payload: state.payload,
             sites: state.sites,

@@ -10,7 +10,7 @@ use crate::ledger::{Draft, Ledger};
 
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went
 /// away: that is the only way to lose an exchange without an answer.
-pub struct Outcome(Option<Box<Pending>>);
+pub struct Outcome(Option<Pending>);
 
 struct Pending {
     ledger: Ledger,
@@ -25,19 +25,19 @@ struct Pending {
 impl Outcome {
     /// For a request whose uses are on record, or come to be while its body streams.
     pub fn new(ledger: Ledger, facts: Arc<Facts>, used: Arc<Used>) -> Self {
-        Self(Some(Box::new(Pending {
+        Self(Some(Pending {
             ledger,
             facts,
             used,
             status: None,
             bytes: 0,
-        })))
+        }))
     }
 
     /// Whether a use is on record.
     pub fn is_recorded(&self) -> bool {
         let used = |pending: &Pending| pending.used.is_recorded();
-        self.0.as_deref().is_some_and(used)
+        self.0.as_ref().is_some_and(used)
     }
 
     /// The upstream's answer has begun.
@@ -84,7 +84,7 @@ impl Outcome {
             status,
             bytes,
             ..
-        } = *pending;
+        } = pending;
         let duration = facts.started.elapsed().as_millis();
         let entry = Entry {
             outcome: Some(how.into()),

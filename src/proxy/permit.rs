@@ -4,7 +4,7 @@
 //! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
 //! opened, recorded durably, and only then is the value handed to the stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use http::HeaderMap;
 use super::exposed;
 use super::sites;
 use super::unix_now;
-use super::uses::{Facts, Refused, Uses, find, together};
+use super::uses::{Facts, Refused, Use, Uses, find, together};
 use super::watch::Used;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
@@ -128,24 +128,28 @@ impl Permits {
                 "the credential store cannot be read any more; check store.url and the disk",
             )
         })?;
-        let mut uses = Uses::default();
+        let mut uses = Vec::new();
         let mut ignored = BTreeMap::new();
         let mut refused = Vec::new();
         for &(reference, location) in wanted {
             match find(facts, &self.vault, reference, unix_now()) {
-                Ok(credential) => uses.add(reference, credential, location),
+                Ok(credential) => uses.push(Use {
+                    reference: reference.clone(),
+                    location: location.clone(),
+                    credential,
+                }),
                 Err(refusal) if self.ignores(&refusal) => {
                     ignored.entry(reference).or_insert(location);
                 }
                 Err(refusal) => {
-                    let at = BTreeSet::from([location.clone()]);
-                    refused.push(facts.refuse(refusal, reference, None, &at));
+                    refused.push(facts.refuse(refusal, reference, None, &[location]));
                 }
             }
         }
         if let Some(refused) = together(refused.into_iter()) {
             return Err(refused);
         }
+        let uses = Uses::from_iter(uses);
         uses.authorise(facts)?;
         if let Some(signed) = self.signed.as_ref().filter(|_| !uses.is_empty()) {
             return Err(uses.refuse_all(facts, signed));

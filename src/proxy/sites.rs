@@ -1,8 +1,6 @@
 //! The places of one request where placeholders stand: the glue between HTTP's types and the pure
 //! [`crate::substitution`].
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -55,8 +53,7 @@ pub struct Misplaced {
 impl Misplaced {
     /// The refusal with its `denied` line.
     pub fn refuse(self, facts: &Facts) -> Refused {
-        let at = BTreeSet::from([self.location]);
-        facts.refuse(self.refusal, &self.reference, None, &at)
+        facts.refuse(self.refusal, &self.reference, None, &[&self.location])
     }
 }
 

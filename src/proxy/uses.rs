@@ -2,7 +2,6 @@
 //! is told. Shared by requests that are decided on whole ([`super::exchange`]) and by bodies that
 //! are decided on as they stream ([`super::permit`]).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -139,12 +138,12 @@ impl Facts {
         refusal: Refusal,
         reference: &Reference,
         used: Option<&Credential>,
-        locations: &BTreeSet<Location>,
+        locations: &[&Location],
     ) -> Refused {
         let line = Entry {
             version: used.map(|credential| credential.version),
             owner: used.map(|credential| credential.owner.as_str().into()),
-            locations: names(locations),
+            locations: locations.iter().map(|location| location.text()).collect(),
             outcome: Some(outcome::DENIED.into()),
             code: Some(refusal.code.as_str().into()),
             status: Some(refusal.code.status()),
@@ -163,13 +162,30 @@ impl Facts {
     }
 }
 
-/// What a request uses, by reference, in the order of their names.
+/// What a request uses and where, in the order of the references, each place once.
 #[derive(Default)]
-pub struct Uses(BTreeMap<Reference, Use>);
+pub struct Uses(Vec<Use>);
 
-struct Use {
-    credential: Arc<Credential>,
-    locations: BTreeSet<Location>,
+/// A reference at one place.
+pub struct Use {
+    /// What stands there.
+    pub reference: Reference,
+    /// Where.
+    pub location: Location,
+    /// The credential that was found for it.
+    pub credential: Arc<Credential>,
+}
+
+impl FromIterator<Use> for Uses {
+    fn from_iter<I: IntoIterator<Item = Use>>(uses: I) -> Self {
+        fn place(used: &Use) -> (&Reference, &Location) {
+            (&used.reference, &used.location)
+        }
+        let mut uses = Vec::from_iter(uses);
+        uses.sort_by(|one, other| place(one).cmp(&place(other)));
+        uses.dedup_by(|one, other| place(one) == place(other));
+        Self(uses)
+    }
 }
 
 impl Uses {
@@ -178,62 +194,58 @@ impl Uses {
         self.0.is_empty()
     }
 
-    /// Notes that `reference` stands at `location`, with the credential that was found for it.
-    pub fn add(&mut self, reference: &Reference, credential: Arc<Credential>, location: &Location) {
-        let used = self.0.entry(reference.clone()).or_insert_with(|| Use {
-            credential,
-            locations: BTreeSet::new(),
-        });
-        used.locations.insert(location.clone());
+    /// What is used, each with all of its places.
+    fn each(&self) -> impl Iterator<Item = (&Use, &[Use])> {
+        let same = |one: &Use, other: &Use| one.reference == other.reference;
+        let groups = self.0.chunk_by(same);
+        groups.filter_map(|places| Some((places.first()?, places)))
     }
 
     /// Checks every use of every credential against its grant and the token's limits.
     pub fn authorise(&self, facts: &Facts) -> Result<(), Refused> {
-        let refused = self.0.iter().filter_map(|(reference, used)| {
-            let refusal = check(facts, reference, used).err()?;
-            Some(facts.refuse(refusal, reference, Some(&used.credential), &used.locations))
+        let refused = self.each().filter_map(|(used, places)| {
+            let refusal = check(facts, used, places).err()?;
+            Some(refuse_use(facts, refusal, used, places))
         });
         together(refused).map_or(Ok(()), Err)
     }
 
     /// Refuses every use for one reason that lies in the request.
     pub fn refuse_all(&self, facts: &Facts, refusal: &Refusal) -> Refused {
-        let refused = self.0.iter().map(|(reference, used)| {
-            let credential = Some(&*used.credential);
-            facts.refuse(refusal.clone(), reference, credential, &used.locations)
-        });
+        let refused = self
+            .each()
+            .map(|(used, places)| refuse_use(facts, refusal.clone(), used, places));
         together(refused).unwrap_or_else(|| Refused::from(refusal.clone()))
     }
 
     /// Opens the values. Called once everything is authorised, and not before.
     pub fn open(&self, facts: &Facts, vault: &Vault) -> Result<Values, Refused> {
-        let mut values = BTreeMap::new();
-        for (reference, used) in &self.0 {
-            let value = vault
-                .open_value(&used.credential, reference.field.as_ref())
-                .map_err(|_| {
+        let opened = self.each().map(|(used, places)| {
+            let reference = &used.reference;
+            match vault.open_value(&used.credential, reference.field.as_ref()) {
+                Ok(value) => Ok((reference.clone(), value)),
+                Err(_) => {
                     let refusal = Refusal::new(
                         Code::StoreUnavailable,
                         "the stored value cannot be opened with the current master key; see \
                          keys.master",
                     );
-                    facts.refuse(refusal, reference, Some(&used.credential), &used.locations)
-                })?;
-            values.insert(reference.clone(), value);
-        }
-        Ok(Values(values))
+                    Err(refuse_use(facts, refusal, used, places))
+                }
+            }
+        });
+        Ok(Values(opened.collect::<Result<_, _>>()?))
     }
 
     /// The `use` lines.
     pub fn lines(&self, facts: &Facts) -> Draft {
-        self.0
-            .iter()
-            .map(|(reference, used)| Entry {
+        self.each()
+            .map(|(used, places)| Entry {
                 version: Some(used.credential.version),
                 owner: Some(used.credential.owner.as_str().into()),
-                locations: names(&used.locations),
+                locations: places.iter().map(|used| used.location.text()).collect(),
                 outcome: Some(outcome::USED.into()),
-                ..facts.entry_for(event::USE, reference)
+                ..facts.entry_for(event::USE, &used.reference)
             })
             .collect()
     }
@@ -246,9 +258,10 @@ impl Uses {
                 location,
                 problem,
             } => {
-                let used = self.0.get(&reference).map(|used| &*used.credential);
+                let used = self.0.iter().find(|used| used.reference == reference);
+                let credential = used.map(|used| &*used.credential);
                 let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
-                facts.refuse(refusal, &reference, used, &BTreeSet::from([location]))
+                facts.refuse(refusal, &reference, credential, &[&location])
             }
             SpliceError::TooLarge => Refused::from(Refusal::new(
                 Code::BodyTooLarge,
@@ -262,19 +275,25 @@ impl Uses {
     }
 }
 
-/// Opened values, wiped when the request has been put together.
-pub struct Values(BTreeMap<Reference, Arc<SecretBytes>>);
+/// Opened values, wiped when the request has been put together. In the order of the references.
+pub struct Values(Vec<(Reference, Arc<SecretBytes>)>);
 
 impl Values {
     /// The value of a reference.
     pub fn get(&self, reference: &Reference) -> Option<&SecretBytes> {
-        self.0.get(reference).map(Arc::as_ref)
+        let at = self.0.binary_search_by(|(known, _)| known.cmp(reference));
+        Some(&self.0.get(at.ok()?)?.1)
     }
 
     /// All of them, for what has to outlive the request's assembly.
     pub fn iter(&self) -> impl Iterator<Item = (&Reference, &Arc<SecretBytes>)> {
-        self.0.iter()
+        self.0.iter().map(|(reference, value)| (reference, value))
     }
+}
+
+fn refuse_use(facts: &Facts, refusal: Refusal, used: &Use, places: &[Use]) -> Refused {
+    let locations: Vec<_> = places.iter().map(|used| &used.location).collect();
+    facts.refuse(refusal, &used.reference, Some(&used.credential), &locations)
 }
 
 /// Finds the credential that `facts.caller` means by `reference`.
@@ -316,8 +335,8 @@ pub fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
 }
 
 /// Checks each place of one use; the refusal names the first that is not allowed.
-fn check(facts: &Facts, reference: &Reference, used: &Use) -> Result<(), Refusal> {
-    for location in &used.locations {
+fn check(facts: &Facts, used: &Use, places: &[Use]) -> Result<(), Refusal> {
+    for location in places.iter().map(|used| &used.location) {
         let attempt = Attempt {
             destination: &facts.destination,
             method: facts.method.as_str(),
@@ -333,8 +352,8 @@ fn check(facts: &Facts, reference: &Reference, used: &Use) -> Result<(), Refusal
             Refusal::new(code, denial.detail()).location(location.to_string())
         })?;
     }
-    check_token(facts, reference)?;
-    check_field(&used.credential, reference)
+    check_token(facts, &used.reference)?;
+    check_field(&used.credential, &used.reference)
 }
 
 fn check_token(facts: &Facts, reference: &Reference) -> Result<(), Refusal> {
@@ -363,8 +382,4 @@ fn check_field(credential: &Credential, reference: &Reference) -> Result<(), Ref
         false => format!("this credential has fields: write {}", fields.join(" or ")),
     };
     Err(Refusal::new(Code::CredentialFieldUnknown, detail))
-}
-
-fn names(locations: &BTreeSet<Location>) -> Vec<String> {
-    locations.iter().map(Location::text).collect()
 }
