@@ -434,6 +434,7 @@ impl Exchange<Recorded> {
         let headers = &mut head.headers;
         let framed = headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
+        let reframed = reframed && framed;
         match head.extensions.get::<upgrade::Asked>() {
             None => hop::strip(headers),
             Some(_) => upgrade::renew(headers),
@@ -442,8 +443,7 @@ impl Exchange<Recorded> {
         headers.remove(header::EXPECT);
         if reframed {
             headers.remove(header::CONTENT_LENGTH);
-            let length = http_body::Body::size_hint(&body).exact();
-            if let Some(length) = length.filter(|_| framed) {
+            if let Some(length) = http_body::Body::size_hint(&body).exact() {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
             }
         }

@@ -48,8 +48,8 @@ pub fn check_head(
 /// Refuses headers or trailers that carry a stored value.
 pub fn check_fields(facts: &Facts, fields: &HeaderMap, needles: &Needles) -> Result<(), Refused> {
     for (name, value) in fields {
-        if header_role(name.as_str()) != HeaderRole::ProxyOwn
-            && let Some(exposed) = find(needles, value.as_bytes())
+        if let Some(exposed) = find(needles, value.as_bytes())
+            && header_role(name.as_str()) != HeaderRole::ProxyOwn
         {
             return Err(refuse(facts, &exposed, &format!("header:{name}")));
         }

@@ -19,7 +19,7 @@ use crate::policy::location::{HeaderRole, header_role};
 pub fn strip(headers: &mut HeaderMap) {
     let nominated = nominated(headers);
     let goes = |name: &HeaderName| {
-        ends_here(name) || (!nominated.is_empty() && nominated.contains(name.as_str()))
+        ends_here(name.as_str()) || (!nominated.is_empty() && nominated.contains(name.as_str()))
     };
     if !headers.keys().any(goes) {
         return;
@@ -39,24 +39,36 @@ pub fn strip(headers: &mut HeaderMap) {
 }
 
 /// `Trailer` stays: the trailers it announces are forwarded.
-fn ends_here(name: &HeaderName) -> bool {
-    match header_role(name.as_str()) {
-        HeaderRole::HopByHop => name != header::TRAILER,
+fn ends_here(lower_case_name: &str) -> bool {
+    match header_role(lower_case_name) {
+        HeaderRole::HopByHop => lower_case_name != header::TRAILER,
         HeaderRole::ProxyOwn => true,
-        _ => name == header::TRANSFER_ENCODING,
+        _ => lower_case_name == header::TRANSFER_ENCODING,
     }
 }
 
-/// The header names that `Connection` lists, lower-case.
+/// The header names that `Connection` lists, lower-case, as far as they would not end here anyway:
+/// in nearly every request that leaves none.
 pub fn nominated(headers: &HeaderMap) -> HashSet<String> {
+    options(headers)
+        .filter(|option| !ends_here(option))
+        .map(str::to_ascii_lowercase)
+        .collect()
+}
+
+/// Whether `Connection` lists this name.
+pub fn nominates(headers: &HeaderMap, name: &HeaderName) -> bool {
+    options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str()))
+}
+
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))
-        .filter_map(|option| std::str::from_utf8(option).ok())
-        .map(|option| option.trim().to_ascii_lowercase())
+        .filter_map(|option| str::from_utf8(option).ok())
+        .map(str::trim)
         .filter(|option| !option.is_empty())
-        .collect()
 }
 
 fn accepts_trailers(value: &HeaderValue) -> bool {
@@ -86,8 +98,9 @@ mod tests {
     fn what_ends_here_goes_and_the_rest_keeps_its_order() {
         let mut headers = map(&[
             ("host", "a"),
-            ("connection", "keep-alive, X-Hop"),
+            ("connection", "Keep-Alive, X-Hop"),
             ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
             ("proxy-authorization", "Basic x"),
             ("egret-action", "a"),
             ("accept", "b"),

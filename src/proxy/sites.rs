@@ -129,15 +129,21 @@ fn in_headers(
     place: fn(usize) -> Place,
     sites: &mut Vec<Site>,
 ) -> Result<(), Misplaced> {
-    let nominated = hop::nominated(headers);
+    // Asked for once something was found: most requests hold nothing.
+    let mut nominated = None;
     for (index, (name, value)) in headers.iter().enumerate() {
-        let role = match header_role(name.as_str()) {
-            HeaderRole::ProxyOwn => continue,
-            _ if nominated.contains(name.as_str()) => HeaderRole::HopByHop,
-            role => role,
-        };
         let Some(site) = in_header(name, value, place(index)) else {
             continue;
+        };
+        let role = match header_role(name.as_str()) {
+            HeaderRole::ProxyOwn => continue,
+            _ if nominated
+                .get_or_insert_with(|| hop::nominated(headers))
+                .contains(name.as_str()) =>
+            {
+                HeaderRole::HopByHop
+            }
+            role => role,
         };
         match role {
             HeaderRole::Forbidden => refuse_named(&site, name, Code::CredentialNotAllowed)?,

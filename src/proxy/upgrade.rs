@@ -97,7 +97,7 @@ impl Offer {
         let headers = response.headers();
         let upgrade = only(headers, header::UPGRADE).map(HeaderValue::as_bytes);
         if !upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
-            || !hop::nominated(headers).contains("upgrade")
+            || !hop::nominates(headers, &header::UPGRADE)
         {
             return Err("it changes to another protocol");
         }
@@ -120,6 +120,8 @@ impl Offer {
 /// The key of an offer over HTTP/1.1: version 13, with a key that is one.
 fn offered(request: &Request<Incoming>) -> Option<String> {
     let headers = request.headers();
+    // First, because hardly any request has one.
+    let key = only(headers, header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
     let named = |name: HeaderName, wanted: &[u8]| {
         let values = headers.get_all(name).into_iter();
         let mut options = values.flat_map(|v| v.as_bytes().split(|byte| *byte == b','));
@@ -131,7 +133,6 @@ fn offered(request: &Request<Incoming>) -> Option<String> {
         && named(header::UPGRADE, b"websocket")
         && named(header::CONNECTION, b"upgrade")
         && is_version_13(headers);
-    let key = only(headers, header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
     let is_key = STANDARD
         .decode(key)
         .is_ok_and(|bytes| bytes.len() == KEY_BYTES);
