@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
@@ -46,7 +47,7 @@ use super::hop;
 use super::outcome::Outcome;
 use super::permit::Permits;
 use super::recode;
-use super::response::Asked;
+use super::response::{Asked, Awaited};
 use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Site};
@@ -418,7 +419,7 @@ impl Exchange<Substituted> {
 
 impl Exchange<Recorded> {
     /// Takes the exchange apart for the wire. Only [`super::upstream`] calls this.
-    pub(super) fn into_wire(self) -> Wire {
+    pub(super) fn into_wire(self) -> (Request<OutBody>, Awaited) {
         let About {
             facts,
             mut head,
@@ -451,25 +452,15 @@ impl Exchange<Recorded> {
             part: headers.contains_key(header::RANGE),
             accept_encoding: narrow_accept_encoding(headers),
         };
-        Wire {
-            request: http::Request::from_parts(head, body),
+        let awaited = Awaited {
             facts,
             used,
             outcome,
             needles,
             asked,
-        }
+        };
+        (Request::from_parts(head, body), awaited)
     }
-}
-
-/// What goes out, and what is needed once the answer comes.
-pub(super) struct Wire {
-    pub request: http::Request<OutBody>,
-    pub facts: Arc<Facts>,
-    pub used: Arc<Used>,
-    pub outcome: Outcome,
-    pub needles: Arc<Needles>,
-    pub asked: Asked,
 }
 
 /// Leaves the upstream only codings that can be opened here; returns what the client takes.

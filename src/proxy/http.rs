@@ -163,7 +163,7 @@ fn forward(
         let recorded = substituted.record(&proxy.ledger).await?;
         let answer = settings.upstream.send(recorded).await?;
 
-        log_answer(&answer.facts, answer.response.status().as_u16());
+        log_answer(&answer.awaited.facts, answer.response.status().as_u16());
         let status = answer.response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS
             || offer.as_ref().is_some_and(|o| o.1.is_met_by(status))

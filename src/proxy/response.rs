@@ -38,6 +38,12 @@ pub struct Answer {
     pub lease: Lease,
     /// How the upload got on.
     pub transfer: Arc<Transfer>,
+    /// What is known about the request.
+    pub awaited: Awaited,
+}
+
+/// What is needed of a request once its answer comes.
+pub struct Awaited {
     /// What the ledger is waiting for.
     pub outcome: Outcome,
     /// What was known about the request.
@@ -80,12 +86,15 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
         response,
         lease,
         transfer,
+        awaited,
+    } = answer;
+    let Awaited {
         mut outcome,
         facts,
         used,
         needles,
         asked,
-    } = answer;
+    } = awaited;
     let (mut head, incoming) = response.into_parts();
     head.version = Version::HTTP_11;
     hop::strip(&mut head.headers);

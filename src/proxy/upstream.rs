@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::body::{OutBody, Transfer};
 use super::connection::Connection;
 use super::dial::Dialer;
-use super::exchange::{Exchange, Recorded, Wire};
+use super::exchange::{Exchange, Recorded};
 use super::handshake::{Handshaker, Opened, Wanted};
 use super::multiplex::{Multiplex, Route, Spoken, Stream};
 use super::pool::{Pool, Shelf};
@@ -99,32 +99,26 @@ impl Upstream {
     ///
     /// This is the only function that lets a secret leave the process, and it takes nothing but an
     /// exchange whose uses are durably on record.
-    pub async fn send(&self, exchange: Exchange<Recorded>) -> Result<Answer, Refusal> {
-        let Wire {
-            request,
-            facts,
-            used,
-            mut outcome,
-            needles,
-            asked,
-        } = exchange.into_wire();
+    pub fn send(
+        &self,
+        exchange: Exchange<Recorded>,
+    ) -> impl Future<Output = Result<Answer, Refusal>> {
+        let (request, mut awaited) = exchange.into_wire();
         let transfer = request.body().transfer();
         let mut unsent = Some(request);
-        let sent = self.exchange(&facts.destination, &mut unsent, &transfer);
-        match sent.await {
-            Ok((response, lease)) => Ok(Answer {
-                response,
-                lease,
-                transfer,
-                outcome,
-                facts,
-                used,
-                needles,
-                asked,
-            }),
-            Err(refusal) => {
-                outcome.failed(refusal.code);
-                Err(refusal)
+        async move {
+            let destination = &awaited.facts.destination;
+            match self.exchange(destination, &mut unsent, &transfer).await {
+                Ok((response, lease)) => Ok(Answer {
+                    response,
+                    lease,
+                    transfer,
+                    awaited,
+                }),
+                Err(refusal) => {
+                    awaited.outcome.failed(refusal.code);
+                    Err(refusal)
+                }
             }
         }
     }

@@ -30,7 +30,7 @@ use super::http::Client;
 use super::idle::Activity;
 use super::outcome::Outcome;
 use super::respond::EGRET_REQUEST;
-use super::response::{Answer, mark};
+use super::response::{Answer, Awaited, mark};
 use super::scrubbing::{Findings, scrub_head, unscannable};
 use super::uses::Facts;
 use super::watch::Used;
@@ -103,12 +103,16 @@ pub fn begin(
     let Answer {
         mut response,
         lease,
+        awaited,
+        ..
+    } = answer;
+    let Awaited {
         mut outcome,
         facts,
         used,
         needles,
         ..
-    } = answer;
+    } = awaited;
     outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let accepted = match offer {
         Some((asker, offer)) => offer.check(&response).map(|()| (asker, offer)),
