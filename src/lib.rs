@@ -88,6 +88,11 @@
 //!   requests: each core has a runtime of its own, and nothing on the path of a request is handed
 //!   over. The price is that a long computation keeps waiting what else is on its core, so whatever
 //!   takes long is done in pieces.
+//! * **A tunnel remembers who asks** ([`proxy::door`]) until the clients, the settings or the time
+//!   could make it somebody else. Besides the work this keeps a client's connections on two cores
+//!   from counting together who holds its name.
+//! * **The future of a request is small** ([`proxy::http`]), because each connection has room for one
+//!   and it is moved for each request: what few requests need is in a box.
 //! * **An exchange drives its upstream connection itself** ([`proxy::connection`]) while it waits for
 //!   the answer: a task for each connection would be woken, and would wake, for every request.
 //! * **Log lines gather for a thread** ([`observe::lines`]), because a reader that is slow would

@@ -1,7 +1,7 @@
 //! The proxy: from an accepted connection to the client's answer, in flow order.
 //!
 //! [`listener`] accepts, on behalf of the [`workers`]; [`head`] reads each request head before the
-//! HTTP library; [`http`] turns a request into an [`exchange`] whatever door it came through;
+//! HTTP library; [`http`] turns a request into an [`exchange`] whatever [`door`] it came through;
 //! [`connect`] and [`tunnel`] open the tunnels whose requests come back to [`http`]. [`upstream`] is
 //! the one way out, over [`dial`], [`connection`] and [`pool`]; [`response`] is the way back, and
 //! [`websocket`] both at once, message by message; [`respond`] is the one place that answers a refusal.
