@@ -128,13 +128,14 @@ impl Upstream {
         self.handshaker.dial(destination).await
     }
 
-    /// Takes the request out of `unsent` whenever it sends it.
+    /// Takes the request out of `unsent` to send it. One that the upstream has not looked at comes
+    /// back there, and is sent again.
     async fn exchange(
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
         transfer: &Arc<Transfer>,
-    ) -> Result<(Response<Incoming>, Lease), Refusal> {
+    ) -> Result<Answered, Refusal> {
         let mut resends = 0;
         while let Some(request) = unsent {
             let wanted = match request.version() {
@@ -161,10 +162,11 @@ impl Upstream {
                     Box::pin(sent).await?
                 }
             };
-            match sent {
-                Sent::Answered(response, lease) => return Ok((response, lease)),
-                Sent::Again if resends <= RESENDS => {}
-                Sent::Again | Sent::Failed => break,
+            if let Some(answer) = sent {
+                return Ok(answer);
+            }
+            if resends > RESENDS {
+                break;
             }
         }
         Err(failed(destination, transfer))
@@ -268,9 +270,9 @@ impl Upstream {
         transfer: &Arc<Transfer>,
         (mut connection, shelf): (Connection, Arc<Shelf>),
         is_reused: bool,
-    ) -> Result<Sent, Refusal> {
+    ) -> Result<Option<Answered>, Refusal> {
         let Some(request) = unsent.take() else {
-            return Ok(Sent::Failed);
+            return Ok(None);
         };
         if !transfer.is_complete() || request.extensions().get::<upgrade::Asked>().is_some() {
             connection.detach();
@@ -280,12 +282,12 @@ impl Upstream {
         let sent = poll_fn(|cx| connection.poll_with(cx, |cx| sent.as_mut().poll(cx)));
         Ok(
             match self.await_answer(sent, destination, transfer).await? {
-                Ok(response) => Sent::Answered(response, Lease::Exclusive { connection, shelf }),
+                Ok(response) => Some((response, Lease::Exclusive { connection, shelf })),
                 // A kept connection may have been closed while it lay idle. The library returns the
                 // request only if not a byte of it was written, so it is safe to send again.
                 Err(mut error) => {
                     *unsent = error.take_message().filter(|_| is_reused);
-                    Sent::or_again(unsent)
+                    None
                 }
             },
         )
@@ -298,15 +300,15 @@ impl Upstream {
         transfer: &Arc<Transfer>,
         stream: Stream,
         route: &Route,
-    ) -> Result<Sent, Refusal> {
+    ) -> Result<Option<Answered>, Refusal> {
         let Some(request) = unsent.take() else {
-            return Ok(Sent::Failed);
+            return Ok(None);
         };
         let request = wire::for_http2(request, destination)?;
         let again = wire::again(&request);
         let sent = stream.sender().try_send_request(request);
         let mut error = match self.await_answer(sent, destination, transfer).await? {
-            Ok(response) => return Ok(Sent::Answered(response, Lease::Shared(stream))),
+            Ok(response) => return Ok(Some((response, Lease::Shared(stream)))),
             Err(error) => error,
         };
         *unsent = error.take_message();
@@ -314,7 +316,7 @@ impl Upstream {
             *unsent = again;
         }
         route.retire(&stream);
-        Ok(Sent::or_again(unsent))
+        Ok(None)
     }
 
     /// Waits for the answer's head as long as something moves: an upload may take any time, a
@@ -359,23 +361,8 @@ enum Place {
     },
 }
 
-/// What came of sending.
-enum Sent {
-    Answered(Response<Incoming>, Lease),
-    /// The upstream has not looked at it, and it is still here.
-    Again,
-    Failed,
-}
-
-impl Sent {
-    /// There is no answer: whether it can be had another time.
-    fn or_again(unsent: &Option<Request<OutBody>>) -> Self {
-        match unsent {
-            Some(_) => Self::Again,
-            None => Self::Failed,
-        }
-    }
-}
+/// An answer, and the connection that it comes on.
+type Answered = (Response<Incoming>, Lease);
 
 /// The connection that an answer comes on.
 pub enum Lease {
