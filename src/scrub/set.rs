@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use memchr::{memchr2, memchr3_iter};
+use memchr::memchr3_iter;
 
 use super::filter::{GROUP, Group, Groups, Starts, Window, group_at, variants};
 use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, address, utf16be};
-use super::text::{Text, WRAP_MIN};
+use super::text::Text;
 use super::trie::Trie;
 use super::units::{Unit, introduces};
 use crate::secret::SecretBytes;
@@ -297,22 +297,15 @@ impl Set {
 
     /// Windows broken by the line break of wrapped base64.
     fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
-        let bytes = text.bytes;
-        let mut at = from.max(WRAP_MIN.saturating_sub(text.run_before));
-        while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'\r', b'\n', rest)) {
-            let pos = at + found;
-            // Before the next one stands a line.
-            at = pos + WRAP_MIN;
-            if text.wraps_at(pos) {
-                let next = match (bytes[pos], bytes.get(pos + 1)) {
-                    (b'\n', _) => Some(pos + 1),
-                    (_, Some(b'\n')) => Some(pos + 2),
-                    // The line feed is yet to come, or escaped.
-                    _ => None,
-                };
-                self.wrapped_window(text, from, pos, next, out);
-            }
-        }
+        text.each_wrap(from, |pos| {
+            let next = match (text.bytes[pos], text.bytes.get(pos + 1)) {
+                (b'\n', _) => Some(pos + 1),
+                (_, Some(b'\n')) => Some(pos + 2),
+                // The line feed is yet to come, or escaped.
+                _ => None,
+            };
+            self.wrapped_window(text, from, pos, next, out);
+        });
     }
 
     /// Windows around a line break at `pos`, which ends at `next` if that is known.
