@@ -163,6 +163,7 @@ impl Set {
     fn literal_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         let bytes = text.bytes;
         match self.window {
+            Window::Wide => self.strides::<{ Window::Wide.stride() }>(bytes, from, out),
             Window::Long => self.strides::<{ Window::Long.stride() }>(bytes, from, out),
             Window::Short => self.strides::<{ Window::Short.stride() }>(bytes, from, out),
         }
@@ -375,7 +376,7 @@ fn each_group(
         }
     };
     for (class, needle) in filtered(tries) {
-        let mut chars = [0; Window::Long.chars()];
+        let mut chars = [0; Window::Wide.chars()];
         let chars = &mut chars[..window.chars()];
         for (index, char) in chars.iter_mut().enumerate() {
             *char = needle.byte(sources, index);
@@ -383,7 +384,7 @@ fn each_group(
         add(class, chars);
         if class == Class::Hex {
             for gap in HEX_GAPS {
-                let mut gapped = [gap; Window::Long.chars()];
+                let mut gapped = [gap; Window::Wide.chars()];
                 let pairs = gapped.chunks_mut(3).zip(chars.chunks(2));
                 pairs.for_each(|(place, pair)| {
                     let count = place.len().min(2);
