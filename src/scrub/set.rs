@@ -212,11 +212,11 @@ impl Set {
     fn escaped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         for found in memchr3_iter(b'%', b'\\', b'&', &text.bytes[from..]) {
             let pos = from + found;
-            if !text.may_escape(pos) {
-                continue;
-            }
             if let Some(unit) = text.plain_unit(pos) {
                 self.escaped_window(text, from, pos, &unit, out);
+                continue;
+            }
+            if !text.may_escape(pos) {
                 continue;
             }
             let units = text.units(pos);
