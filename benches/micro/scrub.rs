@@ -47,6 +47,29 @@ fn prose(bencher: Bencher, count: usize) {
     );
 }
 
+/// Many short lines, and markup.
+#[divan::bench(args = COUNTS)]
+fn markup(bencher: Bencher, count: usize) {
+    scrub(
+        bencher,
+        count,
+        noise(SIZE, b"abcdefghijklmnopqrstuvwxyz <>{}\n"),
+    );
+}
+
+/// What is sent as base64 by mail and in certificates: every line could be the end of a value's.
+#[divan::bench(args = COUNTS)]
+fn wrapped_base64(bencher: Bencher, count: usize) {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = noise(SIZE, alphabet);
+    text.chunks_mut(65).for_each(|line| {
+        if let Some(end) = line.get_mut(64) {
+            *end = b'\n';
+        }
+    });
+    scrub(bencher, count, text);
+}
+
 #[divan::bench(args = COUNTS)]
 fn json(bencher: Bencher, count: usize) {
     let text = br#"{"id":8812345,"node_id":"MDQ6VXNlcjE=","name":"octo","url":"https://api.example.com/users/octo"},"#;

@@ -3,11 +3,12 @@
 //! Every needle is at least eight characters long (values shorter than that have their own, slow,
 //! path). So the window of its first eight characters, when it stands in the text unescaped,
 //! holds a whole four-byte group at one of any five consecutive positions: looking at every fifth
-//! position is enough. Tokens are longer, and where every needle has sixteen characters, so has the
-//! window, and one look in thirteen is enough. One look is one multiplication and one load from a
-//! bitmap that is sized to stay sparse, so the cost per byte of text does not depend on the number
-//! of needles until the bitmap leaves the cache. A window that does hold an escape is found from
-//! the escape ([`super::set`]).
+//! position is enough. Tokens are longer: where every needle has sixteen characters or thirty-two,
+//! so has the window, and one look in thirteen or twenty-nine is enough. One look is one
+//! multiplication and one load from a bitmap that is sized to stay sparse, so the cost per byte of
+//! text does not depend on the number of needles until the bitmap leaves the cache. A window that
+//! does hold an escape is found from the escape ([`super::set`]), and one that a line break cuts
+//! in two from the break ([`Text::each_wrap`](super::text::Text::each_wrap)).
 //!
 //! Measured against the alternatives on ordinary text: the automata of the `aho-corasick` crate
 //! are faster for a single needle, four times slower from sixteen on and fifteen times at five
@@ -25,18 +26,26 @@ pub(super) const GROUP: usize = 4;
 pub(super) enum Window {
     Short,
     Long,
+    Wide,
 }
 
 impl Window {
-    /// The most needles whose long windows are stored: more of them would crowd the cache, and cost
-    /// more than the looks they save.
-    const MANY: usize = 32 * 1024;
-
     /// The window of `count` needles of which the shortest has `shortest` characters.
+    ///
+    /// The wider it is, the more of each needle is stored. Too much of that would crowd the cache,
+    /// and cost more than the looks it saves.
     pub fn of(shortest: usize, count: usize) -> Self {
-        match shortest >= Self::Long.chars() && count <= Self::MANY {
-            true => Self::Long,
-            false => Self::Short,
+        let suits = |window: &Self| shortest >= window.chars() && count <= window.most();
+        let wider = [Self::Wide, Self::Long].into_iter().find(suits);
+        wider.unwrap_or(Self::Short)
+    }
+
+    /// The most needles whose windows are stored.
+    const fn most(self) -> usize {
+        match self {
+            Self::Short => usize::MAX,
+            Self::Long => 32 * 1024,
+            Self::Wide => 2 * 1024,
         }
     }
 
@@ -45,6 +54,7 @@ impl Window {
         match self {
             Self::Short => MIN_SEARCHED,
             Self::Long => 2 * MIN_SEARCHED,
+            Self::Wide => 4 * MIN_SEARCHED,
         }
     }
 
@@ -63,14 +73,18 @@ pub(super) struct Groups {
 /// Half a KiB, and 4 MiB: a bound for whoever stores a hundred thousand values.
 const MIN_BITS: u32 = 12;
 const MAX_BITS: u32 = 25;
-/// Bits per group stored.
+/// Bits per group stored, at least.
 const SPARSENESS: usize = 16;
+/// So many, 32 KiB, stay in the cache next to the core. Below that there are up to four times as
+/// many, because each false positive costs more than ten looks.
+const NEAR_BITS: usize = 1 << 18;
 
 impl Groups {
     /// Room for `count` groups.
     pub fn with_room(count: usize) -> Self {
-        let wanted = (count * SPARSENESS).max(1).ilog2() + 1;
-        let log = wanted.clamp(MIN_BITS, MAX_BITS);
+        let sparse = count * SPARSENESS;
+        let wanted = sparse.max(NEAR_BITS.min(4 * sparse)).max(1);
+        let log = (wanted.ilog2() + 1).clamp(MIN_BITS, MAX_BITS);
         let bits = vec![0; 1 << (log - 6)].into_boxed_slice();
         Self {
             bits,

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use memchr::{memchr2, memchr3_iter};
+use memchr::memchr3_iter;
 
 use super::filter::{GROUP, Group, Groups, Starts, Window, group_at, variants};
 use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, address, utf16be};
-use super::text::{Text, WRAP_MIN};
+use super::text::Text;
 use super::trie::Trie;
 use super::units::{Unit, introduces};
 use crate::secret::SecretBytes;
@@ -163,6 +163,7 @@ impl Set {
     fn literal_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         let bytes = text.bytes;
         match self.window {
+            Window::Wide => self.strides::<{ Window::Wide.stride() }>(bytes, from, out),
             Window::Long => self.strides::<{ Window::Long.stride() }>(bytes, from, out),
             Window::Short => self.strides::<{ Window::Short.stride() }>(bytes, from, out),
         }
@@ -211,11 +212,11 @@ impl Set {
     fn escaped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
         for found in memchr3_iter(b'%', b'\\', b'&', &text.bytes[from..]) {
             let pos = from + found;
-            if !text.may_escape(pos) {
-                continue;
-            }
             if let Some(unit) = text.plain_unit(pos) {
                 self.escaped_window(text, from, pos, &unit, out);
+                continue;
+            }
+            if !text.may_escape(pos) {
                 continue;
             }
             let units = text.units(pos);
@@ -297,22 +298,15 @@ impl Set {
 
     /// Windows broken by the line break of wrapped base64.
     fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
-        let bytes = text.bytes;
-        let mut at = from.max(WRAP_MIN.saturating_sub(text.run_before));
-        while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'\r', b'\n', rest)) {
-            let pos = at + found;
-            // Before the next one stands a line.
-            at = pos + WRAP_MIN;
-            if text.wraps_at(pos) {
-                let next = match (bytes[pos], bytes.get(pos + 1)) {
-                    (b'\n', _) => Some(pos + 1),
-                    (_, Some(b'\n')) => Some(pos + 2),
-                    // The line feed is yet to come, or escaped.
-                    _ => None,
-                };
-                self.wrapped_window(text, from, pos, next, out);
-            }
-        }
+        text.each_wrap(from, |pos| {
+            let next = match (text.bytes[pos], text.bytes.get(pos + 1)) {
+                (b'\n', _) => Some(pos + 1),
+                (_, Some(b'\n')) => Some(pos + 2),
+                // The line feed is yet to come, or escaped.
+                _ => None,
+            };
+            self.wrapped_window(text, from, pos, next, out);
+        });
     }
 
     /// Windows around a line break at `pos`, which ends at `next` if that is known.
@@ -382,7 +376,7 @@ fn each_group(
         }
     };
     for (class, needle) in filtered(tries) {
-        let mut chars = [0; Window::Long.chars()];
+        let mut chars = [0; Window::Wide.chars()];
         let chars = &mut chars[..window.chars()];
         for (index, char) in chars.iter_mut().enumerate() {
             *char = needle.byte(sources, index);
@@ -390,7 +384,7 @@ fn each_group(
         add(class, chars);
         if class == Class::Hex {
             for gap in HEX_GAPS {
-                let mut gapped = [gap; Window::Long.chars()];
+                let mut gapped = [gap; Window::Wide.chars()];
                 let pairs = gapped.chunks_mut(3).zip(chars.chunks(2));
                 pairs.for_each(|(place, pair)| {
                     let count = place.len().min(2);
