@@ -139,19 +139,16 @@ impl Server {
             .context("cannot start the usage index")?;
         let threads = workers.handles().cloned().chain([Handle::current()]);
         let threads: Vec<_> = threads.collect();
-        let background = vec![
-            tokio::spawn(listener::run(
-                Arc::clone(&proxy),
-                proxy_listener,
-                Arc::new(Semaphore::new(max)),
-                Arc::clone(&workers),
-            )),
+        let places = Arc::new(Semaphore::new(max));
+        let mut background = listener::start(&proxy, proxy_listener, &places, &workers)
+            .context("cannot accept connections")?;
+        background.extend([
             tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
             tokio::spawn(watch_changes(Arc::clone(&proxy))),
             tokio::spawn(follow_values(Arc::clone(&proxy), threads)),
             tokio::spawn(end_overlaps(Arc::clone(&proxy))),
             tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
-        ];
+        ]);
         let server = Self {
             proxy,
             workers,

@@ -85,7 +85,8 @@
 //!   is one `pread` ([`vault::change`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.
 //! * **A connection stays on one thread** ([`proxy::workers`]), with the upstream connections of its
-//!   requests: each core has a runtime of its own, and nothing on the path of a request is handed
+//!   requests: each core has a runtime of its own and accepts for itself, from the one listening
+//!   socket, unless another has fewer connections. Nothing on the path of a request is handed
 //!   over. The price is that a long computation keeps waiting what else is on its core, so whatever
 //!   takes long is done in pieces.
 //! * **A tunnel remembers who asks** ([`proxy::door`]) until the clients, the settings or the time

@@ -1,14 +1,15 @@
-//! Accepts connections, as many as allowed, and gives them to the workers.
+//! Accepts connections, as many as allowed, and has the workers serve them.
 
 use std::io;
-use std::net::TcpStream as StdStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::door::Door;
@@ -33,53 +34,104 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// Accepts until the proxy drains.
-pub async fn run(
+/// Has the workers accept from `listener` until the proxy drains.
+///
+/// # Errors
+/// When the socket cannot be shared with a worker.
+pub fn start(
+    proxy: &Arc<Proxy>,
+    listener: TcpListener,
+    places: &Arc<Semaphore>,
+    workers: &Arc<Workers>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let listener = listener.into_std()?;
+    let accept_on = |runtime: &Handle| {
+        let own = listener.try_clone()?;
+        // Where it is entered is where the socket's events arrive.
+        let _entered = runtime.enter();
+        let acceptor = Acceptor {
+            proxy: Arc::clone(proxy),
+            listener: TcpListener::from_std(own)?,
+            places: Arc::clone(places),
+            workers: Arc::downgrade(workers),
+        };
+        Ok(runtime.spawn(acceptor.run()))
+    };
+    workers.acceptors().map(accept_on).collect()
+}
+
+/// A worker's end of the listening socket.
+struct Acceptor {
     proxy: Arc<Proxy>,
     listener: TcpListener,
     places: Arc<Semaphore>,
-    workers: Arc<Workers>,
-) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = proxy.draining.cancelled() => return,
-        };
-        match accepted.and_then(|(stream, _)| stream.into_std()) {
-            Ok(stream) => accept(&proxy, stream, &places, &workers),
-            Err(error) => {
+    /// It runs on one of them, so it must not be what keeps them.
+    workers: Weak<Workers>,
+}
+
+impl Acceptor {
+    async fn run(self) {
+        let draining = self.proxy.draining.clone();
+        draining.run_until_cancelled(self.accept_all()).await;
+    }
+
+    async fn accept_all(&self) {
+        loop {
+            let accepted = self.listener.accept().await;
+            let Some(workers) = self.workers.upgrade() else {
+                return;
+            };
+            let placed = accepted.and_then(|(stream, _)| self.place(stream, &workers));
+            if let Err(error) = placed {
                 tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-}
 
-fn accept(proxy: &Arc<Proxy>, stream: StdStream, places: &Arc<Semaphore>, workers: &Workers) {
-    let place = Arc::clone(places).try_acquire_owned();
-    let shared = Arc::clone(proxy);
-    workers.spawn(&proxy.tasks, |load| async move {
-        let Ok(stream) = adopt(stream) else {
-            return;
-        };
-        match place {
-            Ok(place) => {
-                let permit = Arc::new(Place {
-                    _among_all: place,
-                    _on_its_worker: load,
-                });
-                serve(shared, stream, permit).await;
-            }
-            Err(_) => turn_away(&shared, stream).await,
+    /// Has the connection served, here or by another worker.
+    fn place(&self, stream: TcpStream, workers: &Workers) -> io::Result<()> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let proxy = Arc::clone(&self.proxy);
+        let tasks = &self.proxy.tasks;
+        let chosen = workers.choose();
+        let load = chosen.load;
+        if chosen.is_caller {
+            tasks.spawn(admit(proxy, stream, place, load));
+            return Ok(());
         }
-    });
+        // Its events are to arrive where it is served.
+        let stream = stream.into_std()?;
+        let moved = async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                admit(proxy, stream, place, load).await;
+            }
+        };
+        tasks.spawn_on(moved, chosen.handle);
+        Ok(())
+    }
 }
 
-/// Makes the stream one of the calling worker's.
-fn adopt(stream: StdStream) -> io::Result<TcpStream> {
+async fn admit(
+    proxy: Arc<Proxy>,
+    stream: TcpStream,
+    place: Result<OwnedSemaphorePermit, TryAcquireError>,
+    load: Load,
+) {
     // Small writes followed by waits: with Nagle each would cost 40 ms.
-    stream.set_nodelay(true)?;
-    TcpStream::from_std(stream)
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    match place {
+        Ok(place) => {
+            let permit = Arc::new(Place {
+                _among_all: place,
+                _on_its_worker: load,
+            });
+            serve(proxy, stream, permit).await;
+        }
+        Err(_) => turn_away(&proxy, stream).await,
+    }
 }
 
 async fn serve(proxy: Arc<Proxy>, stream: TcpStream, permit: Permit) {

@@ -6,11 +6,10 @@
 //!
 //! The kernel could hand out connections itself (`SO_REUSEPORT`), but only by chance, so that of
 //! thirty connections one core may get twenty; and it would let any process of the same user listen
-//! beside Egret and collect tokens. So one task accepts, and gives each connection to the thread that
-//! has the fewest.
+//! beside Egret and collect tokens. So the workers share one socket. Whichever is awake accepts, and
+//! keeps what it has accepted, unless another one has fewer connections and gets it.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -18,7 +17,6 @@ use std::{io, thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::lock;
 
@@ -27,8 +25,13 @@ const BLOCKING: usize = 64;
 /// How long a worker may take to end when it is told to. It can be busy with one piece of a body.
 const END: Duration = Duration::from_secs(5);
 
+/// How many workers accept. Each of them is woken by each new connection, which on a machine of many
+/// cores would cost more than to be handed one.
+const ACCEPTORS: usize = 4;
+
 thread_local! {
-    static INDEX: Cell<usize> = const { Cell::new(0) };
+    /// Which worker this thread is, if it is one.
+    static INDEX: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// How many workers a server has: one for each core that it may use.
@@ -74,19 +77,25 @@ impl Workers {
         self.workers.iter().map(|worker| &worker.handle)
     }
 
-    /// Runs what `serve` makes on the worker with the fewest connections. It counts as a connection
-    /// until the [`Load`] is dropped.
-    pub fn spawn<F>(&self, tasks: &TaskTracker, serve: impl FnOnce(Load) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let load = |worker: &&Worker| worker.connections.load(Ordering::Relaxed);
-        let Some(worker) = self.workers.iter().min_by_key(load) else {
-            return;
-        };
+    /// The runtimes of those that accept connections.
+    pub fn acceptors(&self) -> impl Iterator<Item = &Handle> {
+        self.handles().take(ACCEPTORS)
+    }
+
+    /// Chooses who is to have a connection that the calling worker has accepted: itself, unless
+    /// another has fewer. It counts as a connection until the [`Load`] is dropped.
+    pub fn choose(&self) -> Chosen<'_> {
+        let fewest = self.workers.iter().min_by_key(|worker| worker.count());
+        let fewest = fewest.expect("a server has at least one worker");
+        let own = INDEX.get().and_then(|index| self.workers.get(index));
+        let own = own.filter(|own| own.count() <= fewest.count());
+        let worker = own.unwrap_or(fewest);
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        let served = serve(Load(Arc::clone(&worker.connections)));
-        tasks.spawn_on(served, &worker.handle);
+        Chosen {
+            is_caller: own.is_some(),
+            load: Load(Arc::clone(&worker.connections)),
+            handle: &worker.handle,
+        }
     }
 
     /// Ends the threads and what still runs on them, and waits for that. Blocks.
@@ -105,7 +114,21 @@ impl Drop for Workers {
     }
 }
 
+/// Who is to have a connection.
+pub struct Chosen<'a> {
+    /// The calling worker itself.
+    pub is_caller: bool,
+    /// Counts the connection as the chosen one's.
+    pub load: Load,
+    /// The chosen one's runtime.
+    pub handle: &'a Handle,
+}
+
 impl Worker {
+    fn count(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     fn start(
         index: usize,
         stop: CancellationToken,
@@ -120,7 +143,7 @@ impl Worker {
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                INDEX.set(index);
+                INDEX.set(Some(index));
                 runtime.block_on(stop.cancelled());
                 runtime.shutdown_timeout(END);
             })?;
@@ -154,7 +177,7 @@ impl<T: Default> Default for PerWorker<T> {
 impl<T> PerWorker<T> {
     /// The calling thread's.
     pub fn own(&self) -> &T {
-        &self.0[INDEX.get() % self.0.len()]
+        &self.0[INDEX.get().unwrap_or_default() % self.0.len()]
     }
 
     /// Everybody's.
@@ -166,52 +189,74 @@ impl<T> PerWorker<T> {
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 
-    #[tokio::test]
-    async fn connections_go_to_the_worker_with_the_fewest() {
-        let workers = Workers::start(|| {}).unwrap();
-        let tasks = TaskTracker::new();
-        let mut held = Vec::new();
-        for _ in 0..3 * count() {
-            let (send, receive) = oneshot::channel();
-            workers.spawn(&tasks, |load| async move {
-                let _ = send.send((INDEX.get(), load));
-            });
-            held.push(receive.await.unwrap());
-        }
-        for index in 0..count() {
-            let of_this = held.iter().filter(|(worker, _)| *worker == index).count();
-            assert_eq!(of_this, 3);
-        }
-        held.retain(|(worker, _)| *worker != 0);
-        let (send, receive) = oneshot::channel();
-        workers.spawn(&tasks, |_load| async move {
-            let _ = send.send(INDEX.get());
-        });
-        assert_eq!(receive.await, Ok(0));
+    fn index_of(workers: &Workers, chosen: &Chosen<'_>) -> usize {
+        let mut handles = workers.handles();
+        let found = handles.position(|handle| handle.id() == chosen.handle.id());
+        found.unwrap()
+    }
+
+    async fn end(workers: Arc<Workers>) {
         tokio::task::spawn_blocking(move || workers.end())
             .await
             .unwrap();
     }
 
     #[tokio::test]
+    async fn connections_from_elsewhere_go_to_the_worker_with_the_fewest() {
+        let workers = Arc::new(Workers::start(|| {}).unwrap());
+        let mut held = Vec::new();
+        for _ in 0..3 * count() {
+            let chosen = workers.choose();
+            assert!(!chosen.is_caller);
+            held.push((index_of(&workers, &chosen), chosen.load));
+        }
+        for index in 0..count() {
+            let of_this = held.iter().filter(|(worker, _)| *worker == index).count();
+            assert_eq!(of_this, 3);
+        }
+        held.retain(|(worker, _)| *worker != 0);
+        assert_eq!(index_of(&workers, &workers.choose()), 0);
+        end(workers).await;
+    }
+
+    #[tokio::test]
+    async fn a_worker_keeps_what_it_accepts_unless_another_has_fewer() {
+        let workers = Arc::new(Workers::start(|| {}).unwrap());
+        let chosen = Arc::clone(&workers);
+        let accepting = workers.handles().next().unwrap().spawn(async move {
+            // All are held to the end, so that they count.
+            let choices = (0..10 * count()).map(|_| chosen.choose());
+            let choices: Vec<_> = choices.collect();
+            let kept = choices.iter().filter(|choice| choice.is_caller).count();
+            let counts = chosen.workers.iter().map(Worker::count);
+            (kept, choices[0].is_caller, counts.collect::<Vec<_>>())
+        });
+        let (kept, keeps_when_equal, counts) = accepting.await.unwrap();
+        assert_eq!((kept, counts), (10, vec![10; count()]));
+        assert!(keeps_when_equal);
+        end(workers).await;
+    }
+
+    #[tokio::test]
     async fn what_still_runs_ends_with_its_worker() {
-        let workers = Workers::start(|| {}).unwrap();
+        let workers = Arc::new(Workers::start(|| {}).unwrap());
         let tasks = TaskTracker::new();
         let (started, has_started) = oneshot::channel();
         let (_never, wait) = oneshot::channel::<()>();
-        workers.spawn(&tasks, |load| async move {
+        let Chosen { load, handle, .. } = workers.choose();
+        let served = async move {
             let _ = started.send(());
             let _ = wait.await;
             drop(load);
-        });
+        };
+        tasks.spawn_on(served, handle);
         has_started.await.unwrap();
         tasks.close();
-        tokio::task::spawn_blocking(move || workers.end())
-            .await
-            .unwrap();
+        end(Arc::clone(&workers)).await;
         tasks.wait().await;
     }
 
