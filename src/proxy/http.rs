@@ -1,6 +1,7 @@
 //! One HTTP request, whichever door it came through: the glue between hyper and the exchange.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -62,7 +63,15 @@ impl Client {
 }
 
 /// Serves HTTP/1.1 on a connection until it ends or the proxy drains.
-pub async fn serve<S>(proxy: Arc<Proxy>, guard: HeadGuard<S>, signal: HeadSignal, door: Door)
+///
+/// The connection is made before the future, and in a box: handed to an `async fn` it would be held
+/// twice, by its argument and by what that becomes.
+pub fn serve<S>(
+    proxy: Arc<Proxy>,
+    guard: HeadGuard<S>,
+    signal: HeadSignal,
+    door: Door,
+) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -77,22 +86,26 @@ where
         builder.max_headers(limits.max_headers);
     }
     drop(settings);
-    let service = service_fn(|request| handle(Arc::clone(&client), client.signal.take(), request));
+    let asked = Arc::clone(&client);
+    let service =
+        service_fn(move |request| handle(Arc::clone(&asked), asked.signal.take(), request));
     let connection = builder
         .serve_connection(TokioIo::new(guard), service)
         .with_upgrades();
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = client.proxy.draining.cancelled() => {
-            client.is_draining.store(true, Ordering::Relaxed);
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = Box::pin(connection);
+    async move {
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = client.proxy.draining.cancelled() => {
+                client.is_draining.store(true, Ordering::Relaxed);
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if ended.is_err() {
+            // The usual cause is a client that went away. The library's text is not logged.
+            tracing::debug!("a client connection ended in an error");
         }
-    };
-    if ended.is_err() {
-        // The usual cause is a client that went away. The library's text is not logged.
-        tracing::debug!("a client connection ended in an error");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What runs inside a CONNECT tunnel: intercepted TLS, plain HTTP, or bytes that are not looked at.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::idle::Activity;
 use super::listener::Permit;
 use super::wide::{Gathered, ReadAhead, writes_pass_through};
 use crate::policy::destination::{Destination, Scheme};
-use crate::tls::server::intercept;
+use crate::tls::server::{Intercepted, intercept};
 
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -94,7 +95,7 @@ async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound)
     match first {
         Ok(Ok(TLS_HANDSHAKE)) => run_tls(proxy, tunnel, stream, handshake).await,
         // Anything that can begin a method. Whether it is HTTP the head guard finds out.
-        Ok(Ok(b'A'..=b'Z' | b'a'..=b'z')) => run_plain(proxy, tunnel, stream).await,
+        Ok(Ok(b'A'..=b'Z' | b'a'..=b'z')) => Box::pin(run_plain(proxy, tunnel, stream)).await,
         Ok(Ok(_)) => tracing::info!(destination = %tunnel.destination,
             "a tunnel was closed: neither TLS nor HTTP inside (see tls.passthrough)"),
         Ok(Err(_)) => {}
@@ -104,40 +105,40 @@ async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound)
 }
 
 async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: Duration) {
+    let destination = &tunnel.destination;
+    // What only the handshake needs is in a box of its own, which goes when it is over.
+    let accepted = intercept(ReadAhead::new(stream), &destination.host, &proxy.leaves);
+    match timeout(deadline, Box::pin(accepted)).await {
+        Ok(Ok(intercepted)) => speak(proxy, tunnel, intercepted).await,
+        Ok(Err(error)) => tracing::info!(%destination, "a tunnel was closed: {error}"),
+        Err(_) => {
+            tracing::info!(%destination, "a tunnel was closed: its TLS handshake stalled");
+        }
+    }
+}
+
+/// Serves the requests inside TLS, in the protocol that was chosen. In a box, because the task of a
+/// tunnel would otherwise hold room for each protocol it may come to, and for the handshake.
+fn speak(
+    proxy: Arc<Proxy>,
+    tunnel: Tunnel,
+    intercepted: Intercepted<ReadAhead<Rewound>>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let Tunnel {
         destination,
         claim,
         permit,
     } = tunnel;
-    let accepted = timeout(
-        deadline,
-        intercept(ReadAhead::new(stream), &destination.host, &proxy.leaves),
-    );
-    let intercepted = match accepted.await {
-        Ok(Ok(intercepted)) => intercepted,
-        Ok(Err(error)) => {
-            tracing::info!(%destination, "a tunnel was closed: {error}");
-            return;
-        }
-        Err(_) => {
-            tracing::info!(%destination, "a tunnel was closed: its TLS handshake stalled");
-            return;
-        }
-    };
     let disagrees = intercepted
         .server_name
         .is_some_and(|name| name != destination.host);
     let mismatch = disagrees.then(|| http::mismatch(&destination, "the TLS server name"));
-    let door = Door::Tunnel(Box::new(TunnelDoor::new(
-        destination,
-        claim,
-        permit,
-        mismatch,
-    )));
+    let door = TunnelDoor::new(destination, claim, permit, mismatch);
+    let door = Door::Tunnel(Box::new(door));
     let stream = intercepted.stream;
     match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => http2::serve(proxy, stream, door).await,
-        _ => serve(proxy, Gathered::new(stream), BytesMut::new(), door).await,
+        Some(b"h2") => Box::pin(http2::serve(proxy, stream, door)),
+        _ => Box::pin(serve(proxy, Gathered::new(stream), BytesMut::new(), door)),
     }
 }
 
@@ -164,14 +165,19 @@ async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
     }
 }
 
-async fn serve<S>(proxy: Arc<Proxy>, stream: S, early: BytesMut, door: Door)
+fn serve<S>(
+    proxy: Arc<Proxy>,
+    stream: S,
+    early: BytesMut,
+    door: Door,
+) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let signal = HeadSignal::default();
     let limits = proxy.settings.load().head_limits();
     let guard = HeadGuard::new(stream, early, limits, signal.clone());
-    http::serve(proxy, guard, signal, door).await;
+    http::serve(proxy, guard, signal, door)
 }
 
 /// A stream whose first bytes were read already.
