@@ -6,6 +6,7 @@ pub mod authority;
 pub mod client;
 pub mod leaf;
 pub mod server;
+pub mod ticket;
 pub mod verify;
 
 use std::sync::Arc;

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::leaf::LeafCache;
+use super::ticket::HoldTicket;
 use crate::policy::destination::Host;
 
 /// A client's TLS session with the server name it asked for.
 pub struct Intercepted<S> {
     /// The decrypted stream.
-    pub stream: TlsStream<S>,
+    pub stream: TlsStream<HoldTicket<S>>,
     /// The TLS server name (SNI, RFC 6066 section 3), if the client sent one that is a host name.
     pub server_name: Option<Host>,
 }
@@ -43,7 +44,7 @@ pub async fn intercept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), io)
+    let start = LazyConfigAcceptor::new(Acceptor::default(), HoldTicket::new(io))
         .await
         .map_err(|_| InterceptError::Handshake)?;
     let server_name = start
@@ -53,10 +54,15 @@ where
     let config = leaves
         .config_for(server_name.as_ref().unwrap_or(connect_host))
         .map_err(|_| InterceptError::Mint)?;
-    let stream = start
-        .into_stream(config)
-        .await
-        .map_err(|_| InterceptError::Handshake)?;
+    let mut stream = match start.into_stream(config).into_fallible().await {
+        Ok(stream) => stream,
+        Err((_, mut io)) => {
+            // With the alert, if the client still listens.
+            let _ = io.shutdown().await;
+            return Err(InterceptError::Handshake);
+        }
+    };
+    stream.get_mut().0.open();
     Ok(Intercepted {
         stream,
         server_name,
