@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use rustls::ServerConfig;
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
+use rustls::sign::SingleCertAndKey;
 use time::OffsetDateTime;
 
 use super::authority::{Authority, AuthorityError, LEAF_LIFE};
@@ -17,10 +18,8 @@ const CAPACITY: usize = 8_192;
 /// connections ask for it at the same moment.
 pub struct LeafCache {
     authority: Authority,
-    /// One ticketer for all hosts, so that sessions resume whatever the eviction does. A ticket is
-    /// bound to its server name by rustls, so it resumes nowhere else.
-    ticketer: Arc<dyn ProducesTickets>,
-    alpn: Vec<Vec<u8>>,
+    /// What the configurations of all hosts have in common.
+    common: ServerConfig,
     leaves: DashMap<Host, Arc<Slot>>,
 }
 
@@ -35,9 +34,7 @@ impl LeafCache {
     pub fn new(authority: Authority, alpn: Vec<Vec<u8>>) -> Result<Self, AuthorityError> {
         Ok(Self {
             authority,
-            ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()
-                .map_err(|_| AuthorityError::Crypto)?,
-            alpn,
+            common: common(alpn)?,
             leaves: DashMap::new(),
         })
     }
@@ -97,18 +94,28 @@ impl LeafCache {
 
     fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<Arc<ServerConfig>, AuthorityError> {
         let key = self.authority.mint(host, now)?;
-        let mut config = ServerConfig::builder_with_provider(super::provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|_| AuthorityError::Crypto)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
-        config.alpn_protocols.clone_from(&self.alpn);
-        config.ticketer = Arc::clone(&self.ticketer);
-        // Tickets carry the session; a store per host would cost memory and do nothing.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 1;
+        let mut config = self.common.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
         Ok(Arc::new(config))
     }
+}
+
+/// A configuration without a certificate.
+fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
+    let mut config = ServerConfig::builder_with_provider(super::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|_| AuthorityError::Crypto)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+    config.alpn_protocols = alpn;
+    // One ticketer for all hosts, so that sessions resume whatever the eviction does. A ticket is
+    // bound to its server name by rustls, so it resumes nowhere else.
+    config.ticketer =
+        rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| AuthorityError::Crypto)?;
+    // Tickets carry the session; a store per host would cost memory and do nothing.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    Ok(config)
 }
 
 impl Slot {
