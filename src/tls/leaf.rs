@@ -3,9 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::SingleCertAndKey;
+use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use time::OffsetDateTime;
 
 use super::authority::{Authority, AuthorityError, LEAF_LIFE};
@@ -102,11 +103,18 @@ impl LeafCache {
 
 /// A configuration without a certificate.
 fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
-    let mut config = ServerConfig::builder_with_provider(super::provider())
+    let mut provider = CryptoProvider::clone(&super::provider());
+    // First the suite that RFC 8446 section 9.1 asks of everybody. Most of a handshake's hashing is
+    // its key schedule, and processors have instructions for SHA-256, but not for SHA-384.
+    let is_other =
+        |suite: &SupportedCipherSuite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(is_other);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(|_| AuthorityError::Crypto)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+    config.ignore_client_order = true;
     config.alpn_protocols = alpn;
     // One ticketer for all hosts, so that sessions resume whatever the eviction does. A ticket is
     // bound to its server name by rustls, so it resumes nowhere else.
@@ -172,6 +180,37 @@ mod tests {
         let fresh = cache.slot(&host, now);
         assert!(!Arc::ptr_eq(&old, &fresh));
         assert!(Arc::ptr_eq(&fresh, &cache.slot(&host, now)));
+    }
+
+    #[test]
+    fn the_suite_is_the_one_whose_hash_is_fast_unless_the_client_has_it_not() {
+        let (_dir, cache) = cache();
+        let host = Host::parse("api.example.test").unwrap();
+        let config = cache.config_for(&host).unwrap();
+        for (offered, chosen) in [
+            (&[0x13, 0x02, 0x13, 0x01][..], 0x1301),
+            (&[0x13, 0x02], 0x1302),
+        ] {
+            let mut provider = CryptoProvider::clone(&crate::tls::provider());
+            provider.cipher_suites.retain(|suite| {
+                let id = u16::from(suite.suite()).to_be_bytes();
+                offered.chunks(2).any(|offered| offered == id)
+            });
+            let client = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .with_root_certificates(rustls::RootCertStore::empty())
+                .with_no_client_auth();
+            let name = "api.example.test".try_into().unwrap();
+            let mut client = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+            let mut hello = Vec::new();
+            client.write_tls(&mut hello).unwrap();
+            let mut server = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            server.read_tls(&mut &hello[..]).unwrap();
+            server.process_new_packets().unwrap();
+            let suite = server.negotiated_cipher_suite().unwrap().suite();
+            assert_eq!(u16::from(suite), chosen);
+        }
     }
 
     #[test]
