@@ -69,13 +69,13 @@ pub fn init(log: &Log) -> Result<Logging, LogError> {
     let lines = Lines::start(redact::stderr())?;
     let is_plain = log.format == LogFormat::Text && !std::io::stderr().is_terminal();
     let layer = match log.format {
-        LogFormat::Text if !is_plain => fmt::layer().with_writer(lines.clone()).boxed(),
-        LogFormat::Text => fmt::layer()
+        LogFormat::Text if is_plain => fmt::layer()
             .event_format(PlainLine::default())
             .fmt_fields(debug_fn(line::plain_field).delimited(" "))
             .with_writer(lines.clone())
             .with_ansi(false)
             .boxed(),
+        LogFormat::Text => fmt::layer().with_writer(lines.clone()).boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)

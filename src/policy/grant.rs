@@ -119,10 +119,7 @@ pub(super) enum HostMismatch {
 impl HostPattern {
     /// Whether the pattern covers this destination.
     pub fn matches(&self, destination: &Destination) -> bool {
-        // The cheapest first: each request is compared with the hosts of all rules.
-        self.port == destination.port
-            && self.scheme == destination.scheme
-            && self.host.covers(&destination.host)
+        self.compare(destination).is_ok()
     }
 
     pub(super) fn compare(&self, destination: &Destination) -> Result<(), HostMismatch> {

@@ -47,10 +47,11 @@ fn ends_here(lower_case_name: &str) -> bool {
     }
 }
 
-/// The header names that `Connection` lists, lower-case, as far as they would not end here anyway:
-/// in nearly every request that leaves none.
+/// The header names that `Connection` lists, lower-case. A list is made of those that would not end
+/// here anyway: in nearly every request that leaves none.
 pub fn nominated(headers: &HeaderMap) -> HashSet<String> {
     options(headers)
+        // One in capitals is not recognised, and is listed to no harm.
         .filter(|option| !ends_here(option))
         .map(str::to_ascii_lowercase)
         .collect()

@@ -46,7 +46,7 @@ pub struct Client {
     /// The service's end of its head guard.
     pub signal: HeadSignal,
     /// The proxy takes no more requests.
-    pub is_draining: AtomicBool,
+    is_draining: AtomicBool,
 }
 
 impl Client {
@@ -59,6 +59,20 @@ impl Client {
             signal,
             is_draining,
         })
+    }
+
+    /// Waits until the proxy drains, and takes no more requests from then on.
+    pub async fn drain(&self) {
+        self.proxy.draining.cancelled().await;
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Notes how a connection ended.
+pub(super) fn note_end(ended: hyper::Result<()>) {
+    if ended.is_err() {
+        // The usual cause is a client that went away. The library's text is not logged.
+        tracing::debug!("a client connection ended in an error");
     }
 }
 
@@ -96,16 +110,12 @@ where
     async move {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = client.proxy.draining.cancelled() => {
-                client.is_draining.store(true, Ordering::Relaxed);
+            () = client.drain() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
         };
-        if ended.is_err() {
-            // The usual cause is a client that went away. The library's text is not logged.
-            tracing::debug!("a client connection ended in an error");
-        }
+        note_end(ended);
     }
 }
 

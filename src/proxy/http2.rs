@@ -4,7 +4,6 @@
 //! before the pipeline is in `admit`: the same limits, and a head as HTTP/1 would have brought it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Request;
@@ -18,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::door::Door;
 use super::head::{self, HeadLimits, HeadNote, HeadSignal};
-use super::http::{Client, handle};
+use super::http::{Client, handle, note_end};
 use super::{Proxy, Settings};
 use crate::error::{Code, Refusal};
 
@@ -67,8 +66,7 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = client.proxy.draining.cancelled() => {
-            client.is_draining.store(true, Ordering::Relaxed);
+        () = client.drain() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -81,10 +79,7 @@ where
             timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
         }
     };
-    if ended.is_err() {
-        // The usual cause is a client that went away. The library's text is not logged.
-        tracing::debug!("a client connection ended in an error");
-    }
+    note_end(ended);
 }
 
 fn builder(settings: &Settings) -> http2::Builder<TokioExecutor> {

@@ -100,9 +100,7 @@ pub async fn flood(route: &Arc<Route>, scale: Scale) -> Result<Figures> {
 }
 
 /// Eight of the same at once, on this task: the work of a handshake is the proxy's, not ours.
-pub async fn futures_of_eight<F: Future<Output = Tally>>(
-    mut make: impl FnMut() -> F,
-) -> [Tally; 8] {
+pub async fn futures_of_eight<T, F: Future<Output = T>>(mut make: impl FnMut() -> F) -> [T; 8] {
     let (a, b, c, d, e, f, g, h) = tokio::join!(
         make(),
         make(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::connections::futures_of_eight;
-use super::{Scale, Tally, drive, get, lock, open};
+use super::{Scale, drive, get, lock, open};
 use crate::client::Connection;
 use crate::origin::PROOF;
 use crate::process;
@@ -44,7 +44,6 @@ impl Crowd {
                     }
                 }
             }
-            Tally::default()
         };
         futures_of_eight(worker).await;
         tokio::time::sleep(REST).await;
