@@ -59,6 +59,13 @@ impl Scale {
     };
 }
 
+impl Scale {
+    /// The share of a run that is measured.
+    pub fn measured(self) -> f64 {
+        self.duration.as_secs_f64() / (self.warmup + self.duration).as_secs_f64()
+    }
+}
+
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cell {
@@ -90,7 +97,8 @@ pub enum Cell {
     Events,
 }
 
-const BUSY: Cell = Cell::Requests(32, true);
+/// What the main figures are taken of.
+pub const BUSY: Cell = Cell::Requests(32, true);
 const BARE: Cell = Cell::Requests(32, false);
 
 impl Cell {
@@ -179,19 +187,6 @@ impl Cell {
             Self::Download => "download",
             Self::Events => "events",
         }
-    }
-
-    /// Whether what ran before would count as this one's.
-    pub fn wants_fresh_process(self) -> bool {
-        matches!(
-            self,
-            Self::Memory
-                | Self::Crowded
-                | Self::Cold
-                | Self::Flood
-                | Self::Upload(_)
-                | Self::Download
-        ) || self == Self::Requests(1, true)
     }
 
     /// Measures.

@@ -36,7 +36,10 @@ use anyhow::{Context as _, Result, bail};
 use cells::{Cell, Scale};
 use process::Cpu;
 use table::Results;
-use target::{Stage, Target};
+use target::{Route, Stage, Target};
+
+/// Time enough for the ledger's index to have had its look, which comes every five seconds.
+const INDEXED: Duration = Duration::from_secs(6);
 
 /// What the command line asks for.
 struct Options {
@@ -161,8 +164,8 @@ async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// One turn of one target. Memory and bulk transfers get a fresh process: what the cells before
-/// left in its heap is not theirs.
+/// One turn of one target. Each cell gets a fresh process: what the one before it left to do, in
+/// its heap and in its ledger, is not this one's.
 async fn measure(
     stage: &Stage,
     target: &Target,
@@ -172,16 +175,11 @@ async fn measure(
     results: &mut Results,
 ) -> Result<()> {
     let asked = |cell: &&Cell| cells.is_empty() || cells.iter().any(|name| name == cell.name());
-    let mut running = None;
     for cell in target.cells.iter().filter(asked) {
-        if cell.wants_fresh_process() || running.is_none() {
-            drop(running.take());
-            running = Some(Arc::new(stage.start(target).await?));
-        }
-        let Some(route) = &running else { continue };
+        let route = &Arc::new(stage.start(target).await?);
         let before = Cpu::read(route);
         let measured = tokio::time::timeout(scale.deadline, cell.run(route, scale)).await;
-        let figures = match measured {
+        let mut figures = match measured {
             Ok(Ok(figures)) => figures,
             Ok(Err(error)) => {
                 eprintln!("{:>14} {:<10} failed: {error:#}", target.name, cell.name());
@@ -193,6 +191,9 @@ async fn measure(
             }
         };
         let cpu = figures.cpu.unwrap_or(Cpu::read(route).since(&before));
+        if *cell == cells::BUSY && target.has_ledger() {
+            figures.behind = Some(behind(route, scale).await);
+        }
         eprintln!(
             "{repetition} {:>14} {:<10} {}",
             target.name,
@@ -202,4 +203,13 @@ async fn measure(
         results.add(&target.name, *cell, figures, cpu);
     }
     Ok(())
+}
+
+/// CPU seconds that the proxy takes after a cell for the ledger's archive and its index: the part
+/// that what was measured has in it, beside the run-in.
+async fn behind(route: &Route, scale: Scale) -> f64 {
+    let before = Cpu::read(route);
+    tokio::time::sleep(INDEXED).await;
+    target::come_to_rest(route).await;
+    Cpu::read(route).since(&before).proxy() * scale.measured()
 }

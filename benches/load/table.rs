@@ -22,6 +22,9 @@ pub struct Figures {
     pub errors: u64,
     /// CPU time of the measured part alone, where there is a run-in before it.
     pub cpu: Option<Cpu>,
+    /// CPU seconds for what the proxy had left to do when the requests were over, as far as it was
+    /// waited for.
+    pub behind: Option<f64>,
 }
 
 impl Figures {
@@ -148,6 +151,10 @@ fn cpu_per_thousand(figures: &Figures, cpu: &Cpu) -> Option<f64> {
     used.then(|| cpu.proxy() * 1e6 / figures.count as f64)
 }
 
+fn behind_per_thousand(figures: &Figures, _: &Cpu) -> Option<f64> {
+    Some(figures.behind? * 1e6 / figures.count as f64)
+}
+
 fn cpu_by_client(_: &Figures, cpu: &Cpu) -> Option<f64> {
     (cpu.proxy() > 0.0).then(|| cpu.proxy() / cpu.client)
 }
@@ -181,6 +188,7 @@ fn rows() -> Vec<Row> {
     let busy = Cell::Requests(32, true);
     row("keep-alive requests/s, 32 connections", busy, rate, 0);
     row("proxy CPU ms per 1,000 requests", busy, cpu_per_thousand, 1);
+    row("left to do afterwards", busy, behind_per_thousand, 1);
     row("CPU / client CPU", busy, cpu_by_client, 2);
     row("p50 us, 32 connections", busy, p50, 0);
     row("p99", busy, p99, 0);

@@ -37,6 +37,8 @@ const START: Duration = Duration::from_secs(60);
 
 /// CPU seconds that a proxy may take in half a second and still count as being at rest.
 const RESTING: f64 = 0.02;
+/// The data directory before any request, beside the one that is served.
+const PREPARED: &str = "prepared";
 
 /// Where the origin listens.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,13 @@ pub struct Target {
     setup: Setup,
 }
 
+impl Target {
+    /// Whether it records what it does.
+    pub fn has_ledger(&self) -> bool {
+        matches!(self.setup, Setup::Egret(_))
+    }
+}
+
 enum Setup {
     Direct,
     Floor,
@@ -74,6 +83,7 @@ enum Setup {
 }
 
 /// One set-up of Egret.
+#[derive(Clone)]
 struct Egret {
     binary: PathBuf,
     durability: &'static str,
@@ -163,12 +173,12 @@ impl Stage {
             egret.binary = path
                 .canonicalize()
                 .with_context(|| path.display().to_string())?;
+            let commit = egret.clone().with_durable_ledger();
             targets.push(target(name, Setup::Egret(egret), Cell::EGRET));
+            let name = format!("{name}-commit");
+            targets.push(target(&name, Setup::Egret(commit), Cell::COMMIT));
         }
-        let commit = Egret {
-            durability: "commit",
-            ..Egret::usual()
-        };
+        let commit = Egret::usual().with_durable_ledger();
         targets.push(target("commit", Setup::Egret(commit), Cell::COMMIT));
         let empty = Egret {
             has_credential: false,
@@ -228,8 +238,13 @@ impl Stage {
                 token
             }
         };
-        // What the one before left: it was killed.
-        let _ = fs::remove_file(home.join("data/server.json"));
+        // As it was before any request: the ledger that another process wrote, and was killed
+        // at, would be read, indexed and compressed at this one's cost.
+        let data = home.join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data)?;
+        }
+        output(Command::new("cp").arg("-a").arg(home.join(PREPARED)).arg(&data), "")?;
         let log = fs::File::create(home.join("log"))?;
         let mut serve = egret.command(&home);
         let mut serve = under(prefix, serve.arg("serve"));
@@ -315,7 +330,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Fills a new data directory; returns the client's token.
+    /// Fills a data directory for others to be copied from; returns the client's token.
     async fn prepare(&self, home: &Path, egret: &Egret) -> Result<String> {
         let Ports { tls, plain } = self.ports;
         if egret.has_credential {
@@ -341,9 +356,11 @@ impl Stage {
         let mut add = egret.command(home);
         let added = output(add.args(["client", "add", "load", "--json"]), "")?;
         let added: serde_json::Value = serde_json::from_slice(&added)?;
+        let data = home.join("data");
         if egret.others > 0 {
-            store_others(&home.join("data"), egret.others).await?;
+            store_others(&data, egret.others).await?;
         }
+        fs::rename(&data, home.join(PREPARED))?;
         Ok(added["token"].as_str().context("no token")?.to_owned())
     }
 
@@ -363,6 +380,13 @@ impl Egret {
         }
     }
 
+    fn with_durable_ledger(self) -> Self {
+        Self {
+            durability: "commit",
+            ..self
+        }
+    }
+
     fn command(&self, home: &Path) -> Command {
         let mut command = Command::new(&self.binary);
         command
@@ -374,7 +398,7 @@ impl Egret {
 
 /// Waits until the proxy has nothing to do of its own. What a start prepares in the background (from
 /// a hundred thousand stored values, for seconds) is not what a request costs.
-async fn come_to_rest(route: &Route) {
+pub async fn come_to_rest(route: &Route) {
     let mut before = Cpu::read(route);
     for _ in 0..START.as_secs() * 2 {
         tokio::time::sleep(Duration::from_millis(500)).await;
