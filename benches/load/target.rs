@@ -244,7 +244,13 @@ impl Stage {
         if data.exists() {
             fs::remove_dir_all(&data)?;
         }
-        output(Command::new("cp").arg("-a").arg(home.join(PREPARED)).arg(&data), "")?;
+        output(
+            Command::new("cp")
+                .arg("-a")
+                .arg(home.join(PREPARED))
+                .arg(&data),
+            "",
+        )?;
         let log = fs::File::create(home.join("log"))?;
         let mut serve = egret.command(&home);
         let mut serve = under(prefix, serve.arg("serve"));

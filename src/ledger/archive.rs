@@ -16,9 +16,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot::error::TryRecvError;
 
+use super::batch::Job;
 use super::checkpoint::Cause;
 use super::layout::{self, Form, Segment};
-use super::queue::{Job, Queue, Room};
+use super::queue::{Queue, Room};
 use super::record::{Entry, event};
 use super::stats::Stats;
 use super::waiter::Waiter;
@@ -292,10 +293,10 @@ impl Worker {
             ..Entry::new(event::DROPPED)
         };
         let (waiter, mut answer) = Waiter::new();
-        let job = Job::new(entry.draft(), Some(waiter)).with_checkpoint(Cause::Retention);
+        let job = Job::new(Some(waiter)).with_checkpoint(Cause::Retention);
         self.keeper
             .queue
-            .push(job, Room::Results)
+            .push(job, &entry.draft(), Room::Results)
             .map_err(io::Error::other)?;
         // Not a blocking wait: if the writer is gone, it will not answer but wait for this thread.
         while !self.is_stopped() {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use super::draft::{Draft, decimal};
+use super::draft::{Draft, Lines, decimal};
 use super::record::{Record, Timestamp};
 
 /// The SHA-256 of a line; written as 64 lower-case hexadecimal digits.
@@ -146,8 +146,13 @@ impl Chain {
 
     /// Writes the next lines, each with its line feed, behind `lines`.
     pub fn append(&mut self, time: Timestamp, draft: &Draft, lines: &mut Vec<u8>) {
+        self.append_lines(time, draft.lines(), lines);
+    }
+
+    /// The same, of lines whose draft is gone.
+    pub(super) fn append_lines(&mut self, time: Timestamp, draft: Lines<'_>, lines: &mut Vec<u8>) {
         let time = time.text();
-        for (front, back) in draft.lines() {
+        for (front, back) in draft {
             let start = lines.len();
             lines.extend_from_slice(b"{\"seq\":");
             decimal(lines, self.next_seq);

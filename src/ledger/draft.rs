@@ -105,14 +105,38 @@ impl Draft {
     }
 
     /// For each line what stands between time and link, and what stands behind the link.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = &self.text[..];
-        let mut next = move || {
-            let (piece, behind) = rest.split_at(memchr(b'\n', rest)?);
-            rest = &behind[1..];
-            Some(piece)
-        };
-        iter::from_fn(move || Some((next()?, next()?)))
+    pub(super) fn lines(&self) -> Lines<'_> {
+        Lines::of(&self.text)
+    }
+
+    /// The lines as one text, to be read by [`Lines`].
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// Each line of a draft: what stands between time and link, and what stands behind the link.
+#[derive(Clone, Debug)]
+pub(super) struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    /// The lines of a draft's text.
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self(text)
+    }
+
+    fn piece(&mut self) -> Option<&'a [u8]> {
+        let (piece, behind) = self.0.split_at(memchr(b'\n', self.0)?);
+        self.0 = &behind[1..];
+        Some(piece)
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.piece()?, self.piece()?))
     }
 }
 

@@ -29,6 +29,7 @@
 //! | The clock goes back | order is by `seq`; no file is rotated, dropped or overwritten for it |
 
 mod archive;
+mod batch;
 pub mod chain;
 pub mod checkpoint;
 mod checkpoints;

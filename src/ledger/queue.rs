@@ -16,10 +16,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
-use super::checkpoint::Cause;
+use super::batch::{Batch, Job};
 use super::draft::Draft;
 use super::record::Timestamp;
-use super::waiter::Waiter;
 use crate::error::{Code, Refusal};
 
 /// Why entries are not on record. Nothing may be sent upstream then.
@@ -57,41 +56,6 @@ pub(super) fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::from_unix_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// What one caller handed over.
-pub(super) struct Job {
-    pub(super) time: Timestamp,
-    pub(super) queued: Instant,
-    pub(super) lines: Draft,
-    pub(super) waiter: Option<Waiter>,
-    /// A checkpoint that is owed once the lines are durable.
-    pub(super) checkpoint: Option<Cause>,
-}
-
-impl Job {
-    pub(super) fn new(lines: Draft, waiter: Option<Waiter>) -> Self {
-        Self {
-            time: now(),
-            queued: Instant::now(),
-            lines,
-            waiter,
-            checkpoint: None,
-        }
-    }
-
-    /// With a checkpoint for this cause behind it.
-    pub(super) fn with_checkpoint(self, cause: Cause) -> Self {
-        Self {
-            checkpoint: Some(cause),
-            ..self
-        }
-    }
-
-    /// Whether its caller has given up, and with it the request.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.waiter.as_ref().is_some_and(Waiter::is_gone)
-    }
 }
 
 /// Entries that are written without waiting for more, however patient the writer is: a batch should
@@ -132,18 +96,14 @@ pub(super) struct Queue {
 }
 
 struct State {
-    jobs: Vec<Job>,
-    /// Entries in `jobs`.
-    entries: usize,
+    waiting: Batch,
     /// Entries that the writer could not write and keeps.
     backlog: usize,
     /// Entries that the writer is at.
     taken: usize,
     /// When the oldest entry that the writer has was queued.
     taken_since: Option<Instant>,
-    /// How many of `jobs` someone waits for.
-    waiters: usize,
-    /// The same of what the writer is at.
+    /// How many of them someone waits for.
     taken_waiters: usize,
     /// Who waited when the writer was last done, for its answer or for the next.
     company: usize,
@@ -159,12 +119,10 @@ struct State {
 impl Queue {
     pub(super) fn new(limit: usize) -> Self {
         let state = State {
-            jobs: Vec::new(),
-            entries: 0,
+            waiting: Batch::default(),
             backlog: 0,
             taken: 0,
             taken_since: None,
-            waiters: 0,
             taken_waiters: 0,
             company: 0,
             wakes: Wakes::Nothing,
@@ -188,7 +146,7 @@ impl Queue {
 
     /// Queues a job, or refuses it at once. A job that nobody waits for is the result of a request
     /// that was let through: it finds as much room again as there is for new requests.
-    pub(super) fn push(&self, job: Job, room: Room) -> Answer {
+    pub(super) fn push(&self, job: Job, lines: &Draft, room: Room) -> Answer {
         let mut state = self.state();
         if state.closing || state.stopped {
             return Err(LedgerUnavailable::Closed);
@@ -197,18 +155,19 @@ impl Queue {
             Room::Requests => self.limit,
             Room::Results => self.limit.saturating_mul(2),
         };
-        let waiting = state.entries + state.backlog;
+        let waiting = state.waiting.entries() + state.backlog;
         // A single large job must not be refused for ever.
-        if waiting > 0 && waiting + job.lines.len() > limit {
+        if waiting > 0 && waiting + lines.len() > limit {
             return Err(LedgerUnavailable::QueueFull);
         }
-        state.entries += job.lines.len();
-        state.waiters += usize::from(job.waiter.is_some());
-        state.jobs.push(job);
+        state.waiting.push(job, lines);
         let wakes = match state.wakes {
             Wakes::Nothing => false,
             Wakes::Job => true,
-            Wakes::Waiters(wanted) => state.waiters >= wanted || state.entries >= self.enough(),
+            Wakes::Waiters(wanted) => {
+                let waiting = &state.waiting;
+                waiting.waiters() >= wanted || waiting.entries() >= self.enough()
+            }
         };
         if wakes {
             // Once is enough.
@@ -219,20 +178,20 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until there is something to write and swaps it into `jobs`: as soon as someone waits
+    /// Waits until there is something to write and swaps it into `batch`: as soon as someone waits
     /// for it and company was gathered, or there are enough entries, else after `patience`. Also
     /// returns at `duty`, when the writer has something else to do. Returns whether this is the end.
     pub(super) fn take(
         &self,
-        jobs: &mut Vec<Job>,
+        batch: &mut Batch,
         patience: Duration,
         duty: Option<Instant>,
         gathering: Gathering,
     ) -> bool {
         let mut state = self.state();
         let mut due = None;
-        while state.waiters == 0 && !self.has_enough_or_closes(&state) {
-            if due.is_none() && (state.backlog > 0 || !state.jobs.is_empty()) {
+        while state.waiting.waiters() == 0 && !self.has_enough_or_closes(&state) {
+            if due.is_none() && (state.backlog > 0 || !state.waiting.is_empty()) {
                 due = Instant::now().checked_add(patience);
             }
             let until = [due, duty].into_iter().flatten().min();
@@ -247,15 +206,13 @@ impl Queue {
             };
             state = self.sleep(state, wakes, left);
         }
-        if state.waiters > 0 {
+        if state.waiting.waiters() > 0 {
             state = self.gather(state, gathering);
         }
-        let oldest = state.jobs.first().map(|job| job.queued);
-        state.taken_since = state.taken_since.or(oldest);
-        state.taken = state.entries;
-        mem::swap(&mut state.jobs, jobs);
-        state.entries = 0;
-        state.taken_waiters = mem::take(&mut state.waiters);
+        state.taken_since = state.taken_since.or(state.waiting.since());
+        state.taken = state.waiting.entries();
+        state.taken_waiters = state.waiting.waiters();
+        mem::swap(&mut state.waiting, batch);
         state.closing
     }
 
@@ -267,14 +224,14 @@ impl Queue {
     ) -> MutexGuard<'a, State> {
         let begun = Instant::now();
         loop {
-            let (there, company) = (state.waiters, state.company);
+            let (there, company) = (state.waiting.waiters(), state.company);
             let left = gathering.most.saturating_sub(begun.elapsed());
             if there >= company || left.is_zero() || self.has_enough_or_closes(&state) {
                 return state;
             }
             let pause = gathering.pause.min(left);
             state = self.sleep(state, Wakes::Waiters(company), Some(pause));
-            if state.waiters == there {
+            if state.waiting.waiters() == there {
                 return state;
             }
         }
@@ -303,7 +260,7 @@ impl Queue {
     }
 
     fn has_enough_or_closes(&self, state: &State) -> bool {
-        state.closing || state.entries >= self.enough()
+        state.closing || state.waiting.entries() >= self.enough()
     }
 
     /// Takes no more jobs. The answer, or the waiter's message, comes when the writer has stopped.
@@ -323,7 +280,7 @@ impl Queue {
     /// because they could not be written, and since when.
     pub(super) fn done(&self, entries: usize, since: Option<Instant>) {
         let mut state = self.state();
-        state.company = mem::take(&mut state.taken_waiters) + state.waiters;
+        state.company = mem::take(&mut state.taken_waiters) + state.waiting.waiters();
         state.backlog = entries;
         state.taken = 0;
         state.taken_since = since;
@@ -332,9 +289,8 @@ impl Queue {
     /// How many entries are not durable, and how long the oldest of them has been waiting.
     pub(super) fn load(&self) -> (usize, Duration) {
         let state = self.state();
-        let queued = state.jobs.first().map(|job| job.queued);
-        let oldest = state.taken_since.or(queued);
-        let entries = state.entries + state.taken + state.backlog;
+        let oldest = state.taken_since.or(state.waiting.since());
+        let entries = state.waiting.entries() + state.taken + state.backlog;
         (entries, oldest.map(|at| at.elapsed()).unwrap_or_default())
     }
 
@@ -351,7 +307,7 @@ impl Queue {
     /// Entries that the writer has not taken yet.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.state().entries
+        self.state().waiting.entries()
     }
 
     /// So many entries are written without waiting for more.
@@ -396,7 +352,7 @@ impl Drop for Stopped {
         self.0.set_healthy(false);
         let mut state = self.0.state();
         state.stopped = true;
-        state.jobs.clear();
+        state.waiting.clear();
         let outcome = state.outcome;
         for closer in state.closers.drain(..) {
             // It may have given up.
@@ -411,23 +367,25 @@ mod tests {
 
     use super::*;
     use crate::ledger::record::Entry;
+    use crate::ledger::waiter::Waiter;
 
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(600);
 
     fn push(queue: &Queue) -> oneshot::Receiver<Answer> {
         let (waiter, answer) = Waiter::new();
-        let job = Job::new(Entry::new("x").draft(), Some(waiter));
-        queue.push(job, Room::Requests).unwrap();
+        let job = Job::new(Some(waiter));
+        let lines = Entry::new("x").draft();
+        queue.push(job, &lines, Room::Requests).unwrap();
         answer
     }
 
-    /// How many jobs the writer takes next.
+    /// How many entries the writer takes next.
     fn taken(queue: &Queue, gathering: Gathering) -> usize {
-        let mut jobs = Vec::new();
-        queue.take(&mut jobs, LONG, None, gathering);
+        let mut batch = Batch::default();
+        queue.take(&mut batch, LONG, None, gathering);
         queue.done(0, None);
-        jobs.len()
+        batch.entries()
     }
 
     #[test]

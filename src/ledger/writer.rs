@@ -27,11 +27,12 @@ use std::{io, mem, thread};
 use tokio::sync::oneshot;
 
 use super::archive::{Archive, Keep, Keeper};
+use super::batch::{Batch, Job};
 use super::chain::Chain;
 use super::draft::Draft;
 use super::notary::Notary;
 use super::opening::{self, Opened, Signed};
-use super::queue::{Answer, Gathering, Job, LedgerUnavailable, Queue, Room, Stopped, now};
+use super::queue::{Answer, Gathering, LedgerUnavailable, Queue, Room, Stopped, now};
 use super::record::{Entry, Timestamp, event};
 use super::signing::Seal;
 use super::stats::{Snapshot, Stats};
@@ -177,10 +178,11 @@ impl Ledger {
             return Ok(());
         }
         if matches!(durability, Durability::Interval(_)) && self.healthy() {
-            return queue.push(Job::new(lines, None), Room::Requests);
+            return queue.push(Job::new(None), &lines, Room::Requests);
         }
         let (waiter, answer) = Waiter::new();
-        queue.push(Job::new(lines, Some(waiter)), Room::Requests)?;
+        queue.push(Job::new(Some(waiter)), &lines, Room::Requests)?;
+        drop(lines);
         await_answer(*deadline, answer).await
     }
 
@@ -195,7 +197,7 @@ impl Ledger {
         if lines.is_empty() {
             return Ok(());
         }
-        self.0.queue.push(Job::new(lines, None), Room::Results)
+        self.0.queue.push(Job::new(None), &lines, Room::Results)
     }
 
     /// Whether the last write succeeded.
@@ -272,7 +274,7 @@ struct Writer<S> {
     /// The file may hold bytes behind the end.
     needs_cut: bool,
     /// Jobs without a waiter that could not be written yet.
-    backlog: Vec<Job>,
+    backlog: Batch,
     buffer: Vec<u8>,
     under_way: UnderWay,
     /// Not there for a writer that does not sign.
@@ -286,8 +288,6 @@ struct Writer<S> {
 
 /// A buffer that one large batch blew up beyond this is not kept, in bytes.
 const KEPT_BUFFER: usize = 1024 * 1024;
-/// As many jobs room is kept for.
-const KEPT_JOBS: usize = 1024;
 
 impl<S: Storage> Writer<S> {
     fn new((queue, stats): (Arc<Queue>, Arc<Stats>), storage: S, end: End) -> Self {
@@ -298,7 +298,7 @@ impl<S: Storage> Writer<S> {
             storage,
             end,
             needs_cut: false,
-            backlog: Vec::new(),
+            backlog: Batch::default(),
             buffer: Vec::new(),
             under_way: UnderWay::default(),
             notary: None,
@@ -321,7 +321,7 @@ impl<S: Storage> Writer<S> {
         let notary = Notary::new(signed.signer, end, signed.start, heartbeat, Instant::now());
         self.notary = Some(notary);
         if !signed.entries.is_empty() {
-            self.backlog.push(Job::new(signed.entries.into(), None));
+            self.backlog.push(Job::new(None), &signed.entries.into());
         }
     }
 
@@ -350,15 +350,15 @@ impl<S: Storage> Writer<S> {
     }
 
     fn run(&mut self, patience: Duration) -> Answer {
-        let mut jobs = Vec::new();
+        let mut batch = Batch::default();
         // What opening found out, and the checkpoint that stands for the start. Lines that cannot be
         // written yet are kept like all others that nobody waits for.
-        let _ = self.write(&mut jobs);
+        let _ = self.write(&mut batch);
         self.tend();
         loop {
             let duty = self.next_duty(Instant::now());
-            let is_last = self.queue.take(&mut jobs, patience, duty, self.gathering);
-            let result = self.write(&mut jobs);
+            let is_last = self.queue.take(&mut batch, patience, duty, self.gathering);
+            let result = self.write(&mut batch);
             if is_last {
                 self.tend_last();
                 return result;
@@ -367,14 +367,16 @@ impl<S: Storage> Writer<S> {
         }
     }
 
-    /// Writes a batch and answers everyone in it. `jobs` is empty afterwards.
-    fn write(&mut self, jobs: &mut Vec<Job>) -> Answer {
+    /// Writes what is new and answers everyone in it. `new` is empty afterwards.
+    fn write(&mut self, new: &mut Batch) -> Answer {
         // What could not be written before came first.
         let mut batch = mem::take(&mut self.backlog);
-        batch.append(jobs);
-        batch.retain(|job| !job.is_abandoned());
+        batch.append(new);
+        batch.drop_abandoned();
         if batch.is_empty() {
             self.queue.done(0, None);
+            // Its memory serves the next.
+            self.backlog = batch;
             return Ok(());
         }
         let answer = match self.write_batch(&batch) {
@@ -389,46 +391,43 @@ impl<S: Storage> Writer<S> {
                 self.stats.write_failures.fetch_add(1, Relaxed);
                 self.restore();
                 if self.queue.set_healthy(false) {
-                    batch.push(Job::new(Entry::new(event::INTERRUPTED).draft(), None));
+                    batch.push(Job::new(None), &Entry::new(event::INTERRUPTED).draft());
                 }
                 Err(LedgerUnavailable::WriteFailed)
             }
         };
         let now = Instant::now();
-        let unwritten = if answer.is_ok() { &[] } else { &batch[..] };
-        let kept = || unwritten.iter().filter(|job| job.waiter.is_none());
-        let entries = kept().map(|job| job.lines.len()).sum();
-        self.queue
-            .done(entries, kept().next().map(|job| job.queued));
-        let waiters = batch.iter_mut().filter_map(|job| {
-            let waiter = job.waiter.take()?;
-            self.stats.commit_latency.record(now - job.queued);
-            if answer.is_err() {
-                // Its request is refused: it did not happen.
-                job.lines = Draft::default();
+        let waiters = match answer {
+            Ok(()) => {
+                self.queue.done(0, None);
+                batch.take_waiters()
             }
-            Some(waiter)
+            Err(_) => {
+                // Their requests are refused: they did not happen.
+                let waiters = batch.refuse_waiters();
+                self.queue.done(batch.entries(), batch.since());
+                waiters
+            }
+        };
+        let waiters = waiters.into_iter().map(|(queued, waiter)| {
+            self.stats.commit_latency.record(now - queued);
+            waiter
         });
         waiter::tell(waiters, answer);
-        match answer {
-            Ok(()) => {
-                self.take_in(&batch, now);
-                // The same memory again for the next.
-                batch.clear();
-                batch.shrink_to(KEPT_JOBS);
-            }
-            Err(_) => batch.retain(|job| !job.lines.is_empty()),
+        if answer.is_ok() {
+            self.take_in(&batch, now);
+            batch.clear();
         }
         self.backlog = batch;
         answer
     }
 
-    fn write_batch(&mut self, batch: &[Job]) -> io::Result<()> {
+    fn write_batch(&mut self, batch: &Batch) -> io::Result<()> {
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         let mut chain = self.end.chain.clone();
-        for job in batch {
-            chain.append(job.time, &job.lines, &mut self.buffer);
+        for (job, lines) in batch.iter() {
+            chain.append_lines(job.time, lines, &mut self.buffer);
         }
         if self.buffer.is_empty() {
             return Ok(());

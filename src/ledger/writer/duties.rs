@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::Writer;
+use crate::ledger::batch::Batch;
 use crate::ledger::checkpoint::Cause;
 use crate::ledger::notary::Notary;
-use crate::ledger::queue::{Job, now};
+use crate::ledger::queue::now;
 use crate::ledger::record::Timestamp;
 use crate::ledger::storage::Storage;
 
@@ -17,9 +18,8 @@ const MICROS_A_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 impl<S: Storage> Writer<S> {
     /// Takes in what a batch has made durable, which is still in the buffer.
-    pub(super) fn take_in(&mut self, batch: &[Job], at: Instant) {
-        let jobs_with_lines = batch.iter().filter(|job| !job.lines.is_empty());
-        let Some(first) = jobs_with_lines.clone().next() else {
+    pub(super) fn take_in(&mut self, batch: &Batch, at: Instant) {
+        let Some((first, _)) = batch.iter().next() else {
             return;
         };
         self.end.since.get_or_insert(first.time);
@@ -31,10 +31,10 @@ impl<S: Storage> Writer<S> {
             return;
         };
         notary.take_in(&self.buffer, self.end.chain.head(), at);
-        for job in jobs_with_lines {
-            job.lines
-                .lines()
-                .for_each(|(front, _)| self.under_way.see(front));
+        for (job, lines) in batch.iter() {
+            for (front, _) in lines {
+                self.under_way.see(front);
+            }
             if let Some(cause) = job.checkpoint {
                 notary.owe(cause);
             }
@@ -58,7 +58,7 @@ impl<S: Storage> Writer<S> {
     /// The last thing before the ledger is closed. The checkpoint says that the end was clean only
     /// if it was: the next start relies on it.
     pub(super) fn tend_last(&mut self) {
-        let unwritten: usize = self.backlog.iter().map(|job| job.lines.len()).sum();
+        let unwritten = self.backlog.entries();
         if unwritten > 0 {
             tracing::error!(
                 entries = unwritten,

@@ -185,15 +185,16 @@ async fn a_file_of_yesterday_is_rotated_and_one_of_tomorrow_is_not() {
     for (offset, rotations) in [(-day, 1), (day, 0)] {
         let disk = Disk::default();
         let mut writer = disk.signed_writer(options());
-        let mut job = Job::new(entry("one").into(), None);
+        let mut job = Job::new(None);
         job.time = Timestamp::from_unix_micros(job.time.unix_micros() + offset);
-        writer.write(&mut vec![job]).unwrap();
+        let mut batch = Batch::default();
+        batch.push(job, &entry("one").into());
+        writer.write(&mut batch).unwrap();
         writer.tend();
         assert_eq!(disk.get(|disk| disk.rotated.len()), rotations);
         // And the next file is of today.
-        writer
-            .write(&mut vec![Job::new(entry("two").into(), None)])
-            .unwrap();
+        batch.push(Job::new(None), &entry("two").into());
+        writer.write(&mut batch).unwrap();
         writer.tend();
         assert_eq!(disk.get(|disk| disk.rotated.len()), rotations);
         let wait = writer.next_duty(Instant::now()).unwrap();
