@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use memchr::memchr_iter;
-
 use super::chain::LineHash;
 use super::checkpoint::{Cause, Checkpoint};
 use super::merkle::{Frontier, TreeHash};
@@ -57,13 +55,14 @@ impl Notary {
         }
     }
 
-    /// Takes in lines that are durable now, each with its line feed, the last of which has this hash.
-    pub(super) fn take_in(&mut self, lines: &[u8], head: LineHash, now: Instant) {
-        let mut start = 0;
-        for end in memchr_iter(b'\n', lines) {
-            self.tree.push(TreeHash::of_leaf(&lines[start..end]));
-            start = end + 1;
-        }
+    /// Takes in lines that are durable now, the last of which has this hash.
+    pub(super) fn take_in<'a>(
+        &mut self,
+        lines: impl Iterator<Item = &'a [u8]>,
+        head: LineHash,
+        now: Instant,
+    ) {
+        lines.for_each(|line| self.tree.push(TreeHash::of_leaf(line)));
         self.head = head;
         self.uncovered_since.get_or_insert(now);
     }
@@ -145,6 +144,8 @@ impl Notary {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
     use crate::secret::SecretBytes;
 
@@ -160,8 +161,8 @@ mod tests {
         notary
     }
 
-    fn lines(count: usize) -> Vec<u8> {
-        b"line\n".repeat(count)
+    fn lines(count: usize) -> impl Iterator<Item = &'static [u8]> {
+        iter::repeat_n(b"line".as_slice(), count)
     }
 
     #[test]
@@ -169,11 +170,11 @@ mod tests {
         let start = Instant::now();
         let mut notary = notary(start);
         assert_eq!(notary.due(start + 599 * SECOND, true), None);
-        notary.take_in(&lines(999), LineHash::of(b"line"), start + SECOND);
+        notary.take_in(lines(999), LineHash::of(b"line"), start + SECOND);
         assert_eq!(notary.due(start + 10 * SECOND, false), None);
         assert_eq!(notary.next(start), Some(start + 11 * SECOND));
         assert_eq!(notary.due(start + 11 * SECOND, false), Some(Cause::Time));
-        notary.take_in(&lines(1), LineHash::of(b"line"), start + 2 * SECOND);
+        notary.take_in(lines(1), LineHash::of(b"line"), start + 2 * SECOND);
         assert_eq!(notary.due(start + 2 * SECOND, false), Some(Cause::Count));
         assert_eq!(notary.uncovered(), 1000);
         assert_eq!(notary.written(Cause::Count, start + 2 * SECOND), 1000);
@@ -199,7 +200,7 @@ mod tests {
         let mut notary = notary(start);
         notary.owe(Cause::Recovery);
         assert_eq!(notary.due(start, false), None);
-        notary.take_in(&lines(1000), LineHash::of(b"line"), start);
+        notary.take_in(lines(1000), LineHash::of(b"line"), start);
         assert_eq!(notary.due(start, false), Some(Cause::Count));
         notary.written(Cause::Count, start);
         assert_eq!(notary.due(start, true), Some(Cause::Recovery));
@@ -212,7 +213,7 @@ mod tests {
     fn a_failure_is_tried_again_after_a_while_and_is_news_once() {
         let start = Instant::now();
         let mut notary = notary(start);
-        notary.take_in(&lines(5000), LineHash::of(b"line"), start);
+        notary.take_in(lines(5000), LineHash::of(b"line"), start);
         assert!(notary.failed(start));
         assert_eq!(notary.due(start, true), None);
         assert_eq!(notary.next(start), Some(start + RETRY));
@@ -230,7 +231,7 @@ mod tests {
     fn what_is_signed_is_the_tree_of_the_lines() {
         let start = Instant::now();
         let mut notary = notary(start);
-        notary.take_in(&lines(3), LineHash::of(b"line"), start);
+        notary.take_in(lines(3), LineHash::of(b"line"), start);
         let note = notary
             .sign(Cause::Time, Timestamp::from_unix_micros(7))
             .unwrap();

@@ -61,7 +61,7 @@ pub(super) fn now() -> Timestamp {
 /// Entries that are written without waiting for more, however patient the writer is: a batch should
 /// still be in the processor's cache when it is hashed and copied, and should not keep the writer on
 /// a core for so long that requests there wait.
-const ENOUGH: usize = 1024;
+pub(super) const ENOUGH: usize = 1024;
 
 /// How long the writer waits for more company once someone waits.
 #[derive(Clone, Copy, Debug, Default)]

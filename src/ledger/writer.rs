@@ -30,9 +30,10 @@ use super::archive::{Archive, Keep, Keeper};
 use super::batch::{Batch, Job};
 use super::chain::Chain;
 use super::draft::Draft;
+use super::in_turns;
 use super::notary::Notary;
 use super::opening::{self, Opened, Signed};
-use super::queue::{Answer, Gathering, LedgerUnavailable, Queue, Room, Stopped, now};
+use super::queue::{Answer, ENOUGH, Gathering, LedgerUnavailable, Queue, Room, Stopped, now};
 use super::record::{Entry, Timestamp, event};
 use super::signing::Seal;
 use super::stats::{Snapshot, Stats};
@@ -286,6 +287,14 @@ struct Writer<S> {
     gathering: Gathering,
 }
 
+/// Lines in a batch that say that the writer does not keep up: several times those that it does not
+/// wait for more with.
+const PRESSING: usize = 4 * ENOUGH;
+
+fn is_pressing(batch: &Batch) -> bool {
+    batch.entries() > PRESSING
+}
+
 /// A buffer that one large batch blew up beyond this is not kept, in bytes.
 const KEPT_BUFFER: usize = 1024 * 1024;
 
@@ -426,7 +435,9 @@ impl<S: Storage> Writer<S> {
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         let mut chain = self.end.chain.clone();
-        for (job, lines) in batch.iter() {
+        // Someone waits, or more is coming than goes: no time for courtesy.
+        let offers = batch.waiters() == 0 && !is_pressing(batch);
+        for (job, lines) in in_turns(batch.iter(), offers) {
             chain.append_lines(job.time, lines, &mut self.buffer);
         }
         if self.buffer.is_empty() {

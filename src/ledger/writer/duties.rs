@@ -3,9 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::Writer;
+use memchr::memchr_iter;
+
+use super::{Writer, is_pressing};
 use crate::ledger::batch::Batch;
 use crate::ledger::checkpoint::Cause;
+use crate::ledger::in_turns;
 use crate::ledger::notary::Notary;
 use crate::ledger::queue::now;
 use crate::ledger::record::Timestamp;
@@ -30,7 +33,8 @@ impl<S: Storage> Writer<S> {
         let Some(notary) = &mut self.notary else {
             return;
         };
-        notary.take_in(&self.buffer, self.end.chain.head(), at);
+        let lines = in_turns(lines(&self.buffer), !is_pressing(batch));
+        notary.take_in(lines, self.end.chain.head(), at);
         for (job, lines) in batch.iter() {
             for (front, _) in lines {
                 self.under_way.see(front);
@@ -163,6 +167,16 @@ fn day(time: Timestamp) -> i64 {
 fn until_midnight(time: Timestamp) -> Duration {
     let left = MICROS_A_DAY - time.unix_micros() % MICROS_A_DAY;
     Duration::from_micros(left.unsigned_abs())
+}
+
+/// The lines of a text, each of which ends with a line feed, without it.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b'\n', text).map(move |end| {
+        let line = &text[start..end];
+        start = end + 1;
+        line
+    })
 }
 
 #[cfg(test)]
