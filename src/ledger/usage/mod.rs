@@ -139,7 +139,7 @@ impl UsageIndex {
                         })?
                 }
             };
-            let mut tally = Tally::default();
+            let mut tally = Tally::after(write::unfinished(&mut change).await?);
             while tally.lines < BATCH {
                 let Some(line) = reader.next_line().map_err(ledger_error)? else {
                     break;
@@ -150,7 +150,7 @@ impl UsageIndex {
                 break;
             }
             let lines = tally.lines;
-            write::tally(&mut change, tally).await?;
+            write::tally(&mut change, &tally).await?;
             if let Some(place) = reader.place() {
                 write::set_place(&mut change, &place).await?;
             }

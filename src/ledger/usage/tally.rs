@@ -9,7 +9,7 @@ use crate::ledger::view::{Text, View};
 pub(super) const RECENT: usize = 100;
 
 /// An action's use of a credential.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) owner: String,
     pub(super) slug: String,
@@ -24,50 +24,91 @@ pub(super) struct Counts {
     pub(super) first_seen: i64,
     pub(super) last_seen: i64,
     pub(super) last_used: Option<i64>,
+    /// Uses by version.
+    pub(super) versions: Vec<(u32, i64)>,
+    /// Requests by outcome.
+    pub(super) outcomes: Vec<(Outcome, i64)>,
 }
 
-/// One use.
+/// How a request ended: a code, a status, or another word.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Recent {
-    pub(super) seq: i64,
-    pub(super) time: i64,
-    pub(super) request: Option<String>,
-    pub(super) field: Option<String>,
-    pub(super) version: Option<u32>,
-    pub(super) principal: Option<String>,
-    pub(super) client: Option<String>,
-    pub(super) action: Option<String>,
-    pub(super) run: Option<String>,
-    pub(super) method: Option<String>,
-    pub(super) destination: Option<String>,
-    pub(super) path: Option<String>,
-    pub(super) outcome: Option<String>,
+pub(super) enum Outcome {
+    Status(u16),
+    Word(String),
+}
+
+impl Outcome {
+    /// As the index has it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Status(status) => status.to_string(),
+            Self::Word(word) => word.clone(),
+        }
+    }
+}
+
+/// Counts one more of these. There are few, so that looking at each beats hashing.
+fn count<T: PartialEq>(counted: &mut Vec<(T, i64)>, what: T) {
+    match counted.iter_mut().find(|(known, _)| *known == what) {
+        Some((_, times)) => *times += 1,
+        None => counted.push((what, 1)),
+    }
+}
+
+/// A request of this batch.
+#[derive(Debug)]
+struct Request {
+    /// Places in `counts`, each once: the first, and the others.
+    first: usize,
+    others: Vec<usize>,
+    /// Unless it has none yet.
+    outcome: Option<Outcome>,
+}
+
+impl Request {
+    fn places(&self) -> impl Iterator<Item = usize> {
+        [self.first].into_iter().chain(self.others.iter().copied())
+    }
 }
 
 /// The sums over a batch.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) lines: usize,
-    keys: HashMap<Key, usize>,
     pub(super) counts: Vec<(Key, Counts)>,
-    /// By place in `counts` and version.
-    pub(super) versions: HashMap<(usize, u32), i64>,
-    /// By place in `counts` and outcome, in requests.
-    pub(super) outcomes: HashMap<(usize, String), i64>,
-    /// Requests that have no result yet, with their places in `counts`.
-    pub(super) unfinished: HashMap<String, HashSet<usize>>,
-    /// Outcomes of requests whose uses stand in earlier batches.
-    pub(super) finished: Vec<(String, String)>,
-    /// Outcomes of requests of this batch.
-    results: HashMap<String, String>,
-    pub(super) recent: HashMap<(String, String), VecDeque<Recent>>,
+    /// Places in `counts`, by owner, slug and action.
+    places: HashMap<String, HashMap<String, HashMap<String, usize>>>,
+    requests: HashMap<String, Request>,
+    /// Requests of earlier batches that have not ended.
+    earlier: HashSet<String>,
+    /// Those of them that have ended now, with their outcomes.
+    pub(super) finished: Vec<(String, Outcome)>,
+    /// The lines of the last uses, by owner and slug.
+    recent: HashMap<String, HashMap<String, VecDeque<Vec<u8>>>>,
 }
 
-fn owned(text: &Option<Text<'_>>) -> Option<String> {
-    text.as_deref().map(str::to_owned)
+/// The value of a key, made where it is missing. The key is copied only then.
+fn entry<'m, T: Default>(map: &'m mut HashMap<String, T>, key: &str) -> &'m mut T {
+    if !map.contains_key(key) {
+        map.insert(key.to_owned(), T::default());
+    }
+    map.get_mut(key).expect("it was put there")
+}
+
+/// Whose credential a line is about. A refusal has no owner: it counts for whoever asked.
+fn owner<'v>(view: &'v View<'_>) -> Option<&'v str> {
+    view.owner.as_deref().or(view.principal.as_deref())
 }
 
 impl Tally {
+    /// Nothing yet, behind batches that these requests have not ended in.
+    pub(super) fn after(earlier: HashSet<String>) -> Self {
+        Self {
+            earlier,
+            ..Self::default()
+        }
+    }
+
     /// Takes in a line. One that is no record counts as read; saying so is the verifier's business.
     pub(super) fn line(&mut self, line: &[u8]) {
         self.lines += 1;
@@ -75,32 +116,34 @@ impl Tally {
             return;
         };
         match &*view.event {
-            event::USE => self.used(&view),
+            event::USE => self.used(line, &view),
             event::DENIED => self.denied(&view),
             event::RESULT | event::RECOVERED => self.ended(&view),
             _ => {}
         }
     }
 
-    /// The action's place in `counts`. A refusal has no owner: it counts for whoever asked.
+    /// The action's place in `counts`, and when.
     fn place(&mut self, view: &View<'_>) -> Option<(usize, i64)> {
-        let owner = owned(&view.owner).or_else(|| owned(&view.principal))?;
-        let key = Key {
-            owner,
-            slug: owned(&view.slug)?,
-            action: owned(&view.action).unwrap_or_default(),
-        };
+        let (owner, slug) = (owner(view)?, view.slug.as_deref()?);
+        let action = view.action.as_deref().unwrap_or_default();
         let time = view.time.parse::<Timestamp>().ok()?.unix_micros();
-        let at = match self.keys.get(&key) {
+        let actions = entry(entry(&mut self.places, owner), slug);
+        let at = match actions.get(action) {
             Some(&at) => at,
             None => {
+                let key = Key {
+                    owner: owner.to_owned(),
+                    slug: slug.to_owned(),
+                    action: action.to_owned(),
+                };
                 let counts = Counts {
                     first_seen: time,
                     last_seen: time,
                     ..Counts::default()
                 };
-                self.counts.push((key.clone(), counts));
-                self.keys.insert(key, self.counts.len() - 1);
+                self.counts.push((key, counts));
+                actions.insert(action.to_owned(), self.counts.len() - 1);
                 self.counts.len() - 1
             }
         };
@@ -110,7 +153,7 @@ impl Tally {
         Some((at, time))
     }
 
-    fn used(&mut self, view: &View<'_>) {
+    fn used(&mut self, line: &[u8], view: &View<'_>) {
         let Some((at, time)) = self.place(view) else {
             return;
         };
@@ -118,31 +161,36 @@ impl Tally {
         counts.uses += 1;
         counts.last_used = counts.last_used.max(Some(time));
         if let Some(version) = view.version {
-            *self.versions.entry((at, version)).or_default() += 1;
+            count(&mut counts.versions, version);
         }
-        if let Some(request) = owned(&view.request) {
-            self.unfinished.entry(request).or_default().insert(at);
+        let recent = entry(entry(&mut self.recent, &key.owner), &key.slug);
+        // What goes makes room for what comes.
+        let full = recent.len() == RECENT;
+        let mut kept = full
+            .then(|| recent.pop_front())
+            .flatten()
+            .unwrap_or_default();
+        kept.clear();
+        kept.extend_from_slice(line);
+        recent.push_back(kept);
+        if let Some(request) = view.request.as_deref() {
+            self.asked(request, at);
         }
-        let place = (key.owner.clone(), key.slug.clone());
-        let recent = self.recent.entry(place).or_default();
-        if recent.len() == RECENT {
-            recent.pop_front();
+    }
+
+    fn asked(&mut self, request: &str, at: usize) {
+        match self.requests.get_mut(request) {
+            Some(known) if known.places().any(|place| place == at) => {}
+            Some(known) => known.others.push(at),
+            None => {
+                let new = Request {
+                    first: at,
+                    others: Vec::new(),
+                    outcome: None,
+                };
+                self.requests.insert(request.to_owned(), new);
+            }
         }
-        recent.push_back(Recent {
-            seq: i64::try_from(view.seq).unwrap_or(i64::MAX),
-            time,
-            request: owned(&view.request),
-            field: owned(&view.field),
-            version: view.version,
-            principal: owned(&view.principal),
-            client: owned(&view.client),
-            action: owned(&view.action),
-            run: owned(&view.run),
-            method: owned(&view.method),
-            destination: owned(&view.destination),
-            path: owned(&view.path),
-            outcome: None,
-        });
     }
 
     fn denied(&mut self, view: &View<'_>) {
@@ -153,32 +201,50 @@ impl Tally {
 
     /// Two fields of one credential are two lines and one request, which ends once.
     fn ended(&mut self, view: &View<'_>) {
-        let Some(request) = owned(&view.request) else {
+        let Some(request) = view.request.as_deref() else {
             return;
         };
-        let outcome = match (&view.code, view.status, &view.outcome) {
-            (Some(code), _, _) => code.to_string(),
-            (_, Some(status), _) => status.to_string(),
-            (_, _, outcome) => outcome.as_deref().unwrap_or_default().to_owned(),
+        let word =
+            |text: &Option<Text<'_>>| Outcome::Word(text.as_deref().unwrap_or_default().to_owned());
+        let outcome = match (&view.code, view.status) {
+            (None, Some(status)) => Outcome::Status(status),
+            (None, None) => word(&view.outcome),
+            (code, _) => word(code),
         };
-        match self.unfinished.remove(&request) {
-            Some(places) => {
-                for at in places {
-                    *self.outcomes.entry((at, outcome.clone())).or_default() += 1;
-                }
-                self.results.insert(request.clone(), outcome.clone());
-                // A body that streams may have been using credentials since an earlier batch.
-                self.finished.push((request, outcome));
+        // A body that streams may have been using credentials since an earlier batch.
+        if self.earlier.contains(request) {
+            self.finished.push((request.to_owned(), outcome.clone()));
+        }
+        if let Some(known) = self.requests.get_mut(request)
+            && known.outcome.is_none()
+        {
+            for at in known.places() {
+                count(&mut self.counts[at].1.outcomes, outcome.clone());
             }
-            None => self.finished.push((request, outcome)),
+            known.outcome = Some(outcome);
         }
     }
 
-    /// Puts the outcomes of this batch to its uses.
-    pub(super) fn settle(&mut self) {
-        for recent in self.recent.values_mut().flatten() {
-            let result = recent.request.as_ref().and_then(|id| self.results.get(id));
-            recent.outcome = result.cloned();
-        }
+    /// Requests that have not ended, with the places of their uses in `counts`.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = usize>)> {
+        let open = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.outcome.is_none());
+        open.map(|(id, request)| (id.as_str(), request.places()))
+    }
+
+    /// The lines of the last uses, by owner and slug.
+    pub(super) fn recent(&self) -> impl Iterator<Item = (&str, &str, &VecDeque<Vec<u8>>)> {
+        let by_owner = self.recent.iter();
+        by_owner.flat_map(|(owner, by_slug)| {
+            let by_slug = by_slug.iter();
+            by_slug.map(move |(slug, lines)| (owner.as_str(), slug.as_str(), lines))
+        })
+    }
+
+    /// How a request of this batch ended.
+    pub(super) fn outcome(&self, request: &str) -> Option<&Outcome> {
+        self.requests.get(request)?.outcome.as_ref()
     }
 }

@@ -1,12 +1,14 @@
 //! Adding to the tables.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::place::Place;
-use super::tally::{Key, RECENT, Recent, Tally};
+use super::tally::{Counts, Key, Outcome, RECENT, Tally};
+use crate::ledger::record::Timestamp;
+use crate::ledger::view::View;
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -65,14 +67,26 @@ pub(super) async fn clear(connection: &mut SqliteConnection) -> sqlx::Result<()>
     Ok(())
 }
 
+/// Requests that had not ended with the last line known.
+pub(super) async fn unfinished(connection: &mut SqliteConnection) -> sqlx::Result<HashSet<String>> {
+    let rows = sqlx::query_scalar("SELECT DISTINCT request FROM unfinished");
+    let known: Vec<String> = rows.fetch_all(connection).await?;
+    Ok(known.into_iter().collect())
+}
+
 /// Adds a batch.
-pub(super) async fn tally(connection: &mut SqliteConnection, mut tally: Tally) -> sqlx::Result<()> {
-    tally.settle();
-    counts(connection, &tally).await?;
-    recent(connection, &tally).await?;
-    finished(connection, &tally).await?;
-    for (request, places) in &tally.unfinished {
-        for &at in places {
+pub(super) async fn tally(connection: &mut SqliteConnection, tally: &Tally) -> sqlx::Result<()> {
+    for (key, counts) in &tally.counts {
+        add_counts(connection, key, counts).await?;
+    }
+    for (owner, slug, lines) in tally.recent() {
+        recent(connection, tally, (owner, slug), lines).await?;
+    }
+    for (request, outcome) in &tally.finished {
+        finished(connection, request, &outcome.text()).await?;
+    }
+    for (request, places) in tally.unfinished() {
+        for at in places {
             let Key {
                 owner,
                 slug,
@@ -90,62 +104,59 @@ pub(super) async fn tally(connection: &mut SqliteConnection, mut tally: Tally) -
     Ok(())
 }
 
-async fn counts(connection: &mut SqliteConnection, tally: &Tally) -> sqlx::Result<()> {
-    for (key, counts) in &tally.counts {
-        sqlx::query(
-            "INSERT INTO credential VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET uses = uses + excluded.uses,
-                 denied = denied + excluded.denied,
-                 last_used = max(ifnull(last_used, excluded.last_used),
-                                 ifnull(excluded.last_used, last_used))",
-        )
-        .bind(&key.owner)
-        .bind(&key.slug)
-        .bind(counts.uses)
-        .bind(counts.denied)
-        .bind(counts.last_used)
-        .execute(&mut *connection)
-        .await?;
-        sqlx::query(
-            "INSERT INTO action VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET uses = uses + excluded.uses,
-                 denied = denied + excluded.denied,
-                 first_seen = min(first_seen, excluded.first_seen),
-                 last_seen = max(last_seen, excluded.last_seen),
-                 last_used = max(ifnull(last_used, excluded.last_used),
-                                 ifnull(excluded.last_used, last_used))",
-        )
-        .bind(&key.owner)
-        .bind(&key.slug)
-        .bind(&key.action)
-        .bind(counts.uses)
-        .bind(counts.denied)
-        .bind(counts.first_seen)
-        .bind(counts.last_seen)
-        .bind(counts.last_used)
-        .execute(&mut *connection)
-        .await?;
-    }
-    for (&(at, version), &uses) in &tally.versions {
-        let Key {
-            owner,
-            slug,
-            action,
-        } = &tally.counts[at].0;
+async fn add_counts(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    counts: &Counts,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO credential VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET uses = uses + excluded.uses,
+             denied = denied + excluded.denied,
+             last_used = max(ifnull(last_used, excluded.last_used),
+                             ifnull(excluded.last_used, last_used))",
+    )
+    .bind(&key.owner)
+    .bind(&key.slug)
+    .bind(counts.uses)
+    .bind(counts.denied)
+    .bind(counts.last_used)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO action VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET uses = uses + excluded.uses,
+             denied = denied + excluded.denied,
+             first_seen = min(first_seen, excluded.first_seen),
+             last_seen = max(last_seen, excluded.last_seen),
+             last_used = max(ifnull(last_used, excluded.last_used),
+                             ifnull(excluded.last_used, last_used))",
+    )
+    .bind(&key.owner)
+    .bind(&key.slug)
+    .bind(&key.action)
+    .bind(counts.uses)
+    .bind(counts.denied)
+    .bind(counts.first_seen)
+    .bind(counts.last_seen)
+    .bind(counts.last_used)
+    .execute(&mut *connection)
+    .await?;
+    for (version, uses) in &counts.versions {
         sqlx::query(
             "INSERT INTO version VALUES (?, ?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET uses = uses + excluded.uses",
         )
-        .bind(owner)
-        .bind(slug)
-        .bind(action)
+        .bind(&key.owner)
+        .bind(&key.slug)
+        .bind(&key.action)
         .bind(version)
         .bind(uses)
         .execute(&mut *connection)
         .await?;
     }
-    for ((at, outcome), &requests) in &tally.outcomes {
-        add_outcome(connection, &tally.counts[*at].0, outcome, requests).await?;
+    for (outcome, requests) in &counts.outcomes {
+        add_outcome(connection, key, &outcome.text(), *requests).await?;
     }
     Ok(())
 }
@@ -170,52 +181,55 @@ async fn add_outcome(
     Ok(())
 }
 
-/// Requests that ended now and began in an earlier batch. Those are few, and asking the database
-/// about each of the others would take longer than all the rest.
-async fn finished(connection: &mut SqliteConnection, tally: &Tally) -> sqlx::Result<()> {
-    let rows = sqlx::query_scalar("SELECT DISTINCT request FROM unfinished");
-    let known: Vec<String> = rows.fetch_all(&mut *connection).await?;
-    let known: HashSet<&str> = known.iter().map(String::as_str).collect();
-    let finished = tally.finished.iter();
-    for (request, outcome) in finished.filter(|(request, _)| known.contains(request.as_str())) {
-        let gone = "DELETE FROM unfinished WHERE request = ? RETURNING owner, slug, action";
-        let rows = sqlx::query(gone)
-            .bind(request)
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in rows {
-            let key = Key {
-                owner: row.try_get(0)?,
-                slug: row.try_get(1)?,
-                action: row.try_get(2)?,
-            };
-            add_outcome(connection, &key, outcome, 1).await?;
-        }
-        sqlx::query("UPDATE recent SET outcome = ? WHERE request = ?")
-            .bind(outcome)
-            .bind(request)
-            .execute(&mut *connection)
-            .await?;
+/// A request that ended now and began in an earlier batch.
+async fn finished(
+    connection: &mut SqliteConnection,
+    request: &str,
+    outcome: &str,
+) -> sqlx::Result<()> {
+    let gone = "DELETE FROM unfinished WHERE request = ? RETURNING owner, slug, action";
+    let rows = sqlx::query(gone)
+        .bind(request)
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in rows {
+        let key = Key {
+            owner: row.try_get(0)?,
+            slug: row.try_get(1)?,
+            action: row.try_get(2)?,
+        };
+        add_outcome(connection, &key, outcome, 1).await?;
     }
+    sqlx::query("UPDATE recent SET outcome = ? WHERE request = ?")
+        .bind(outcome)
+        .bind(request)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-async fn recent(connection: &mut SqliteConnection, tally: &Tally) -> sqlx::Result<()> {
-    for ((owner, slug), uses) in &tally.recent {
-        for used in uses {
-            insert_recent(connection, owner, slug, used).await?;
-        }
-        sqlx::query(
-            "DELETE FROM recent WHERE owner = ?1 AND slug = ?2 AND seq <=
-                 (SELECT seq FROM recent WHERE owner = ?1 AND slug = ?2
-                  ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-        )
-        .bind(owner)
-        .bind(slug)
-        .bind(i64::try_from(RECENT).unwrap_or(i64::MAX))
-        .execute(&mut *connection)
-        .await?;
+async fn recent(
+    connection: &mut SqliteConnection,
+    tally: &Tally,
+    (owner, slug): (&str, &str),
+    lines: &VecDeque<Vec<u8>>,
+) -> sqlx::Result<()> {
+    // They were read before, so they can be read.
+    let uses = lines.iter().filter_map(|line| View::parse(line).ok());
+    for used in uses {
+        let outcome = used.request.as_deref().and_then(|id| tally.outcome(id));
+        insert_recent(connection, owner, slug, &used, outcome).await?;
     }
+    sqlx::query(
+        "DELETE FROM recent WHERE owner = ?1 AND slug = ?2 AND seq <=
+             (SELECT seq FROM recent WHERE owner = ?1 AND slug = ?2
+              ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
+    )
+    .bind(owner)
+    .bind(slug)
+    .bind(i64::try_from(RECENT).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -223,26 +237,30 @@ async fn insert_recent(
     connection: &mut SqliteConnection,
     owner: &str,
     slug: &str,
-    used: &Recent,
+    used: &View<'_>,
+    outcome: Option<&Outcome>,
 ) -> sqlx::Result<()> {
+    let Ok(time) = used.time.parse::<Timestamp>() else {
+        return Ok(());
+    };
     sqlx::query(
         "INSERT OR REPLACE INTO recent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(owner)
     .bind(slug)
-    .bind(used.seq)
-    .bind(used.time)
-    .bind(&used.request)
-    .bind(&used.field)
+    .bind(signed(used.seq))
+    .bind(time.unix_micros())
+    .bind(used.request.as_deref())
+    .bind(used.field.as_deref())
     .bind(used.version)
-    .bind(&used.principal)
-    .bind(&used.client)
-    .bind(&used.action)
-    .bind(&used.run)
-    .bind(&used.method)
-    .bind(&used.destination)
-    .bind(&used.path)
-    .bind(&used.outcome)
+    .bind(used.principal.as_deref())
+    .bind(used.client.as_deref())
+    .bind(used.action.as_deref())
+    .bind(used.run.as_deref())
+    .bind(used.method.as_deref())
+    .bind(used.destination.as_deref())
+    .bind(used.path.as_deref())
+    .bind(outcome.map(Outcome::text))
     .execute(connection)
     .await?;
     Ok(())
