@@ -96,6 +96,8 @@
 //!   and it is moved for each request: what few requests need is in a box.
 //! * **An exchange drives its upstream connection itself** ([`proxy::connection`]) while it waits for
 //!   the answer: a task for each connection would be woken, and would wake, for every request.
+//!   One that many share has a task of its own, and what comes on it for a request wakes that
+//!   request's task and no other ([`proxy::stream`]).
 //! * **Log lines gather for a thread** ([`observe::lines`]), because a reader that is slow would
 //!   otherwise stop a worker with all its connections.
 //! * **Large bodies are read in large pieces** ([`proxy::wide`]), small ones as they come: no

@@ -243,10 +243,10 @@ impl OutBody {
         Some(names.join(", ")).filter(|names| !names.is_empty())
     }
 
-    /// The same body once more, if all of it is here.
-    pub fn try_clone(&self) -> Option<Self> {
+    /// A copy of it, if all of it is here.
+    pub fn to_held(&self) -> Option<Held> {
         match &self.source {
-            OutSource::Held(held) => Some(Self::held(held.clone())),
+            OutSource::Held(held) => Some(held.clone()),
             OutSource::Streamed(_) => None,
         }
     }

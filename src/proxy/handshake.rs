@@ -1,20 +1,24 @@
 //! From a checked address to a connection that takes requests: TLS, and the protocol in it.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{self as http2, SendRequest};
+use h2::{Ping, PingPong};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName};
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::body::OutBody;
 use super::connection::Connection;
 use super::dial::Dialer;
 use super::http::HEADERS_ON_STACK;
@@ -35,6 +39,8 @@ const MAX_BUFFER: usize = 256 * 1024;
 /// asked for a sign of life while something is on its way.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How much of the uploads may wait to be written, for one stream, in bytes.
+const SEND_BUFFER: usize = 1024 * 1024;
 
 /// Requests that an upstream is sent before its settings are known. They come with its first bytes.
 const UNSETTLED: usize = 1;
@@ -55,19 +61,19 @@ pub enum Wanted {
 pub enum Opened {
     /// One at a time.
     Http1(Connection),
-    /// Many at once.
-    Http2(Shareable),
+    /// Many at once. It completes once the upstream has said how many: until then it is one, because
+    /// more would have to wait behind each other for as long as their answers take.
+    Http2(Shareable, oneshot::Receiver<()>),
 }
 
 /// A connection of HTTP/2.
 pub struct Shareable {
     /// Takes requests.
-    pub sender: http2::SendRequest<OutBody>,
+    pub sender: SendRequest<Bytes>,
     /// How many the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), kept up to date.
     pub most: Arc<AtomicUsize>,
-    /// Completes once the upstream has said so. Until then it is one, because more would have to
-    /// wait behind each other for as long as their answers take.
-    pub settled: oneshot::Receiver<()>,
+    /// How many are on their way on it.
+    pub streams: Arc<AtomicUsize>,
 }
 
 /// Makes connections.
@@ -169,43 +175,48 @@ impl Handshaker {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let handshake = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
+        let mut builder = http2::Builder::new();
+        builder
+            .enable_push(false)
             .initial_max_send_streams(UNSETTLED)
-            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_BUFFER as u32)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(stream));
+            .max_send_buffer_size(SEND_BUFFER);
+        let handshake = builder.handshake(stream);
         let (sender, connection) = timeout(self.limits.handshake, handshake)
             .await
             .map_err(|_| no_http(destination))?
             .map_err(|_| no_http(destination))?;
         let most = Arc::new(AtomicUsize::new(UNSETTLED));
+        let streams = Arc::default();
         let (settle, settled) = oneshot::channel();
-        tokio::spawn(drive(connection, Arc::clone(&most), settle));
-        Ok(Opened::Http2(Shareable {
+        let driven = drive(connection, Arc::clone(&most), Arc::clone(&streams), settle);
+        tokio::spawn(driven);
+        let shareable = Shareable {
             sender,
             most,
-            settled,
-        }))
+            streams,
+        };
+        Ok(Opened::Http2(shareable, settled))
     }
 }
 
-/// Drives a connection to its end and keeps `most` up to date. The library has to be asked for the
-/// upstream's settings, so until they are there it is, every few milliseconds.
+/// Drives a connection to its end, or until the upstream gives no sign of life, and keeps `most` up
+/// to date. The library has to be asked for the upstream's settings, so until they are there it is,
+/// every few milliseconds.
 async fn drive<S>(
-    connection: http2::Connection<TokioIo<S>, OutBody, TokioExecutor>,
+    mut connection: http2::Connection<S, Bytes>,
     most: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
     settle: oneshot::Sender<()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut connection = std::pin::pin!(connection);
+    let pings = connection.ping_pong();
     let mut driven = std::future::poll_fn(|cx| {
-        let polled = connection.as_mut().poll(cx);
-        most.store(connection.current_max_send_streams(), Ordering::Relaxed);
+        let polled = Pin::new(&mut connection).poll(cx);
+        most.store(connection.max_concurrent_send_streams(), Ordering::Relaxed);
         polled
     });
     for _ in 0..SETTINGS_POLLS {
@@ -218,7 +229,28 @@ async fn drive<S>(
     }
     // Nobody waits for it any more, or everybody did.
     let _ = settle.send(());
-    let _ = driven.await;
+    tokio::select! {
+        // Its error is seen by the exchanges on it.
+        _ = driven => {}
+        () = gone(pings, &streams) => {}
+    }
+}
+
+/// Completes when the upstream leaves a ping unanswered while something is on its way.
+async fn gone(pings: Option<PingPong>, streams: &AtomicUsize) {
+    let Some(mut pings) = pings else {
+        // They were taken elsewhere, and so is the watch.
+        return std::future::pending().await;
+    };
+    loop {
+        sleep(PING_INTERVAL).await;
+        if streams.load(Ordering::Relaxed) > 0 {
+            let pong = timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await;
+            if !matches!(pong, Ok(Ok(_))) {
+                return;
+            }
+        }
+    }
 }
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {

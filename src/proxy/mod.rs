@@ -34,6 +34,7 @@ pub mod scrubbing;
 pub mod searched;
 pub mod signed;
 pub mod sites;
+pub mod stream;
 pub mod tunnel;
 pub mod upgrade;
 pub mod upstream;

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
-use hyper::client::conn::http2::SendRequest;
+use h2::client::SendRequest;
 use tokio::time::Instant;
 
-use super::body::OutBody;
+use super::handshake::Shareable;
 use super::lock;
 use super::workers::PerWorker;
 use crate::policy::destination::Destination;
@@ -61,12 +63,12 @@ struct Shared {
 }
 
 struct Connection {
-    sender: SendRequest<OutBody>,
+    sender: SendRequest<Bytes>,
     /// How many requests the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), as far as
     /// its connection has told.
     most: Arc<AtomicUsize>,
     /// Requests on their way on it.
-    streams: AtomicUsize,
+    streams: Arc<AtomicUsize>,
     /// When the last of them ended.
     quiet_since: Mutex<Instant>,
 }
@@ -131,22 +133,24 @@ impl Route {
     /// A place on a connection that has one.
     pub fn checkout(&self) -> Option<Stream> {
         let mut connections = lock(&self.shared.own().connections);
-        connections.retain(|connection| !connection.sender.is_closed());
-        let with_room = connections
-            .iter()
-            .find(|connection| connection.has_room())?;
-        Some(Stream::on(with_room))
+        loop {
+            let with_room = connections.iter().position(|c| c.has_room())?;
+            match connections[with_room].open_sender() {
+                Some(sender) => return Some(Stream::on(&connections[with_room], sender)),
+                None => drop(connections.remove(with_room)),
+            }
+        }
     }
 
     /// Shares a fresh connection; the first place on it is the caller's.
-    pub fn add(&self, sender: SendRequest<OutBody>, most: Arc<AtomicUsize>) -> Stream {
+    pub fn add(&self, shareable: Shareable) -> Stream {
         let connection = Arc::new(Connection {
-            sender,
-            most,
-            streams: AtomicUsize::new(0),
+            sender: shareable.sender,
+            most: shareable.most,
+            streams: shareable.streams,
             quiet_since: Mutex::new(Instant::now()),
         });
-        let stream = Stream::on(&connection);
+        let stream = Stream::on(&connection, connection.sender.clone());
         lock(&self.shared.own().connections).push(connection);
         stream
     }
@@ -154,7 +158,7 @@ impl Route {
     /// Gives no more requests to the connection of this one: the upstream is leaving it.
     pub fn retire(&self, stream: &Stream) {
         lock(&self.shared.own().connections)
-            .retain(|connection| !Arc::ptr_eq(connection, &stream.0));
+            .retain(|connection| !Arc::ptr_eq(connection, &stream.connection));
     }
 }
 
@@ -166,28 +170,44 @@ impl Connection {
 
     fn is_worth_keeping(&self) -> bool {
         let is_used = self.streams.load(Ordering::Acquire) > 0;
-        !self.sender.is_closed() && (is_used || lock(&self.quiet_since).elapsed() < IDLE_LIFE)
+        let is_young = is_used || lock(&self.quiet_since).elapsed() < IDLE_LIFE;
+        is_young && self.open_sender().is_some()
+    }
+
+    /// A sender of its own for a request; none if the connection has ended or the upstream is
+    /// leaving it.
+    fn open_sender(&self) -> Option<SendRequest<Bytes>> {
+        let mut sender = self.sender.clone();
+        // A sender that has sent nothing has nothing to wait for.
+        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(()))).then_some(sender)
     }
 }
 
 /// A request's place on a shared connection, until its answer is through.
-pub struct Stream(Arc<Connection>);
+pub struct Stream {
+    connection: Arc<Connection>,
+    sender: SendRequest<Bytes>,
+}
 
 impl Stream {
-    fn on(connection: &Arc<Connection>) -> Self {
+    fn on(connection: &Arc<Connection>, sender: SendRequest<Bytes>) -> Self {
         connection.streams.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(connection))
+        Self {
+            connection: Arc::clone(connection),
+            sender,
+        }
     }
 
-    /// The connection's sender.
-    pub fn sender(&self) -> SendRequest<OutBody> {
-        self.0.sender.clone()
+    /// Takes the request.
+    pub fn sender(&mut self) -> &mut SendRequest<Bytes> {
+        &mut self.sender
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        *lock(&self.0.quiet_since) = Instant::now();
-        self.0.streams.fetch_sub(1, Ordering::AcqRel);
+        *lock(&self.connection.quiet_since) = Instant::now();
+        self.connection.streams.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -10,7 +10,6 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::body::{BodyError, ReplyBody, Transfer};
 use super::hop;
@@ -18,6 +17,7 @@ use super::idle::IdleTimer;
 use super::outcome::Outcome;
 use super::respond::{EGRET_IGNORED, EGRET_REQUEST};
 use super::scrubbing::{BodyScrubber, Findings, Unscannable, scrub_head, unscannable};
+use super::stream::Arriving;
 use super::upstream::Lease;
 use super::uses::Facts;
 use super::watch::Used;
@@ -33,7 +33,7 @@ const HELD: u64 = 64 * 1024;
 /// An upstream's answer together with what has to happen when it ends.
 pub struct Answer {
     /// Head and body as they came.
-    pub response: Response<Incoming>,
+    pub response: Response<Arriving>,
     /// The connection it comes on.
     pub lease: Lease,
     /// How the upload got on.
@@ -169,7 +169,7 @@ pub(super) fn mark(head: &mut Parts, facts: &Facts, used: &Used, outcome: &Outco
 
 /// The body of an upstream's answer on its way to the client.
 pub struct UpstreamBody {
-    incoming: Incoming,
+    incoming: Arriving,
     idle: IdleTimer,
     scrubber: Option<Box<BodyScrubber>>,
     findings: Findings,

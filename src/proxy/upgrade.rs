@@ -90,7 +90,7 @@ impl Offer {
     }
 
     /// Whether the upstream has agreed to speak WebSocket from here on, and nothing else with it.
-    pub fn check(&self, response: &Response<Incoming>) -> Result<(), &'static str> {
+    pub fn check<B>(&self, response: &Response<B>) -> Result<(), &'static str> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err("it answered without changing the protocol");
         }
@@ -196,7 +196,7 @@ fn accept(key: &str) -> String {
 }
 
 /// The value of a header that is there once.
-fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none())
 }

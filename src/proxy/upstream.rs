@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
+use http_body::Body as _;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::body::{OutBody, Transfer};
+use super::body::{Held, OutBody, Transfer};
 use super::connection::Connection;
 use super::dial::Dialer;
 use super::exchange::{Exchange, Recorded};
@@ -20,6 +21,7 @@ use super::handshake::{Handshaker, Opened, Wanted};
 use super::multiplex::{Multiplex, Route, Spoken, Stream};
 use super::pool::{Pool, Shelf};
 use super::response::Answer;
+use super::stream::{Arriving, Sent};
 use super::upgrade;
 use super::wire;
 use crate::error::{Code, Refusal};
@@ -206,11 +208,11 @@ impl Upstream {
                 shelf,
                 is_reused: false,
             },
-            Opened::Http2(shareable) => {
+            Opened::Http2(shareable, _) => {
                 let route = self.multiplex.route(destination);
                 route.set_spoken(Spoken::OnlyHttp2);
                 Place::Shared {
-                    stream: route.add(shareable.sender, shareable.most),
+                    stream: route.add(shareable),
                     route,
                 }
             }
@@ -240,14 +242,14 @@ impl Upstream {
         }
         let opened = self.open(destination, Wanted::Http2).await?;
         Ok(match opened {
-            Opened::Http2(shareable) => {
+            Opened::Http2(shareable, settled) => {
                 if route.spoken() == Spoken::Unknown {
                     route.set_spoken(Spoken::Http2);
                 }
-                let stream = route.add(shareable.sender, shareable.most);
+                let stream = route.add(shareable);
                 tokio::spawn(async move {
                     // It ends as well if the connection does.
-                    let _ = shareable.settled.await;
+                    let _ = settled.await;
                     drop(opening);
                 });
                 Place::Shared { stream, route }
@@ -282,7 +284,10 @@ impl Upstream {
         let sent = poll_fn(|cx| connection.poll_with(cx, |cx| sent.as_mut().poll(cx)));
         Ok(
             match self.await_answer(sent, destination, transfer).await? {
-                Ok(response) => Some((response, Lease::Exclusive { connection, shelf })),
+                Ok(response) => Some((
+                    response.map(Arriving::Http1),
+                    Lease::Exclusive { connection, shelf },
+                )),
                 // A kept connection may have been closed while it lay idle. The library returns the
                 // request only if not a byte of it was written, so it is safe to send again.
                 Err(mut error) => {
@@ -298,22 +303,20 @@ impl Upstream {
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
         transfer: &Arc<Transfer>,
-        stream: Stream,
+        mut stream: Stream,
         route: &Route,
     ) -> Result<Option<Answered>, Refusal> {
-        let Some(request) = unsent.take() else {
-            return Ok(None);
-        };
-        let request = wire::for_http2(request, destination)?;
-        let again = wire::again(&request);
-        let sent = stream.sender().try_send_request(request);
-        let mut error = match self.await_answer(sent, destination, transfer).await? {
-            Ok(response) => return Ok(Some((response, Lease::Shared(stream)))),
-            Err(error) => error,
-        };
-        *unsent = error.take_message();
-        if unsent.is_none() && wire::was_refused(error.error()) {
-            *unsent = again;
+        if let Some((sent, again)) = start(&mut stream, unsent, destination)? {
+            match self.await_answer(sent, destination, transfer).await? {
+                Ok(response) => return Ok(Some((response, Lease::Shared(stream)))),
+                Err(error) => {
+                    let again = again.filter(|_| wire::was_refused(&error));
+                    *unsent = again.map(|(head, held)| {
+                        let body = OutBody::held(held);
+                        Request::from_parts(head, body)
+                    });
+                }
+            }
         }
         route.retire(&stream);
         Ok(None)
@@ -361,8 +364,39 @@ enum Place {
     },
 }
 
+/// What it takes to send a request again, if all of it is here.
+type Again = Option<(Parts, Held)>;
+
+/// Sends a request over HTTP/2, if its connection takes it. Where that has ended the request stays
+/// in `unsent`: not a byte of it was written.
+fn start(
+    stream: &mut Stream,
+    unsent: &mut Option<Request<OutBody>>,
+    destination: &Destination,
+) -> Result<Option<(Sent, Again)>, Refusal> {
+    let Some(request) = unsent.take() else {
+        return Ok(None);
+    };
+    let (head, body) = wire::for_http2(request, destination)?.into_parts();
+    let copy = wire::copy(&head);
+    let head = Request::from_parts(head, ());
+    match stream.sender().send_request(head, body.is_end_stream()) {
+        Ok((answer, outgoing)) => {
+            let again = body.to_held().map(|held| (copy, held));
+            Ok(Some((Sent::begin(answer, outgoing, body), again)))
+        }
+        Err(error) => {
+            // Anything else lies with the request.
+            if error.is_go_away() || error.is_io() {
+                *unsent = Some(Request::from_parts(copy, body));
+            }
+            Ok(None)
+        }
+    }
+}
+
 /// An answer, and the connection that it comes on.
-type Answered = (Response<Incoming>, Lease);
+type Answered = (Response<Arriving>, Lease);
 
 /// The connection that an answer comes on.
 pub enum Lease {

@@ -1,10 +1,9 @@
 //! A request in the form that its protocol wants on the wire, and when it may go there twice.
 
-use std::error::Error as _;
-
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::uri::{Authority, Scheme as UriScheme};
-use http::{Request, Uri, Version};
+use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
 
 use super::body::OutBody;
@@ -53,6 +52,7 @@ pub fn for_http2(
     }
     *request.version_mut() = Version::HTTP_2;
     request.headers_mut().remove(header::TRANSFER_ENCODING);
+    declare_length(&mut request);
     let host = request.headers_mut().remove(header::HOST);
     let authority = match host {
         Some(host) => Authority::try_from(host.as_bytes()),
@@ -68,6 +68,20 @@ pub fn for_http2(
     Ok(request)
 }
 
+/// RFC 9110 section 8.6: a length that is known is told, and that there is nothing is told where
+/// something would be expected.
+fn declare_length(request: &mut Request<OutBody>) {
+    let without = [Method::GET, Method::HEAD, Method::DELETE, Method::CONNECT];
+    let expects_content = !without.contains(request.method());
+    if let Some(length) = request.body().size_hint().exact()
+        && (length != 0 || expects_content)
+        && !request.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
 fn unfit() -> Refusal {
     Refusal::new(
         Code::RequestMalformed,
@@ -75,15 +89,14 @@ fn unfit() -> Refusal {
     )
 }
 
-/// The same request once more, if all of its body is here.
-pub fn again(request: &Request<OutBody>) -> Option<Request<OutBody>> {
-    let body = request.body().try_clone()?;
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+/// The head of a request once more.
+pub fn copy(head: &Parts) -> Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = head.method.clone();
+    copy.uri = head.uri.clone();
+    copy.version = head.version;
+    copy.headers = head.headers.clone();
+    copy
 }
 
 /// Whether the upstream says that it did not look at the request: it refused the stream (RFC 9113
@@ -91,17 +104,10 @@ pub fn again(request: &Request<OutBody>) -> Option<Request<OutBody>> {
 /// saw it, because the connection was closed in order at that moment, which this side does once the
 /// other has left and no stream is open. Read off the kind of the library's error; its text is never
 /// shown.
-pub fn was_refused(error: &hyper::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(error) = inner.downcast_ref::<h2::Error>() {
-            return match error.reason() {
-                Some(h2::Reason::REFUSED_STREAM) => true,
-                Some(h2::Reason::NO_ERROR) => error.is_go_away(),
-                _ => false,
-            };
-        }
-        source = inner.source();
+pub fn was_refused(error: &h2::Error) -> bool {
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => true,
+        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+        _ => false,
     }
-    false
 }
