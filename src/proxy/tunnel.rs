@@ -28,6 +28,10 @@ use crate::tls::server::{Intercepted, intercept};
 
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
+/// How much of an answer TLS takes at once, in bytes: as much as it does by itself, and the framing of
+/// a chunk. Without room for that each large chunk would leave a few bytes for a record, a system
+/// call and a wake-up of the client of their own.
+const WRITTEN_AT_ONCE: usize = 65 * 1024;
 /// Buffer of a blind tunnel, each way: half the system calls of the default 8 KiB.
 const BLIND_BUFFER: usize = 64 * 1024;
 
@@ -135,7 +139,8 @@ fn speak(
     let mismatch = disagrees.then(|| http::mismatch(&destination, "the TLS server name"));
     let door = TunnelDoor::new(destination, claim, permit, mismatch);
     let door = Door::Tunnel(Box::new(door));
-    let stream = intercepted.stream;
+    let mut stream = intercepted.stream;
+    stream.get_mut().1.set_buffer_limit(Some(WRITTEN_AT_ONCE));
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Box::pin(http2::serve(proxy, stream, door)),
         _ => Box::pin(serve(proxy, Gathered::new(stream), BytesMut::new(), door)),
