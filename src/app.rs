@@ -115,8 +115,8 @@ impl Server {
         let (proxy_listen, max) = (config.proxy.listen, config.proxy.max_connections);
         let admin_listen = config.admin.listen;
         let settings = settings(config, Arc::clone(&vault), &own)?;
-        let proxy_listener = bind(proxy_listen, "proxy.listen").await?;
-        let admin_listener = bind(admin_listen, "admin.listen").await?;
+        let proxy_listener = bind(proxy_listen, "proxy.listen")?;
+        let admin_listener = bind(admin_listen, "admin.listen")?;
         let (proxy_addr, admin_addr) = (proxy_listener.local_addr()?, admin_listener.local_addr()?);
         let workers = Arc::new(
             Workers::start(memory::stack::on_park).context("cannot start the proxy's threads")?,
@@ -378,8 +378,8 @@ fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
     changed
 }
 
-async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
-    match TcpListener::bind(address).await {
+fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    match listener::bind(address) {
         Ok(listener) => Ok(listener),
         Err(error) => bail!(
             "cannot listen on {address} ({key}): {error}; is another egret running? \

@@ -1,12 +1,13 @@
 //! Accepts connections, as many as allowed, and has the workers serve them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::task::JoinHandle;
@@ -29,10 +30,28 @@ pub struct Place {
     _on_its_worker: Load,
 }
 
+/// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Who
+/// finds no room tries again after a second, so that a burst of clients should find it.
+const BACKLOG: u32 = 4_096;
 /// Pause after a failed accept: the usual cause is that no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is turned away may take to read why.
 const TURN_AWAY: Duration = Duration::from_secs(1);
+
+/// Listens at `address`.
+///
+/// # Errors
+/// What the system says, for one that another process has among them.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that was restarted need not wait for the connections of the one before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Has the workers accept from `listener` until the proxy drains.
 ///
@@ -156,4 +175,27 @@ async fn turn_away(proxy: &Proxy, mut stream: TcpStream) {
         stream.shutdown().await
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_clients_finds_room() {
+        // More than the 128 that a listener has room for by default.
+        const BURST: usize = 500;
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        if allowed.is_ok_and(|text| text.trim().parse::<usize>().unwrap() < BURST) {
+            return;
+        }
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Not accepted: who finds no room waits until this times out.
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(60));
+        let all: Result<Vec<_>, _> = (0..BURST).map(|_| connect()).collect();
+        assert_eq!(all.unwrap().len(), BURST);
+    }
 }
