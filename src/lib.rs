@@ -89,6 +89,9 @@
 //!   socket, unless another has fewer connections. Nothing on the path of a request is handed
 //!   over. The price is that a long computation keeps waiting what else is on its core, so whatever
 //!   takes long is done in pieces.
+//! * **Requests go before handshakes** ([`proxy::turnstile`]), whose steps take ten times as long:
+//!   a thousand that begin at once take turns, and between two turns the worker serves what is
+//!   ready. What requests under way wait for goes before clients that have just come.
 //! * **A tunnel remembers who asks** ([`proxy::door`]) until the clients, the settings or the time
 //!   could make it somebody else. Besides the work this keeps a client's connections on two cores
 //!   from counting together who holds its name.

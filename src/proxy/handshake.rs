@@ -1,7 +1,7 @@
 //! From a checked address to a connection that takes requests: TLS, and the protocol in it.
 
 use std::future::Future as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use super::connection::Connection;
 use super::dial::Dialer;
 use super::http::HEADERS_ON_STACK;
 use super::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::turnstile::paced;
 use super::upstream::UpstreamLimits;
 use super::wide::{Gathered, ReadAhead};
 use crate::error::{Code, Refusal};
@@ -141,14 +142,18 @@ impl Handshaker {
         destination: &Destination,
     ) -> Result<std::io::Result<TlsStream>, Refusal> {
         let stream = ReadAhead::new(self.dialer.dial(destination).await?);
-        let shaken = connector.connect(server_name(&destination.host)?, stream);
-        timeout(self.limits.handshake, shaken).await.map_err(|_| {
-            Refusal::new(
-                Code::UpstreamTimeout,
-                "the destination did not complete its TLS handshake in time",
-            )
-            .destination(destination.to_string())
-        })
+        let name = server_name(&destination.host)?;
+        // Inside, because to begin is a step of its own: it makes the keys to exchange.
+        let shaken = pin!(async move { connector.connect(name, stream).await });
+        timeout(self.limits.handshake, paced(shaken, Duration::ZERO))
+            .await
+            .map_err(|_| {
+                Refusal::new(
+                    Code::UpstreamTimeout,
+                    "the destination did not complete its TLS handshake in time",
+                )
+                .destination(destination.to_string())
+            })
     }
 
     async fn speak_http1<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>

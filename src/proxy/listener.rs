@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 use super::door::Door;
@@ -33,6 +33,8 @@ pub struct Place {
 /// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Who
 /// finds no room tries again after a second, so that a burst of clients should find it.
 const BACKLOG: u32 = 4_096;
+/// Connections that are accepted before the worker looks what its others are ready for.
+const AT_ONCE: usize = 4;
 /// Pause after a failed accept: the usual cause is that no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is turned away may take to read why.
@@ -95,7 +97,7 @@ impl Acceptor {
     }
 
     async fn accept_all(&self) {
-        loop {
+        for number in 1.. {
             let accepted = self.listener.accept().await;
             let Some(workers) = self.workers.upgrade() else {
                 return;
@@ -104,6 +106,9 @@ impl Acceptor {
             if let Err(error) = placed {
                 tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            if number % AT_ONCE == 0 {
+                yield_now().await;
             }
         }
     }

@@ -5,6 +5,7 @@
 //! [`connect`] and [`tunnel`] open the tunnels whose requests come back to [`http`]. [`upstream`] is
 //! the one way out, over [`dial`], [`connection`] and [`pool`]; [`response`] is the way back, and
 //! [`websocket`] both at once, message by message; [`respond`] is the one place that answers a refusal.
+//! In [`turnstile`] the handshakes of both sides wait for their turn.
 
 pub mod body;
 pub mod changes;
@@ -36,6 +37,7 @@ pub mod signed;
 pub mod sites;
 pub mod stream;
 pub mod tunnel;
+pub mod turnstile;
 pub mod upgrade;
 pub mod upstream;
 pub mod uses;

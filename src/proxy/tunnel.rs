@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::http;
 use super::http2;
 use super::idle::Activity;
 use super::listener::Permit;
+use super::turnstile::paced;
 use super::wide::{Gathered, ReadAhead, writes_pass_through};
 use crate::policy::destination::{Destination, Scheme};
 use crate::tls::server::{Intercepted, intercept};
@@ -32,6 +33,9 @@ const TLS_HANDSHAKE: u8 = 22;
 /// a chunk. Without room for that each large chunk would leave a few bytes for a record, a system
 /// call and a wake-up of the client of their own.
 const WRITTEN_AT_ONCE: usize = 65 * 1024;
+/// How long a client that has just come gives way to handshakes for what came before it: they are
+/// what requests under way wait for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Buffer of a blind tunnel, each way: half the system calls of the default 8 KiB.
 const BLIND_BUFFER: usize = 64 * 1024;
 
@@ -111,8 +115,11 @@ async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound)
 async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: Duration) {
     let destination = &tunnel.destination;
     // What only the handshake needs is in a box of its own, which goes when it is over.
-    let accepted = intercept(ReadAhead::new(stream), &destination.host, &proxy.leaves);
-    match timeout(deadline, Box::pin(accepted)).await {
+    let accepted = Box::pin(async {
+        let accepted = intercept(ReadAhead::new(stream), &destination.host, &proxy.leaves);
+        paced(pin!(accepted), PATIENCE).await
+    });
+    match timeout(deadline, accepted).await {
         Ok(Ok(intercepted)) => speak(proxy, tunnel, intercepted).await,
         Ok(Err(error)) => tracing::info!(%destination, "a tunnel was closed: {error}"),
         Err(_) => {
