@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -406,13 +407,8 @@ async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
         let state = (proxy.vault.generation(), proxy.vault.retired());
         if followed != Some(state) {
             let opening = Arc::clone(&proxy);
-            let everyone = tokio::task::spawn_blocking(move || {
-                let needles = opening.watchlist.everyone(&opening.vault);
-                memory::stack::wipe();
-                needles
-            });
-            let everyone = everyone.await;
-            if let Ok(needles) = everyone {
+            let everyone = apart(move || opening.watchlist.everyone(&opening.vault));
+            if let Some(needles) = everyone.await {
                 redact::know_all(state.0, needles);
             }
             proxy.watchlist.forget_before(state.0);
@@ -424,6 +420,23 @@ async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
         }
         tokio::time::sleep(CHANGES_INTERVAL).await;
     }
+}
+
+/// Does what opens values on a thread that ends with it: its stack, which is wiped to a depth that
+/// nothing else needs, is not kept. `None` if there is no such thread.
+async fn apart<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, opened) = oneshot::channel();
+    let run = move || {
+        let result = open();
+        memory::stack::wipe();
+        // Nobody waits for it any more when the server ends.
+        let _ = done.send(result);
+    };
+    thread::Builder::new()
+        .name("values".to_owned())
+        .spawn(run)
+        .ok()?;
+    opened.await.ok()
 }
 
 /// Makes the way out anew. Idle connections go with the old one, and those in use when their
