@@ -95,6 +95,9 @@
 //! * **A tunnel remembers who asks** ([`proxy::door`]) until the clients, the settings or the time
 //!   could make it somebody else. Besides the work this keeps a client's connections on two cores
 //!   from counting together who holds its name.
+//! * **What all share, each connection or worker holds once** ([`proxy::http`], [`proxy::watch`]),
+//!   and a request holds on to that: two cores that count together who holds a thing wait for each
+//!   other at each request.
 //! * **The future of a request is small** ([`proxy::http`]), because each connection has room for one
 //!   and it is moved for each request: what few requests need is in a box.
 //! * **An exchange drives its upstream connection itself** ([`proxy::connection`]) while it waits for

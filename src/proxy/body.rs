@@ -33,8 +33,8 @@ pub enum BodyError {
     Refused,
 }
 
-/// How an upload is getting on, shared between the body that hyper pulls and whoever waits for the
-/// answer.
+/// How an upload that streams is getting on, shared between the body that hyper pulls and whoever
+/// waits for the answer.
 #[derive(Debug)]
 pub struct Transfer {
     activity: Activity,
@@ -68,40 +68,39 @@ impl Transfer {
 }
 
 /// The body of a client's request as it arrives.
-pub struct InboundBody {
-    source: Source,
+pub struct InboundBody(Source);
+
+enum Source {
+    Arriving(Arriving),
+    /// Everything was read; only the trailers, if any, are still to be passed on.
+    Ended(Option<Box<HeaderMap>>),
+}
+
+struct Arriving {
+    incoming: Incoming,
     idle: IdleTimer,
     /// Told when a chunked body ends, see [`super::head`].
     signal: HeadSignal,
     chunked: bool,
 }
 
-enum Source {
-    Incoming(Incoming),
-    /// Everything was read; only the trailers, if any, are still to be passed on.
-    Ended(Option<HeaderMap>),
-}
-
 impl InboundBody {
     /// Wraps a request's body; `idle` bounds every silence in it.
-    pub fn new(incoming: Incoming, idle: Duration, signal: HeadSignal) -> Self {
-        let chunked = !incoming.is_end_stream() && incoming.size_hint().exact().is_none();
-        Self {
-            source: Source::Incoming(incoming),
-            idle: IdleTimer::new(idle),
-            signal,
-            chunked,
+    pub fn new(incoming: Incoming, idle: Duration, signal: &HeadSignal) -> Self {
+        if incoming.is_end_stream() {
+            return Self::ended(None);
         }
+        Self(Source::Arriving(Arriving {
+            chunked: incoming.size_hint().exact().is_none(),
+            incoming,
+            idle: IdleTimer::new(idle),
+            signal: signal.clone(),
+        }))
     }
 
     /// What is left of a body whose bytes were all read.
-    pub fn ended(trailers: Option<HeaderMap>) -> Self {
-        Self {
-            source: Source::Ended(trailers),
-            idle: IdleTimer::new(Duration::MAX),
-            signal: HeadSignal::default(),
-            chunked: false,
-        }
+    pub fn ended(trailers: Option<Box<HeaderMap>>) -> Self {
+        Self(Source::Ended(trailers))
     }
 
     /// Whether there is no body.
@@ -124,7 +123,7 @@ impl InboundBody {
         while let Some(frame) = next_frame(&mut self).await {
             match frame.map_err(broken)?.into_data() {
                 Ok(bytes) => data.extend_from_slice(&bytes),
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                Err(frame) => trailers = frame.into_trailers().ok().map(Box::new),
             }
             if data.len() > limit {
                 return Ok(Holding::Part(data.freeze(), self));
@@ -153,14 +152,13 @@ impl Body for InboundBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let incoming = match &mut this.source {
-            Source::Incoming(incoming) => incoming,
+        let this = match &mut self.0 {
+            Source::Arriving(arriving) => arriving,
             Source::Ended(trailers) => {
-                return Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t))));
+                return Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(*t))));
             }
         };
-        match Pin::new(incoming).poll_frame(cx) {
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.reset();
                 this.signal.moved();
@@ -181,15 +179,15 @@ impl Body for InboundBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Incoming(incoming) => incoming.is_end_stream(),
+        match &self.0 {
+            Source::Arriving(arriving) => arriving.incoming.is_end_stream(),
             Source::Ended(trailers) => trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Incoming(incoming) => incoming.size_hint(),
+        match &self.0 {
+            Source::Arriving(arriving) => arriving.incoming.size_hint(),
             Source::Ended(_) => SizeHint::new(),
         }
     }
@@ -200,42 +198,34 @@ impl Body for InboundBody {
 pub struct Held {
     /// The bytes.
     pub data: Bytes,
-    /// The trailer section, if one came (RFC 9110 section 6.5).
-    pub trailers: Option<HeaderMap>,
+    /// The trailer section, if one came (RFC 9110 section 6.5). In a box, because what sends a
+    /// request moves it several times.
+    pub trailers: Option<Box<HeaderMap>>,
 }
 
 /// The body of an upstream request.
-pub struct OutBody {
-    source: OutSource,
-    transfer: Arc<Transfer>,
-}
+pub struct OutBody(OutSource);
 
 enum OutSource {
     Held(Held),
-    Streamed(Box<SearchedBody>),
+    Streamed(Box<SearchedBody>, Arc<Transfer>),
 }
 
 impl OutBody {
     /// Sends what was held (and perhaps changed).
     pub fn held(held: Held) -> Self {
-        Self {
-            source: OutSource::Held(held),
-            transfer: Transfer::new(true),
-        }
+        Self(OutSource::Held(held))
     }
 
     /// Passes the client's body on as it comes.
     pub fn streamed(body: SearchedBody) -> Self {
         let transfer = Transfer::new(body.is_end_stream());
-        Self {
-            source: OutSource::Streamed(Box::new(body)),
-            transfer,
-        }
+        Self(OutSource::Streamed(Box::new(body), transfer))
     }
 
     /// The names of the trailers that will follow, as far as they are known.
     pub fn trailer_names(&self) -> Option<String> {
-        let OutSource::Held(held) = &self.source else {
+        let OutSource::Held(held) = &self.0 else {
             return None;
         };
         let trailers = held.trailers.as_ref()?;
@@ -245,15 +235,18 @@ impl OutBody {
 
     /// A copy of it, if all of it is here.
     pub fn to_held(&self) -> Option<Held> {
-        match &self.source {
+        match &self.0 {
             OutSource::Held(held) => Some(held.clone()),
-            OutSource::Streamed(_) => None,
+            OutSource::Streamed(..) => None,
         }
     }
 
-    /// The view of this upload for whoever waits for the answer.
-    pub fn transfer(&self) -> Arc<Transfer> {
-        Arc::clone(&self.transfer)
+    /// The view of this upload for whoever waits for the answer. None where all of it is here.
+    pub fn transfer(&self) -> Option<Arc<Transfer>> {
+        match &self.0 {
+            OutSource::Held(_) => None,
+            OutSource::Streamed(_, transfer) => Some(Arc::clone(transfer)),
+        }
     }
 }
 
@@ -265,24 +258,23 @@ impl Body for OutBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let body = match &mut this.source {
+        let (body, transfer) = match &mut self.0 {
             OutSource::Held(held) if !held.data.is_empty() => {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut held.data)))));
             }
             OutSource::Held(held) => {
-                return Poll::Ready(held.trailers.take().map(|t| Ok(Frame::trailers(t))));
+                return Poll::Ready(held.trailers.take().map(|t| Ok(Frame::trailers(*t))));
             }
-            OutSource::Streamed(body) => body,
+            OutSource::Streamed(body, transfer) => (body, transfer),
         };
         let polled = ready!(body.poll_frame(cx));
         if polled.is_none() || body.is_end_stream() {
-            this.transfer.complete.store(true, Ordering::Release);
+            transfer.complete.store(true, Ordering::Release);
         }
         Poll::Ready(match polled {
             None => None,
             Some(Ok(frame)) => {
-                this.transfer.activity.touch();
+                transfer.activity.touch();
                 Some(Ok(frame))
             }
             Some(Err(fault)) => {
@@ -291,25 +283,25 @@ impl Body for OutBody {
                     Fault::Refused(refusal) => (BodyError::Refused, refusal),
                 };
                 // Only the first fault counts; hyper asks no further after one.
-                let _ = this.transfer.fault.set(refusal);
+                let _ = transfer.fault.set(refusal);
                 Some(Err(error))
             }
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
+        match &self.0 {
             OutSource::Held(held) => held.data.is_empty() && held.trailers.is_none(),
-            OutSource::Streamed(body) => body.is_end_stream(),
+            OutSource::Streamed(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.0 {
             // Trailers need chunked framing, so the length must not be known then.
             OutSource::Held(held) if held.trailers.is_some() => SizeHint::new(),
             OutSource::Held(held) => SizeHint::with_exact(held.data.len() as u64),
-            OutSource::Streamed(body) => body
+            OutSource::Streamed(body, _) => body
                 .exact_length()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
         }

@@ -22,13 +22,15 @@
 //! whereas in the right order it does:
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use egret::ledger::Ledger;
 //! use egret::proxy::exchange::{Exchange, Substituted};
 //! use egret::proxy::upstream::Upstream;
 //!
-//! async fn record_then_send(ledger: &Ledger, upstream: &Upstream, exchange: Exchange<Substituted>) {
-//!     if let Ok(recorded) = exchange.record(ledger).await {
-//!         let _ = upstream.send(recorded).await;
+//! async fn record_then_send(exchange: Exchange<Substituted>, ledger: Arc<Ledger>, to: &Upstream) {
+//!     if let Ok(recorded) = exchange.record(&ledger).await {
+//!         let _ = to.send(recorded).await;
 //!     }
 //! }
 //! ```
@@ -51,6 +53,7 @@ use super::response::{Asked, Awaited};
 use super::searched::SearchedBody;
 use super::signed;
 use super::sites::{self, Site};
+use super::unix_now;
 use super::upgrade;
 use super::uses::{Facts, Refused, Use, Uses, find, together};
 use super::watch::Used;
@@ -105,10 +108,21 @@ pub struct Authorised(Resolved);
 
 /// The values stand in the request.
 pub struct Substituted {
-    payload: Payload,
+    payload: Substitute,
     lines: Draft,
     used: Arc<Used>,
-    signed: Option<Box<Refusal>>,
+}
+
+/// The message body with its values, or with what those need that are met as it streams.
+enum Substitute {
+    Held(Held),
+    Streamed(Box<Streamed>, Box<Late>),
+}
+
+/// For placeholders that are met while the body is on its way.
+struct Late {
+    /// Why none of them can be replaced, if that is so.
+    signed: Option<Refusal>,
     vault: Arc<Vault>,
 }
 
@@ -117,7 +131,6 @@ pub struct Recorded {
     body: OutBody,
     /// Whether the body's length may have changed, so that the framing has to be made anew.
     reframed: bool,
-    used: Arc<Used>,
     outcome: Outcome,
 }
 
@@ -135,10 +148,10 @@ struct Streamed {
     rest: InboundBody,
 }
 
-impl Payload {
-    /// Whether this body streams and may yet turn out to hold a placeholder.
+impl Streamed {
+    /// Whether this body may yet turn out to hold a placeholder.
     fn is_searched(&self) -> bool {
-        matches!(self, Self::Streamed(streamed) if streamed.kind != BodyKind::Opaque)
+        self.kind != BodyKind::Opaque
     }
 }
 
@@ -198,12 +211,15 @@ impl Exchange<Authenticated> {
         }
         let mut sites = sites::in_head(head, treatment).map_err(|found| found.refuse(facts))?;
         let kind = body_kind(head, &body, treatment);
-        let payload = match body.is_empty() {
+        let is_empty = body.is_empty();
+        let payload = match is_empty {
             true => Payload::Held(Held::default(), None),
             // In a box, because every request has room for this future, and few have a body.
             false => Box::pin(take_body(&kind, head, body, buffer)).await?,
         };
-        if let Payload::Held(held, _) = &payload {
+        if let Payload::Held(held, _) = &payload
+            && !is_empty
+        {
             let edits = body::find(&kind, &held.data).map_err(|problem| {
                 Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
             })?;
@@ -213,10 +229,12 @@ impl Exchange<Authenticated> {
             sites::in_body(edits, held, treatment, &mut sites)
                 .map_err(|found| found.refuse(facts))?;
         }
-        let facts = Arc::make_mut(facts);
-        facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
-        if sites.iter().any(Site::is_path) {
-            facts.path = exposed::without(needles, sites::shown_path(head, &sites).into());
+        if !sites.is_empty() {
+            let facts = Arc::make_mut(facts);
+            facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
+            if sites.iter().any(Site::is_path) {
+                facts.path = exposed::without(needles, sites::shown_path(head, &sites).into());
+            }
         }
         Ok(Exchange {
             about,
@@ -228,7 +246,16 @@ impl Exchange<Authenticated> {
 impl Exchange<Scanned> {
     /// Finds the credential of every placeholder, as far as the caller may know of it. Looks at
     /// metadata only. With `unresolved = "ignore"`, what has none travels literally.
-    pub fn resolve(mut self, vault: &Vault, now: i64) -> Result<Exchange<Resolved>, Refused> {
+    pub fn resolve(mut self, vault: &Vault) -> Result<Exchange<Resolved>, Refused> {
+        if self.state.sites.is_empty() {
+            return Ok(self.to(|state| Resolved {
+                payload: state.payload,
+                sites: state.sites,
+                uses: Uses::default(),
+                ignored: Draft::default(),
+            }));
+        }
+        let now = unix_now();
         let ignore = self.about.treatment.unresolved == Unresolved::Ignore;
         let mut uses = Vec::new();
         let mut ignored = BTreeMap::new();
@@ -276,8 +303,10 @@ impl Exchange<Scanned> {
         if let Some(refused) = together(refused.into_iter().map(|(_, refused)| refused)) {
             return Err(refused);
         }
-        Arc::make_mut(&mut self.about.facts).ignored =
-            ignored.keys().map(ToString::to_string).collect();
+        if !ignored.is_empty() {
+            let names = ignored.keys().map(ToString::to_string);
+            Arc::make_mut(&mut self.about.facts).ignored = names.collect();
+        }
         let lines = ignored
             .iter()
             .map(|(r, at)| self.about.facts.ignored_entry(r, at));
@@ -324,10 +353,17 @@ impl Exchange<Authorised> {
         let values = uses.open(facts, vault)?;
         let (mut held, coded, streamed) = match payload {
             Payload::Held(held, coded) => (held, coded, None),
-            streamed => (Held::default(), None, Some(streamed)),
+            Payload::Streamed(streamed) => {
+                // Asked of the head as it came.
+                let signed = signed::in_body(head);
+                let vault = Arc::clone(vault);
+                (
+                    Held::default(),
+                    None,
+                    Some((streamed, Late { signed, vault })),
+                )
+            }
         };
-        // A body that streams may yet turn out to hold a placeholder. Asked of the head as it came.
-        let signed = streamed.as_ref().and_then(|_| signed::in_body(head));
         let value = |reference: &_| values.get(reference);
         sites::substitute(head, &mut held, &sites, &value)
             .map_err(|error| uses.unwritable(facts, error))?;
@@ -337,7 +373,7 @@ impl Exchange<Authorised> {
                 false => coded.original,
             };
         }
-        let may_use = !uses.is_empty() || streamed.as_ref().is_some_and(Payload::is_searched);
+        let may_use = !uses.is_empty() || streamed.as_ref().is_some_and(|s| s.0.is_searched());
         if may_use && treatment.range == Range::Strip {
             // A few bytes at a time would defeat any scrubbing of the answer.
             head.headers.remove(header::RANGE);
@@ -346,17 +382,18 @@ impl Exchange<Authorised> {
         let mut lines = uses.lines(facts);
         lines.append(&ignored);
         let used = Arc::<Used>::default();
-        for (reference, value) in values.iter() {
-            used.add(reference, Arc::clone(value));
+        for (reference, value) in values {
+            used.add(&reference, value);
         }
         Ok(Exchange {
             about,
             state: Substituted {
-                payload: streamed.unwrap_or(Payload::Held(held, None)),
+                payload: match streamed {
+                    None => Substitute::Held(held),
+                    Some((streamed, late)) => Substitute::Streamed(streamed, Box::new(late)),
+                },
                 lines,
                 used,
-                signed: signed.map(Box::new),
-                vault: Arc::clone(vault),
             },
         })
     }
@@ -364,7 +401,10 @@ impl Exchange<Authorised> {
 
 impl Exchange<Substituted> {
     /// Puts every use on record and waits until it is durable. Without that nothing is sent.
-    pub async fn record(mut self, ledger: &Ledger) -> Result<Exchange<Recorded>, Refused> {
+    ///
+    /// The handle on the ledger is the connection's own: those who hold it are counted for each
+    /// request.
+    pub async fn record(mut self, ledger: &Arc<Ledger>) -> Result<Exchange<Recorded>, Refused> {
         let lines = std::mem::take(&mut self.state.lines);
         if !lines.is_empty() {
             ledger.commit(lines).await.map_err(Refusal::from)?;
@@ -373,7 +413,7 @@ impl Exchange<Substituted> {
         Ok(self.recorded(ledger))
     }
 
-    fn recorded(self, ledger: &Ledger) -> Exchange<Recorded> {
+    fn recorded(self, ledger: &Arc<Ledger>) -> Exchange<Recorded> {
         let Exchange { about, state } = self;
         let About {
             facts,
@@ -381,11 +421,10 @@ impl Exchange<Substituted> {
             needles,
             ..
         } = &*about;
-        let used = state.used;
-        let outcome = Outcome::new(ledger.clone(), Arc::clone(facts), Arc::clone(&used));
+        let outcome = Outcome::new(Arc::clone(ledger), Arc::clone(facts), state.used);
         let (body, reframed) = match state.payload {
-            Payload::Held(held, _) => (OutBody::held(held), true),
-            Payload::Streamed(streamed) => {
+            Substitute::Held(held) => (OutBody::held(held), true),
+            Substitute::Streamed(streamed, late) => {
                 let Streamed {
                     kind,
                     codings,
@@ -394,12 +433,12 @@ impl Exchange<Substituted> {
                 } = *streamed;
                 let permits = Arc::new(Permits {
                     facts: Arc::clone(facts),
-                    signed: state.signed.map(|refusal| *refusal),
+                    signed: late.signed,
                     unresolved: treatment.unresolved,
                     guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
-                    vault: state.vault,
-                    ledger: ledger.clone(),
-                    used: Arc::clone(&used),
+                    vault: late.vault,
+                    ledger: Ledger::clone(ledger),
+                    used: Arc::clone(outcome.used()),
                 });
                 let body = SearchedBody::new(&kind, &codings, prefix, rest, permits);
                 (OutBody::streamed(body), kind != BodyKind::Opaque)
@@ -410,7 +449,6 @@ impl Exchange<Substituted> {
             state: Recorded {
                 body,
                 reframed,
-                used,
                 outcome,
             },
         }
@@ -421,15 +459,11 @@ impl Exchange<Recorded> {
     /// Takes the exchange apart for the wire. Only [`super::upstream`] calls this.
     pub(super) fn into_wire(self) -> (Request<OutBody>, Awaited) {
         let About {
-            facts,
-            mut head,
-            needles,
-            ..
+            mut head, needles, ..
         } = *self.about;
         let Recorded {
             body,
             reframed,
-            used,
             outcome,
         } = self.state;
         let headers = &mut head.headers;
@@ -453,8 +487,6 @@ impl Exchange<Recorded> {
             accept_encoding: narrow_accept_encoding(headers),
         };
         let awaited = Awaited {
-            facts,
-            used,
             outcome,
             needles,
             asked,

@@ -83,22 +83,23 @@ pub struct InFlight(Arc<Shared>);
 impl InFlight {
     fn new(shared: &Arc<Shared>) -> Self {
         shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        shared.moved.fetch_add(1, Ordering::Relaxed);
+        shared.moved();
         Self(Arc::clone(shared))
     }
 
     /// Part of the answer is on its way to the client.
     pub fn moved(&self) {
-        self.0.moved.fetch_add(1, Ordering::Relaxed);
+        self.0.moved();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.ended.touch();
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        // Only a reader whose client has ended its side waits for this.
-        if let Some(reader) = lock(&self.0.reader).take() {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.0.is_awaited.load(Ordering::SeqCst)
+            && let Some(reader) = lock(&self.0.reader).take()
+        {
             reader.wake();
         }
     }
@@ -116,6 +117,8 @@ struct Shared {
     in_flight: AtomicUsize,
     /// Counts requests and pieces of bodies, either way.
     moved: AtomicU64,
+    /// A reader has waited for requests to end: its client has ended its side.
+    is_awaited: AtomicBool,
     reader: Mutex<Option<Waker>>,
     /// When the last request ended.
     ended: Activity,
@@ -154,7 +157,7 @@ impl HeadSignal {
 
     /// Part of a request's body has come.
     pub fn moved(&self) {
-        self.0.moved.fetch_add(1, Ordering::Relaxed);
+        self.0.moved();
     }
 
     /// How many requests are on their way, and a number that changes with everything that moves.
@@ -179,8 +182,18 @@ impl HeadSignal {
             return false;
         }
         *lock(&self.0.reader) = Some(cx.waker().clone());
+        self.0.is_awaited.store(true, Ordering::SeqCst);
         // Looked at again, because it may have ended before the waker was in its place.
-        self.is_busy()
+        self.0.in_flight.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Shared {
+    /// Something moved. All of a connection is on one thread; where it was not, the number would
+    /// change just as well.
+    fn moved(&self) {
+        let moved = self.moved.load(Ordering::Relaxed);
+        self.moved.store(moved.wrapping_add(1), Ordering::Relaxed);
     }
 }
 

@@ -23,8 +23,9 @@ use super::head::{HeadGuard, HeadNote, HeadSignal};
 use super::upgrade::{Offer, is_extended_connect};
 use super::uses::{Facts, Refused};
 use super::websocket::Asker;
-use super::{Proxy, RequestId, Settings, connect, exposed, respond, response, unix_now, websocket};
+use super::{Proxy, RequestId, Settings, connect, exposed, respond, response, websocket};
 use crate::error::{Code, Refusal};
+use crate::ledger::Ledger;
 use crate::observe::access::Forwarded;
 use crate::policy::destination::{Destination, Scheme};
 
@@ -45,6 +46,8 @@ pub struct Client {
     pub door: Door,
     /// The service's end of its head guard.
     pub signal: HeadSignal,
+    /// A handle of its own on the usage record.
+    ledger: Arc<Ledger>,
     /// The proxy takes no more requests.
     is_draining: AtomicBool,
 }
@@ -54,6 +57,7 @@ impl Client {
     pub fn new(proxy: Arc<Proxy>, door: Door, signal: HeadSignal) -> Arc<Self> {
         let is_draining = AtomicBool::new(proxy.draining.is_cancelled());
         Arc::new(Self {
+            ledger: Arc::new(proxy.ledger.clone()),
             proxy,
             door,
             signal,
@@ -63,7 +67,9 @@ impl Client {
 
     /// Waits until the proxy drains, and takes no more requests from then on.
     pub async fn drain(&self) {
-        self.proxy.draining.cancelled().await;
+        // One of its own: each time that it is asked it takes a lock, which all would wait for.
+        let draining = self.proxy.draining.child_token();
+        draining.cancelled().await;
         self.is_draining.store(true, Ordering::Relaxed);
     }
 }
@@ -109,6 +115,7 @@ where
     let mut connection = Box::pin(connection);
     async move {
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = client.drain() => {
                 connection.as_mut().graceful_shutdown();
@@ -181,12 +188,15 @@ fn forward(
 
         let authenticated = authenticated(client, &settings, request, id, started)?;
         let scanned = authenticated.scan(settings.config.body.buffer).await?;
-        let authorised = scanned.resolve(&proxy.vault, unix_now())?.authorise()?;
+        let authorised = scanned.resolve(&proxy.vault)?.authorise()?;
         let substituted = authorised.substitute(&proxy.vault)?;
-        let recorded = substituted.record(&proxy.ledger).await?;
+        let recorded = substituted.record(&client.ledger).await?;
         let answer = settings.upstream.send(recorded).await?;
 
-        log_answer(&answer.awaited.facts, answer.response.status().as_u16());
+        log_answer(
+            answer.awaited.outcome.facts(),
+            answer.response.status().as_u16(),
+        );
         let status = answer.response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS
             || offer.as_ref().is_some_and(|o| o.1.is_met_by(status))
@@ -244,7 +254,7 @@ fn authenticated(
         ignored: Vec::new(),
     };
     let idle = settings.config.proxy.idle_timeout;
-    let body = InboundBody::new(body, idle, signal.clone());
+    let body = InboundBody::new(body, idle, signal);
     Ok(Exchange::new(facts, head, body, treatment, needles))
 }
 

@@ -157,9 +157,9 @@ impl Permits {
         let values = uses.open(facts, &self.vault)?;
         // First: from the moment that it is on record a value is looked for in the answer.
         let mut permitted = Permitted::new();
-        for (reference, value) in values.iter() {
-            self.used.add(reference, Arc::clone(value));
-            permitted.push((reference.clone(), Arc::clone(value)));
+        for (reference, value) in values {
+            self.used.add(&reference, Arc::clone(&value));
+            permitted.push((reference, value));
         }
         let mut lines = uses.lines(facts);
         for (reference, at) in &ignored {

@@ -19,8 +19,6 @@ use super::respond::{EGRET_IGNORED, EGRET_REQUEST};
 use super::scrubbing::{BodyScrubber, Findings, Unscannable, scrub_head, unscannable};
 use super::stream::Arriving;
 use super::upstream::Lease;
-use super::uses::Facts;
-use super::watch::Used;
 use crate::error::{Code, Refusal};
 use crate::scrub::Needles;
 
@@ -36,20 +34,16 @@ pub struct Answer {
     pub response: Response<Arriving>,
     /// The connection it comes on.
     pub lease: Lease,
-    /// How the upload got on.
-    pub transfer: Arc<Transfer>,
+    /// How the upload got on, if it was one that streams.
+    pub transfer: Option<Arc<Transfer>>,
     /// What is known about the request.
     pub awaited: Awaited,
 }
 
 /// What is needed of a request once its answer comes.
 pub struct Awaited {
-    /// What the ledger is waiting for.
+    /// What the ledger is waiting for, with what was known about the request and what it has sent.
     pub outcome: Outcome,
-    /// What was known about the request.
-    pub facts: Arc<Facts>,
-    /// What the request has sent.
-    pub used: Arc<Used>,
     /// What the caller's principal can use.
     pub needles: Arc<Needles>,
     /// What the client would have.
@@ -90,8 +84,6 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     } = answer;
     let Awaited {
         mut outcome,
-        facts,
-        used,
         needles,
         asked,
     } = awaited;
@@ -100,11 +92,17 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     hop::strip(&mut head.headers);
     outcome.answered(head.status.as_u16());
     let mut findings = Findings::default();
+    let used = outcome.used();
     let sent = used.values();
     let known = sent.len();
     // A body that is still on its way may yet send more.
-    let may_use_more = !transfer.is_complete();
-    let needles = needles.with_used(&sent);
+    let may_use_more = transfer
+        .as_ref()
+        .is_some_and(|upload| !upload.is_complete());
+    let needles = match known {
+        0 => needles,
+        _ => needles.with_used(&sent),
+    };
     if !needles.is_empty() {
         scrub_head(&mut head, &needles, &sent, &mut findings);
     }
@@ -116,21 +114,21 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     let scrubber = match has_body && (!needles.is_empty() || may_use_more) {
         false => None,
         true => {
-            match BodyScrubber::new(&mut head, &needles, &used, known, &asked.accept_encoding) {
+            match BodyScrubber::new(&mut head, &needles, used, known, &asked.accept_encoding) {
                 Ok(scrubber) => Some(Box::new(scrubber)),
                 // Without a secret in the request the answer holds what it would hold without Egret.
                 Err(_) if known == 0 && !may_use_more && is_wanted => {
-                    let scrubber = BodyScrubber::unopened(&mut head, &needles, &used);
+                    let scrubber = BodyScrubber::unopened(&mut head, &needles, used);
                     Some(Box::new(scrubber))
                 }
                 Err(_) => {
                     outcome.failed(Code::ResponseUnscannable);
-                    return Err(unscannable(&facts));
+                    return Err(unscannable(outcome.facts()));
                 }
             }
         }
     };
-    mark(&mut head, &facts, &used, &outcome);
+    mark(&mut head, &outcome);
     let mut body = Box::new(UpstreamBody {
         incoming,
         idle: IdleTimer::new(idle),
@@ -143,7 +141,6 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
         lease: Some(lease),
         transfer,
         outcome,
-        facts,
     });
     if !has_body {
         body.finish();
@@ -152,11 +149,17 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
 }
 
 /// Egret's own headers.
-pub(super) fn mark(head: &mut Parts, facts: &Facts, used: &Used, outcome: &Outcome) {
-    if (facts.held_placeholder || outcome.is_recorded())
+pub(super) fn mark(head: &mut Parts, outcome: &Outcome) {
+    let (facts, used) = (outcome.facts(), outcome.used());
+    let is_recorded = used.is_recorded();
+    if (facts.held_placeholder || is_recorded)
         && let Ok(id) = HeaderValue::from_str(&facts.id)
     {
         head.headers.insert(EGRET_REQUEST, id);
+    }
+    // What is passed on literally is on record.
+    if !is_recorded {
+        return;
     }
     let mut ignored = used.ignored();
     ignored.extend_from_slice(&facts.ignored);
@@ -182,9 +185,8 @@ pub struct UpstreamBody {
     /// Whether all of it was scrubbed too.
     drained: bool,
     lease: Option<Lease>,
-    transfer: Arc<Transfer>,
+    transfer: Option<Arc<Transfer>>,
     outcome: Outcome,
-    facts: Arc<Facts>,
 }
 
 impl UpstreamBody {
@@ -230,9 +232,9 @@ impl UpstreamBody {
     }
 
     fn unanswerable(&self, error: BodyError) -> Refusal {
-        let destination = self.facts.destination.to_string();
+        let destination = self.outcome.facts().destination.to_string();
         match error {
-            BodyError::Refused => unscannable(&self.facts),
+            BodyError::Refused => unscannable(self.outcome.facts()),
             BodyError::Stalled => Refusal::new(
                 Code::UpstreamTimeout,
                 "the destination's answer stalled for longer than upstream.idle_timeout",
@@ -251,18 +253,25 @@ impl UpstreamBody {
     fn finish(&mut self) {
         self.drained = true;
         if let Some(lease) = self.lease.take()
-            && self.transfer.is_complete()
+            && self
+                .transfer
+                .as_ref()
+                .is_none_or(|upload| upload.is_complete())
         {
             lease.give_back();
         }
-        self.outcome
-            .scrubbed(self.findings.take_entries(&self.facts));
+        self.tell_findings();
         self.outcome.forwarded();
     }
 
+    /// Puts on record what was found so far.
+    fn tell_findings(&mut self) {
+        let lines = self.findings.take_entries(self.outcome.facts());
+        self.outcome.scrubbed(lines);
+    }
+
     fn fail(&mut self, code: Code, error: BodyError) -> BodyError {
-        self.outcome
-            .scrubbed(self.findings.take_entries(&self.facts));
+        self.tell_findings();
         self.outcome.failed(code);
         error
     }
@@ -370,8 +379,7 @@ impl UpstreamBody {
 /// A client that leaves in the middle takes nothing of the record with it.
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        self.outcome
-            .scrubbed(self.findings.take_entries(&self.facts));
+        self.tell_findings();
     }
 }
 

@@ -169,23 +169,21 @@ pub struct Stages {
 }
 
 /// A scrubber with what it looks for.
-struct Stage {
-    needles: Arc<Needles>,
-    scrubber: Scrubber,
-}
+struct Stage(Scrubber);
 
 impl Stage {
     fn new(needles: Arc<Needles>, replacement: Replacement) -> Self {
-        Self {
-            scrubber: Scrubber::new(Arc::clone(&needles), replacement),
-            needles,
-        }
+        Self(Scrubber::new(needles, replacement))
+    }
+
+    fn needles(&self) -> &Arc<Needles> {
+        self.0.needles()
     }
 
     fn pass(&mut self, input: &[u8], last: bool, place: &str, findings: &mut Findings) -> Clean {
         let (mut written, mut hits) = (Vec::new(), Vec::new());
-        let passed = self.scrubber.pass(input, last, &mut written, &mut hits);
-        findings.add(&self.needles, place, &hits);
+        let passed = self.0.pass(input, last, &mut written, &mut hits);
+        findings.add(self.needles(), place, &hits);
         Clean { written, passed }
     }
 }
@@ -258,9 +256,9 @@ impl Stages {
         if count == self.known {
             return Ok(());
         }
-        let late = self.used.values().split_off(self.known);
+        let late = self.used.values()[self.known..].to_vec();
         self.known += late.len();
-        let first = &self.stages[0].needles;
+        let first = self.stages[0].needles();
         let needles = first.with_used(&late);
         if Arc::ptr_eq(&needles, first) {
             return Ok(());
@@ -411,7 +409,7 @@ impl BodyScrubber {
     pub fn trailers(&self, mut trailers: HeaderMap, findings: &mut Findings) -> HeaderMap {
         signed::remove_digests(&mut trailers);
         for stage in &self.stages.stages {
-            scrub_fields(&mut trailers, &stage.needles, findings);
+            scrub_fields(&mut trailers, stage.needles(), findings);
         }
         trailers
     }

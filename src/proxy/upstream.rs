@@ -109,8 +109,11 @@ impl Upstream {
         let transfer = request.body().transfer();
         let mut unsent = Some(request);
         async move {
-            let destination = &awaited.facts.destination;
-            match self.exchange(destination, &mut unsent, &transfer).await {
+            let destination = &awaited.outcome.facts().destination;
+            match self
+                .exchange(destination, &mut unsent, transfer.as_deref())
+                .await
+            {
                 Ok((response, lease)) => Ok(Answer {
                     response,
                     lease,
@@ -136,7 +139,7 @@ impl Upstream {
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
-        transfer: &Arc<Transfer>,
+        transfer: Option<&Transfer>,
     ) -> Result<Answered, Refusal> {
         let mut resends = 0;
         while let Some(request) = unsent {
@@ -269,14 +272,15 @@ impl Upstream {
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
-        transfer: &Arc<Transfer>,
+        transfer: Option<&Transfer>,
         (mut connection, shelf): (Connection, Arc<Shelf>),
         is_reused: bool,
     ) -> Result<Option<Answered>, Refusal> {
         let Some(request) = unsent.take() else {
             return Ok(None);
         };
-        if !transfer.is_complete() || request.extensions().get::<upgrade::Asked>().is_some() {
+        let is_whole = transfer.is_none_or(Transfer::is_complete);
+        if !is_whole || request.extensions().get::<upgrade::Asked>().is_some() {
             connection.detach();
         }
         let request = wire::for_http1(request)?;
@@ -302,7 +306,7 @@ impl Upstream {
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
-        transfer: &Arc<Transfer>,
+        transfer: Option<&Transfer>,
         mut stream: Stream,
         route: &Route,
     ) -> Result<Option<Answered>, Refusal> {
@@ -328,15 +332,16 @@ impl Upstream {
         &self,
         sent: F,
         destination: &Destination,
-        transfer: &Transfer,
+        transfer: Option<&Transfer>,
     ) -> Result<F::Output, Refusal> {
         tokio::pin!(sent);
         let started = Instant::now();
+        let last_activity = || transfer.map_or(started, Transfer::last_activity);
         loop {
-            let quiet_since = transfer.last_activity().max(started);
+            let quiet_since = last_activity().max(started);
             match tokio::time::timeout_at(quiet_since + self.limits.idle, &mut sent).await {
                 Ok(output) => return Ok(output),
-                Err(_) if transfer.last_activity() > quiet_since => {}
+                Err(_) if last_activity() > quiet_since => {}
                 Err(_) => {
                     return Err(Refusal::new(
                         Code::UpstreamTimeout,
@@ -447,8 +452,8 @@ fn only_http2(destination: &Destination) -> Refusal {
 }
 
 /// Why no answer came. The library's own error is not asked: it quotes what it was sending.
-fn failed(destination: &Destination, transfer: &Transfer) -> Refusal {
-    transfer.fault().unwrap_or_else(|| {
+fn failed(destination: &Destination, transfer: Option<&Transfer>) -> Refusal {
+    transfer.and_then(Transfer::fault).unwrap_or_else(|| {
         Refusal::new(
             Code::UpstreamProtocolError,
             "the destination closed the connection before answering, or its answer is not HTTP",

@@ -1,12 +1,13 @@
 //! What must not come back: the values a principal can use, and those that a request used.
 
+use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use dashmap::DashMap;
-
 use super::lock;
 use super::scrubbing::is_same;
+use super::workers::PerWorker;
 use crate::observe::redact;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
@@ -15,22 +16,38 @@ use crate::vault::{Credential, Principal, Vault};
 
 /// The needles of each principal, made when first asked for and made anew when a credential
 /// changes. Requests under way keep theirs.
+///
+/// Each worker has a list of its own, with the same values behind it: who holds them is counted
+/// for each request.
 #[derive(Default)]
-pub struct Watchlist(DashMap<Principal, (u64, Arc<Needles>)>);
+pub struct Watchlist(PerWorker<Mutex<Known>>);
+
+/// With the generation of the vault that they were made of.
+type Known = HashMap<Principal, (u64, Arc<Needles>)>;
 
 impl Watchlist {
     /// Everything that `principal` can use now, prepared for searching.
     pub fn needles(&self, vault: &Vault, principal: &Principal) -> Arc<Needles> {
         let generation = vault.generation();
-        if let Some(kept) = self.0.get(principal)
-            && kept.0 == generation
-        {
-            return Arc::clone(&kept.1);
+        let known = |known: &Mutex<Known>| {
+            let known = lock(known);
+            let (made, needles) = known.get(principal)?;
+            (*made == generation).then(|| Arc::clone(needles))
+        };
+        let own = self.0.own();
+        if let Some(needles) = known(own) {
+            return needles;
         }
-        let needles = Arc::new(prepare(vault, vault.live(principal)));
-        redact::know(principal.as_str(), generation, &needles);
+        let needles = match self.0.all().find_map(known) {
+            Some(others) => Arc::new(Needles::clone(&others)),
+            None => {
+                let needles = Arc::new(prepare(vault, vault.live(principal)));
+                redact::know(principal.as_str(), generation, &needles);
+                needles
+            }
+        };
         let entry = (generation, Arc::clone(&needles));
-        self.0.insert(principal.clone(), entry);
+        lock(own).insert(principal.clone(), entry);
         needles
     }
 
@@ -47,7 +64,8 @@ impl Watchlist {
     /// Lets go of what was prepared before `generation`: it may hold values that are gone from the
     /// store, and a principal who asks for nothing any more would keep them in memory.
     pub fn forget_before(&self, generation: u64) {
-        self.0.retain(|_, (made, _)| *made >= generation);
+        let all = self.0.all();
+        all.for_each(|known| lock(known).retain(|_, (made, _)| *made >= generation));
     }
 }
 
@@ -65,11 +83,26 @@ fn prepare(vault: &Vault, credentials: Vec<Arc<Credential>>) -> Needles {
     Needles::new(values)
 }
 
+/// A value with its name, `slug` or `slug.field`.
+type Named = (String, Arc<SecretBytes>);
+
+/// Values that were sent. Clones share them.
+#[derive(Clone, Default)]
+pub struct Sent(Option<Arc<Vec<Named>>>);
+
+impl Deref for Sent {
+    type Target = [Named];
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().map_or(&[], |values| values.as_slice())
+    }
+}
+
 /// What one request has used. A body that streams adds to it on the way.
 #[derive(Default)]
 pub struct Used {
     recorded: AtomicBool,
-    values: Mutex<Vec<(String, Arc<SecretBytes>)>>,
+    values: Mutex<Sent>,
     /// How many values there are, for a look without the lock.
     count: AtomicUsize,
     ignored: Mutex<Vec<String>>,
@@ -93,7 +126,8 @@ impl Used {
         if values.iter().any(|(_, known)| is_same(known, &value)) {
             return;
         }
-        values.push((reference.to_string(), value));
+        let list = Arc::make_mut(values.0.get_or_insert_default());
+        list.push((reference.to_string(), value));
         self.count.store(values.len(), Ordering::Release);
     }
 
@@ -113,7 +147,10 @@ impl Used {
     }
 
     /// The values that were sent so far.
-    pub fn values(&self) -> Vec<(String, Arc<SecretBytes>)> {
-        lock(&self.values).clone()
+    pub fn values(&self) -> Sent {
+        match self.count() {
+            0 => Sent::default(),
+            _ => lock(&self.values).clone(),
+        }
     }
 }

@@ -108,11 +108,10 @@ pub fn begin(
     } = answer;
     let Awaited {
         mut outcome,
-        facts,
-        used,
         needles,
         ..
     } = awaited;
+    let (facts, used) = (Arc::clone(outcome.facts()), Arc::clone(outcome.used()));
     outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let accepted = match offer {
         Some((asker, offer)) => offer.check(&response).map(|()| (asker, offer)),
@@ -131,7 +130,7 @@ pub fn begin(
     let needles = needles.with_used(&sent);
     scrub_head(&mut head, &needles, &sent, &mut findings);
     outcome.scrubbed(findings.take_entries(&facts));
-    mark(&mut head, &facts, &used, &outcome);
+    mark(&mut head, &outcome);
     // Its messages may use credentials later, and the ledger will speak of this request.
     if let Ok(id) = HeaderValue::from_str(&facts.id) {
         head.headers.insert(EGRET_REQUEST, id);

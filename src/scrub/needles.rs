@@ -12,7 +12,9 @@ use crate::secret::SecretBytes;
 /// Every value that must not come back, prepared for searching.
 ///
 /// Immutable, and cheap to share: build one per principal when its credentials change, keep it in
-/// an `Arc`, and derive the needles of a request with [`Needles::with_used`].
+/// an `Arc`, and derive the needles of a request with [`Needles::with_used`]. A clone shares what was
+/// prepared.
+#[derive(Clone)]
 pub struct Needles {
     /// The values of the principal, then those of the request.
     sets: Vec<Arc<Set>>,

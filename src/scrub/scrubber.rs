@@ -33,6 +33,11 @@ impl Scrubber {
         }
     }
 
+    /// What it looks for.
+    pub fn needles(&self) -> &Arc<Needles> {
+        &self.needles
+    }
+
     /// Appends to `out` whatever of the stream so far is decided, and to `hits` what was replaced.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
         let rest = self.pass(input, false, out, hits);
