@@ -11,8 +11,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -44,8 +44,7 @@ impl Connection {
     pub fn new(sender: SendRequest<OutBody>, driver: Driver) -> Self {
         let signal = Arc::new(Signal {
             user: Mutex::new(None),
-            woken: AtomicBool::new(true),
-            polling: AtomicBool::new(false),
+            state: AtomicU8::new(WOKEN),
         });
         Self {
             sender,
@@ -61,53 +60,59 @@ impl Connection {
     }
 
     /// Does what there is to do; `cx` is woken when there is more.
-    ///
-    /// Answers and bodies come to light by this call alone. Who polls them right after it needs no
-    /// waker of theirs, see [`Connection::poll_with`].
-    fn drive(&mut self, cx: &Context<'_>) {
-        let Some(driver) = &mut self.driver else {
-            return;
-        };
-        self.signal.tell(cx.waker());
-        for _ in 0..TURNS {
-            if !self.signal.woken.swap(false, SeqCst) {
-                return;
-            }
-            // What it wakes itself for is done in the next turn, and needs no other task.
-            self.signal.polling.store(true, SeqCst);
-            let polled = driver.as_mut().poll(&mut Context::from_waker(&self.waker));
-            self.signal.polling.store(false, SeqCst);
-            if polled.is_ready() {
-                self.driver = None;
-                return;
-            }
-        }
-        cx.waker().wake_by_ref();
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        let _ = self.poll_with(cx, |_| Poll::<()>::Pending);
     }
 
-    /// Polls what comes from the connection, once that has done what there is to do.
+    /// Polls what comes from the connection, once that has done what there is to do; `cx` is woken
+    /// when there is more.
+    ///
+    /// Answers and bodies come to light by this call alone, so they are polled without a waker.
     pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.driver.is_some() {
+            self.signal.tell(cx.waker());
+        }
+        self.take_turns(cx, poll)
+    }
+
+    /// The connection and what comes from it in turn, until neither has more to do.
+    fn take_turns<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
+        let Some(driver) = &mut self.driver else {
+            return poll(cx);
+        };
+        // What either wakes the connection for is done in the next turn, and needs no other task.
+        self.signal.enter();
         for _ in 0..TURNS {
-            self.drive(cx);
-            if self.driver.is_none() {
-                return poll(cx);
+            if self.signal.take() {
+                let polled = driver.as_mut().poll(&mut Context::from_waker(&self.waker));
+                if polled.is_ready() {
+                    self.driver = None;
+                    return poll(cx);
+                }
             }
-            // Who asks for more gives the connection something to do.
-            self.signal.polling.store(true, SeqCst);
             let unwoken = &mut Context::from_waker(Waker::noop());
             // Out of turn: a task that has done much already would be told to come back later, and
             // nobody would tell it when.
             let polled = pin!(unconstrained(poll_fn(&mut poll))).poll(unwoken);
-            self.signal.polling.store(false, SeqCst);
-            if polled.is_ready() || !self.signal.woken.load(SeqCst) {
+            if polled.is_ready() {
+                self.signal.leave();
                 return polled;
             }
+            if !self.signal.is_woken() {
+                break;
+            }
         }
-        cx.waker().wake_by_ref();
+        if self.signal.leave() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
@@ -130,8 +135,10 @@ impl Connection {
 
     /// Whether it can be used again, as far as events have come that say otherwise.
     pub fn is_open(&mut self) -> bool {
-        self.drive(&Context::from_waker(Waker::noop()));
-        self.rest();
+        if self.signal.is_woken() {
+            let nobody = &mut Context::from_waker(Waker::noop());
+            let _ = self.take_turns(nobody, |_| Poll::<()>::Pending);
+        }
         !self.sender.is_closed()
     }
 
@@ -144,12 +151,18 @@ impl Connection {
     }
 }
 
+/// The connection has something to do.
+const WOKEN: u8 = 1;
+/// Its user is about to see to that, and looks again afterwards.
+const ENTERED: u8 = 2;
+
 /// Notes that the connection has something to do, and tells whoever uses it.
+///
+/// Both notes are in one place, so that each change of one is seen in order with those of the other:
+/// who wakes a connection either sees that its user is at it, or the user sees it woken.
 struct Signal {
     user: Mutex<Option<Waker>>,
-    woken: AtomicBool,
-    /// Set by the user, who looks again afterwards.
-    polling: AtomicBool,
+    state: AtomicU8,
 }
 
 impl Signal {
@@ -160,6 +173,25 @@ impl Signal {
             *user = Some(waker.clone());
         }
     }
+
+    /// The user is at it and need not be told.
+    fn enter(&self) {
+        self.state.fetch_or(ENTERED, AcqRel);
+    }
+
+    /// The user looks no more; returns whether there is something to do.
+    fn leave(&self) -> bool {
+        self.state.fetch_and(!ENTERED, AcqRel) & WOKEN != 0
+    }
+
+    fn is_woken(&self) -> bool {
+        self.state.load(Acquire) & WOKEN != 0
+    }
+
+    /// Takes the note away that there is something to do, to see to it.
+    fn take(&self) -> bool {
+        self.is_woken() && self.state.swap(ENTERED, AcqRel) & WOKEN != 0
+    }
 }
 
 impl Wake for Signal {
@@ -168,8 +200,8 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, SeqCst);
-        if self.polling.load(SeqCst) {
+        // Woken before, somebody was told already, or will look.
+        if self.state.fetch_or(WOKEN, AcqRel) != 0 {
             return;
         }
         let user = lock(&self.user).take();
@@ -182,6 +214,7 @@ impl Wake for Signal {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
 
     use super::*;
 
@@ -217,19 +250,19 @@ mod tests {
         .await;
         let user = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&user));
-        let cx = Context::from_waker(&waker);
-        connection.drive(&cx);
-        connection.drive(&cx);
+        let mut cx = Context::from_waker(&waker);
+        connection.drive(&mut cx);
+        connection.drive(&mut cx);
         assert_eq!((polls.0.load(SeqCst), user.0.load(SeqCst)), (1, 0));
         let event: Waker = lock(&seen).take().unwrap();
         event.wake_by_ref();
         assert_eq!(user.0.load(SeqCst), 1, "the user is told");
-        connection.drive(&cx);
+        connection.drive(&mut cx);
         assert_eq!(polls.0.load(SeqCst), 2);
         connection.rest();
         event.wake();
         assert_eq!(user.0.load(SeqCst), 1, "nobody uses it");
-        assert!(connection.signal.woken.load(SeqCst), "and yet it is noted");
+        assert!(connection.signal.is_woken(), "and yet it is noted");
     }
 
     #[tokio::test]
@@ -244,7 +277,7 @@ mod tests {
         .await;
         let user = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&user));
-        connection.drive(&Context::from_waker(&waker));
+        connection.drive(&mut Context::from_waker(&waker));
         assert_eq!(polls.0.load(SeqCst), TURNS);
         assert_eq!(user.0.load(SeqCst), 1, "others first, then again");
     }
