@@ -98,6 +98,8 @@
 //! * **What all share, each connection or worker holds once** ([`proxy::http`], [`proxy::watch`]),
 //!   and a request holds on to that: two cores that count together who holds a thing wait for each
 //!   other at each request.
+//! * **A head is searched as it came** ([`proxy::exchange`]), all at once; its parts one by one only
+//!   if something is in there.
 //! * **The future of a request is small** ([`proxy::http`]), because each connection has room for one
 //!   and it is moved for each request: what few requests need is in a box.
 //! * **An exchange drives its upstream connection itself** ([`proxy::connection`]) while it waits for

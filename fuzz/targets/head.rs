@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// One head, as the guard and as httparse read it.
 fn compare(head: &[u8]) {
-    let Ok(framing) = head_check::check(head, MAX_HEADERS) else {
+    let Ok(head_check::Checked { framing, .. }) = head_check::check(head, MAX_HEADERS) else {
         return;
     };
     let normal = head_check::normalise_request_line(BytesMut::from(head));

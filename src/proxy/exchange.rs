@@ -194,7 +194,14 @@ impl Exchange<Authenticated> {
 
     /// Finds the placeholders. A body of a kind that can hold one is read to its end if it has at
     /// most `buffer` bytes; a larger one is searched while it streams.
-    pub async fn scan(self, buffer: usize) -> Result<Exchange<Scanned>, Refused> {
+    ///
+    /// `raw` is the head as it was before it was parsed, if somebody kept it. What is not in there
+    /// is in none of its parts, and one search takes less time than one of each part.
+    pub async fn scan(
+        self,
+        buffer: usize,
+        raw: Option<Bytes>,
+    ) -> Result<Exchange<Scanned>, Refused> {
         let Exchange {
             mut about,
             state: Authenticated { body },
@@ -205,11 +212,24 @@ impl Exchange<Authenticated> {
             treatment,
             needles,
         } = &mut *about;
+        let is_clean = needles.is_empty()
+            || raw
+                .as_deref()
+                .is_some_and(|raw| needles.find(raw).is_empty());
+        if !is_clean {
+            let facts = Arc::make_mut(facts);
+            facts.path = exposed::without(needles, Arc::clone(&facts.raw_path));
+        }
         let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
         if guarded {
+            exposed::check_origin(facts, needles)?;
+        }
+        if guarded && !is_clean {
             exposed::check_head(facts, head, treatment, needles)?;
         }
-        let mut sites = sites::in_head(head, treatment).map_err(|found| found.refuse(facts))?;
+        let mut sites =
+            sites::in_head(head, raw.as_deref(), treatment).map_err(|found| found.refuse(facts))?;
+        drop(raw);
         let kind = body_kind(head, &body, treatment);
         let is_empty = body.is_empty();
         let payload = match is_empty {

@@ -20,6 +20,13 @@ use crate::scrub::{Hit, Needles, scrub_bytes};
 /// A user name is no secret, though it is stored like one: it stands in many an honest request.
 const PUBLIC_FIELD: &str = ".username";
 
+/// Refuses a destination that is a stored value. To be asked first, because whatever else is found
+/// would name it.
+pub fn check_origin(facts: &Facts, needles: &Needles) -> Result<(), Refused> {
+    let exposed = find(needles, facts.origin.as_bytes());
+    exposed.map_or(Ok(()), |name| Err(refuse_host(facts, &name)))
+}
+
 /// Refuses a head that carries a stored value.
 pub fn check_head(
     facts: &Facts,
@@ -28,10 +35,6 @@ pub fn check_head(
     needles: &Needles,
 ) -> Result<(), Refused> {
     let scans = |place| treatment.scan.contains(&place);
-    // First, because whatever else is found would name the destination.
-    if let Some(exposed) = find(needles, facts.origin.as_bytes()) {
-        return Err(refuse_host(facts, &exposed));
-    }
     if scans(ScanPlace::Path) {
         check(facts, needles, head.uri.path().as_bytes(), "path")?;
     }

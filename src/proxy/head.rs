@@ -27,12 +27,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::head_check::{self, Framing};
+use super::head_check::{self, Checked, Framing};
 use super::idle::{Activity, IdleTimer};
 use super::lock;
 use crate::error::{Code, Refusal};
@@ -71,8 +71,19 @@ pub struct HeadLimits {
 pub struct HeadNote {
     /// Why the request cannot be served, if it cannot.
     pub refusal: Option<Box<Refusal>>,
+    /// The head itself. None where nobody read it before it was parsed.
+    pub head: Option<RawHead>,
     /// To be kept until the answer has been written.
     pub in_flight: InFlight,
+}
+
+/// A head as it goes to the parser.
+#[derive(Debug)]
+pub struct RawHead {
+    /// All of it.
+    pub bytes: Bytes,
+    /// A name in it is not written in small letters only.
+    pub has_capitals: bool,
 }
 
 /// A request on its way through the proxy. While one lives, the connection is not idle, however
@@ -146,6 +157,7 @@ impl HeadSignal {
     pub fn unguarded(&self) -> HeadNote {
         HeadNote {
             refusal: None,
+            head: None,
             in_flight: self.in_flight(),
         }
     }
@@ -166,9 +178,13 @@ impl HeadSignal {
         (in_flight, self.0.moved.load(Ordering::Relaxed))
     }
 
-    fn note(&self, refusal: Option<Box<Refusal>>) {
-        let in_flight = InFlight::new(&self.0);
-        lock(&self.0.notes).push_back(HeadNote { refusal, in_flight });
+    fn note(&self, refusal: Option<Box<Refusal>>, head: Option<RawHead>) {
+        let note = HeadNote {
+            refusal,
+            head,
+            in_flight: InFlight::new(&self.0),
+        };
+        lock(&self.0.notes).push_back(note);
     }
 
     /// Whether a request is on its way.
@@ -197,6 +213,17 @@ impl Shared {
     }
 }
 
+/// Lets go of the notes that nobody took, on heads that the library would not have: each holds on to
+/// the list that it is in.
+struct Untaken(HeadSignal);
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let notes = std::mem::take(&mut *lock(&self.0.0.notes));
+        drop(notes);
+    }
+}
+
 /// Where in the stream of messages the guard stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -215,11 +242,12 @@ pub struct HeadGuard<S> {
     io: S,
     limits: HeadLimits,
     signal: HeadSignal,
+    _untaken: Untaken,
     state: State,
     /// Raw bytes read from the socket and not yet released.
     raw: BytesMut,
     /// A checked head on its way to the parser.
-    checked: BytesMut,
+    checked: Bytes,
     /// How far `raw` was searched for the end of the head.
     searched: usize,
     /// Set for the deadline, or for one that has moved away since.
@@ -238,10 +266,11 @@ impl<S> HeadGuard<S> {
         Self {
             io,
             limits,
+            _untaken: Untaken(signal.clone()),
             signal,
             state: State::Head,
             raw: early,
-            checked: BytesMut::new(),
+            checked: Bytes::new(),
             searched: 0,
             timer: None,
             head_since: None,
@@ -273,17 +302,27 @@ impl<S> HeadGuard<S> {
             self.refuse(too_large(self.limits.bytes));
             return true;
         }
-        let head = self.raw.split_to(end);
+        let head = match end == self.raw.len() {
+            true => std::mem::take(&mut self.raw),
+            false => self.raw.split_to(end),
+        };
         self.searched = 0;
         self.head_since = None;
         match head_check::check(&head, self.limits.headers) {
-            Ok(framing) => {
+            Ok(Checked {
+                framing,
+                has_capitals,
+            }) => {
                 self.state = match framing {
                     Framing::Length(length) => State::Body(length),
                     Framing::Chunked | Framing::Tunnel => State::Opaque,
                 };
-                self.checked = head_check::normalise_request_line(head);
-                self.signal.note(None);
+                self.checked = head_check::normalise_request_line(head).freeze();
+                let head = RawHead {
+                    bytes: self.checked.clone(),
+                    has_capitals,
+                };
+                self.signal.note(None, Some(head));
             }
             Err(refusal) => self.refuse(refusal),
         }
@@ -311,8 +350,8 @@ impl<S> HeadGuard<S> {
     fn refuse(&mut self, refusal: Refusal) {
         self.state = State::Refused;
         self.raw.clear();
-        self.checked = BytesMut::from(REFUSED_HEAD);
-        self.signal.note(Some(Box::new(refusal)));
+        self.checked = Bytes::from_static(REFUSED_HEAD);
+        self.signal.note(Some(Box::new(refusal)), None);
     }
 
     /// Whether the next bytes need no look at all, so that they are spared a copy.
@@ -329,6 +368,10 @@ impl<S> HeadGuard<S> {
     fn release(&mut self, out: &mut ReadBuf<'_>) -> bool {
         if !self.checked.is_empty() {
             move_bytes(&mut self.checked, out, usize::MAX);
+            if self.checked.is_empty() {
+                // What a head held does not wait for the next one.
+                self.checked = Bytes::new();
+            }
             return true;
         }
         match self.state {
@@ -551,9 +594,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
 }
 
 /// Moves at most `most` bytes, and no more than fit.
-fn move_bytes(from: &mut BytesMut, to: &mut ReadBuf<'_>, most: usize) -> usize {
-    let count = from.len().min(to.remaining()).min(most);
-    to.put_slice(&from[..count]);
+fn move_bytes(from: &mut impl Buf, to: &mut ReadBuf<'_>, most: usize) -> usize {
+    let bytes = from.chunk();
+    let count = bytes.len().min(to.remaining()).min(most);
+    to.put_slice(&bytes[..count]);
     from.advance(count);
     count
 }

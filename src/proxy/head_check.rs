@@ -17,10 +17,19 @@ pub enum Framing {
     Tunnel,
 }
 
+/// What a head that can be trusted says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Where its message ends.
+    pub framing: Framing,
+    /// A name in it is not written in small letters only.
+    pub has_capitals: bool,
+}
+
 /// Checks a whole head, terminator included.
 ///
 /// Everything refused here is a message that two parsers could read differently.
-pub fn check(head: &[u8], max_headers: usize) -> Result<Framing, Refusal> {
+pub fn check(head: &[u8], max_headers: usize) -> Result<Checked, Refusal> {
     let mut lines = Lines(head);
     let request_line = lines.next().ok_or_else(bare_line_feed)??;
     let (method, version) = check_request_line(request_line)?;
@@ -32,7 +41,10 @@ pub fn check(head: &[u8], max_headers: usize) -> Result<Framing, Refusal> {
         }
         fields.add(line, max_headers)?;
     }
-    fields.framing(method, version)
+    Ok(Checked {
+        framing: fields.framing(method, version)?,
+        has_capitals: fields.has_capitals,
+    })
 }
 
 /// A head of which only the beginning has come: why waiting for the rest is pointless, if it is.
@@ -125,6 +137,7 @@ struct Fields {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    has_capitals: bool,
 }
 
 impl Fields {
@@ -144,6 +157,7 @@ impl Fields {
                 "a header name is not a token; folded lines and space before the colon are refused",
             ));
         }
+        self.has_capitals = self.has_capitals || name.iter().any(u8::is_ascii_uppercase);
         if value.iter().any(|b| *b < b' ' && *b != b'\t' || *b == 0x7f) {
             return Err(malformed("a header value holds a control character"));
         }
@@ -260,7 +274,8 @@ mod tests {
     use super::*;
 
     fn outcome(head: &str) -> Result<Framing, Code> {
-        check(head.as_bytes(), 100).map_err(|refusal| refusal.code)
+        let checked = check(head.as_bytes(), 100).map_err(|refusal| refusal.code);
+        checked.map(|checked| checked.framing)
     }
 
     fn with_fields(fields: &str) -> Result<Framing, Code> {
@@ -279,6 +294,17 @@ mod tests {
             outcome("CONNECT a:443 HTTP/1.0\r\n\r\n"),
             Ok(Framing::Tunnel)
         );
+    }
+
+    #[test]
+    fn capitals_are_seen_in_names_and_nowhere_else() {
+        let has_capitals = |fields: &str| {
+            let head = format!("POST /X HTTP/1.1\r\n{fields}\r\n");
+            check(head.as_bytes(), 100).unwrap().has_capitals
+        };
+        assert!(!has_capitals("host: A\r\nx-b: C: D\r\n"));
+        assert!(has_capitals("Host: a\r\nx-b: c\r\n"));
+        assert!(has_capitals("host: a\r\nx-B: c\r\n"));
     }
 
     #[test]

@@ -19,11 +19,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::body::{InboundBody, ReplyBody};
 use super::door::{Door, TunnelDoor};
 use super::exchange::{Authenticated, Exchange};
-use super::head::{HeadGuard, HeadNote, HeadSignal};
+use super::head::{HeadGuard, HeadNote, HeadSignal, RawHead};
 use super::upgrade::{Offer, is_extended_connect};
 use super::uses::{Facts, Refused};
 use super::websocket::Asker;
-use super::{Proxy, RequestId, Settings, connect, exposed, respond, response, websocket};
+use super::{Proxy, RequestId, Settings, connect, respond, response, websocket};
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::observe::access::Forwarded;
@@ -156,7 +156,7 @@ pub(super) fn handle(
             None if is_tunnel => Box::pin(connect::open(&client, request))
                 .await
                 .map_err(Refused::from),
-            None => forward(&client, request, id).await,
+            None => forward(&client, request, id, note.head).await,
         };
         let answer = match answer {
             Ok(response) => {
@@ -177,6 +177,7 @@ fn forward(
     client: &Arc<Client>,
     mut request: Request<Incoming>,
     id: RequestId,
+    raw: Option<RawHead>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Refused>> {
     let started = Instant::now();
     let Client { proxy, signal, .. } = &**client;
@@ -184,10 +185,16 @@ fn forward(
         let settings = proxy.settings.load();
         proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
         let offer = Offer::of(&mut request)?;
+        if offer.is_none() && raw.as_ref().is_some_and(|raw| !raw.has_capitals) {
+            // How the client spelled the names is how they are sent anyway.
+            request.extensions_mut().clear();
+        }
         let offer = offer.map(|offer| Box::new((Asker::new(client, request.headers()), offer)));
 
         let authenticated = authenticated(client, &settings, request, id, started)?;
-        let scanned = authenticated.scan(settings.config.body.buffer).await?;
+        let scanned = authenticated
+            .scan(settings.config.body.buffer, raw.map(|raw| raw.bytes))
+            .await?;
         let authorised = scanned.resolve(&proxy.vault)?.authorise()?;
         let substituted = authorised.substitute(&proxy.vault)?;
         let recorded = substituted.record(&client.ledger).await?;
@@ -247,7 +254,7 @@ fn authenticated(
         destination,
         origin,
         method: head.method.clone(),
-        path: exposed::without(&needles, Arc::clone(&raw_path)),
+        path: Arc::clone(&raw_path),
         raw_path,
         started,
         held_placeholder: false,

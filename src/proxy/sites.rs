@@ -82,9 +82,19 @@ impl Site {
     }
 }
 
-/// Finds the placeholders of a request's head.
-pub fn in_head(head: &Parts, treatment: &Treatment) -> Result<Vec<Site>, Misplaced> {
+/// Finds the placeholders of a request's head. `raw` is all of it as it came, if that is known.
+pub fn in_head(
+    head: &Parts,
+    raw: Option<&[u8]>,
+    treatment: &Treatment,
+) -> Result<Vec<Site>, Misplaced> {
     let mut sites = Vec::new();
+    // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
+    let shows_none = raw.is_some_and(|raw| !may_contain(Form::Percent, raw));
+    let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
+    if shows_none && !credentials.any(|value| Basic::parse(value.as_bytes()).is_some()) {
+        return Ok(sites);
+    }
     let scans = |place| treatment.scan.contains(&place);
     if scans(ScanPlace::Path) && may_contain(Form::Percent, head.uri.path().as_bytes()) {
         push(&mut sites, Place::Path, find::in_path(head.uri.path()));
@@ -239,7 +249,7 @@ pub fn substitute<'v>(
         }
     }
     held.trailers = match held.trailers.take() {
-        Some(trailers) => Some(substitute_trailers(trailers, sites, value)?),
+        Some(trailers) => Some(Box::new(substitute_trailers(*trailers, sites, value)?)),
         None => None,
     };
     if path.is_some() || query.is_some() {

@@ -36,7 +36,8 @@ pub struct Facts {
     pub method: Method,
     /// The path as sent, for path rules. Empty for a request whose target has none.
     pub raw_path: Arc<str>,
-    /// The path with placeholders in place and without a query, for people.
+    /// The path with placeholders in place and without a query, for people. Without stored values
+    /// from the scan on, which comes first.
     pub path: Arc<str>,
     /// When its head had arrived.
     pub started: Instant,
