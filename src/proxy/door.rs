@@ -17,6 +17,8 @@ use crate::vault::Vault;
 pub(super) const CLAIMS: [HeaderName; 3] = [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
 const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
 const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
+/// What the names of Egret's headers begin with.
+const OWN: &str = "egret-";
 
 /// Where a request came in.
 pub enum Door {
@@ -91,7 +93,8 @@ impl TunnelDoor {
         // Before the clients are looked at: what changes meanwhile is looked at once more.
         let generation = vault.generation();
         let now = unix_now();
-        let says_more = headers.contains_key(EGRET_ACTION) || headers.contains_key(EGRET_RUN);
+        // Or something else of ours: to look at the names takes less time than to look these up.
+        let says_more = headers.keys().any(|name| name.as_str().starts_with(OWN));
         if !says_more
             && let Some(known) = &*lock(&self.standing)
             && known.holds(settings, generation, now)

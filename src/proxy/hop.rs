@@ -17,13 +17,12 @@ use crate::policy::location::{HeaderRole, header_role};
 /// The map is rebuilt rather than thinned out, because removing from a `HeaderMap` changes the
 /// order of what stays.
 pub fn strip(headers: &mut HeaderMap) {
-    let nominated = nominated(headers);
-    let goes = |name: &HeaderName| {
-        ends_here(name.as_str()) || (!nominated.is_empty() && nominated.contains(name.as_str()))
-    };
-    if !headers.keys().any(goes) {
+    // `Connection`, which nominates others, is one of those that end here.
+    if !headers.keys().any(|name| ends_here(name.as_str())) {
         return;
     }
+    let nominated = nominated(headers);
+    let goes = |name: &HeaderName| ends_here(name.as_str()) || nominated.contains(name.as_str());
     let wants_trailers = headers.get_all(header::TE).iter().any(accepts_trailers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers.iter() {

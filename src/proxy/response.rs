@@ -148,6 +148,17 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     Ok((head, body, declared))
 }
 
+/// Says how long the body is: once, and by one number.
+fn set_length(headers: &mut HeaderMap, length: usize) {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let line = lines.next().filter(|_| lines.next().is_none());
+    let said = line.and_then(|line| line.to_str().ok()?.parse().ok());
+    // In nearly every answer it is what the upstream said.
+    if said != Some(length) {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
 /// Egret's own headers.
 pub(super) fn mark(head: &mut Parts, outcome: &Outcome) {
     let (facts, used) = (outcome.facts(), outcome.used());
@@ -196,10 +207,13 @@ impl UpstreamBody {
         let Some(scrubber) = &self.scrubber else {
             return Ok(());
         };
-        let pinned = head.headers.contains_key(header::CONTENT_LENGTH);
+        let pinned = scrubber.keeps_length();
         let whole = declared.is_some_and(|length| length <= HELD) && !pinned;
         let opens = scrubber.opens();
         if !whole && !opens {
+            if !pinned {
+                head.headers.remove(header::CONTENT_LENGTH);
+            }
             return Ok(());
         }
         let mut held = Bytes::new();
@@ -224,8 +238,9 @@ impl UpstreamBody {
             }
         }
         if whole && self.drained && self.trailers.is_none() {
-            let length = HeaderValue::from(held.len());
-            head.headers.insert(header::CONTENT_LENGTH, length);
+            set_length(&mut head.headers, held.len());
+        } else if !pinned {
+            head.headers.remove(header::CONTENT_LENGTH);
         }
         self.pending = Some(held).filter(|held| !held.is_empty());
         Ok(())

@@ -54,6 +54,9 @@ impl Findings {
 
     /// Takes what was found as ledger lines, one for each value.
     pub fn take_entries(&mut self, facts: &Facts) -> Draft {
+        if self.fresh.is_empty() {
+            return Draft::default();
+        }
         let mut places = BTreeMap::<_, Vec<_>>::new();
         for (name, found) in std::mem::take(&mut self.fresh) {
             places.entry(name.clone()).or_default().push(found.clone());
@@ -123,15 +126,11 @@ fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findin
 /// Whether a name could be the base64 of a value as soon as its letters have their case back, which
 /// cannot be seen here.
 fn hides_in_case(name: &HeaderName) -> bool {
-    let mut run = 0;
-    name.as_str().bytes().any(|byte| {
-        run = if byte.is_ascii_alphanumeric() {
-            run + 1
-        } else {
-            0
-        };
-        run >= SHORTEST_BASE64
-    })
+    let name = name.as_str().as_bytes();
+    name.len() >= SHORTEST_BASE64
+        && name
+            .split(|byte| !byte.is_ascii_alphanumeric())
+            .any(|run| run.len() >= SHORTEST_BASE64)
 }
 
 /// Whether the body is made of messages that say their length in front: a placeholder of another
@@ -273,6 +272,8 @@ impl Stages {
 
 /// Scrubs the body of one answer as it streams, under its codings.
 pub struct BodyScrubber {
+    /// The body is a part of something.
+    partial: bool,
     decoder: Option<Decoder>,
     stages: Stages,
     encoder: Option<Encoder>,
@@ -292,20 +293,13 @@ fn replacement(head: &Parts, partial: bool) -> Replacement {
     }
 }
 
-/// Takes out of the head what may not hold any more of the scrubbed body.
-fn prepare(head: &mut Parts, partial: bool) {
-    if !partial {
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
-    signed::remove_digests(&mut head.headers);
-}
-
 /// The answer's coding cannot be opened, or is not what it says.
 #[derive(Debug)]
 pub struct Unscannable;
 
 impl BodyScrubber {
-    /// Prepares the head of an answer for its body being scrubbed, and the scrubber.
+    /// Prepares the head of an answer for its body being scrubbed, and the scrubber. What the head
+    /// says of the body's length is left to whoever sends it, see [`BodyScrubber::keeps_length`].
     ///
     /// The body goes on without its coding, unless the client refuses that. `needles` hold the
     /// first `known` values of `used`.
@@ -324,7 +318,7 @@ impl BodyScrubber {
         if partial && !codings.is_identity() {
             return Err(Unscannable);
         }
-        prepare(head, partial);
+        signed::remove_digests(&mut head.headers);
         let plain = Codings::default();
         let accepts =
             |codings| acceptable(accept_encoding.iter().map(HeaderValue::as_bytes), codings);
@@ -335,7 +329,7 @@ impl BodyScrubber {
         Ok(Self {
             decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
             encoder: recode.then(|| Encoder::new(&codings)),
-            ..Self::plain(replacement(head, partial), needles, used, known)
+            ..Self::plain(head, partial, needles, used, known)
         })
     }
 
@@ -344,17 +338,20 @@ impl BodyScrubber {
     /// the name of some coding gets no further.
     pub fn unopened(head: &mut Parts, needles: &Arc<Needles>, used: &Arc<Used>) -> Self {
         let partial = head.status == http::StatusCode::PARTIAL_CONTENT;
-        prepare(head, partial);
-        Self::plain(replacement(head, partial), needles, used, 0)
+        signed::remove_digests(&mut head.headers);
+        Self::plain(head, partial, needles, used, 0)
     }
 
     fn plain(
-        replacement: Replacement,
+        head: &Parts,
+        partial: bool,
         needles: &Arc<Needles>,
         used: &Arc<Used>,
         known: usize,
     ) -> Self {
+        let replacement = replacement(head, partial);
         Self {
+            partial,
             decoder: None,
             stages: Stages::new(Arc::clone(needles), used, known, replacement),
             encoder: None,
@@ -362,6 +359,11 @@ impl BodyScrubber {
             more: false,
             ended: false,
         }
+    }
+
+    /// Whether the body goes on with the length that it had.
+    pub fn keeps_length(&self) -> bool {
+        self.partial
     }
 
     /// Whether the body has to be opened, which can fail.
