@@ -18,6 +18,32 @@ use super::record::Entry;
 /// What most lines fit into, in bytes.
 const LINE: usize = 640;
 
+/// Writes a member whose value is a text.
+macro_rules! member {
+    ($text:ident, $name:literal, $value:expr) => {
+        match $value {
+            Some(value) => {
+                put($text, concat!(",\"", $name, "\":\""));
+                string($text, value);
+            }
+            None => put($text, concat!(",\"", $name, "\":null")),
+        }
+    };
+}
+
+/// Writes a member whose value is a number.
+macro_rules! number {
+    ($text:ident, $name:literal, $value:expr) => {
+        match $value {
+            Some(value) => {
+                put($text, concat!(",\"", $name, "\":"));
+                decimal($text, (*value).into());
+            }
+            None => put($text, concat!(",\"", $name, "\":null")),
+        }
+    };
+}
+
 /// Lines without number, time and link. Made of entries: `Draft::from(entries)`, or collected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
@@ -64,22 +90,22 @@ impl Draft {
         } = entry;
         let text = &mut self.text;
         text.reserve(LINE);
-        put(text, b",\"event\":\"");
+        put(text, ",\"event\":\"");
         string(text, event);
-        member(text, b",\"request\":\"", request);
-        member(text, b",\"slug\":\"", slug);
-        member(text, b",\"field\":\"", field);
-        number(text, b",\"version\":", version.map(u64::from));
-        member(text, b",\"owner\":\"", owner);
-        member(text, b",\"principal\":\"", principal);
-        member(text, b",\"client\":\"", client);
-        member(text, b",\"action\":\"", action);
-        member(text, b",\"action_source\":\"", action_source);
-        member(text, b",\"run\":\"", run);
-        member(text, b",\"method\":\"", method);
-        member(text, b",\"destination\":\"", destination);
-        member(text, b",\"path\":\"", path);
-        put(text, b",\"locations\":[");
+        member!(text, "request", request);
+        member!(text, "slug", slug);
+        member!(text, "field", field);
+        number!(text, "version", version);
+        member!(text, "owner", owner);
+        member!(text, "principal", principal);
+        member!(text, "client", client);
+        member!(text, "action", action);
+        member!(text, "action_source", action_source);
+        member!(text, "run", run);
+        member!(text, "method", method);
+        member!(text, "destination", destination);
+        member!(text, "path", path);
+        put(text, ",\"locations\":[");
         for (at, location) in locations.iter().enumerate() {
             if at > 0 {
                 text.push(b',');
@@ -87,14 +113,14 @@ impl Draft {
             text.push(b'"');
             string(text, location);
         }
-        put(text, b"]");
-        member(text, b",\"outcome\":\"", outcome);
-        member(text, b",\"code\":\"", code);
-        number(text, b",\"status\":", status.map(u64::from));
-        number(text, b",\"duration_ms\":", *duration_ms);
-        put(text, b",\"prev\":\"\n\"");
-        number(text, b",\"bytes\":", *bytes);
-        put(text, b"}\n");
+        put(text, "]");
+        member!(text, "outcome", outcome);
+        member!(text, "code", code);
+        number!(text, "status", status);
+        number!(text, "duration_ms", duration_ms);
+        put(text, ",\"prev\":\"\n\"");
+        number!(text, "bytes", bytes);
+        put(text, "}\n");
         self.lines += 1;
     }
 
@@ -169,32 +195,9 @@ impl<'e> FromIterator<Entry<'e>> for Draft {
 }
 
 /// Constant text, whose length is known where it is copied.
-#[inline]
-fn put<const N: usize>(text: &mut Vec<u8>, bytes: &[u8; N]) {
-    text.extend_from_slice(bytes);
-}
-
-/// Writes a member whose value is a text; `key` ends with the quote that begins it.
-#[inline]
-fn member<const N: usize>(text: &mut Vec<u8>, key: &[u8; N], value: &Option<impl AsRef<str>>) {
-    match value {
-        Some(value) => {
-            put(text, key);
-            string(text, value.as_ref());
-        }
-        None => {
-            text.extend_from_slice(&key[..N - 1]);
-            put(text, b"null");
-        }
-    }
-}
-
-fn number<const N: usize>(text: &mut Vec<u8>, key: &[u8; N], value: Option<u64>) {
-    put(text, key);
-    match value {
-        Some(value) => decimal(text, value),
-        None => put(text, b"null"),
-    }
+#[inline(always)]
+fn put(text: &mut Vec<u8>, constant: &str) {
+    text.extend_from_slice(constant.as_bytes());
 }
 
 /// Writes a number.
@@ -226,14 +229,16 @@ fn string(text: &mut Vec<u8>, value: &str) {
 }
 
 /// Whether nothing in it has to be escaped. Nearly no text has anything, so it is asked of sixteen
-/// bytes at once, without a branch for each.
+/// bytes at once, without a branch for each; most texts have fewer.
 fn is_clean(bytes: &[u8]) -> bool {
-    let all = |bytes: &[u8]| {
+    let all = |block: &[u8; 16]| {
         let must = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
-        !bytes.iter().fold(false, |found, &byte| found | must(byte))
+        !block.iter().fold(false, |found, &byte| found | must(byte))
     };
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    blocks.iter().all(|block| all(block)) && all(rest)
+    let (blocks, rest) = bytes.as_chunks();
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    blocks.iter().all(all) && all(&last)
 }
 
 fn escaped(text: &mut Vec<u8>, byte: u8) {
@@ -246,13 +251,13 @@ fn escaped(text: &mut Vec<u8>, byte: u8) {
         0x0c => b'f',
         b'\r' => b'r',
         0..b' ' => {
-            put(text, b"\\u00");
+            put(text, "\\u00");
             text.push(DIGITS[usize::from(byte >> 4)]);
             return text.push(DIGITS[usize::from(byte & 15)]);
         }
         _ => return text.push(byte),
     };
-    put(text, &[b'\\', short]);
+    text.extend_from_slice(&[b'\\', short]);
 }
 
 #[cfg(test)]
