@@ -19,7 +19,7 @@ mod pages;
 pub mod pool;
 pub mod stack;
 
-pub use pages::trim;
+pub use pages::{shared, trim};
 
 /// The system's allocator, behind zeros.
 ///

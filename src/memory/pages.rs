@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use std::ptr;
+use std::fs::File;
+use std::sync::atomic::AtomicU64;
+use std::{io, ptr};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap};
 
 /// Fresh pages of zeros, locked against being swapped out and left out of core dumps, for as long
 /// as the process lives. `None` where the system grants no more (`RLIMIT_MEMLOCK`).
@@ -31,6 +33,29 @@ pub(super) fn locked(length: usize) -> Option<&'static mut [u8]> {
         // Core dumps are off for the whole process; this holds where somebody turns them on.
         let _ = madvise(start, length, Advice::LinuxDontDump);
         Some(std::slice::from_raw_parts_mut(start.cast::<u8>(), length))
+    }
+}
+
+/// The first `N` words of a file, as whoever writes to it through memory shares them. For as long as
+/// the process lives.
+///
+/// The file has to have that many words and must not become shorter: to read what is gone would end
+/// the process.
+pub fn shared<const N: usize>(file: &File) -> io::Result<&'static [AtomicU64; N]> {
+    // SAFETY: the system chooses where the mapping goes, so it overlaps nothing; a page begins where
+    // an `AtomicU64` may. It is readable, at least `N` words long and never unmapped. Nothing else
+    // in this process refers to these addresses, and others write to the pages behind them as they
+    // would to atomics: each word has one value after the other.
+    unsafe {
+        let start = mmap(
+            ptr::null_mut(),
+            size_of::<[AtomicU64; N]>(),
+            ProtFlags::READ,
+            MapFlags::SHARED,
+            file,
+            0,
+        )?;
+        Ok(&*start.cast())
     }
 }
 

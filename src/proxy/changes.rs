@@ -44,7 +44,7 @@ impl Changes {
     /// Makes what other processes committed hold for this request, and puts it on record first: in
     /// the ledger a credential is created before it is used.
     ///
-    /// Without a change this is one `pread` and one comparison.
+    /// Without a change this is one look at memory and one comparison.
     pub async fn follow(&self, vault: &Vault, ledger: &Ledger) -> Result<(), Refusal> {
         vault.refresh().await.map_err(|_| {
             Refusal::new(

@@ -177,7 +177,7 @@ impl Vault {
     /// Makes everything that was committed before this call, by whatever process, hold for what
     /// is asked afterwards. To be awaited at the start of every request.
     ///
-    /// Without a change this is one `pread`: no lock, no allocation, no wait. With one, only what
+    /// Without a change this is a look at memory: no call, no lock, no wait. With one, only what
     /// changed is loaded, once for all requests that wait. An error means that there is a change
     /// which cannot be read; the request must not go on with what was known before it.
     pub async fn refresh(&self) -> Result<(), StoreUnavailable> {

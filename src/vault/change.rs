@@ -1,4 +1,4 @@
-//! Noticing that someone committed to the store, for the price of one small read.
+//! Noticing that someone committed to the store, for the price of a look at memory.
 //!
 //! A change made by a command must hold from the next request on, so every request asks whether
 //! there was one. Asking SQLite costs a round trip to a thread and two file locks. But in WAL mode
@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,17 +18,20 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+use crate::memory;
 use crate::vault::store::sqlite::beside;
 
-/// Both copies of the WAL index header.
-const HEADER: usize = 96;
+/// Both copies of the WAL index header, in words. SQLite's connections share it in memory, and so
+/// it is read there.
+const HEADER: usize = 12;
+type Header = [AtomicU64; HEADER];
 
 /// How often to look whether the paths still lead to the files that are open.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A state of the store, to be compared with later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading([u8; HEADER]);
+pub struct Reading([u64; HEADER]);
 
 /// What a look at the store's files shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub enum Look {
 /// counts as changed.
 #[derive(Debug)]
 pub struct ChangeMarker {
-    index: Option<Arc<File>>,
+    index: Option<&'static Header>,
     accepted: ArcSwapOption<Reading>,
     files: Vec<(PathBuf, FileId)>,
     opened: Instant,
@@ -69,9 +72,10 @@ impl ChangeMarker {
         let mut files = vec![(path.to_owned(), file_id(&fs::metadata(path)?))];
         let index_path = beside(path, "-shm");
         let index = open_for_good(&index_path).ok();
-        if let Some(index) = &index {
-            files.push((index_path, file_id(&index.metadata()?)));
-        }
+        let index = index.map(|Index { id, header }| {
+            files.push((index_path, id));
+            header
+        });
         Ok(Self {
             index,
             accepted: ArcSwapOption::empty(),
@@ -98,9 +102,9 @@ impl ChangeMarker {
     /// The two copies of the header may be caught in mid-write. That reading equals neither the
     /// state before nor the one after, so it can only cause a look too many.
     pub fn read(&self) -> Option<Reading> {
-        let mut header = [0; HEADER];
-        self.index.as_ref()?.read_exact_at(&mut header, 0).ok()?;
-        Some(Reading(header))
+        // Nothing is read for what it says, only to be compared: so the order does not matter.
+        let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        Some(Reading(self.index?.each_ref().map(word)))
     }
 
     /// Makes `reading` the one later looks are compared with.
@@ -140,40 +144,58 @@ impl ChangeMarker {
     }
 }
 
+/// The header of an index file, in the file that was opened.
+#[derive(Clone, Copy, Debug)]
+struct Index {
+    id: FileId,
+    header: &'static Header,
+}
+
 /// Opens the index file once per process and never closes it.
 ///
 /// Closing it would drop the POSIX locks that SQLite holds on it through a descriptor of its own
 /// ([`crate::vault::store::sqlite`]). Another process would then believe the index unused and
 /// truncate it under the running connections. The price is one descriptor for each
 /// store a process ever had open.
-fn open_for_good(path: &Path) -> io::Result<Arc<File>> {
-    static OPEN: OnceLock<Mutex<HashMap<FileId, Arc<File>>>> = OnceLock::new();
+fn open_for_good(path: &Path) -> io::Result<Index> {
+    static OPEN: OnceLock<Mutex<HashMap<FileId, Index>>> = OnceLock::new();
     let mut open = OPEN
         .get_or_init(Mutex::default)
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    if let Some(file) = open.get(&file_id(&fs::metadata(path)?)) {
-        return Ok(Arc::clone(file));
+    if let Some(index) = open.get(&file_id(&fs::metadata(path)?)) {
+        return Ok(*index);
     }
-    let file = Arc::new(File::open(path)?);
-    // If the path was exchanged since the look above, this file may be known already: then the new
-    // descriptor is kept as well, for the same reason.
-    let id = file_id(&file.metadata()?);
-    if let Some(known) = open.insert(id, Arc::clone(&file)) {
-        std::mem::forget(known);
-    }
-    Ok(file)
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let (id, length) = (file_id(&metadata), metadata.len());
+    let header = match length >= size_of::<Header>() as u64 {
+        true => memory::shared(&file),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    };
+    // Also where it cannot be shared, and where the path was exchanged since the look above.
+    std::mem::forget(file);
+    let index = Index {
+        id,
+        header: header?,
+    };
+    open.insert(id, index);
+    Ok(index)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
+
+    const LENGTH: usize = size_of::<Header>();
 
     /// Files like those of a store; the index holds `header` twice.
     fn files(directory: &Path, header: u8) -> PathBuf {
         let path = directory.join("egret.db");
         fs::write(&path, "").unwrap();
-        fs::write(beside(&path, "-shm"), [header; 2 * HEADER]).unwrap();
+        fs::write(beside(&path, "-shm"), [header; 2 * LENGTH]).unwrap();
         path
     }
 
@@ -196,13 +218,13 @@ mod tests {
             .write(true)
             .open(beside(&path, "-shm"))
             .unwrap();
-        for at in 0..HEADER as u64 {
+        for at in 0..LENGTH as u64 {
             index.write_all_at(&[2], at).unwrap();
             assert_eq!(marker.look(), Look::Changed, "byte {at}");
             index.write_all_at(&[1], at).unwrap();
             assert_eq!(marker.look(), Look::Unchanged, "byte {at}");
         }
-        index.write_all_at(&[2], HEADER as u64).unwrap();
+        index.write_all_at(&[2], LENGTH as u64).unwrap();
         assert_eq!(
             marker.look(),
             Look::Unchanged,
@@ -242,6 +264,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = beside(&files(directory.path(), 1), "-shm");
         let [one, two] = [(); 2].map(|()| open_for_good(&path).unwrap());
-        assert!(Arc::ptr_eq(&one, &two));
+        assert!(std::ptr::eq(one.header, two.header));
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   commands, admin ──► registrar ── seals ──► store (ciphertext, policy, hashes) ─► outbox ─► ledger
 //!                                                │ changes since revision n
-//!   every request ───► Vault::refresh ◄── change marker (one pread)
+//!   every request ───► Vault::refresh ◄── change marker (one look)
 //!                      Vault::find   ───► metadata          … authorise …
 //!                      Vault::open_value ──► Arc<SecretBytes>
 //! ```

@@ -18,7 +18,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("websocket", &[]),
     // `secret` for the key that signs checkpoints.
     ("ledger", &["error", "policy", "secret", "substitution"]),
-    ("vault", &["error", "policy", "secret", "substitution"]),
+    (
+        "vault",
+        &["error", "memory", "policy", "secret", "substitution"],
+    ),
     ("identity", &["error", "substitution", "vault"]),
     ("tls", &["policy"]),
     ("config", &["policy", "vault"]),
