@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::{self, Authority};
@@ -111,7 +111,7 @@ async fn serve(directory: &Path) -> Result<()> {
         acceptor: TlsAcceptor::from(Arc::new(pki::server_config(Arc::new(leaves))?)),
         client: Client::builder(TokioExecutor::new()).build(connector),
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = crate::target::listen()?;
     write_port(directory, "floor", listener.local_addr()?.port())?;
     loop {
         let Ok((stream, _)) = listener.accept().await else {

@@ -21,7 +21,7 @@ use memchr::memmem::Finder;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::{self, Authority};
@@ -52,8 +52,8 @@ pub fn run(directory: &Path) -> Result<()> {
 async fn serve(directory: &Path) -> Result<()> {
     let leaf = Authority::load(directory, "origin-ca")?.leaf(&[HOST, &format!("*.{HOST}")])?;
     let acceptor = TlsAcceptor::from(Arc::new(pki::server_config(Arc::new(OneLeaf(leaf)))?));
-    let tls = TcpListener::bind("127.0.0.1:0").await?;
-    let plain = TcpListener::bind("127.0.0.1:0").await?;
+    let tls = crate::target::listen()?;
+    let plain = crate::target::listen()?;
     let ports = Ports {
         tls: tls.local_addr()?.port(),
         plain: plain.local_addr()?.port(),

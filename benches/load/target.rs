@@ -55,6 +55,13 @@ impl Ports {
     }
 }
 
+/// Room for all cold hosts at once: who finds none tries again after a second.
+pub fn listen() -> std::io::Result<tokio::net::TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    socket.listen(4096)
+}
+
 /// Writes where a process listens, whole or not at all.
 pub fn write_port(directory: &Path, name: &str, port: u16) -> Result<()> {
     let path = directory.join(format!("{name}.port"));
