@@ -5,4 +5,4 @@ mod pages;
 #[path = "../../src/memory/pool.rs"]
 pub mod pool;
 
-pub use pages::trim;
+pub use pages::{shared, trim};
