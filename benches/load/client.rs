@@ -114,7 +114,7 @@ impl Connection {
         self.buffer = BytesMut::new();
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes as they are. Some may stay here until something is waited for.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         timeout(DEADLINE, self.io.write_all(bytes))
             .await
@@ -122,8 +122,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what lies in buffers on the way.
-    pub async fn flush(&mut self) -> Result<()> {
+    /// Sends what lies in buffers on the way, before anything is waited for. TLS keeps what the socket
+    /// would not take at once, also when that is because the task has had its turn: a few of many
+    /// clients in one task would wait for the answer to a request that never left.
+    async fn flush(&mut self) -> Result<()> {
         timeout(DEADLINE, self.io.flush())
             .await
             .context("writing")??;
@@ -143,6 +145,7 @@ impl Connection {
 
     /// Whatever comes next, as it comes.
     pub async fn receive(&mut self) -> Result<BytesMut> {
+        self.flush().await?;
         if self.buffer.is_empty() {
             timeout(DEADLINE, self.fill()).await.context("reading")??;
         }
@@ -151,6 +154,7 @@ impl Connection {
 
     /// Reads an answer to its end.
     pub async fn answer(&mut self) -> Result<Answer> {
+        self.flush().await?;
         let (mut answer, framing) = loop {
             if let Some(parsed) = parse(&mut self.buffer)? {
                 break parsed;

@@ -42,7 +42,6 @@ pub async fn upload(route: &Route, scale: Scale, is_text: bool) -> Result<Figure
             connection.send(piece).await?;
         }
     }
-    connection.flush().await?;
     connection.answer().await?.check(PROOF)?;
     Ok(bulk(length, started))
 }

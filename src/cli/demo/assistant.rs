@@ -61,6 +61,7 @@ impl Assistant {
         let name = ServerName::try_from(self.host)?;
         let mut stream = self.connector.connect(name, tunnel).await?;
         stream.write_all(request).await?;
+        stream.flush().await?;
         let mut bytes = Vec::new();
         match stream.take(MAX_ANSWER).read_to_end(&mut bytes).await {
             // Some close the connection without TLS's goodbye; the answer is whole by then.
