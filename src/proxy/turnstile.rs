@@ -3,8 +3,8 @@
 //! A step of a TLS handshake (a key exchange, a signature, a chain to verify) keeps a worker ten
 //! times as long as a request does. Left to themselves, the steps of a thousand handshakes that
 //! begin at once stand in the worker's queue in one piece, and every request behind them. So they
-//! wait in a line of their own, and have 0.3 ms before the worker looks at its sockets again and
-//! serves what is ready there.
+//! wait in a line of their own, and have a step or two before the worker looks at its sockets again
+//! and serves what is ready there.
 //!
 //! Where others had the worker for as long as handshakes did, the next step is taken without such a
 //! look. So is that of a handshake which comes alone.

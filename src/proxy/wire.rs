@@ -89,7 +89,8 @@ fn unfit() -> Refusal {
     )
 }
 
-/// The head of a request once more.
+/// The head of a request once more, to be sent again. Without its extensions, which are notes for
+/// this process, and have been read.
 pub fn copy(head: &Parts) -> Parts {
     let (mut copy, ()) = Request::new(()).into_parts();
     copy.method = head.method.clone();
