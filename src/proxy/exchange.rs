@@ -401,10 +401,7 @@ impl Exchange<Authorised> {
         }
         let mut lines = uses.lines(facts);
         lines.append(&ignored);
-        let used = Arc::<Used>::default();
-        for (reference, value) in values {
-            used.add(&reference, value);
-        }
+        let used = Arc::new(Used::new(values.into_vec()));
         Ok(Exchange {
             about,
             state: Substituted {

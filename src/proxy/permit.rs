@@ -157,8 +157,8 @@ impl Permits {
         let values = uses.open(facts, &self.vault)?;
         // First: from the moment that it is on record a value is looked for in the answer.
         let mut permitted = Permitted::new();
-        for (reference, value) in values {
-            self.used.add(&reference, Arc::clone(&value));
+        for (reference, value) in values.into_vec() {
+            self.used.add(reference.clone(), Arc::clone(&value));
             permitted.push((reference, value));
         }
         let mut lines = uses.lines(facts);

@@ -18,6 +18,7 @@ use crate::ledger::Draft;
 use crate::ledger::record::{Entry, event};
 use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
 use crate::secret::SecretBytes;
+use crate::substitution::slug::Reference;
 
 /// How much of an opened body is searched and passed on at once, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -78,7 +79,7 @@ impl Findings {
 pub fn scrub_head(
     head: &mut Parts,
     needles: &Needles,
-    sent: &[(String, Arc<SecretBytes>)],
+    sent: &[(Reference, Arc<SecretBytes>)],
     findings: &mut Findings,
 ) {
     let mut hits = Vec::new();
@@ -144,7 +145,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Names are compared without regard to case: that is how they are delivered.
-fn spells_value(name: &HeaderName, needles: &Needles, sent: &[(String, Arc<SecretBytes>)]) -> bool {
+fn spells_value(
+    name: &HeaderName,
+    needles: &Needles,
+    sent: &[(Reference, Arc<SecretBytes>)],
+) -> bool {
     let name = name.as_str().as_bytes();
     let in_any_case = |value: &[u8]| {
         !value.is_empty()

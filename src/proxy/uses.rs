@@ -285,15 +285,10 @@ impl Values {
         let at = self.0.binary_search_by(|(known, _)| known.cmp(reference));
         Some(&self.0.get(at.ok()?)?.1)
     }
-}
 
-/// All of them, for what has to outlive the request's assembly.
-impl IntoIterator for Values {
-    type Item = (Reference, Arc<SecretBytes>);
-    type IntoIter = std::vec::IntoIter<Self::Item>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+    /// All of them, for what has to outlive the request's assembly.
+    pub fn into_vec(self) -> Vec<(Reference, Arc<SecretBytes>)> {
+        self.0
     }
 }
 

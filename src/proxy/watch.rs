@@ -83,8 +83,8 @@ fn prepare(vault: &Vault, credentials: Vec<Arc<Credential>>) -> Needles {
     Needles::new(values)
 }
 
-/// A value with its name, `slug` or `slug.field`.
-type Named = (String, Arc<SecretBytes>);
+/// A value with what it was sent for.
+type Named = (Reference, Arc<SecretBytes>);
 
 /// Values that were sent. Clones share them.
 #[derive(Clone, Default)]
@@ -109,6 +109,15 @@ pub struct Used {
 }
 
 impl Used {
+    /// These values are about to be sent.
+    pub fn new(values: Vec<Named>) -> Self {
+        Self {
+            count: AtomicUsize::new(values.len()),
+            values: Mutex::new(Sent((!values.is_empty()).then(|| Arc::new(values)))),
+            ..Self::default()
+        }
+    }
+
     /// A line of this request is on record, so a result must follow.
     pub fn set_recorded(&self) {
         self.recorded.store(true, Ordering::Release);
@@ -119,15 +128,15 @@ impl Used {
         self.recorded.load(Ordering::Acquire)
     }
 
-    /// A value is about to be sent, and may be echoed.
-    pub fn add(&self, reference: &Reference, value: Arc<SecretBytes>) {
+    /// Another value is about to be sent, and may be echoed.
+    pub fn add(&self, reference: Reference, value: Arc<SecretBytes>) {
         let mut values = lock(&self.values);
         // A connection of many messages may send the same value for ever.
         if values.iter().any(|(_, known)| is_same(known, &value)) {
             return;
         }
         let list = Arc::make_mut(values.0.get_or_insert_default());
-        list.push((reference.to_string(), value));
+        list.push((reference, value));
         self.count.store(values.len(), Ordering::Release);
     }
 

@@ -57,11 +57,14 @@ impl Needles {
     ///
     /// Values that are here already are not added again. Most are the very ones that these needles
     /// were made from, which is seen without looking at them.
-    pub fn with_used(self: &Arc<Self>, used: &[(String, Arc<SecretBytes>)]) -> Arc<Self> {
+    pub fn with_used<N>(self: &Arc<Self>, used: &[(N, Arc<SecretBytes>)]) -> Arc<Self>
+    where
+        N: fmt::Display,
+    {
         let mut new = used
             .iter()
             .filter(|(_, value)| !self.holds(value))
-            .cloned()
+            .map(|(name, value)| (name, Arc::clone(value)))
             .peekable();
         if new.peek().is_none() {
             return Arc::clone(self);

@@ -1,6 +1,7 @@
 //! A set of values prepared for searching: its needles, and the filter that says where one of
 //! them can begin.
 
+use std::fmt;
 use std::sync::Arc;
 
 use memchr::memchr3_iter;
@@ -40,7 +41,10 @@ pub(super) struct Set {
 impl Set {
     /// Prepares `values` for searching. Values of fewer than [`MIN_SEARCHED`] bytes are left out
     /// unless `short` says that they are wanted; empty ones always are.
-    pub fn new(values: impl IntoIterator<Item = (String, Arc<SecretBytes>)>, short: bool) -> Self {
+    pub fn new(
+        values: impl IntoIterator<Item = (impl fmt::Display, Arc<SecretBytes>)>,
+        short: bool,
+    ) -> Self {
         let mut placeholders = Vec::new();
         let mut sources = Vec::new();
         let mut needles = Class::ALL.map(|_| Vec::new());
