@@ -170,7 +170,7 @@ mod tests {
                 method: "GET",
                 path: "/repos/a",
                 action: "weekly-report",
-                location: Location::Header("authorization".to_owned()),
+                location: Location::Header("authorization".into()),
             }
         }
     }
@@ -314,7 +314,7 @@ mod tests {
             ),
             (
                 Request {
-                    location: Location::Header("cookie".to_owned()),
+                    location: Location::Header("cookie".into()),
                     ..d()
                 },
                 Denial::Location,

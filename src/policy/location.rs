@@ -6,14 +6,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::serde_as_string;
 
 /// The place of one placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
-    /// The value of the header of this lower-case name.
-    Header(String),
+    /// The value of the header of this lower-case name. Shared: a request says it in several places.
+    Header(Arc<str>),
     /// The value of the query parameter of this name, percent-decoded.
     Query(String),
     /// Somewhere in the path.
@@ -89,7 +90,7 @@ impl LocationRule {
                 header_role(name) == HeaderRole::Scanned
             }
             (Self::Header(Some(allowed)), Location::Header(name)) => {
-                allowed == name && header_role(name).may_be_named()
+                **allowed == **name && header_role(name).may_be_named()
             }
             (Self::Query(None), Location::Query(_)) => true,
             (Self::Query(Some(allowed)), Location::Query(name)) => allowed == name,
@@ -250,7 +251,7 @@ mod tests {
     }
 
     fn header(name: &str) -> Location {
-        Location::Header(name.to_owned())
+        Location::Header(name.into())
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn in_head(
     // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
     let shows_none = raw.is_some_and(|raw| !may_contain(Form::Percent, raw));
     let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
-    if shows_none && !credentials.any(|value| Basic::parse(value.as_bytes()).is_some()) {
+    if shows_none && !credentials.any(|value| Basic::is_named(value.as_bytes())) {
         return Ok(sites);
     }
     let scans = |place| treatment.scan.contains(&place);

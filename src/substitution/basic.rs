@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::policy::location::Location;
 
-use super::placeholder::scan;
+use super::placeholder::scan_map;
 use super::plan::Edit;
 use super::wire::Form;
 
@@ -29,14 +29,22 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const DECODER: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
 impl Basic {
+    /// Whether the value of an `Authorization` header says that it is of this scheme.
+    pub fn is_named(header_value: &[u8]) -> bool {
+        let scheme = header_value.get(..5);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+    }
+
     /// Opens the value of an `Authorization` header. `None` if it is of another scheme or holds no
     /// base64, `Basic <<ready-made>>` included: such a value is scanned like any other header.
     pub fn parse(header_value: &[u8]) -> Option<Basic> {
-        let scheme = header_value.get(..5)?;
+        if !Self::is_named(header_value) {
+            return None;
+        }
         let rest = &header_value[5..];
         let credentials = rest.trim_ascii();
         let blank = rest.len() - rest.trim_ascii_start().len();
-        if !scheme.eq_ignore_ascii_case(b"basic") || blank == 0 || credentials.is_empty() {
+        if blank == 0 || credentials.is_empty() {
             return None;
         }
         let url_alphabet = credentials.iter().any(|byte| matches!(byte, b'-' | b'_'));
@@ -68,12 +76,9 @@ impl Basic {
         let edit = |token: super::placeholder::Token| {
             let in_user = colon.is_some_and(|colon| token.span.end <= colon);
             let form = if in_user { Form::BasicUser } else { Form::Raw };
-            Edit::new(token, form, Location::Header("authorization".to_owned()))
+            Edit::new(token, form, Location::Header("authorization".into()))
         };
-        scan(Form::Raw, &self.decoded)
-            .into_iter()
-            .map(edit)
-            .collect()
+        scan_map(Form::Raw, &self.decoded, edit)
     }
 
     /// The header value with `spliced` in place of the decoded credentials, in the alphabet and
@@ -175,7 +180,7 @@ mod tests {
         let basic = Basic::parse(b"Basic dTo8PGJpbj4+").unwrap();
         assert_eq!(
             basic.edits()[0].location,
-            Location::Header("authorization".to_owned())
+            Location::Header("authorization".into())
         );
     }
 }

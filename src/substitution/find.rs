@@ -3,7 +3,7 @@
 use crate::policy::location::Location;
 
 use super::form::Pairs;
-use super::placeholder::scan;
+use super::placeholder::{scan, scan_map};
 use super::plan::Edit;
 use super::wire::Form;
 
@@ -14,10 +14,7 @@ pub(super) const MAX_NAME: usize = 512;
 /// Finds the placeholders of a path, as it stands in the request line.
 pub fn in_path(path: &str) -> Vec<Edit> {
     let edit = |token| Edit::new(token, Form::Percent, Location::Path);
-    scan(Form::Percent, path.as_bytes())
-        .into_iter()
-        .map(edit)
-        .collect()
+    scan_map(Form::Percent, path.as_bytes(), edit)
 }
 
 /// Finds the placeholders of a query, without its question mark. The location carries the decoded
@@ -40,8 +37,8 @@ pub fn in_query(query: &str) -> Vec<Edit> {
 /// Finds the placeholders of a header value. `name` is in lower case. Basic credentials are
 /// another matter: see [`Basic`](super::basic::Basic).
 pub fn in_header(name: &str, value: &[u8]) -> Vec<Edit> {
-    let edit = |token| Edit::new(token, Form::Header, Location::Header(name.to_owned()));
-    scan(Form::Header, value).into_iter().map(edit).collect()
+    let edit = |token| Edit::new(token, Form::Header, Location::Header(name.into()));
+    scan_map(Form::Header, value, edit)
 }
 
 #[cfg(test)]

@@ -49,7 +49,14 @@ pub fn may_contain(form: Form, bytes: &[u8]) -> bool {
 
 /// Finds every placeholder, leftmost first, without overlap.
 pub fn scan(form: Form, bytes: &[u8]) -> Vec<Token> {
-    scan_partial(form, bytes, true).tokens
+    scan_map(form, bytes, |token| token)
+}
+
+/// [`scan`], with each placeholder made into what the caller keeps.
+pub fn scan_map<T>(form: Form, bytes: &[u8], mut make: impl FnMut(Token) -> T) -> Vec<T> {
+    let mut found = Vec::new();
+    search(form, bytes, true, |token| found.push(make(token)));
+    found
 }
 
 /// Finds every placeholder of which all bytes are there. With `eof`, nothing more will come.
@@ -58,21 +65,22 @@ pub fn scan(form: Form, bytes: &[u8]) -> Vec<Token> {
 /// of what came before.
 pub fn scan_partial(form: Form, bytes: &[u8], eof: bool) -> Partial {
     let mut tokens = Vec::new();
+    let decided = search(form, bytes, eof, |token| tokens.push(token));
+    Partial { tokens, decided }
+}
+
+/// Hands out every placeholder and returns how many bytes are decided.
+fn search(form: Form, bytes: &[u8], eof: bool, mut found: impl FnMut(Token)) -> usize {
     let mut candidates = Candidates::new(form, bytes);
     let mut from = 0;
     while let Some(at) = candidates.next(from) {
         match read_at(form, bytes, at, eof) {
             Reading::Token(token) => {
                 from = token.span.end;
-                tokens.push(token);
+                found(token);
             }
             Reading::Nothing => from = at + 1,
-            Reading::Cut => {
-                return Partial {
-                    tokens,
-                    decided: at,
-                };
-            }
+            Reading::Cut => return at,
         }
     }
     // A starter may itself be cut by the end of the bytes, so the last few positions are tried one by one.
@@ -81,10 +89,9 @@ pub fn scan_partial(form: Form, bytes: &[u8], eof: bool) -> Partial {
     } else {
         from.max(bytes.len().saturating_sub(MAX_STARTER - 1))
     };
-    let decided = (tail..bytes.len())
+    (tail..bytes.len())
         .find(|&at| matches!(read_at(form, bytes, at, eof), Reading::Cut))
-        .unwrap_or(bytes.len());
-    Partial { tokens, decided }
+        .unwrap_or(bytes.len())
 }
 
 type Starters = Vec<Finder<'static>>;
