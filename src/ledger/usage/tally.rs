@@ -243,6 +243,12 @@ impl Tally {
         })
     }
 
+    /// Whether the request used this credential, for this action, in this batch.
+    pub(super) fn has_used(&self, request: &str, key: &Key) -> bool {
+        let known = self.requests.get(request);
+        known.is_some_and(|known| known.places().any(|at| self.counts[at].0 == *key))
+    }
+
     /// How a request of this batch ended.
     pub(super) fn outcome(&self, request: &str) -> Option<&Outcome> {
         self.requests.get(request)?.outcome.as_ref()

@@ -141,6 +141,20 @@ async fn two_fields_in_one_request_have_one_result() {
 }
 
 #[tokio::test]
+async fn a_request_that_the_index_meets_twice_has_one_result() {
+    let mut ledger = Growing::with([used("r1", "a", 1), used("r1", "b", 1)]);
+    assert_eq!(outcomes(&ledger.usage().await.actions[0]), [("open", 1)]);
+    // It goes on using one of them, and ends.
+    ledger.grow([used("r1", "a", 1), result("r1", 200)]);
+    let usage = ledger.usage().await;
+    assert_eq!((usage.actions.len(), usage.uses), (2, 3));
+    for used in &usage.actions {
+        assert_eq!(outcomes(used), [("200", 1)], "{}", used.action);
+    }
+    assert_eq!(usage, ledger.anew().await);
+}
+
+#[tokio::test]
 async fn another_owners_credential_of_that_name_does_not_count() {
     let mut other = used("r1", "a", 1);
     other.owner = text("bob");

@@ -83,7 +83,7 @@ pub(super) async fn tally(connection: &mut SqliteConnection, tally: &Tally) -> s
         recent(connection, tally, (owner, slug), lines).await?;
     }
     for (request, outcome) in &tally.finished {
-        finished(connection, request, &outcome.text()).await?;
+        finished(connection, tally, request, &outcome.text()).await?;
     }
     for (request, places) in tally.unfinished() {
         for at in places {
@@ -181,9 +181,11 @@ async fn add_outcome(
     Ok(())
 }
 
-/// A request that ended now and began in an earlier batch.
+/// A request that ended now and began in an earlier batch. What it used in this one too, was counted
+/// with it.
 async fn finished(
     connection: &mut SqliteConnection,
+    tally: &Tally,
     request: &str,
     outcome: &str,
 ) -> sqlx::Result<()> {
@@ -198,7 +200,9 @@ async fn finished(
             slug: row.try_get(1)?,
             action: row.try_get(2)?,
         };
-        add_outcome(connection, &key, outcome, 1).await?;
+        if !tally.has_used(request, &key) {
+            add_outcome(connection, &key, outcome, 1).await?;
+        }
     }
     sqlx::query("UPDATE recent SET outcome = ? WHERE request = ?")
         .bind(outcome)
