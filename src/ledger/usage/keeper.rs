@@ -1,14 +1,17 @@
 //! The index kept up to date beside a running server.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{UsageError, UsageIndex, is_locked, schema};
+use super::{USAGE, UsageError, UsageIndex, is_locked, schema};
 use crate::ledger::come_last;
+use crate::ledger::layout::CURRENT;
 
 /// How long after the last look the next one follows. It bounds how much is left to a command.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -34,9 +37,19 @@ pub fn keep(dir: PathBuf, stop: CancellationToken) -> io::Result<()> {
 
 async fn run(dir: &Path, stop: &CancellationToken) {
     let mut failed = false;
+    let mut known = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
+        // Before the look: what is written meanwhile may not be in it.
+        let ledger = ledger(dir);
+        if known.is_some() && known == ledger.zip(index(dir)) {
+            continue;
+        }
         let result = look(dir, stop).await;
+        known = match result {
+            Ok(()) => ledger.zip(index(dir)),
+            Err(_) => None,
+        };
         // Said once: a command that needs the index makes its own.
         if let Err(error) = &result
             && !failed
@@ -45,6 +58,18 @@ async fn run(dir: &Path, stop: &CancellationToken) {
         }
         failed = result.is_err();
     }
+}
+
+/// Which file is being written, and how long it is. While that stays, there is nothing to take in, and
+/// opening the database for it every few seconds would keep a server from being idle.
+fn ledger(dir: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(dir.join(CURRENT)).ok()?;
+    Some((file.ino(), file.len()))
+}
+
+/// Which file is the index.
+fn index(dir: &Path) -> Option<u64> {
+    Some(fs::metadata(dir.join(USAGE)).ok()?.ino())
 }
 
 /// Opened for each look: a file that was deleted or replaced is noticed.
@@ -58,4 +83,37 @@ async fn look(dir: &Path, stop: &CancellationToken) -> Result<(), UsageError> {
         schema::remove(dir);
     }
     result.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_written_or_replaced_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert_eq!((ledger(dir), index(dir)), (None, None));
+        let current = dir.join(CURRENT);
+        let mut states = Vec::new();
+        fs::write(&current, "1\n").unwrap();
+        states.push(ledger(dir));
+        fs::write(&current, "1\n2\n").unwrap();
+        states.push(ledger(dir));
+        // Rotated; the next one is as long.
+        fs::rename(&current, dir.join("rotated")).unwrap();
+        states.push(ledger(dir));
+        fs::write(&current, "3\n4\n").unwrap();
+        assert_eq!(ledger(dir), ledger(dir));
+        states.push(ledger(dir));
+        for (at, state) in states.iter().enumerate() {
+            assert!(!states[..at].contains(state), "{states:?}");
+        }
+
+        fs::write(dir.join(USAGE), "a").unwrap();
+        let before = index(dir);
+        fs::write(dir.join("other"), "a").unwrap();
+        fs::rename(dir.join("other"), dir.join(USAGE)).unwrap();
+        assert!(before.is_some() && index(dir) != before);
+    }
 }
