@@ -4,5 +4,8 @@
 mod pages;
 #[path = "../../src/memory/pool.rs"]
 pub mod pool;
+#[cfg(target_os = "linux")]
+#[path = "../../src/memory/program.rs"]
+mod program;
 
-pub use pages::{shared, trim};
+pub use pages::{release_program, shared, trim};

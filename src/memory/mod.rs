@@ -8,6 +8,9 @@
 //! * **Stacks are wiped** ([`stack`]) when values go out of use.
 //! * **Values lie in locked pages** ([`pool`]), which are neither swapped out nor dumped.
 //!
+//! And what has to do with no value: pages that are not needed are given back ([`trim`],
+//! [`release_program`]).
+//!
 //! What this does not reach is said on the security page (`docs/security.md`): memory still in use
 //! by a connection, registers, the kernel's socket buffers.
 
@@ -17,9 +20,11 @@ use zeroizing_alloc::ZeroAlloc;
 
 mod pages;
 pub mod pool;
+#[cfg(target_os = "linux")]
+mod program;
 pub mod stack;
 
-pub use pages::{shared, trim};
+pub use pages::{release_program, shared, trim};
 
 /// The system's allocator, behind zeros.
 ///

@@ -8,6 +8,9 @@ use std::{io, ptr};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap, mmap_anonymous, munmap};
 
+#[cfg(target_os = "linux")]
+use super::program;
+
 /// Fresh pages of zeros, locked against being swapped out and left out of core dumps, for as long
 /// as the process lives. `None` where the system grants no more (`RLIMIT_MEMLOCK`).
 ///
@@ -72,3 +75,35 @@ pub fn trim() {
 /// Other allocators decide for themselves.
 #[cfg(not(target_env = "gnu"))]
 pub fn trim() {}
+
+/// Takes the program's code and constants out of this process, so far as they are only a view of its
+/// file: what is needed again comes back from the page cache, a few pages at a time, and what only
+/// the start needed stays out. Returns how many bytes of addresses this was about.
+///
+/// The pages stay in the page cache, which may give them up with or without this.
+#[cfg(target_os = "linux")]
+pub fn release_program() -> io::Result<usize> {
+    let smaps = std::fs::read_to_string("/proc/self/smaps")?;
+    // A function of the program and one of the C library, which may be one image.
+    let anchors = [release_program as *const (), libc::getpid as *const ()];
+    let ranges = anchors.map(|anchor| program::clean(&smaps, anchor as usize));
+    let mut length = 0;
+    for range in ranges.into_iter().flatten() {
+        let start = ptr::without_provenance_mut(range.start);
+        // SAFETY: these are pages of a private mapping of a file to which nobody wrote, as the kernel
+        // said (`program::clean`): it takes such pages away itself when memory is short, and does
+        // here what it does then. The next access finds the same bytes in the file. The mapping has
+        // not become another one since: it is of the image of the program or of the C library, which
+        // are never unmapped, and nothing in this process makes their code or constants writable.
+        // Locked pages were not chosen, and should they be locked by now, the kernel refuses.
+        unsafe { madvise(start, range.len(), Advice::LinuxDontNeed) }?;
+        length += range.len();
+    }
+    Ok(length)
+}
+
+/// Other systems are not asked.
+#[cfg(not(target_os = "linux"))]
+pub fn release_program() -> io::Result<usize> {
+    Ok(0)
+}
