@@ -12,33 +12,40 @@ use tokio_util::task::TaskTracker;
 
 use crate::memory;
 
-/// When parts of the start are over, each counted from the one before: the first rounds of what runs
-/// in the background, and the first look of the usage index, which opens a database.
-const SETTLED: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(10)];
+/// When the start is over, with the first rounds of what runs in the background.
+const SETTLED: Duration = Duration::from_millis(250);
 /// How often the number of connections is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// After so many looks the usage index has looked for the first time, which opens a database.
+const LAST_OF_START: u64 = 5;
 /// Below so many connections at their height there is nothing worth giving back.
 const FLOOD: usize = 64;
 
 /// Releases what only the start needed, and trims the heap each time a flood has gone. Runs until
 /// aborted.
 pub async fn watch(connections: TaskTracker) {
-    for wait in SETTLED {
-        tokio::time::sleep(wait).await;
-        // Reads a long file of the kernel's, so not on a worker.
-        let _ = tokio::task::spawn_blocking(release).await;
-    }
+    tokio::time::sleep(SETTLED).await;
+    aside(release).await;
     let mut height = 0;
-    loop {
+    for look in 1_u64.. {
         tokio::time::sleep(INTERVAL).await;
         let open = connections.len();
         height = height.max(open);
-        if height >= FLOOD && open < height / 2 {
+        let has_ebbed = height >= FLOOD && open < height / 2;
+        if has_ebbed {
             height = open;
-            // Walks the whole heap, so not on a worker. It can only fail to be worth it.
-            let _ = tokio::task::spawn_blocking(memory::trim).await;
+            aside(memory::trim).await;
+        }
+        if has_ebbed || look == LAST_OF_START {
+            aside(release).await;
         }
     }
+}
+
+/// Does what walks the whole heap, or reads a long file of the kernel's: not on a worker. It can only
+/// fail to be worth it.
+async fn aside(work: fn()) {
+    let _ = tokio::task::spawn_blocking(work).await;
 }
 
 fn release() {
