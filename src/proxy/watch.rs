@@ -140,7 +140,7 @@ impl Used {
         self.count.store(values.len(), Ordering::Release);
     }
 
-    /// How many different values were sent so far.
+    /// How many values were sent so far. Equal ones of the head count each.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
