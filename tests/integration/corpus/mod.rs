@@ -1,7 +1,7 @@
-//! The acceptance corpus, played against the binary.
+//! The acceptance cases of `tests/corpus`, played against the binary.
 //!
-//! Every case of every group runs, over HTTP/1.1 as it is written and, where that can be said in it,
-//! over HTTP/2.
+//! Every case of every group runs over HTTP/1.1 as it is written and, where HTTP/2 can express it,
+//! over HTTP/2. What has a body is played again with every body streamed.
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,11 @@ use case::{Case, Forms, Level};
 use script::Script;
 use stage::Stage;
 
-/// Cases of level `should` that ask for more than the contract promises. Like those of level
-/// `stretch` they are played, and what came of it is recorded.
+/// Cases of level `should` that ask for more than the reference promises. Like those of level
+/// `stretch` they are played, and their results are recorded only.
 const NOT_PROMISED: &[(&str, &str)] = &[(
     "scrub-partial-first-half",
-    "half a value is none of the forms of section 6",
+    "half a value is none of the encoded forms that are searched for",
 )];
 
 /// How the requests of a group are sent.
@@ -136,16 +136,8 @@ fn every_group_of_the_corpus_has_a_test() {
     assert_eq!(files, GROUPS);
 }
 
-/// The corpus: beside the repository, or where `EGRET_CORPUS` says.
 fn directory() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
-    let path = std::env::var_os("EGRET_CORPUS").map_or(beside, PathBuf::from);
-    assert!(
-        path.join("forms.json").is_file(),
-        "the acceptance corpus is not at {}; check it out there or set EGRET_CORPUS",
-        path.display()
-    );
-    path
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
 }
 
 fn load(group: &str) -> Vec<Case> {
