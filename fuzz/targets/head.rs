@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use egret_fuzz::pieces;
-use egret_fuzz::proxy::head::{HeadGuard, HeadLimits, HeadSignal};
-use egret_fuzz::proxy::head_check::{self, Framing};
+use egret_fuzz::proxy::inbound::head::{HeadGuard, HeadLimits, HeadSignal};
+use egret_fuzz::proxy::inbound::head_check::{self, Framing};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::runtime::{Builder, Runtime};

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 
 use super::{Global, output, server};
 use crate::app;
+use crate::changes;
 use crate::config::{Config, Loaded, Problems, Sources};
 use crate::ledger::{Ledger, LedgerError};
-use crate::proxy::changes;
 use crate::tls::authority::Authority;
 use crate::vault::{Actor, Keyring, Registrar, Store};
 

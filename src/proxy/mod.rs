@@ -1,51 +1,15 @@
 //! The proxy: from an accepted connection to the client's answer, in flow order.
 //!
-//! [`listener`] accepts, on behalf of the [`workers`]; [`head`] reads each request head before the
-//! HTTP library; [`http`] turns a request into an [`exchange`] whatever [`door`] it came through;
-//! [`connect`] and [`tunnel`] open the tunnels whose requests come back to [`http`]. [`upstream`] is
-//! the one way out, over [`dial`], [`connection`] and [`pool`]; [`response`] is the way back, and
-//! [`websocket`] both at once, message by message; [`respond`] is the one place that answers a refusal.
-//! In [`turnstile`] the handshakes of both sides wait for their turn.
+//! [`inbound`] accepts connections and reads requests; [`exchange`] decides about each; [`outbound`] is
+//! the one way out; [`response`] is the way back, and [`websocket`] both at once, message by message.
+//! [`runtime`] is what all of them run on.
 
-pub mod body;
-pub mod changes;
-pub mod connect;
-pub mod connection;
-pub mod counters;
-pub mod dial;
-pub mod door;
 pub mod exchange;
-pub mod exposed;
-pub mod handshake;
-pub mod head;
-pub mod head_check;
-pub mod hop;
-pub mod http;
-pub mod http2;
-pub mod idle;
-pub mod listener;
-pub mod multiplex;
-pub mod outcome;
-pub mod permit;
-pub mod pool;
-pub mod recode;
-pub mod respond;
+pub mod inbound;
+pub mod outbound;
 pub mod response;
-pub mod scrubbing;
-pub mod searched;
-pub mod signed;
-pub mod sites;
-pub mod stream;
-pub mod tunnel;
-pub mod turnstile;
-pub mod upgrade;
-pub mod upstream;
-pub mod uses;
-pub mod watch;
+pub mod runtime;
 pub mod websocket;
-pub mod wide;
-pub mod wire;
-pub mod workers;
 
 use std::fmt;
 use std::ops::Deref;
@@ -62,8 +26,8 @@ use crate::identity::Identity;
 use crate::ledger::Ledger;
 use crate::tls::leaf::LeafCache;
 use crate::vault::Vault;
-use head::HeadLimits;
-use upstream::Upstream;
+use inbound::head::HeadLimits;
+use outbound::upstream::Upstream;
 
 /// Everything that a request needs, put together by [`crate::app`].
 pub struct Proxy {
@@ -80,13 +44,13 @@ pub struct Proxy {
     /// Every connection and tunnel, for the drain to wait for.
     pub tasks: TaskTracker,
     /// Follows what other processes change in the store.
-    pub changes: changes::Changes,
+    pub changes: crate::changes::Changes,
     /// What must not come back.
-    pub watchlist: watch::Watchlist,
+    pub watchlist: exchange::watch::Watchlist,
     /// Numbers the requests.
     pub ids: RequestIds,
     /// Counts the answers.
-    pub counters: counters::Counters,
+    pub counters: runtime::counters::Counters,
 }
 
 /// The part of the proxy that a reload replaces as a whole.
@@ -100,7 +64,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn head_limits(&self) -> HeadLimits {
+    pub(crate) fn head_limits(&self) -> HeadLimits {
         let proxy = &self.config.proxy;
         HeadLimits {
             bytes: proxy.max_header_bytes,
@@ -126,7 +90,7 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> RequestId {
+    pub(crate) fn next(&self) -> RequestId {
         RequestId::new(self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -186,12 +150,12 @@ impl fmt::Debug for RequestId {
 }
 
 /// Locks, also after a panic elsewhere: what these mutexes hold is complete between any two lines.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The wall clock in unix seconds, as expiry is compared with it.
-fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     since_epoch.map_or(0, |since| {
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

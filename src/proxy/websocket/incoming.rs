@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::About;
-use crate::proxy::outcome::Outcome;
-use crate::proxy::scrubbing::{Findings, Stages, Unscannable};
+use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::response::scrubbing::{Findings, Stages, Unscannable};
 use crate::scrub::{Needles, Replacement, scrub_bytes};
 use crate::websocket::Close;
 

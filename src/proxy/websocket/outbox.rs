@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use crate::proxy::idle::Activity;
+use crate::proxy::runtime::idle::Activity;
 use crate::websocket::{Close, Kind, Peer, Receiver, Sender};
 
 /// How much is read at once, in bytes: a TLS record.

@@ -22,6 +22,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "vault",
         &["error", "memory", "policy", "secret", "substitution"],
     ),
+    // What commands changed, moved into the ledger.
+    ("changes", &["error", "ledger", "vault"]),
     ("identity", &["error", "substitution", "vault"]),
     ("tls", &["policy"]),
     ("config", &["policy", "vault"]),
@@ -30,6 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
+            "changes",
             "coding",
             "config",
             "error",
@@ -49,14 +52,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "config", "identity", "ledger", "memory", "observe", "policy", "proxy",
-            "secret", "tls", "vault",
+            "admin", "changes", "config", "identity", "ledger", "memory", "observe", "policy",
+            "proxy", "secret", "tls", "vault",
         ],
     ),
     (
         "cli",
         &[
             "app",
+            "changes",
             "config",
             "error",
             "identity",
@@ -120,7 +124,7 @@ const IMPURE: &[&str] = &[
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     (
         "application/problem+json",
-        &["src/proxy/respond.rs"],
+        &["src/proxy/response/respond.rs"],
         "there is one error responder",
     ),
     (
@@ -132,30 +136,33 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "header_role(",
         &[
             "src/policy/location.rs",
-            "src/proxy/exposed.rs",
-            "src/proxy/hop.rs",
-            "src/proxy/sites.rs",
+            "src/proxy/exchange/exposed.rs",
+            "src/proxy/exchange/hop.rs",
+            "src/proxy/exchange/sites.rs",
         ],
         "a header's role is asked where requests are searched and where headers are stripped",
     ),
     (
         "splice(",
-        &["src/substitution/", "src/proxy/sites.rs"],
+        &["src/substitution/", "src/proxy/exchange/sites.rs"],
         "there is one splice, called in one place",
     ),
     (
         "may_contain(",
-        &["src/substitution/", "src/proxy/sites.rs"],
+        &["src/substitution/", "src/proxy/exchange/sites.rs"],
         "there is one search for placeholders",
     ),
     (
         "find::in_",
-        &["src/substitution/", "src/proxy/sites.rs"],
+        &["src/substitution/", "src/proxy/exchange/sites.rs"],
         "there is one search for placeholders",
     ),
     (
         "send_request(",
-        &["src/proxy/upstream.rs", "src/proxy/pool.rs"],
+        &[
+            "src/proxy/outbound/upstream.rs",
+            "src/proxy/outbound/pool.rs",
+        ],
         "there is one way out",
     ),
 ];
@@ -344,10 +351,14 @@ fn a_value_is_opened_in_one_place_and_exposed_in_few() {
         .filter(|o| o.starts_with("src/proxy/"))
         .collect();
     // To put them into a request, and to look for them in the answer.
-    assert_eq!(proxy, ["src/proxy/uses.rs", "src/proxy/watch.rs"]);
+    assert_eq!(
+        proxy,
+        ["src/proxy/exchange/uses.rs", "src/proxy/exchange/watch.rs"]
+    );
     for source in sources() {
         // What looks for values in an answer has to know them; nothing else on the way does.
-        let may = !source.path.starts_with("src/proxy/") || source.path == "src/proxy/scrubbing.rs";
+        let may = !source.path.starts_with("src/proxy/")
+            || source.path == "src/proxy/response/scrubbing.rs";
         assert!(
             may || !source.code.contains(".expose()"),
             "{} exposes a value",

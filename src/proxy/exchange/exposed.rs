@@ -1,0 +1,128 @@
+//! The literal guard: a request that carries a stored value itself, not its placeholder.
+//!
+//! Whoever sent it has a value that only Egret should have: it was pasted into a prompt, lay in the
+//! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
+//! that are searched for placeholders and in every form that answers are scrubbed of.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::config::{ScanPlace, Treatment};
+use crate::error::{Code, Refusal};
+use crate::ledger::record::{Entry, event, outcome};
+use crate::policy::location::{HeaderRole, header_role};
+use crate::proxy::exchange::body::Held;
+use crate::proxy::exchange::uses::{Facts, Refused};
+use crate::scrub::{Hit, Needles, scrub_bytes};
+
+/// A user name is no secret, though it is stored like one: it stands in many an honest request.
+const PUBLIC_FIELD: &str = ".username";
+
+/// Refuses a destination that is a stored value. To be asked first, because whatever else is found
+/// would name it.
+pub fn check_origin(facts: &Facts, needles: &Needles) -> Result<(), Refused> {
+    let exposed = find(needles, facts.origin.as_bytes());
+    exposed.map_or(Ok(()), |name| Err(refuse_host(facts, &name)))
+}
+
+/// Refuses a head that carries a stored value.
+pub fn check_head(
+    facts: &Facts,
+    head: &Parts,
+    treatment: &Treatment,
+    needles: &Needles,
+) -> Result<(), Refused> {
+    let scans = |place| treatment.scan.contains(&place);
+    if scans(ScanPlace::Path) {
+        check(facts, needles, head.uri.path().as_bytes(), "path")?;
+    }
+    if scans(ScanPlace::Query) {
+        let query = head.uri.query().unwrap_or_default();
+        check(facts, needles, query.as_bytes(), "query")?;
+    }
+    match scans(ScanPlace::Header) {
+        true => check_fields(facts, &head.headers, needles),
+        false => Ok(()),
+    }
+}
+
+/// Refuses headers or trailers that carry a stored value.
+pub fn check_fields(facts: &Facts, fields: &HeaderMap, needles: &Needles) -> Result<(), Refused> {
+    for (name, value) in fields {
+        if let Some(exposed) = find(needles, value.as_bytes())
+            && header_role(name.as_str()) != HeaderRole::ProxyOwn
+        {
+            return Err(refuse(facts, &exposed, &format!("header:{name}")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a body, or trailers, that carry a stored value.
+pub fn check_body(facts: &Facts, held: &Held, needles: &Needles) -> Result<(), Refused> {
+    check(facts, needles, &held.data, "body")?;
+    let trailers = held.trailers.as_ref();
+    trailers.map_or(Ok(()), |trailers| check_fields(facts, trailers, needles))
+}
+
+/// The name of the first stored value in `text`, `slug` or `slug.field`.
+pub fn find(needles: &Needles, text: &[u8]) -> Option<String> {
+    first_secret(needles, &needles.find(text))
+}
+
+/// The name of the first of `hits` that is to be guarded.
+pub fn first_secret(needles: &Needles, hits: &[Hit]) -> Option<String> {
+    let mut names = hits.iter().map(|hit| needles.name(hit.reference));
+    let secret = names.find(|name| !name.ends_with(PUBLIC_FIELD));
+    secret.map(str::to_owned)
+}
+
+/// A text for log and ledger, without stored values: where the guard is off or does not look, a
+/// path may hold one.
+pub fn without(needles: &Needles, text: Arc<str>) -> Arc<str> {
+    match scrub_bytes(needles, text.as_bytes(), &mut Vec::new()) {
+        Some(clean) => String::from_utf8_lossy(&clean).into(),
+        None => text,
+    }
+}
+
+/// The refusal, which names the slug, and its ledger line.
+pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
+    let destination = Some(facts.origin.as_ref());
+    refuse_at(facts, name, place, destination)
+}
+
+fn refuse_at(facts: &Facts, name: &str, place: &str, destination: Option<&str>) -> Refused {
+    let refusal = Refusal::new(
+        Code::SecretExposed,
+        format!(
+            "the request carries the value of a stored credential itself; write <<{name}>> in its \
+             place, and rotate the credential if nobody should have that value"
+        ),
+    );
+    let line = Entry {
+        outcome: Some(outcome::DENIED.into()),
+        code: Some(refusal.code.as_str().into()),
+        status: Some(refusal.code.status()),
+        // The path as it was sent may hold the value.
+        path: None,
+        destination: destination.map(Into::into),
+        locations: vec![place.to_owned()],
+        ..facts.entry_named(event::DENIED, name)
+    };
+    let denied = line.draft();
+    let mut refusal = refusal.slug(line.slug.unwrap_or_default()).location(place);
+    refusal.destination = destination.map(str::to_owned);
+    Refused { refusal, denied }
+}
+
+/// The refusal for a value that is the host's name. It cannot say which host.
+fn refuse_host(facts: &Facts, name: &str) -> Refused {
+    refuse_at(facts, name, "header:host", None)
+}
+
+fn check(facts: &Facts, needles: &Needles, text: &[u8], place: &str) -> Result<(), Refused> {
+    find(needles, text).map_or(Ok(()), |name| Err(refuse(facts, &name, place)))
+}

@@ -1,0 +1,192 @@
+//! Permission for placeholders that are met while a body is already on its way.
+//!
+//! Such a body is the one exception to "all or nothing": its beginning has been sent when a
+//! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
+//! opened, recorded durably, and only then is the value handed to the stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::config::Unresolved;
+use crate::error::{Code, Refusal};
+use crate::ledger::Ledger;
+use crate::policy::location::Location;
+use crate::proxy::exchange::exposed;
+use crate::proxy::exchange::sites;
+use crate::proxy::exchange::uses::{Facts, Refused, Use, Uses, find, together};
+use crate::proxy::exchange::watch::Used;
+use crate::proxy::unix_now;
+use crate::scrub::Needles;
+use crate::secret::SecretBytes;
+use crate::substitution::plan::Edit;
+use crate::substitution::slug::Reference;
+use crate::substitution::stream::StreamError;
+use crate::vault::Vault;
+
+/// Values that may be written, by what names them.
+pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
+
+/// Answers for the placeholders of one streamed body, or of one message.
+pub struct Permits {
+    /// What is known about the request.
+    pub facts: Arc<Facts>,
+    /// Why no byte of the body may be changed, if that is so (a digest covers it).
+    pub signed: Option<Refusal>,
+    /// Values that must not be sent in the clear, unless the destination allows that.
+    pub guard: Option<Arc<Needles>>,
+    /// What becomes of placeholders without a credential.
+    pub unresolved: Unresolved,
+    /// The credentials.
+    pub vault: Arc<Vault>,
+    /// The usage record.
+    pub ledger: Ledger,
+    /// What the request has used.
+    pub used: Arc<Used>,
+}
+
+impl Permits {
+    /// The value for a placeholder, once its use is durably on record.
+    pub async fn ask(
+        self: Arc<Self>,
+        reference: Reference,
+        location: Location,
+    ) -> Result<Arc<SecretBytes>, Refusal> {
+        match self.decide(&[(&reference, &location)]).await {
+            Ok(mut values) => values.pop().map(|(_, value)| value).ok_or_else(unassembled),
+            Err(refused) => Err(self.record(refused).await),
+        }
+    }
+
+    /// The values for all placeholders of a whole message, once their use is durably on record; or
+    /// none of them, and no use on record.
+    pub async fn ask_all(self: Arc<Self>, edits: &[Edit]) -> Result<Permitted, Refusal> {
+        let uses = edits.iter().filter(|edit| !edit.escape);
+        let wanted: Vec<_> = uses.map(|edit| (&edit.reference, &edit.location)).collect();
+        match self.decide(&wanted).await {
+            Ok(values) => Ok(values),
+            Err(refused) => Err(self.record(refused).await),
+        }
+    }
+
+    /// The trailers with their values in place. A trailer is a header that came late.
+    pub async fn trailers(self: Arc<Self>, trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
+        if let Some(needles) = &self.guard
+            && let Err(refused) = exposed::check_fields(&self.facts, &trailers, needles)
+        {
+            return Err(self.record(refused).await);
+        }
+        let sites = match sites::in_trailers(&trailers) {
+            Ok(sites) => sites,
+            Err(found) => return Err(self.record(found.refuse(&self.facts)).await),
+        };
+        let mut values = Vec::new();
+        for edit in sites.iter().flat_map(|site| &site.edits) {
+            if !edit.escape {
+                let (reference, location) = (edit.reference.clone(), edit.location.clone());
+                let value = Arc::clone(&self).ask(reference.clone(), location).await?;
+                values.push((reference, value));
+            }
+        }
+        let value = |wanted: &Reference| {
+            let found = values.iter().find(|(reference, _)| reference == wanted);
+            found.map(|(_, value)| value.as_ref())
+        };
+        match sites::substitute_trailers(trailers, &sites, &value) {
+            Ok(trailers) => Ok(trailers),
+            Err(error) => {
+                let refused = Uses::default().unwritable(&self.facts, error);
+                Err(self.record(refused).await)
+            }
+        }
+    }
+
+    /// What the client is told when the body carries the stored value `name` in the clear.
+    pub async fn exposed(self: Arc<Self>, name: String) -> Refusal {
+        let refused = exposed::refuse(&self.facts, &name, "body");
+        self.record(refused).await
+    }
+
+    /// What the client is told when the stream itself cannot go on.
+    pub async fn failed(self: Arc<Self>, error: StreamError) -> Refusal {
+        let refused = match error {
+            StreamError::Splice(error) => Uses::default().unwritable(&self.facts, error),
+            StreamError::Body(problem) => Refused::from(Refusal::new(
+                Code::BodyEncodingUnsupported,
+                problem.to_string(),
+            )),
+        };
+        self.record(refused).await
+    }
+
+    async fn decide(&self, wanted: &[(&Reference, &Location)]) -> Result<Permitted, Refused> {
+        let facts = &self.facts;
+        self.vault.refresh().await.map_err(|_| {
+            Refusal::new(
+                Code::StoreUnavailable,
+                "the credential store cannot be read any more; check store.url and the disk",
+            )
+        })?;
+        let mut uses = Vec::new();
+        let mut ignored = BTreeMap::new();
+        let mut refused = Vec::new();
+        for &(reference, location) in wanted {
+            match find(facts, &self.vault, reference, unix_now()) {
+                Ok(credential) => uses.push(Use {
+                    reference: reference.clone(),
+                    location: location.clone(),
+                    credential,
+                }),
+                Err(refusal) if self.ignores(&refusal) => {
+                    ignored.entry(reference).or_insert(location);
+                }
+                Err(refusal) => {
+                    refused.push(facts.refuse(refusal, reference, None, &[location]));
+                }
+            }
+        }
+        if let Some(refused) = together(refused.into_iter()) {
+            return Err(refused);
+        }
+        let uses = Uses::from_iter(uses);
+        uses.authorise(facts)?;
+        if let Some(signed) = self.signed.as_ref().filter(|_| !uses.is_empty()) {
+            return Err(uses.refuse_all(facts, signed));
+        }
+        let values = uses.open(facts, &self.vault)?;
+        // First: from the moment that it is on record a value is looked for in the answer.
+        let mut permitted = Permitted::new();
+        for (reference, value) in values.into_vec() {
+            self.used.add(reference.clone(), Arc::clone(&value));
+            permitted.push((reference, value));
+        }
+        let mut lines = uses.lines(facts);
+        for (reference, at) in &ignored {
+            lines.push(&facts.ignored_entry(reference, at));
+        }
+        if !lines.is_empty() {
+            self.ledger.commit(lines).await.map_err(Refusal::from)?;
+            self.used.set_recorded();
+        }
+        for reference in ignored.into_keys() {
+            // It travels as what it says, in the encoding of its place.
+            self.used.ignore(reference);
+            let literal = SecretBytes::new(reference.placeholder().into_bytes());
+            permitted.push((reference.clone(), Arc::new(literal)));
+        }
+        Ok(permitted)
+    }
+
+    fn ignores(&self, refusal: &Refusal) -> bool {
+        refusal.code == Code::CredentialNotFound && self.unresolved == Unresolved::Ignore
+    }
+
+    async fn record(&self, refused: Refused) -> Refusal {
+        refused.record(&self.ledger, &self.facts.id).await
+    }
+}
+
+fn unassembled() -> Refusal {
+    Refusal::new(Code::Internal, "the request could not be put together")
+}

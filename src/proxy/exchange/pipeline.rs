@@ -1,0 +1,586 @@
+//! The pipeline: one request on its way to the upstream, in states that can only be passed in order.
+//!
+//! ```text
+//! Authenticated ─scan─► Scanned ─resolve─► Resolved ─authorise─► Authorised
+//!               ─substitute─► Substituted ─record─► Recorded ─► Upstream::send
+//! ```
+//!
+//! Each step consumes the exchange and returns it in the next state, so the wrong order does not
+//! compile: a value is opened only after it was authorised, and nothing is sent that was not
+//! recorded. The one way out, [`Upstream::send`](crate::proxy::outbound::upstream::Upstream::send), takes
+//! `Exchange<Recorded>` and nothing else:
+//!
+//! ```compile_fail,E0308
+//! use egret::proxy::exchange::pipeline::{Exchange, Substituted};
+//! use egret::proxy::outbound::upstream::Upstream;
+//!
+//! async fn send_before_recording(upstream: &Upstream, exchange: Exchange<Substituted>) {
+//!     let _ = upstream.send(exchange).await;
+//! }
+//! ```
+//!
+//! whereas in the right order it does:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use egret::ledger::Ledger;
+//! use egret::proxy::exchange::pipeline::{Exchange, Substituted};
+//! use egret::proxy::outbound::upstream::Upstream;
+//!
+//! async fn record_then_send(exchange: Exchange<Substituted>, ledger: Arc<Ledger>, to: &Upstream) {
+//!     if let Ok(recorded) = exchange.record(&ledger).await {
+//!         let _ = to.send(recorded).await;
+//!     }
+//! }
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+
+use crate::coding::{self, Codings, Encoder};
+use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
+use crate::error::{Code, Refusal};
+use crate::ledger::{Draft, Ledger};
+use crate::proxy::exchange::body::{Held, Holding, InboundBody, OutBody};
+use crate::proxy::exchange::exposed;
+use crate::proxy::exchange::hop;
+use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::exchange::permit::Permits;
+use crate::proxy::exchange::recode;
+use crate::proxy::exchange::searched::SearchedBody;
+use crate::proxy::exchange::signed;
+use crate::proxy::exchange::sites::{self, Site};
+use crate::proxy::exchange::upgrade;
+use crate::proxy::exchange::uses::{Facts, Refused, Use, Uses, find, together};
+use crate::proxy::exchange::watch::Used;
+use crate::proxy::response::relay::{Asked, Awaited};
+use crate::proxy::unix_now;
+use crate::scrub::Needles;
+use crate::substitution::body::{self, BodyKind};
+use crate::vault::Vault;
+
+/// How many times `body.buffer` a compressed body may open to and still be decided on whole. Text
+/// compresses about so far; beyond it the body streams.
+const OPENED: usize = 8;
+
+/// A request in state `S`.
+pub struct Exchange<S> {
+    about: Box<About>,
+    state: S,
+}
+
+/// What a request has in every state. In a box, because each step moves the exchange.
+struct About {
+    facts: Arc<Facts>,
+    head: Parts,
+    treatment: Treatment,
+    /// What must not be sent in the clear and must not come back.
+    needles: Arc<Needles>,
+}
+
+/// The client is known. Nothing has been looked at.
+pub struct Authenticated {
+    body: InboundBody,
+}
+
+/// Every placeholder is found.
+pub struct Scanned {
+    payload: Payload,
+    sites: Vec<Site>,
+}
+
+/// Every placeholder has a credential.
+pub struct Resolved {
+    payload: Payload,
+    sites: Vec<Site>,
+    uses: Uses,
+    ignored: Draft,
+}
+
+/// Every credential may be used at each of its places.
+pub struct Authorised(Resolved);
+
+/// The values stand in the request.
+pub struct Substituted {
+    payload: Substitute,
+    lines: Draft,
+    used: Arc<Used>,
+}
+
+/// The message body with its values, or with what those need that are met as it streams.
+enum Substitute {
+    Held(Held),
+    Streamed(Box<Streamed>, Box<Late>),
+}
+
+/// For placeholders that are met while the body is on its way.
+struct Late {
+    /// Why none of them can be replaced, if that is so.
+    signed: Option<Refusal>,
+    vault: Arc<Vault>,
+}
+
+/// Every use is on record, durably.
+pub struct Recorded {
+    body: OutBody,
+    /// Whether the body's length may have changed, so that the framing has to be made anew.
+    reframed: bool,
+    outcome: Outcome,
+}
+
+/// The message body: decided on whole, or passed on as it comes.
+enum Payload {
+    Held(Held, Option<Box<Coded>>),
+    Streamed(Box<Streamed>),
+}
+
+/// A body of which the beginning was read.
+struct Streamed {
+    kind: BodyKind,
+    codings: Codings,
+    prefix: Bytes,
+    rest: InboundBody,
+}
+
+impl Streamed {
+    /// Whether this body may yet turn out to hold a placeholder.
+    fn is_searched(&self) -> bool {
+        self.kind != BodyKind::Opaque
+    }
+}
+
+/// What a held body was in its coding: sent again if nothing inside is changed.
+struct Coded {
+    original: Bytes,
+    encoder: Encoder,
+}
+
+impl<S> Exchange<S> {
+    fn to<T>(self, next: impl FnOnce(S) -> T) -> Exchange<T> {
+        Exchange {
+            about: self.about,
+            state: next(self.state),
+        }
+    }
+}
+
+impl Exchange<Authenticated> {
+    /// Begins an exchange for a caller that has been authenticated. `needles` are the values that
+    /// the caller's principal can use.
+    pub fn new(
+        facts: Facts,
+        head: Parts,
+        body: InboundBody,
+        treatment: Treatment,
+        needles: Arc<Needles>,
+    ) -> Self {
+        let about = About {
+            facts: Arc::new(facts),
+            head,
+            treatment,
+            needles,
+        };
+        Self {
+            about: Box::new(about),
+            state: Authenticated { body },
+        }
+    }
+
+    /// Finds the placeholders. A body of a kind that can hold one is read to its end if it has at
+    /// most `buffer` bytes; a larger one is searched while it streams.
+    ///
+    /// `raw` is the head as it was before it was parsed, if somebody kept it. What is not in there
+    /// is in none of its parts, and one search takes less time than one of each part.
+    pub async fn scan(
+        self,
+        buffer: usize,
+        raw: Option<Bytes>,
+    ) -> Result<Exchange<Scanned>, Refused> {
+        let Exchange {
+            mut about,
+            state: Authenticated { body },
+        } = self;
+        let About {
+            facts,
+            head,
+            treatment,
+            needles,
+        } = &mut *about;
+        let is_clean = needles.is_empty()
+            || raw
+                .as_deref()
+                .is_some_and(|raw| needles.find(raw).is_empty());
+        if !is_clean {
+            let facts = Arc::make_mut(facts);
+            facts.path = exposed::without(needles, Arc::clone(&facts.raw_path));
+        }
+        let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
+        if guarded {
+            exposed::check_origin(facts, needles)?;
+        }
+        if guarded && !is_clean {
+            exposed::check_head(facts, head, treatment, needles)?;
+        }
+        let mut sites =
+            sites::in_head(head, raw.as_deref(), treatment).map_err(|found| found.refuse(facts))?;
+        drop(raw);
+        let kind = body_kind(head, &body, treatment);
+        let is_empty = body.is_empty();
+        let payload = match is_empty {
+            true => Payload::Held(Held::default(), None),
+            // In a box, because every request has room for this future, and few have a body.
+            false => Box::pin(take_body(&kind, head, body, buffer)).await?,
+        };
+        if let Payload::Held(held, _) = &payload
+            && !is_empty
+        {
+            let edits = body::find(&kind, &held.data).map_err(|problem| {
+                Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
+            })?;
+            if guarded {
+                exposed::check_body(facts, held, needles)?;
+            }
+            sites::in_body(edits, held, treatment, &mut sites)
+                .map_err(|found| found.refuse(facts))?;
+        }
+        if !sites.is_empty() {
+            let facts = Arc::make_mut(facts);
+            facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
+            if sites.iter().any(Site::is_path) {
+                facts.path = exposed::without(needles, sites::shown_path(head, &sites).into());
+            }
+        }
+        Ok(Exchange {
+            about,
+            state: Scanned { payload, sites },
+        })
+    }
+}
+
+impl Exchange<Scanned> {
+    /// Finds the credential of every placeholder, as far as the caller may know of it. Looks at
+    /// metadata only. With `unresolved = "ignore"`, what has none travels literally.
+    pub fn resolve(mut self, vault: &Vault) -> Result<Exchange<Resolved>, Refused> {
+        if self.state.sites.is_empty() {
+            return Ok(self.to(|state| Resolved {
+                payload: state.payload,
+                sites: state.sites,
+                uses: Uses::default(),
+                ignored: Draft::default(),
+            }));
+        }
+        let now = unix_now();
+        let ignore = self.about.treatment.unresolved == Unresolved::Ignore;
+        let mut uses = Vec::new();
+        let mut ignored = BTreeMap::new();
+        let mut refused = BTreeMap::new();
+        for site in &mut self.state.sites {
+            let only_if_named = site.only_if_named;
+            site.edits.retain(|edit| {
+                if edit.escape {
+                    return !only_if_named;
+                }
+                let (reference, location) = (&edit.reference, &edit.location);
+                match find(&self.about.facts, vault, reference, now) {
+                    Ok(credential) => {
+                        let mut rules = credential.grant.locations.iter();
+                        if only_if_named && !rules.any(|rule| rule.allows(location)) {
+                            return false;
+                        }
+                        uses.push(Use {
+                            reference: reference.clone(),
+                            location: location.clone(),
+                            credential,
+                        });
+                        return true;
+                    }
+                    Err(_) if only_if_named => {}
+                    Err(refusal) if ignore && refusal.code == Code::CredentialNotFound => {
+                        ignored
+                            .entry(reference.clone())
+                            .or_insert_with(|| location.clone());
+                    }
+                    Err(refusal) => {
+                        let first = refused.len();
+                        refused.entry(reference.clone()).or_insert_with(|| {
+                            let facts = &self.about.facts;
+                            (first, facts.refuse(refusal, reference, None, &[location]))
+                        });
+                    }
+                }
+                false
+            });
+        }
+        // One line for each slug, however often it stands there; the answer is about the first.
+        let mut refused: Vec<_> = refused.into_values().collect();
+        refused.sort_by_key(|(first, _)| *first);
+        if let Some(refused) = together(refused.into_iter().map(|(_, refused)| refused)) {
+            return Err(refused);
+        }
+        if !ignored.is_empty() {
+            let names = ignored.keys().map(ToString::to_string);
+            Arc::make_mut(&mut self.about.facts).ignored = names.collect();
+        }
+        let lines = ignored
+            .iter()
+            .map(|(r, at)| self.about.facts.ignored_entry(r, at));
+        let ignored = lines.collect();
+        self.state.sites.retain(|site| !site.edits.is_empty());
+        let uses = Uses::from_iter(uses);
+        Ok(self.to(|state| Resolved {
+            payload: state.payload,
+            sites: state.sites,
+            uses,
+            ignored,
+        }))
+    }
+}
+
+impl Exchange<Resolved> {
+    /// Checks every use of every credential against its grant and the token's limits.
+    pub fn authorise(self) -> Result<Exchange<Authorised>, Refused> {
+        let About { facts, head, .. } = &*self.about;
+        self.state.uses.authorise(facts)?;
+        signed::check(head, &self.state.sites)
+            .map_err(|refusal| self.state.uses.refuse_all(facts, &refusal))?;
+        Ok(self.to(Authorised))
+    }
+}
+
+impl Exchange<Authorised> {
+    /// Opens the values and writes them into the request, each in the encoding of its place.
+    pub fn substitute(self, vault: &Arc<Vault>) -> Result<Exchange<Substituted>, Refused> {
+        let Exchange { mut about, state } = self;
+        let About {
+            facts,
+            head,
+            treatment,
+            ..
+        } = &mut *about;
+        let facts = &**facts;
+        let Resolved {
+            payload,
+            sites,
+            uses,
+            ignored,
+        } = state.0;
+        let values = uses.open(facts, vault)?;
+        let (mut held, coded, streamed) = match payload {
+            Payload::Held(held, coded) => (held, coded, None),
+            Payload::Streamed(streamed) => {
+                // Asked of the head as it came.
+                let signed = signed::in_body(head);
+                let vault = Arc::clone(vault);
+                (
+                    Held::default(),
+                    None,
+                    Some((streamed, Late { signed, vault })),
+                )
+            }
+        };
+        let value = |reference: &_| values.get(reference);
+        sites::substitute(head, &mut held, &sites, &value)
+            .map_err(|error| uses.unwritable(facts, error))?;
+        if let Some(coded) = coded {
+            held.data = match sites.iter().any(Site::is_body) {
+                true => recode::close(coded.encoder, &held.data)?,
+                false => coded.original,
+            };
+        }
+        let may_use = !uses.is_empty() || streamed.as_ref().is_some_and(|s| s.0.is_searched());
+        if may_use && treatment.range == Range::Strip {
+            // A few bytes at a time would defeat any scrubbing of the answer.
+            head.headers.remove(header::RANGE);
+            head.headers.remove(header::IF_RANGE);
+        }
+        let mut lines = uses.lines(facts);
+        lines.append(&ignored);
+        let used = Arc::new(Used::new(values.into_vec()));
+        Ok(Exchange {
+            about,
+            state: Substituted {
+                payload: match streamed {
+                    None => Substitute::Held(held),
+                    Some((streamed, late)) => Substitute::Streamed(streamed, Box::new(late)),
+                },
+                lines,
+                used,
+            },
+        })
+    }
+}
+
+impl Exchange<Substituted> {
+    /// Puts every use on record and waits until it is durable. Without that nothing is sent.
+    ///
+    /// The handle on the ledger is the connection's own: those who hold it are counted for each
+    /// request.
+    pub async fn record(mut self, ledger: &Arc<Ledger>) -> Result<Exchange<Recorded>, Refused> {
+        let lines = std::mem::take(&mut self.state.lines);
+        if !lines.is_empty() {
+            ledger.commit(lines).await.map_err(Refusal::from)?;
+            self.state.used.set_recorded();
+        }
+        Ok(self.recorded(ledger))
+    }
+
+    fn recorded(self, ledger: &Arc<Ledger>) -> Exchange<Recorded> {
+        let Exchange { about, state } = self;
+        let About {
+            facts,
+            treatment,
+            needles,
+            ..
+        } = &*about;
+        let outcome = Outcome::new(Arc::clone(ledger), Arc::clone(facts), state.used);
+        let (body, reframed) = match state.payload {
+            Substitute::Held(held) => (OutBody::held(held), true),
+            Substitute::Streamed(streamed, late) => {
+                let Streamed {
+                    kind,
+                    codings,
+                    prefix,
+                    rest,
+                } = *streamed;
+                let permits = Arc::new(Permits {
+                    facts: Arc::clone(facts),
+                    signed: late.signed,
+                    unresolved: treatment.unresolved,
+                    guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
+                    vault: late.vault,
+                    ledger: Ledger::clone(ledger),
+                    used: Arc::clone(outcome.used()),
+                });
+                let body = SearchedBody::new(&kind, &codings, prefix, rest, permits);
+                (OutBody::streamed(body), kind != BodyKind::Opaque)
+            }
+        };
+        Exchange {
+            about,
+            state: Recorded {
+                body,
+                reframed,
+                outcome,
+            },
+        }
+    }
+}
+
+impl Exchange<Recorded> {
+    /// Takes the exchange apart for the wire. Only [`crate::proxy::outbound::upstream`] calls this.
+    pub(in crate::proxy) fn into_wire(self) -> (Request<OutBody>, Awaited) {
+        let About {
+            mut head, needles, ..
+        } = *self.about;
+        let Recorded {
+            body,
+            reframed,
+            outcome,
+        } = self.state;
+        let headers = &mut head.headers;
+        let framed = headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING);
+        let reframed = reframed && framed;
+        match head.extensions.get::<upgrade::Asked>() {
+            None => hop::strip(headers),
+            Some(_) => upgrade::renew(headers),
+        }
+        // The body is already here or was asked for; the expectation has been met.
+        headers.remove(header::EXPECT);
+        if reframed {
+            headers.remove(header::CONTENT_LENGTH);
+            if let Some(length) = http_body::Body::size_hint(&body).exact() {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+        let asked = Asked {
+            part: headers.contains_key(header::RANGE),
+            accept_encoding: narrow_accept_encoding(headers),
+        };
+        let awaited = Awaited {
+            outcome,
+            needles,
+            asked,
+        };
+        (Request::from_parts(head, body), awaited)
+    }
+}
+
+/// Leaves the upstream only codings that can be opened here; returns what the client takes.
+fn narrow_accept_encoding(headers: &mut HeaderMap) -> Vec<HeaderValue> {
+    let lines: Vec<_> = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .cloned()
+        .collect();
+    let narrowed = coding::narrow_accept_encoding(lines.iter().map(HeaderValue::as_bytes));
+    if let Some(narrowed) = narrowed.and_then(|text| HeaderValue::from_str(&text).ok())
+        && lines.first() != Some(&narrowed)
+    {
+        headers.insert(header::ACCEPT_ENCODING, narrowed);
+    }
+    lines
+}
+
+/// Holds a body that is to be searched, if it is small enough.
+async fn take_body(
+    kind: &BodyKind,
+    head: &Parts,
+    body: InboundBody,
+    buffer: usize,
+) -> Result<Payload, Refused> {
+    let streamed = |codings, prefix, rest| {
+        Payload::Streamed(Box::new(Streamed {
+            kind: kind.clone(),
+            codings,
+            prefix,
+            rest,
+        }))
+    };
+    if *kind == BodyKind::Opaque {
+        return Ok(streamed(Codings::default(), Bytes::new(), body));
+    }
+    let lines = head.headers.get_all(header::CONTENT_ENCODING);
+    let codings = match signed::is_aws_chunked(&head.headers) {
+        true => Codings::default(),
+        false => Codings::parse(lines.iter().map(HeaderValue::as_bytes))
+            .map_err(|_| recode::unsupported())?,
+    };
+    let held = match body.hold(buffer).await? {
+        Holding::Whole(held) if codings.is_identity() => return Ok(Payload::Held(held, None)),
+        Holding::Whole(held) => held,
+        Holding::Part(prefix, rest) => return Ok(streamed(codings, prefix, rest)),
+    };
+    match recode::open(&codings, &held.data, buffer.saturating_mul(OPENED))? {
+        Some(opened) => {
+            let original = held.data;
+            let held = Held {
+                data: opened.data,
+                trailers: held.trailers,
+            };
+            let encoder = opened.encoder;
+            let coded = Coded { original, encoder };
+            Ok(Payload::Held(held, Some(Box::new(coded))))
+        }
+        None => Ok(streamed(
+            codings,
+            held.data,
+            InboundBody::ended(held.trailers),
+        )),
+    }
+}
+
+/// How the body is to be read; opaque if it is not to be searched.
+fn body_kind(head: &Parts, body: &InboundBody, treatment: &Treatment) -> BodyKind {
+    if body.is_empty() || !treatment.scan.contains(&ScanPlace::Body) {
+        return BodyKind::Opaque;
+    }
+    let content_type = head.headers.get(header::CONTENT_TYPE);
+    body::classify(content_type.map(HeaderValue::as_bytes))
+}

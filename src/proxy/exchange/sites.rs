@@ -1,0 +1,321 @@
+//! The places of one request where placeholders stand: the glue between HTTP's types and the pure
+//! [`crate::substitution`].
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+use crate::config::{ScanPlace, Treatment};
+use crate::error::{Code, Refusal};
+use crate::policy::location::{HeaderRole, Location, header_role};
+use crate::proxy::exchange::body::Held;
+use crate::proxy::exchange::hop;
+use crate::proxy::exchange::permit::Permitted;
+use crate::proxy::exchange::uses::{Facts, Refused};
+use crate::secret::SecretBytes;
+use crate::substitution::basic::Basic;
+use crate::substitution::find;
+use crate::substitution::placeholder::may_contain;
+use crate::substitution::plan::{Edit, SpliceError, splice};
+use crate::substitution::slug::Reference;
+use crate::substitution::wire::Form;
+
+/// One part of a request and what is to be changed in it.
+pub struct Site {
+    place: Place,
+    /// The placeholders, in order.
+    pub edits: Vec<Edit>,
+    /// Left as it is unless the credential's grant names this very header.
+    pub only_if_named: bool,
+}
+
+/// Header places are positions in the map's iteration order.
+enum Place {
+    Path,
+    Query,
+    Header(usize),
+    Basic(usize, Box<Basic>),
+    Body,
+    Trailer(usize),
+}
+
+/// A placeholder stands where none may: the refusal, and what was named there.
+pub struct Misplaced {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// What stood there.
+    pub reference: Reference,
+    /// Where.
+    pub location: Location,
+}
+
+impl Misplaced {
+    /// The refusal with its `denied` line.
+    pub fn refuse(self, facts: &Facts) -> Refused {
+        facts.refuse(self.refusal, &self.reference, None, &[&self.location])
+    }
+}
+
+impl Site {
+    fn new(place: Place, edits: Vec<Edit>) -> Self {
+        Self {
+            place,
+            edits,
+            only_if_named: false,
+        }
+    }
+
+    /// Whether this is the body.
+    pub fn is_body(&self) -> bool {
+        matches!(self.place, Place::Body)
+    }
+
+    /// Whether a change here changes what a digest of the body covers.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.place, Place::Body | Place::Trailer(_))
+    }
+
+    /// Whether this is the path.
+    pub fn is_path(&self) -> bool {
+        matches!(self.place, Place::Path)
+    }
+}
+
+/// Finds the placeholders of a request's head. `raw` is all of it as it came, if that is known.
+pub fn in_head(
+    head: &Parts,
+    raw: Option<&[u8]>,
+    treatment: &Treatment,
+) -> Result<Vec<Site>, Misplaced> {
+    let mut sites = Vec::new();
+    // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
+    let shows_none = raw.is_some_and(|raw| !may_contain(Form::Percent, raw));
+    let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
+    if shows_none && !credentials.any(|value| Basic::is_named(value.as_bytes())) {
+        return Ok(sites);
+    }
+    let scans = |place| treatment.scan.contains(&place);
+    if scans(ScanPlace::Path) && may_contain(Form::Percent, head.uri.path().as_bytes()) {
+        push(&mut sites, Place::Path, find::in_path(head.uri.path()));
+    }
+    let query = head.uri.query().unwrap_or_default();
+    if scans(ScanPlace::Query) && may_contain(Form::Percent, query.as_bytes()) {
+        push(&mut sites, Place::Query, find::in_query(query));
+    }
+    if scans(ScanPlace::Header) {
+        in_headers(&head.headers, Place::Header, &mut sites)?;
+    }
+    Ok(sites)
+}
+
+/// Adds what was found in a held body, and what stands in its trailers.
+pub fn in_body(
+    edits: Vec<Edit>,
+    held: &Held,
+    treatment: &Treatment,
+    sites: &mut Vec<Site>,
+) -> Result<(), Misplaced> {
+    push(sites, Place::Body, edits);
+    match &held.trailers {
+        Some(trailers) if treatment.scan.contains(&ScanPlace::Header) => {
+            in_headers(trailers, Place::Trailer, sites)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds the placeholders of the trailers of a body that was streamed. None that only count when
+/// named: such headers are no trailers.
+pub fn in_trailers(trailers: &HeaderMap) -> Result<Vec<Site>, Misplaced> {
+    let mut sites = Vec::new();
+    in_headers(trailers, Place::Trailer, &mut sites)?;
+    sites.retain(|site| !site.only_if_named);
+    Ok(sites)
+}
+
+fn in_headers(
+    headers: &HeaderMap,
+    place: fn(usize) -> Place,
+    sites: &mut Vec<Site>,
+) -> Result<(), Misplaced> {
+    // Asked for once something was found: most requests hold nothing.
+    let mut nominated = None;
+    for (index, (name, value)) in headers.iter().enumerate() {
+        let Some(site) = in_header(name, value, place(index)) else {
+            continue;
+        };
+        let role = match header_role(name.as_str()) {
+            HeaderRole::ProxyOwn => continue,
+            _ if nominated
+                .get_or_insert_with(|| hop::nominated(headers))
+                .contains(name.as_str()) =>
+            {
+                HeaderRole::HopByHop
+            }
+            role => role,
+        };
+        match role {
+            HeaderRole::Forbidden => refuse_named(&site, name, Code::CredentialNotAllowed)?,
+            HeaderRole::HopByHop => refuse_named(&site, name, Code::RequestMalformed)?,
+            HeaderRole::LiteralUnlessNamed => sites.push(Site {
+                only_if_named: true,
+                ..site
+            }),
+            _ => sites.push(site),
+        }
+    }
+    Ok(())
+}
+
+fn in_header(name: &HeaderName, value: &HeaderValue, place: Place) -> Option<Site> {
+    if *name == header::AUTHORIZATION
+        && let Place::Header(index) = place
+        && let Some(basic) = Basic::parse(value.as_bytes())
+    {
+        let edits = basic.edits();
+        let place = Place::Basic(index, Box::new(basic));
+        return (!edits.is_empty()).then(|| Site::new(place, edits));
+    }
+    if !may_contain(Form::Header, value.as_bytes()) {
+        return None;
+    }
+    let edits = find::in_header(name.as_str(), value.as_bytes());
+    (!edits.is_empty()).then(|| Site::new(place, edits))
+}
+
+/// An escape may stand anywhere: it is not a use.
+fn refuse_named(site: &Site, name: &HeaderName, code: Code) -> Result<(), Misplaced> {
+    let Some(edit) = site.edits.iter().find(|edit| !edit.escape) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "a placeholder cannot stand in {name}: that header describes or routes the message; move it"
+    );
+    Err(Misplaced {
+        refusal: Refusal::new(code, detail)
+            .slug(edit.reference.slug.as_str())
+            .location(edit.location.to_string()),
+        reference: edit.reference.clone(),
+        location: edit.location.clone(),
+    })
+}
+
+fn push(sites: &mut Vec<Site>, place: Place, edits: Vec<Edit>) {
+    if !edits.is_empty() {
+        sites.push(Site::new(place, edits));
+    }
+}
+
+/// The path as the ledger and the log show it: placeholders in place, whatever their encoding was.
+pub fn shown_path(head: &Parts, sites: &[Site]) -> String {
+    let path = head.uri.path();
+    let mut shown = String::with_capacity(path.len());
+    let mut cursor = 0;
+    for edit in sites.iter().filter(|s| s.is_path()).flat_map(|s| &s.edits) {
+        shown.push_str(&path[cursor..edit.span.start]);
+        shown.push_str(&edit.reference.placeholder());
+        cursor = edit.span.end;
+    }
+    shown.push_str(&path[cursor..]);
+    shown
+}
+
+/// Writes the values into the request. This is where plaintext enters the message.
+pub fn substitute<'v>(
+    head: &mut Parts,
+    held: &mut Held,
+    sites: &[Site],
+    value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
+) -> Result<(), SpliceError> {
+    let (mut path, mut query) = (None, None);
+    for site in sites {
+        let put = |source: &[u8]| splice(source, &site.edits, value);
+        match &site.place {
+            Place::Path => path = Some(put(head.uri.path().as_bytes())?),
+            Place::Query => query = Some(put(head.uri.query().unwrap_or_default().as_bytes())?),
+            Place::Header(index) => {
+                let old = nth(&head.headers, *index)?;
+                let new = put(old.as_bytes())?;
+                set_nth(&mut head.headers, *index, new)?;
+            }
+            Place::Basic(index, basic) => {
+                let new = basic.render(&put(basic.decoded())?);
+                set_nth(&mut head.headers, *index, new)?;
+            }
+            Place::Body => held.data = Bytes::from(put(&held.data)?),
+            // Below, all at once.
+            Place::Trailer(_) => {}
+        }
+    }
+    held.trailers = match held.trailers.take() {
+        Some(trailers) => Some(Box::new(substitute_trailers(*trailers, sites, value)?)),
+        None => None,
+    };
+    if path.is_some() || query.is_some() {
+        set_target(head, path, query)?;
+    }
+    Ok(())
+}
+
+/// Writes the values into a message that is no request of its own.
+pub fn substitute_message(
+    text: &[u8],
+    edits: &[Edit],
+    values: &Permitted,
+) -> Result<Vec<u8>, SpliceError> {
+    splice(text, edits, |wanted| {
+        let found = values.iter().find(|(reference, _)| reference == wanted);
+        found.map(|(_, value)| value.as_ref())
+    })
+}
+
+/// Writes the values into trailers that came at the end of a streamed body.
+pub fn substitute_trailers<'v>(
+    mut trailers: HeaderMap,
+    sites: &[Site],
+    value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
+) -> Result<HeaderMap, SpliceError> {
+    for site in sites {
+        if let Place::Trailer(index) = site.place {
+            let new = splice(nth(&trailers, index)?.as_bytes(), &site.edits, value)?;
+            set_nth(&mut trailers, index, new)?;
+        }
+    }
+    Ok(trailers)
+}
+
+fn nth(headers: &HeaderMap, index: usize) -> Result<&HeaderValue, SpliceError> {
+    let entry = headers.iter().nth(index);
+    entry.map(|(_, value)| value).ok_or(SpliceError::Misplaced)
+}
+
+fn set_nth(headers: &mut HeaderMap, index: usize, bytes: Vec<u8>) -> Result<(), SpliceError> {
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from(bytes)).map_err(|_| SpliceError::Misplaced)?;
+    // HPACK never indexes it, and `Debug` does not show it.
+    value.set_sensitive(true);
+    let entry = headers.iter_mut().nth(index);
+    *entry.map(|(_, slot)| slot).ok_or(SpliceError::Misplaced)? = value;
+    Ok(())
+}
+
+fn set_target(
+    head: &mut Parts,
+    path: Option<Vec<u8>>,
+    query: Option<Vec<u8>>,
+) -> Result<(), SpliceError> {
+    let mut target = path.unwrap_or_else(|| head.uri.path().as_bytes().to_vec());
+    let old_query = head.uri.query();
+    if query.is_some() || old_query.is_some() {
+        target.push(b'?');
+        match &query {
+            Some(query) => target.extend_from_slice(query),
+            None => target.extend_from_slice(old_query.unwrap_or_default().as_bytes()),
+        }
+    }
+    let target =
+        PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| SpliceError::Misplaced)?;
+    head.uri = target.into();
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Where requests come in, and who sends them.
+
+use std::ptr;
+use std::sync::{Arc, Mutex, Weak};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::Treatment;
+use crate::error::Refusal;
+use crate::identity::{Caller, Presented};
+use crate::policy::destination::Destination;
+use crate::proxy::inbound::listener::Permit;
+use crate::proxy::{Settings, lock, unix_now};
+use crate::vault::Vault;
+
+/// What of a request says who asks, and what for.
+pub(in crate::proxy) const CLAIMS: [HeaderName; 3] =
+    [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
+const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
+const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
+/// What the names of Egret's headers begin with.
+const OWN: &str = "egret-";
+
+/// Where a request came in.
+pub enum Door {
+    /// On the proxy's own port.
+    Proxy(Permit),
+    /// Inside a CONNECT tunnel.
+    Tunnel(Box<TunnelDoor>),
+}
+
+impl Door {
+    /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not
+    /// looked at, only stripped.
+    pub(in crate::proxy) fn caller(
+        &self,
+        settings: &Arc<Settings>,
+        vault: &Vault,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Caller>, Refusal> {
+        match self {
+            Self::Tunnel(tunnel) => Ok(tunnel.standing(settings, vault, headers)?.0),
+            Self::Proxy(_) => {
+                let caller = Claim::of(settings, headers).caller(settings, headers)?;
+                Ok(Arc::new(caller))
+            }
+        }
+    }
+}
+
+/// What a tunnel fixes for all of its requests.
+pub struct TunnelDoor {
+    pub(in crate::proxy) destination: Destination,
+    claim: Claim,
+    pub(in crate::proxy) mismatch: Option<Refusal>,
+    /// Counts the connection until the last of its requests has ended.
+    _permit: Permit,
+    /// What `Host` says in nearly every request.
+    pub(in crate::proxy) authority: String,
+    /// The destination as ledger and log show it.
+    pub(in crate::proxy) origin: Arc<str>,
+    /// What was found out for the request before.
+    standing: Mutex<Option<Standing>>,
+}
+
+impl TunnelDoor {
+    /// A tunnel to the CONNECT authority, with the scheme that was found inside, for whoever asked
+    /// for it. With a `mismatch`, because CONNECT and the TLS server name disagree, no request gets
+    /// through.
+    pub fn new(
+        destination: Destination,
+        claim: Claim,
+        permit: Permit,
+        mismatch: Option<Refusal>,
+    ) -> Self {
+        Self {
+            authority: destination.authority(),
+            origin: destination.to_string().into(),
+            destination,
+            claim,
+            mismatch,
+            _permit: permit,
+            standing: Mutex::new(None),
+        }
+    }
+
+    /// Who asks, as of now, and how the destination is treated.
+    pub(in crate::proxy) fn standing(
+        &self,
+        settings: &Arc<Settings>,
+        vault: &Vault,
+        headers: &HeaderMap,
+    ) -> Result<(Arc<Caller>, Treatment), Refusal> {
+        // Before the clients are looked at: what changes meanwhile is looked at once more.
+        let generation = vault.generation();
+        let now = unix_now();
+        // Or something else of ours: to look at the names takes less time than to look these up.
+        let says_more = headers.keys().any(|name| name.as_str().starts_with(OWN));
+        if !says_more
+            && let Some(known) = &*lock(&self.standing)
+            && known.holds(settings, generation, now)
+        {
+            return Ok((Arc::clone(&known.caller), known.treatment.clone()));
+        }
+        let caller = Arc::new(self.claim.caller(settings, headers)?);
+        let treatment = settings.config.treatment(&self.destination);
+        if !says_more {
+            *lock(&self.standing) = Some(Standing {
+                settings: Arc::downgrade(settings),
+                generation,
+                caller: Arc::clone(&caller),
+                treatment: treatment.clone(),
+            });
+        }
+        Ok((caller, treatment))
+    }
+}
+
+/// What holds for each request of a tunnel until something changes: the settings, the clients, or
+/// the time beyond which a token is not good. Besides the work this spares two cores the counting
+/// of those who hold a client's name, which is what they would wait for each other for.
+struct Standing {
+    /// What it was found out under.
+    settings: Weak<Settings>,
+    generation: u64,
+    caller: Arc<Caller>,
+    treatment: Treatment,
+}
+
+impl Standing {
+    fn holds(&self, settings: &Arc<Settings>, generation: u64, now: i64) -> bool {
+        ptr::eq(self.settings.as_ptr(), Arc::as_ptr(settings))
+            && self.generation == generation
+            && self.caller.expires.is_none_or(|at| now < at)
+    }
+}
+
+/// Who a client says it is, and what for: the token, and the headers that name action and run.
+/// Judged again whenever the answer could be another.
+pub struct Claim {
+    presented: Option<Presented>,
+    action: Option<HeaderValue>,
+    run: Option<HeaderValue>,
+}
+
+impl Claim {
+    /// Reads the claim of a request.
+    pub fn of(settings: &Settings, headers: &HeaderMap) -> Self {
+        let token = headers.get(header::PROXY_AUTHORIZATION);
+        Self {
+            presented: settings.identity.present(token.map(HeaderValue::as_bytes)),
+            action: headers.get(EGRET_ACTION).cloned(),
+            run: headers.get(EGRET_RUN).cloned(),
+        }
+    }
+
+    /// The caller behind the claim, as of now. A request inside a tunnel may name another action
+    /// and run than its CONNECT did; its token is the tunnel's, whatever it repeats.
+    pub fn caller(&self, settings: &Settings, inside: &HeaderMap) -> Result<Caller, Refusal> {
+        let action = inside.get(EGRET_ACTION).or(self.action.as_ref());
+        let run = inside.get(EGRET_RUN).or(self.run.as_ref());
+        settings.identity.caller(
+            self.presented.as_ref(),
+            action.map(HeaderValue::as_bytes),
+            run.map(HeaderValue::as_bytes),
+            unix_now(),
+        )
+    }
+}

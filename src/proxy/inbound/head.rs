@@ -1,0 +1,613 @@
+//! The guard in front of the HTTP/1 parser: it reads each request head before hyper does.
+//!
+//! Three things have to happen on the raw bytes, because afterwards it is too late:
+//!
+//! * Real clients (curl, Go, PHP, Java) put `<<slug>>` raw into the request line. The `http`
+//!   crate's `Uri` refuses `<` and `>`, so hyper would answer 400 before any of our code runs. The
+//!   guard writes them as `%3C` and `%3E`, which is what RFC 3986 section 2.1 says they should
+//!   have been.
+//! * Heads whose framing cannot be trusted (RFC 9112 sections 2.2, 5.1, 5.2, 6.1 and 6.3: bare LF,
+//!   folded lines, space before the colon, several lengths, a length beside a transfer coding) are
+//!   refused here. hyper would mend some of them silently, and a peer that reads them differently
+//!   is what request smuggling needs.
+//! * A head that cannot be served is replaced by a harmless one, so that the service can still
+//!   answer with a problem document instead of a bare status line.
+//!
+//! hyper remains the only parser of message *framing*: a head is looked at only where one begins,
+//! which is known from its own length header, or, after a chunked body, from the service's word
+//! ([`HeadSignal::message_complete`]). A head that slipped past (pipelined behind a chunked body in
+//! the same read) has no [`HeadNote`], and the service refuses it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use memchr::memmem;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::error::{Code, Refusal};
+use crate::proxy::inbound::head_check::{self, Checked, Framing};
+use crate::proxy::lock;
+use crate::proxy::runtime::idle::{Activity, IdleTimer};
+
+/// What hyper gets to parse instead of a head that is refused.
+const REFUSED_HEAD: &[u8] =
+    b"GET /refused HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+
+/// How much is read from the socket at once while a head is awaited.
+const READ_SIZE: usize = 8 * 1024;
+
+/// How long, and for how many bytes, a client that was answered early may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long an answer may still be waited for by a client that has ended its own side: it may have
+/// said all it has to say (`printf … | nc`), or it may have gone, and which of the two it is shows
+/// only when something is written to it.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
+/// Bounds on the head of a message and on how long one may take.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Largest request head in bytes, request line and terminator included.
+    pub bytes: usize,
+    /// Most header lines.
+    pub headers: usize,
+    /// From a head's first byte to its last.
+    pub head_timeout: Duration,
+    /// How long a connection may stay silent between requests.
+    pub idle_timeout: Duration,
+}
+
+/// What the guard found out about one head.
+#[derive(Debug)]
+pub struct HeadNote {
+    /// Why the request cannot be served, if it cannot.
+    pub refusal: Option<Box<Refusal>>,
+    /// The head itself. None where nobody read it before it was parsed.
+    pub head: Option<RawHead>,
+    /// To be kept until the answer has been written.
+    pub in_flight: InFlight,
+}
+
+/// A head as it goes to the parser.
+#[derive(Debug)]
+pub struct RawHead {
+    /// All of it.
+    pub bytes: Bytes,
+    /// A name in it is not written in small letters only.
+    pub has_capitals: bool,
+}
+
+/// A request on its way through the proxy. While one lives, the connection is not idle, however
+/// long the upstream takes.
+#[derive(Debug)]
+pub struct InFlight(Arc<Shared>);
+
+impl InFlight {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        shared.moved();
+        Self(Arc::clone(shared))
+    }
+
+    /// Part of the answer is on its way to the client.
+    pub fn moved(&self) {
+        self.0.moved();
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.ended.touch();
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.0.is_awaited.load(Ordering::SeqCst)
+            && let Some(reader) = lock(&self.0.reader).take()
+        {
+            reader.wake();
+        }
+    }
+}
+
+/// The service's end of the guard.
+#[derive(Clone, Debug, Default)]
+pub struct HeadSignal(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    notes: Mutex<VecDeque<HeadNote>>,
+    complete: AtomicBool,
+    upgraded: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Counts requests and pieces of bodies, either way.
+    moved: AtomicU64,
+    /// A reader has waited for requests to end: its client has ended its side.
+    is_awaited: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+    /// When the last request ended.
+    ended: Activity,
+}
+
+impl HeadSignal {
+    /// The note on the request that the service was just called with. `None` means that the head
+    /// never went through the guard.
+    pub fn take(&self) -> Option<HeadNote> {
+        lock(&self.0.notes).pop_front()
+    }
+
+    /// Says that the current message has ended, so that the next bytes are a head again: after a
+    /// chunked body, and after a CONNECT that was refused.
+    pub fn message_complete(&self) {
+        self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// Says that what follows on this connection is no HTTP. The client hears of it after this.
+    pub fn upgraded(&self) {
+        self.0.upgraded.store(true, Ordering::Release);
+    }
+
+    /// The note on a request that came over HTTP/2, whose framing leaves nothing to guard.
+    pub fn unguarded(&self) -> HeadNote {
+        HeadNote {
+            refusal: None,
+            head: None,
+            in_flight: self.in_flight(),
+        }
+    }
+
+    /// For what goes on after its request was answered.
+    pub fn in_flight(&self) -> InFlight {
+        InFlight::new(&self.0)
+    }
+
+    /// Part of a request's body has come.
+    pub fn moved(&self) {
+        self.0.moved();
+    }
+
+    /// How many requests are on their way, and a number that changes with everything that moves.
+    pub fn progress(&self) -> (usize, u64) {
+        let in_flight = self.0.in_flight.load(Ordering::Acquire);
+        (in_flight, self.0.moved.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, refusal: Option<Box<Refusal>>, head: Option<RawHead>) {
+        let note = HeadNote {
+            refusal,
+            head,
+            in_flight: InFlight::new(&self.0),
+        };
+        lock(&self.0.notes).push_back(note);
+    }
+
+    /// Whether a request is on its way.
+    fn is_busy(&self) -> bool {
+        self.0.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// The same; `cx` is woken when it no longer is.
+    fn is_busy_until_woken(&self, cx: &Context<'_>) -> bool {
+        if !self.is_busy() {
+            return false;
+        }
+        *lock(&self.0.reader) = Some(cx.waker().clone());
+        self.0.is_awaited.store(true, Ordering::SeqCst);
+        // Looked at again, because it may have ended before the waker was in its place.
+        self.0.in_flight.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Shared {
+    /// Something moved. All of a connection is on one thread; where it was not, the number would
+    /// change just as well.
+    fn moved(&self) {
+        let moved = self.moved.load(Ordering::Relaxed);
+        self.moved.store(moved.wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+/// Lets go of the notes that nobody took, on heads that the library would not have: each holds on to
+/// the list that it is in.
+struct Untaken(HeadSignal);
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let notes = std::mem::take(&mut *lock(&self.0.0.notes));
+        drop(notes);
+    }
+}
+
+/// Where in the stream of messages the guard stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// At the start of a head.
+    Head,
+    /// So many bytes of body remain.
+    Body(u64),
+    /// Bytes whose end only hyper knows: a chunked body, a tunnel, or another protocol.
+    Opaque,
+    /// A head was refused: nothing that follows can be trusted to be anything.
+    Refused,
+}
+
+/// A byte stream whose request heads are checked and normalised before they are read from it.
+pub struct HeadGuard<S> {
+    io: S,
+    limits: HeadLimits,
+    signal: HeadSignal,
+    _untaken: Untaken,
+    state: State,
+    /// Raw bytes read from the socket and not yet released.
+    raw: BytesMut,
+    /// A checked head on its way to the parser.
+    checked: Bytes,
+    /// How far `raw` was searched for the end of the head.
+    searched: usize,
+    /// Set for the deadline, or for one that has moved away since.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When the first bytes of the head that is not whole yet had come.
+    head_since: Option<Instant>,
+    /// Bounds how long the client may take to read what is written.
+    stalled_write: IdleTimer,
+    linger: Option<Pin<Box<Sleep>>>,
+    half_closed: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> HeadGuard<S> {
+    /// Wraps `io`. `early` are bytes that were read from it already.
+    pub fn new(io: S, early: BytesMut, limits: HeadLimits, signal: HeadSignal) -> Self {
+        Self {
+            io,
+            limits,
+            _untaken: Untaken(signal.clone()),
+            signal,
+            state: State::Head,
+            raw: early,
+            checked: Bytes::new(),
+            searched: 0,
+            timer: None,
+            head_since: None,
+            stalled_write: IdleTimer::new(limits.idle_timeout),
+            linger: None,
+            half_closed: None,
+        }
+    }
+
+    /// The stream and whatever was read from it but not passed on. For the change from HTTP to a
+    /// tunnel.
+    pub fn into_parts(self) -> (S, BytesMut) {
+        (self.io, self.raw)
+    }
+
+    /// Looks for a whole head in `raw` and turns it into `checked`. False: more bytes are needed.
+    fn check_head(&mut self) -> bool {
+        // RFC 9112 section 2.2: ignore at least one empty line before a request line.
+        while self.raw.starts_with(b"\r\n") {
+            self.raw.advance(2);
+            self.searched = 0;
+        }
+        let from = self.searched.saturating_sub(3);
+        let Some(end) = memmem::find(&self.raw[from..], b"\r\n\r\n") else {
+            return self.check_unfinished(from);
+        };
+        let end = from + end + 4;
+        if end > self.limits.bytes {
+            self.refuse(too_large(self.limits.bytes));
+            return true;
+        }
+        let head = match end == self.raw.len() {
+            true => std::mem::take(&mut self.raw),
+            false => self.raw.split_to(end),
+        };
+        self.searched = 0;
+        self.head_since = None;
+        match head_check::check(&head, self.limits.headers) {
+            Ok(Checked {
+                framing,
+                has_capitals,
+            }) => {
+                self.state = match framing {
+                    Framing::Length(length) => State::Body(length),
+                    Framing::Chunked | Framing::Tunnel => State::Opaque,
+                };
+                self.checked = head_check::normalise_request_line(head).freeze();
+                let head = RawHead {
+                    bytes: self.checked.clone(),
+                    has_capitals,
+                };
+                self.signal.note(None, Some(head));
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+        true
+    }
+
+    /// A head whose end has not come yet: is it already hopeless?
+    fn check_unfinished(&mut self, from: usize) -> bool {
+        self.searched = self.raw.len();
+        if self.raw.len() > self.limits.bytes {
+            self.refuse(too_large(self.limits.bytes));
+            return true;
+        }
+        // A client that ends its lines with a bare LF would otherwise wait for us for ever, and so
+        // would one that does not speak HTTP.
+        match head_check::hopeless(&self.raw, from) {
+            Some(refusal) => {
+                self.refuse(refusal);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.state = State::Refused;
+        self.raw.clear();
+        self.checked = Bytes::from_static(REFUSED_HEAD);
+        self.signal.note(Some(Box::new(refusal)), None);
+    }
+
+    /// Whether the next bytes need no look at all, so that they are spared a copy.
+    fn may_read_directly(&self, out: &ReadBuf<'_>) -> bool {
+        let fits = match self.state {
+            State::Opaque => true,
+            State::Body(left) => left >= out.remaining() as u64,
+            State::Head | State::Refused => false,
+        };
+        fits && self.raw.is_empty()
+    }
+
+    /// Passes on what may be passed on; false if there is nothing.
+    fn release(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        if !self.checked.is_empty() {
+            move_bytes(&mut self.checked, out, usize::MAX);
+            if self.checked.is_empty() {
+                // What a head held does not wait for the next one.
+                self.checked = Bytes::new();
+            }
+            return true;
+        }
+        match self.state {
+            State::Body(left) if left > 0 && !self.raw.is_empty() => {
+                let most = usize::try_from(left).unwrap_or(usize::MAX);
+                let moved = move_bytes(&mut self.raw, out, most);
+                self.count_body(moved);
+                true
+            }
+            State::Opaque if !self.raw.is_empty() => {
+                move_bytes(&mut self.raw, out, usize::MAX);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn count_body(&mut self, read: usize) {
+        if let State::Body(left) = &mut self.state {
+            *left -= read as u64;
+        }
+    }
+
+    /// Moves from one message to the next where its end is known.
+    fn advance_state(&mut self) {
+        let ended = match self.state {
+            State::Body(0) => true,
+            State::Opaque => self.signal.0.complete.swap(false, Ordering::AcqRel),
+            _ => false,
+        };
+        if ended {
+            self.state = State::Head;
+        }
+        if self.state == State::Head && self.signal.0.upgraded.load(Ordering::Acquire) {
+            self.state = State::Opaque;
+        }
+    }
+
+    /// A client that does not read holds memory here and a connection upstream.
+    fn bound_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled_write.reset();
+            return written;
+        }
+        ready!(self.stalled_write.poll_expired(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The client has ended its side. Behind a whole message the library hears of it once the answer
+    /// is written, because it takes the end for the end of the client.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_whole = self.state == State::Head && self.raw.is_empty();
+        if !is_whole || !self.signal.is_busy_until_woken(cx) {
+            return Poll::Ready(());
+        }
+        self.half_closed
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HALF_CLOSED)))
+            .as_mut()
+            .poll(cx)
+    }
+
+    /// The deadline of what we wait for: only heads have one, bodies and tunnels have theirs where
+    /// they are consumed. None while a request is on its way.
+    fn deadline(&mut self) -> Option<Instant> {
+        if self.signal.is_busy() {
+            return None;
+        }
+        Some(if self.raw.is_empty() {
+            self.signal.0.ended.last() + self.limits.idle_timeout
+        } else {
+            *self.head_since.get_or_insert_with(Instant::now) + self.limits.head_timeout
+        })
+    }
+
+    /// Waits for the deadline. It moves away with every request, and setting a timer costs more than
+    /// looking at one: so the timer is left as it is, and set anew when it goes off too early.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state != State::Head {
+            return Poll::Pending;
+        }
+        loop {
+            let due = self.deadline();
+            let later = || Instant::now() + self.limits.idle_timeout;
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(due.unwrap_or_else(later))));
+            if let Some(due) = due.filter(|due| *due < timer.deadline()) {
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(cx));
+            match due {
+                Some(due) if due <= Instant::now() => return Poll::Ready(()),
+                due => timer.as_mut().reset(due.unwrap_or_else(later)),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> HeadGuard<S> {
+    /// Reads on into `raw`. By way of the stack, so that a connection that waits holds no buffer.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        if self.raw.is_empty() {
+            // Not what is left of a larger one.
+            self.raw = BytesMut::new();
+        }
+        self.raw.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+
+    /// Reads and throws away, at most `most` bytes. Ready when there is nothing more to come.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
+        let mut left = most;
+        while left > 0 {
+            self.raw.clear();
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the client may still be sending what nobody will read.
+    fn is_cut_short(&self) -> bool {
+        !matches!(self.state, State::Head | State::Body(0))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        loop {
+            guard.advance_state();
+            if guard.release(out) {
+                return Poll::Ready(Ok(()));
+            }
+            if guard.state == State::Refused {
+                // Not the end: hyper would take it for a client that has gone and not answer.
+                return guard.poll_discard(cx, usize::MAX).map(|_| Ok(()));
+            }
+            if guard.state == State::Head && !guard.raw.is_empty() && guard.check_head() {
+                continue;
+            }
+            if guard.may_read_directly(out) {
+                let before = out.filled().len();
+                ready!(Pin::new(&mut guard.io).poll_read(cx, out))?;
+                guard.count_body(out.filled().len() - before);
+                return Poll::Ready(Ok(()));
+            }
+            match guard.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return guard.poll_end(cx).map(Ok),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(guard.poll_deadline(cx));
+                    // Past the deadline the connection ends here; a client that was only idle sees
+                    // an orderly close and opens another.
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.bound_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.bound_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.bound_write(cx, flushed)
+    }
+
+    /// After an early answer the client is still sending. Closing then would make the kernel send a
+    /// reset that can overtake the answer (RFC 9112 section 9.6), so what comes is read for a
+    /// moment and thrown away.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let guard = self.get_mut();
+        ready!(Pin::new(&mut guard.io).poll_shutdown(cx))?;
+        if guard.is_cut_short() {
+            let timer = guard
+                .linger
+                .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+            if timer.as_mut().poll(cx).is_pending() {
+                ready!(guard.poll_discard(cx, LINGER_BYTES));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Moves at most `most` bytes, and no more than fit.
+fn move_bytes(from: &mut impl Buf, to: &mut ReadBuf<'_>, most: usize) -> usize {
+    let bytes = from.chunk();
+    let count = bytes.len().min(to.remaining()).min(most);
+    to.put_slice(&bytes[..count]);
+    from.advance(count);
+    count
+}
+
+pub(in crate::proxy) fn too_large(limit: usize) -> Refusal {
+    Refusal::new(
+        Code::HeadersTooLarge,
+        format!("the request head is larger than {limit} bytes (proxy.max_header_bytes)"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! A connection to an upstream that takes one request at a time, driven by whoever uses it.
+//!
+//! The library's connection is a future that somebody has to poll. A task of its own would be woken
+//! for each request and wake the client's task for each answer, which costs more than most requests
+//! do otherwise. So the exchange polls it: as long as it waits for the answer or for more of the
+//! answer's body, the connection's events wake the client's task itself.
+//!
+//! Two kinds of exchange let go of it ([`Connection::detach`]): an upload that streams goes on
+//! whether or not somebody reads the answer meanwhile, and a connection that changes its protocol has
+//! to outlive its request.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use hyper::client::conn::http1::SendRequest;
+use tokio::task::unconstrained;
+
+use crate::proxy::exchange::body::OutBody;
+use crate::proxy::lock;
+
+/// How often a connection that keeps itself busy is polled before others get their turn.
+const TURNS: usize = 4;
+
+/// The library's connection, whatever it runs over. Its error is seen by the exchange on it.
+pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An HTTP/1.1 connection that takes one request at a time. Dropped, it is closed, because nobody
+/// knows where in its stream it stands.
+pub struct Connection {
+    sender: SendRequest<OutBody>,
+    /// None when it has ended, or is driven by a task of its own.
+    driver: Option<Driver>,
+    signal: Arc<Signal>,
+    /// The same, as the library wants it.
+    waker: Waker,
+}
+
+impl Connection {
+    /// A connection of which nothing was polled yet.
+    pub fn new(sender: SendRequest<OutBody>, driver: Driver) -> Self {
+        let signal = Arc::new(Signal {
+            user: Mutex::new(None),
+            state: AtomicU8::new(WOKEN),
+        });
+        Self {
+            sender,
+            driver: Some(driver),
+            waker: Waker::from(Arc::clone(&signal)),
+            signal,
+        }
+    }
+
+    /// Takes requests.
+    pub fn sender(&mut self) -> &mut SendRequest<OutBody> {
+        &mut self.sender
+    }
+
+    /// Does what there is to do; `cx` is woken when there is more.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        let _ = self.poll_with(cx, |_| Poll::<()>::Pending);
+    }
+
+    /// Polls what comes from the connection, once that has done what there is to do; `cx` is woken
+    /// when there is more.
+    ///
+    /// Answers and bodies come to light by this call alone, so they are polled without a waker.
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.driver.is_some() {
+            self.signal.tell(cx.waker());
+        }
+        self.take_turns(cx, poll)
+    }
+
+    /// The connection and what comes from it in turn, until neither has more to do.
+    fn take_turns<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let Some(driver) = &mut self.driver else {
+            return poll(cx);
+        };
+        // What either wakes the connection for is done in the next turn, and needs no other task.
+        self.signal.enter();
+        for _ in 0..TURNS {
+            if self.signal.take() {
+                let polled = driver.as_mut().poll(&mut Context::from_waker(&self.waker));
+                if polled.is_ready() {
+                    self.driver = None;
+                    return poll(cx);
+                }
+            }
+            let unwoken = &mut Context::from_waker(Waker::noop());
+            // Out of turn: a task that has done much already would be told to come back later, and
+            // nobody would tell it when.
+            let polled = pin!(unconstrained(poll_fn(&mut poll))).poll(unwoken);
+            if polled.is_ready() {
+                self.signal.leave();
+                return polled;
+            }
+            if !self.signal.is_woken() {
+                break;
+            }
+        }
+        if self.signal.leave() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Waits until it takes a request; false if it never will again.
+    pub async fn ready(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if self.sender.is_closed() {
+                return Poll::Ready(false);
+            }
+            self.sender.poll_ready(cx).map(|ready| ready.is_ok())
+        })
+        .await
+    }
+
+    /// Nobody uses it for now. Events are still noted, for [`Connection::is_open`].
+    pub fn rest(&mut self) {
+        lock(&self.signal.user).take();
+    }
+
+    /// Whether it can be used again, as far as events have come that say otherwise.
+    pub fn is_open(&mut self) -> bool {
+        if self.signal.is_woken() {
+            let nobody = &mut Context::from_waker(Waker::noop());
+            let _ = self.take_turns(nobody, |_| Poll::<()>::Pending);
+        }
+        !self.sender.is_closed()
+    }
+
+    /// Has it driven by a task of its own from now on. It ends when this value is dropped, or what
+    /// it became does.
+    pub fn detach(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            tokio::spawn(driver);
+        }
+    }
+}
+
+/// The connection has something to do.
+const WOKEN: u8 = 1;
+/// Its user is about to see to that, and looks again afterwards.
+const ENTERED: u8 = 2;
+
+/// Notes that the connection has something to do, and tells whoever uses it.
+///
+/// Both notes are in one place, so that each change of one is seen in order with those of the other:
+/// who wakes a connection either sees that its user is at it, or the user sees it woken.
+struct Signal {
+    user: Mutex<Option<Waker>>,
+    state: AtomicU8,
+}
+
+impl Signal {
+    /// Whom to tell from now on.
+    fn tell(&self, waker: &Waker) {
+        let mut user = lock(&self.user);
+        if !user.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *user = Some(waker.clone());
+        }
+    }
+
+    /// The user is at it and need not be told.
+    fn enter(&self) {
+        self.state.fetch_or(ENTERED, AcqRel);
+    }
+
+    /// The user looks no more; returns whether there is something to do.
+    fn leave(&self) -> bool {
+        self.state.fetch_and(!ENTERED, AcqRel) & WOKEN != 0
+    }
+
+    fn is_woken(&self) -> bool {
+        self.state.load(Acquire) & WOKEN != 0
+    }
+
+    /// Takes the note away that there is something to do, to see to it.
+    fn take(&self) -> bool {
+        self.is_woken() && self.state.swap(ENTERED, AcqRel) & WOKEN != 0
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Woken before, somebody was told already, or will look.
+        if self.state.fetch_or(WOKEN, AcqRel) != 0 {
+            return;
+        }
+        let user = lock(&self.user).take();
+        if let Some(user) = user {
+            user.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// A connection whose driver is this function, called with its waker.
+    async fn connection(
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<()> + Send + 'static,
+    ) -> Connection {
+        let (stream, _other) = tokio::io::duplex(64);
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (sender, _connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        Connection::new(sender, Box::pin(poll_fn(move |cx| poll(cx))))
+    }
+
+    #[tokio::test]
+    async fn only_a_connection_with_something_to_do_is_polled() {
+        let polls = Arc::new(Count::default());
+        let (counted, seen) = (Arc::clone(&polls), Arc::new(Mutex::new(None)));
+        let kept = Arc::clone(&seen);
+        let mut connection = connection(move |cx| {
+            counted.0.fetch_add(1, SeqCst);
+            *lock(&kept) = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        let user = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&user));
+        let mut cx = Context::from_waker(&waker);
+        connection.drive(&mut cx);
+        connection.drive(&mut cx);
+        assert_eq!((polls.0.load(SeqCst), user.0.load(SeqCst)), (1, 0));
+        let event: Waker = lock(&seen).take().unwrap();
+        event.wake_by_ref();
+        assert_eq!(user.0.load(SeqCst), 1, "the user is told");
+        connection.drive(&mut cx);
+        assert_eq!(polls.0.load(SeqCst), 2);
+        connection.rest();
+        event.wake();
+        assert_eq!(user.0.load(SeqCst), 1, "nobody uses it");
+        assert!(connection.signal.is_woken(), "and yet it is noted");
+    }
+
+    #[tokio::test]
+    async fn what_wakes_itself_is_polled_again_within_bounds() {
+        let polls = Arc::new(Count::default());
+        let counted = Arc::clone(&polls);
+        let mut connection = connection(move |cx| {
+            counted.0.fetch_add(1, SeqCst);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        let user = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&user));
+        connection.drive(&mut Context::from_waker(&waker));
+        assert_eq!(polls.0.load(SeqCst), TURNS);
+        assert_eq!(user.0.load(SeqCst), 1, "others first, then again");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_seen_however_much_its_task_has_done() {
+        let mut connection = connection(|_| Poll::Pending).await;
+        let (answer, mut answered) = tokio::sync::oneshot::channel();
+        answer.send(7).unwrap();
+        let seen = poll_fn(move |cx| {
+            while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            Poll::Ready(connection.poll_with(cx, |cx| Pin::new(&mut answered).poll(cx)))
+        });
+        assert_eq!(tokio::spawn(seen).await.unwrap(), Poll::Ready(Ok(7)));
+    }
+}

@@ -1,0 +1,313 @@
+//! From a checked address to a connection that takes requests: TLS, and the protocol in it.
+
+use std::future::Future as _;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{self as http2, SendRequest};
+use h2::{Ping, PingPong};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName};
+use rustls::{AlertDescription, ClientConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::error::{Code, Refusal};
+use crate::policy::destination::{Destination, Host, Scheme};
+use crate::proxy::inbound::http::HEADERS_ON_STACK;
+use crate::proxy::outbound::connection::Connection;
+use crate::proxy::outbound::dial::Dialer;
+use crate::proxy::outbound::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::proxy::outbound::upstream::UpstreamLimits;
+use crate::proxy::runtime::turnstile::paced;
+use crate::proxy::runtime::wide::{Gathered, ReadAhead};
+
+type TlsStream = tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>;
+
+/// Names of the protocols in ALPN (RFC 7301; RFC 9113 section 3.1).
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
+/// Largest head of an upstream's answer, and the read buffer of an HTTP/1.1 connection, in bytes.
+const MAX_BUFFER: usize = 256 * 1024;
+/// A shared connection whose upstream has gone without a word holds up everyone on it, so it is
+/// asked for a sign of life while something is on its way.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How much of the uploads may wait to be written, for one stream, in bytes.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// Requests that an upstream is sent before its settings are known. They come with its first bytes.
+const UNSETTLED: usize = 1;
+/// How often they are asked for, and how many times.
+const SETTINGS_POLL: Duration = Duration::from_millis(4);
+const SETTINGS_POLLS: usize = 250;
+
+/// What is to be spoken on a connection, if the destination speaks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// HTTP/1.1; HTTP/2 where the destination refuses that.
+    Http1,
+    /// HTTP/2; HTTP/1.1 where the destination chooses that. Without TLS there is no choice.
+    Http2,
+}
+
+/// A connection that takes requests.
+pub enum Opened {
+    /// One at a time.
+    Http1(Connection),
+    /// Many at once. It completes once the upstream has said how many: until then it is one, because
+    /// more would have to wait behind each other for as long as their answers take.
+    Http2(Shareable, oneshot::Receiver<()>),
+}
+
+/// A connection of HTTP/2.
+pub struct Shareable {
+    /// Takes requests.
+    pub sender: SendRequest<Bytes>,
+    /// How many the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), kept up to date.
+    pub most: Arc<AtomicUsize>,
+    /// How many are on their way on it.
+    pub streams: Arc<AtomicUsize>,
+}
+
+/// Makes connections.
+pub struct Handshaker {
+    dialer: Dialer,
+    http1: TlsConnector,
+    http2: TlsConnector,
+    limits: UpstreamLimits,
+}
+
+impl Handshaker {
+    /// Connections by way of `dialer` under `tls`, whose protocols are set here.
+    pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = ClientConfig::clone(&tls);
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            TlsConnector::from(Arc::new(config))
+        };
+        Self {
+            dialer,
+            http1: offering(&[HTTP1]),
+            http2: offering(&[HTTP2, HTTP1]),
+            limits,
+        }
+    }
+
+    /// Opens a connection on which nothing is spoken.
+    pub async fn dial(&self, destination: &Destination) -> Result<TcpStream, Refusal> {
+        self.dialer.dial(destination).await
+    }
+
+    /// Opens a connection for requests.
+    pub async fn open(&self, destination: &Destination, wanted: Wanted) -> Result<Opened, Refusal> {
+        if destination.scheme == Scheme::Http {
+            let stream = self.dialer.dial(destination).await?;
+            return match wanted {
+                Wanted::Http1 => self.speak_http1(stream, destination).await,
+                Wanted::Http2 => self.speak_http2(stream, destination).await,
+            };
+        }
+        let connector = match wanted {
+            Wanted::Http1 => &self.http1,
+            Wanted::Http2 => &self.http2,
+        };
+        let stream = match self.shake_hands(connector, destination).await? {
+            Err(error) if wanted == Wanted::Http1 && wants_another_protocol(&error) => {
+                let again = self.shake_hands(&self.http2, destination).await?;
+                again.map_err(|error| tls_failed(destination, &error))?
+            }
+            shaken => shaken.map_err(|error| tls_failed(destination, &error))?,
+        };
+        match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP2) => self.speak_http2(stream, destination).await,
+            _ => {
+                let stream = Gathered::new(stream);
+                self.speak_http1(stream, destination).await
+            }
+        }
+    }
+
+    /// The outer error is final; the inner one may lie with the protocols that were offered.
+    async fn shake_hands(
+        &self,
+        connector: &TlsConnector,
+        destination: &Destination,
+    ) -> Result<std::io::Result<TlsStream>, Refusal> {
+        let stream = ReadAhead::new(self.dialer.dial(destination).await?);
+        let name = server_name(&destination.host)?;
+        // Inside, because to begin is a step of its own: it makes the keys to exchange.
+        let shaken = pin!(async move { connector.connect(name, stream).await });
+        timeout(self.limits.handshake, paced(shaken, Duration::ZERO))
+            .await
+            .map_err(|_| {
+                Refusal::new(
+                    Code::UpstreamTimeout,
+                    "the destination did not complete its TLS handshake in time",
+                )
+                .destination(destination.to_string())
+            })
+    }
+
+    async fn speak_http1<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http1::Builder::new();
+        builder.preserve_header_case(true).max_buf_size(MAX_BUFFER);
+        if self.limits.max_headers > HEADERS_ON_STACK {
+            builder.max_headers(self.limits.max_headers);
+        }
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| no_http(destination))?;
+        let driver = async {
+            // Its error is seen by the exchange on it; there is nobody else to tell.
+            let _ = connection.with_upgrades().await;
+        };
+        Ok(Opened::Http1(Connection::new(sender, Box::pin(driver))))
+    }
+
+    async fn speak_http2<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http2::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_max_send_streams(UNSETTLED)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_BUFFER as u32)
+            .max_send_buffer_size(SEND_BUFFER);
+        let handshake = builder.handshake(stream);
+        let (sender, connection) = timeout(self.limits.handshake, handshake)
+            .await
+            .map_err(|_| no_http(destination))?
+            .map_err(|_| no_http(destination))?;
+        let most = Arc::new(AtomicUsize::new(UNSETTLED));
+        let streams = Arc::default();
+        let (settle, settled) = oneshot::channel();
+        let driven = drive(connection, Arc::clone(&most), Arc::clone(&streams), settle);
+        tokio::spawn(driven);
+        let shareable = Shareable {
+            sender,
+            most,
+            streams,
+        };
+        Ok(Opened::Http2(shareable, settled))
+    }
+}
+
+/// Drives a connection to its end, or until the upstream gives no sign of life, and keeps `most` up
+/// to date. The library has to be asked for the upstream's settings, so until they are there it is,
+/// every few milliseconds.
+async fn drive<S>(
+    mut connection: http2::Connection<S, Bytes>,
+    most: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
+    settle: oneshot::Sender<()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let pings = connection.ping_pong();
+    let mut driven = std::future::poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        most.store(connection.max_concurrent_send_streams(), Ordering::Relaxed);
+        polled
+    });
+    for _ in 0..SETTINGS_POLLS {
+        if timeout(SETTINGS_POLL, &mut driven).await.is_ok() {
+            return;
+        }
+        if most.load(Ordering::Relaxed) != UNSETTLED {
+            break;
+        }
+    }
+    // Nobody waits for it any more, or everybody did.
+    let _ = settle.send(());
+    tokio::select! {
+        // Its error is seen by the exchanges on it.
+        _ = driven => {}
+        () = gone(pings, &streams) => {}
+    }
+}
+
+/// Completes when the upstream leaves a ping unanswered while something is on its way.
+async fn gone(pings: Option<PingPong>, streams: &AtomicUsize) {
+    let Some(mut pings) = pings else {
+        // They were taken elsewhere, and so is the watch.
+        return std::future::pending().await;
+    };
+    loop {
+        sleep(PING_INTERVAL).await;
+        if streams.load(Ordering::Relaxed) > 0 {
+            let pong = timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await;
+            if !matches!(pong, Ok(Ok(_))) {
+                return;
+            }
+        }
+    }
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
+    match host {
+        Host::Domain(name) => ServerName::try_from(name.to_string()).map_err(|_| {
+            Refusal::new(
+                Code::UpstreamTlsFailed,
+                "the destination's name cannot be a TLS server name (RFC 6066 section 3)",
+            )
+        }),
+        Host::Ipv4(ip) => Ok(ServerName::IpAddress(PkiIpAddr::from(
+            std::net::IpAddr::from(*ip),
+        ))),
+        Host::Ipv6(ip) => Ok(ServerName::IpAddress(PkiIpAddr::from(
+            std::net::IpAddr::from(*ip),
+        ))),
+    }
+}
+
+fn no_http(destination: &Destination) -> Refusal {
+    Refusal::new(
+        Code::UpstreamProtocolError,
+        "the destination accepts connections but does not speak HTTP on them",
+    )
+    .destination(destination.to_string())
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// RFC 7301 section 3.2: none of the protocols that were offered is spoken there.
+fn wants_another_protocol(error: &std::io::Error) -> bool {
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::NoApplicationProtocol
+        ))
+    )
+}
+
+/// The kind of certificate problem is safe to tell and is what the operator needs.
+fn tls_failed(destination: &Destination, error: &std::io::Error) -> Refusal {
+    let detail = match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(problem)) => format!(
+            "the destination's certificate was not accepted ({problem}); if it is signed by a \
+             private authority, add that to upstream.ca_files"
+        ),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            format!("the destination refused the TLS handshake ({alert:?})")
+        }
+        _ => "the TLS handshake with the destination failed".to_owned(),
+    };
+    Refusal::new(Code::UpstreamTlsFailed, detail).destination(destination.to_string())
+}

@@ -1,0 +1,463 @@
+//! The one way out: sends a recorded request to its destination.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Request, Response, Version};
+use http_body::Body as _;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::error::{Code, Refusal};
+use crate::policy::destination::{Destination, Scheme};
+use crate::proxy::exchange::body::{Held, OutBody, Transfer};
+use crate::proxy::exchange::pipeline::{Exchange, Recorded};
+use crate::proxy::exchange::upgrade;
+use crate::proxy::outbound::connection::Connection;
+use crate::proxy::outbound::dial::Dialer;
+use crate::proxy::outbound::handshake::{Handshaker, Opened, Wanted};
+use crate::proxy::outbound::multiplex::{Multiplex, Route, Spoken, Stream};
+use crate::proxy::outbound::pool::{Pool, Shelf};
+use crate::proxy::outbound::stream::{Arriving, Sent};
+use crate::proxy::outbound::wire;
+use crate::proxy::response::relay::Answer;
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How often one request is sent on another connection because the upstream is leaving the one it
+/// was sent on (GOAWAY, REFUSED_STREAM).
+const RESENDS: usize = 2;
+
+/// Bounds on waiting for an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamLimits {
+    /// For a TLS handshake.
+    pub handshake: Duration,
+    /// For any silence: before the answer, or in either body.
+    pub idle: Duration,
+    /// Most header lines of an answer.
+    pub max_headers: usize,
+}
+
+/// Connections to destinations, made under one policy and one TLS configuration. A reload makes a
+/// new one; exchanges under way keep theirs.
+///
+/// Egret speaks to the upstream what the client speaks to Egret: a client of HTTP/1.1 gets the
+/// order and case of its header lines through, and one of HTTP/2 its streams. Where the upstream
+/// will not have that it gets the other.
+pub struct Upstream {
+    handshaker: Arc<Handshaker>,
+    pool: Arc<Pool>,
+    multiplex: Arc<Multiplex>,
+    limits: UpstreamLimits,
+}
+
+impl Upstream {
+    /// Sets up the way out. Must be called on a runtime: idle connections are swept by a task that
+    /// ends with this value.
+    pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
+        Self::with(Arc::new(Handshaker::new(dialer, tls, limits)), limits)
+    }
+
+    /// The same way out without its connections. The buffers of a connection hold what was sent
+    /// and received last until something else is; closed, they are wiped.
+    pub fn renewed(&self) -> Self {
+        Self::with(Arc::clone(&self.handshaker), self.limits)
+    }
+
+    fn with(handshaker: Arc<Handshaker>, limits: UpstreamLimits) -> Self {
+        let pool = Arc::new(Pool::default());
+        let multiplex = Arc::new(Multiplex::default());
+        let swept = (Arc::downgrade(&pool), Arc::downgrade(&multiplex));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                let (Some(pool), Some(multiplex)) = (swept.0.upgrade(), swept.1.upgrade()) else {
+                    return;
+                };
+                pool.sweep();
+                multiplex.sweep();
+            }
+        });
+        Self {
+            handshaker,
+            pool,
+            multiplex,
+            limits,
+        }
+    }
+
+    /// The bounds that answers are read under.
+    pub fn limits(&self) -> UpstreamLimits {
+        self.limits
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    ///
+    /// This is the only function that lets a secret leave the process, and it takes nothing but an
+    /// exchange whose uses are durably on record.
+    pub fn send(
+        &self,
+        exchange: Exchange<Recorded>,
+    ) -> impl Future<Output = Result<Answer, Refusal>> {
+        let (request, mut awaited) = exchange.into_wire();
+        let transfer = request.body().transfer();
+        let mut unsent = Some(request);
+        async move {
+            let destination = &awaited.outcome.facts().destination;
+            match self
+                .exchange(destination, &mut unsent, transfer.as_deref())
+                .await
+            {
+                Ok((response, lease)) => Ok(Answer {
+                    response,
+                    lease,
+                    transfer,
+                    awaited,
+                }),
+                Err(refusal) => {
+                    awaited.outcome.failed(refusal.code);
+                    Err(refusal)
+                }
+            }
+        }
+    }
+
+    /// Opens a connection without a request, for a tunnel that Egret does not look into.
+    pub async fn dial_blind(&self, destination: &Destination) -> Result<TcpStream, Refusal> {
+        self.handshaker.dial(destination).await
+    }
+
+    /// Takes the request out of `unsent` to send it. One that the upstream has not looked at comes
+    /// back there, and is sent again.
+    async fn exchange(
+        &self,
+        destination: &Destination,
+        unsent: &mut Option<Request<OutBody>>,
+        transfer: Option<&Transfer>,
+    ) -> Result<Answered, Refusal> {
+        let mut resends = 0;
+        while let Some(request) = unsent {
+            let wanted = match request.version() {
+                Version::HTTP_2 => Wanted::Http2,
+                _ => Wanted::Http1,
+            };
+            let sent = match self.place(destination, wanted).await? {
+                Place::Exclusive {
+                    connection,
+                    shelf,
+                    is_reused,
+                } => {
+                    let lease = (connection, shelf);
+                    self.send_http1(destination, unsent, transfer, lease, is_reused)
+                        .await?
+                }
+                Place::Shared { .. } if request.extensions().get::<upgrade::Asked>().is_some() => {
+                    return Err(only_http2(destination));
+                }
+                Place::Shared { stream, route } => {
+                    resends += 1;
+                    // In a box: what sends an HTTP/1.1 request need not have room for it.
+                    let sent = self.send_http2(destination, unsent, transfer, stream, &route);
+                    Box::pin(sent).await?
+                }
+            };
+            if let Some(answer) = sent {
+                return Ok(answer);
+            }
+            if resends > RESENDS {
+                break;
+            }
+        }
+        Err(failed(destination, transfer))
+    }
+
+    /// A connection for one request.
+    async fn place(&self, destination: &Destination, wanted: Wanted) -> Result<Place, Refusal> {
+        if wanted == Wanted::Http1 {
+            return self.exclusive(destination).await;
+        }
+        match self.multiplex.spoken(destination) {
+            // In the clear nobody negotiates: what the client knows of the upstream has to do.
+            Spoken::Http1 if destination.scheme == Scheme::Https => {
+                self.exclusive(destination).await
+            }
+            _ => self.shared(destination).await,
+        }
+    }
+
+    async fn exclusive(&self, destination: &Destination) -> Result<Place, Refusal> {
+        let shelf = match self.pool.take(destination).await {
+            Ok((connection, shelf)) => {
+                return Ok(Place::Exclusive {
+                    connection,
+                    shelf,
+                    is_reused: true,
+                });
+            }
+            Err(shelf) => shelf,
+        };
+        if self.multiplex.spoken(destination) == Spoken::OnlyHttp2 {
+            return Box::pin(self.shared(destination)).await;
+        }
+        Ok(match self.open(destination, Wanted::Http1).await? {
+            Opened::Http1(connection) => Place::Exclusive {
+                connection,
+                shelf,
+                is_reused: false,
+            },
+            Opened::Http2(shareable, _) => {
+                let route = self.multiplex.route(destination);
+                route.set_spoken(Spoken::OnlyHttp2);
+                Place::Shared {
+                    stream: route.add(shareable),
+                    route,
+                }
+            }
+        })
+    }
+
+    /// In a box, because every request carries this future with it, 8 KiB of it, and few run it.
+    async fn open(&self, destination: &Destination, wanted: Wanted) -> Result<Opened, Refusal> {
+        Box::pin(self.handshaker.open(destination, wanted)).await
+    }
+
+    /// A place on a shared connection; one is opened where none has room.
+    async fn shared(&self, destination: &Destination) -> Result<Place, Refusal> {
+        let route = self.multiplex.route(destination);
+        if let Some(stream) = route.checkout() {
+            return Ok(Place::Shared { stream, route });
+        }
+        let opening = route.opening().lock_owned().await;
+        // Whoever opened one meanwhile opened it for all that waited.
+        if let Some(stream) = route.checkout() {
+            return Ok(Place::Shared { stream, route });
+        }
+        if route.spoken() == Spoken::Http1 && destination.scheme == Scheme::Https {
+            // Whoever asked meanwhile learned that there is nothing to share.
+            drop(opening);
+            return self.exclusive(destination).await;
+        }
+        let opened = self.open(destination, Wanted::Http2).await?;
+        Ok(match opened {
+            Opened::Http2(shareable, settled) => {
+                if route.spoken() == Spoken::Unknown {
+                    route.set_spoken(Spoken::Http2);
+                }
+                let stream = route.add(shareable);
+                tokio::spawn(async move {
+                    // It ends as well if the connection does.
+                    let _ = settled.await;
+                    drop(opening);
+                });
+                Place::Shared { stream, route }
+            }
+            Opened::Http1(connection) => {
+                route.set_spoken(Spoken::Http1);
+                Place::Exclusive {
+                    connection,
+                    shelf: self.pool.shelf(destination),
+                    is_reused: false,
+                }
+            }
+        })
+    }
+
+    async fn send_http1(
+        &self,
+        destination: &Destination,
+        unsent: &mut Option<Request<OutBody>>,
+        transfer: Option<&Transfer>,
+        (mut connection, shelf): (Connection, Arc<Shelf>),
+        is_reused: bool,
+    ) -> Result<Option<Answered>, Refusal> {
+        let Some(request) = unsent.take() else {
+            return Ok(None);
+        };
+        let is_whole = transfer.is_none_or(Transfer::is_complete);
+        if !is_whole || request.extensions().get::<upgrade::Asked>().is_some() {
+            connection.detach();
+        }
+        let request = wire::for_http1(request)?;
+        let mut sent = pin!(connection.sender().try_send_request(request));
+        let sent = poll_fn(|cx| connection.poll_with(cx, |cx| sent.as_mut().poll(cx)));
+        Ok(
+            match self.await_answer(sent, destination, transfer).await? {
+                Ok(response) => Some((
+                    response.map(Arriving::Http1),
+                    Lease::Exclusive { connection, shelf },
+                )),
+                // A kept connection may have been closed while it lay idle. The library returns the
+                // request only if not a byte of it was written, so it is safe to send again.
+                Err(mut error) => {
+                    *unsent = error.take_message().filter(|_| is_reused);
+                    None
+                }
+            },
+        )
+    }
+
+    async fn send_http2(
+        &self,
+        destination: &Destination,
+        unsent: &mut Option<Request<OutBody>>,
+        transfer: Option<&Transfer>,
+        mut stream: Stream,
+        route: &Route,
+    ) -> Result<Option<Answered>, Refusal> {
+        if let Some((sent, again)) = start(&mut stream, unsent, destination)? {
+            match self.await_answer(sent, destination, transfer).await? {
+                Ok(response) => return Ok(Some((response, Lease::Shared(stream)))),
+                Err(error) => {
+                    let again = again.filter(|_| wire::was_refused(&error));
+                    *unsent = again.map(|(head, held)| {
+                        let body = OutBody::held(held);
+                        Request::from_parts(head, body)
+                    });
+                }
+            }
+        }
+        route.retire(&stream);
+        Ok(None)
+    }
+
+    /// Waits for the answer's head as long as something moves: an upload may take any time, a
+    /// silence may not.
+    async fn await_answer<F: Future>(
+        &self,
+        sent: F,
+        destination: &Destination,
+        transfer: Option<&Transfer>,
+    ) -> Result<F::Output, Refusal> {
+        tokio::pin!(sent);
+        let started = Instant::now();
+        let last_activity = || transfer.map_or(started, Transfer::last_activity);
+        loop {
+            let quiet_since = last_activity().max(started);
+            match tokio::time::timeout_at(quiet_since + self.limits.idle, &mut sent).await {
+                Ok(output) => return Ok(output),
+                Err(_) if last_activity() > quiet_since => {}
+                Err(_) => {
+                    return Err(Refusal::new(
+                        Code::UpstreamTimeout,
+                        "the destination did not answer within upstream.idle_timeout",
+                    )
+                    .destination(destination.to_string()));
+                }
+            }
+        }
+    }
+}
+
+/// A connection with room for one request.
+enum Place {
+    Exclusive {
+        connection: Connection,
+        /// Where it belongs.
+        shelf: Arc<Shelf>,
+        /// It has served another request before.
+        is_reused: bool,
+    },
+    Shared {
+        stream: Stream,
+        route: Arc<Route>,
+    },
+}
+
+/// What it takes to send a request again, if all of it is here.
+type Again = Option<(Parts, Held)>;
+
+/// Sends a request over HTTP/2, if its connection takes it. Where that has ended the request stays
+/// in `unsent`: not a byte of it was written.
+fn start(
+    stream: &mut Stream,
+    unsent: &mut Option<Request<OutBody>>,
+    destination: &Destination,
+) -> Result<Option<(Sent, Again)>, Refusal> {
+    let Some(request) = unsent.take() else {
+        return Ok(None);
+    };
+    let (head, body) = wire::for_http2(request, destination)?.into_parts();
+    let copy = wire::copy(&head);
+    let head = Request::from_parts(head, ());
+    match stream.sender().send_request(head, body.is_end_stream()) {
+        Ok((answer, outgoing)) => {
+            let again = body.to_held().map(|held| (copy, held));
+            Ok(Some((Sent::begin(answer, outgoing, body), again)))
+        }
+        Err(error) => {
+            // Anything else lies with the request.
+            if error.is_go_away() || error.is_io() {
+                *unsent = Some(Request::from_parts(copy, body));
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// An answer, and the connection that it comes on.
+type Answered = (Response<Arriving>, Lease);
+
+/// The connection that an answer comes on.
+pub enum Lease {
+    /// HTTP/1.1: this exchange's alone. It goes back to the pool only through
+    /// [`Lease::give_back`]; dropped on any other path it is closed, because nobody knows where in
+    /// its stream it stands.
+    Exclusive {
+        /// The connection.
+        connection: Connection,
+        /// Where it belongs.
+        shelf: Arc<Shelf>,
+    },
+    /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
+    /// has not ended by then is reset, and no other with it.
+    Shared(Stream),
+}
+
+impl Lease {
+    /// Polls what comes on the connection, see [`Connection::poll_with`].
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match self {
+            Self::Exclusive { connection, .. } => connection.poll_with(cx, poll),
+            // Driven by a task of its own, on behalf of all.
+            Self::Shared(_) => poll(cx),
+        }
+    }
+
+    /// The exchange is over on both sides.
+    pub fn give_back(self) {
+        match self {
+            Self::Exclusive { connection, shelf } => shelf.put(connection),
+            Self::Shared(stream) => drop(stream),
+        }
+    }
+}
+
+/// RFC 9113 section 8.6: there is no upgrade in HTTP/2.
+fn only_http2(destination: &Destination) -> Refusal {
+    Refusal::new(
+        Code::UpstreamProtocolError,
+        "the destination speaks HTTP/2 only, and WebSocket is passed on over HTTP/1.1",
+    )
+    .destination(destination.to_string())
+}
+
+/// Why no answer came. The library's own error is not asked: it quotes what it was sending.
+fn failed(destination: &Destination, transfer: Option<&Transfer>) -> Refusal {
+    transfer.and_then(Transfer::fault).unwrap_or_else(|| {
+        Refusal::new(
+            Code::UpstreamProtocolError,
+            "the destination closed the connection before answering, or its answer is not HTTP",
+        )
+        .destination(destination.to_string())
+    })
+}

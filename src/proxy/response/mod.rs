@@ -1,0 +1,5 @@
+//! From the upstream's answer to the client's: relaying, scrubbing, and problem documents.
+
+pub mod relay;
+pub mod respond;
+pub mod scrubbing;
