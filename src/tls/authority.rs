@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, SerialNumber,
 };
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -17,14 +16,9 @@ use rustls::sign::CertifiedKey;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use super::profile::Profile;
 use crate::policy::destination::Host;
 
-/// How long the authority's own certificate is valid: it is installed in clients once.
-const AUTHORITY_LIFE: Duration = Duration::days(3650);
-/// How long a leaf is valid. Short, because leaves are minted on the fly and never revoked.
-pub const LEAF_LIFE: Duration = Duration::hours(48);
-/// How far a certificate's start lies in the past, for clients whose clock is behind.
-const BACKDATE: Duration = Duration::hours(1);
 /// Largest common name that X.520 allows (`ub-common-name`).
 const MAX_COMMON_NAME: usize = 64;
 
@@ -64,6 +58,9 @@ pub enum AuthorityError {
         /// The key's file.
         key: PathBuf,
     },
+    /// The program was built with a faulty `certs/profile.toml`.
+    #[error("certs/profile.toml, which this program was built with, is not a certificate profile")]
+    Profile,
     /// The cryptography library refused.
     #[error("cannot make a certificate")]
     Crypto,
@@ -71,6 +68,7 @@ pub enum AuthorityError {
 
 /// Egret's certificate authority, able to mint leaves.
 pub struct Authority {
+    profile: Profile,
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
     certificate_der: CertificateDer<'static>,
@@ -85,18 +83,24 @@ impl Authority {
     ///
     /// The key file is created with mode 0600 before anything is written to it.
     pub fn load_or_create(cert_path: &Path, key_path: &Path) -> Result<Self, AuthorityError> {
+        let profile = Profile::embedded()?;
         match (cert_path.exists(), key_path.exists()) {
-            (false, false) => create(cert_path, key_path)?,
+            (false, false) => create(&profile, cert_path, key_path)?,
             (true, false) => return Err(half(cert_path, key_path)),
             (false, true) => return Err(half(key_path, cert_path)),
             (true, true) => {}
         }
-        load(cert_path, key_path)
+        load(profile, cert_path, key_path)
     }
 
     /// The authority's certificate as PEM: what clients have to trust.
     pub fn cert_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// The age at which a leaf in use is replaced by a new one.
+    pub fn renew_after(&self) -> Duration {
+        self.profile.leaf.renew_after()
     }
 
     /// Mints a certificate for `host`, valid around `now`.
@@ -105,8 +109,8 @@ impl Authority {
     /// and the chain carries AKI and SKI (Python 3.13 verifies strictly).
     pub fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<CertifiedKey, AuthorityError> {
         let mut params = CertificateParams::default();
-        params.not_before = now - BACKDATE;
-        params.not_after = now + LEAF_LIFE;
+        params.not_before = now - self.profile.backdate();
+        params.not_after = now + self.profile.leaf.lifetime();
         // All leaves share a key, and the library would derive the serial from the key: NSS
         // refuses two certificates of one issuer with one serial.
         params.serial_number = Some(random_serial()?);
@@ -127,8 +131,8 @@ impl Authority {
         // `ExplicitNoCa` makes the library write the subject key identifier.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = self.profile.leaf.key_usages();
+        params.extended_key_usages = self.profile.leaf.extended_key_usages();
         let leaf = params
             .signed_by(&self.leaf_key, &self.issuer)
             .map_err(|_| AuthorityError::Crypto)?;
@@ -150,7 +154,7 @@ fn warn_if_open(key_path: &Path) {
     }
 }
 
-fn load(cert_path: &Path, key_path: &Path) -> Result<Authority, AuthorityError> {
+fn load(profile: Profile, cert_path: &Path, key_path: &Path) -> Result<Authority, AuthorityError> {
     let certificate_pem = fs::read_to_string(cert_path).map_err(|e| file(cert_path, e))?;
     let key_pem = Zeroizing::new(fs::read_to_string(key_path).map_err(|e| file(key_path, e))?);
     let key = KeyPair::from_pem(&key_pem).map_err(|_| unusable(key_path))?;
@@ -160,12 +164,13 @@ fn load(cert_path: &Path, key_path: &Path) -> Result<Authority, AuthorityError> 
             certificate_pem.as_bytes(),
         )
         .map_err(|_| unusable(cert_path))?;
-    let leaf_key = KeyPair::generate().map_err(|_| AuthorityError::Crypto)?;
+    let leaf_key = profile.leaf.key.generate()?;
     let leaf_signer = signer(&leaf_key)?;
     check_pair(&certificate_der, &key, cert_path, key_path)?;
     let issuer =
         Issuer::from_ca_cert_der(&certificate_der, key).map_err(|_| unusable(cert_path))?;
     Ok(Authority {
+        profile,
         issuer,
         certificate_pem,
         certificate_der,
@@ -192,28 +197,29 @@ fn check_pair(
     }
 }
 
-fn create(cert_path: &Path, key_path: &Path) -> Result<(), AuthorityError> {
-    let key = KeyPair::generate().map_err(|_| AuthorityError::Crypto)?;
+fn create(profile: &Profile, cert_path: &Path, key_path: &Path) -> Result<(), AuthorityError> {
+    let authority = &profile.authority;
+    let key = authority.key.generate()?;
     let serial = random_serial()?;
     let now = OffsetDateTime::now_utc();
     let mut params = CertificateParams::default();
-    params.not_before = now - BACKDATE;
-    params.not_after = now + AUTHORITY_LIFE;
+    params.not_before = now - profile.backdate();
+    params.not_after = now + authority.lifetime();
     params.distinguished_name = rcgen::DistinguishedName::new();
     // A tag in the name tells one machine's authority from another's in a trust store.
     let tag: String = serial.to_bytes()[..3]
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, format!("Egret local CA {tag}"));
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, "Egret");
+    let name = &mut params.distinguished_name;
+    name.push(
+        DnType::CommonName,
+        format!("{} {tag}", authority.common_name),
+    );
+    name.push(DnType::OrganizationName, authority.organization.as_str());
     params.serial_number = Some(serial);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(authority.path_length));
+    params.key_usages = authority.key_usages();
     let certificate = params
         .self_signed(&key)
         .map_err(|_| AuthorityError::Crypto)?;
@@ -314,6 +320,51 @@ mod tests {
             Authority::load_or_create(&path("a.pem"), &path("b.key")),
             Err(AuthorityError::Mismatch { .. })
         ));
+    }
+
+    #[test]
+    fn certificates_are_made_as_the_profile_says() {
+        use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+        let dir = tempfile::tempdir().unwrap();
+        let authority =
+            Authority::load_or_create(&dir.path().join("c"), &dir.path().join("k")).unwrap();
+        let profile = &authority.profile;
+        let leaf = authority
+            .mint(&host("api.example.test"), OffsetDateTime::now_utc())
+            .unwrap();
+        let (_, ca) = X509Certificate::from_der(&authority.certificate_der).unwrap();
+        let (_, leaf) = X509Certificate::from_der(&leaf.cert[0]).unwrap();
+        let life = |certificate: &X509Certificate<'_>| {
+            let validity = certificate.validity();
+            validity.not_after.timestamp() - validity.not_before.timestamp()
+        };
+        let backdate = profile.backdate();
+        let expected = profile.authority.lifetime() + backdate;
+        assert_eq!(life(&ca), expected.whole_seconds());
+        let expected = profile.leaf.lifetime() + backdate;
+        assert_eq!(life(&leaf), expected.whole_seconds());
+
+        let subject = ca.subject().to_string();
+        assert!(
+            subject.contains(&profile.authority.common_name),
+            "{subject}"
+        );
+        assert!(
+            subject.contains(&profile.authority.organization),
+            "{subject}"
+        );
+        let constraints = ca.basic_constraints().unwrap().unwrap().value;
+        assert!(constraints.ca);
+        assert_eq!(constraints.path_len_constraint, Some(0));
+        let usage = ca.key_usage().unwrap().unwrap().value;
+        assert!(usage.key_cert_sign() && usage.crl_sign() && !usage.digital_signature());
+
+        assert!(!leaf.is_ca());
+        let usage = leaf.key_usage().unwrap().unwrap().value;
+        assert!(usage.digital_signature() && !usage.key_cert_sign());
+        let purposes = leaf.extended_key_usage().unwrap().unwrap().value;
+        assert!(purposes.server_auth && !purposes.client_auth && !purposes.any);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use super::authority::{Authority, AuthorityError, LEAF_LIFE};
+use super::authority::{Authority, AuthorityError};
 use crate::policy::destination::Host;
 
 /// Most hosts whose leaf is kept. A hostile client can ask for any number of names.
@@ -63,7 +63,12 @@ impl LeafCache {
     }
 
     fn slot(&self, host: &Host, now: OffsetDateTime) -> Arc<Slot> {
-        if let Some(slot) = self.leaves.get(host).filter(|slot| slot.is_fresh(now)) {
+        let life = self.authority.renew_after();
+        if let Some(slot) = self
+            .leaves
+            .get(host)
+            .filter(|slot| slot.is_fresh(now, life))
+        {
             return Arc::clone(&slot);
         }
         self.make_room(now);
@@ -71,7 +76,7 @@ impl LeafCache {
             .leaves
             .entry(host.clone())
             .or_insert_with(|| Slot::new(now));
-        if !entry.is_fresh(now) {
+        if !entry.is_fresh(now, life) {
             *entry = Slot::new(now);
         }
         Arc::clone(&entry)
@@ -83,7 +88,8 @@ impl LeafCache {
         if self.leaves.len() < CAPACITY {
             return;
         }
-        self.leaves.retain(|_, slot| slot.is_fresh(now));
+        let life = self.authority.renew_after();
+        self.leaves.retain(|_, slot| slot.is_fresh(now, life));
         if self.leaves.len() >= CAPACITY {
             let mut keep = false;
             self.leaves.retain(|_, _| {
@@ -134,9 +140,9 @@ impl Slot {
         })
     }
 
-    /// Renewed at half its life, so that no connection is ever handed a leaf about to end.
-    fn is_fresh(&self, now: OffsetDateTime) -> bool {
-        now - self.minted < LEAF_LIFE / 2
+    /// Whether its leaf is younger than `life`, so that no connection gets one that is about to end.
+    fn is_fresh(&self, now: OffsetDateTime, life: Duration) -> bool {
+        now - self.minted < life
     }
 }
 
@@ -172,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_past_half_its_life_is_renewed_while_cached() {
+    fn a_leaf_of_the_age_of_renewal_is_replaced_while_cached() {
         let (_dir, cache) = cache();
         let host = Host::parse("api.example.test").unwrap();
         let now = OffsetDateTime::now_utc();
-        let old = cache.slot(&host, now - LEAF_LIFE);
+        let old = cache.slot(&host, now - cache.authority.renew_after());
         let fresh = cache.slot(&host, now);
         assert!(!Arc::ptr_eq(&old, &fresh));
         assert!(Arc::ptr_eq(&fresh, &cache.slot(&host, now)));

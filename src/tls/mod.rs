@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod client;
 pub mod leaf;
+mod profile;
 pub mod server;
 pub mod ticket;
 pub mod verify;

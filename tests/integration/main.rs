@@ -19,6 +19,7 @@ mod corpus;
 mod credentials;
 mod dependencies;
 mod destination;
+mod docs;
 mod durability;
 mod durability_faults;
 mod durability_files;
