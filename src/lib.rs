@@ -25,7 +25,7 @@
 //! wrong order does not compile ([`proxy::exchange::pipeline`] shows that it does not).
 //!
 //! **One of each.** There is one placeholder scanner ([`substitution::placeholder`]), one splice
-//! ([`substitution::plan`]), one list of hop-by-hop headers ([`policy::location::header_role`],
+//! ([`substitution::splice`]), one list of hop-by-hop headers ([`policy::location::header_role`],
 //! applied by [`proxy::exchange::hop`]) and one place that answers a refusal ([`proxy::response::respond`]), whatever
 //! the transport; one scrubber ([`scrub`]) for all that comes back. Where each transport has its own copy, the copies differ exactly where the
 //! security bugs are.

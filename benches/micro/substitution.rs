@@ -4,10 +4,10 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use egret::secret::SecretBytes;
 use egret::substitution::body::{self, BodyKind};
+use egret::substitution::encoding::Form;
 use egret::substitution::find;
 use egret::substitution::placeholder;
-use egret::substitution::plan::splice;
-use egret::substitution::wire::Form;
+use egret::substitution::splice::splice;
 
 use super::noise;
 

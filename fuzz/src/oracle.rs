@@ -1,6 +1,6 @@
 //! Placeholders found the slow and obvious way: decode from every position, then read the grammar.
 
-use crate::substitution::wire::Form;
+use crate::substitution::encoding::Form;
 
 /// A placeholder: from where to where, whether it is an escape, and what it names.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::secret::SecretBytes;
 use crate::substitution::body::{self, BodyKind};
-use crate::substitution::plan::splice;
+use crate::substitution::splice::splice;
 use crate::substitution::slug::Reference;
 use crate::substitution::stream::{Step, Stream};
 

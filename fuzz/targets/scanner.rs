@@ -3,7 +3,7 @@
 #![no_main]
 
 use egret_fuzz::substitution::placeholder::{MAX_CARRY, may_contain, scan, scan_partial};
-use egret_fuzz::substitution::wire::Form;
+use egret_fuzz::substitution::encoding::Form;
 use egret_fuzz::{choose, oracle, pieces};
 use libfuzzer_sys::fuzz_target;
 

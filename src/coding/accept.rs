@@ -1,6 +1,6 @@
 //! `Accept-Encoding` (RFC 9110, 12.5.3): what the upstream is told, and what the client takes.
 
-use super::name::{list_members, trim_blanks};
+use super::codings::{list_members, trim_blanks};
 use super::{Coding, Codings};
 
 /// Digits of a weight that are read. The grammar has four.

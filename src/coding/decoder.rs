@@ -6,7 +6,7 @@
 
 use zeroize::Zeroizing;
 
-use super::open::Open;
+use super::decompressor::Open;
 use super::{Coding, CodingError, Codings};
 
 /// How much passes from one coding to the next at a time, in bytes.

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::close::{Ask, Close};
+use super::compressor::{Ask, Close};
 use super::{Coding, CodingError, Codings, Decoder};
 
 /// How much passes from one coding to the next at a time, in bytes.

@@ -37,22 +37,22 @@
 //! until it is dropped, and the freed memory holds it after that until it is used again.
 
 mod accept;
-mod close;
+mod codings;
+mod compressor;
 mod decoder;
+mod decompressor;
 mod encoder;
 #[cfg(test)]
 mod fixture;
-mod name;
-mod open;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod vectors;
 
 pub use accept::{acceptable, narrow_accept_encoding};
+pub use codings::{Coding, Codings, UnsupportedCoding};
 pub use decoder::{Decoder, Limits, Pulled};
 pub use encoder::Encoder;
-pub use name::{Coding, Codings, UnsupportedCoding};
 
 /// Why a coded body cannot be read or written any further. Nothing in it comes from the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,8 +7,8 @@
 //! so has the window, and one look in thirteen or twenty-nine is enough. One look is one
 //! multiplication and one load from a bitmap that is sized to stay sparse, so the cost per byte of
 //! text does not depend on the number of needles until the bitmap leaves the cache. A window that
-//! does hold an escape is found from the escape ([`super::set`]), and one that a line break cuts
-//! in two from the break ([`Text::each_wrap`](super::text::Text::each_wrap)).
+//! does hold an escape is found from the escape ([`super::needle_index`]), and one that a line break cuts
+//! in two from the break ([`Text::each_wrap`](super::haystack::Text::each_wrap)).
 //!
 //! Measured against the alternatives on ordinary text: the automata of the `aho-corasick` crate
 //! are faster for a single needle, four times slower from sixteen on and fifteen times at five

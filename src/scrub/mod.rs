@@ -35,17 +35,17 @@ pub use needles::Needles;
 pub use scrubber::{Scrubber, scrub_bytes};
 
 mod entities;
+mod escape_fast_path;
+mod escapes;
 mod filter;
-mod glance;
+mod haystack;
+mod matcher;
 mod needle;
+mod needle_index;
 mod needles;
 mod scan;
 mod scrubber;
-mod set;
-mod text;
 mod trie;
-mod units;
-mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -193,7 +193,7 @@ impl Needle {
 
     /// The form of a hit that used the escapes in `kinds`; `plus` if a `+` stood for a space.
     pub fn form(&self, kinds: u8, plus: bool) -> Form {
-        use super::units::{BACKSLASH, ENTITY, PERCENT};
+        use super::escapes::{BACKSLASH, ENTITY, PERCENT};
         match self.spelling {
             Spelling::Base64(_) => Form::Base64,
             Spelling::Hex => Form::Hex,

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::needle::MIN_SEARCHED;
+use super::needle_index::Set;
 use super::scan::Scan;
-use super::set::Set;
 use super::{Hit, Replacement};
 use crate::secret::SecretBytes;
 

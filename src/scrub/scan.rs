@@ -4,10 +4,10 @@
 //! cannot rule one out, and ends only when no reading of the bytes to come can prolong it.
 
 use super::Hit;
+use super::haystack::Text;
+use super::matcher::{Reading, Walk};
 use super::needle::Form;
 use super::needles::Needles;
-use super::text::Text;
-use super::walk::{Reading, Walk};
 
 /// A hit of which nothing is open any more.
 #[derive(Clone, Copy, Debug)]

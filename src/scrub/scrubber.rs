@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroize as _;
 
+use super::haystack::Text;
 use super::needles::Needles;
 use super::scan::{Scan, Span};
-use super::text::Text;
 use super::{Hit, Replacement};
 
 /// Scrubs one stream of bytes: a body, or the messages of one direction.

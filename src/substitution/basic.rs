@@ -6,9 +6,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::policy::location::Location;
 
+use super::encoding::Form;
 use super::placeholder::scan_map;
-use super::plan::Edit;
-use super::wire::Form;
+use super::splice::Edit;
 
 /// Basic credentials, opened.
 ///
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
     use crate::secret::SecretBytes;
-    use crate::substitution::plan::{SpliceError, splice};
+    use crate::substitution::splice::{SpliceError, splice};
 
     fn substituted(header: &[u8], value: &[u8]) -> Result<Vec<u8>, SpliceError> {
         let value = SecretBytes::new(value.to_vec());

@@ -2,11 +2,11 @@
 
 use crate::policy::location::{BodyField, Location};
 
-use super::media::MediaType;
+use super::body_scanner::Walker;
+use super::encoding::Form;
+use super::media_type::MediaType;
 use super::placeholder::may_contain;
-use super::plan::Edit;
-use super::walk::Walker;
-use super::wire::Form;
+use super::splice::Edit;
 
 /// How a body is read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! end the string, parameter, header or element it stands in. Where a place has no way to write
 //! some byte, the value is refused; nothing is dropped or replaced.
 
-use super::wire::Form;
+use super::encoding::Form;
 
 /// Bytes that a place has no way to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

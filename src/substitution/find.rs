@@ -2,10 +2,10 @@
 
 use crate::policy::location::Location;
 
+use super::encoding::Form;
 use super::form::Pairs;
 use super::placeholder::{scan, scan_map};
-use super::plan::Edit;
-use super::wire::Form;
+use super::splice::Edit;
 
 /// The longest name of a parameter, field or pointer that a location carries, in bytes. Each
 /// placeholder has its own copy, so the limit bounds what a request can make us hold.

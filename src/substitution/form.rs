@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+use super::encoding::hex_value;
 use super::find::MAX_NAME;
-use super::wire::hex_value;
 
 /// Reads pairs from left to right, in pieces of any size, and knows in whose value it stands.
 #[derive(Debug, Default)]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use memchr::memmem;
 
 use super::body::{BodyKind, BodyProblem};
-use super::fence::Delimiters;
-use super::part::PartHead;
-use super::walk::{Leaf, Stretch};
+use super::body_scanner::{Leaf, Stretch};
+use super::boundary_guard::Delimiters;
+use super::part_head::PartHead;
 
 /// The deepest nesting that is taken apart; what is deeper is read as text.
 const MAX_DEPTH: usize = 8;
@@ -344,7 +344,7 @@ fn delimiter_at(boundaries: &[Vec<u8>], text: &[u8], eof: bool) -> Match {
 mod tests {
     use crate::secret::SecretBytes;
     use crate::substitution::body::{BodyKind, BodyProblem, find};
-    use crate::substitution::plan::{SpliceError, splice};
+    use crate::substitution::splice::{SpliceError, splice};
 
     fn kind() -> BodyKind {
         BodyKind::Multipart {

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 
+use super::encoding::{Form, MAX_UNIT, Unit};
 use super::slug::{self, Field, Reference, Slug};
-use super::wire::{Form, MAX_UNIT, Unit};
 
 /// A placeholder, or an escaped one, in some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

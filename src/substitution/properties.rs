@@ -10,12 +10,12 @@ use crate::secret::SecretBytes;
 
 use super::basic::Basic;
 use super::body::{self, BodyKind, BodyProblem};
+use super::body_scanner::Walker;
+use super::encoding::Form;
 use super::find;
-use super::plan::{Edit, splice};
 use super::slug::{Field, Reference, Slug};
+use super::splice::{Edit, splice};
 use super::stream::{Step, Stream, StreamError};
-use super::walk::Walker;
-use super::wire::Form;
 
 const FORMS: [Form; 9] = [
     Form::Raw,

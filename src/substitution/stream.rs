@@ -39,9 +39,9 @@ use crate::policy::location::Location;
 use crate::secret::SecretBytes;
 
 use super::body::{BodyKind, BodyProblem};
-use super::plan::{Edit, Replacement, SpliceError, Writer};
+use super::body_scanner::Walker;
 use super::slug::Reference;
-use super::walk::Walker;
+use super::splice::{Edit, Replacement, SpliceError, Writer};
 
 /// How much is written in one step before the caller is asked to send it, in bytes. A step goes
 /// beyond it by at most one value and what was pushed.

@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::wire::Form;
+use super::encoding::Form;
 
 /// Reads XML from left to right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

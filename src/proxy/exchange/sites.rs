@@ -15,11 +15,11 @@ use crate::proxy::exchange::permit::Permitted;
 use crate::proxy::exchange::uses::{Facts, Refused};
 use crate::secret::SecretBytes;
 use crate::substitution::basic::Basic;
+use crate::substitution::encoding::Form;
 use crate::substitution::find;
 use crate::substitution::placeholder::may_contain;
-use crate::substitution::plan::{Edit, SpliceError, splice};
 use crate::substitution::slug::Reference;
-use crate::substitution::wire::Form;
+use crate::substitution::splice::{Edit, SpliceError, splice};
 
 /// One part of a request and what is to be changed in it.
 pub struct Site {

@@ -2,12 +2,12 @@
 //! bodies are found.
 
 use super::body::{BodyKind, BodyProblem};
+use super::encoding::Form;
 use super::form::Pairs;
 use super::json::Document;
 use super::multipart::Parts;
 use super::placeholder::{Partial, scan_partial};
-use super::plan::Edit;
-use super::wire::Form;
+use super::splice::Edit;
 use super::xml::Section;
 use crate::policy::location::{BodyField, Location};
 

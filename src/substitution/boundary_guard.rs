@@ -10,7 +10,7 @@ use memchr::memmem;
 use zeroize::Zeroizing;
 
 use super::encode::{Unencodable, has_escapes};
-use super::plan::{Edit, SpliceError, unencodable};
+use super::splice::{Edit, SpliceError, unencodable};
 
 /// The delimiters (`--boundary`, RFC 2046 section 5.1.1) of the multipart bodies around a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,8 +135,8 @@ mod tests {
 
     use super::*;
     use crate::policy::location::{BodyField, Location};
+    use crate::substitution::encoding::Form;
     use crate::substitution::placeholder::scan;
-    use crate::substitution::wire::Form;
 
     const DELIMITERS: [&str; 2] = ["--Boo", "--Baa-aa-aa-aa"];
 

@@ -8,8 +8,8 @@
 //! never on what comes before it: a hit is found wherever it begins, even after an odd backslash.
 
 use super::entities::named;
-use super::glance::meant_by;
-use super::text::Text;
+use super::escape_fast_path::meant_by;
+use super::haystack::Text;
 
 /// Percent-encoding was used: `%41`, `%u0041`.
 pub(super) const PERCENT: u8 = 1;

@@ -2,7 +2,7 @@
 
 use super::body::{BodyKind, classify};
 use super::find::MAX_NAME;
-use super::media::MediaType;
+use super::media_type::MediaType;
 
 /// What the header section of a part says of it.
 pub(super) struct PartHead {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::policy::location::Location;
 use crate::secret::SecretBytes;
 
+use super::boundary_guard::{Delimiters, Fence};
 use super::encode::{Unencodable, encode, encoded_len};
-use super::fence::{Delimiters, Fence};
+use super::encoding::Form;
 use super::placeholder::Token;
 use super::slug::Reference;
-use super::wire::Form;
 
 /// One placeholder at its place.
 #[derive(Clone, Debug, PartialEq, Eq)]

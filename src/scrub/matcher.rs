@@ -1,10 +1,10 @@
 //! Comparing needles with the text from one position on, in every reading the text allows.
 
+use super::escapes::{Unit, introduces};
+use super::haystack::Text;
 use super::needle::{Class, Form, Needle};
-use super::set::{HEX_GAPS, Set};
-use super::text::Text;
+use super::needle_index::{HEX_GAPS, Set};
 use super::trie::Node;
-use super::units::{Unit, introduces};
 
 /// One reading of the text so far, and the needles that agree with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(super) struct Reading {
     pos: usize,
     node: Node,
     class: Class,
-    /// Notations used, see [`super::units`].
+    /// Notations used, see [`super::escapes`].
     kinds: u8,
     /// A `+` stood for a space.
     plus: bool,

@@ -8,7 +8,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use zstd::stream::raw::{CParameter, Encoder as ZstdState, InBuffer, Operation, OutBuffer};
 
 use super::Coding;
-use super::open::DEFLATE_WINDOW;
+use super::decompressor::DEFLATE_WINDOW;
 
 /// Like most servers on the fly: a body passes once, so the time counts more than the last percent.
 const DEFLATE_LEVEL: u32 = 6;

@@ -1,11 +1,11 @@
 //! What can be said of an escape at a glance: that there is none, or that it is an ordinary one.
 //!
 //! Text is full of introducers. In binary data hardly any begins an escape, and in the JSON of
-//! most answers nearly all are `\n` and `\"`. What [`super::units`] would say of those is said here
+//! most answers nearly all are `\n` and `\"`. What [`super::escapes`] would say of those is said here
 //! without listing the readings of every level.
 
-use super::text::Text;
-use super::units::{BACKSLASH, PERCENT, Unit, introduces};
+use super::escapes::{BACKSLASH, PERCENT, Unit, introduces};
+use super::haystack::Text;
 
 impl Text<'_> {
     /// Whether an escape may begin with the introducer at `pos`. `false` is certain, and cheap: in

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use memchr::memchr3_iter;
 
+use super::escapes::{Unit, introduces};
 use super::filter::{GROUP, Group, Groups, Starts, Window, group_at, variants};
+use super::haystack::Text;
 use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, address, utf16be};
-use super::text::Text;
 use super::trie::Trie;
-use super::units::{Unit, introduces};
 use crate::secret::SecretBytes;
 
 /// What may stand between the bytes of a hex dump.
