@@ -36,8 +36,8 @@ use crate::proxy::{Proxy, RequestIds, Settings};
 use crate::secret::SecretBytes;
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
+use crate::vault::key_wrap::KeyWrap;
 use crate::vault::model::OVERLAP;
-use crate::vault::wrap::KeyWrap;
 use crate::vault::{Keyring, OpenError, Principal, Vault};
 use crate::{admin, memory, observe, tls};
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::context::{Context, actor};
 use super::{Format, output, when};
 use crate::identity::ClientToken;
-use crate::vault::model::{ClientName, Principal};
+use crate::vault::name::{ClientName, Principal};
 
 /// Say which programs may speak to the proxy
 #[derive(Args)]

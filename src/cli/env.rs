@@ -16,7 +16,7 @@ use super::{Format, output, server, when};
 use crate::config::Config;
 use crate::identity::ClientToken;
 use crate::policy::grant;
-use crate::vault::model::Principal;
+use crate::vault::name::Principal;
 
 /// Holds a client or action token to use instead of a new one.
 pub(super) const TOKEN_VARIABLE: &str = "EGRET_TOKEN";

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::{Format, credential, output, usage, when};
 use crate::identity::{ActionClaims, mint_action_token};
 use crate::vault::Keyring;
-use crate::vault::model::ClientName;
+use crate::vault::name::ClientName;
 use crate::vault::store::StoreError;
 
 /// Mint tokens for single actions

@@ -17,7 +17,7 @@ use super::{
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::grant::HostPattern;
 use crate::vault::keyring::KeySource;
-use crate::vault::model::Principal;
+use crate::vault::name::Principal;
 
 /// The smallest file that is worth rotating, in bytes.
 const LEAST_LEDGER_FILE: usize = 4096;

@@ -7,8 +7,9 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::Label;
-use super::token::{self, ActionClaims};
+use super::action_token::{self, ActionClaims};
+use super::label::Label;
+use super::token;
 use crate::vault::keyring::TokenKey;
 use crate::vault::model::TokenHash;
 
@@ -98,7 +99,7 @@ impl Presented {
 fn prove(token: &[u8], key: &TokenKey) -> Proof {
     if let Some(hash) = token::hash_client_token(token) {
         Proof::Client(hash)
-    } else if let Some(claims) = token::verify_action_token(token, key) {
+    } else if let Some(claims) = action_token::verify_action_token(token, key) {
         Proof::Action(Box::new(claims))
     } else {
         Proof::Invalid

@@ -1,22 +1,16 @@
-//! Client tokens and action tokens. Both consist of unreserved characters only, so that they can
-//! stand in a proxy URL as they are.
+//! Client tokens, and what tells a token from other text.
 
 use std::fmt;
-use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::MAX_LABEL;
-use crate::substitution::slug::Slug;
-use crate::vault::keyring::TokenKey;
-use crate::vault::model::{Client, ClientName, Principal, TokenHash};
+use crate::vault::model::TokenHash;
 
 const CLIENT_PREFIX: &[u8] = b"egc_";
-const ACTION_PREFIX: &[u8] = b"ega_";
+pub(super) const ACTION_PREFIX: &[u8] = b"ega_";
 const RANDOM: usize = 32;
 
 /// A new client token, to be shown once. Only its hash is stored.
@@ -50,120 +44,6 @@ impl fmt::Debug for ClientToken {
     }
 }
 
-/// What an action token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ActionClaims {
-    /// The client that it was minted for.
-    pub client: ClientName,
-    /// Which client of that name: see [`Client::enrolment`].
-    pub enrolment: i64,
-    /// Whose credentials may be used.
-    pub principal: Principal,
-    /// What the requests are for.
-    pub action: Arc<str>,
-    /// Which execution.
-    pub run: Option<Arc<str>>,
-    /// The only slugs that may be used; `None` is no limit.
-    pub slugs: Option<Arc<[Slug]>>,
-    /// When it stops working, unix seconds.
-    pub expires: i64,
-}
-
-impl ActionClaims {
-    /// Claims for one action of `client`, until `expires` (unix seconds).
-    /// `None` if action or run are not 1 to 128 printable ASCII characters.
-    pub fn new(
-        client: &Client,
-        action: &str,
-        run: Option<&str>,
-        slugs: Option<Vec<Slug>>,
-        expires: i64,
-    ) -> Option<Self> {
-        let run = match run {
-            Some(run) => Some(parse_label(run.as_bytes())?),
-            None => None,
-        };
-        Some(Self {
-            client: client.name.clone(),
-            enrolment: client.enrolment,
-            principal: client.principal.clone(),
-            action: parse_label(action.as_bytes())?,
-            run,
-            slugs: slugs.map(Arc::from),
-            expires,
-        })
-    }
-}
-
-/// The claims as they are signed; short names, since they travel with every request.
-#[derive(Serialize, Deserialize)]
-struct Payload {
-    client: ClientName,
-    enrolment: i64,
-    principal: Principal,
-    action: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slugs: Option<Vec<String>>,
-    exp: i64,
-}
-
-/// Signs claims: `ega_` payload `.` HMAC-SHA256 over everything before the dot, prefix included.
-pub fn mint_action_token(key: &TokenKey, claims: &ActionClaims) -> Zeroizing<String> {
-    let payload = Payload {
-        client: claims.client.clone(),
-        enrolment: claims.enrolment,
-        principal: claims.principal.clone(),
-        action: claims.action.to_string(),
-        run: claims.run.as_deref().map(str::to_owned),
-        slugs: claims
-            .slugs
-            .as_ref()
-            .map(|s| s.iter().map(|slug| slug.to_string()).collect()),
-        exp: claims.expires,
-    };
-    let json = serde_json::json!(payload).to_string();
-    let mut token = Zeroizing::new(String::with_capacity(json.len() * 2 + 64));
-    token.push_str("ega_");
-    URL_SAFE_NO_PAD.encode_string(json, &mut token);
-    let signature = key.sign(token.as_bytes());
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-    token
-}
-
-/// The claims of a token with a good signature. The signature is checked before anything in the
-/// payload is read.
-pub(super) fn verify_action_token(token: &[u8], key: &TokenKey) -> Option<ActionClaims> {
-    let dot = token.iter().position(|byte| *byte == b'.')?;
-    let (signed, signature) = (&token[..dot], &token[dot + 1..]);
-    let payload = signed.strip_prefix(ACTION_PREFIX)?;
-    let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    if !key.verify(signed, &signature) {
-        return None;
-    }
-    let payload: Payload = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    let slugs = match payload.slugs {
-        Some(slugs) => Some(
-            slugs
-                .iter()
-                .map(|s| Slug::parse(s).ok())
-                .collect::<Option<_>>()?,
-        ),
-        None => None,
-    };
-    Some(ActionClaims {
-        client: payload.client,
-        enrolment: payload.enrolment,
-        principal: payload.principal,
-        action: payload.action.into(),
-        run: payload.run.map(Arc::from),
-        slugs,
-        expires: payload.exp,
-    })
-}
-
 /// The hash under which a client token would be stored; `None` if it cannot be one.
 pub(super) fn hash_client_token(token: &[u8]) -> Option<TokenHash> {
     token.starts_with(CLIENT_PREFIX).then(|| sha256(token))
@@ -174,16 +54,6 @@ pub(super) fn looks_like_token(text: &[u8]) -> bool {
     text.starts_with(CLIENT_PREFIX) || text.starts_with(ACTION_PREFIX)
 }
 
-/// An action or run: 1 to 128 printable ASCII characters, so that it can stand in a header, a
-/// ledger line and a terminal.
-pub(super) fn parse_label(text: &[u8]) -> Option<Arc<str>> {
-    let fits = (1..=MAX_LABEL).contains(&text.len());
-    if !fits || !text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return None;
-    }
-    str::from_utf8(text).ok().map(Arc::from)
-}
-
 fn sha256(data: &[u8]) -> TokenHash {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, data).as_ref());
@@ -192,26 +62,7 @@ fn sha256(data: &[u8]) -> TokenHash {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::vault::keyring::Keyring;
-
-    fn key(seed: u8) -> TokenKey {
-        Keyring::from_master(&[seed; 32]).unwrap().token_key()
-    }
-
-    fn claims(action: &str, run: Option<&str>, slugs: Option<Vec<Slug>>) -> ActionClaims {
-        ActionClaims {
-            client: ClientName::parse("laptop").unwrap(),
-            enrolment: 7,
-            principal: Principal::parse("alice").unwrap(),
-            action: action.into(),
-            run: run.map(Into::into),
-            slugs: slugs.map(Arc::from),
-            expires: 2_000_000_000,
-        }
-    }
 
     fn unreserved(token: &str) -> bool {
         token
@@ -228,48 +79,5 @@ mod tests {
         assert_eq!(hash_client_token(one.expose().as_bytes()), Some(one.hash()));
         assert_ne!(one.hash(), two.hash());
         assert!(!format!("{one:?}").contains(&one.expose()[4..]));
-    }
-
-    #[test]
-    fn labels_are_printable_ascii() {
-        let longest = "x".repeat(128);
-        for good in ["a", "weekly report", "~!", &longest] {
-            assert_eq!(parse_label(good.as_bytes()).as_deref(), Some(good));
-        }
-        for bad in ["", "a\n", "a\tb", "\u{7f}", "é", &"x".repeat(129)] {
-            assert_eq!(parse_label(bad.as_bytes()), None, "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_minted_token_gives_its_claims_back(
-            action in "[ -~]{1,128}",
-            run in prop::option::of("[ -~]{1,128}"),
-            slugs in prop::option::of(prop::collection::vec("[a-z][a-z0-9_-]{0,9}", 0..4)),
-        ) {
-            let slugs = slugs.map(|all| all.iter().map(|s| Slug::parse(s).unwrap()).collect());
-            let claims = claims(&action, run.as_deref(), slugs);
-            let token = mint_action_token(&key(1), &claims);
-            prop_assert!(unreserved(&token));
-            prop_assert_eq!(verify_action_token(token.as_bytes(), &key(1)), Some(claims));
-            prop_assert_eq!(verify_action_token(token.as_bytes(), &key(2)), None);
-        }
-
-        #[test]
-        fn no_byte_of_a_token_can_be_changed(at: prop::sample::Index, byte: u8) {
-            let token = mint_action_token(&key(1), &claims("report", None, None));
-            let mut changed = token.as_bytes().to_vec();
-            let at = at.index(changed.len());
-            prop_assume!(changed[at] != byte);
-            changed[at] = byte;
-            prop_assert_eq!(verify_action_token(&changed, &key(1)), None);
-        }
-
-        #[test]
-        fn arbitrary_bytes_are_no_token(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            prop_assert_eq!(verify_action_token(&bytes, &key(1)), None);
-            prop_assert_eq!(verify_action_token(&[b"ega_", &bytes[..]].concat(), &key(1)), None);
-        }
     }
 }

@@ -49,7 +49,7 @@ pub fn config(ca_files: &[PathBuf]) -> Result<Arc<ClientConfig>, RootsError> {
     for path in ca_files {
         add_file(&mut roots, &mut named, path)?;
     }
-    let mut config = ClientConfig::builder_with_provider(super::provider())
+    let mut config = ClientConfig::builder_with_provider(super::provider::provider())
         .with_safe_default_protocol_versions()
         .map_err(RootsError::Tls)?
         .dangerous()

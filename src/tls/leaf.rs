@@ -109,7 +109,7 @@ impl LeafCache {
 
 /// A configuration without a certificate.
 fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
-    let mut provider = CryptoProvider::clone(&super::provider());
+    let mut provider = CryptoProvider::clone(&super::provider::provider());
     // First the suite that RFC 8446 section 9.1 asks of everybody. Most of a handshake's hashing is
     // its key schedule, and processors have instructions for SHA-256, but not for SHA-384.
     let is_other =

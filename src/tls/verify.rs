@@ -33,8 +33,10 @@ impl Verifier {
         roots: RootCertStore,
         named: Vec<CertificateDer<'static>>,
     ) -> Result<Self, VerifierBuilderError> {
-        let builder =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider());
+        let builder = WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            super::provider::provider(),
+        );
         Ok(Self {
             web: builder.build()?,
             named,

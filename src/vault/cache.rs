@@ -14,12 +14,13 @@ use tokio::sync::Mutex;
 
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::change::{ChangeMarker, Look, Reading};
-use crate::vault::kept::Kept;
 use crate::vault::keyring::{Keyring, TokenKey};
-use crate::vault::model::{Client, ClientName, Credential, Principal, State, TokenHash};
+use crate::vault::model::{Client, Credential, State, TokenHash};
+use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::{OpenError, Opener, Place};
-use crate::vault::store::sqlite::private_directory;
+use crate::vault::sealed_value::Kept;
+use crate::vault::store::sqlite::commits::{ChangeMarker, Look, Reading};
+use crate::vault::store::sqlite::database::private_directory;
 use crate::vault::store::{Changes, Store, StoreError, StoreUnavailable};
 
 /// How long a request waits for a store that has changed but does not let itself be read.

@@ -9,8 +9,8 @@ use std::fmt;
 use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
+use crate::vault::key_wrap::KeyWrap;
 use crate::vault::seal::{self, KeyId, Opener, Sealer};
-use crate::vault::wrap::KeyWrap;
 
 mod source;
 

@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::policy::grant::Grant;
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::kept::Kept;
+use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::Sealed;
+use crate::vault::sealed_value::Kept;
 
 /// Longest description of a credential, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
@@ -21,89 +21,6 @@ pub const MAX_DESCRIPTION: usize = 500;
 /// How long a replaced value is still looked for in answers, requests and logs, in seconds. An
 /// upstream may go on echoing it: in a page it cached, or to a session that began before.
 pub const OVERLAP: i64 = 24 * 60 * 60;
-
-/// A name that does not follow the grammar `[a-z0-9][a-z0-9._@-]{0,63}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a name is 1 to 64 characters of a-z, 0-9, '.', '_', '@' and '-', and starts with a letter or digit"
-)]
-pub struct InvalidName;
-
-fn parse_name(text: &str) -> Result<Arc<str>, InvalidName> {
-    let head = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let tail = |byte: u8| head(byte) || matches!(byte, b'.' | b'_' | b'@' | b'-');
-    match text.as_bytes() {
-        [first, rest @ ..] if rest.len() < 64 && head(*first) && rest.iter().all(|b| tail(*b)) => {
-            Ok(text.into())
-        }
-        _ => Err(InvalidName),
-    }
-}
-
-/// Declares a validated name: one grammar, but a client can never be passed where a principal belongs.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// Checks the grammar `[a-z0-9][a-z0-9._@-]{0,63}`.
-            pub fn parse(text: &str) -> Result<Self, InvalidName> {
-                parse_name(text).map(Self)
-            }
-
-            /// The name as it was written.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-
-            /// The same, to be kept.
-            pub fn shared(&self) -> Arc<str> {
-                Arc::clone(&self.0)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = InvalidName;
-
-            fn from_str(text: &str) -> Result<Self, InvalidName> {
-                Self::parse(text)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0.as_ref().to_owned()
-            }
-        }
-    };
-}
-
-name! {
-    /// Whose credentials a request may use, and who owns a credential: a user, `alice`.
-    Principal
-}
-
-name! {
-    /// The name of a program that may speak to the proxy.
-    ClientName
-}
 
 /// What shape a credential's value has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -169,28 +86,6 @@ impl State {
             State::Active => "active",
             State::Revoked => "revoked",
         }
-    }
-}
-
-/// Who made an administrative change, for the ledger: `cli:alice`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(String);
-
-impl Actor {
-    /// Names the door (`cli`, `api`) and who came through it. Control characters are replaced,
-    /// so that a hostile user name cannot forge output on a terminal that shows the ledger.
-    pub fn new(door: &str, who: &str) -> Self {
-        let clean: String = format!("{door}:{who}")
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .take(128)
-            .collect();
-        Self(clean)
-    }
-
-    /// The text for the ledger.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -307,60 +202,5 @@ impl fmt::Debug for Client {
             .field("principal", &self.principal)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn names_follow_the_grammar() {
-        for good in [
-            "a",
-            "0",
-            "alice",
-            "alice@example.org",
-            "a.b_c-d",
-            &"x".repeat(64),
-        ] {
-            assert_eq!(
-                Principal::parse(good).map(|p| p.to_string()),
-                Ok(good.to_owned())
-            );
-        }
-        for bad in [
-            "",
-            "-a",
-            ".a",
-            "A",
-            "a b",
-            "a/b",
-            "ä",
-            "a\n",
-            &"x".repeat(65),
-        ] {
-            assert_eq!(Principal::parse(bad), Err(InvalidName), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_hostile_user_name_cannot_move_the_cursor() {
-        assert_eq!(Actor::new("cli", "eve\u{1b}[2J\n").as_str(), "cli:eve?[2J?");
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_parses_survives_json(text in "\\PC{0,70}") {
-            if let Ok(name) = ClientName::parse(&text) {
-                let json = serde_json::to_string(&name).unwrap();
-                prop_assert_eq!(serde_json::from_str::<ClientName>(&json).unwrap(), name);
-            } else {
-                let json = serde_json::to_string(&text).unwrap();
-                prop_assert!(serde_json::from_str::<ClientName>(&json).is_err());
-            }
-        }
     }
 }

@@ -7,9 +7,10 @@ use crate::policy::grant::Grant;
 use crate::policy::location::LocationRule;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
+use crate::vault::credential_input::{InvalidMaterial, Material};
 use crate::vault::keyring::Keyring;
-use crate::vault::material::{InvalidMaterial, Material};
-use crate::vault::model::{Actor, MAX_DESCRIPTION, NewCredential, Principal};
+use crate::vault::model::{MAX_DESCRIPTION, NewCredential};
+use crate::vault::name::{Actor, Principal};
 use crate::vault::seal::Sealer;
 use crate::vault::store::{Store, StoreError};
 

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::model::Principal;
+use crate::vault::name::Principal;
 
 const FORMAT: u8 = 1;
 const NONCE: usize = 12;

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::value::NoArgument;
 use super::{Format, usage as usage_error};
 use crate::substitution::slug::Slug;
-use crate::vault::model::Principal;
+use crate::vault::name::Principal;
 
 /// Save credentials and say where they may be used
 #[derive(Args)]

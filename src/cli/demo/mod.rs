@@ -27,7 +27,8 @@ use crate::ledger::record::Record;
 use crate::policy::grant::Grant;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
-use crate::vault::model::{Kind, NewCredential, Principal};
+use crate::vault::model::{Kind, NewCredential};
+use crate::vault::name::Principal;
 
 /// See the whole story on loopback
 ///

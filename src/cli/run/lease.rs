@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::cli::context::actor;
 use crate::cli::{output, when};
 use crate::identity::ClientToken;
-use crate::vault::model::{Client, ClientName, Principal};
+use crate::vault::model::Client;
+use crate::vault::name::{ClientName, Principal};
 use crate::vault::store::Store;
 
 /// How long the token outlives an `egret run` that is killed, in seconds.

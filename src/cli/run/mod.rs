@@ -26,7 +26,8 @@ use super::{output, usage};
 use crate::config::{Config, Loaded, Origin};
 use crate::policy::grant;
 use crate::secret::SecretBytes;
-use crate::vault::model::{Kind, Principal};
+use crate::vault::model::Kind;
+use crate::vault::name::Principal;
 use crate::vault::{KeySource, Keyring, Vault};
 use crate::{identity, observe};
 

@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use super::MASTER_KEY;
-use crate::vault::store::sqlite::private_directory;
+use crate::vault::store::sqlite::database::private_directory;
 
 /// How long a key command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,7 +5,7 @@
 //! ledger takes them from here and removes them once they are durable there (at least once).
 
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::model::{ClientName, Principal};
+use crate::vault::name::{ClientName, Principal};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,11 @@
 //! Clients: programs that may speak to the proxy.
 
-use super::{Change, Store, rows};
-use crate::vault::model::{Actor, Client, ClientName, Principal, TokenHash};
-use crate::vault::store::{Event, StoreError, StoreUnavailable};
+use super::database::{Change, Store};
+use super::rows;
+use crate::vault::model::{Client, TokenHash};
+use crate::vault::name::{Actor, ClientName, Principal};
+use crate::vault::store::error::{StoreError, StoreUnavailable};
+use crate::vault::store::outbox::Event;
 
 impl Store {
     /// Adds a client that is known by the hash of its token until `expires` (unix seconds).

@@ -3,12 +3,15 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Change, Store, rows};
+use super::database::{Change, Store};
+use super::rows;
 use crate::policy::grant::Grant;
 use crate::substitution::slug::Slug;
-use crate::vault::model::{Actor, Kind, NewCredential, Principal, SealedFields};
+use crate::vault::model::{Kind, NewCredential, SealedFields};
+use crate::vault::name::{Actor, Principal};
 use crate::vault::seal::SealError;
-use crate::vault::store::{Event, StoreError, StoreUnavailable};
+use crate::vault::store::error::{StoreError, StoreUnavailable};
+use crate::vault::store::outbox::Event;
 
 /// The condition on `credentials` that a replaced version lies there since a time.
 macro_rules! replaced {

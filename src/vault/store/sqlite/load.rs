@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Store, rows, schema};
+use super::database::Store;
+use super::{rows, schema};
 use crate::substitution::slug::Slug;
-use crate::vault::model::{Credential, Principal};
-use crate::vault::store::{Changes, StoreUnavailable};
+use crate::vault::model::Credential;
+use crate::vault::name::Principal;
+use crate::vault::store::error::{Changes, StoreUnavailable};
 
 /// Rows of one read, from the three tables that make a credential.
 struct RowSets {

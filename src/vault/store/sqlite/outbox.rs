@@ -1,9 +1,11 @@
 //! Writing, taking and removing administrative events.
 
-use super::{Change, Store, rows};
+use super::database::{Change, Store};
+use super::rows;
 use crate::substitution::slug::Slug;
-use crate::vault::model::{ClientName, Principal};
-use crate::vault::store::{AdminEvent, Event, StoreError, StoreUnavailable};
+use crate::vault::name::{ClientName, Principal};
+use crate::vault::store::error::{StoreError, StoreUnavailable};
+use crate::vault::store::outbox::{AdminEvent, Event};
 
 impl Store {
     /// The oldest events not yet in the ledger, in the order of their commits.

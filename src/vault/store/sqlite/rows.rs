@@ -8,9 +8,11 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::model::{Client, ClientName, Credential, Kind, Principal, State};
+use crate::vault::model::{Client, Credential, Kind, State};
+use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::Sealed;
-use crate::vault::store::{AdminEvent, Event, StoreUnavailable};
+use crate::vault::store::error::StoreUnavailable;
+use crate::vault::store::outbox::{AdminEvent, Event};
 
 fn damaged(column: &'static str) -> StoreUnavailable {
     StoreUnavailable::new(format!(

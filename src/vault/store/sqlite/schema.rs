@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use crate::vault::store::StoreUnavailable;
+use crate::vault::store::error::StoreUnavailable;
 
 /// One entry per version of the schema, in order; only ever appended to.
 ///

@@ -5,7 +5,8 @@ use std::fs;
 use super::*;
 use crate::substitution::slug::Slug;
 use crate::vault::fixture::*;
-use crate::vault::model::{ClientName, Principal, State};
+use crate::vault::model::State;
+use crate::vault::name::{ClientName, Principal};
 use crate::vault::store::{AdminEvent, Event};
 
 impl Store {

@@ -2,7 +2,8 @@
 
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::model::{Kind, Principal, SealedFields};
+use crate::vault::model::{Kind, SealedFields};
+use crate::vault::name::Principal;
 use crate::vault::seal::{Place, SealError, Sealer};
 
 mod object;

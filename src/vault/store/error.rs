@@ -1,0 +1,113 @@
+//! Why the store did not do what it was asked, and what it answers when it did.
+
+use crate::error::{Code, Refusal};
+use crate::substitution::slug::Slug;
+use crate::vault::model::{Client, Credential};
+use crate::vault::name::{ClientName, Principal};
+use crate::vault::seal::SealError;
+
+/// The store cannot be read or written. Holds a reason for the log, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the credential store is not available: {reason}")]
+pub struct StoreUnavailable {
+    /// What went wrong, for the operator's log.
+    pub reason: String,
+}
+
+impl StoreUnavailable {
+    /// Names a reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreUnavailable {
+    fn from(error: sqlx::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<StoreUnavailable> for Refusal {
+    /// The reason stays in the log: it can hold a path of the host.
+    fn from(_: StoreUnavailable) -> Self {
+        Refusal::new(
+            Code::StoreUnavailable,
+            "The credential store cannot be read, so nothing was sent. \
+             Whoever runs Egret finds the reason in its log.",
+        )
+    }
+}
+
+/// Why an administrative change was not made. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No credential of that owner and slug.
+    #[error("{owner} has no credential `{slug}`")]
+    NotFound {
+        /// The owner asked for.
+        owner: Principal,
+        /// The slug asked for.
+        slug: Slug,
+    },
+    /// The slug is taken, perhaps by a revoked credential.
+    #[error(
+        "{owner} already has a credential `{slug}`: rotate it to change its value, or delete it first"
+    )]
+    Exists {
+        /// Owner of the existing credential.
+        owner: Principal,
+        /// The slug.
+        slug: Slug,
+    },
+    /// It was deleted and added again with another kind while a new value was being typed.
+    #[error("the credential `{0}` changed its kind in the meantime; nothing was changed")]
+    KindChanged(Slug),
+    /// A credential is not shared with its own owner.
+    #[error("{0} owns the credential; there is nothing to share")]
+    OwnCredential(Principal),
+    /// No client of that name.
+    #[error("there is no client `{0}`")]
+    ClientNotFound(ClientName),
+    /// The client name is taken.
+    #[error("there is already a client `{0}`: remove it first, its token stops working at once")]
+    ClientExists(ClientName),
+    /// The store belongs to another master key.
+    #[error(
+        "the store's values were sealed under master key {expected}, but the key loaded is {found}. \
+         Put the old key back, or start with a new data directory; \
+         a key file that was missing has been generated anew and can be replaced by the old one"
+    )]
+    OtherKey {
+        /// Name of the key the store was sealed with.
+        expected: String,
+        /// Name of the key that was loaded.
+        found: String,
+    },
+    /// The value could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The store itself failed.
+    #[error(transparent)]
+    Unavailable(#[from] StoreUnavailable),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::Unavailable(error.into())
+    }
+}
+
+/// What was committed after some revision: all that a running proxy must take over.
+#[derive(Debug)]
+pub struct Changes {
+    /// The store's revision these changes lead to.
+    pub revision: i64,
+    /// Credentials that were created or changed.
+    pub credentials: Vec<Credential>,
+    /// Credentials that are gone.
+    pub deleted: Vec<(Principal, Slug)>,
+    /// The complete set of clients, if it changed. There are few, and a complete set needs no tombstones.
+    pub clients: Option<Vec<Client>>,
+}

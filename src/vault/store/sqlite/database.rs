@@ -1,0 +1,299 @@
+//! Opening the database file, and the transactions on it.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+use tokio::sync::Mutex;
+
+use super::schema;
+use crate::vault::name::Actor;
+use crate::vault::seal::KeyId;
+use crate::vault::store::error::{StoreError, StoreUnavailable};
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What makes a directory Egret's own.
+const OURS: [&str; 4] = ["egret.db", "master.key", "server.json", "ledger"];
+
+/// A handle on the SQLite store; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) pool: SqlitePool,
+    anchor: Arc<Mutex<Option<SqliteConnection>>>,
+    path: Arc<Path>,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating file and tables as needed.
+    ///
+    /// File and directory are private to the user whatever the umask; SQLite gives its `-wal` and
+    /// `-shm` files the mode of the database.
+    pub async fn open(path: &Path) -> Result<Self, StoreUnavailable> {
+        let path = prepare_file(path).map_err(|error| {
+            StoreUnavailable::new(format!("{} cannot be prepared: {error}", path.display()))
+        })?;
+        let options = options(&path);
+        let mut anchor = options.connect().await?;
+        enter_wal_mode(&mut anchor).await?;
+        schema::migrate(&mut anchor, unix_micros() / 1_000_000).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Ok(Self {
+            pool,
+            anchor: Arc::new(Mutex::new(Some(anchor))),
+            path: path.into(),
+        })
+    }
+
+    /// The database file, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Closes every connection. The last one to close folds the write-ahead log into the database.
+    pub async fn close(&self) {
+        self.pool.close().await;
+        if let Some(anchor) = self.anchor.lock().await.take() {
+            // Closing can only fail to checkpoint, and the next opener does that instead.
+            let _ = anchor.close().await;
+        }
+    }
+
+    /// Makes the store belong to the master key `id`, or checks that it does.
+    ///
+    /// Without this a mistyped path to the key file would quietly seal new values under a new key.
+    pub async fn bind_key(&self, id: KeyId) -> Result<(), StoreError> {
+        let bound = "SELECT key_id FROM state WHERE id = 1 AND key_id IS NOT NULL";
+        let mut row = sqlx::query(bound).fetch_optional(&self.pool).await?;
+        if row.is_none() {
+            sqlx::query("UPDATE state SET key_id = ? WHERE id = 1 AND key_id IS NULL")
+                .bind(id.0.as_slice())
+                .execute(&self.pool)
+                .await?;
+            row = sqlx::query(bound).fetch_optional(&self.pool).await?;
+        }
+        let expected: Vec<u8> = match row {
+            Some(row) => row.try_get(0)?,
+            None => return Err(StoreUnavailable::new("the state row is missing").into()),
+        };
+        if expected == id.0 {
+            return Ok(());
+        }
+        let expected = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+        Err(StoreError::OtherKey {
+            expected,
+            found: id.to_string(),
+        })
+    }
+
+    /// Commits something that changes nothing: see [`ChangeMarker`](super::commits::ChangeMarker).
+    pub(in crate::vault) async fn probe(&self) -> Result<(), StoreUnavailable> {
+        sqlx::query("UPDATE state SET probes = probes + 1 WHERE id = 1")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Begins a change: takes the write lock and the next revision.
+    pub(super) async fn begin<'a>(&self, actor: &'a Actor) -> Result<Change<'a>, StoreError> {
+        // IMMEDIATE: a deferred transaction that first reads and then writes can fail with
+        // SQLITE_BUSY without waiting, because its snapshot is already old.
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query(
+            "UPDATE state SET revision = revision + 1 WHERE id = 1
+             RETURNING revision, (SELECT max(version) FROM migrations)",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        let schema: i64 = row.try_get(1)?;
+        if schema != schema::CURRENT {
+            return Err(schema::too_new(schema).into());
+        }
+        Ok(Change {
+            transaction,
+            revision: row.try_get(0)?,
+            time: unix_micros(),
+            actor,
+        })
+    }
+
+    /// Empties the write-ahead log, which still holds pages with ciphertext that was just erased
+    /// from the database. Best effort: a reader may be in the way, and then the next checkpoint
+    /// does it.
+    pub(super) async fn erase_log(&self) {
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.pool)
+            .await
+        {
+            tracing::debug!(%error, "the write-ahead log could not be emptied yet");
+        }
+    }
+}
+
+/// An administrative change under way. Dropped without [`Change::commit`], it never happened.
+pub(super) struct Change<'a> {
+    pub(super) transaction: Transaction<'static, Sqlite>,
+    pub(super) revision: i64,
+    pub(super) time: i64,
+    pub(super) actor: &'a Actor,
+}
+
+impl Change<'_> {
+    /// The time of the change in unix seconds.
+    pub(super) fn now(&self) -> i64 {
+        self.time / 1_000_000
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.transaction.commit().await?)
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // Deleted rows are overwritten with zeros, so a deleted value is gone from the file.
+        .pragma("secure_delete", "ON")
+        .pragma("trusted_schema", "OFF")
+        .thread_name(|id| format!("egret-store-{id}"))
+        .disable_statement_logging()
+}
+
+/// Waits its turn: changing the mode needs an exclusive lock on which the busy timeout does not
+/// apply, and two processes may be starting on a new data directory at once.
+async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUnavailable> {
+    let deadline = tokio::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let attempt = sqlx::query("PRAGMA journal_mode = WAL")
+            .fetch_one(&mut *connection)
+            .await;
+        match attempt {
+            // On a filesystem without shared memory the mode stays what it was. That is slower,
+            // because every request then asks the database, and still correct.
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Creates the file for SQLite, so that it never exists with a wider mode than 0600.
+///
+/// An existing file is only ever looked at by path, never opened: see the module's page.
+fn prepare_file(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    if let Some(directory) = path.parent() {
+        private_directory(directory)?;
+    }
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+    {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        make_private(&beside(&path, suffix))?;
+    }
+    Ok(path)
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o777 == 0o600 => Ok(()),
+        Ok(_) => fs::set_permissions(path, Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that SQLite keeps next to its database.
+pub(in crate::vault) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Creates `directory` with mode 0700 if it is missing, and checks one that exists.
+///
+/// Whoever can write to the directory can put another key, store or certificate authority in the
+/// place of the right one, so others may not. One that is ours (empty, or with something of Egret's
+/// in it) is closed altogether; another is left as it is otherwise: it may be shared on purpose, and
+/// the files in it are private by themselves.
+pub(in crate::vault) fn private_directory(directory: &Path) -> io::Result<()> {
+    if directory.as_os_str().is_empty() {
+        return Ok(());
+    }
+    if directory.is_dir() {
+        return close_directory(directory);
+    }
+    if let Some(parent) = directory.parent()
+        && !parent.exists()
+    {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::create_dir(directory) {
+        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o700)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn close_directory(directory: &Path) -> io::Result<()> {
+    let mode = fs::metadata(directory)?.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    // A directory in which everyone may put things, like /tmp, is nobody's.
+    let is_common = mode & 0o1000 != 0;
+    let ours = OURS.iter().any(|name| directory.join(name).exists());
+    if !is_common && (ours || fs::read_dir(directory)?.next().is_none()) {
+        let closed = fs::set_permissions(directory, Permissions::from_mode(0o700));
+        if closed.is_ok() {
+            tracing::warn!(
+                directory = %directory.display(),
+                "other users could look into the directory (mode {mode:04o}); it is 0700 now"
+            );
+            return Ok(());
+        }
+    }
+    if mode & 0o022 != 0 {
+        return Err(io::Error::other(format!(
+            "other users can write to it (mode {mode:04o}) and replace what is in it. Run: \
+             chmod go-rwx '{0}'; or choose a directory of Egret's own",
+            directory.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Now, in unix microseconds.
+fn unix_micros() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
