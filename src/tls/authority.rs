@@ -83,7 +83,7 @@ impl Authority {
     ///
     /// The key file is created with mode 0600 before anything is written to it.
     pub fn load_or_create(cert_path: &Path, key_path: &Path) -> Result<Self, AuthorityError> {
-        let profile = Profile::embedded()?;
+        let profile = Profile::embedded().map_err(|_| AuthorityError::Profile)?;
         match (cert_path.exists(), key_path.exists()) {
             (false, false) => create(&profile, cert_path, key_path)?,
             (true, false) => return Err(half(cert_path, key_path)),
@@ -164,7 +164,11 @@ fn load(profile: Profile, cert_path: &Path, key_path: &Path) -> Result<Authority
             certificate_pem.as_bytes(),
         )
         .map_err(|_| unusable(cert_path))?;
-    let leaf_key = profile.leaf.key.generate()?;
+    let leaf_key = profile
+        .leaf
+        .key
+        .generate()
+        .map_err(|_| AuthorityError::Crypto)?;
     let leaf_signer = signer(&leaf_key)?;
     check_pair(&certificate_der, &key, cert_path, key_path)?;
     let issuer =
@@ -199,7 +203,10 @@ fn check_pair(
 
 fn create(profile: &Profile, cert_path: &Path, key_path: &Path) -> Result<(), AuthorityError> {
     let authority = &profile.authority;
-    let key = authority.key.generate()?;
+    let key = authority
+        .key
+        .generate()
+        .map_err(|_| AuthorityError::Crypto)?;
     let serial = random_serial()?;
     let now = OffsetDateTime::now_utc();
     let mut params = CertificateParams::default();

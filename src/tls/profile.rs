@@ -6,8 +6,6 @@ use rcgen::{
 use serde::Deserialize;
 use time::Duration;
 
-use super::authority::AuthorityError;
-
 const EMBEDDED: &str = include_str!("../../certs/profile.toml");
 
 /// What the certificates have in common, and what each kind has.
@@ -70,8 +68,8 @@ enum ExtendedKeyUsage {
 
 impl Profile {
     /// The profile that the program was built with.
-    pub(super) fn embedded() -> Result<Self, AuthorityError> {
-        toml::from_str(EMBEDDED).map_err(|_| AuthorityError::Profile)
+    pub(super) fn embedded() -> Result<Self, toml::de::Error> {
+        toml::from_str(EMBEDDED)
     }
 
     /// How far a certificate's start lies in the past.
@@ -114,8 +112,8 @@ impl LeafProfile {
 
 impl KeyType {
     /// Makes a key.
-    pub(super) fn generate(self) -> Result<KeyPair, AuthorityError> {
-        KeyPair::generate_for(self.algorithm()).map_err(|_| AuthorityError::Crypto)
+    pub(super) fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        KeyPair::generate_for(self.algorithm())
     }
 
     fn algorithm(self) -> &'static SignatureAlgorithm {

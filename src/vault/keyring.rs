@@ -14,10 +14,7 @@ use crate::vault::seal::{self, KeyId, Opener, Sealer};
 
 mod source;
 
-pub use source::{InvalidKeySource, KeySource};
-
-/// Length of the master key in bytes.
-pub const MASTER_KEY: usize = 32;
+pub use source::{InvalidKeySource, KeySource, MASTER_KEY};
 
 /// The derived keys.
 pub struct Keyring {

@@ -14,8 +14,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
-use super::MASTER_KEY;
 use crate::vault::store::sqlite::database::private_directory;
+
+/// Length of the master key in bytes.
+pub const MASTER_KEY: usize = 32;
 
 /// How long a key command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
