@@ -1,94 +1,40 @@
 //! The composition root: a configuration becomes parts, the parts a running server, and the server
 //! drains. Nothing else in the crate puts parts together.
 
-use std::fs;
-use std::io::Write as _;
+mod ledger;
+mod server_file;
+mod settings;
+mod upkeep;
+
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::ledger::open as open_ledger;
+pub use self::server_file::{ServerFile, reachable};
 use crate::changes::Changes;
-use crate::config::{Alpn, Config, Durability};
-use crate::identity::Identity;
-use crate::ledger::{self, Ledger};
-use crate::observe::redact;
-use crate::policy::address::AddressPolicy;
+use crate::config::{Alpn, Config};
+use crate::ledger::usage;
 use crate::proxy::exchange::watch::Watchlist;
 use crate::proxy::inbound::listener;
-use crate::proxy::outbound::dial::{Dialer, OwnAddresses};
-use crate::proxy::outbound::upstream::{Upstream, UpstreamLimits};
+use crate::proxy::outbound::dial::OwnAddresses;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::workers::Workers;
-use crate::proxy::{Proxy, RequestIds, Settings};
-use crate::secret::SecretBytes;
+use crate::proxy::{Proxy, RequestIds};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
-use crate::vault::key_wrap::KeyWrap;
-use crate::vault::model::OVERLAP;
-use crate::vault::{Keyring, OpenError, Principal, Vault};
-use crate::{admin, memory, observe, tls};
-
-/// How often changes made by commands are taken into the ledger while no request asks for them.
-const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
-/// How often replaced values are looked through.
-const OVERLAP_INTERVAL: Duration = Duration::from_secs(600);
-/// The file that tells other commands where the server of a data directory listens.
-const SERVER_FILE: &str = "server.json";
-/// Where the ledger is, inside the data directory.
-const LEDGER: &str = "ledger";
-
-/// Where a running server listens; the content of `server.json`. Nothing in it is secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ServerFile {
-    /// The process id, for `egret reload`.
-    pub pid: u32,
-    /// The proxy's address.
-    pub proxy: SocketAddr,
-    /// The admin listener's address.
-    pub admin: SocketAddr,
-}
-
-impl ServerFile {
-    /// The path of the file in a data directory.
-    pub fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join(SERVER_FILE)
-    }
-
-    /// Reads what the last server of `data_dir` left; it may no longer run.
-    pub fn read(data_dir: &Path) -> Option<Self> {
-        let text = fs::read(Self::path(data_dir)).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    fn write(&self, data_dir: &Path) -> Result<()> {
-        let path = Self::path(data_dir);
-        let partial = path.with_extension("json.new");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.write_all(b"\n")?;
-        // Renamed into place, so that whoever waits for the file never reads half of it.
-        fs::rename(&partial, &path)?;
-        Ok(())
-    }
-}
+use crate::vault::{Keyring, Vault};
+use crate::{admin, memory, observe};
 
 /// A running proxy with its admin listener.
 pub struct Server {
@@ -106,17 +52,17 @@ pub struct Server {
 impl Server {
     /// Opens everything under the data directory, binds both listeners and starts serving.
     pub async fn start(config: Config) -> Result<Self> {
-        let data_dir = config.data_dir.clone();
+        let (data_dir, ledger_dir) = (config.data_dir.clone(), config.ledger_dir());
         let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
-        let ledger_key = LedgerKey::of(&keyring)?;
+        let ledger_key = ledger::SigningKeySeal::of(&keyring)?;
         let vault = open_vault(&config, keyring).await?;
         // Before anything listens: a second server on this data directory ends here.
-        let ledger = open_signed_ledger(&config, ledger_key).await?;
+        let ledger = ledger::open_signed(&config, ledger_key).await?;
         let leaves = open_leaves(&config)?;
         let own = OwnAddresses::default();
         let (proxy_listen, max) = (config.proxy.listen, config.proxy.max_connections);
         let admin_listen = config.admin.listen;
-        let settings = settings(config, Arc::clone(&vault), &own)?;
+        let settings = settings::from_config(config, Arc::clone(&vault), &own)?;
         let proxy_listener = bind(proxy_listen, "proxy.listen")?;
         let admin_listener = bind(admin_listen, "admin.listen")?;
         let (proxy_addr, admin_addr) = (proxy_listener.local_addr()?, admin_listener.local_addr()?);
@@ -137,8 +83,7 @@ impl Server {
             counters: Counters::default(),
         });
         let closed = CancellationToken::new();
-        ledger::usage::keep(data_dir.join(LEDGER), closed.clone())
-            .context("cannot start the usage index")?;
+        usage::keep(ledger_dir, closed.clone()).context("cannot start the usage index")?;
         let threads = workers.handles().cloned().chain([Handle::current()]);
         let threads: Vec<_> = threads.collect();
         let places = Arc::new(Semaphore::new(max));
@@ -146,12 +91,13 @@ impl Server {
             .context("cannot accept connections")?;
         background.extend([
             tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
-            tokio::spawn(watch_changes(Arc::clone(&proxy))),
-            tokio::spawn(follow_values(Arc::clone(&proxy), threads)),
-            tokio::spawn(end_overlaps(Arc::clone(&proxy))),
+            tokio::spawn(upkeep::follow_changes(Arc::clone(&proxy))),
+            tokio::spawn(upkeep::follow_values(Arc::clone(&proxy), threads)),
+            tokio::spawn(upkeep::erase_replaced(Arc::clone(&proxy))),
             tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
         ]);
-        let server = Self {
+        ServerFile::announce(&data_dir, proxy_addr, admin_addr)?;
+        Ok(Self {
             proxy,
             workers,
             data_dir,
@@ -160,9 +106,7 @@ impl Server {
             own,
             background,
             closed,
-        };
-        server.announce()?;
-        Ok(server)
+        })
     }
 
     /// Where the proxy listens.
@@ -192,7 +136,7 @@ impl Server {
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>> {
         let running = self.proxy.settings.load_full();
         let fixed = keep_fixed(&running.config, &mut config);
-        let settings = settings(config, Arc::clone(&self.proxy.vault), &self.own)?;
+        let settings = settings::from_config(config, Arc::clone(&self.proxy.vault), &self.own)?;
         self.proxy.settings.store(Arc::new(settings));
         Ok(fixed)
     }
@@ -220,83 +164,9 @@ impl Server {
             tracing::error!("the last lines of the ledger may not be on disk");
         }
         self.proxy.vault.store().close().await;
-        // Nobody should look for this server any more. It may be gone already.
-        let _ = fs::remove_file(ServerFile::path(&self.data_dir));
+        // `egret run` may have removed it before.
+        let _ = ServerFile::remove(&self.data_dir);
         finished
-    }
-
-    fn announce(&self) -> Result<()> {
-        let file = ServerFile {
-            pid: std::process::id(),
-            proxy: self.proxy_addr,
-            admin: self.admin_addr,
-        };
-        file.write(&self.data_dir)
-            .with_context(|| format!("cannot write {SERVER_FILE} in the data directory"))
-    }
-}
-
-/// Opens the ledger of `config` for the lines of a command, without the key that signs checkpoints.
-/// Blocks other servers and commands until it is closed.
-pub async fn open_ledger(config: &Config) -> Result<Ledger> {
-    let (dir, durability, options) = ledger_options(config);
-    let opened = tokio::task::spawn_blocking(move || Ledger::open(&dir, durability, options));
-    Ok(opened.await??)
-}
-
-/// Opens the ledger of `config` for a server.
-async fn open_signed_ledger(config: &Config, key: LedgerKey) -> Result<Ledger> {
-    if let Durability::Interval(interval) = config.ledger.durability {
-        tracing::warn!(
-            ?interval,
-            "ledger.durability = \"interval\": a crash may lose the uses of the last interval"
-        );
-    }
-    let (dir, durability, options) = ledger_options(config);
-    let open = move || Ledger::open_signed(&dir, durability, options, &key);
-    Ok(tokio::task::spawn_blocking(open).await??)
-}
-
-fn ledger_options(config: &Config) -> (PathBuf, ledger::Durability, ledger::Options) {
-    let durability = match config.ledger.durability {
-        Durability::Commit => ledger::Durability::Commit,
-        Durability::Interval(every) => ledger::Durability::Interval(every),
-    };
-    let options = ledger::Options {
-        deadline: config.ledger.deadline,
-        heartbeat: config.ledger.heartbeat,
-        max_size: config.ledger.max_size,
-        keep: ledger::Keep {
-            time: config.ledger.keep_for,
-            size: config.ledger.keep_size,
-        },
-        ..ledger::Options::default()
-    };
-    (config.data_dir.join(LEDGER), durability, options)
-}
-
-/// Seals the key that signs the ledger's checkpoints with the vault's master key. The two meet here
-/// alone.
-pub struct LedgerKey(KeyWrap);
-
-impl LedgerKey {
-    /// What the keyring's master key seals.
-    pub fn of(keyring: &Keyring) -> Result<Self> {
-        let wrap = keyring.key_wrap("ledger signing key");
-        Ok(Self(wrap.context("the master key cannot be used")?))
-    }
-}
-
-impl ledger::signing::Seal for LedgerKey {
-    fn seal(&self, seed: &SecretBytes) -> Result<Vec<u8>, String> {
-        self.0.wrap(seed).map_err(|error| error.to_string())
-    }
-
-    fn open(&self, sealed: &[u8]) -> Result<SecretBytes, String> {
-        self.0.unwrap(sealed).map_err(|error| match error {
-            OpenError::OtherKey(_) => error.to_string(),
-            _ => "the file is damaged".to_owned(),
-        })
     }
 }
 
@@ -312,35 +182,6 @@ fn open_leaves(config: &Config) -> Result<LeafCache> {
         Alpn::H2 => b"h2".to_vec(),
     });
     Ok(LeafCache::new(authority, protocols.collect())?)
-}
-
-fn settings(config: Config, vault: Arc<Vault>, own: &OwnAddresses) -> Result<Settings> {
-    let principal = Principal::parse(&config.proxy.principal)
-        .map_err(|error| anyhow::anyhow!("proxy.principal: {error}"))?;
-    let upstream = &config.upstream;
-    let overrides = upstream.resolve.iter();
-    let dialer = Dialer::new(
-        AddressPolicy::new(upstream.allow_private.clone()),
-        overrides
-            .map(|fixed| {
-                let name = format!("{}:{}", fixed.host, fixed.port);
-                (name, fixed.addresses.clone())
-            })
-            .collect(),
-        upstream.connect_timeout,
-        Arc::clone(own),
-    );
-    let roots = tls::client::config(&upstream.ca_files)?;
-    let limits = UpstreamLimits {
-        handshake: upstream.connect_timeout,
-        idle: upstream.idle_timeout,
-        max_headers: config.proxy.max_headers,
-    };
-    Ok(Settings {
-        identity: Identity::new(vault, config.proxy.require_auth, principal),
-        upstream: Upstream::new(dialer, roots, limits),
-        config,
-    })
 }
 
 /// Carries over what cannot change while running, and names what was to change.
@@ -387,80 +228,6 @@ fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
             "cannot listen on {address} ({key}): {error}; is another egret running? \
              Choose another port with {key}"
         ),
-    }
-}
-
-/// Takes changes by commands into the ledger soon, also while no request comes.
-async fn watch_changes(proxy: Arc<Proxy>) {
-    loop {
-        tokio::time::sleep(CHANGES_INTERVAL).await;
-        // A store that cannot be read is logged by the vault; requests are refused meanwhile.
-        let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
-    }
-}
-
-/// Keeps the log's filter up to date, and lets go of values that are out of use: of what was
-/// prepared for searching, of idle connections, in whose buffers they may lie, and of what calls
-/// have left on the stacks of the runtimes' `threads`.
-async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
-    let mut followed = None;
-    loop {
-        let state = (proxy.vault.generation(), proxy.vault.retired());
-        if followed != Some(state) {
-            let opening = Arc::clone(&proxy);
-            let everyone = apart(move || opening.watchlist.everyone(&opening.vault));
-            if let Some(needles) = everyone.await {
-                redact::know_all(state.0, needles);
-            }
-            proxy.watchlist.forget_before(state.0);
-            if followed.is_some_and(|(_, retired)| retired != state.1) {
-                renew_upstream(&proxy);
-                memory::stack::wipe_all(&threads).await;
-            }
-            followed = Some(state);
-        }
-        tokio::time::sleep(CHANGES_INTERVAL).await;
-    }
-}
-
-/// Does what opens values on a thread that ends with it: its stack, which is wiped to a depth that
-/// nothing else needs, is not kept. `None` if there is no such thread.
-async fn apart<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (done, opened) = oneshot::channel();
-    let run = move || {
-        let result = open();
-        memory::stack::wipe();
-        // Nobody waits for it any more when the server ends.
-        let _ = done.send(result);
-    };
-    thread::Builder::new()
-        .name("values".to_owned())
-        .spawn(run)
-        .ok()?;
-    opened.await.ok()
-}
-
-/// Makes the way out anew. Idle connections go with the old one, and those in use when their
-/// exchange is over.
-fn renew_upstream(proxy: &Proxy) {
-    let running = proxy.settings.load_full();
-    let renewed = Settings {
-        identity: running.identity.clone(),
-        upstream: running.upstream.renewed(),
-        config: running.config.clone(),
-    };
-    // If a reload came in between, its way out is new already.
-    proxy.settings.compare_and_swap(&running, Arc::new(renewed));
-}
-
-/// Erases replaced values whose time is over.
-async fn end_overlaps(proxy: Arc<Proxy>) {
-    loop {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp();
-        if let Err(error) = proxy.vault.store().erase_replaced(now - OVERLAP).await {
-            tracing::warn!(%error, "replaced values could not be erased yet");
-        }
-        tokio::time::sleep(OVERLAP_INTERVAL).await;
     }
 }
 

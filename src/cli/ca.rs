@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::context::{Context, authority};
-use super::{Format, output};
+use super::output::{self, Format};
 
 /// Show the certificate authority that clients have to trust
 #[derive(Args)]

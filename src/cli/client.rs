@@ -4,9 +4,10 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::context::{Context, actor};
-use super::{Format, output, when};
+use super::output::{self, Format};
+use super::when;
 use crate::identity::ClientToken;
-use crate::vault::name::{ClientName, Principal};
+use crate::vault::{ClientName, Principal};
 
 /// Say which programs may speak to the proxy
 #[derive(Args)]

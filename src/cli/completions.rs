@@ -1,9 +1,9 @@
 //! `egret completions`
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, output};
+use super::output;
 
 /// Print a completion script for a shell
 #[derive(Args)]
@@ -18,9 +18,10 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+    /// `command` is the whole command line.
+    pub(super) fn run(self, command: &mut clap::Command) -> anyhow::Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "egret", &mut script);
+        clap_complete::generate(self.shell, command, "egret", &mut script);
         output::print(&String::from_utf8_lossy(&script))
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::context::Context;
-use super::{Format, output};
+use super::output::{self, Format};
 use crate::config::{Loaded, Problems, Shown};
 
 /// Check the configuration, or show what is in force

@@ -6,20 +6,43 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use clap::Args;
 
-use super::{Global, output, server};
+use super::{output, server};
 use crate::app;
 use crate::changes;
 use crate::config::{Config, Loaded, Problems, Sources};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
 use crate::tls::authority::Authority;
 use crate::vault::{Actor, Keyring, Registrar, Store};
 
-/// Where the ledger is, inside the data directory.
-const LEDGER: &str = "ledger";
-
 /// How long a command waits for another one that is writing its ledger line.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Options of every command.
+#[derive(Args)]
+pub(super) struct Global {
+    /// Where Egret keeps its store, CA, keys and ledger
+    ///
+    /// Also EGRET_DATA_DIR; default $XDG_DATA_HOME/egret, else ~/.local/share/egret.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
+    data_dir: Option<PathBuf>,
+    /// The configuration file
+    ///
+    /// Also EGRET_CONFIG; default egret.toml in the data directory, if there is one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    config: Option<PathBuf>,
+}
 
 /// The options of every command.
 pub(super) struct Context {
@@ -99,7 +122,7 @@ impl Session {
         let start = Instant::now();
         loop {
             match app::open_ledger(&self.config).await {
-                Err(error) if !is_locked(&error) => return Err(error),
+                Err(error) if !server::is_locked(&error) => return Err(error),
                 Ok(ledger) => return Ok(Some(ledger)),
                 Err(_) if server::live(&self.config.data_dir).is_some() => return Ok(None),
                 // Another command is at it, or a server that is just starting.
@@ -110,19 +133,6 @@ impl Session {
             }
         }
     }
-}
-
-/// Whether an error says that the ledger is in use by another process.
-pub(super) fn is_locked(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref())
-        .any(|cause| matches!(cause, LedgerError::Locked(_)))
-}
-
-/// Where the ledger is.
-pub(super) fn ledger_directory(config: &Config) -> PathBuf {
-    config.data_dir.join(LEDGER)
 }
 
 /// The CA. Made on first use by whoever needs it first: a path that leads nowhere helps nobody.

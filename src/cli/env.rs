@@ -7,19 +7,17 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
+use super::child::inherited::{self, TOKEN_VARIABLE};
 use super::child::quote::Shell;
 use super::child::trust::TrustFiles;
 use super::child::variables::{self, Changes, ProxyAccess};
-use super::context::{Context, Session, actor, authority};
-use super::run::random_name;
-use super::{Format, output, server, when};
+use super::context::{Context, Session, authority};
+use super::output::{self, Format};
+use super::own_client::OwnClient;
+use super::{server, when};
 use crate::config::Config;
-use crate::identity::ClientToken;
 use crate::policy::grant;
-use crate::vault::name::Principal;
-
-/// Holds a client or action token to use instead of a new one.
-pub(super) const TOKEN_VARIABLE: &str = "EGRET_TOKEN";
+use crate::vault::Principal;
 
 /// Print the variables that `egret run` sets, for a shell or a file
 ///
@@ -60,7 +58,7 @@ impl Env {
         let config = context.load()?.config;
         let address = proxy_address(&config)?;
         authority(&config)?;
-        let inherited = variables::inherited();
+        let inherited = inherited::inherited();
         let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, &inherited)?;
         let access = ProxyAccess {
             address,
@@ -80,26 +78,17 @@ impl Env {
             return given_token(token.to_str());
         }
         let session = Session::open(config).await?;
-        let name = random_name("env-")?;
-        let token = ClientToken::generate()?;
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
         let expires = when::now().saturating_add(ttl);
-        let store = &session.store;
-        store
-            .add_client(
-                &actor(),
-                &name,
-                &self.principal,
-                &token.hash(),
-                Some(expires),
-            )
-            .await?;
+        let principal = &self.principal;
+        let client = OwnClient::add(&session.store, "env-", principal, Some(expires)).await?;
         session.finish().await?;
         output::note(&format!(
-            "added client {name}, until {}; `egret client remove {name}` ends it sooner",
+            "added client {0}, until {1}; `egret client remove {0}` ends it sooner",
+            client.name,
             when::rfc3339(expires)
         ));
-        Ok(Zeroizing::new(token.expose().to_owned()))
+        Ok(client.token())
     }
 }
 

@@ -12,8 +12,10 @@ mod context;
 mod credential;
 mod demo;
 mod env;
+mod exit;
 mod ledger;
 mod output;
+mod own_client;
 mod reload;
 mod run;
 mod serve;
@@ -23,12 +25,11 @@ mod value;
 mod version;
 mod when;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use self::context::Context;
+use self::context::{Context, Global};
 use crate::{memory, observe};
 
 /// Put `<<slug>>` where a secret belongs; Egret puts in the real value on the way out.
@@ -62,31 +63,6 @@ struct Cli {
     command: Command,
 }
 
-/// Options of every command.
-#[derive(Args)]
-struct Global {
-    /// Where Egret keeps its store, CA, keys and ledger
-    ///
-    /// Also EGRET_DATA_DIR; default $XDG_DATA_HOME/egret, else ~/.local/share/egret.
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        help_heading = "Global options"
-    )]
-    data_dir: Option<PathBuf>,
-    /// The configuration file
-    ///
-    /// Also EGRET_CONFIG; default egret.toml in the data directory, if there is one.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        help_heading = "Global options"
-    )]
-    config: Option<PathBuf>,
-}
-
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
@@ -104,30 +80,12 @@ enum Command {
     Version(version::Version),
 }
 
-/// `--json`, for every command that prints data.
-#[derive(Args, Clone, Copy)]
-struct Format {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// The command was not understood; exit status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Usage(String);
-
-/// An error of usage that clap cannot find by itself.
-fn usage(message: impl Into<String>) -> anyhow::Error {
-    Usage(message.into()).into()
-}
-
 /// Parses the command line, runs the command and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => exit::report(&error),
     }
 }
 
@@ -150,7 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ca(ca) => done(ca.run(&context)),
         Command::Config(config) => config.run(&context),
         Command::Reload(reload) => done(reload.run(&context)),
-        Command::Completions(completions) => done(completions.run()),
+        Command::Completions(completions) => done(completions.run(&mut Cli::command())),
         Command::Version(version) => done(version.run()),
     }
 }
@@ -171,33 +129,8 @@ fn runtime(server: bool) -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-fn report(error: &anyhow::Error) -> ExitCode {
-    if output::is_broken_pipe(error) {
-        // `egret ledger tail | head` is no failure.
-        return ExitCode::SUCCESS;
-    }
-    let say = |text: String| eprintln!("{}", observe::redact::redact(&text));
-    say(format!("error: {error}"));
-    let mut last = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        // Some errors repeat their cause in their own text.
-        if !last.contains(&cause) {
-            say(format!("  because: {cause}"));
-        }
-        last = cause;
-    }
-    if error.is::<Usage>() {
-        eprintln!("\nFor more information, try '--help'.");
-        return ExitCode::from(2);
-    }
-    ExitCode::FAILURE
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -1,11 +1,19 @@
 //! Printing: tables and JSON on standard output, notes on standard error.
 
-use super::Format;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::observe::redact::redact;
+
+/// `--json`, for every command that prints data.
+#[derive(Args, Clone, Copy)]
+pub(super) struct Format {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
 
 /// Writes text to standard output and flushes it.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, test_kill_process};
 
-use super::child::variables::reachable;
-use super::context::is_locked;
-use crate::app::{Server, ServerFile};
+use crate::app::{Server, ServerFile, reachable};
 use crate::config::Config;
+use crate::ledger::LedgerError;
 
 /// How long a server on the same machine may take to say that it is there.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -45,6 +44,14 @@ fn answers(admin: SocketAddr) -> bool {
         Ok(answer == *b"HTTP/1.1 200")
     };
     ask().unwrap_or(false)
+}
+
+/// Whether an error says that the ledger is in use by another process.
+pub(super) fn is_locked(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref())
+        .any(|cause| matches!(cause, LedgerError::Locked(_)))
 }
 
 /// Starts a server. The ledger may be in the hands of another command for a moment.

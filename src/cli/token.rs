@@ -5,11 +5,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::context::Context;
-use super::{Format, credential, output, usage, when};
+use super::credential::target::parse_slug;
+use super::exit::usage;
+use super::output::{self, Format};
+use super::when;
 use crate::identity::{ActionClaims, mint_action_token};
+use crate::vault::ClientName;
 use crate::vault::Keyring;
-use crate::vault::name::ClientName;
-use crate::vault::store::StoreError;
+use crate::vault::StoreError;
 
 /// Mint tokens for single actions
 #[derive(Args)]
@@ -61,7 +64,7 @@ impl Token {
 
 impl Mint {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let slugs = self.slugs.iter().map(|slug| credential::parse_slug(slug));
+        let slugs = self.slugs.iter().map(|slug| parse_slug(slug));
         let slugs: Vec<_> = slugs.collect::<Result<_, _>>()?;
         let session = context.open().await?;
         let now = when::now();

@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal as _, Read};
 use anyhow::{Context as _, ensure};
 use zeroize::Zeroizing;
 
-use super::usage;
+use super::exit::usage;
 use crate::secret::SecretBytes;
-use crate::vault::model::Kind;
+use crate::vault::Kind;
 
 /// Longest value, in bytes, without the newline that is stripped.
 const MAX_VALUE: usize = 64 * 1024;
@@ -188,7 +188,7 @@ mod tests {
             .check("egret credential add x")
             .expect_err("a value was given");
         assert!(!error.to_string().contains("hunter2"));
-        assert!(error.is::<super::super::Usage>());
+        assert!(error.is::<crate::cli::exit::Usage>());
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Format, output};
+use super::output::{self, Format};
 
 /// Print the version
 #[derive(Args)]

@@ -7,40 +7,21 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::destination;
 use super::key::DESTINATION;
-use super::problem::{Origin, Problem};
-use super::raw::{self, Settings, Value};
-use super::units::{FromValue, Size};
-use super::{
+use super::model::{
     Admin, Alpn, Body, Config, Durability, Keys, Ledger, Log, LogFormat, Proxy, Resolve, Store,
     Tls, Upstream,
 };
+use super::problem::{Origin, Problem};
+use super::raw::{self, Settings, Value};
+use super::treatment::DestinationRule;
+use super::units::{FromValue, Size, choice};
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::grant::HostPattern;
-use crate::vault::keyring::KeySource;
-use crate::vault::name::Principal;
+use crate::vault::KeySource;
+use crate::vault::Principal;
 
 /// The smallest file that is worth rotating, in bytes.
 const LEAST_LEDGER_FILE: usize = 4096;
-
-/// Reads one of a few words.
-pub(super) fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
-    let text = match value {
-        Value::Text(text) | Value::Bare(text) => text.as_str(),
-        _ => "",
-    };
-    if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == text) {
-        return Ok(*chosen);
-    }
-    let names: Vec<String> = choices
-        .iter()
-        .map(|(name, _)| format!("{name:?}"))
-        .collect();
-    let names = match names.as_slice() {
-        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
-        names => names.concat(),
-    };
-    Err(format!("expected {names}, found {}", value.describe()))
-}
 
 /// The settings in force while they are read.
 pub(super) struct Resolver<'a> {
@@ -172,7 +153,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn destinations(&mut self) -> Vec<destination::DestinationRule> {
+    fn destinations(&mut self) -> Vec<DestinationRule> {
         let mut rules = destination::rules(&self.settings[DESTINATION], self.problems);
         rules.extend(destination::presets(self.problems));
         rules

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Config;
 use super::key::KEYS;
+use super::model::Config;
 use super::problem::{Origin, Problem, Problems};
 use super::raw::{self, Settings};
 use super::resolve::Resolver;

@@ -166,6 +166,26 @@ impl FromValue for IpNet {
     }
 }
 
+/// Reads one of a few words.
+pub(super) fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, String> {
+    let text = match value {
+        Value::Text(text) | Value::Bare(text) => text.as_str(),
+        _ => "",
+    };
+    if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == text) {
+        return Ok(*chosen);
+    }
+    let names: Vec<String> = choices
+        .iter()
+        .map(|(name, _)| format!("{name:?}"))
+        .collect();
+    let names = match names.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        names => names.concat(),
+    };
+    Err(format!("expected {names}, found {}", value.describe()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,7 +1,8 @@
 //! The environment of a program that is to speak through the proxy: what `egret run` gives its
 //! child and `egret env` prints.
 
-pub(super) mod java;
+pub(super) mod inherited;
+mod java;
 pub(super) mod quote;
 pub(super) mod trust;
 pub(super) mod variables;

@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::inherited::Inherited;
 use super::java;
-use super::variables::{Inherited, own_certificates};
 
 /// Where distributions keep their roots in one file. Asked only when `SSL_CERT_FILE` or
 /// `SSL_CERT_DIR` hides them from the library that knows better.
@@ -24,6 +24,31 @@ const SYSTEM_FILES: &[&str] = &[
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
+];
+
+/// Variables that add to a client's own roots: they get the CA alone.
+const ADDING: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+
+/// Variables that replace a client's roots: they get the system's and the CA.
+const REPLACING: &[&str] = &[
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "PIP_CERT",
+    "npm_config_cafile",
+    "CARGO_HTTP_CAINFO",
+    "HTTPLIB2_CA_CERTS",
+    "PERL_LWP_SSL_CA_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "COMPOSER_CAFILE",
+    "NIX_SSL_CERT_FILE",
+    "HEX_CACERTS_PATH",
+    "BUNDLE_SSL_CA_CERT",
+    "CONDA_SSL_VERIFY",
+    "WEBSOCKET_CLIENT_CA_BUNDLE",
 ];
 
 /// Certificates, as the variables want them.
@@ -82,6 +107,28 @@ impl TrustFiles {
             java,
         })
     }
+
+    /// The variables that name the files, with the file for each.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let adding = ADDING.iter().map(|name| (*name, self.alone.as_path()));
+        let replacing = REPLACING.iter().map(|name| (*name, self.bundle.as_path()));
+        adding.chain(replacing)
+    }
+}
+
+/// Variables of the inherited environment that name certificates of the user's own, which the
+/// bundle has to keep.
+fn own_certificates(inherited: &Inherited) -> Vec<&Path> {
+    let mut paths: Vec<&Path> = ADDING
+        .iter()
+        .chain(REPLACING)
+        .filter_map(|name| inherited.get(*name))
+        .filter(|value| !value.is_empty())
+        .map(Path::new)
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 fn read_pem(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
@@ -288,5 +335,19 @@ mod tests {
             fs::read_dir(directory.path()).expect("a directory").count(),
             1
         );
+    }
+
+    #[test]
+    fn certificates_of_the_users_own_are_found_once() {
+        let inherited: Inherited = [
+            ("SSL_CERT_FILE", "/own.pem"),
+            ("CURL_CA_BUNDLE", "/own.pem"),
+            ("NODE_EXTRA_CA_CERTS", "/extra.pem"),
+            ("PIP_CERT", ""),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .into();
+        let expected = [Path::new("/extra.pem"), Path::new("/own.pem")];
+        assert_eq!(own_certificates(&inherited), expected);
     }
 }

@@ -1,14 +1,14 @@
 //! The variables themselves. Which client reads which was tried on the wire, one by one.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::inherited::Inherited;
 use super::java;
 use super::trust::TrustFiles;
+use crate::app::reachable;
 use crate::config::Config;
 
 /// The proxy's URL. Ruby wants `HTTP_PROXY` for https too, wget and grpcio read lower case only,
@@ -29,31 +29,6 @@ const PROXY: &[&str] = &[
 /// The hosts that are reached without the proxy.
 const DIRECT: &[&str] = &["NO_PROXY", "no_proxy"];
 
-/// Variables that add to a client's own roots: they get the CA alone.
-const ADDING: &[&str] = &["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
-
-/// Variables that replace a client's roots: they get the system's and the CA.
-const REPLACING: &[&str] = &[
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "AWS_CA_BUNDLE",
-    "PIP_CERT",
-    "npm_config_cafile",
-    "CARGO_HTTP_CAINFO",
-    "HTTPLIB2_CA_CERTS",
-    "PERL_LWP_SSL_CA_FILE",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-    "COMPOSER_CAFILE",
-    "NIX_SSL_CERT_FILE",
-    "HEX_CACERTS_PATH",
-    "BUNDLE_SSL_CA_CERT",
-    "CONDA_SSL_VERIFY",
-    "WEBSOCKET_CLIENT_CA_BUNDLE",
-];
-
 /// Variables of one client each that would win over the general ones and lead past the proxy.
 const BYPASSING: &[&str] = &[
     "npm_config_proxy",
@@ -62,31 +37,6 @@ const BYPASSING: &[&str] = &[
     "PIP_PROXY",
     "CARGO_HTTP_PROXY",
 ];
-
-/// The inherited environment. Names that are no text are nothing that we would set or remove.
-pub(in crate::cli) type Inherited = BTreeMap<String, OsString>;
-
-/// The inherited environment of this process.
-pub(in crate::cli) fn inherited() -> Inherited {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .collect()
-}
-
-/// Variables of the inherited environment that name certificates of the user's own, which the
-/// bundle has to keep.
-pub(in crate::cli) fn own_certificates(inherited: &Inherited) -> Vec<&Path> {
-    let mut paths: Vec<&Path> = ADDING
-        .iter()
-        .chain(REPLACING)
-        .filter_map(|name| inherited.get(*name))
-        .filter(|value| !value.is_empty())
-        .map(Path::new)
-        .collect();
-    paths.sort();
-    paths.dedup();
-    paths
-}
 
 /// How the proxy is reached. Holds a token: not for logs, hence no `Debug`.
 pub(in crate::cli) struct ProxyAccess {
@@ -133,15 +83,6 @@ pub(in crate::cli) fn direct(config: &Config, added: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// An address to connect to, for one to listen on: "everywhere" is not a place.
-pub(in crate::cli) fn reachable(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => ([127, 0, 0, 1], v4.port()).into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
-        other => other,
-    }
-}
-
 /// RFC 3986 section 2: everything but unreserved characters.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -185,8 +126,9 @@ pub(in crate::cli) fn changes(
     put(DIRECT, direct.join(",").as_ref());
     // Node's own fetch looks at the variables above only when told to.
     put(&["NODE_USE_ENV_PROXY"], "1".as_ref());
-    put(ADDING, trust.alone.as_os_str());
-    put(REPLACING, trust.bundle.as_os_str());
+    for (name, path) in trust.variables() {
+        put(&[name], path.as_os_str());
+    }
     put(
         &[java::VARIABLE],
         &java::options(
@@ -234,6 +176,8 @@ fn git(inherited: &Inherited) -> Vec<(String, OsString)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn access() -> ProxyAccess {
@@ -299,9 +243,15 @@ mod tests {
     fn variables_that_add_get_the_authority_alone_and_those_that_replace_get_all() {
         let changes = changes(&access(), &trust(), &[], &Inherited::new());
         let set = set(&changes);
-        assert_eq!(set["NODE_EXTRA_CA_CERTS"], "/d/ca.pem");
-        assert_eq!(set["DENO_CERT"], "/d/ca.pem");
-        for name in REPLACING {
+        for name in ["NODE_EXTRA_CA_CERTS", "DENO_CERT"] {
+            assert_eq!(set[name], "/d/ca.pem", "{name}");
+        }
+        for name in [
+            "SSL_CERT_FILE",
+            "CURL_CA_BUNDLE",
+            "REQUESTS_CA_BUNDLE",
+            "PIP_CERT",
+        ] {
             assert_eq!(set[name], "/d/ca-bundle.pem", "{name}");
         }
     }
@@ -340,17 +290,5 @@ mod tests {
         );
         let second: Inherited = first.into_iter().chain(changes).collect();
         assert_eq!(git(&second), []);
-    }
-
-    #[test]
-    fn certificates_of_the_users_own_are_found_once() {
-        let inherited = inherit(&[
-            ("SSL_CERT_FILE", "/own.pem"),
-            ("CURL_CA_BUNDLE", "/own.pem"),
-            ("NODE_EXTRA_CA_CERTS", "/extra.pem"),
-            ("PIP_CERT", ""),
-        ]);
-        let expected = [Path::new("/extra.pem"), Path::new("/own.pem")];
-        assert_eq!(own_certificates(&inherited), expected);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::variables::Inherited;
+use super::inherited::Inherited;
 use crate::secret::SecretBytes;
 
 /// Shortest value that is looked for inside others. Shorter ones occur by chance.

@@ -2,14 +2,13 @@
 
 use clap::Args;
 
-use super::Owner;
 use super::limits::{Limits, describe};
-use crate::cli::Format;
+use super::target::{Owner, parse_slug};
 use crate::cli::context::{Context, actor};
-use crate::cli::output;
+use crate::cli::output::{self, Format};
 use crate::cli::value::{self, NoArgument};
 use crate::policy::grant::HostPattern;
-use crate::vault::model::{Kind, NewCredential};
+use crate::vault::{Kind, NewCredential};
 
 /// Save a credential and say where it may be used
 ///
@@ -76,7 +75,7 @@ impl Add {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         self.no_value
             .check("egret credential add SLUG --host HOST")?;
-        let slug = super::parse_slug(&self.slug)?;
+        let slug = parse_slug(&self.slug)?;
         // Everything that can go wrong without the value goes wrong before it is asked for.
         let session = context.open().await?;
         let registrar = session.registrar().await?;

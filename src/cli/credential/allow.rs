@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::Target;
 use super::limits::{Limits, describe};
+use super::target::Target;
 use crate::cli::context::{Context, actor};
-use crate::cli::{Format, output, usage};
+use crate::cli::exit::usage;
+use crate::cli::output::{self, Format};
 use crate::policy::grant::{Grant, HostPattern};
-use crate::vault::store::StoreError;
+use crate::vault::StoreError;
 
 /// Change where a credential may be used, without touching its value
 ///

@@ -1,11 +1,35 @@
 //! The short commands that change one credential.
 
 use anyhow::Context as _;
+use clap::Args;
 
-use super::{Rotate, Share, Shown};
+use super::target::{CredentialArgs, Target};
 use crate::cli::context::{Context, actor};
-use crate::cli::{output, value};
-use crate::vault::store::StoreError;
+use crate::cli::output::{self, Format};
+use crate::cli::value::{self, NoArgument};
+use crate::vault::Principal;
+use crate::vault::StoreError;
+
+#[derive(Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    no_value: NoArgument,
+}
+
+#[derive(Args)]
+pub(super) struct Share {
+    #[command(flatten)]
+    target: Target,
+    /// The principal that may use it
+    #[arg(long, value_name = "PRINCIPAL")]
+    with: Principal,
+    #[command(flatten)]
+    format: Format,
+}
 
 pub(super) async fn rotate(context: &Context, rotate: &Rotate) -> anyhow::Result<()> {
     rotate.no_value.check("egret credential rotate SLUG")?;
@@ -35,7 +59,7 @@ pub(super) async fn rotate(context: &Context, rotate: &Rotate) -> anyhow::Result
     ))
 }
 
-pub(super) async fn revoke(context: &Context, revoke: &Shown) -> anyhow::Result<()> {
+pub(super) async fn revoke(context: &Context, revoke: &CredentialArgs) -> anyhow::Result<()> {
     let (owner, slug) = revoke.target.parse()?;
     let session = context.open().await?;
     let changed = session.store.revoke(&actor(), owner, &slug).await?;
@@ -47,7 +71,7 @@ pub(super) async fn revoke(context: &Context, revoke: &Shown) -> anyhow::Result<
     output::changed(revoke.format, changed, "slug", slug.as_str(), &text)
 }
 
-pub(super) async fn restore(context: &Context, restore: &Shown) -> anyhow::Result<()> {
+pub(super) async fn restore(context: &Context, restore: &CredentialArgs) -> anyhow::Result<()> {
     let (owner, slug) = restore.target.parse()?;
     let session = context.open().await?;
     let changed = session.store.restore(&actor(), owner, &slug).await?;
@@ -59,7 +83,7 @@ pub(super) async fn restore(context: &Context, restore: &Shown) -> anyhow::Resul
     output::changed(restore.format, changed, "slug", slug.as_str(), &text)
 }
 
-pub(super) async fn delete(context: &Context, delete: &Shown) -> anyhow::Result<()> {
+pub(super) async fn delete(context: &Context, delete: &CredentialArgs) -> anyhow::Result<()> {
     let (owner, slug) = delete.target.parse()?;
     let session = context.open().await?;
     session.store.delete(&actor(), owner, &slug).await?;

@@ -1,14 +1,27 @@
 //! `egret credential list` and `show`.
 
+use clap::Args;
 use serde::Serialize;
 
 use super::limits::describe;
+use super::target::{CredentialArgs, Owner};
 use super::usage::LastUses;
-use super::{List, Target};
 use crate::cli::context::{Context, Session};
-use crate::cli::{Format, output, when};
-use crate::vault::model::Credential;
-use crate::vault::store::StoreError;
+use crate::cli::output::{self, Format};
+use crate::cli::when;
+use crate::vault::Credential;
+use crate::vault::StoreError;
+
+#[derive(Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    owner: Owner,
+    /// Those of every principal
+    #[arg(long, conflicts_with = "owner")]
+    all: bool,
+    #[command(flatten)]
+    format: Format,
+}
 
 /// A credential in JSON. The names are part of the contract.
 #[derive(Serialize)]
@@ -66,27 +79,29 @@ impl Listed {
     }
 }
 
-pub(super) async fn list(context: &Context, list: &List) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let owner = (!list.all).then_some(&list.owner.owner);
-    let credentials = session.store.list(owner).await?;
-    let uses = LastUses::read(&session.config).await?;
-    session.store.close().await;
-    if list.format.json {
-        let listed: Vec<_> = credentials
-            .iter()
-            .map(|one| Listed::new(one, &uses))
-            .collect();
-        return output::json(&listed);
+impl List {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let session = context.open().await?;
+        let owner = (!self.all).then_some(&self.owner.owner);
+        let credentials = session.store.list(owner).await?;
+        let uses = LastUses::read(&session.config).await?;
+        session.store.close().await;
+        if self.format.json {
+            let listed: Vec<_> = credentials
+                .iter()
+                .map(|one| Listed::new(one, &uses))
+                .collect();
+            return output::json(&listed);
+        }
+        if credentials.is_empty() {
+            output::note("no credentials yet; `egret credential add SLUG --host HOST` saves one");
+            return Ok(());
+        }
+        let now = when::now();
+        let rows: Vec<[String; 6]> = credentials.iter().map(|one| row(one, &uses, now)).collect();
+        let headers = ["SLUG", "OWNER", "STATE", "VERSION", "LAST USED", "HOSTS"];
+        output::print(&output::table(headers, &rows))
     }
-    if credentials.is_empty() {
-        output::note("no credentials yet; `egret credential add SLUG --host HOST` saves one");
-        return Ok(());
-    }
-    let now = when::now();
-    let rows: Vec<[String; 6]> = credentials.iter().map(|one| row(one, &uses, now)).collect();
-    let headers = ["SLUG", "OWNER", "STATE", "VERSION", "LAST USED", "HOSTS"];
-    output::print(&output::table(headers, &rows))
 }
 
 fn row(credential: &Credential, uses: &LastUses, now: i64) -> [String; 6] {
@@ -111,8 +126,8 @@ fn state(credential: &Credential, now: i64) -> &'static str {
     }
 }
 
-pub(super) async fn show(context: &Context, target: &Target, format: Format) -> anyhow::Result<()> {
-    let (owner, slug) = target.parse()?;
+pub(super) async fn show(context: &Context, show: &CredentialArgs) -> anyhow::Result<()> {
+    let (owner, slug) = show.target.parse()?;
     let session = context.open().await?;
     let found = session.store.get(owner, &slug).await?;
     let credential = found.ok_or_else(|| StoreError::NotFound {
@@ -130,7 +145,7 @@ pub(super) async fn show(context: &Context, target: &Target, format: Format) -> 
             .map(ToString::to_string)
             .collect(),
     };
-    match format.json {
+    match show.format.json {
         true => output::json(&details),
         false => output::print(&describe_all(&credential, &details)),
     }

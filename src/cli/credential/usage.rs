@@ -1,13 +1,13 @@
 //! `egret credential usage`: what the ledger knows about one credential.
 
-use super::Target;
-use crate::cli::context::{Context, ledger_directory};
-use crate::cli::{Format, output, when};
+use super::target::CredentialArgs;
+use crate::cli::context::Context;
+use crate::cli::{output, when};
 use crate::config::Config;
 use crate::ledger::record::Timestamp;
 use crate::ledger::usage::{RecentUse, Usage, UsageError, UsageIndex};
-use crate::vault::model::Credential;
-use crate::vault::store::StoreError;
+use crate::vault::Credential;
+use crate::vault::StoreError;
 
 /// Uses that people are shown one by one.
 const SHOWN: usize = 5;
@@ -17,7 +17,7 @@ pub(super) struct LastUses(crate::ledger::usage::LastUses);
 
 impl LastUses {
     pub(super) async fn read(config: &Config) -> Result<Self, UsageError> {
-        let mut index = UsageIndex::open(&ledger_directory(config)).await?;
+        let mut index = UsageIndex::open(&config.ledger_dir()).await?;
         let uses = index.last_uses().await?;
         index.close().await;
         Ok(Self(uses))
@@ -29,12 +29,12 @@ impl LastUses {
     }
 }
 
-pub(super) async fn run(context: &Context, target: &Target, format: Format) -> anyhow::Result<()> {
-    let (owner, slug) = target.parse()?;
+pub(super) async fn run(context: &Context, asked: &CredentialArgs) -> anyhow::Result<()> {
+    let (owner, slug) = asked.target.parse()?;
     let session = context.open().await?;
     let exists = session.store.get(owner, &slug).await?.is_some();
     session.store.close().await;
-    let mut index = UsageIndex::open(&ledger_directory(&session.config)).await?;
+    let mut index = UsageIndex::open(&session.config.ledger_dir()).await?;
     let usage = index.usage(owner.as_str(), slug.as_str()).await?;
     index.close().await;
     // A deleted credential is still on record; one that never was is a mistake.
@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, target: &Target, format: Format) -> a
         let owner = owner.clone();
         return Err(StoreError::NotFound { owner, slug }.into());
     }
-    match format.json {
+    match asked.format.json {
         true => output::json(&usage),
         false => output::print(&describe(&usage)),
     }

@@ -13,8 +13,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
-use crate::identity::ClientToken;
 use crate::tls;
 
 /// Longest answer that is read: the story's are short.
@@ -23,7 +23,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 pub(super) struct Assistant {
     proxy: SocketAddr,
     host: &'static str,
-    token: ClientToken,
+    token: Zeroizing<String>,
     connector: TlsConnector,
 }
 
@@ -38,7 +38,7 @@ impl Assistant {
     pub(super) fn new(
         proxy: SocketAddr,
         host: &'static str,
-        token: ClientToken,
+        token: Zeroizing<String>,
         ca_pem: &str,
     ) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
@@ -73,7 +73,7 @@ impl Assistant {
 
     async fn connect(&self) -> anyhow::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.proxy).await?;
-        let credentials = STANDARD.encode(format!("demo:{}", self.token.expose()));
+        let credentials = STANDARD.encode(format!("demo:{}", self.token.as_str()));
         let head = format!(
             "CONNECT {0}:443 HTTP/1.1\r\nHost: {0}:443\r\n\
              Proxy-Authorization: Basic {credentials}\r\n\r\n",

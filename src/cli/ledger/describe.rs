@@ -1,6 +1,6 @@
 //! One record as a line for people.
 
-use super::super::output::{Style, printable};
+use crate::cli::output::{Style, printable};
 use crate::ledger::record::{Entry, Record, event, outcome};
 
 /// One record as a line for people.

@@ -10,7 +10,7 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
-use super::context::{Context, ledger_directory};
+use super::context::Context;
 
 /// Read, check and export the usage record
 #[derive(Args)]
@@ -36,7 +36,7 @@ impl Ledger {
             Command::VerifyProof(verify) => return verify.run(),
             command => command,
         };
-        let dir = ledger_directory(&context.load()?.config);
+        let dir = context.load()?.config.ledger_dir();
         match command {
             Command::Tail(tail) => tail.run(&dir),
             Command::Verify(verify) => verify.run(&dir),

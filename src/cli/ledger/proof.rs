@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::describe::describe;
 use super::verify::{public_key, read_note, read_text};
-use crate::cli::output::{self, Style};
-use crate::cli::{Format, when};
+use crate::cli::output::{self, Format, Style};
+use crate::cli::when;
 use crate::ledger::proof::{Proof, last_checkpoint, prove};
 use crate::ledger::verify::read_key;
 

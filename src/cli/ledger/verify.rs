@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::filters::timestamp;
-use crate::cli::{Format, output, when};
+use crate::cli::output::{self, Format};
+use crate::cli::when;
 use crate::ledger::note::Verifier;
 use crate::ledger::verify::{Ask, Found, KeySource, VerifyError, directory};
 

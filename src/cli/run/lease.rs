@@ -6,11 +6,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::cli::context::actor;
+use crate::cli::own_client::OwnClient;
 use crate::cli::{output, when};
-use crate::identity::ClientToken;
-use crate::vault::model::Client;
-use crate::vault::name::{ClientName, Principal};
-use crate::vault::store::Store;
+use crate::vault::Store;
+use crate::vault::{Client, Principal};
 
 /// How long the token outlives an `egret run` that is killed, in seconds.
 const LIFE: i64 = 15 * 60;
@@ -23,33 +22,20 @@ const PREFIX: &str = "run-";
 
 pub(super) struct Lease {
     store: Store,
-    name: ClientName,
-    token: ClientToken,
+    client: OwnClient,
 }
 
 impl Lease {
     /// Adds the client.
     pub(super) async fn take(store: &Store, principal: &Principal) -> anyhow::Result<Self> {
-        let name = random_name(PREFIX)?;
-        let token = ClientToken::generate()?;
-        store
-            .add_client(
-                &actor(),
-                &name,
-                principal,
-                &token.hash(),
-                Some(when::now() + LIFE),
-            )
-            .await?;
-        Ok(Self {
-            store: store.clone(),
-            name,
-            token,
-        })
+        let expires = when::now() + LIFE;
+        let client = OwnClient::add(store, PREFIX, principal, Some(expires)).await?;
+        let store = store.clone();
+        Ok(Self { store, client })
     }
 
     pub(super) fn token(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.token.expose().to_owned())
+        self.client.token()
     }
 
     /// Renews the token for as long as it is polled.
@@ -58,7 +44,7 @@ impl Lease {
             tokio::time::sleep(RENEWAL).await;
             if let Err(error) = self
                 .store
-                .extend_client(&self.name, when::now() + LIFE)
+                .extend_client(&self.client.name, when::now() + LIFE)
                 .await
             {
                 tracing::warn!(%error, "the token could not be renewed");
@@ -68,7 +54,7 @@ impl Lease {
 
     /// Removes the client. If that fails, the token dies by itself.
     pub(super) async fn release(self) {
-        if let Err(error) = self.store.remove_client(&actor(), &self.name).await {
+        if let Err(error) = self.store.remove_client(&actor(), &self.client.name).await {
             output::note(&format!(
                 "the token stops working in at most 15 minutes: {error}"
             ));
@@ -85,12 +71,4 @@ pub(super) async fn any_other(store: &Store) -> bool {
         .list_clients()
         .await
         .is_ok_and(|clients| clients.iter().any(is_run))
-}
-
-/// A client name that nobody else has.
-pub(in crate::cli) fn random_name(prefix: &str) -> anyhow::Result<ClientName> {
-    let mut random = [0; 5];
-    aws_lc_rs::rand::fill(&mut random)?;
-    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(ClientName::parse(&format!("{prefix}{random}"))?)
 }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::route::{embedded, shutdown};
+use super::embedded;
 use crate::app::{Server, ServerFile};
 use crate::cli::server;
 use crate::config::Config;
@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two attempts to find or start one, and after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) struct Gate {
+pub(super) struct Forwarder {
     address: SocketAddr,
-    door: JoinHandle<()>,
+    accepting: JoinHandle<()>,
     state: Arc<State>,
 }
 
@@ -42,7 +42,7 @@ struct Target {
     own: Option<Server>,
 }
 
-impl Gate {
+impl Forwarder {
     pub(super) async fn open(config: &Config, target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -53,10 +53,10 @@ impl Gate {
                 own: None,
             }),
         });
-        let door = tokio::spawn(accept(listener, Arc::clone(&state)));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
         Ok(Self {
             address,
-            door,
+            accepting,
             state,
         })
     }
@@ -66,9 +66,9 @@ impl Gate {
     }
 
     pub(super) async fn close(self, shared: bool) {
-        self.door.abort();
+        self.accepting.abort();
         if let Some(server) = self.state.target.lock().await.own.take() {
-            shutdown(server, &self.state.config, shared).await;
+            embedded::shutdown(server, &self.state.config, shared).await;
         }
     }
 }
@@ -127,7 +127,7 @@ impl State {
                 own: None,
             });
         }
-        let server = Server::start(embedded(&self.config)).await?;
+        let server = Server::start(embedded::config(&self.config)).await?;
         Ok(Target {
             address: server.proxy_addr(),
             own: Some(server),
