@@ -49,6 +49,7 @@
 //! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
 //! | [`ledger`] | the usage record: lines, chain, signed tree, the one writer, its checker, readers, the usage index | values, the vault |
 //! | [`config`] | what was typed becomes what the program needs | |
+//! | [`views`] | what commands, API and page show, as JSON | values |
 //! | [`admin`] | health, readiness and metrics | values |
 //! | [`observe`] | logs that hold no value; a process that cannot be dumped | |
 //! | [`memory`] | locked pages for values; zeros over all that is freed | what a value is |
@@ -141,4 +142,5 @@ pub mod secret;
 pub mod substitution;
 pub mod tls;
 pub mod vault;
+pub mod views;
 pub mod websocket;

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, authority};
 use super::output::{self, Format};
+use crate::views::{AuthorityCertificate, AuthorityPath};
 
 /// Show the certificate authority that clients have to trust
 #[derive(Args)]
@@ -37,11 +38,13 @@ impl Ca {
         let authority = authority(&config)?;
         match self.command {
             Command::Show(Format { json: true }) => {
-                output::json(&serde_json::json!({ "pem": authority.cert_pem() }))
+                let pem = authority.cert_pem();
+                output::json(&AuthorityCertificate { pem })
             }
             Command::Show(_) => output::print(authority.cert_pem()),
             Command::Path(Format { json: true }) => {
-                output::json(&serde_json::json!({ "path": cert.display().to_string() }))
+                let path = cert.display().to_string();
+                output::json(&AuthorityPath { path })
             }
             Command::Path(_) => output::print(&format!("{}\n", cert.display())),
         }

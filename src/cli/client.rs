@@ -1,13 +1,13 @@
 //! `egret client`: the programs that may speak to the proxy.
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::context::{Context, actor};
 use super::output::{self, Format};
 use super::when;
 use crate::identity::ClientToken;
 use crate::vault::{ClientName, Principal};
+use crate::views;
 
 /// Say which programs may speak to the proxy
 #[derive(Args)]
@@ -62,23 +62,6 @@ struct Remove {
     format: Format,
 }
 
-/// A new client in JSON. The names are part of the contract.
-#[derive(Serialize)]
-struct Added<'a> {
-    name: &'a str,
-    principal: &'a str,
-    token: &'a str,
-}
-
-/// A client in JSON.
-#[derive(Serialize)]
-struct Listed<'a> {
-    name: &'a str,
-    principal: &'a str,
-    created: String,
-    expires: Option<String>,
-}
-
 impl Client {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.command {
@@ -106,7 +89,7 @@ impl Add {
             .await?;
         session.finish().await?;
         if self.format.json {
-            return output::json(&Added {
+            return output::json(&views::NewClient {
                 name: self.name.as_str(),
                 principal: self.principal.as_str(),
                 token: token.expose(),
@@ -125,8 +108,13 @@ impl Remove {
         let session = context.open().await?;
         session.store.remove_client(&actor(), &self.name).await?;
         session.finish().await?;
-        let text = format!("{} is removed; its tokens no longer work.", self.name);
-        output::changed(self.format, true, "name", self.name.as_str(), &text)
+        let name = self.name.as_str();
+        let change = views::ClientChange {
+            changed: true,
+            name,
+        };
+        let text = format!("{name} is removed; its tokens no longer work.\n");
+        output::data(self.format, &change, || text)
     }
 }
 
@@ -137,15 +125,7 @@ async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
     session.store.close().await;
     clients.retain(|client| client.usable(now));
     if format.json {
-        let listed: Vec<_> = clients
-            .iter()
-            .map(|client| Listed {
-                name: client.name.as_str(),
-                principal: client.principal.as_str(),
-                created: when::rfc3339(client.created),
-                expires: client.expires.map(when::rfc3339),
-            })
-            .collect();
+        let listed: Vec<_> = clients.iter().map(views::Client::new).collect();
         return output::json(&listed);
     }
     if clients.is_empty() {

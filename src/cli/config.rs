@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
 use super::context::Context;
 use super::output::{self, Format};
 use crate::config::{Loaded, Problems, Shown};
+use crate::views::{ConfigProblem, ConfigSetting, InvalidConfig, ValidConfig};
 
 /// Check the configuration, or show what is in force
 #[derive(Args)]
@@ -42,10 +42,8 @@ impl Config {
             Command::Check(format) => check(loaded, format),
             Command::Show(format) => {
                 let settings = loaded?.settings;
-                match format.json {
-                    true => output::json(&settings.iter().map(to_json).collect::<Vec<_>>())?,
-                    false => output::print(&to_text(&settings))?,
-                }
+                let views: Vec<_> = settings.iter().map(ConfigSetting::new).collect();
+                output::data(format, &views, || to_text(&settings))?;
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -56,38 +54,27 @@ fn check(loaded: Result<Loaded, Problems>, format: Format) -> anyhow::Result<Exi
     match loaded {
         Ok(loaded) => {
             let file = loaded.file.map(|file| file.display().to_string());
-            if format.json {
-                output::json(&json!({ "valid": true, "file": file, "problems": [] }))?;
-            } else {
-                let what = file.unwrap_or_else(|| "no file; embedded defaults".to_owned());
-                output::print(&format!("The configuration is valid ({what}).\n"))?;
-            }
+            let what = file.clone();
+            let view = ValidConfig {
+                file,
+                problems: [],
+                valid: true,
+            };
+            output::data(format, &view, || {
+                let what = what.unwrap_or_else(|| "no file; embedded defaults".to_owned());
+                format!("The configuration is valid ({what}).\n")
+            })?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) if format.json => {
-            let all: Vec<_> = problems
-                .iter()
-                .map(|problem| {
-                    json!({
-                        "origin": problem.origin.as_ref().map(ToString::to_string),
-                        "key": problem.key,
-                        "message": problem.message,
-                    })
-                })
-                .collect();
-            output::json(&json!({ "valid": false, "problems": all }))?;
+            output::json(&InvalidConfig {
+                problems: problems.iter().map(ConfigProblem::new).collect(),
+                valid: false,
+            })?;
             Ok(ExitCode::FAILURE)
         }
         Err(problems) => Err(problems.into()),
     }
-}
-
-fn to_json(setting: &Shown) -> serde_json::Value {
-    json!({
-        "key": setting.key,
-        "value": setting.json,
-        "origin": setting.origin.to_string(),
-    })
 }
 
 /// `key = value  # origin`, so that the output is a configuration file but for `data_dir`.

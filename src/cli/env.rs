@@ -18,6 +18,7 @@ use super::{server, when};
 use crate::config::Config;
 use crate::policy::grant;
 use crate::vault::Principal;
+use crate::views::{self, Environment};
 
 /// Print the variables that `egret run` sets, for a shell or a file
 ///
@@ -67,10 +68,13 @@ impl Env {
         };
         let direct = variables::direct(&config, &self.no_proxy);
         let changes = variables::changes(&access, &trust, &direct, &inherited);
-        match self.format.json {
-            true => output::json(&to_json(&changes)?),
-            false => output::print(&to_script(&changes, self.shell)?),
+        if self.format.json {
+            return output::json(&Environment {
+                set: texts(&changes)?.into_iter().collect(),
+                unset: &changes.remove,
+            });
         }
+        output::print(&to_script(&changes, self.shell)?)
     }
 
     async fn token(&self, config: Config) -> anyhow::Result<Zeroizing<String>> {
@@ -86,7 +90,7 @@ impl Env {
         output::note(&format!(
             "added client {0}, until {1}; `egret client remove {0}` ends it sooner",
             client.name,
-            when::rfc3339(expires)
+            views::rfc3339(expires)
         ));
         Ok(client.token())
     }
@@ -131,14 +135,6 @@ fn to_script(changes: &Changes, shell: Shell) -> anyhow::Result<String> {
     let set = texts(changes)?;
     let set = set.iter().map(|(name, value)| shell.assign(name, value));
     Ok(removed.chain(set).map(|line| line + "\n").collect())
-}
-
-fn to_json(changes: &Changes) -> anyhow::Result<serde_json::Value> {
-    let set: serde_json::Map<_, _> = texts(changes)?
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
-    Ok(serde_json::json!({ "set": set, "unset": changes.remove }))
 }
 
 #[cfg(test)]

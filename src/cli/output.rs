@@ -32,18 +32,16 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
 }
 
-/// What a command that changes something did: a sentence, or in JSON the thing's name under `kind`
-/// and whether anything is different now.
-pub(super) fn changed(
+/// Writes a view where JSON was asked for, else the text.
+pub(super) fn data(
     format: Format,
-    changed: bool,
-    kind: &str,
-    name: &str,
-    text: &str,
+    view: &impl Serialize,
+    text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    match format.json {
-        true => json(&serde_json::json!({ kind: name, "changed": changed })),
-        false => print(&format!("{text}\n")),
+    if format.json {
+        json(view)
+    } else {
+        print(&text())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::identity::{ActionClaims, mint_action_token};
 use crate::vault::ClientName;
 use crate::vault::Keyring;
 use crate::vault::StoreError;
+use crate::views;
 
 /// Mint tokens for single actions
 #[derive(Args)]
@@ -89,15 +90,15 @@ impl Mint {
         };
         let token = mint_action_token(&keyring.token_key(), &claims);
         if self.format.json {
-            return output::json(&serde_json::json!({
-                "token": token.as_str(),
-                "expires": when::rfc3339(expires),
-            }));
+            return output::json(&views::NewToken {
+                expires: views::rfc3339(expires),
+                token: token.as_str(),
+            });
         }
         output::note(&format!(
             "a token for {} until {}:",
             self.action,
-            when::rfc3339(expires)
+            views::rfc3339(expires)
         ));
         output::print(&format!("{}\n", token.as_str()))
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::output::{self, Format};
+use crate::views;
 
 /// Print the version
 #[derive(Args)]
@@ -15,9 +16,10 @@ pub(super) struct Version {
 impl Version {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let version = env!("CARGO_PKG_VERSION");
-        match self.format.json {
-            true => output::json(&serde_json::json!({ "name": "egret", "version": version })),
-            false => output::print(&format!("egret {version}\n")),
+        if self.format.json {
+            let name = env!("CARGO_PKG_NAME");
+            return output::json(&views::Version { name, version });
         }
+        output::print(&format!("egret {version}\n"))
     }
 }

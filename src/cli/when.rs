@@ -72,14 +72,6 @@ impl std::str::FromStr for Expiry {
     }
 }
 
-/// RFC 3339 in UTC, to the second.
-pub(super) fn rfc3339(unix: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(unix)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| unix.to_string())
-}
-
 /// A date for tables: "2026-11-22 09:30".
 pub(super) fn short(unix: i64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
@@ -130,8 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_shown_to_programs_and_to_people() {
-        assert_eq!(rfc3339(1_795_339_800), "2026-11-22T09:30:00Z");
+    fn times_are_shown_to_people() {
         assert_eq!(short(1_795_339_800), "2026-11-22 09:30");
         assert_eq!(ago(0, 30), "just now");
         assert_eq!(ago(0, 61), "1 minute ago");

@@ -9,6 +9,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::value::{self, NoArgument};
 use crate::policy::grant::HostPattern;
 use crate::vault::{Kind, NewCredential};
+use crate::views::CredentialVersion;
 
 /// Save a credential and say where it may be used
 ///
@@ -89,14 +90,12 @@ impl Add {
         };
         let version = registrar.add(&actor(), new.clone(), value).await?;
         session.finish().await?;
-        if self.format.json {
-            return output::json(&serde_json::json!({
-                "slug": new.slug.as_str(),
-                "owner": new.owner.as_str(),
-                "version": version,
-            }));
-        }
-        output::print(&saved(&new, version))
+        let view = CredentialVersion {
+            owner: new.owner.as_str(),
+            slug: new.slug.as_str(),
+            version,
+        };
+        output::data(self.format, &view, || saved(&new, version))
     }
 }
 

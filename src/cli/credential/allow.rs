@@ -9,6 +9,7 @@ use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
 use crate::policy::grant::{Grant, HostPattern};
 use crate::vault::StoreError;
+use crate::views::LimitsChange;
 
 /// Change where a credential may be used, without touching its value
 ///
@@ -59,14 +60,13 @@ impl Allow {
         let after = self.limits.change(self.hosts, before.clone(), self.add);
         let changed = session.store.allow(&actor(), &owner, &slug, &after).await?;
         session.finish().await?;
-        if self.format.json {
-            return output::json(&serde_json::json!({
-                "slug": slug.as_str(),
-                "owner": owner.as_str(),
-                "changed": changed,
-            }));
-        }
-        output::print(&difference(slug.as_str(), &before, &after))
+        let (owner, slug) = (owner.as_str(), slug.as_str());
+        let view = LimitsChange {
+            changed,
+            owner,
+            slug,
+        };
+        output::data(self.format, &view, || difference(slug, &before, &after))
     }
 }
 

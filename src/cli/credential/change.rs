@@ -7,8 +7,10 @@ use super::target::{CredentialArgs, Target};
 use crate::cli::context::{Context, actor};
 use crate::cli::output::{self, Format};
 use crate::cli::value::{self, NoArgument};
+use crate::substitution::slug::Slug;
 use crate::vault::Principal;
 use crate::vault::StoreError;
+use crate::views::{CredentialChange, CredentialVersion};
 
 #[derive(Args)]
 pub(super) struct Rotate {
@@ -47,16 +49,14 @@ pub(super) async fn rotate(context: &Context, rotate: &Rotate) -> anyhow::Result
         .await
         .context("nothing was changed")?;
     session.finish().await?;
-    if rotate.format.json {
-        return output::json(&serde_json::json!({
-            "slug": slug.as_str(),
-            "owner": owner.as_str(),
-            "version": version,
-        }));
-    }
-    output::print(&format!(
-        "{slug} is at version {version}. Requests use it from now on.\n"
-    ))
+    let view = CredentialVersion {
+        owner: owner.as_str(),
+        slug: slug.as_str(),
+        version,
+    };
+    output::data(rotate.format, &view, || {
+        format!("{slug} is at version {version}. Requests use it from now on.\n")
+    })
 }
 
 pub(super) async fn revoke(context: &Context, revoke: &CredentialArgs) -> anyhow::Result<()> {
@@ -64,11 +64,12 @@ pub(super) async fn revoke(context: &Context, revoke: &CredentialArgs) -> anyhow
     let session = context.open().await?;
     let changed = session.store.revoke(&actor(), owner, &slug).await?;
     session.finish().await?;
-    let text = match changed {
-        true => format!("{slug} is revoked. `egret credential restore {slug}` undoes it."),
-        false => format!("{slug} was revoked already."),
+    let text = if changed {
+        format!("{slug} is revoked. `egret credential restore {slug}` undoes it.")
+    } else {
+        format!("{slug} was revoked already.")
     };
-    output::changed(revoke.format, changed, "slug", slug.as_str(), &text)
+    report(revoke.format, changed, &slug, &text)
 }
 
 pub(super) async fn restore(context: &Context, restore: &CredentialArgs) -> anyhow::Result<()> {
@@ -76,11 +77,12 @@ pub(super) async fn restore(context: &Context, restore: &CredentialArgs) -> anyh
     let session = context.open().await?;
     let changed = session.store.restore(&actor(), owner, &slug).await?;
     session.finish().await?;
-    let text = match changed {
-        true => format!("{slug} works again."),
-        false => format!("{slug} was not revoked."),
+    let text = if changed {
+        format!("{slug} works again.")
+    } else {
+        format!("{slug} was not revoked.")
     };
-    output::changed(restore.format, changed, "slug", slug.as_str(), &text)
+    report(restore.format, changed, &slug, &text)
 }
 
 pub(super) async fn delete(context: &Context, delete: &CredentialArgs) -> anyhow::Result<()> {
@@ -89,7 +91,7 @@ pub(super) async fn delete(context: &Context, delete: &CredentialArgs) -> anyhow
     session.store.delete(&actor(), owner, &slug).await?;
     session.finish().await?;
     let text = format!("{slug} is deleted, with all its values.");
-    output::changed(delete.format, true, "slug", slug.as_str(), &text)
+    report(delete.format, true, &slug, &text)
 }
 
 pub(super) async fn share(context: &Context, share: &Share) -> anyhow::Result<()> {
@@ -100,11 +102,12 @@ pub(super) async fn share(context: &Context, share: &Share) -> anyhow::Result<()
         .share(&actor(), owner, &slug, &share.with)
         .await?;
     session.finish().await?;
-    let text = match changed {
-        true => format!("{} may use {slug} of {owner}.", share.with),
-        false => format!("{slug} of {owner} was shared with {} already.", share.with),
+    let text = if changed {
+        format!("{} may use {slug} of {owner}.", share.with)
+    } else {
+        format!("{slug} of {owner} was shared with {} already.", share.with)
     };
-    output::changed(share.format, changed, "slug", slug.as_str(), &text)
+    report(share.format, changed, &slug, &text)
 }
 
 pub(super) async fn unshare(context: &Context, share: &Share) -> anyhow::Result<()> {
@@ -115,9 +118,18 @@ pub(super) async fn unshare(context: &Context, share: &Share) -> anyhow::Result<
         .unshare(&actor(), owner, &slug, &share.with)
         .await?;
     session.finish().await?;
-    let text = match changed {
-        true => format!("{} may no longer use {slug} of {owner}.", share.with),
-        false => format!("{slug} of {owner} was not shared with {}.", share.with),
+    let text = if changed {
+        format!("{} may no longer use {slug} of {owner}.", share.with)
+    } else {
+        format!("{slug} of {owner} was not shared with {}.", share.with)
     };
-    output::changed(share.format, changed, "slug", slug.as_str(), &text)
+    report(share.format, changed, &slug, &text)
+}
+
+/// Says in a sentence, or in JSON, whether the credential is different now.
+fn report(format: Format, changed: bool, slug: &Slug, text: &str) -> anyhow::Result<()> {
+    let slug = slug.as_str();
+    output::data(format, &CredentialChange { changed, slug }, || {
+        format!("{text}\n")
+    })
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use crate::cli::when::Expiry;
 use crate::policy::grant::{self, Grant, HostPattern, PathPrefix};
 use crate::policy::location::LocationRule;
+use crate::views::rfc3339;
 
 /// Where a credential may be used.
 #[derive(Args)]
@@ -83,26 +84,23 @@ fn put<T: PartialEq>(list: &mut Vec<T>, given: Vec<T>, add: bool) {
     }
 }
 
+/// The items of a limit as text; an empty one limits nothing.
+pub(super) fn join<T: ToString>(list: &[T]) -> String {
+    match list {
+        [] => "any".to_owned(),
+        list => list.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// A grant as text, for people: one line for each limit.
 pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
-    fn join<T: ToString>(list: &[T]) -> String {
-        match list {
-            [] => "any".to_owned(),
-            list => list.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
-        }
-    }
     vec![
         ("hosts", join(&grant.hosts)),
         ("places", join(&grant.locations)),
         ("methods", join(&grant.methods)),
         ("paths", join(&grant.paths)),
         ("actions", join(&grant.actions)),
-        (
-            "expires",
-            grant
-                .expires
-                .map_or("never".to_owned(), crate::cli::when::rfc3339),
-        ),
+        ("expires", grant.expires.map_or("never".to_owned(), rfc3339)),
     ]
 }
 

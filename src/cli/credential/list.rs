@@ -1,9 +1,8 @@
 //! `egret credential list` and `show`.
 
 use clap::Args;
-use serde::Serialize;
 
-use super::limits::describe;
+use super::limits::{describe, join};
 use super::target::{CredentialArgs, Owner};
 use super::usage::LastUses;
 use crate::cli::context::{Context, Session};
@@ -11,6 +10,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::when;
 use crate::vault::Credential;
 use crate::vault::StoreError;
+use crate::views::{self, CredentialDetails};
 
 #[derive(Args)]
 pub(super) struct List {
@@ -23,62 +23,6 @@ pub(super) struct List {
     format: Format,
 }
 
-/// A credential in JSON. The names are part of the contract.
-#[derive(Serialize)]
-struct Listed {
-    slug: String,
-    owner: String,
-    kind: &'static str,
-    description: String,
-    hosts: Vec<String>,
-    locations: Vec<String>,
-    methods: Vec<String>,
-    paths: Vec<String>,
-    actions: Vec<String>,
-    version: u32,
-    state: &'static str,
-    created: String,
-    rotated: String,
-    expires: Option<String>,
-    last_used: Option<String>,
-}
-
-/// What `show` has in addition.
-#[derive(Serialize)]
-struct Details {
-    #[serde(flatten)]
-    listed: Listed,
-    fields: Vec<String>,
-    shared_with: Vec<String>,
-}
-
-fn texts<T: ToString>(list: &[T]) -> Vec<String> {
-    list.iter().map(T::to_string).collect()
-}
-
-impl Listed {
-    fn new(credential: &Credential, uses: &LastUses) -> Self {
-        let grant = &credential.grant;
-        Self {
-            slug: credential.slug.to_string(),
-            owner: credential.owner.to_string(),
-            kind: credential.kind.as_str(),
-            description: credential.description.clone(),
-            hosts: texts(&grant.hosts),
-            locations: texts(&grant.locations),
-            methods: grant.methods.clone(),
-            paths: texts(&grant.paths),
-            actions: grant.actions.clone(),
-            version: credential.version,
-            state: credential.state.as_str(),
-            created: when::rfc3339(credential.created),
-            rotated: when::rfc3339(credential.rotated),
-            expires: grant.expires.map(when::rfc3339),
-            last_used: uses.of(credential).map(|time| time.to_string()),
-        }
-    }
-}
-
 impl List {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let session = context.open().await?;
@@ -89,7 +33,7 @@ impl List {
         if self.format.json {
             let listed: Vec<_> = credentials
                 .iter()
-                .map(|one| Listed::new(one, &uses))
+                .map(|one| views::Credential::new(one, uses.of(one)))
                 .collect();
             return output::json(&listed);
         }
@@ -114,7 +58,7 @@ fn row(credential: &Credential, uses: &LastUses, now: i64) -> [String; 6] {
         state(credential, now).to_owned(),
         credential.version.to_string(),
         used.map_or("never".to_owned(), |used| when::ago(used, now)),
-        texts(&credential.grant.hosts).join(", "),
+        join(&credential.grant.hosts),
     ]
 }
 
@@ -136,31 +80,20 @@ pub(super) async fn show(context: &Context, show: &CredentialArgs) -> anyhow::Re
     })?;
     let uses = LastUses::read(&session.config).await?;
     close(session).await;
-    let details = Details {
-        listed: Listed::new(&credential, &uses),
-        fields: credential.field_names().map(ToString::to_string).collect(),
-        shared_with: credential
-            .shared_with
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-    };
-    match show.format.json {
-        true => output::json(&details),
-        false => output::print(&describe_all(&credential, &details)),
-    }
+    let view = CredentialDetails::new(&credential, uses.of(&credential));
+    output::data(show.format, &view, || describe_all(&credential, &view))
 }
 
 async fn close(session: Session) {
     session.store.close().await;
 }
 
-fn describe_all(credential: &Credential, details: &Details) -> String {
+fn describe_all(credential: &Credential, details: &CredentialDetails) -> String {
     let or_none = |list: &[String]| match list {
         [] => "nobody".to_owned(),
         list => list.join(", "),
     };
-    let listed = &details.listed;
+    let listed = &details.credential;
     let placeholders: Vec<String> = match details.fields.as_slice() {
         [] => vec![format!("<<{}>>", listed.slug)],
         fields => fields

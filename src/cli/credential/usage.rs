@@ -5,9 +5,10 @@ use crate::cli::context::Context;
 use crate::cli::{output, when};
 use crate::config::Config;
 use crate::ledger::record::Timestamp;
-use crate::ledger::usage::{RecentUse, Usage, UsageError, UsageIndex};
+use crate::ledger::usage::{RecentUse, UsageError, UsageIndex};
 use crate::vault::Credential;
 use crate::vault::StoreError;
+use crate::views::Usage;
 
 /// Uses that people are shown one by one.
 const SHOWN: usize = 5;
@@ -42,10 +43,7 @@ pub(super) async fn run(context: &Context, asked: &CredentialArgs) -> anyhow::Re
         let owner = owner.clone();
         return Err(StoreError::NotFound { owner, slug }.into());
     }
-    match asked.format.json {
-        true => output::json(&usage),
-        false => output::print(&describe(&usage)),
-    }
+    output::data(asked.format, &usage, || describe(&usage))
 }
 
 fn short(time: Timestamp) -> String {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::json;
 
 use super::describe::describe;
 use super::verify::{public_key, read_note, read_text};
@@ -13,6 +12,7 @@ use crate::cli::output::{self, Format, Style};
 use crate::cli::when;
 use crate::ledger::proof::{Proof, last_checkpoint, prove};
 use crate::ledger::verify::read_key;
+use crate::views;
 
 /// Prove to someone else that a line is in the usage record
 ///
@@ -74,13 +74,13 @@ impl VerifyProof {
         let proven = proof.check(&key).context("the proof does not hold")?;
         let (record, checkpoint) = (&proven.record, &proven.checkpoint);
         if self.format.json {
-            return output::json(&json!({
-                "verified": true,
-                "origin": checkpoint.origin.as_str(),
-                "size": checkpoint.size(),
-                "signed": checkpoint.time,
-                "record": record,
-            }));
+            return output::json(&views::ProvenLine {
+                origin: checkpoint.origin.as_str(),
+                record,
+                signed: checkpoint.time,
+                size: checkpoint.size(),
+                verified: true,
+            });
         }
         output::print(&format!(
             "Line {} is in the ledger {} as it was signed at {} ({} lines):\n{}\n{}\n",
@@ -117,26 +117,24 @@ impl Checkpoint {
         let key =
             read_key(dir)?.context("this ledger has no public key: nothing in it is signed")?;
         if self.key {
-            return match self.format.json {
-                true => output::json(&json!({ "key": key.to_string() })),
-                false => output::print(&format!("{key}\n")),
+            let view = views::LedgerKey {
+                key: key.to_string(),
             };
+            return output::data(self.format, &view, || format!("{key}\n"));
         }
         let note = last_checkpoint(dir)?;
         let note =
             note.context("there is no checkpoint yet; the first one comes with the first start")?;
         let checkpoint = crate::ledger::checkpoint::Checkpoint::open(&note, &key)
             .context("the latest checkpoint is refused")?;
-        if !self.format.json {
-            return output::print(&note);
-        }
-        output::json(&json!({
-            "origin": checkpoint.origin.as_str(),
-            "size": checkpoint.size(),
-            "time": checkpoint.time,
-            "age": when::ago(checkpoint.time.unix_micros() / 1_000_000, when::now()),
-            "key": key.to_string(),
-            "note": note,
-        }))
+        let view = views::Checkpoint {
+            age: when::ago(checkpoint.time.unix_micros() / 1_000_000, when::now()),
+            key: key.to_string(),
+            note: &note,
+            origin: checkpoint.origin.as_str(),
+            size: checkpoint.size(),
+            time: checkpoint.time,
+        };
+        output::data(self.format, &view, || note.clone())
     }
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::json;
 
 use super::filters::timestamp;
 use crate::cli::output::{self, Format};
 use crate::cli::when;
 use crate::ledger::note::Verifier;
 use crate::ledger::verify::{Ask, Found, KeySource, VerifyError, directory};
+use crate::views::{LedgerFlaw, VerifiedLedger};
 
 /// The largest key or note that is read from a file, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -92,22 +92,14 @@ impl Verify {
         match directory(dir, &ask) {
             Ok(found) => {
                 let aside = set_aside(dir);
-                match self.format.json {
-                    true => output::json(&as_json(&found, &aside)),
-                    false => output::print(&describe(&found, &aside)),
-                }
+                let view = VerifiedLedger::new(&found, &aside);
+                output::data(self.format, &view, || describe(&found, &aside))
             }
             Err(error) => {
                 if self.format.json
                     && let VerifyError::Flaw(flaw) = &error
                 {
-                    output::json(&json!({
-                        "verified": false,
-                        "file": flaw.file,
-                        "line": flaw.line,
-                        "seq": flaw.seq,
-                        "problem": flaw.wrong.to_string(),
-                    }))?;
+                    output::json(&LedgerFlaw::new(flaw))?;
                 }
                 Err(anyhow::Error::new(error).context("the ledger does not verify"))
             }
@@ -122,22 +114,6 @@ fn set_aside(dir: &Path) -> Vec<String> {
     let mut torn: Vec<String> = names.filter(|name| name.starts_with("torn-")).collect();
     torn.sort();
     torn
-}
-
-fn as_json(found: &Found, aside: &[String]) -> serde_json::Value {
-    let Found { report, key } = found;
-    let source = key.as_ref().map(|(_, source)| match source {
-        KeySource::Given => "given",
-        KeySource::Beside => "beside the ledger",
-    });
-    json!({
-        "verified": true,
-        "signed": report.checkpoints > 0,
-        "key": key.as_ref().map(|(key, _)| key.to_string()),
-        "key_source": source,
-        "report": report,
-        "set_aside": aside,
-    })
 }
 
 fn describe(found: &Found, aside: &[String]) -> String {

@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &["error", "substitution", "vault"]),
     ("tls", &["policy"]),
     ("config", &["policy", "vault"]),
+    ("views", &["config", "ledger", "vault"]),
     // `scrub` for the filter of the log.
     ("observe", &["config", "memory", "scrub"]),
     (
@@ -73,6 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "substitution",
             "tls",
             "vault",
+            "views",
         ],
     ),
 ];

@@ -1,0 +1,152 @@
+//! The ledger, checked. (Its lines are shown byte for byte; what it counts is
+//! [`Usage`](super::Usage).)
+
+use serde::Serialize;
+
+use super::sorted::sorted;
+use crate::ledger::record::{Record, Timestamp};
+use crate::ledger::verify::{Flaw, Found, KeySource, Report};
+
+/// A ledger that was found to be in order.
+#[derive(Debug, Serialize)]
+pub struct VerifiedLedger<'a> {
+    /// The key that signed it.
+    pub key: Option<String>,
+    /// Whether the key was `given`, or is the one `beside the ledger`.
+    pub key_source: Option<&'static str>,
+    /// What was checked.
+    #[serde(serialize_with = "sorted")]
+    pub report: &'a Report,
+    /// Torn lines that were set aside after crashes.
+    pub set_aside: &'a [String],
+    /// Whether it has checkpoints.
+    pub signed: bool,
+    /// True.
+    pub verified: bool,
+}
+
+impl<'a> VerifiedLedger<'a> {
+    /// The view of what was found.
+    pub fn new(found: &'a Found, set_aside: &'a [String]) -> Self {
+        let source = found.key.as_ref().map(|(_, source)| match source {
+            KeySource::Given => "given",
+            KeySource::Beside => "beside the ledger",
+        });
+        Self {
+            key: found.key.as_ref().map(|(key, _)| key.to_string()),
+            key_source: source,
+            report: &found.report,
+            set_aside,
+            signed: found.report.checkpoints > 0,
+            verified: true,
+        }
+    }
+}
+
+/// The first flaw of a ledger that is not in order.
+#[derive(Debug, Serialize)]
+pub struct LedgerFlaw<'a> {
+    /// The name of the file.
+    pub file: &'a str,
+    /// The line in that file, counted from 1.
+    pub line: Option<u64>,
+    /// What is wrong with it.
+    pub problem: String,
+    /// The sequence number that the line has, or ought to have.
+    pub seq: Option<u64>,
+    /// False.
+    pub verified: bool,
+}
+
+impl<'a> LedgerFlaw<'a> {
+    /// The view of a flaw.
+    pub fn new(flaw: &'a Flaw) -> Self {
+        Self {
+            file: &flaw.file,
+            line: flaw.line,
+            problem: flaw.wrong.to_string(),
+            seq: flaw.seq,
+            verified: false,
+        }
+    }
+}
+
+/// The latest checkpoint.
+#[derive(Debug, Serialize)]
+pub struct Checkpoint<'a> {
+    /// How long ago it was signed, in words.
+    pub age: String,
+    /// The ledger's public key.
+    pub key: String,
+    /// The signed note.
+    pub note: &'a str,
+    /// The name of the ledger.
+    pub origin: &'a str,
+    /// The number of lines.
+    pub size: u64,
+    /// When it was signed.
+    pub time: Timestamp,
+}
+
+/// The ledger's public key.
+#[derive(Debug, Serialize)]
+pub struct LedgerKey {
+    /// As C2SP signed-note writes it.
+    pub key: String,
+}
+
+/// A line that a proof shows to be in a ledger.
+#[derive(Debug, Serialize)]
+pub struct ProvenLine<'a> {
+    /// The name of the ledger.
+    pub origin: &'a str,
+    /// The line.
+    #[serde(serialize_with = "sorted")]
+    pub record: &'a Record,
+    /// When the checkpoint was signed.
+    pub signed: Timestamp,
+    /// The number of lines that the checkpoint covers.
+    pub size: u64,
+    /// True.
+    pub verified: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_have_their_names_and_order() {
+        let found = Found {
+            report: Report::default(),
+            key: None,
+        };
+        assert_eq!(
+            serde_json::to_string(&VerifiedLedger::new(&found, &[])).unwrap(),
+            r#"{"key":null,"key_source":null,"report":{"checkpoints":0,"clock_steps":0,"compared":0,"files":0,"first":null,"kept":0,"last":0,"last_checkpoint":null,"last_time":null,"lines":0,"unfinished":0,"unsigned":0},"set_aside":[],"signed":false,"verified":true}"#
+        );
+        let flaw = LedgerFlaw {
+            file: "current.jsonl",
+            line: Some(3),
+            problem: "p".to_owned(),
+            seq: None,
+            verified: false,
+        };
+        assert_eq!(
+            serde_json::to_string(&flaw).unwrap(),
+            r#"{"file":"current.jsonl","line":3,"problem":"p","seq":null,"verified":false}"#
+        );
+        let checkpoint = Checkpoint {
+            age: "just now".to_owned(),
+            key: "k".to_owned(),
+            note: "n",
+            origin: "o",
+            size: 1,
+            time: Timestamp::from_unix_micros(1),
+        };
+        assert_eq!(
+            serde_json::to_string(&checkpoint).unwrap(),
+            r#"{"age":"just now","key":"k","note":"n","origin":"o","size":1,"time":"1970-01-01T00:00:00.000001Z"}"#
+        );
+    }
+}
