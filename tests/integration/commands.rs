@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::client::{request, trusting};
 use crate::leak::{assert_absent, forms};
+use crate::needs::{Need, needs};
 use crate::world::{EGRET, HOST, SLUG, VALUE, World, finish, one_upstream};
 
 /// A command with an empty home and nothing configured, as on a machine that never saw Egret.
@@ -144,6 +145,7 @@ async fn run_needs_no_other_set_up() {
 
 #[tokio::test]
 async fn run_uses_a_running_server_and_takes_its_token_back() {
+    needs!(Need::Program("curl"));
     let (world, stub) = one_upstream().await;
     let url = format!("https://{HOST}/x");
     let args = [
@@ -187,6 +189,7 @@ async fn run_uses_a_running_server_and_takes_its_token_back() {
 
 #[tokio::test]
 async fn run_brings_its_own_proxy_when_none_runs() {
+    needs!(Need::Program("curl"));
     let (mut world, stub) = one_upstream().await;
     assert!(world.stop().await.success());
     let url = format!("https://{HOST}/x");
@@ -224,6 +227,7 @@ async fn run_withholds_variables_that_hold_a_stored_value() {
 
 #[tokio::test]
 async fn run_sets_every_variable_that_clients_look_at() {
+    needs!(Need::SystemRoots);
     let (world, _stub) = one_upstream().await;
     let text = world.run(&["run", "--", "env"]).await.ok();
     let value = |name: &str| {
@@ -288,6 +292,7 @@ async fn run_sets_every_variable_that_clients_look_at() {
 
 #[tokio::test]
 async fn env_prints_what_a_shell_can_read() {
+    needs!(Need::Program("curl"));
     let (world, stub) = one_upstream().await;
     let script = world.run(&["env", "--shell", "sh"]).await.ok();
     let file = world.scratch().join("egret-env.sh");

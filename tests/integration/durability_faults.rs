@@ -10,8 +10,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::client::{Tunnel, assert_refused, request};
+use crate::needs::{Need, needs, skipped};
 use crate::upstream::Stub;
-use crate::world::{SLUG, VALUE, World, one_upstream, one_upstream_with};
+use crate::world::{SLUG, VALUE, World, one_upstream_with};
 use crate::{eventually, ledger_files, within};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
@@ -24,7 +25,7 @@ struct Fault {
 }
 
 impl Fault {
-    /// Has these calls fail on this file of the ledger. `None`, with the reason printed, where the
+    /// Has these calls fail on this file of the ledger. `None`, reported as skipped, where the
     /// machine does not let one process trace another.
     async fn on(world: &World, file: &str, calls: &str, fault: &str) -> Option<Self> {
         let path = world.data.join("ledger").join(file);
@@ -43,12 +44,12 @@ impl Fault {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("strace, which .ci/test installs");
+            .expect("strace");
         let mut said = BufReader::new(strace.stderr.take().expect("stderr")).lines();
         let line = within("strace to begin", said.next_line()).await;
         let line = line.expect("read").unwrap_or_default();
         if line.contains("not permitted") {
-            println!("SKIPPED: this machine does not permit ptrace: {line}");
+            skipped(&format!("permission to trace a process: {line}"));
             return None;
         }
         assert!(line.contains("attached"), "{line}");
@@ -95,7 +96,7 @@ async fn until_served(tunnel: &mut Tunnel, path: &str, world: &World) {
 
 /// Nothing leaves while the fault lasts, the error is right, and service resumes by itself.
 async fn fails_closed_under(calls: &str, fault: &str) {
-    let (mut world, stub) = one_upstream().await;
+    let (mut world, stub) = one_upstream_with(World::builder().traceable()).await;
     let mut tunnel = world.tunnel().await;
     assert_eq!(tunnel.get("/before", &[HEADER]).await.status, 200);
     let is_result = |l: &Value| l["event"] == "result";
@@ -125,22 +126,26 @@ async fn fails_closed_under(calls: &str, fault: &str) {
 
 #[tokio::test]
 async fn no_value_leaves_while_the_disk_does_not_take_the_line_for_good() {
+    needs!(Need::Program("strace"), Need::Tracing);
     fails_closed_under("fdatasync", "error=EIO").await;
 }
 
 #[tokio::test]
 async fn no_value_leaves_while_the_disk_is_full() {
+    needs!(Need::Program("strace"), Need::Tracing);
     fails_closed_under("write", "error=ENOSPC").await;
 }
 
 #[tokio::test]
 async fn no_value_leaves_while_the_disk_takes_less_than_it_says() {
+    needs!(Need::Program("strace"), Need::Tracing);
     fails_closed_under("write", "retval=1").await;
 }
 
 #[tokio::test]
 async fn an_interrupted_call_is_made_again() {
-    let (mut world, stub) = one_upstream().await;
+    needs!(Need::Program("strace"), Need::Tracing);
+    let (mut world, stub) = one_upstream_with(World::builder().traceable()).await;
     let mut tunnel = world.tunnel().await;
     let calls = "write,fdatasync";
     let Some(strace) = Fault::on(&world, "current.jsonl", calls, "error=EINTR:when=1+2").await
@@ -160,7 +165,8 @@ async fn an_interrupted_call_is_made_again() {
 
 #[tokio::test]
 async fn a_rotation_without_space_stops_nobody_and_is_made_up_for() {
-    let builder = World::builder().set("ledger.max_size", "4KiB");
+    needs!(Need::Program("strace"), Need::Tracing);
+    let builder = World::builder().traceable().set("ledger.max_size", "4KiB");
     let (mut world, stub) = one_upstream_with(builder).await;
     let mut tunnel = world.tunnel().await;
     let Some(strace) = Fault::on(&world, "next.jsonl", "openat", "error=ENOSPC").await else {
@@ -190,7 +196,10 @@ async fn a_rotation_without_space_stops_nobody_and_is_made_up_for() {
 
 #[tokio::test]
 async fn checkpoints_that_cannot_be_written_stop_nobody_and_are_made_up_for() {
-    let builder = World::builder().set("ledger.heartbeat", "500ms");
+    needs!(Need::Program("strace"), Need::Tracing);
+    let builder = World::builder()
+        .traceable()
+        .set("ledger.heartbeat", "500ms");
     let (mut world, stub) = one_upstream_with(builder).await;
     let mut tunnel = world.tunnel().await;
     for fault in ["fdatasync:error=EIO", "write:error=ENOSPC"] {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::eventually;
 use crate::ledger_files;
+use crate::needs::{Need, needs};
 use crate::world::{World, one_upstream, one_upstream_with};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
@@ -50,6 +51,7 @@ async fn silence_is_signed() {
 
 #[tokio::test]
 async fn files_are_rotated_and_compressed_while_tail_follows() {
+    needs!(Need::Program("tail"));
     let builder = World::builder().set("ledger.max_size", "4KiB");
     let (mut world, stub) = one_upstream_with(builder).await;
     let mut tail = tokio::process::Command::new("tail")

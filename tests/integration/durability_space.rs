@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::client::assert_refused;
+use crate::needs::{Need, needs, skipped};
 use crate::world::{SLUG, World, one_upstream_with};
 use crate::{eventually, ledger_files};
 
@@ -26,17 +27,20 @@ const SMALL_DISK: &str = r#"exec unshare -rm sh -c '
     ) &
     exec "$@"' sh "$@""#;
 
-/// Whether this machine lets a test have a file system of its own; says why not.
+/// Whether this machine lets a test have a file system of its own.
 async fn may_mount() -> bool {
     let script = "mount -t tmpfs -o size=64k small /tmp";
     let probe = tokio::process::Command::new("unshare")
         .args(["-rm", "sh", "-c", script])
         .output()
         .await
-        .expect("unshare, of util-linux");
+        .expect("unshare");
     if !probe.status.success() {
         let reason = String::from_utf8_lossy(&probe.stderr);
-        println!("SKIPPED: this machine does not permit mounting in a namespace: {reason}");
+        skipped(&format!(
+            "permission to mount in a namespace: {}",
+            reason.trim()
+        ));
     }
     probe.status.success()
 }
@@ -51,6 +55,7 @@ async fn copied(data: &Path) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_full_file_system_stops_values_until_there_is_space_again() {
+    needs!(Need::Program("unshare"), Need::Program("mount"));
     if !may_mount().await {
         return;
     }

@@ -25,12 +25,11 @@ pub fn resident_kib(pid: i32) -> u64 {
         .expect("a number")
 }
 
-/// Open files of the server. The server keeps its memory to itself (it is not dumpable), so that
-/// only root may look; anybody else gets a constant.
-fn open_files(pid: i32) -> usize {
+/// Number of open files of the server; `None` where this user may not list them.
+fn open_files(pid: i32) -> Option<usize> {
     match std::fs::read_dir(format!("/proc/{pid}/fd")) {
-        Ok(files) => files.count(),
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => 0,
+        Ok(files) => Some(files.count()),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => None,
         Err(e) => panic!("{e}"),
     }
 }
@@ -102,6 +101,7 @@ async fn memory_returned(world: &World, before: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
     let builder = World::builder()
+        .traceable()
         .set("upstream.idle_timeout", "60s")
         .set("proxy.handshake_timeout", "120s")
         .set("proxy.header_timeout", "120s")
@@ -137,6 +137,9 @@ async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
         .await;
     at_rest(&world, &stub).await;
     let files_before = open_files(world.pid());
+    if files_before.is_none() {
+        crate::needs::skipped("permission to list the server's open files");
+    }
     let memory_before = resident_kib(world.pid());
 
     let mut at_rest_kib = Vec::new();
@@ -147,8 +150,8 @@ async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
         let files_after = open_files(world.pid());
         // The index of the ledger may have been opened meanwhile.
         assert!(
-            files_after <= files_before + 12,
-            "{files_before} files before, {files_after} after"
+            files_after <= files_before.map(|files| files + 12),
+            "{files_before:?} files before, {files_after:?} after"
         );
     }
     println!("KiB at rest: {memory_before}, after each flood {at_rest_kib:?}");

@@ -36,6 +36,7 @@ mod ledger_read;
 mod life;
 mod load;
 mod misused_codings;
+mod needs;
 mod pki;
 mod places;
 mod scanning;

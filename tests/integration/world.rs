@@ -123,6 +123,18 @@ impl Builder {
         self
     }
 
+    /// Lets this test trace the server and read its memory, where the machine permits it.
+    ///
+    /// The server is not dumpable: only a process with CAP_SYS_PTRACE over it may trace it. Root has
+    /// that capability, and an ordinary user has it over the processes of a user namespace that they
+    /// made.
+    pub fn traceable(self) -> Self {
+        if rustix::process::geteuid().is_root() || !crate::needs::may_make_namespace() {
+            return self;
+        }
+        self.after("exec unshare --user --map-root-user \"$@\"")
+    }
+
     /// Starts the server and waits until it is ready.
     pub async fn start(self) -> World {
         let dir = tempfile::tempdir().expect("a temporary directory");

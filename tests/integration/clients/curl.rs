@@ -1,5 +1,6 @@
 //! curl, in every way in which people type a secret.
 
+use crate::needs::{Need, needs};
 use crate::wire::Request;
 use crate::world::{HOST, VALUE, World, one_upstream};
 
@@ -48,6 +49,7 @@ async fn arrives(args: &[&str], target: &str) -> Request {
 
 #[tokio::test]
 async fn a_header() {
+    needs!(Need::Program("curl"));
     let seen = arrives(&["-H", "Authorization: Bearer <<pat>>"], "/x").await;
     assert_eq!(
         seen.header("authorization"),
@@ -57,6 +59,7 @@ async fn a_header() {
 
 #[tokio::test]
 async fn a_password() {
+    needs!(Need::Program("curl"));
     use base64::Engine as _;
     let basic = |userinfo: &str| {
         let text = base64::engine::general_purpose::STANDARD.encode(userinfo);
@@ -73,24 +76,28 @@ async fn a_password() {
 
 #[tokio::test]
 async fn a_query_typed_into_the_url() {
+    needs!(Need::Program("curl"));
     let seen = arrives(&[], "/x?api_key=<<pat>>&b=1").await;
     assert_eq!(seen.target, format!("/x?api_key={}&b=1", encoded()));
 }
 
 #[tokio::test]
 async fn a_query_made_by_curl() {
+    needs!(Need::Program("curl"));
     let seen = arrives(&["-G", "--data-urlencode", "api_key=<<pat>>"], "/x").await;
     assert_eq!(seen.target, format!("/x?api_key={}", encoded()));
 }
 
 #[tokio::test]
 async fn a_path() {
+    needs!(Need::Program("curl"));
     let seen = arrives(&[], "/bot<<pat>>/sendMessage").await;
     assert_eq!(seen.target, format!("/bot{}/sendMessage", encoded()));
 }
 
 #[tokio::test]
 async fn a_form() {
+    needs!(Need::Program("curl"));
     for option in ["-d", "--data-urlencode"] {
         let seen = arrives(&[option, "k=<<pat>>", "-d", "b=1"], "/x").await;
         let form: Vec<(String, String)> = form_urlencoded::parse(&seen.body).into_owned().collect();
@@ -100,6 +107,7 @@ async fn a_form() {
 
 #[tokio::test]
 async fn a_json_body() {
+    needs!(Need::Program("curl"));
     let body = r#"{"auth":{"token":"<<pat>>"},"n":1}"#;
     for args in [
         &["--json", body][..],
@@ -113,6 +121,7 @@ async fn a_json_body() {
 
 #[tokio::test]
 async fn a_multipart_form() {
+    needs!(Need::Program("curl"));
     let seen = arrives(&["--form-string", "k=<<pat>>"], "/x").await;
     let part = format!("name=\"k\"\r\n\r\n{VALUE}\r\n--");
     assert!(memchr::memmem::find(&seen.body, part.as_bytes()).is_some());
@@ -120,6 +129,7 @@ async fn a_multipart_form() {
 
 #[tokio::test]
 async fn a_refusal_is_an_answer_that_curl_understands() {
+    needs!(Need::Program("curl"));
     let (world, stub) = one_upstream().await;
     let url = format!("https://{HOST}/x");
     let output = curl(
@@ -139,6 +149,7 @@ async fn a_refusal_is_an_answer_that_curl_understands() {
 
 #[tokio::test]
 async fn credentials_for_the_proxy_only_when_asked() {
+    needs!(Need::Program("curl"));
     let (world, stub) = one_upstream().await;
     let url = format!("https://{HOST}/x");
     let output = curl(
@@ -152,6 +163,7 @@ async fn credentials_for_the_proxy_only_when_asked() {
 
 #[tokio::test]
 async fn many_transfers_over_one_tunnel() {
+    needs!(Need::Program("curl"));
     let (world, stub) = one_upstream().await;
     let url = format!("https://{HOST}/[1-20]?k=<<pat>>");
     let output = curl(&world, &[&url]).await;

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::needs::{Need, needs};
 use crate::upstream::{Step, Stub};
 use crate::wire::Request;
 use crate::world::{Output, SLUG, VALUE, World, finish};
@@ -185,6 +186,7 @@ fn noise(length: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn clone_and_push_with_a_placeholder_as_password() {
+    needs!(Need::GitHttpBackend);
     let (world, stub, directory) = git_world().await;
     let home = directory.path();
     let url = format!("https://user:<<pat>>@{GIT_HOST}/repo.git");
@@ -240,6 +242,7 @@ async fn clone_and_push_with_a_placeholder_as_password() {
 
 #[tokio::test]
 async fn fetch_with_a_placeholder_as_user_name_or_header() {
+    needs!(Need::GitHttpBackend);
     let (world, _stub, directory) = git_world().await;
     let home = directory.path();
     let url = format!("https://<<pat>>:x-oauth-basic@{GIT_HOST}/repo.git");
@@ -258,6 +261,7 @@ async fn fetch_with_a_placeholder_as_user_name_or_header() {
 
 #[tokio::test]
 async fn a_wrong_slug_fails_the_clone_and_sends_nothing_but_the_question() {
+    needs!(Need::GitHttpBackend);
     let (world, stub, directory) = git_world().await;
     let url = format!("https://user:<<nope>>@{GIT_HOST}/repo.git");
     let output = under_run(&world, directory.path(), &["clone", &url, "clone"]).await;

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio_rustls::TlsAcceptor;
 
 use super::{installed, text};
+use crate::needs::{Need, needs};
 use crate::pki::{Flaw, Pki};
 use crate::within;
 use crate::world::{HOST, SLUG, World};
@@ -79,6 +80,7 @@ async fn in_front_of(server: SocketAddr, pki: &Pki) -> (SocketAddr, Arc<Mutex<Ve
 
 #[tokio::test]
 async fn unary_and_streaming_calls_with_a_placeholder_in_their_metadata() {
+    needs!(Need::Python);
     let (_server, plain) = server().await;
     let builder = World::builder();
     let (addr, seen) = in_front_of(plain, builder.pki()).await;

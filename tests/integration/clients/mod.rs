@@ -1,7 +1,7 @@
 //! Real clients, unmodified, under `egret run`.
 //!
-//! curl and git come from the system. Python packages and a current Node come from the directory
-//! that `.ci/test` fills (`clients/` in the target directory, or `EGRET_TEST_CLIENTS`).
+//! curl, wget, git, Go and Java come from the system. Python packages and a current Node come from
+//! the directory that `.ci/test` fills. A test whose client is missing is skipped, and says so.
 
 use std::path::{Path, PathBuf};
 
@@ -15,19 +15,13 @@ mod sdk;
 mod table;
 mod websocket;
 
-/// A file of the directory that holds the clients.
+/// A client that `.ci/test` has installed.
 ///
 /// # Panics
-/// When it is not there: a client that is missing must not look like a client that passed.
+/// When it is not there: a test says first what it [`needs`](crate::needs).
 fn installed(path: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../clients");
-    let directory = std::env::var_os("EGRET_TEST_CLIENTS").map_or(target, PathBuf::from);
-    let file = directory.join(path);
-    assert!(
-        file.exists(),
-        "{} is not there; .ci/test installs it",
-        file.display()
-    );
+    let file = crate::needs::client_file(path);
+    assert!(file.exists(), "{} is not there", file.display());
     file
 }
 

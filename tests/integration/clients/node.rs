@@ -1,6 +1,7 @@
 //! Node: the built-in `fetch` of a Node that honours `NODE_USE_ENV_PROXY`, and undici's
 //! `EnvHttpProxyAgent` on whatever Node is installed.
 
+use crate::needs::{Need, needs};
 use crate::world::{HOST, VALUE, World, one_upstream};
 
 /// A value in each place; the same for both.
@@ -63,12 +64,14 @@ fn assert_uses(world: &World, expected: usize) {
 
 #[tokio::test]
 async fn the_built_in_fetch() {
+    needs!(Need::Node);
     let node = super::installed("npm/node");
     run(super::text(&node), "").await;
 }
 
 #[tokio::test]
 async fn undici_with_a_proxy_agent_from_the_environment() {
+    needs!(Need::Node, Need::Program("node"));
     let undici = super::installed("npm/node_modules/undici/index.js");
     let prelude = format!(
         "import undici from {:?};\nundici.setGlobalDispatcher(new undici.EnvHttpProxyAgent());\nconst fetch = undici.fetch;",

@@ -1,5 +1,6 @@
 //! Python's clients: requests, httpx and the standard library, against the real httpbin.
 
+use crate::needs::{Need, needs};
 use crate::world::{Output, World};
 
 use super::httpbin::{self, HTTPBIN};
@@ -95,6 +96,7 @@ fn assert_every_place(seen: &[std::sync::Arc<crate::wire::Request>]) {
 
 #[tokio::test]
 async fn requests_in_every_place() {
+    needs!(Need::Python);
     let seen = arrives(&format!(
         "import requests\nclient = requests.Session()\n{EVERY_PLACE}"
     ))
@@ -104,6 +106,7 @@ async fn requests_in_every_place() {
 
 #[tokio::test]
 async fn httpx_in_every_place() {
+    needs!(Need::Python);
     let seen = arrives(&format!(
         "import httpx\nclient = httpx.Client()\n{EVERY_PLACE}"
     ))
@@ -113,6 +116,7 @@ async fn httpx_in_every_place() {
 
 #[tokio::test]
 async fn requests_without_secrets() {
+    needs!(Need::Python);
     arrives(&format!(
         "import requests\nclient = requests.Session()\n{ORDINARY}"
     ))
@@ -121,6 +125,7 @@ async fn requests_without_secrets() {
 
 #[tokio::test]
 async fn httpx_without_secrets() {
+    needs!(Need::Python);
     arrives(&format!(
         "import httpx\nclient = httpx.Client()\n{ORDINARY}"
     ))
@@ -129,6 +134,7 @@ async fn httpx_without_secrets() {
 
 #[tokio::test]
 async fn httpx_async_with_many_requests_at_once() {
+    needs!(Need::Python);
     let seen = arrives(
         r#"
 import asyncio, httpx
@@ -150,6 +156,7 @@ asyncio.run(main())
 
 #[tokio::test]
 async fn the_standard_library() {
+    needs!(Need::Python);
     let seen = arrives(
         r#"
 import urllib.request, urllib.error
@@ -174,6 +181,7 @@ except urllib.error.HTTPError as refused:
 /// A generator upload splits the placeholder over chunks.
 #[tokio::test]
 async fn requests_with_a_generator_upload() {
+    needs!(Need::Python);
     let seen = arrives(
         r#"
 import requests
@@ -192,6 +200,7 @@ check("post", answer.status_code == 200)
 /// Python 3.13 asks for what the standard says of certificates by default; older ones on request.
 #[tokio::test]
 async fn the_standard_library_at_its_strictest() {
+    needs!(Need::Python);
     let seen = arrives(
         r#"
 import ssl, urllib.request

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{installed, text};
+use crate::needs::{Need, needs};
 use crate::upstream::{Step, ok};
 use crate::wire::Request;
 use crate::world::{HOST, Output, VALUE, World, one_upstream};
@@ -33,6 +34,7 @@ async fn save_key(world: &World) {
 
 #[tokio::test]
 async fn openai_with_a_placeholder_as_its_key() {
+    needs!(Need::Python);
     let (world, stub) = one_upstream().await;
     save_key(&world).await;
     let choice = |key: &str| json!({"index": 0, key: {"role": "assistant", "content": "hello"}, "finish_reason": "stop"});
@@ -76,6 +78,7 @@ except openai.APIStatusError as refused:
 
 #[tokio::test]
 async fn anthropic_with_a_placeholder_as_its_key() {
+    needs!(Need::Python);
     let (world, stub) = one_upstream().await;
     save_key(&world).await;
     stub.answer(json_answer(&json!({
@@ -121,6 +124,7 @@ def refused(ask, code):
 
 #[tokio::test]
 async fn boto3_uploads_arrive_as_they_were_signed() {
+    needs!(Need::Python);
     let (world, stub) = one_upstream().await;
     stub.answer(ok(""));
     let script = format!(
@@ -153,6 +157,7 @@ for number, options in enumerate([{{}}, {{"ContentType": "text/plain"}}, {{"Cont
 
 #[tokio::test]
 async fn boto3_uploads_that_would_be_changed_are_refused() {
+    needs!(Need::Python);
     let (world, stub) = one_upstream().await;
     let script = format!(
         r#"{S3}

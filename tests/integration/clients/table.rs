@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::process::Command;
 
 use super::{installed, text};
+use crate::needs::{Need, needs};
 use crate::upstream::{Step, Stub, ok};
 use crate::wire::Request;
 use crate::within_secs;
@@ -49,6 +50,18 @@ enum Program {
     Shell(&'static str, &'static [&'static str]),
     Go,
     Java(&'static str),
+}
+
+impl Program {
+    fn need(&self) -> Need {
+        match self {
+            Self::Python(_) => Need::Python,
+            Self::Node(_) => Need::Node,
+            Self::Shell(script, _) => Need::Program(script.trim_end_matches(".sh")),
+            Self::Go => Need::Program("go"),
+            Self::Java(_) => Need::Jdk,
+        }
+    }
 }
 
 const ALL: [Cell; 8] = [Value; 8];
@@ -101,6 +114,7 @@ async fn challenge(request: std::sync::Arc<Request>) -> Vec<Step> {
 }
 
 async fn plays(client: Client) {
+    needs!(client.program.need());
     // Who offers both versions gets HTTP/1.1 unless the configuration says otherwise: the raw `<`
     // that curl and Go put into a URL cannot be said in HTTP/2.
     let builder = match client.program {
@@ -217,7 +231,7 @@ async fn go_program(source: &str) -> PathBuf {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let built = within_secs(240, "the Go compiler", build.output()).await;
-    let built = built.expect("go; .ci/test installs it");
+    let built = built.expect("the Go compiler");
     assert!(built.status.success(), "{built:?}");
     program
 }

@@ -1,5 +1,6 @@
 //! WebSocket clients, each as it comes: Python's websockets and Node's own.
 
+use crate::needs::{Need, needs};
 use crate::websocket::socket::{BINARY, TEXT};
 use crate::websocket::world;
 use crate::within_secs;
@@ -84,6 +85,7 @@ async fn says(program: &str, flag: &str, script: &str) -> crate::wire::Request {
 
 #[tokio::test]
 async fn python_websockets() {
+    needs!(Need::Python);
     let python = super::installed("venv/bin/python");
     let request = says(super::text(&python), "-c", PYTHON).await;
     assert_eq!(
@@ -95,6 +97,7 @@ async fn python_websockets() {
 
 #[tokio::test]
 async fn node_built_in() {
+    needs!(Need::Node);
     let node = super::installed("npm/node");
     says(super::text(&node), "-e", NODE).await;
 }

@@ -75,7 +75,8 @@ impl<U> Hunt<U> {
     /// Starts a world whose upstream is `stub` at `addr`, and saves the canaries for it.
     async fn plant(mut chance: Chance, builder: Builder, stub: U, addr: SocketAddr) -> Self {
         let authority = format!("{HOST}:443");
-        let world = builder.route(&authority, addr).start().await;
+        let builder = builder.route(&authority, addr).traceable();
+        let world = builder.start().await;
         let mut hunt = Self {
             canaries: canary::plant(&mut chance, "canary"),
             replaced: Vec::new(),

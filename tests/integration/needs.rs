@@ -1,0 +1,152 @@
+//! What a test needs beside Rust, and what happens where this machine does not have it.
+//!
+//! The test is skipped, and one line on standard error says so: `skipped: NAME needs java`. With
+//! `EGRET_TEST_REQUIRE_ALL=1`, which `.ci/test` sets after it has installed everything, a missing
+//! program is a failure. A permission that this machine does not give cannot be installed: it is
+//! reported as skipped in both cases.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+/// Something that may be missing.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// A program on the `PATH`.
+    Program(&'static str),
+    /// git with its CGI program, which some distributions package separately.
+    GitHttpBackend,
+    /// A Java that runs a source file: a JDK of version 11 or later.
+    Jdk,
+    /// The Python packages that `.ci/test` installs.
+    Python,
+    /// The Node and the npm packages that `.ci/test` installs.
+    Node,
+    /// The root certificates of the system.
+    SystemRoots,
+    /// Permission to trace the server and to read its memory.
+    Tracing,
+}
+
+/// Returns from a test unless everything that it needs is there.
+macro_rules! needs {
+    ($($need:expr),+ $(,)?) => {
+        $(
+            if !$crate::needs::is_there($need) {
+                return;
+            }
+        )+
+    };
+}
+pub(crate) use needs;
+
+/// Whether this machine has it. Where it does not, the running test is reported as skipped.
+///
+/// # Panics
+/// When everything is required and a program is missing.
+pub fn is_there(need: Need) -> bool {
+    if need.is_met() {
+        return true;
+    }
+    let is_required = std::env::var_os("EGRET_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
+    assert!(
+        !is_required || !need.can_be_installed(),
+        "{need} is missing; .ci/test installs it"
+    );
+    skipped(&need.to_string());
+    false
+}
+
+/// Reports that the running test is skipped, or a part of it, for want of `what`.
+pub fn skipped(what: &str) {
+    static REPORT: OnceLock<Mutex<File>> = OnceLock::new();
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let line = format!("skipped: {test} needs {what}\n");
+    // `eprint!` is captured and shown for failures only; writing to the stream itself is not.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    let report = REPORT.get_or_init(|| Mutex::new(new_report()));
+    let mut report = report.lock().expect("no test panics while it writes");
+    report.write_all(line.as_bytes()).expect("write the report");
+}
+
+/// The list of what was skipped, which `.ci/test` counts. It begins empty in each run.
+fn new_report() -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped.txt");
+    File::create(&path).unwrap_or_else(|error| panic!("{error}: {}", path.display()))
+}
+
+/// A file of the directory that `.ci/test` fills with clients: `clients` in the target directory,
+/// or `EGRET_TEST_CLIENTS`.
+pub fn client_file(path: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../clients");
+    let directory = std::env::var_os("EGRET_TEST_CLIENTS").map_or(target, PathBuf::from);
+    directory.join(path)
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Program(name) => is_on_path(name),
+            Self::GitHttpBackend => has_http_backend(),
+            Self::Jdk => has_java_compiler(),
+            Self::Python => client_file("venv/bin/python").exists(),
+            Self::Node => client_file("npm/node").exists(),
+            Self::SystemRoots => !rustls_native_certs::load_native_certs().certs.is_empty(),
+            Self::Tracing => rustix::process::geteuid().is_root() || may_make_namespace(),
+        }
+    }
+
+    fn can_be_installed(self) -> bool {
+        !matches!(self, Self::Tracing)
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Program(name) => name,
+            Self::GitHttpBackend => "git with git-http-backend",
+            Self::Jdk => "java, of a JDK of version 11 or later",
+            Self::Python => "the Python packages that .ci/test installs",
+            Self::Node => "the Node packages that .ci/test installs",
+            Self::SystemRoots => "the root certificates of the system",
+            Self::Tracing => "permission to trace a process",
+        })
+    }
+}
+
+fn is_on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+}
+
+/// The standard output of a program, if it can be started and succeeds.
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
+fn has_http_backend() -> bool {
+    output("git", &["--exec-path"]).is_some_and(|directory| {
+        Path::new(directory.trim_end())
+            .join("git-http-backend")
+            .exists()
+    })
+}
+
+fn has_java_compiler() -> bool {
+    output("java", &["--list-modules"]).is_some_and(|modules| modules.contains("jdk.compiler@"))
+}
+
+/// Whether this user may make a user namespace, over whose processes they have every capability.
+pub fn may_make_namespace() -> bool {
+    output("unshare", &["--user", "--map-root-user", "true"]).is_some()
+}
