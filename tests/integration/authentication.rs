@@ -64,12 +64,7 @@ async fn a_bad_token_gets_the_same_answer_as_none() {
 
 #[tokio::test]
 async fn absolute_form_requests_need_a_token_too() {
-    let builder = World::builder();
-    let stub = crate::upstream::Stub::plain().await;
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
+    let (world, stub) = World::plain_upstream().await;
     let mut wire = world.dial().await;
     let head = format!("GET http://{HOST}/x HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
     wire.send(head).await.expect("send");

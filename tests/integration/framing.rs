@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::{assert_refused, basic, request};
 use crate::coded::noise;
 use crate::load::resident_kib;
-use crate::upstream::{Step, Stub};
+use crate::upstream::Step;
 use crate::world::{HOST, SLUG, VALUE, World, one_upstream, one_upstream_with};
 use crate::{eventually, within};
 
@@ -284,16 +284,11 @@ async fn a_client_that_does_not_read_stops_the_upstream() {
 /// `printf … | nc` ends its side as soon as the request is out.
 #[tokio::test]
 async fn a_client_that_has_said_everything_still_gets_its_answer() {
-    let builder = World::builder();
-    let stub = Stub::plain().await;
+    let (world, stub) = World::plain_upstream().await;
     stub.steps(vec![
         Step::Pause(Duration::from_millis(300)),
         Step::Send(crate::upstream::ok("late")),
     ]);
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
     world
         .save(SLUG, VALUE, &["--host", &format!("http://{HOST}")])
         .await;

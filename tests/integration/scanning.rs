@@ -390,12 +390,7 @@ async fn what_a_client_has_signed_is_not_changed() {
 
 #[tokio::test]
 async fn absolute_form_becomes_origin_form_with_the_targets_host() {
-    let builder = World::builder();
-    let stub = Stub::plain().await;
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
+    let (world, stub) = World::plain_upstream().await;
     world
         .save(
             SLUG,
@@ -431,12 +426,7 @@ async fn absolute_form_becomes_origin_form_with_the_targets_host() {
 
 #[tokio::test]
 async fn plain_http_gets_no_value_that_was_saved_for_https() {
-    let builder = World::builder();
-    let stub = Stub::plain().await;
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
+    let (world, stub) = World::plain_upstream().await;
     world.save(SLUG, VALUE, EVERYWHERE).await;
     let wanted = Wanted::new(&world);
     let authorization = wanted.authorization.expect("a token");

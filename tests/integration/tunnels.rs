@@ -99,12 +99,7 @@ fn pipelined(proxy: std::net::SocketAddr, head: &str, tls: Arc<rustls::ClientCon
 
 #[tokio::test]
 async fn a_request_in_the_same_write_as_a_plain_connect_is_not_lost() {
-    let builder = World::builder();
-    let stub = Stub::plain().await;
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
+    let (world, stub) = World::plain_upstream().await;
     let wanted = Wanted {
         authority: format!("{HOST}:80"),
         ..Wanted::new(&world)
@@ -319,12 +314,7 @@ async fn a_leaf_for_an_address_names_the_address() {
 
 #[tokio::test]
 async fn plain_http_in_a_tunnel_is_http() {
-    let builder = World::builder();
-    let stub = Stub::plain().await;
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
+    let (world, stub) = World::plain_upstream().await;
     world
         .save(SLUG, VALUE, &["--host", &format!("http://{HOST}")])
         .await;

@@ -244,6 +244,13 @@ impl World {
         Builder::new()
     }
 
+    /// A world around one upstream for [`HOST`] without TLS, on port 80. No credential is saved.
+    pub async fn plain_upstream() -> (Self, crate::upstream::Stub) {
+        let stub = crate::upstream::Stub::plain().await;
+        let builder = Self::builder().route(&format!("{HOST}:80"), stub.addr);
+        (builder.start().await, stub)
+    }
+
     fn collect(&mut self) {
         let stdout = self.server.stdout.take().expect("stdout");
         let stderr = self.server.stderr.take().expect("stderr");

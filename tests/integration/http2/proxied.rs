@@ -377,12 +377,7 @@ async fn a_refusal_in_mid_stream_resets_the_upstream_and_answers() {
 
 #[tokio::test]
 async fn without_tls_prior_knowledge_is_enough() {
-    let builder = World::builder();
-    let stub = Stub::plain().await;
-    let world = builder
-        .route(&format!("{HOST}:80"), stub.addr)
-        .start()
-        .await;
+    let (world, stub) = World::plain_upstream().await;
     let host = format!("http://{HOST}");
     world.save(SLUG, VALUE, &["--host", &host]).await;
     let mut wanted = Wanted::new(&world);
