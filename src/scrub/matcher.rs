@@ -57,6 +57,8 @@ pub(super) struct Walk {
     /// The longest hit so far. A longer one may come of what is open.
     pub best: Option<Found>,
     open: Vec<Reading>,
+    /// Each letter of the text may be a capital or not.
+    any_case: bool,
 }
 
 impl Walk {
@@ -81,6 +83,15 @@ impl Walk {
             start,
             best: None,
             open,
+            any_case: false,
+        }
+    }
+
+    /// A walk over a text in which letters stand for themselves in either case.
+    pub fn in_any_case(set: &Set, start: usize) -> Self {
+        Self {
+            any_case: true,
+            ..Self::begin(set, start, Vec::new())
         }
     }
 
@@ -200,6 +211,15 @@ impl Walk {
     }
 
     fn descend(&mut self, set: &Set, reading: Reading, char: u8) {
+        self.follow(set, reading, char);
+        if self.any_case
+            && let Some(other) = other_case(char)
+        {
+            self.follow(set, reading, other);
+        }
+    }
+
+    fn follow(&mut self, set: &Set, reading: Reading, char: u8) {
         let (node, ended) = set
             .trie(reading.class)
             .step(set.sources(), reading.node, char);
@@ -233,6 +253,11 @@ impl Walk {
             self.best = Some(found);
         }
     }
+}
+
+/// The other case of a letter.
+fn other_case(char: u8) -> Option<u8> {
+    char.is_ascii_alphabetic().then_some(char ^ 0x20)
 }
 
 /// The gap that `byte`, read at `at`, makes if it is part of a line break in wrapped base64.

@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes in, bytes out. [`Needles`] are the values of a principal prepared for searching,
 //! [`Scrubber`] takes them out of a stream, [`scrub_bytes`] out of a complete header value, and
-//! [`Needles::find`] only looks.
+//! [`Needles::find`] only looks, and [`Needles::find_in_name`] looks at the name of a field.
 //!
 //! # What is found
 //!
@@ -40,6 +40,7 @@ mod escapes;
 mod filter;
 mod haystack;
 mod matcher;
+mod names;
 mod needle;
 mod needle_index;
 mod needles;

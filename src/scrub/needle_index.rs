@@ -9,6 +9,7 @@ use memchr::memchr3_iter;
 use super::escapes::{Unit, introduces};
 use super::filter::{GROUP, Group, Groups, Starts, Window, group_at, variants};
 use super::haystack::Text;
+use super::names::NameFilter;
 use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, address, utf16be};
 use super::trie::Trie;
 use crate::secret::SecretBytes;
@@ -36,6 +37,8 @@ pub(super) struct Set {
     within: Box<[bool; 256]>,
     /// The bytes with which a short value can begin, if there are any.
     short: Option<Box<[bool; 256]>>,
+    /// Where names of fields are looked at.
+    names: NameFilter,
 }
 
 impl Set {
@@ -86,6 +89,7 @@ impl Set {
         let window = Window::of(shortest.unwrap_or_default(), filtered(&tries).count());
         let (inner, starts, within) = filters(&tries, &sources, window);
         let short = first_bytes(&tries[Class::Short as usize], &sources);
+        let names = NameFilter::new(all(&tries), &sources);
         Self {
             placeholders,
             sources,
@@ -97,6 +101,7 @@ impl Set {
             starts,
             within,
             short,
+            names,
         }
     }
 
@@ -113,6 +118,11 @@ impl Set {
     /// Needles of `class`.
     pub fn trie(&self, class: Class) -> &Trie {
         &self.tries[class as usize]
+    }
+
+    /// Where in the name of a field a needle can begin.
+    pub fn names(&self) -> &NameFilter {
+        &self.names
     }
 
     /// What needles are computed from.
@@ -334,8 +344,12 @@ impl Set {
 
 /// The needles for the filter: those of [`MIN_SEARCHED`] characters and more.
 fn filtered(tries: &[Trie; Class::ALL.len()]) -> impl Iterator<Item = (Class, &Needle)> {
-    let classes = [Class::Exact, Class::Base64, Class::Hex].into_iter();
-    classes.flat_map(|class| {
+    all(tries).filter(|(class, _)| *class != Class::Short)
+}
+
+/// Every needle.
+fn all(tries: &[Trie; Class::ALL.len()]) -> impl Iterator<Item = (Class, &Needle)> + Clone {
+    Class::ALL.into_iter().flat_map(|class| {
         let needles = tries[class as usize].needles().iter();
         needles.map(move |needle| (class, needle))
     })

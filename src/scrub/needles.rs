@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::haystack::Text;
+use super::matcher::Walk;
 use super::needle::MIN_SEARCHED;
 use super::needle_index::Set;
 use super::scan::Scan;
@@ -98,6 +100,26 @@ impl Needles {
             Some(scan) => scan.spans().iter().map(|span| span.hit(0)).collect(),
             None => Vec::new(),
         }
+    }
+
+    /// The first value that the `name` of a field, in lower case, could be written as.
+    ///
+    /// The time that it takes grows with the square of the name's length.
+    pub fn find_in_name(&self, name: &[u8]) -> Option<Hit> {
+        let sets = self.sets.iter().enumerate();
+        let mut candidates =
+            sets.flat_map(|(index, set)| set.names().candidates(name).map(move |pos| (index, pos)));
+        candidates.find_map(|(index, start)| {
+            let set = &self.sets[index];
+            let mut walk = Walk::in_any_case(set, start);
+            walk.advance(set, Text::whole(name));
+            walk.best.map(|found| Hit {
+                reference: self.first_reference(index) + found.name as usize,
+                form: found.form,
+                offset: start as u64,
+                length: found.end - start,
+            })
+        })
     }
 
     pub(super) fn sets(&self) -> &[Arc<Set>] {

@@ -41,6 +41,7 @@ mod pki;
 mod places;
 mod scanning;
 mod scrubbed;
+mod scrubbed_names;
 mod scrubbed_streams;
 mod stalls;
 mod streaming;

@@ -1,5 +1,7 @@
 //! From the upstream's answer to the client's: relaying, scrubbing, and problem documents.
 
+pub mod field_names;
+pub mod findings;
 pub mod relay;
 pub mod respond;
 pub mod scrubbing;

@@ -17,10 +17,9 @@ use crate::proxy::exchange::hop;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::outbound::stream::Arriving;
 use crate::proxy::outbound::upstream::Lease;
+use crate::proxy::response::findings::Findings;
 use crate::proxy::response::respond::{EGRET_IGNORED, EGRET_REQUEST};
-use crate::proxy::response::scrubbing::{
-    BodyScrubber, Findings, Unscannable, scrub_head, unscannable,
-};
+use crate::proxy::response::scrubbing::{BodyScrubber, Unscannable, scrub_head, unscannable};
 use crate::proxy::runtime::idle::IdleTimer;
 use crate::scrub::Needles;
 
@@ -106,7 +105,7 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
         _ => needles.with_used(&sent),
     };
     if !needles.is_empty() {
-        scrub_head(&mut head, &needles, &sent, &mut findings);
+        scrub_head(&mut head, &needles, &mut findings);
     }
     let has_body = !incoming.is_end_stream();
     let declared = incoming.size_hint().exact();

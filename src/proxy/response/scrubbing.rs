@@ -1,87 +1,30 @@
 //! Takes values out of an answer: its reason phrase, headers, body and trailers.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use hyper::ext::ReasonPhrase;
 
 use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
 use crate::error::{Code, Refusal};
-use crate::ledger::Draft;
-use crate::ledger::record::{Entry, event};
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::uses::Facts;
 use crate::proxy::exchange::watch::Used;
-use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
+use crate::proxy::response::field_names::scrub_names;
+use crate::proxy::response::findings::Findings;
+use crate::scrub::{Needles, Replacement, Scrubber, scrub_bytes};
 use crate::secret::SecretBytes;
-use crate::substitution::slug::Reference;
 
 /// How much of an opened body is searched and passed on at once, in bytes.
 const PIECE: usize = 64 * 1024;
 /// Most times that an answer learns of new values while it streams.
 const STAGES: usize = 16;
-/// Most different findings that one answer leaves in the ledger.
-const FINDINGS: usize = 64;
 
-/// What the eight bytes of the shortest value that is searched for make in base64, at the least.
-const SHORTEST_BASE64: usize = 10;
-
-/// What was found in an answer, for its `scrubbed` lines.
-#[derive(Default)]
-pub struct Findings {
-    /// What there is no line about yet.
-    fresh: BTreeSet<(String, String)>,
-    /// What there is one about: a conversation can go on for days.
-    reported: BTreeSet<(String, String)>,
-}
-
-impl Findings {
-    /// Notes the hits of one place.
-    pub fn add(&mut self, needles: &Needles, place: &str, hits: &[Hit]) {
-        for hit in hits.iter().take(FINDINGS) {
-            if self.fresh.len() + self.reported.len() < FINDINGS {
-                let name = needles.name(hit.reference).to_owned();
-                let found = (name, format!("{place} ({})", hit.form.as_str()));
-                if !self.reported.contains(&found) {
-                    self.fresh.insert(found);
-                }
-            }
-        }
-    }
-
-    /// Takes what was found as ledger lines, one for each value.
-    pub fn take_entries(&mut self, facts: &Facts) -> Draft {
-        if self.fresh.is_empty() {
-            return Draft::default();
-        }
-        let mut places = BTreeMap::<_, Vec<_>>::new();
-        for (name, found) in std::mem::take(&mut self.fresh) {
-            places.entry(name.clone()).or_default().push(found.clone());
-            self.reported.insert((name, found));
-        }
-        let lines = places.iter().map(|(name, locations)| Entry {
-            locations: locations.clone(),
-            outcome: Some("scrubbed".into()),
-            ..facts.entry_named(event::SCRUBBED, name)
-        });
-        lines.collect()
-    }
-}
-
-/// Scrubs the head of an answer to a request that has `sent` these values.
-///
-/// A name that spells a value goes with its header. So does the record of how the upstream wrote
-/// its names: it would bring the case back, and with it base64.
-pub fn scrub_head(
-    head: &mut Parts,
-    needles: &Needles,
-    sent: &[(Reference, Arc<SecretBytes>)],
-    findings: &mut Findings,
-) {
+/// Scrubs the head of an answer. `needles` hold what the request has sent.
+pub fn scrub_head(head: &mut Parts, needles: &Needles, findings: &mut Findings) {
     let mut hits = Vec::new();
     if let Some(reason) = head.extensions.remove::<ReasonPhrase>() {
         let found = scrub_bytes(needles, reason.as_bytes(), &mut hits);
@@ -90,23 +33,20 @@ pub fn scrub_head(
         }
         findings.add(needles, "status", &hits);
     }
-    let spelled: Vec<HeaderName> = head
-        .headers
-        .keys()
-        .filter(|name| spells_value(name, needles, sent))
-        .cloned()
-        .collect();
-    if !spelled.is_empty() || head.headers.keys().any(hides_in_case) {
-        let reason = head.extensions.remove::<ReasonPhrase>();
-        head.extensions.clear();
-        if let Some(reason) = reason {
-            head.extensions.insert(reason);
-        }
-    }
-    for name in &spelled {
-        head.headers.remove(name);
+    if scrub_names(&mut head.headers, needles, findings) {
+        forget_case(head);
     }
     scrub_fields(&mut head.headers, needles, findings);
+}
+
+/// Drops hyper's record of how the upstream wrote its names, which has no public type. Of what else
+/// a head carries along, only the reason phrase is used from here on.
+fn forget_case(head: &mut Parts) {
+    let reason = head.extensions.remove::<ReasonPhrase>();
+    head.extensions.clear();
+    if let Some(reason) = reason {
+        head.extensions.insert(reason);
+    }
 }
 
 /// Scrubs the values of headers or trailers in place.
@@ -124,16 +64,6 @@ fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findin
     }
 }
 
-/// Whether a name could be the base64 of a value as soon as its letters have their case back, which
-/// cannot be seen here.
-fn hides_in_case(name: &HeaderName) -> bool {
-    let name = name.as_str().as_bytes();
-    name.len() >= SHORTEST_BASE64
-        && name
-            .split(|byte| !byte.is_ascii_alphanumeric())
-            .any(|run| run.len() >= SHORTEST_BASE64)
-}
-
 /// Whether the body is made of messages that say their length in front: a placeholder of another
 /// length would make everything behind it unreadable.
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -142,23 +72,6 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         text.get(..16)
             .is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
     })
-}
-
-/// Names are compared without regard to case: that is how they are delivered.
-fn spells_value(
-    name: &HeaderName,
-    needles: &Needles,
-    sent: &[(Reference, Arc<SecretBytes>)],
-) -> bool {
-    let name = name.as_str().as_bytes();
-    let in_any_case = |value: &[u8]| {
-        !value.is_empty()
-            && name
-                .windows(value.len())
-                .any(|part| part.eq_ignore_ascii_case(value))
-    };
-    scrub_bytes(needles, name, &mut Vec::new()).is_some()
-        || sent.iter().any(|(_, value)| in_any_case(value.expose()))
 }
 
 /// Scrubs one text after another while more values may come to be sent.
@@ -416,6 +329,8 @@ impl BodyScrubber {
     pub fn trailers(&self, mut trailers: HeaderMap, findings: &mut Findings) -> HeaderMap {
         signed::remove_digests(&mut trailers);
         for stage in &self.stages.stages {
+            // No case is on record for the names of trailers: they are delivered in lower case.
+            scrub_names(&mut trailers, stage.needles(), findings);
             scrub_fields(&mut trailers, stage.needles(), findings);
         }
         trailers

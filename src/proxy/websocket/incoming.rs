@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::About;
 use crate::proxy::exchange::outcome::Outcome;
-use crate::proxy::response::scrubbing::{Findings, Stages, Unscannable};
+use crate::proxy::response::findings::Findings;
+use crate::proxy::response::scrubbing::{Stages, Unscannable};
 use crate::scrub::{Needles, Replacement, scrub_bytes};
 use crate::websocket::Close;
 

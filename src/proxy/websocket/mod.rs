@@ -33,9 +33,10 @@ use crate::proxy::exchange::watch::Used;
 use crate::proxy::inbound::door::CLAIMS;
 use crate::proxy::inbound::head::InFlight;
 use crate::proxy::inbound::http::Client;
+use crate::proxy::response::findings::Findings;
 use crate::proxy::response::relay::{Answer, Awaited, mark};
 use crate::proxy::response::respond::EGRET_REQUEST;
-use crate::proxy::response::scrubbing::{Findings, scrub_head, unscannable};
+use crate::proxy::response::scrubbing::{scrub_head, unscannable};
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::{Proxy, Settings};
 use crate::websocket::{Close, Event, Kind, Peer, Receiver, Violation};
@@ -129,7 +130,7 @@ pub fn begin(
     let mut findings = Findings::default();
     let sent = used.values();
     let needles = needles.with_used(&sent);
-    scrub_head(&mut head, &needles, &sent, &mut findings);
+    scrub_head(&mut head, &needles, &mut findings);
     outcome.scrubbed(findings.take_entries(&facts));
     mark(&mut head, &outcome);
     // Its messages may use credentials later, and the ledger will speak of this request.

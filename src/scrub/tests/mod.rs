@@ -1,6 +1,7 @@
 //! The promises of the scrubber.
 
 mod encoders;
+mod names;
 mod properties;
 
 use std::sync::Arc;

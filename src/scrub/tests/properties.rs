@@ -47,7 +47,7 @@ fn wide_value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn values() -> impl Strategy<Value = Vec<Vec<u8>>> {
+pub(super) fn values() -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop_oneof![
         vec(value(), 1..4),
         vec(long_value(), 1..4),
@@ -57,7 +57,7 @@ fn values() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 #[derive(Clone, Debug)]
-enum Piece {
+pub(super) enum Piece {
     /// A form of a value.
     Form(Index, Index),
     /// What is almost a form.
@@ -67,7 +67,7 @@ enum Piece {
     Noise(Vec<u8>),
 }
 
-fn pieces() -> impl Strategy<Value = Vec<Piece>> {
+pub(super) fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     let noise = prop_oneof![
         r#"[ -~]{0,12}"#.prop_map(String::into_bytes),
         r#"[%&\\<>"a*; ]{0,6}"#.prop_map(String::into_bytes),
@@ -83,7 +83,7 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     vec(piece, 0..8)
 }
 
-fn assemble(pieces: &[Piece], values: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn assemble(pieces: &[Piece], values: &[Vec<u8>]) -> Vec<u8> {
     let form =
         |value: &Index, form: &Index| form.get(&forms(&values[value.index(values.len())])).clone();
     let mut text = Vec::new();

@@ -1,0 +1,70 @@
+//! Values in the name of a field.
+//!
+//! Names are compared without regard to case (RFC 9110 section 5.1), so HTTP libraries keep them in
+//! lower case, and may yet deliver them as they were written. Which case that is cannot be seen in
+//! the name. So a name holds a value if it could be written as one in any form, whatever letters of
+//! it were capitals.
+
+use super::escapes::introduces;
+use super::filter::{GROUP, Groups, group_at, variants};
+use super::needle::{Class, MIN_SEARCHED, Needle, Source};
+
+/// Where in a name a needle can begin.
+pub(super) struct NameFilter {
+    /// The first four characters of every needle of [`MIN_SEARCHED`] and more, in lower case.
+    starts: Groups,
+    /// Whether there are such needles.
+    any_long: bool,
+    /// The first character of every shorter one, in lower case, if there are any.
+    short: Option<Box<[bool; 256]>>,
+}
+
+impl NameFilter {
+    /// A filter for these needles.
+    pub fn new<'n>(
+        needles: impl Iterator<Item = (Class, &'n Needle)> + Clone,
+        sources: &[Source],
+    ) -> Self {
+        let long = needles.clone().filter(|(class, _)| *class != Class::Short);
+        let mut starts = Groups::with_room(long.clone().count());
+        for (class, needle) in long.clone() {
+            let chars = std::array::from_fn(|index| lower(needle.byte(sources, index)));
+            variants(class, chars, |group| starts.insert(lower_group(group)));
+        }
+        let mut short = None;
+        for (class, needle) in needles.filter(|(class, _)| *class == Class::Short) {
+            let first = lower(needle.byte(sources, 0));
+            let table = short.get_or_insert_with(|| Box::new([false; 256]));
+            table[usize::from(first)] = true;
+            table[usize::from(class.twin(first).unwrap_or(first))] = true;
+        }
+        Self {
+            starts,
+            any_long: long.count() > 0,
+            short,
+        }
+    }
+
+    /// Every position of `name`, which is in lower case, at which a needle may begin.
+    pub fn candidates(&self, name: &[u8]) -> impl Iterator<Item = usize> {
+        let any_long = self.any_long && name.len() >= MIN_SEARCHED;
+        let escapes = (any_long || self.short.is_some()) && name.iter().copied().any(introduces);
+        (0..name.len()).filter(move |&pos| {
+            escapes
+                || any_long && group_at(name, pos).is_some_and(|group| self.starts.contains(group))
+                || self
+                    .short
+                    .as_ref()
+                    .is_some_and(|s| s[usize::from(name[pos])])
+        })
+    }
+}
+
+fn lower(char: u8) -> u8 {
+    char.to_ascii_lowercase()
+}
+
+fn lower_group(group: u32) -> u32 {
+    let bytes: [u8; GROUP] = group.to_le_bytes().map(lower);
+    u32::from_le_bytes(bytes)
+}
