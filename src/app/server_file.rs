@@ -1,16 +1,14 @@
 //! `server.json`: how other commands find the server of a data directory.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-/// The name of the file in the data directory.
-const NAME: &str = "server.json";
+use crate::files;
 
 /// Where a running server listens; the content of `server.json`. Nothing in it is secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +24,7 @@ pub struct ServerFile {
 impl ServerFile {
     /// The path of the file in a data directory.
     pub fn path(data_dir: &Path) -> PathBuf {
-        data_dir.join(NAME)
+        data_dir.join(files::SERVER)
     }
 
     /// Reads what the last server of `data_dir` left; it may no longer run.
@@ -44,21 +42,13 @@ impl ServerFile {
         let pid = std::process::id();
         let file = Self { pid, proxy, admin };
         file.write(&Self::path(data_dir))
-            .with_context(|| format!("cannot write {NAME} in the data directory"))
+            .with_context(|| format!("cannot write {} in the data directory", files::SERVER))
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
-        let partial = path.with_extension("json.new");
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.write_all(b"\n")?;
-        // Renamed into place, so that a reader never sees half of it.
-        fs::rename(&partial, path)
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        files::replace(path, &text, files::PRIVATE)
     }
 
     /// Takes the announcement back: commands look for another server from now on.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::memory;
 use crate::observe::redact;
 use crate::proxy::{Proxy, Settings};
@@ -83,8 +84,8 @@ fn renew_upstream(proxy: &Proxy) {
 /// Erases replaced values whose time is over.
 pub(super) async fn erase_replaced(proxy: Arc<Proxy>) {
     loop {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp();
-        if let Err(error) = proxy.vault.store().erase_replaced(now - OVERLAP).await {
+        let due = clock::unix_seconds() - OVERLAP;
+        if let Err(error) = proxy.vault.store().erase_replaced(due).await {
             tracing::warn!(%error, "replaced values could not be erased yet");
         }
         tokio::time::sleep(OVERLAP_INTERVAL).await;

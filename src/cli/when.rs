@@ -1,18 +1,10 @@
 //! Points in time, as people type them and as output shows them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-/// Now, in unix seconds.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
+pub(super) use crate::clock::unix_seconds as now;
 
 /// A text that is no point in time.
 #[derive(Clone, Debug, thiserror::Error)]

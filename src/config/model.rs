@@ -7,12 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::treatment::{self, DestinationRule, Treatment};
+use crate::files;
 use crate::policy::destination::{Destination, Host};
 use crate::policy::grant::HostPattern;
 use crate::vault::KeySource;
-
-/// Where the ledger is, inside the data directory.
-const LEDGER: &str = "ledger";
 
 /// A valid configuration. Every path is absolute.
 #[derive(Clone, Debug)]
@@ -201,6 +199,6 @@ impl Config {
 
     /// The directory of the ledger.
     pub fn ledger_dir(&self) -> PathBuf {
-        self.data_dir.join(LEDGER)
+        self.data_dir.join(files::LEDGER)
     }
 }

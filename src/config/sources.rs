@@ -209,6 +209,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::files;
+    use crate::vault::KeySource;
 
     const EXAMPLE: &str = include_str!("../../config/egret.example.toml");
 
@@ -243,8 +245,22 @@ mod tests {
         assert!(config.proxy.require_auth);
         assert_eq!(config.body.buffer, 1 << 20);
         assert_eq!(config.upstream.connect_timeout, Duration::from_secs(10));
-        assert_eq!(config.store.sqlite_path, directory.path().join("egret.db"));
         assert_eq!(loaded.file, None);
+    }
+
+    #[test]
+    fn files_have_the_names_of_the_data_directory_by_default() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let loaded = sources(directory.path(), &[]).load();
+        let config = loaded.expect("defaults are valid").config;
+        let path = |name: &str| directory.path().join(name);
+        assert_eq!(config.tls.ca_cert, path(files::CA_CERT));
+        assert_eq!(config.tls.ca_key, path(files::CA_KEY));
+        assert_eq!(config.store.sqlite_path, path(files::DATABASE));
+        assert_eq!(
+            config.keys.master,
+            KeySource::File(files::MASTER_KEY.into())
+        );
     }
 
     #[test]

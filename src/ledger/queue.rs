@@ -12,13 +12,14 @@
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::batch::{Batch, Job};
 use super::draft::Draft;
 use super::record::Timestamp;
+use crate::clock;
 use crate::error::{Code, Refusal};
 
 /// Why entries are not on record. Nothing may be sent upstream then.
@@ -52,10 +53,7 @@ pub(super) type Answer = Result<(), LedgerUnavailable>;
 
 /// The time by the clock of the machine.
 pub(super) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    Timestamp::from_unix_micros(clock::unix_micros())
 }
 
 /// Entries that are written without waiting for more, however patient the writer is: a batch should

@@ -1,8 +1,7 @@
 //! The local certificate authority: made on first start, kept under the data directory.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use super::profile::Profile;
+use crate::files;
 use crate::policy::destination::Host;
 
 /// Largest common name that X.520 allows (`ub-common-name`).
@@ -233,22 +233,10 @@ fn create(profile: &Profile, cert_path: &Path, key_path: &Path) -> Result<(), Au
     let key_pem = Zeroizing::new(key.serialize_pem());
     // The key first: a certificate without a key would be a half that blocks the next start
     // just the same, but nobody can have trusted it yet.
-    write_new(key_path, key_pem.as_bytes(), 0o600)?;
-    write_new(cert_path, certificate.pem().as_bytes(), 0o644)
-}
-
-/// Writes a file that must not exist yet, with its mode from the first byte on.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|e| file(path, e))
+    files::create_new(key_path, key_pem.as_bytes(), files::PRIVATE)
+        .map_err(|error| file(key_path, error))?;
+    files::create_new(cert_path, certificate.pem().as_bytes(), files::PUBLIC)
+        .map_err(|error| file(cert_path, error))
 }
 
 fn signer(key: &KeyPair) -> Result<Arc<dyn rustls::sign::SigningKey>, AuthorityError> {

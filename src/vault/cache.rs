@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 
+use crate::files;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
 use crate::vault::keyring::{Keyring, TokenKey};
@@ -20,7 +21,6 @@ use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::{OpenError, Opener, Place};
 use crate::vault::sealed_value::Kept;
 use crate::vault::store::sqlite::commits::{ChangeMarker, Look, Reading};
-use crate::vault::store::sqlite::database::private_directory;
 use crate::vault::store::{Changes, Store, StoreError, StoreUnavailable};
 
 /// How long a request waits for a store that has changed but does not let itself be read.
@@ -153,7 +153,7 @@ impl Vault {
         store_path: &Path,
         keyring: Keyring,
     ) -> Result<Self, VaultError> {
-        private_directory(data_dir).map_err(|error| VaultError::DataDir {
+        files::private_directory(data_dir).map_err(|error| VaultError::DataDir {
             path: data_dir.display().to_string(),
             error,
         })?;

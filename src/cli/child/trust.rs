@@ -2,12 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
@@ -15,6 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::inherited::Inherited;
 use super::java;
+use crate::files;
 
 /// Where distributions keep their roots in one file. Asked only when `SSL_CERT_FILE` or
 /// `SSL_CERT_DIR` hides them from the library that knows better.
@@ -216,7 +215,7 @@ fn write_once(
     if fs::read(&path).is_ok_and(|present| present == content) {
         return Ok(path);
     }
-    write_atomically(&path, content)
+    files::replace(&path, content, files::PUBLIC)
         .map_err(|error| {
             io::Error::new(
                 error.kind(),
@@ -226,34 +225,10 @@ fn write_once(
         .map(|()| path)
 }
 
-/// Replaces a file as a whole: whoever opens it finds the old content or the new, never a part.
-/// It is readable by everyone, since it holds nothing but certificates.
-fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut random = [0; 8];
-    SystemRandom::new()
-        .fill(&mut random)
-        .map_err(|_| io::Error::other("no random numbers"))?;
-    let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(random)));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            // Not with `open`, where the file mask would have its say.
-            file.set_permissions(fs::Permissions::from_mode(0o644))?;
-            // Renamed before its content is on disk, it could be empty after a crash.
-            file.sync_data()
-        })
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn certificate(directory: &Path, name: &str) -> PathBuf {
@@ -322,19 +297,6 @@ mod tests {
         let inherited = inherit("PIP_CERT", &absent);
         assert!(TrustFiles::write(directory.path(), &ca, &inherited).is_ok());
         assert!(TrustFiles::write(directory.path(), &absent, &Inherited::new()).is_err());
-    }
-
-    #[test]
-    fn nothing_but_the_file_is_left_behind() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("a.pem");
-        write_atomically(&path, b"one").expect("written");
-        write_atomically(&path, b"two").expect("written");
-        assert_eq!(fs::read(&path).expect("present"), b"two");
-        assert_eq!(
-            fs::read_dir(directory.path()).expect("a directory").count(),
-            1
-        );
     }
 
     #[test]

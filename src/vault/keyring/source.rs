@@ -1,9 +1,9 @@
 //! Where the master key is kept, and reading it from there.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
-use crate::vault::store::sqlite::database::private_directory;
+use crate::files;
 
 /// Length of the master key in bytes.
 pub const MASTER_KEY: usize = 32;
@@ -149,11 +149,9 @@ fn check_private(path: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a new key so that the file appears complete or not at all, and the first of two
-/// starting processes wins.
+/// Writes a new key. Of two processes that start at once, the first makes it.
 fn create(path: &Path) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    private_directory(directory)?;
+    files::private_directory(path.parent().unwrap_or(Path::new("/")))?;
     let mut random = Zeroizing::new([0; MASTER_KEY]);
     aws_lc_rs::rand::fill(random.as_mut_slice())
         .map_err(|_| io::Error::other("the system gives no randomness"))?;
@@ -161,35 +159,7 @@ fn create(path: &Path) -> io::Result<()> {
     let mut line = Zeroizing::new(String::with_capacity(64));
     STANDARD.encode_string(random.as_slice(), &mut line);
     line.push('\n');
-    let temporary = temporary_name(path);
-    let written = write_private(&temporary, line.as_bytes())
-        // A hard link, unlike a rename, does not replace the key another process just made.
-        .and_then(|()| fs::hard_link(&temporary, path));
-    let removed = fs::remove_file(&temporary);
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        // Losing the name of the key in a power failure would lose every value sealed under it.
-        Ok(()) => removed.and_then(|()| File::open(directory)?.sync_all()),
-    }
-}
-
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    path.with_file_name(name)
-}
-
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    // An umask can only take bits away, and could take the owner's.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(content)?;
-    file.sync_all()
+    files::create_once(path, line.as_bytes(), files::PRIVATE)
 }
 
 /// Runs a key command. Its error output goes to Egret's own: it may ask for a second factor there.
@@ -269,6 +239,9 @@ fn decode_hex(text: &[u8]) -> Option<Master> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
 
     use super::*;

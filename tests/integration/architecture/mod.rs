@@ -8,6 +8,8 @@ use source::{Source, relative, root, rust_files, sources};
 /// The rooms in the order in which they build on each other, with the rooms each may import. A room
 /// imports only rooms that stand before it, so there is no cycle.
 const ROOMS: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("files", &[]),
     ("memory", &[]),
     ("secret", &["memory"]),
     ("error", &[]),
@@ -17,16 +19,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("coding", &[]),
     ("websocket", &[]),
     // `secret` for the key that signs checkpoints.
-    ("ledger", &["error", "policy", "secret", "substitution"]),
+    (
+        "ledger",
+        &["clock", "error", "policy", "secret", "substitution"],
+    ),
     (
         "vault",
-        &["error", "memory", "policy", "secret", "substitution"],
+        &[
+            "clock",
+            "error",
+            "files",
+            "memory",
+            "policy",
+            "secret",
+            "substitution",
+        ],
     ),
     // What commands changed, moved into the ledger.
     ("changes", &["error", "ledger", "vault"]),
     ("identity", &["error", "substitution", "vault"]),
-    ("tls", &["policy"]),
-    ("config", &["policy", "vault"]),
+    ("tls", &["files", "policy"]),
+    ("config", &["files", "policy", "vault"]),
     ("views", &["config", "ledger", "vault"]),
     // `scrub` for the filter of the log.
     ("observe", &["config", "memory", "scrub"]),
@@ -53,8 +66,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "admin", "changes", "config", "identity", "ledger", "memory", "observe", "policy",
-            "proxy", "secret", "tls", "vault",
+            "admin", "changes", "clock", "config", "files", "identity", "ledger", "memory",
+            "observe", "policy", "proxy", "secret", "tls", "vault",
         ],
     ),
     (
@@ -62,8 +75,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "app",
             "changes",
+            "clock",
             "config",
             "error",
+            "files",
             "identity",
             "ledger",
             "memory",

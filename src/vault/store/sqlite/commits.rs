@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+use crate::files::beside;
 use crate::memory;
-use crate::vault::store::sqlite::database::beside;
 
 /// Both copies of the WAL index header, in words. SQLite's connections share it in memory, and so
 /// it is read there.

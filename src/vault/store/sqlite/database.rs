@@ -1,11 +1,11 @@
 //! Opening the database file, and the transactions on it.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -17,12 +17,10 @@ use super::schema;
 use crate::vault::name::Actor;
 use crate::vault::seal::KeyId;
 use crate::vault::store::error::{StoreError, StoreUnavailable};
+use crate::{clock, files};
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What makes a directory Egret's own.
-const OURS: [&str; 4] = ["egret.db", "master.key", "server.json", "ledger"];
 
 /// A handle on the SQLite store; clones share its connections.
 #[derive(Clone, Debug)]
@@ -44,7 +42,7 @@ impl Store {
         let options = options(&path);
         let mut anchor = options.connect().await?;
         enter_wal_mode(&mut anchor).await?;
-        schema::migrate(&mut anchor, unix_micros() / 1_000_000).await?;
+        schema::migrate(&mut anchor, clock::unix_seconds()).await?;
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .idle_timeout(None)
@@ -126,7 +124,7 @@ impl Store {
         Ok(Change {
             transaction,
             revision: row.try_get(0)?,
-            time: unix_micros(),
+            time: clock::unix_micros(),
             actor,
         })
     }
@@ -200,12 +198,12 @@ async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUn
 fn prepare_file(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     if let Some(directory) = path.parent() {
-        private_directory(directory)?;
+        files::private_directory(directory)?;
     }
     match OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(files::PRIVATE)
         .open(&path)
     {
         Ok(_) => {}
@@ -213,86 +211,9 @@ fn prepare_file(path: &Path) -> io::Result<PathBuf> {
         Err(error) => return Err(error),
     }
     for suffix in ["", "-wal", "-shm"] {
-        make_private(&beside(&path, suffix))?;
+        files::make_private(&files::beside(&path, suffix))?;
     }
     Ok(path)
-}
-
-fn make_private(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o777 == 0o600 => Ok(()),
-        Ok(_) => fs::set_permissions(path, Permissions::from_mode(0o600)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// A file that SQLite keeps next to its database.
-pub(in crate::vault) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Creates `directory` with mode 0700 if it is missing, and checks one that exists.
-///
-/// Whoever can write to the directory can put another key, store or certificate authority in the
-/// place of the right one, so others may not. One that is ours (empty, or with something of Egret's
-/// in it) is closed altogether; another is left as it is otherwise: it may be shared on purpose, and
-/// the files in it are private by themselves.
-pub(in crate::vault) fn private_directory(directory: &Path) -> io::Result<()> {
-    if directory.as_os_str().is_empty() {
-        return Ok(());
-    }
-    if directory.is_dir() {
-        return close_directory(directory);
-    }
-    if let Some(parent) = directory.parent()
-        && !parent.exists()
-    {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::create_dir(directory) {
-        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o700)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn close_directory(directory: &Path) -> io::Result<()> {
-    let mode = fs::metadata(directory)?.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    // A directory in which everyone may put things, like /tmp, is nobody's.
-    let is_common = mode & 0o1000 != 0;
-    let ours = OURS.iter().any(|name| directory.join(name).exists());
-    if !is_common && (ours || fs::read_dir(directory)?.next().is_none()) {
-        let closed = fs::set_permissions(directory, Permissions::from_mode(0o700));
-        if closed.is_ok() {
-            tracing::warn!(
-                directory = %directory.display(),
-                "other users could look into the directory (mode {mode:04o}); it is 0700 now"
-            );
-            return Ok(());
-        }
-    }
-    if mode & 0o022 != 0 {
-        return Err(io::Error::other(format!(
-            "other users can write to it (mode {mode:04o}) and replace what is in it. Run: \
-             chmod go-rwx '{0}'; or choose a directory of Egret's own",
-            directory.display()
-        )));
-    }
-    Ok(())
-}
-
-/// Now, in unix microseconds.
-fn unix_micros() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
