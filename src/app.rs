@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,19 +21,20 @@ use tokio_util::task::TaskTracker;
 
 pub use self::ledger::open as open_ledger;
 pub use self::server_file::{ServerFile, reachable};
+use crate::admin::{self, AdminState};
 use crate::changes::Changes;
 use crate::config::{Alpn, Config};
-use crate::ledger::usage;
+use crate::ledger::{Ledger, LedgerProbe, usage};
+use crate::memory;
 use crate::proxy::exchange::watch::Watchlist;
 use crate::proxy::inbound::listener;
 use crate::proxy::outbound::dial::OwnAddresses;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::workers::Workers;
-use crate::proxy::{Proxy, RequestIds};
+use crate::proxy::{Proxy, RequestIds, Settings};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
-use crate::vault::{Keyring, Vault};
-use crate::{admin, memory, observe};
+use crate::vault::{Keyring, StoreProbe, Vault};
 
 /// A running proxy with its admin listener.
 pub struct Server {
@@ -52,55 +52,30 @@ pub struct Server {
 impl Server {
     /// Opens everything under the data directory, binds both listeners and starts serving.
     pub async fn start(config: Config) -> Result<Self> {
-        let (data_dir, ledger_dir) = (config.data_dir.clone(), config.ledger_dir());
-        let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
-        let ledger_key = ledger::SigningKeySeal::of(&keyring)?;
-        let vault = open_vault(&config, keyring).await?;
-        // Before anything listens: a second server on this data directory ends here.
-        let ledger = ledger::open_signed(&config, ledger_key).await?;
-        let leaves = open_leaves(&config)?;
+        let parts = Parts::open(&config).await?;
         let own = OwnAddresses::default();
-        let (proxy_listen, max) = (config.proxy.listen, config.proxy.max_connections);
-        let admin_listen = config.admin.listen;
-        let settings = settings::from_config(config, Arc::clone(&vault), &own)?;
-        let proxy_listener = bind(proxy_listen, "proxy.listen")?;
-        let admin_listener = bind(admin_listen, "admin.listen")?;
-        let (proxy_addr, admin_addr) = (proxy_listener.local_addr()?, admin_listener.local_addr()?);
+        let settings = settings::from_config(config.clone(), Arc::clone(&parts.vault), &own)?;
+        let listeners = Listeners::bind(&config)?;
+        let (proxy_addr, admin_addr) = (listeners.proxy_addr, listeners.admin_addr);
+        let _ = own.set(vec![proxy_addr, admin_addr]);
         let workers = Arc::new(
             Workers::start(memory::stack::on_park).context("cannot start the proxy's threads")?,
         );
-        let _ = own.set(vec![proxy_addr, admin_addr]);
-        let proxy = Arc::new(Proxy {
-            settings: ArcSwap::from_pointee(settings),
-            vault,
-            ledger,
-            leaves: Arc::new(leaves),
-            draining: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            changes: Changes::new(),
-            watchlist: Watchlist::default(),
-            ids: RequestIds::new(random_prefix()?),
-            counters: Counters::default(),
-        });
         let closed = CancellationToken::new();
-        usage::keep(ledger_dir, closed.clone()).context("cannot start the usage index")?;
-        let threads = workers.handles().cloned().chain([Handle::current()]);
-        let threads: Vec<_> = threads.collect();
-        let places = Arc::new(Semaphore::new(max));
-        let mut background = listener::start(&proxy, proxy_listener, &places, &workers)
+        usage::keep(config.ledger_dir(), closed.clone()).context("cannot start the usage index")?;
+
+        let admin = Arc::new(parts.admin_state());
+        let proxy = Arc::new(parts.proxy(settings, &admin)?);
+        let places = Arc::new(Semaphore::new(config.proxy.max_connections));
+        let mut background = listener::start(&proxy, listeners.proxy, &places, &workers)
             .context("cannot accept connections")?;
-        background.extend([
-            tokio::spawn(admin::run(Arc::clone(&proxy), admin_listener)),
-            tokio::spawn(upkeep::follow_changes(Arc::clone(&proxy))),
-            tokio::spawn(upkeep::follow_values(Arc::clone(&proxy), threads)),
-            tokio::spawn(upkeep::erase_replaced(Arc::clone(&proxy))),
-            tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
-        ]);
-        ServerFile::announce(&data_dir, proxy_addr, admin_addr)?;
+        background.push(tokio::spawn(admin::run(admin, listeners.admin)));
+        background.extend(upkeep::start(&proxy, &workers));
+        ServerFile::announce(&config.data_dir, proxy_addr, admin_addr)?;
         Ok(Self {
             proxy,
             workers,
-            data_dir,
+            data_dir: config.data_dir,
             proxy_addr,
             admin_addr,
             own,
@@ -170,9 +145,74 @@ impl Server {
     }
 }
 
-async fn open_vault(config: &Config, keyring: Keyring) -> Result<Arc<Vault>> {
-    let vault = Vault::open(&config.data_dir, &config.store.sqlite_path, keyring).await?;
-    Ok(Arc::new(vault))
+/// What a server holds open for as long as it lives.
+struct Parts {
+    vault: Arc<Vault>,
+    ledger: Ledger,
+    leaves: LeafCache,
+}
+
+impl Parts {
+    async fn open(config: &Config) -> Result<Self> {
+        let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
+        let ledger_key = ledger::SigningKeySeal::of(&keyring)?;
+        let vault = Vault::open(&config.data_dir, &config.store.sqlite_path, keyring).await?;
+        // Before anything listens: a second server on this data directory ends here.
+        let ledger = ledger::open_signed(config, ledger_key).await?;
+        Ok(Self {
+            vault: Arc::new(vault),
+            ledger,
+            leaves: open_leaves(config)?,
+        })
+    }
+
+    /// The admin side's part of it: probes, and the signals and counters that it shares with the
+    /// proxy.
+    fn admin_state(&self) -> AdminState {
+        AdminState {
+            store: StoreProbe::new(Arc::clone(&self.vault)),
+            ledger: LedgerProbe::new(self.ledger.clone()),
+            counters: Arc::new(Counters::default()),
+            connections: TaskTracker::new(),
+            draining: CancellationToken::new(),
+        }
+    }
+
+    fn proxy(self, settings: Settings, admin: &AdminState) -> Result<Proxy> {
+        Ok(Proxy {
+            settings: ArcSwap::from_pointee(settings),
+            vault: self.vault,
+            ledger: self.ledger,
+            leaves: Arc::new(self.leaves),
+            draining: admin.draining.clone(),
+            tasks: admin.connections.clone(),
+            changes: Changes::new(),
+            watchlist: Watchlist::default(),
+            ids: RequestIds::new(random_prefix()?),
+            counters: Arc::clone(&admin.counters),
+        })
+    }
+}
+
+/// Both listeners, and where they are.
+struct Listeners {
+    proxy: TcpListener,
+    proxy_addr: SocketAddr,
+    admin: TcpListener,
+    admin_addr: SocketAddr,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Self> {
+        let proxy = bind(config.proxy.listen, "proxy.listen")?;
+        let admin = bind(config.admin.listen, "admin.listen")?;
+        Ok(Self {
+            proxy_addr: proxy.local_addr()?,
+            admin_addr: admin.local_addr()?,
+            proxy,
+            admin,
+        })
+    }
 }
 
 fn open_leaves(config: &Config) -> Result<LeafCache> {

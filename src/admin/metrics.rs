@@ -7,18 +7,98 @@
 
 use std::fmt::{Display, Write as _};
 
+use super::state::AdminState;
 use crate::ledger::Snapshot;
 use crate::ledger::stats::LATENCY_BOUNDS;
-use crate::proxy::Proxy;
 
 /// The content type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// A number that the ledger keeps.
+struct LedgerMetric {
+    /// Its name after `egret_ledger_`.
+    name: &'static str,
+    help: &'static str,
+    value: fn(&Snapshot) -> u64,
+}
+
+const fn metric(
+    name: &'static str,
+    help: &'static str,
+    value: fn(&Snapshot) -> u64,
+) -> LedgerMetric {
+    LedgerMetric { name, help, value }
+}
+
+/// Numbers that only grow.
+const LEDGER_COUNTERS: &[LedgerMetric] = &[
+    metric("lines_total", "Lines made durable.", |stats| stats.lines),
+    metric(
+        "batches_total",
+        "Batches of lines, each made durable at once.",
+        |stats| stats.batches,
+    ),
+    metric(
+        "write_failures_total",
+        "Batches that could not be written.",
+        |stats| stats.write_failures,
+    ),
+    metric(
+        "checkpoints_total",
+        "Signed checkpoints written.",
+        |stats| stats.checkpoints,
+    ),
+    metric(
+        "checkpoint_failures_total",
+        "Checkpoints that could not be written.",
+        |stats| stats.checkpoint_failures,
+    ),
+    metric("rotations_total", "Files rotated.", |stats| stats.rotations),
+    metric(
+        "rotation_failures_total",
+        "Rotations that failed.",
+        |stats| stats.rotation_failures,
+    ),
+    metric(
+        "archive_failures_total",
+        "Rotated files not compressed or dropped.",
+        |stats| stats.archive_failures,
+    ),
+    metric(
+        "dropped_files_total",
+        "Files dropped by retention.",
+        |stats| stats.dropped_files,
+    ),
+];
+
+/// Numbers that grow and shrink.
+const LEDGER_GAUGES: &[LedgerMetric] = &[
+    metric(
+        "size_lines",
+        "Lines in the ledger: the seq of the last one.",
+        |stats| stats.size,
+    ),
+    metric("queued_entries", "Entries waiting for the disk.", |stats| {
+        stats.queued
+    }),
+    metric(
+        "checkpoint_size_lines",
+        "Lines under the last checkpoint.",
+        |stats| stats.checkpoint_size,
+    ),
+    metric("healthy", "Whether the last write succeeded.", |stats| {
+        stats.healthy.into()
+    }),
+    metric("signed", "Whether checkpoints are signed.", |stats| {
+        stats.signed.into()
+    }),
+];
+
 /// All metrics as text.
-pub(super) fn render(proxy: &Proxy) -> String {
+pub(super) fn render(state: &AdminState) -> String {
     let mut page = Page::default();
-    page.requests(proxy);
-    page.ledger(&proxy.ledger.stats());
+    page.requests(state);
+    page.ledger(&state.ledger.stats());
     page.0
 }
 
@@ -45,8 +125,8 @@ impl Page {
         self.sample(name, value);
     }
 
-    fn requests(&mut self, proxy: &Proxy) {
-        let counters = &proxy.counters;
+    fn requests(&mut self, state: &AdminState) {
+        let counters = &state.counters;
         let name = "egret_requests_total";
         self.family(
             name,
@@ -64,87 +144,21 @@ impl Page {
         self.gauge(
             "egret_connections",
             "Connections and tunnels that are open.",
-            proxy.tasks.len(),
+            state.connections.len(),
         );
         self.gauge(
             "egret_draining",
             "Whether the server is shutting down.",
-            u8::from(proxy.draining.is_cancelled()),
+            u8::from(state.draining.is_cancelled()),
         );
     }
 
     fn ledger(&mut self, stats: &Snapshot) {
-        let counters = [
-            ("lines_total", "Lines made durable.", stats.lines),
-            (
-                "batches_total",
-                "Batches of lines, each made durable at once.",
-                stats.batches,
-            ),
-            (
-                "write_failures_total",
-                "Batches that could not be written.",
-                stats.write_failures,
-            ),
-            (
-                "checkpoints_total",
-                "Signed checkpoints written.",
-                stats.checkpoints,
-            ),
-            (
-                "checkpoint_failures_total",
-                "Checkpoints that could not be written.",
-                stats.checkpoint_failures,
-            ),
-            ("rotations_total", "Files rotated.", stats.rotations),
-            (
-                "rotation_failures_total",
-                "Rotations that failed.",
-                stats.rotation_failures,
-            ),
-            (
-                "archive_failures_total",
-                "Rotated files not compressed or dropped.",
-                stats.archive_failures,
-            ),
-            (
-                "dropped_files_total",
-                "Files dropped by retention.",
-                stats.dropped_files,
-            ),
-        ];
-        for (name, help, value) in counters {
-            self.counter(&format!("egret_ledger_{name}"), help, value);
+        for LedgerMetric { name, help, value } in LEDGER_COUNTERS {
+            self.counter(&format!("egret_ledger_{name}"), help, value(stats));
         }
-        let gauges = [
-            (
-                "size_lines",
-                "Lines in the ledger: the seq of the last one.",
-                stats.size,
-            ),
-            (
-                "queued_entries",
-                "Entries waiting for the disk.",
-                stats.queued,
-            ),
-            (
-                "checkpoint_size_lines",
-                "Lines under the last checkpoint.",
-                stats.checkpoint_size,
-            ),
-            (
-                "healthy",
-                "Whether the last write succeeded.",
-                u64::from(stats.healthy),
-            ),
-            (
-                "signed",
-                "Whether checkpoints are signed.",
-                u64::from(stats.signed),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            self.gauge(&format!("egret_ledger_{name}"), help, value);
+        for LedgerMetric { name, help, value } in LEDGER_GAUGES {
+            self.gauge(&format!("egret_ledger_{name}"), help, value(stats));
         }
         self.gauge(
             "egret_ledger_lag_seconds",

@@ -6,20 +6,32 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-use crate::clock;
-use crate::memory;
 use crate::observe::redact;
+use crate::proxy::runtime::workers::Workers;
 use crate::proxy::{Proxy, Settings};
 use crate::vault::model::OVERLAP;
+use crate::{clock, memory, observe};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
 /// How often replaced values are looked through.
 const OVERLAP_INTERVAL: Duration = Duration::from_secs(600);
 
+/// Starts all of it.
+pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 4] {
+    let threads = workers.handles().cloned().chain([Handle::current()]);
+    [
+        tokio::spawn(follow_changes(Arc::clone(proxy))),
+        tokio::spawn(follow_values(Arc::clone(proxy), threads.collect())),
+        tokio::spawn(erase_replaced(Arc::clone(proxy))),
+        tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
+    ]
+}
+
 /// Takes changes by commands into the ledger soon, also while no request comes.
-pub(super) async fn follow_changes(proxy: Arc<Proxy>) {
+async fn follow_changes(proxy: Arc<Proxy>) {
     loop {
         tokio::time::sleep(CHANGES_INTERVAL).await;
         // A store that cannot be read is logged by the vault; requests are refused meanwhile.
@@ -30,7 +42,7 @@ pub(super) async fn follow_changes(proxy: Arc<Proxy>) {
 /// Keeps the log's filter up to date, and lets go of values that are out of use: of what was
 /// prepared for searching, of idle connections, in whose buffers they may lie, and of what calls
 /// have left on the stacks of the runtimes' `threads`.
-pub(super) async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
+async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
     let mut followed = None;
     loop {
         let state = (proxy.vault.generation(), proxy.vault.retired());
@@ -82,7 +94,7 @@ fn renew_upstream(proxy: &Proxy) {
 }
 
 /// Erases replaced values whose time is over.
-pub(super) async fn erase_replaced(proxy: Arc<Proxy>) {
+async fn erase_replaced(proxy: Arc<Proxy>) {
     loop {
         let due = clock::unix_seconds() - OVERLAP;
         if let Err(error) = proxy.vault.store().erase_replaced(due).await {

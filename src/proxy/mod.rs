@@ -50,7 +50,7 @@ pub struct Proxy {
     /// Numbers the requests.
     pub ids: RequestIds,
     /// Counts the answers.
-    pub counters: runtime::counters::Counters,
+    pub counters: Arc<runtime::counters::Counters>,
 }
 
 /// The part of the proxy that a reload replaces as a whole.

@@ -11,6 +11,7 @@ mod config;
 mod credential;
 mod environment;
 mod ledger;
+mod readiness;
 mod sorted;
 mod time;
 mod version;
@@ -23,6 +24,7 @@ pub use self::credential::{
 };
 pub use self::environment::Environment;
 pub use self::ledger::{Checkpoint, LedgerFlaw, LedgerKey, ProvenLine, VerifiedLedger};
+pub use self::readiness::Readiness;
 pub use self::time::rfc3339;
 pub use self::version::Version;
 pub use crate::ledger::usage::Usage;

@@ -1,0 +1,25 @@
+//! Asking how the ledger is, by those who must not write to it.
+
+use super::stats::Snapshot;
+use super::writer::Ledger;
+
+/// Tells how the ledger is. Whoever holds a probe cannot add a line or close the file.
+#[derive(Clone)]
+pub struct LedgerProbe(Ledger);
+
+impl LedgerProbe {
+    /// A probe of `ledger`.
+    pub fn new(ledger: Ledger) -> Self {
+        Self(ledger)
+    }
+
+    /// Whether the last write succeeded.
+    pub fn is_healthy(&self) -> bool {
+        self.0.healthy()
+    }
+
+    /// What the ledger has counted so far.
+    pub fn stats(&self) -> Snapshot {
+        self.0.stats()
+    }
+}
