@@ -4,7 +4,7 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use egret::secret::SecretBytes;
 use egret::substitution::body::{self, BodyKind};
-use egret::substitution::encoding::Form;
+use egret::substitution::encoding::Encoding;
 use egret::substitution::find;
 use egret::substitution::placeholder;
 use egret::substitution::splice::splice;
@@ -22,11 +22,11 @@ fn scan_header(bencher: Bencher) {
 #[divan::bench]
 fn scan_header_without(bencher: Bencher) {
     let value = b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)";
-    bencher.bench_local(|| placeholder::may_contain(Form::Header, black_box(value)));
+    bencher.bench_local(|| placeholder::may_contain(Encoding::Header, black_box(value)));
 }
 
-#[divan::bench(args = [Form::Raw, Form::Json, Form::Xml, Form::FormUrl])]
-fn scan_text(bencher: Bencher, form: Form) {
+#[divan::bench(args = [Encoding::Raw, Encoding::Json, Encoding::Xml, Encoding::FormUrl])]
+fn scan_text(bencher: Bencher, form: Encoding) {
     // Brackets, escapes and percent signs, so that every form has something to consider.
     let text = noise(SIZE, b"abcdefghijklmnopqrstuvwxyz      <>{}\n\"=/<%&\\");
     bencher

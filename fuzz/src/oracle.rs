@@ -1,6 +1,6 @@
 //! Placeholders found the slow and obvious way: decode from every position, then read the grammar.
 
-use crate::substitution::encoding::Form;
+use crate::substitution::encoding::Encoding;
 
 /// A placeholder: from where to where, whether it is an escape, and what it names.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Found {
 const MOST: usize = 110;
 
 /// Every placeholder, from left to right.
-pub fn scan(form: Form, bytes: &[u8]) -> Vec<Found> {
+pub fn scan(form: Encoding, bytes: &[u8]) -> Vec<Found> {
     let mut all = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -39,7 +39,7 @@ pub fn scan(form: Form, bytes: &[u8]) -> Vec<Found> {
 pub fn replaced(text: &str, value: &dyn Fn(&str) -> String) -> String {
     let mut out = String::new();
     let mut from = 0;
-    for found in scan(Form::Raw, text.as_bytes()) {
+    for found in scan(Encoding::Raw, text.as_bytes()) {
         out.push_str(&text[from..found.start]);
         match found.escape {
             true => out.push_str(&format!("<<{}>>", found.name)),
@@ -50,7 +50,7 @@ pub fn replaced(text: &str, value: &dyn Fn(&str) -> String) -> String {
     out + &text[from..]
 }
 
-fn at_position(form: Form, bytes: &[u8], at: usize) -> Option<Found> {
+fn at_position(form: Encoding, bytes: &[u8], at: usize) -> Option<Found> {
     let escaped = bytes[..at]
         .iter()
         .rev()
@@ -58,7 +58,7 @@ fn at_position(form: Form, bytes: &[u8], at: usize) -> Option<Found> {
         .count()
         % 2
         == 1;
-    if form == Form::Json && escaped {
+    if form == Encoding::Json && escaped {
         return None;
     }
     let (mut text, mut ends) = (String::new(), Vec::new());
@@ -100,7 +100,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// One character and the length of its spelling.
-fn unit(form: Form, bytes: &[u8]) -> Option<(u8, usize)> {
+fn unit(form: Encoding, bytes: &[u8]) -> Option<(u8, usize)> {
     let first = *bytes.first()?;
     let text =
         |range: std::ops::Range<usize>| bytes.get(range).and_then(|b| std::str::from_utf8(b).ok());
@@ -109,12 +109,12 @@ fn unit(form: Form, bytes: &[u8]) -> Option<(u8, usize)> {
         all.then(|| u8::from_str_radix(digits, 16).ok())?
     };
     match (form, first) {
-        (Form::Percent | Form::FormUrl, b'%') => Some((hex(text(1..3)?)?, 3)),
-        (Form::Json, b'\\') => {
+        (Encoding::Percent | Encoding::FormUrl, b'%') => Some((hex(text(1..3)?)?, 3)),
+        (Encoding::Json, b'\\') => {
             let digits = text(1..6)?.strip_prefix("u00")?;
             Some((hex(digits)?, 6))
         }
-        (Form::Xml, b'&') => {
+        (Encoding::Xml, b'&') => {
             let end = bytes.iter().take(16).position(|b| *b == b';')?;
             let byte = match text(1..end)? {
                 "lt" => b'<',

@@ -9,7 +9,7 @@ use crate::secret::SecretBytes;
 use crate::substitution::body::{self, BodyKind};
 use crate::substitution::splice::splice;
 use crate::substitution::slug::Reference;
-use crate::substitution::stream::{Step, Stream};
+use crate::substitution::stream::{StreamStep, BodyStream};
 
 /// Values that put the encodings to the test.
 const VALUES: [&str; 8] = [
@@ -70,7 +70,7 @@ impl Values {
         kind: &BodyKind,
         pieces: impl IntoIterator<Item = &'p [u8]>,
     ) -> Option<Vec<u8>> {
-        let mut stream = Stream::new(kind);
+        let mut stream = BodyStream::new(kind);
         let mut out = Vec::new();
         for piece in pieces {
             stream.push(Bytes::copy_from_slice(piece)).ok()?;
@@ -81,12 +81,12 @@ impl Values {
         Some(out)
     }
 
-    fn written(&mut self, stream: &mut Stream, out: &mut Vec<u8>) -> Option<()> {
+    fn written(&mut self, stream: &mut BodyStream, out: &mut Vec<u8>) -> Option<()> {
         loop {
             match stream.step(out).ok()? {
-                Step::More | Step::Done => return Some(()),
-                Step::Flush => {}
-                Step::Resolve(need) => stream.supply(self.secret(&need.reference)),
+                StreamStep::More | StreamStep::Done => return Some(()),
+                StreamStep::Flush => {}
+                StreamStep::Resolve(need) => stream.supply(self.secret(&need.reference)),
             }
         }
     }

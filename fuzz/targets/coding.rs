@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use egret_fuzz::coding::{CodingError, Codings, Decoder, Encoder, Limits, Pulled};
+use egret_fuzz::coding::{CodingError, Codings, Decoder, Encoder, DecodeLimits, Pulled};
 use egret_fuzz::substituted::Values;
 use egret_fuzz::substitution::body::BodyKind;
 use egret_fuzz::{choose, pieces};
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let codings = Codings::parse([choose(&CODINGS, *codings).as_bytes()]).expect("known");
     let wire = close(Encoder::new(&codings), &pieces(text, *cuts));
-    let mut decoder = Decoder::new(&codings, Limits::default());
+    let mut decoder = Decoder::new(&codings, DecodeLimits::default());
     let opened = open(&mut decoder, &pieces(&wire, *cuts)).expect("what was just closed");
     assert_eq!(opened, text);
 
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(held, streamed);
     if let Some(changed) = streamed {
         let again = close(Encoder::like(&decoder), &pieces(&changed, *cuts));
-        let mut receiver = Decoder::new(&codings, Limits::default());
+        let mut receiver = Decoder::new(&codings, DecodeLimits::default());
         assert_eq!(open(&mut receiver, &[&again]), Ok(changed));
     }
 });

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use egret_fuzz::coding::{CodingError, Codings, Decoder, Limits, Pulled};
+use egret_fuzz::coding::{CodingError, Codings, Decoder, DecodeLimits, Pulled};
 use egret_fuzz::{choose, pieces};
 use libfuzzer_sys::fuzz_target;
 
@@ -30,9 +30,9 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn open(codings: &Codings, pieces: &[&[u8]]) -> (Vec<u8>, Result<(), CodingError>) {
-    let limits = Limits {
+    let limits = DecodeLimits {
         max_output: Some(CAP),
-        ..Limits::default()
+        ..DecodeLimits::default()
     };
     let mut decoder = Decoder::new(codings, limits);
     let mut out = Vec::new();

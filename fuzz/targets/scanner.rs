@@ -3,19 +3,19 @@
 #![no_main]
 
 use egret_fuzz::substitution::placeholder::{MAX_CARRY, may_contain, scan, scan_partial};
-use egret_fuzz::substitution::encoding::Form;
+use egret_fuzz::substitution::encoding::Encoding;
 use egret_fuzz::{choose, oracle, pieces};
 use libfuzzer_sys::fuzz_target;
 
-const FORMS: [Form; 8] = [
-    Form::Raw,
-    Form::Header,
-    Form::BasicUser,
-    Form::Percent,
-    Form::FormUrl,
-    Form::Json,
-    Form::Xml,
-    Form::Cdata,
+const FORMS: [Encoding; 8] = [
+    Encoding::Raw,
+    Encoding::Header,
+    Encoding::BasicUser,
+    Encoding::Percent,
+    Encoding::FormUrl,
+    Encoding::Json,
+    Encoding::Xml,
+    Encoding::Cdata,
 ];
 
 fuzz_target!(|data: &[u8]| {

@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use egret_fuzz::websocket::{Close, Event, Kind, MAX_CONTROL, Peer, Receiver, Sender, Violation};
+use egret_fuzz::websocket::{Close, FrameEvent, MessageKind, MAX_CONTROL, Peer, Receiver, Sender, Violation};
 use egret_fuzz::{choose, pieces};
 use libfuzzer_sys::fuzz_target;
 
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
 /// Something whole that a peer has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
-    Message(Kind, Vec<u8>),
+    Message(MessageKind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
 }
@@ -60,7 +60,7 @@ enum End {
 struct Read {
     heard: Vec<Heard>,
     /// The message that has not ended, unless nothing of it was read.
-    open: Option<(Kind, Vec<u8>)>,
+    open: Option<(MessageKind, Vec<u8>)>,
     end: End,
 }
 
@@ -90,16 +90,16 @@ impl Read {
     fn one(&mut self, receiver: &mut Receiver) -> bool {
         match receiver.event() {
             Ok(None) => return false,
-            Ok(Some(Event::Data { kind, payload, end })) => self.data(kind, payload, end),
-            Ok(Some(Event::Ping(payload))) => self.heard.push(Heard::Ping(payload.to_vec())),
-            Ok(Some(Event::Pong(payload))) => self.heard.push(Heard::Pong(payload.to_vec())),
-            Ok(Some(Event::Close(close))) => self.end = End::Closed(close),
+            Ok(Some(FrameEvent::Data { kind, payload, end })) => self.data(kind, payload, end),
+            Ok(Some(FrameEvent::Ping(payload))) => self.heard.push(Heard::Ping(payload.to_vec())),
+            Ok(Some(FrameEvent::Pong(payload))) => self.heard.push(Heard::Pong(payload.to_vec())),
+            Ok(Some(FrameEvent::Close(close))) => self.end = End::Closed(close),
             Err(violation) => self.end = End::Violated(violation),
         }
         true
     }
 
-    fn data(&mut self, kind: Kind, payload: &[u8], end: bool) {
+    fn data(&mut self, kind: MessageKind, payload: &[u8], end: bool) {
         let (first, mut message) = self.open.take().unwrap_or((kind, Vec::new()));
         assert_eq!(first, kind, "a message is of one kind");
         message.extend_from_slice(payload);
@@ -114,16 +114,16 @@ impl Read {
     fn check(&self) {
         for heard in &self.heard {
             match heard {
-                Heard::Message(Kind::Text, text) => {
+                Heard::Message(MessageKind::Text, text) => {
                     assert!(std::str::from_utf8(text).is_ok(), "{text:x?}");
                 }
-                Heard::Message(Kind::Binary, _) => {}
+                Heard::Message(MessageKind::Binary, _) => {}
                 Heard::Ping(payload) | Heard::Pong(payload) => {
                     assert!(payload.len() <= MAX_CONTROL);
                 }
             }
         }
-        if let Some((Kind::Text, text)) = &self.open {
+        if let Some((MessageKind::Text, text)) = &self.open {
             let begins =
                 std::str::from_utf8(text).map_or_else(|e| e.error_len().is_none(), |_| true);
             assert!(begins, "{text:x?}");
@@ -242,8 +242,8 @@ fn say(
             let end = what.is_ascii_uppercase();
             let kind = match (&meant.open, what | 0x20) {
                 (Some((kind, _)), _) => *kind,
-                (None, b't') => Kind::Text,
-                (None, _) => Kind::Binary,
+                (None, b't') => MessageKind::Text,
+                (None, _) => MessageKind::Binary,
             };
             meant.data(kind, payload, end);
             sender.data(kind, payload, end, wire)
@@ -256,12 +256,12 @@ fn say(
 /// Whether all texts, and the beginning of one that has not ended, are UTF-8.
 fn is_text(meant: &Read) -> bool {
     let whole = meant.heard.iter().all(|heard| match heard {
-        Heard::Message(Kind::Text, text) => std::str::from_utf8(text).is_ok(),
+        Heard::Message(MessageKind::Text, text) => std::str::from_utf8(text).is_ok(),
         _ => true,
     });
     whole
         && match &meant.open {
-            Some((Kind::Text, text)) => {
+            Some((MessageKind::Text, text)) => {
                 std::str::from_utf8(text).map_or_else(|e| e.error_len().is_none(), |_| true)
             }
             _ => true,

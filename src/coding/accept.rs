@@ -1,7 +1,6 @@
 //! `Accept-Encoding` (RFC 9110, 12.5.3): what the upstream is told, and what the client takes.
 
-use super::codings::{list_members, trim_blanks};
-use super::{Coding, Codings};
+use super::codings::{Coding, Codings, list_members, trim_blanks};
 
 /// Digits of a weight that are read. The grammar has four.
 const MAX_WEIGHT: usize = 8;
@@ -15,12 +14,12 @@ pub fn narrow_accept_encoding<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> 
     let members = members(lines)?;
     let mut narrowed = Vec::new();
     let mut expanded = false;
-    for Member { range, weight } in &members {
+    for RangeMember { range, weight } in &members {
         match range {
-            Range::Known { written, .. } => narrowed.push(with_weight(written, weight)),
-            Range::Other => {}
-            Range::Any if expanded => {}
-            Range::Any => {
+            CodingRange::Known { written, .. } => narrowed.push(with_weight(written, weight)),
+            CodingRange::Other => {}
+            CodingRange::Any if expanded => {}
+            CodingRange::Any => {
                 expanded = true;
                 let refused = is_zero(weight);
                 let meant = Coding::ALL.map(Some).into_iter().chain([None]);
@@ -49,7 +48,9 @@ pub fn acceptable<'a>(lines: impl IntoIterator<Item = &'a [u8]>, codings: &Codin
     let Some(members) = members(lines) else {
         return true;
     };
-    let any = members.iter().find(|member| member.range == Range::Any);
+    let any = members
+        .iter()
+        .find(|member| member.range == CodingRange::Any);
     let takes = |coding: Option<Coding>| {
         let by_name = named(&members, coding);
         by_name
@@ -63,14 +64,14 @@ pub fn acceptable<'a>(lines: impl IntoIterator<Item = &'a [u8]>, codings: &Codin
 }
 
 /// One member of the list.
-struct Member {
-    range: Range,
+struct RangeMember {
+    range: CodingRange,
     /// As written, checked to be digits; empty if there is none.
     weight: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Range {
+enum CodingRange {
     /// A coding that can be opened, or identity (None), and how it is written.
     Known {
         coding: Option<Coding>,
@@ -81,22 +82,22 @@ enum Range {
 }
 
 /// None if there is no field line at all.
-fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<Member>> {
+fn members<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<RangeMember>> {
     let mut lines = lines.into_iter().peekable();
     lines.peek()?;
     Some(
         lines
             .flat_map(list_members)
-            .filter_map(Member::parse)
+            .filter_map(RangeMember::parse)
             .collect(),
     )
 }
 
 /// The first member that names this coding; None is identity.
-fn named(members: &[Member], wanted: Option<Coding>) -> Option<&Member> {
-    members
-        .iter()
-        .find(|member| matches!(member.range, Range::Known { coding, .. } if coding == wanted))
+fn named(members: &[RangeMember], wanted: Option<Coding>) -> Option<&RangeMember> {
+    members.iter().find(
+        |member| matches!(member.range, CodingRange::Known { coding, .. } if coding == wanted),
+    )
 }
 
 fn with_weight(name: &str, weight: &str) -> String {
@@ -107,17 +108,17 @@ fn with_weight(name: &str, weight: &str) -> String {
     }
 }
 
-impl Member {
+impl RangeMember {
     /// None for what does not follow the grammar. It is as if it were not there.
     fn parse(text: &[u8]) -> Option<Self> {
         let mut parts = text.split(|byte| *byte == b';').map(trim_blanks);
-        let range = Range::parse(parts.next()?);
+        let range = CodingRange::parse(parts.next()?);
         let weight = parts.next().map_or(Some(""), parse_weight)?.to_owned();
         parts.next().is_none().then_some(Self { range, weight })
     }
 }
 
-impl Range {
+impl CodingRange {
     fn parse(name: &[u8]) -> Self {
         let (coding, written) = if name == b"*" {
             return Self::Any;

@@ -7,7 +7,7 @@ use brotli::enc::encode::{
 use flate2::{Compress, Compression, FlushCompress, Status};
 use zstd::stream::raw::{CParameter, Encoder as ZstdState, InBuffer, Operation, OutBuffer};
 
-use super::Coding;
+use super::codings::Coding;
 use super::decompressor::DEFLATE_WINDOW;
 
 /// Like most servers on the fly: a body passes once, so the time counts more than the last percent.
@@ -21,7 +21,7 @@ const BROTLI_WINDOW: u32 = 18;
 const ZSTD_WINDOW: u32 = 19;
 
 /// A compressor at work.
-pub(super) enum Close {
+pub(super) enum Compressor {
     Flate(Compress),
     Brotli(Box<BrotliEncoderStateStruct<StandardAlloc>>),
     Zstd(ZstdState<'static>),
@@ -29,7 +29,7 @@ pub(super) enum Close {
 
 /// What is asked of a compressor.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum CompressRequest {
     /// Take the input; some can stay inside.
     Take,
     /// Let out everything that was taken.
@@ -39,14 +39,14 @@ pub(super) enum Ask {
 }
 
 /// What one call of a compressor did.
-pub(super) struct Step {
+pub(super) struct Compressed {
     pub(super) read: usize,
     pub(super) written: usize,
     /// It did all that was asked.
     pub(super) done: bool,
 }
 
-impl Close {
+impl Compressor {
     /// At the start of a body. `bare` writes deflate without the zlib wrapping.
     pub(super) fn start(coding: Coding, bare: bool) -> Option<Self> {
         let level = Compression::new(DEFLATE_LEVEL);
@@ -60,11 +60,16 @@ impl Close {
 
     /// Reads some input and writes some output; to flush and finish without input. None if the
     /// library fails.
-    pub(super) fn step(&mut self, ask: Ask, input: &[u8], out: &mut [u8]) -> Option<Step> {
+    pub(super) fn step(
+        &mut self,
+        request: CompressRequest,
+        input: &[u8],
+        out: &mut [u8],
+    ) -> Option<Compressed> {
         match self {
-            Self::Flate(state) => deflate(state, ask, input, out),
-            Self::Brotli(state) => close_brotli(state, ask, input, out),
-            Self::Zstd(state) => close_zstd(state, ask, input, out),
+            Self::Flate(state) => deflate(state, request, input, out),
+            Self::Brotli(state) => compress_brotli(state, request, input, out),
+            Self::Zstd(state) => compress_zstd(state, request, input, out),
         }
     }
 }
@@ -84,38 +89,43 @@ fn zstd_state() -> Option<ZstdState<'static>> {
     Some(state)
 }
 
-fn deflate(state: &mut Compress, ask: Ask, input: &[u8], out: &mut [u8]) -> Option<Step> {
-    let flush = match ask {
-        Ask::Take => FlushCompress::None,
-        Ask::Flush => FlushCompress::Sync,
-        Ask::Finish => FlushCompress::Finish,
+fn deflate(
+    state: &mut Compress,
+    request: CompressRequest,
+    input: &[u8],
+    out: &mut [u8],
+) -> Option<Compressed> {
+    let flush = match request {
+        CompressRequest::Take => FlushCompress::None,
+        CompressRequest::Flush => FlushCompress::Sync,
+        CompressRequest::Finish => FlushCompress::Finish,
     };
     let (read, written) = (state.total_in(), state.total_out());
     let status = state.compress(input, out, flush).ok()?;
     let read = usize::try_from(state.total_in() - read).ok()?;
     let written = usize::try_from(state.total_out() - written).ok()?;
-    let done = match ask {
-        Ask::Take => read == input.len(),
-        Ask::Flush => written < out.len(),
-        Ask::Finish => status == Status::StreamEnd,
+    let done = match request {
+        CompressRequest::Take => read == input.len(),
+        CompressRequest::Flush => written < out.len(),
+        CompressRequest::Finish => status == Status::StreamEnd,
     };
-    Some(Step {
+    Some(Compressed {
         read,
         written,
         done,
     })
 }
 
-fn close_brotli(
+fn compress_brotli(
     state: &mut BrotliEncoderStateStruct<StandardAlloc>,
-    ask: Ask,
+    request: CompressRequest,
     input: &[u8],
     out: &mut [u8],
-) -> Option<Step> {
-    let operation = match ask {
-        Ask::Take => BrotliEncoderOperation::BROTLI_OPERATION_PROCESS,
-        Ask::Flush => BrotliEncoderOperation::BROTLI_OPERATION_FLUSH,
-        Ask::Finish => BrotliEncoderOperation::BROTLI_OPERATION_FINISH,
+) -> Option<Compressed> {
+    let operation = match request {
+        CompressRequest::Take => BrotliEncoderOperation::BROTLI_OPERATION_PROCESS,
+        CompressRequest::Flush => BrotliEncoderOperation::BROTLI_OPERATION_FLUSH,
+        CompressRequest::Finish => BrotliEncoderOperation::BROTLI_OPERATION_FINISH,
     };
     let (mut read, mut written) = (0, 0);
     let fine = state.compress_stream(
@@ -129,30 +139,35 @@ fn close_brotli(
         &mut None,
         &mut |_, _, _, _| (),
     );
-    let done = match ask {
-        Ask::Take => read == input.len(),
-        Ask::Flush => !state.has_more_output(),
-        Ask::Finish => state.is_finished(),
+    let done = match request {
+        CompressRequest::Take => read == input.len(),
+        CompressRequest::Flush => !state.has_more_output(),
+        CompressRequest::Finish => state.is_finished(),
     };
-    fine.then_some(Step {
+    fine.then_some(Compressed {
         read,
         written,
         done,
     })
 }
 
-fn close_zstd(state: &mut ZstdState<'_>, ask: Ask, input: &[u8], out: &mut [u8]) -> Option<Step> {
+fn compress_zstd(
+    state: &mut ZstdState<'_>,
+    request: CompressRequest,
+    input: &[u8],
+    out: &mut [u8],
+) -> Option<Compressed> {
     let mut source = InBuffer::around(input);
     let mut target = OutBuffer::around(out);
-    let done = match ask {
-        Ask::Take => {
+    let done = match request {
+        CompressRequest::Take => {
             state.run(&mut source, &mut target).ok()?;
             source.pos() == input.len()
         }
-        Ask::Flush => state.flush(&mut target).ok()? == 0,
-        Ask::Finish => state.finish(&mut target, true).ok()? == 0,
+        CompressRequest::Flush => state.flush(&mut target).ok()? == 0,
+        CompressRequest::Finish => state.finish(&mut target, true).ok()? == 0,
     };
-    Some(Step {
+    Some(Compressed {
         read: source.pos(),
         written: target.pos(),
         done,

@@ -6,8 +6,9 @@
 
 use zeroize::Zeroizing;
 
-use super::decompressor::Open;
-use super::{Coding, CodingError, Codings};
+use super::codings::{Coding, Codings};
+use super::decompressor::Decompressor;
+use super::error::CodingError;
 
 /// How much passes from one coding to the next at a time, in bytes.
 const LINK: usize = 16 << 10;
@@ -22,7 +23,7 @@ const RESTART: u64 = 1 << 10;
 
 /// How far a body may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct DecodeLimits {
     /// Bytes of output for each byte of input beyond the first MiB of output. Holds for every
     /// coding of a stack against the bytes on the wire: one that opens to a gigabyte which the
     /// next reads as nothing is a bomb as well.
@@ -31,7 +32,7 @@ pub struct Limits {
     pub max_output: Option<u64>,
 }
 
-impl Default for Limits {
+impl Default for DecodeLimits {
     /// A ratio of 200, beyond what text is compressed to and far below what a bomb needs. No cap.
     fn default() -> Self {
         Self {
@@ -61,22 +62,22 @@ pub enum Pulled {
 pub struct Decoder {
     wire: Wire,
     /// Outermost first.
-    links: Vec<Link>,
-    limits: Limits,
+    stages: Vec<DecoderStage>,
+    limits: DecodeLimits,
     given: u64,
     failed: Option<CodingError>,
 }
 
 impl Decoder {
     /// At the start of a body with these codings. No decompressor is made before the first byte.
-    pub fn new(codings: &Codings, limits: Limits) -> Self {
+    pub fn new(codings: &Codings, limits: DecodeLimits) -> Self {
         Self {
             wire: Wire::default(),
-            links: codings
+            stages: codings
                 .as_slice()
                 .iter()
                 .rev()
-                .map(|coding| Link::new(*coding))
+                .map(|coding| DecoderStage::new(*coding))
                 .collect(),
             limits,
             given: 0,
@@ -119,7 +120,7 @@ impl Decoder {
                 return Ok(Pulled::More);
             }
             let pulled = draw(
-                &mut self.links,
+                &mut self.stages,
                 &mut self.wire,
                 self.limits.max_ratio,
                 out,
@@ -148,44 +149,45 @@ impl Decoder {
     /// The codings in the order in which they were applied, and whether each was found to be bare
     /// deflate.
     pub(super) fn dialects(&self) -> impl Iterator<Item = (Coding, bool)> {
-        let bare = |link: &Link| matches!(link.open, Some(Open::RawDeflate(_)));
-        self.links
+        let bare =
+            |stage: &DecoderStage| matches!(stage.decompressor, Some(Decompressor::RawDeflate(_)));
+        self.stages
             .iter()
             .rev()
-            .map(move |link| (link.coding, bare(link)))
+            .map(move |stage| (stage.coding, bare(stage)))
     }
 }
 
 /// Appends some output of the last link to `out`, at most `room` bytes. [`Pulled::More`] means
 /// that there was some.
 fn draw(
-    links: &mut [Link],
+    stages: &mut [DecoderStage],
     wire: &mut Wire,
     max_ratio: u32,
     out: &mut Vec<u8>,
     room: usize,
 ) -> Result<Pulled, CodingError> {
-    let Some((link, outer)) = links.split_last_mut() else {
+    let Some((stage, outer)) = stages.split_last_mut() else {
         return Ok(wire.take(out, room));
     };
     loop {
-        let written = link.open_some(out, room)?;
-        link.written += written as u64;
+        let written = stage.decompress_some(out, room)?;
+        stage.written += written as u64;
         let allowed = wire
             .taken
             .saturating_mul(max_ratio.into())
             .saturating_add(FREE);
-        if link.written > allowed {
+        if stage.written > allowed {
             return Err(CodingError::Bomb);
         }
         if written > 0 {
             return Ok(Pulled::More);
         }
-        link.discard_read();
-        match draw(outer, wire, max_ratio, &mut link.input, LINK)? {
+        stage.discard_read();
+        match draw(outer, wire, max_ratio, &mut stage.input, LINK)? {
             Pulled::More => {}
             Pulled::NeedInput => return Ok(Pulled::NeedInput),
-            Pulled::Done => return link.close(),
+            Pulled::Done => return stage.close(),
         }
     }
 }
@@ -225,9 +227,9 @@ impl Wire {
 }
 
 /// One coding of the stack.
-struct Link {
+struct DecoderStage {
     coding: Coding,
-    open: Option<Open>,
+    decompressor: Option<Decompressor>,
     /// What the coding outside gave, read up to `read`.
     input: Zeroizing<Vec<u8>>,
     read: usize,
@@ -239,11 +241,11 @@ struct Link {
     written: u64,
 }
 
-impl Link {
+impl DecoderStage {
     fn new(coding: Coding) -> Self {
         Self {
             coding,
-            open: None,
+            decompressor: None,
             input: Zeroizing::default(),
             read: 0,
             ended: false,
@@ -254,22 +256,22 @@ impl Link {
 
     /// Opens input until there is some output, and returns how much. None is zero: all of the
     /// input that tells something is read.
-    fn open_some(&mut self, out: &mut Vec<u8>, room: usize) -> Result<usize, CodingError> {
+    fn decompress_some(&mut self, out: &mut Vec<u8>, room: usize) -> Result<usize, CodingError> {
         let corrupt = CodingError::Corrupt(self.coding);
         loop {
             let input = &self.input[self.read..];
             if input.is_empty() && !self.holds_more {
                 return Ok(0);
             }
-            let open = match &mut self.open {
-                Some(open) => open,
-                empty => match Open::start(self.coding, input)? {
-                    Some(open) => empty.insert(open),
+            let decompressor = match &mut self.decompressor {
+                Some(decompressor) => decompressor,
+                empty => match Decompressor::start(self.coding, input)? {
+                    Some(decompressor) => empty.insert(decompressor),
                     None => return Ok(0),
                 },
             };
             if self.ended {
-                if !open.restart() {
+                if !decompressor.restart() {
                     return Err(corrupt);
                 }
                 self.ended = false;
@@ -277,7 +279,7 @@ impl Link {
             }
             let start = out.len();
             out.resize(start + room.min(LINK), 0);
-            let step = open.step(input, &mut out[start..]);
+            let step = decompressor.step(input, &mut out[start..]);
             let written = step.as_ref().map_or(0, |step| step.written);
             self.holds_more = written == out.len() - start;
             out.truncate(start + written);
@@ -302,7 +304,7 @@ impl Link {
 
     /// Judges the end of the input.
     fn close(&self) -> Result<Pulled, CodingError> {
-        let untouched = self.open.is_none() && self.input.is_empty();
+        let untouched = self.decompressor.is_none() && self.input.is_empty();
         if self.ended || untouched {
             Ok(Pulled::Done)
         } else {

@@ -5,7 +5,8 @@ use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder as ZstdState, InBuffer, Operation, OutBuffer};
 
-use super::{Coding, CodingError};
+use super::codings::Coding;
+use super::error::CodingError;
 
 /// The window of deflate, as a power of two. There is no other in practice.
 pub(super) const DEFLATE_WINDOW: u8 = 15;
@@ -20,7 +21,7 @@ const ZSTD_HEADER: usize = 18;
 type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
 /// A decompressor at work.
-pub(super) enum Open {
+pub(super) enum Decompressor {
     Gzip(Decompress),
     Zlib(Decompress),
     RawDeflate(Decompress),
@@ -36,14 +37,14 @@ pub(super) struct Zstd {
 }
 
 /// What one call of a decompressor did.
-pub(super) struct Step {
+pub(super) struct Decompressed {
     pub(super) read: usize,
     pub(super) written: usize,
     /// A member, frame or stream is complete, and all of it was written.
     pub(super) ended: bool,
 }
 
-impl Open {
+impl Decompressor {
     /// Starts on a body that begins with these bytes. None if they do not tell enough yet.
     pub(super) fn start(coding: Coding, head: &[u8]) -> Result<Option<Self>, CodingError> {
         Ok(Some(match (coding, head) {
@@ -79,12 +80,12 @@ impl Open {
     }
 
     /// Reads some input and writes some output. None if the input is wrong.
-    pub(super) fn step(&mut self, input: &[u8], out: &mut [u8]) -> Option<Step> {
+    pub(super) fn step(&mut self, input: &[u8], out: &mut [u8]) -> Option<Decompressed> {
         match self {
             Self::Gzip(state) | Self::Zlib(state) | Self::RawDeflate(state) => {
                 inflate(state, input, out)
             }
-            Self::Brotli(state) => open_brotli(state, input, out),
+            Self::Brotli(state) => decompress_brotli(state, input, out),
             Self::Zstd(zstd) => zstd.step(input, out),
         }
     }
@@ -96,17 +97,17 @@ fn is_zlib_header(cmf: u8, flg: u8) -> bool {
     cmf & 0x0f == 8 && cmf >> 4 <= 7 && u16::from_be_bytes([cmf, flg]).is_multiple_of(31)
 }
 
-fn inflate(state: &mut Decompress, input: &[u8], out: &mut [u8]) -> Option<Step> {
+fn inflate(state: &mut Decompress, input: &[u8], out: &mut [u8]) -> Option<Decompressed> {
     let (read, written) = (state.total_in(), state.total_out());
     let status = state.decompress(input, out, FlushDecompress::None).ok()?;
-    Some(Step {
+    Some(Decompressed {
         read: usize::try_from(state.total_in() - read).ok()?,
         written: usize::try_from(state.total_out() - written).ok()?,
         ended: status == Status::StreamEnd,
     })
 }
 
-fn open_brotli(state: &mut Brotli, input: &[u8], out: &mut [u8]) -> Option<Step> {
+fn decompress_brotli(state: &mut Brotli, input: &[u8], out: &mut [u8]) -> Option<Decompressed> {
     let (mut read, mut written) = (0, 0);
     let result = BrotliDecompressStream(
         &mut input.len(),
@@ -123,7 +124,7 @@ fn open_brotli(state: &mut Brotli, input: &[u8], out: &mut [u8]) -> Option<Step>
         BrotliResult::ResultSuccess => true,
         BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => false,
     };
-    Some(Step {
+    Some(Decompressed {
         read,
         written,
         ended,
@@ -142,7 +143,7 @@ impl Zstd {
         })
     }
 
-    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Option<Step> {
+    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Option<Decompressed> {
         // A frame that lies before the library as a whole takes a shortcut, with checks and limits
         // of its own; it even looks for one at any place where its input happens to be cut within
         // a header. Headers given byte by byte keep all frames on one path, however they arrive.
@@ -156,7 +157,7 @@ impl Zstd {
         let mut target = OutBuffer::around(out);
         // The library goes on with the next frame by itself.
         let wanted = self.state.run(&mut source, &mut target).ok()?;
-        Some(Step {
+        Some(Decompressed {
             read: source.pos(),
             written: target.pos(),
             ended: wanted == 0,

@@ -2,8 +2,10 @@
 
 use zeroize::Zeroizing;
 
-use super::compressor::{Ask, Close};
-use super::{Coding, CodingError, Codings, Decoder};
+use super::codings::{Coding, Codings};
+use super::compressor::{CompressRequest, Compressor};
+use super::decoder::Decoder;
+use super::error::CodingError;
 
 /// How much passes from one coding to the next at a time, in bytes.
 const LINK: usize = 8 << 10;
@@ -16,18 +18,18 @@ const LINK: usize = 8 << 10;
 /// finished without a push is a valid empty one, which in most codings is not a body of no bytes.
 pub struct Encoder {
     /// Innermost first.
-    links: Vec<Link>,
+    stages: Vec<EncoderStage>,
 }
 
 impl Encoder {
     /// At the start of a body. No compressor is made before the first byte or the end.
     pub fn new(codings: &Codings) -> Self {
-        let links = codings
+        let stages = codings
             .as_slice()
             .iter()
-            .map(|coding| Link::new(*coding, false));
+            .map(|coding| EncoderStage::new(*coding, false));
         Self {
-            links: links.collect(),
+            stages: stages.collect(),
         }
     }
 
@@ -35,11 +37,11 @@ impl Encoder {
     /// deflate talks to somebody who may read only that. Which it is, is known once the decoder
     /// has given some output.
     pub fn like(decoder: &Decoder) -> Self {
-        let links = decoder
+        let stages = decoder
             .dialects()
-            .map(|(coding, bare)| Link::new(coding, bare));
+            .map(|(coding, bare)| EncoderStage::new(coding, bare));
         Self {
-            links: links.collect(),
+            stages: stages.collect(),
         }
     }
 
@@ -49,79 +51,84 @@ impl Encoder {
     ///
     /// Only [`CodingError::Compressor`], here and below. The encoder is of no use after it.
     pub fn push(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodingError> {
-        drive(&mut self.links, Ask::Take, input, out)
+        drive(&mut self.stages, CompressRequest::Take, input, out)
     }
 
     /// Appends to `out` all that makes what was pushed readable. Nothing if it is already.
     pub fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), CodingError> {
-        drive(&mut self.links, Ask::Flush, &[], out)
+        drive(&mut self.stages, CompressRequest::Flush, &[], out)
     }
 
     /// Appends the end of the body to `out`.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), CodingError> {
-        drive(&mut self.links, Ask::Finish, &[], out)
+        drive(&mut self.stages, CompressRequest::Finish, &[], out)
     }
 }
 
 /// One coding of the stack.
-struct Link {
+struct EncoderStage {
     coding: Coding,
     /// Deflate without the zlib wrapping.
     bare: bool,
-    work: Option<Work>,
+    compression: Option<Compression>,
     /// Something was taken since the last flush.
     holds_some: bool,
 }
 
-struct Work {
-    close: Close,
+struct Compression {
+    compressor: Compressor,
     space: Zeroizing<Box<[u8]>>,
 }
 
-impl Link {
+impl EncoderStage {
     fn new(coding: Coding, bare: bool) -> Self {
         Self {
             coding,
             bare,
-            work: None,
+            compression: None,
             holds_some: false,
         }
     }
 
-    fn work(&mut self) -> Option<&mut Work> {
-        if self.work.is_none() {
-            self.work = Some(Work {
-                close: Close::start(self.coding, self.bare)?,
+    fn compression(&mut self) -> Option<&mut Compression> {
+        if self.compression.is_none() {
+            self.compression = Some(Compression {
+                compressor: Compressor::start(self.coding, self.bare)?,
                 space: Zeroizing::new(vec![0; LINK].into_boxed_slice()),
             });
         }
-        self.work.as_mut()
+        self.compression.as_mut()
     }
 }
 
 /// Has the first link do what is asked, and those outside it with what it lets out.
-fn drive(links: &mut [Link], ask: Ask, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodingError> {
-    let Some((link, outer)) = links.split_first_mut() else {
+fn drive(
+    stages: &mut [EncoderStage],
+    request: CompressRequest,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), CodingError> {
+    let Some((stage, outer)) = stages.split_first_mut() else {
         out.extend_from_slice(input);
         return Ok(());
     };
-    let idle = match ask {
-        Ask::Take => input.is_empty(),
+    let idle = match request {
+        CompressRequest::Take => input.is_empty(),
         // A second flush would write its marker again, which the outer coding would have to carry.
-        Ask::Flush => !link.holds_some,
-        Ask::Finish => false,
+        CompressRequest::Flush => !stage.holds_some,
+        CompressRequest::Finish => false,
     };
     if idle {
         return Ok(());
     }
-    link.holds_some = ask == Ask::Take;
-    let failed = CodingError::Compressor(link.coding);
-    let Work { close, space } = link.work().ok_or(failed)?;
+    stage.holds_some = request == CompressRequest::Take;
+    let failed = CodingError::Compressor(stage.coding);
+    let Compression { compressor, space } = stage.compression().ok_or(failed)?;
     let mut rest = input;
     loop {
-        let step = close.step(ask, rest, space).ok_or(failed)?;
+        let step = compressor.step(request, rest, space).ok_or(failed)?;
         rest = &rest[step.read..];
-        drive(outer, Ask::Take, &space[..step.written], out)?;
+        drive(outer, CompressRequest::Take, &space[..step.written], out)?;
         if step.done {
             break;
         }
@@ -129,8 +136,8 @@ fn drive(links: &mut [Link], ask: Ask, input: &[u8], out: &mut Vec<u8>) -> Resul
             return Err(failed);
         }
     }
-    match ask {
-        Ask::Take => Ok(()),
-        Ask::Flush | Ask::Finish => drive(outer, ask, &[], out),
+    match request {
+        CompressRequest::Take => Ok(()),
+        CompressRequest::Flush | CompressRequest::Finish => drive(outer, request, &[], out),
     }
 }

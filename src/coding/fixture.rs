@@ -1,13 +1,13 @@
 //! What the tests of this module share.
 
-use super::{CodingError, Codings, Decoder, Encoder, Limits, Pulled};
+use super::{CodingError, Codings, DecodeLimits, Decoder, Encoder, Pulled};
 
 pub(super) fn codings(value: &str) -> Codings {
     Codings::parse([value.as_bytes()]).expect("known codings")
 }
 
 /// The whole text in these codings.
-pub(super) fn close(codings: &Codings, text: &[u8]) -> Vec<u8> {
+pub(super) fn compress(codings: &Codings, text: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
     let mut encoder = Encoder::new(codings);
     encoder.push(text, &mut wire).expect("taken");
@@ -34,9 +34,9 @@ pub(super) fn drain(
 }
 
 /// Opens a whole body that arrives in pieces, and returns what came out and how it ended.
-pub(super) fn open_pieces<'a>(
+pub(super) fn decompress_pieces<'a>(
     codings: &Codings,
-    limits: Limits,
+    limits: DecodeLimits,
     pieces: impl IntoIterator<Item = &'a [u8]>,
     room: usize,
 ) -> (Vec<u8>, Result<(), CodingError>) {
@@ -58,7 +58,7 @@ pub(super) fn open_pieces<'a>(
 }
 
 /// Opens a whole body at once.
-pub(super) fn open(codings: &Codings, wire: &[u8]) -> Result<Vec<u8>, CodingError> {
-    let (out, end) = open_pieces(codings, Limits::default(), [wire], 4096);
+pub(super) fn decompress(codings: &Codings, wire: &[u8]) -> Result<Vec<u8>, CodingError> {
+    let (out, end) = decompress_pieces(codings, DecodeLimits::default(), [wire], 4096);
     end.map(|()| out)
 }

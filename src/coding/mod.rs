@@ -42,6 +42,7 @@ mod compressor;
 mod decoder;
 mod decompressor;
 mod encoder;
+mod error;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -51,22 +52,6 @@ mod vectors;
 
 pub use accept::{acceptable, narrow_accept_encoding};
 pub use codings::{Coding, Codings, UnsupportedCoding};
-pub use decoder::{Decoder, Limits, Pulled};
+pub use decoder::{DecodeLimits, Decoder, Pulled};
 pub use encoder::Encoder;
-
-/// Why a coded body cannot be read or written any further. Nothing in it comes from the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodingError {
-    /// Not what its coding says, or followed by something else after its end.
-    #[error("the body is not valid {0}")]
-    Corrupt(Coding),
-    /// The body ended before its coding did.
-    #[error("the {0} body ends too early")]
-    Truncated(Coding),
-    /// It opens to more than the [`Limits`] allow.
-    #[error("the coded body opens to an absurd size")]
-    Bomb,
-    /// The compressor gave up, which it has no reason to but a lack of memory.
-    #[error("the body cannot be written as {0}")]
-    Compressor(Coding),
-}
+pub use error::CodingError;

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::fixture::{close, drain, open, open_pieces};
-use super::{Coding, CodingError, Codings, Decoder, Encoder, Limits, Pulled};
+use super::fixture::{compress, decompress, decompress_pieces, drain};
+use super::{Coding, CodingError, Codings, DecodeLimits, Decoder, Encoder, Pulled};
 
 fn any_codings() -> impl Strategy<Value = Codings> {
     let coding = prop::sample::select(Coding::ALL.to_vec());
@@ -57,7 +57,7 @@ proptest! {
             encoder.push(piece, &mut wire).expect("taken");
         }
         encoder.finish(&mut wire).expect("finished");
-        let opened = open_pieces(&codings, Limits::default(), cut(&wire, &sent), room);
+        let opened = decompress_pieces(&codings, DecodeLimits::default(), cut(&wire, &sent), room);
         prop_assert_eq!(opened, (text, Ok(())));
     }
 
@@ -69,7 +69,7 @@ proptest! {
         room in 1_usize..5000,
     ) {
         let mut encoder = Encoder::new(&codings);
-        let mut decoder = Decoder::new(&codings, Limits::default());
+        let mut decoder = Decoder::new(&codings, DecodeLimits::default());
         let (mut wire, mut out, mut pushed) = (Vec::new(), Vec::new(), 0);
         for piece in cut(&text, &flushed) {
             wire.clear();
@@ -92,15 +92,15 @@ proptest! {
         damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
         sent in any_cuts(),
     ) {
-        let mut wire = close(&codings, &text);
+        let mut wire = compress(&codings, &text);
         for (place, byte) in damage {
             if !wire.is_empty() {
                 let at = place.index(wire.len());
                 wire[at] = byte;
             }
         }
-        let whole = open(&codings, &wire);
-        let (out, end) = open_pieces(&codings, Limits::default(), cut(&wire, &sent), 100);
+        let whole = decompress(&codings, &wire);
+        let (out, end) = decompress_pieces(&codings, DecodeLimits::default(), cut(&wire, &sent), 100);
         // In a stack, which coding notices first depends on the pieces; that one does, does not.
         prop_assert_eq!(whole.is_ok(), end.is_ok(), "{:?} {:?}", whole.err(), end);
         if let Ok(whole) = whole {
@@ -115,8 +115,8 @@ proptest! {
         sent in any_cuts(),
         cap in 0_u64..2000,
     ) {
-        let limits = Limits { max_output: Some(cap), ..Limits::default() };
-        let (out, end) = open_pieces(&codings, limits, cut(&wire, &sent), 64);
+        let limits = DecodeLimits { max_output: Some(cap), ..DecodeLimits::default() };
+        let (out, end) = decompress_pieces(&codings, limits, cut(&wire, &sent), 64);
         prop_assert!(out.len() as u64 <= cap);
         prop_assert!(!matches!(end, Err(CodingError::Compressor(_))));
     }

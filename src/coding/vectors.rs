@@ -1,8 +1,8 @@
 //! Bodies that other implementations wrote (CPython's zlib and gzip, GNU gzip, the zstd command,
 //! Node.js), and what a hostile one would make of them.
 
-use super::fixture::{close, codings, drain, open, open_pieces};
-use super::{Coding, CodingError, Decoder, Encoder, Limits, Pulled};
+use super::fixture::{codings, compress, decompress, decompress_pieces, drain};
+use super::{Coding, CodingError, DecodeLimits, Decoder, Encoder, Pulled};
 
 const TEXT: &[u8] = b"data: {\"echo\":\"hello hello hello hello\"}\n\n";
 
@@ -75,7 +75,12 @@ fn bodies_of_other_implementations_open_in_any_pieces() {
             (wire.len(), 1),
             (wire.len(), 42),
         ] {
-            let opened = open_pieces(&coding.into(), Limits::default(), wire.chunks(size), room);
+            let opened = decompress_pieces(
+                &coding.into(),
+                DecodeLimits::default(),
+                wire.chunks(size),
+                room,
+            );
             assert_eq!(
                 opened,
                 (TEXT.to_vec(), Ok(())),
@@ -89,7 +94,7 @@ fn bodies_of_other_implementations_open_in_any_pieces() {
 fn a_body_that_ends_early_is_truncated_wherever_it_does() {
     for (name, coding, wire) in single() {
         for end in 1..wire.len() {
-            let opened = open(&coding.into(), &wire[..end]);
+            let opened = decompress(&coding.into(), &wire[..end]);
             assert_eq!(
                 opened,
                 Err(CodingError::Truncated(coding)),
@@ -99,7 +104,7 @@ fn a_body_that_ends_early_is_truncated_wherever_it_does() {
     }
     for (coding, hex) in [(Coding::Gzip, GZIP_MEMBERS), (Coding::Zstd, ZSTD_FRAMES)] {
         let wire = unhex(hex);
-        let opened = open(&coding.into(), &wire[..wire.len() - 1]);
+        let opened = decompress(&coding.into(), &wire[..wire.len() - 1]);
         assert_eq!(opened, Err(CodingError::Truncated(coding)));
     }
 }
@@ -107,15 +112,15 @@ fn a_body_that_ends_early_is_truncated_wherever_it_does() {
 #[test]
 fn an_outer_coding_that_is_complete_does_not_hide_a_truncated_inner_one() {
     let gzip = unhex(GZIP);
-    let wire = close(&Coding::Brotli.into(), &gzip[..gzip.len() - 3]);
-    let opened = open(&codings("gzip, br"), &wire);
+    let wire = compress(&Coding::Brotli.into(), &gzip[..gzip.len() - 3]);
+    let opened = decompress(&codings("gzip, br"), &wire);
     assert_eq!(opened, Err(CodingError::Truncated(Coding::Gzip)));
 }
 
 #[test]
 fn a_body_without_bytes_opens_to_nothing() {
     for value in ["identity", "gzip", "deflate", "br", "zstd", "gzip, br"] {
-        assert_eq!(open(&codings(value), b""), Ok(Vec::new()), "{value}");
+        assert_eq!(decompress(&codings(value), b""), Ok(Vec::new()), "{value}");
     }
 }
 
@@ -131,8 +136,12 @@ fn garbage_after_the_end_is_an_error() {
         ] {
             let whole = [&wire, garbage].concat();
             for size in [1, whole.len()] {
-                let (out, end) =
-                    open_pieces(&coding.into(), Limits::default(), whole.chunks(size), 4096);
+                let (out, end) = decompress_pieces(
+                    &coding.into(),
+                    DecodeLimits::default(),
+                    whole.chunks(size),
+                    4096,
+                );
                 assert!(end.is_err(), "{name} and {garbage:?} by {size}");
                 assert_eq!(out, TEXT);
             }
@@ -152,7 +161,7 @@ fn a_wrong_checksum_or_length_is_an_error() {
         let mut wire = unhex(hex);
         let at = wire.len() - behind;
         wire[at] ^= 1;
-        let opened = open(&coding.into(), &wire);
+        let opened = decompress(&coding.into(), &wire);
         assert_eq!(
             opened,
             Err(CodingError::Corrupt(coding)),
@@ -165,7 +174,7 @@ fn a_wrong_checksum_or_length_is_an_error() {
 fn a_body_in_another_coding_than_it_says_is_an_error() {
     for (name, _, wire) in single() {
         for coding in Coding::ALL {
-            let opened = open(&coding.into(), &wire);
+            let opened = decompress(&coding.into(), &wire);
             let says_so = opened.as_deref() == Ok(TEXT);
             let named = name.starts_with(coding.as_str())
                 || (coding == Coding::Deflate
@@ -184,15 +193,15 @@ fn windows_and_dictionaries_that_the_codings_do_not_have_are_refused() {
         let mut wire = unhex(ZSTD_NO_CHECKSUM);
         wire[5] = window;
         assert_eq!(
-            open(&Coding::Zstd.into(), &wire).is_ok(),
+            decompress(&Coding::Zstd.into(), &wire).is_ok(),
             fine,
             "{window:x}"
         );
     }
     // The mark of a large window, 30 bits of it, an empty last block.
-    let large = open(&Coding::Brotli.into(), &[0x11, 0x1e, 0x03]);
+    let large = decompress(&Coding::Brotli.into(), &[0x11, 0x1e, 0x03]);
     assert_eq!(large, Err(CodingError::Corrupt(Coding::Brotli)));
-    let dictionary = open(&Coding::Deflate.into(), &unhex(ZLIB_DICTIONARY));
+    let dictionary = decompress(&Coding::Deflate.into(), &unhex(ZLIB_DICTIONARY));
     assert_eq!(dictionary, Err(CodingError::Corrupt(Coding::Deflate)));
 }
 
@@ -203,9 +212,9 @@ fn a_frame_within_the_header_of_a_frame_is_never_taken_for_one() {
     for hex in [&nested, "28b52ffd2001010000"] {
         let wire = unhex(hex);
         let opened = |pieces: &[&[u8]]| {
-            open_pieces(
+            decompress_pieces(
                 &Coding::Zstd.into(),
-                Limits::default(),
+                DecodeLimits::default(),
                 pieces.to_vec(),
                 4096,
             )
@@ -223,15 +232,15 @@ fn a_frame_within_the_header_of_a_frame_is_never_taken_for_one() {
 
 #[test]
 fn many_small_members_are_no_bomb() {
-    let member = close(&Coding::Gzip.into(), b"a line in a log\n");
-    let opened = open(&Coding::Gzip.into(), &member.repeat(2000));
+    let member = compress(&Coding::Gzip.into(), b"a line in a log\n");
+    let opened = decompress(&Coding::Gzip.into(), &member.repeat(2000));
     assert_eq!(opened.map(|out| out.len()), Ok(2000 * 16));
 }
 
 #[test]
 fn deflate_is_written_again_in_the_dialect_it_came_in() {
     for (hex, bare) in [(ZLIB, false), (RAW, true)] {
-        let mut decoder = Decoder::new(&codings("gzip, deflate"), Limits::default());
+        let mut decoder = Decoder::new(&codings("gzip, deflate"), DecodeLimits::default());
         let mut out = Vec::new();
         // What is inside is gzip, so read only as much as shows the dialect.
         decoder.push(&unhex(hex));
@@ -239,7 +248,7 @@ fn deflate_is_written_again_in_the_dialect_it_came_in() {
         let mut wire = Vec::new();
         Encoder::like(&decoder).finish(&mut wire).expect("finished");
         assert_eq!(wire[0] == 0x78, !bare);
-        assert_eq!(open(&codings("gzip, deflate"), &wire), Ok(Vec::new()));
+        assert_eq!(decompress(&codings("gzip, deflate"), &wire), Ok(Vec::new()));
     }
 }
 
@@ -256,8 +265,8 @@ fn bombs_stop_early() {
         "zstd, gzip, br",
     ] {
         let codings = codings(value);
-        let wire = close(&codings, &zeros);
-        let (out, end) = open_pieces(&codings, Limits::default(), [&wire[..]], 1 << 10);
+        let wire = compress(&codings, &zeros);
+        let (out, end) = decompress_pieces(&codings, DecodeLimits::default(), [&wire[..]], 1 << 10);
         assert_eq!(end, Err(CodingError::Bomb), "{value}, {} bytes", wire.len());
         let allowed = (1 << 20) + 200 * wire.len();
         assert!(out.len() <= allowed + (1 << 10), "{value}: {}", out.len());
@@ -267,7 +276,7 @@ fn bombs_stop_early() {
 #[test]
 fn a_bomb_that_opens_to_nothing_in_the_end_stops_as_well() {
     // Empty members of 20 bytes each, ten thousand of them in a few hundred bytes.
-    let member = close(&Coding::Gzip.into(), b"");
+    let member = compress(&Coding::Gzip.into(), b"");
     let mut encoder = Encoder::new(&Coding::Zstd.into());
     let mut wire = Vec::new();
     let many = member.repeat(1000);
@@ -275,7 +284,12 @@ fn a_bomb_that_opens_to_nothing_in_the_end_stops_as_well() {
         encoder.push(&many, &mut wire).expect("taken");
     }
     encoder.finish(&mut wire).expect("finished");
-    let (out, end) = open_pieces(&codings("gzip, zstd"), Limits::default(), [&wire[..]], 4096);
+    let (out, end) = decompress_pieces(
+        &codings("gzip, zstd"),
+        DecodeLimits::default(),
+        [&wire[..]],
+        4096,
+    );
     assert_eq!((out.len(), end), (0, Err(CodingError::Bomb)));
 }
 
@@ -283,7 +297,7 @@ fn a_bomb_that_opens_to_nothing_in_the_end_stops_as_well() {
 fn what_is_small_or_within_the_ratio_is_no_bomb() {
     let blanks = vec![b' '; 1 << 20];
     for coding in Coding::ALL {
-        let opened = open(&coding.into(), &close(&coding.into(), &blanks));
+        let opened = decompress(&coding.into(), &compress(&coding.into(), &blanks));
         assert_eq!(opened.map(|out| out.len()), Ok(1 << 20), "{coding}");
     }
 }
@@ -297,12 +311,12 @@ fn a_cap_holds_to_the_byte() {
             (41, Err(CodingError::Bomb)),
             (0, Err(CodingError::Bomb)),
         ] {
-            let limits = Limits {
+            let limits = DecodeLimits {
                 max_output: Some(cap),
-                ..Limits::default()
+                ..DecodeLimits::default()
             };
             for room in [1, 40, 4096] {
-                let opened = open_pieces(&codings(value), limits, [&wire[..]], room);
+                let opened = decompress_pieces(&codings(value), limits, [&wire[..]], room);
                 let kept = TEXT.len().min(usize::try_from(cap).expect("small"));
                 assert_eq!(
                     opened,
@@ -316,7 +330,7 @@ fn a_cap_holds_to_the_byte() {
 
 #[test]
 fn nothing_is_pulled_into_no_room() {
-    let mut decoder = Decoder::new(&Coding::Gzip.into(), Limits::default());
+    let mut decoder = Decoder::new(&Coding::Gzip.into(), DecodeLimits::default());
     decoder.push(&unhex(GZIP));
     let mut out = Vec::new();
     assert_eq!(decoder.pull(&mut out, 0), Ok(Pulled::More));

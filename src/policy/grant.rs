@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::destination::{self, Destination, Host, InvalidAuthority, Scheme};
 use super::location::{LocationRule, is_token_byte};
-use super::serde_as_string;
+use super::serde_text::serde_as_string;
 
 pub use super::path::{InvalidPathPrefix, PathPrefix};
 
@@ -59,7 +59,7 @@ impl Grant {
 
 /// Why a text is not a method or an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidName {
+pub enum InvalidGrantName {
     /// Not a token of RFC 9110 section 5.6.2.
     #[error("a method is a name such as `GET`, or `*` for any")]
     Method,
@@ -70,18 +70,18 @@ pub enum InvalidName {
 
 /// A method for [`Grant::methods`]: upper-cased here once, compared byte for byte later, because
 /// methods are case-sensitive (RFC 9110 section 9.1).
-pub fn parse_method(text: &str) -> Result<String, InvalidName> {
+pub fn parse_method(text: &str) -> Result<String, InvalidGrantName> {
     if text.is_empty() || !text.bytes().all(is_token_byte) {
-        return Err(InvalidName::Method);
+        return Err(InvalidGrantName::Method);
     }
     Ok(text.to_ascii_uppercase())
 }
 
 /// An action for [`Grant::actions`].
-pub fn parse_action(text: &str) -> Result<String, InvalidName> {
+pub fn parse_action(text: &str) -> Result<String, InvalidGrantName> {
     let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
     if text.is_empty() || text.len() > 128 || !text.bytes().all(is_printable) {
-        return Err(InvalidName::Action);
+        return Err(InvalidGrantName::Action);
     }
     Ok(text.to_owned())
 }
@@ -346,11 +346,14 @@ mod tests {
     fn methods_and_actions_are_checked_when_they_are_entered() {
         assert_eq!(parse_method("get").unwrap(), "GET");
         assert_eq!(parse_method("*").unwrap(), "*");
-        assert_eq!(parse_method("GET,POST"), Err(InvalidName::Method));
-        assert_eq!(parse_method(""), Err(InvalidName::Method));
+        assert_eq!(parse_method("GET,POST"), Err(InvalidGrantName::Method));
+        assert_eq!(parse_method(""), Err(InvalidGrantName::Method));
         assert_eq!(parse_action("weekly report").unwrap(), "weekly report");
-        assert_eq!(parse_action("a\nb"), Err(InvalidName::Action));
-        assert_eq!(parse_action(&"a".repeat(129)), Err(InvalidName::Action));
+        assert_eq!(parse_action("a\nb"), Err(InvalidGrantName::Action));
+        assert_eq!(
+            parse_action(&"a".repeat(129)),
+            Err(InvalidGrantName::Action)
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
-use super::serde_as_string;
+use super::serde_text::serde_as_string;
 
 /// A path that can be compared: split at `/`, dot segments removed, unreserved bytes decoded,
 /// everything else percent-encoded in upper case (RFC 3986 sections 5.2.4 and 6.2.2).
@@ -39,7 +39,7 @@ impl ReadPath {
         if rest.contains(['\\', '?', '#']) {
             return Err(Unclear::Ambiguous);
         }
-        let mut reading = Reading::default();
+        let mut reading = SegmentReader::default();
         let mut raw_segments = rest.split('/').peekable();
         while let Some(raw) = raw_segments.next() {
             reading.push(raw, raw_segments.peek().is_none())?;
@@ -59,7 +59,7 @@ impl ReadPath {
 }
 
 #[derive(Default)]
-struct Reading {
+struct SegmentReader {
     segments: Vec<String>,
     split_after_decoding: Vec<String>,
     climbs: bool,
@@ -67,7 +67,7 @@ struct Reading {
     has_empty_inside: bool,
 }
 
-impl Reading {
+impl SegmentReader {
     fn push(&mut self, raw: &str, is_last: bool) -> Result<(), Unclear> {
         if raw == "." || raw == ".." {
             if raw == ".." {

@@ -4,10 +4,11 @@
 //! most answers nearly all are `\n` and `\"`. What [`super::escapes`] would say of those is said here
 //! without listing the readings of every level.
 
-use super::escapes::{BACKSLASH, PERCENT, Unit, introduces};
-use super::haystack::Text;
+use super::backslash::meant_by;
+use super::escapes::{BACKSLASH, PERCENT, TextUnit, introduces};
+use super::haystack::Haystack;
 
-impl Text<'_> {
+impl Haystack<'_> {
     /// Whether an escape may begin with the introducer at `pos`. `false` is certain, and cheap: in
     /// binary data hardly any introducer is one.
     #[inline]
@@ -24,9 +25,9 @@ impl Text<'_> {
     }
 
     /// The one escape at `pos`, if it is among the most frequent: a backslash before a single
-    /// character, or `%41`. As [`Text::units`] says, but with little ado.
+    /// character, or `%41`. As [`Haystack::units`] says, but with little ado.
     #[inline]
-    pub fn plain_unit(self, pos: usize) -> Option<Unit> {
+    pub fn plain_escape(self, pos: usize) -> Option<TextUnit> {
         let (byte, next, kinds) = match *self.bytes.get(pos..)? {
             [b'\\', letter, ..] => (meant_by(letter)?, pos + 2, BACKSLASH),
             [b'%', high, low, ..] => {
@@ -35,36 +36,9 @@ impl Text<'_> {
             }
             _ => return None,
         };
-        (!introduces(byte)).then(|| Unit::of_byte(byte, next, kinds))
+        (!introduces(byte)).then(|| TextUnit::of_byte(byte, next, kinds))
     }
 }
-
-/// What a backslash and one character stand for.
-#[inline]
-pub(super) fn meant_by(letter: u8) -> Option<u8> {
-    // No such escape stands for zero.
-    Some(MEANT[usize::from(letter)]).filter(|&byte| byte != 0)
-}
-
-const MEANT: [u8; 256] = {
-    let mut meant = [0; 256];
-    // A shell, a regular expression and many a template put a backslash before these.
-    let mut byte = b' ';
-    while byte <= b'~' {
-        if byte == b' ' || byte.is_ascii_punctuation() {
-            meant[byte as usize] = byte;
-        }
-        byte += 1;
-    }
-    meant[b'a' as usize] = 0x07;
-    meant[b'b' as usize] = 0x08;
-    meant[b't' as usize] = b'\t';
-    meant[b'n' as usize] = b'\n';
-    meant[b'v' as usize] = 0x0b;
-    meant[b'f' as usize] = 0x0c;
-    meant[b'r' as usize] = b'\r';
-    meant
-};
 
 #[cfg(test)]
 mod tests {
@@ -74,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    fn same(one: &Unit, other: &Unit) -> bool {
+    fn same(one: &TextUnit, other: &TextUnit) -> bool {
         (one.bytes(), one.next, one.kinds) == (other.bytes(), other.next, other.kinds)
     }
 
@@ -92,14 +66,14 @@ mod tests {
             complete in any::<bool>(),
         ) {
             let bytes = [&[introducer][..], &rest].concat();
-            let text = Text { bytes: &bytes, complete, run_before: 0 };
-            let units = text.units(0);
+            let text = Haystack { bytes: &bytes, complete, run_before: 0 };
+            let escapes = text.escapes(0);
             if !text.may_escape(0) {
-                prop_assert!(units.iter().next().is_none() && !units.undecided);
+                prop_assert!(escapes.iter().next().is_none() && !escapes.undecided);
             }
-            if let Some(plain) = text.plain_unit(0) {
-                prop_assert!(!units.undecided && units.iter().count() == 1);
-                prop_assert!(units.iter().all(|unit| same(unit, &plain)));
+            if let Some(plain) = text.plain_escape(0) {
+                prop_assert!(!escapes.undecided && escapes.iter().count() == 1);
+                prop_assert!(escapes.iter().all(|unit| same(unit, &plain)));
             }
         }
     }
@@ -107,7 +81,7 @@ mod tests {
     #[test]
     fn ordinary_escapes_are_seen_at_a_glance() {
         for (escape, stands_for) in [("\\n", b'\n'), ("\\\"", b'"'), ("%41", b'A'), ("%2f", b'/')] {
-            let unit = Text::whole(escape.as_bytes()).plain_unit(0);
+            let unit = Haystack::whole(escape.as_bytes()).plain_escape(0);
             assert_eq!(
                 unit.map(|unit| unit.bytes().to_vec()),
                 Some(vec![stands_for]),
@@ -116,7 +90,7 @@ mod tests {
         }
         for innocent in ["% ", "%g1", "\\\u{e9}", "& ", "&;"] {
             assert!(
-                !Text::whole(innocent.as_bytes()).may_escape(0),
+                !Haystack::whole(innocent.as_bytes()).may_escape(0),
                 "{innocent}"
             );
         }

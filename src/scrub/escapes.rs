@@ -7,9 +7,9 @@
 //! what the unit at a position may stand for. That answer depends on the bytes of the unit alone,
 //! never on what comes before it: a hit is found wherever it begins, even after an odd backslash.
 
+use super::backslash::meant_by;
 use super::entities::named;
-use super::escape_fast_path::meant_by;
-use super::haystack::Text;
+use super::haystack::Haystack;
 
 /// Percent-encoding was used: `%41`, `%u0041`.
 pub(super) const PERCENT: u8 = 1;
@@ -30,7 +30,7 @@ const SYNTAX_MAX: usize = 12;
 
 /// What an escape stands for, and where it ends.
 #[derive(Clone, Copy)]
-pub(super) struct Unit {
+pub(super) struct TextUnit {
     bytes: [u8; 4],
     len: u8,
     /// Position after the escape.
@@ -39,7 +39,7 @@ pub(super) struct Unit {
     pub kinds: u8,
 }
 
-impl Unit {
+impl TextUnit {
     /// The byte at `pos` as itself.
     pub fn literal(byte: u8, pos: usize) -> Self {
         Self::of_byte(byte, pos + 1, 0)
@@ -72,16 +72,16 @@ impl Unit {
 }
 
 /// The escapes that may begin at a position; the literal reading is always possible besides.
-pub(super) struct Units {
-    items: [Unit; 4],
+pub(super) struct Escapes {
+    items: [TextUnit; 4],
     len: usize,
     /// The text ends before it is known which escapes begin here.
     pub undecided: bool,
 }
 
-impl Units {
+impl Escapes {
     const NONE: Self = Self {
-        items: [Unit {
+        items: [TextUnit {
             bytes: [0; 4],
             len: 0,
             next: 0,
@@ -91,32 +91,32 @@ impl Units {
         undecided: false,
     };
 
-    fn push(&mut self, unit: Unit) {
+    fn push(&mut self, unit: TextUnit) {
         if let Some(slot) = self.items.get_mut(self.len) {
             *slot = unit;
             self.len += 1;
         }
     }
 
-    fn push_escape(&mut self, escape: Escape) {
-        let Escape {
+    fn push_parsed(&mut self, escape: ParsedEscape) {
+        let ParsedEscape {
             meaning,
             next,
             kinds,
         } = escape;
         match meaning {
-            Meaning::Byte(byte) => self.push(Unit::of_byte(byte, next, kinds)),
+            Meaning::Byte(byte) => self.push(TextUnit::of_byte(byte, next, kinds)),
             Meaning::Char(c) => {
-                self.push(Unit::of_char(c, next, kinds));
+                self.push(TextUnit::of_char(c, next, kinds));
                 // Binary data put through Latin-1 on its way into JSON or XML.
                 if ('\u{80}'..='\u{ff}').contains(&c) {
-                    self.push(Unit::of_byte(c as u32 as u8, next, kinds));
+                    self.push(TextUnit::of_byte(c as u32 as u8, next, kinds));
                 }
             }
         }
     }
 
-    pub fn iter(&self) -> std::slice::Iter<'_, Unit> {
+    pub fn iter(&self) -> std::slice::Iter<'_, TextUnit> {
         self.items[..self.len].iter()
     }
 }
@@ -138,13 +138,13 @@ enum Meaning {
 }
 
 #[derive(Clone, Copy)]
-struct Escape {
+struct ParsedEscape {
     meaning: Meaning,
     next: usize,
     kinds: u8,
 }
 
-impl Escape {
+impl ParsedEscape {
     /// The ASCII character meant; a byte that is none for any other.
     fn ascii(self) -> u8 {
         match self.meaning {
@@ -164,14 +164,14 @@ pub(super) fn introduces(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&')
 }
 
-impl Text<'_> {
+impl Haystack<'_> {
     /// The escapes that begin at `pos`, at any level.
-    pub fn units(self, pos: usize) -> Units {
-        let mut units = Units::NONE;
+    pub fn escapes(self, pos: usize) -> Escapes {
+        let mut escapes = Escapes::NONE;
         for level in 1..=LEVELS {
             match self.escape(pos, level) {
                 Ok(Some(escape)) => {
-                    units.push_escape(escape);
+                    escapes.push_parsed(escape);
                     // One of the second level begins with one that stands for `%`, `\` or `&`.
                     if !escape.introduces() {
                         break;
@@ -179,10 +179,10 @@ impl Text<'_> {
                 }
                 Ok(None) if self.nothing_nested(pos) => break,
                 Ok(None) => {}
-                Err(Cut) => units.undecided |= !self.complete,
+                Err(Cut) => escapes.undecided |= !self.complete,
             }
         }
-        units
+        escapes
     }
 
     /// Whether all of what would be escape syntax at `pos` is literal.
@@ -192,18 +192,18 @@ impl Text<'_> {
     }
 
     /// Only `%41`: the one escape in which values too short for the rest are searched.
-    pub fn percent_units(self, pos: usize) -> Units {
-        let mut units = Units::NONE;
+    pub fn percent_escapes(self, pos: usize) -> Escapes {
+        let mut escapes = Escapes::NONE;
         if self.bytes.get(pos) == Some(&b'%') {
             match self.hex(pos + 1, 0, 2) {
                 Ok(Some((value, next, _))) => {
-                    units.push(Unit::of_byte(value as u8, next, PERCENT));
+                    escapes.push(TextUnit::of_byte(value as u8, next, PERCENT));
                 }
                 Ok(None) => {}
-                Err(Cut) => units.undecided = !self.complete,
+                Err(Cut) => escapes.undecided = !self.complete,
             }
         }
-        units
+        escapes
     }
 
     /// The character at `pos` after `level` rounds of unescaping.
@@ -232,7 +232,7 @@ impl Text<'_> {
     }
 
     /// The escape at `pos` whose own characters are read after `level - 1` rounds.
-    fn escape(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+    fn escape(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let inner = level - 1;
         let first = self.symbol(pos, inner)?;
         let found = match first.byte {
@@ -241,31 +241,33 @@ impl Text<'_> {
             b'&' => self.entity(first.next, inner)?,
             _ => None,
         };
-        Ok(found.map(|escape| Escape {
+        Ok(found.map(|escape| ParsedEscape {
             kinds: escape.kinds | first.kinds,
             ..escape
         }))
     }
 
-    fn percent(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+    fn percent(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         if matches!(self.symbol(pos, level)?.byte, b'u' | b'U') {
             return self.utf16(pos, level, b'%', PERCENT);
         }
-        Ok(self.hex(pos, level, 2)?.map(|(value, next, kinds)| Escape {
-            meaning: Meaning::Byte(value as u8),
-            next,
-            kinds: kinds | PERCENT,
-        }))
+        Ok(self
+            .hex(pos, level, 2)?
+            .map(|(value, next, kinds)| ParsedEscape {
+                meaning: Meaning::Byte(value as u8),
+                next,
+                kinds: kinds | PERCENT,
+            }))
     }
 
-    fn backslash(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+    fn backslash(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let letter = self.symbol(pos, level)?;
         let byte = match letter.byte {
             b'u' => return self.utf16(pos, level, b'\\', BACKSLASH),
             b'x' => {
                 return Ok(self
                     .hex(letter.next, level, 2)?
-                    .map(|(value, next, kinds)| Escape {
+                    .map(|(value, next, kinds)| ParsedEscape {
                         meaning: Meaning::Byte(value as u8),
                         next,
                         kinds: kinds | letter.kinds | BACKSLASH,
@@ -274,7 +276,7 @@ impl Text<'_> {
             b'0'..=b'3' => return self.octal(pos, level),
             byte => meant_by(byte),
         };
-        Ok(byte.map(|byte| Escape {
+        Ok(byte.map(|byte| ParsedEscape {
             meaning: Meaning::Byte(byte),
             next: letter.next,
             kinds: letter.kinds | BACKSLASH,
@@ -282,14 +284,20 @@ impl Text<'_> {
     }
 
     /// `uXXXX`, and the second half of a surrogate pair with its introducer.
-    fn utf16(self, pos: usize, level: u8, again: u8, kind: u8) -> Result<Option<Escape>, Cut> {
+    fn utf16(
+        self,
+        pos: usize,
+        level: u8,
+        again: u8,
+        kind: u8,
+    ) -> Result<Option<ParsedEscape>, Cut> {
         let letter = self.symbol(pos, level)?;
         let Some((high, next, kinds)) = self.hex(letter.next, level, 4)? else {
             return Ok(None);
         };
         let kinds = kinds | letter.kinds | kind;
         if let Some(c) = char::from_u32(high) {
-            return Ok(Some(Escape {
+            return Ok(Some(ParsedEscape {
                 meaning: Meaning::Char(c),
                 next,
                 kinds,
@@ -314,14 +322,14 @@ impl Text<'_> {
         }
         let c = char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00));
         let kinds = kinds | introducer.kinds | letter.kinds | more;
-        Ok(c.map(|c| Escape {
+        Ok(c.map(|c| ParsedEscape {
             meaning: Meaning::Char(c),
             next,
             kinds,
         }))
     }
 
-    fn octal(self, mut pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+    fn octal(self, mut pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let (mut value, mut kinds) = (0, BACKSLASH);
         for _ in 0..3 {
             let digit = self.symbol(pos, level)?;
@@ -332,18 +340,18 @@ impl Text<'_> {
             kinds |= digit.kinds;
             pos = digit.next;
         }
-        Ok(Some(Escape {
+        Ok(Some(ParsedEscape {
             meaning: Meaning::Byte(value),
             next: pos,
             kinds,
         }))
     }
 
-    fn entity(self, pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+    fn entity(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let first = self.symbol(pos, level)?;
         if first.byte == b'#' {
             let found = self.numeric(first.next, level)?;
-            return Ok(found.map(|escape| Escape {
+            return Ok(found.map(|escape| ParsedEscape {
                 kinds: escape.kinds | first.kinds,
                 ..escape
             }));
@@ -363,7 +371,7 @@ impl Text<'_> {
                 _ => return Ok(None),
             }
         }
-        Ok(named(&name[..len]).map(|c| Escape {
+        Ok(named(&name[..len]).map(|c| ParsedEscape {
             meaning: Meaning::Char(c),
             next: at,
             kinds,
@@ -371,7 +379,7 @@ impl Text<'_> {
     }
 
     /// `60;` or `x3c;`
-    fn numeric(self, mut pos: usize, level: u8) -> Result<Option<Escape>, Cut> {
+    fn numeric(self, mut pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let mut kinds = ENTITY;
         let mut radix = 10;
         let first = self.symbol(pos, level)?;
@@ -387,7 +395,7 @@ impl Text<'_> {
             pos = symbol.next;
             if symbol.byte == b';' && count > 0 {
                 let c = char::from_u32(value);
-                return Ok(c.map(|c| Escape {
+                return Ok(c.map(|c| ParsedEscape {
                     meaning: Meaning::Char(c),
                     next: pos,
                     kinds,
@@ -423,8 +431,8 @@ mod tests {
 
     /// Every reading of the escape that covers the whole of `text`.
     fn readings(text: &str) -> Vec<Vec<u8>> {
-        let units = Text::whole(text.as_bytes()).units(0);
-        units
+        let escapes = Haystack::whole(text.as_bytes()).escapes(0);
+        escapes
             .iter()
             .filter(|unit| unit.next == text.len())
             .map(|unit| unit.bytes().to_vec())
@@ -482,7 +490,7 @@ mod tests {
             "\\",
         ] {
             assert_eq!(
-                Text::whole(text.as_bytes()).units(0).iter().count(),
+                Haystack::whole(text.as_bytes()).escapes(0).iter().count(),
                 0,
                 "{text}"
             );
@@ -492,13 +500,16 @@ mod tests {
     #[test]
     fn a_cut_escape_is_undecided_until_the_text_is_complete() {
         for text in ["%4", "\\", "\\ud83d\\u", "&am", "&#x", "%25"] {
-            let cut = Text {
+            let cut = Haystack {
                 bytes: text.as_bytes(),
                 complete: false,
                 run_before: 0,
             };
-            assert!(cut.units(0).undecided, "{text}");
-            assert!(!Text::whole(text.as_bytes()).units(0).undecided, "{text}");
+            assert!(cut.escapes(0).undecided, "{text}");
+            assert!(
+                !Haystack::whole(text.as_bytes()).escapes(0).undecided,
+                "{text}"
+            );
         }
     }
 }

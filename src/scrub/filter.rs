@@ -8,7 +8,7 @@
 //! multiplication and one load from a bitmap that is sized to stay sparse, so the cost per byte of
 //! text does not depend on the number of needles until the bitmap leaves the cache. A window that
 //! does hold an escape is found from the escape ([`super::needle_index`]), and one that a line break cuts
-//! in two from the break ([`Text::each_wrap`](super::haystack::Text::each_wrap)).
+//! in two from the break ([`Haystack::each_wrap`](super::haystack::Haystack::each_wrap)).
 //!
 //! Measured against the alternatives on ordinary text: the automata of the `aho-corasick` crate
 //! are faster for a single needle, four times slower from sixteen on and fifteen times at five
@@ -16,7 +16,7 @@
 //!
 //! The bitmaps hold hashes of parts of values, not values.
 
-use super::needle::{Class, MIN_SEARCHED};
+use super::needle::{MIN_SEARCHED, NeedleClass};
 
 /// Bytes in a group.
 pub(super) const GROUP: usize = 4;
@@ -188,7 +188,7 @@ impl Group {
 }
 
 /// Every way in which the text may write four needle characters without an escape.
-pub(super) fn variants(class: Class, chars: [u8; GROUP], mut each: impl FnMut(u32)) {
+pub(super) fn variants(class: NeedleClass, chars: [u8; GROUP], mut each: impl FnMut(u32)) {
     let group = u32::from_le_bytes(chars);
     let twins = chars.map(|byte| class.twin(byte).unwrap_or(byte));
     // The bits in which characters differ from their twins: each choice takes those of some bytes.
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn variants_are_all_the_ways_to_write_a_group() {
         let mut texts = Vec::new();
-        variants(Class::Hex, *b"a1f0", |group| {
+        variants(NeedleClass::Hex, *b"a1f0", |group| {
             texts.push(group.to_le_bytes())
         });
         texts.sort();

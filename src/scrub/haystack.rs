@@ -7,15 +7,15 @@ const WRAP_MIN: usize = 40;
 
 /// The bytes at hand, and what is known about those that are not.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
+pub(super) struct Haystack<'a> {
     pub bytes: &'a [u8],
     /// No byte follows; a cut-off escape is literal text.
     pub complete: bool,
-    /// How many base64 characters came directly before the first byte (see [`Text::wraps_at`]).
+    /// How many base64 characters came directly before the first byte (see [`Haystack::wraps_at`]).
     pub run_before: usize,
 }
 
-impl<'a> Text<'a> {
+impl<'a> Haystack<'a> {
     /// A text of which every byte is at hand.
     pub fn whole(bytes: &'a [u8]) -> Self {
         Self {
@@ -137,7 +137,7 @@ mod tests {
                 bytes.extend((0..length).map(|n| b"Az09+/-_"[n % 8]));
                 bytes.push(end);
             }
-            let text = Text { bytes: &bytes, complete: false, run_before };
+            let text = Haystack { bytes: &bytes, complete: false, run_before };
             let start = start.min(bytes.len());
             let wraps = |&pos: &usize| matches!(bytes[pos], b'\r' | b'\n') && text.wraps_at(pos);
             let expected: Vec<usize> = (start..bytes.len()).filter(wraps).collect();
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_run_of_base64_goes_on_from_the_piece_before() {
-        let text = |run_before| Text {
+        let text = |run_before| Haystack {
             bytes: b"abc/+_\n",
             complete: false,
             run_before,

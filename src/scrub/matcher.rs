@@ -1,17 +1,17 @@
 //! Comparing needles with the text from one position on, in every reading the text allows.
 
-use super::escapes::{Unit, introduces};
-use super::haystack::Text;
-use super::needle::{Class, Form, Needle};
-use super::needle_index::{HEX_GAPS, Set};
-use super::trie::Node;
+use super::escapes::{TextUnit, introduces};
+use super::haystack::Haystack;
+use super::needle::{HitForm, Needle, NeedleClass};
+use super::needle_index::{HEX_GAPS, NeedleIndex};
+use super::trie::TrieNode;
 
 /// One reading of the text so far, and the needles that agree with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct PartialMatch {
     pos: usize,
-    node: Node,
-    class: Class,
+    node: TrieNode,
+    class: NeedleClass,
     /// Notations used, see [`super::escapes`].
     kinds: u8,
     /// A `+` stood for a space.
@@ -42,34 +42,34 @@ enum Gap {
 
 /// The longest hit from a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Match {
     /// Position after the hit.
     pub end: usize,
-    pub form: Form,
+    pub form: HitForm,
     /// Index of the name in the set.
     pub name: u32,
 }
 
 /// All readings from one position: which are still open, and the longest hit of those that ended.
-pub(super) struct Walk {
+pub(super) struct Matcher {
     /// Where the hit would begin.
     pub start: usize,
     /// The longest hit so far. A longer one may come of what is open.
-    pub best: Option<Found>,
-    open: Vec<Reading>,
+    pub best: Option<Match>,
+    open: Vec<PartialMatch>,
     /// Each letter of the text may be a capital or not.
     any_case: bool,
 }
 
-impl Walk {
-    /// A walk over `set` from `start`, before anything is read.
-    pub fn begin(set: &Set, start: usize, spare: Vec<Reading>) -> Self {
+impl Matcher {
+    /// A walk over `index` from `start`, before anything is read.
+    pub fn begin(index: &NeedleIndex, start: usize, spare: Vec<PartialMatch>) -> Self {
         let mut open = spare;
         open.clear();
-        for class in Class::ALL {
-            if let Some(node) = set.trie(class).root() {
+        for class in NeedleClass::ALL {
+            if let Some(node) = index.trie(class).root() {
                 let gap = Gap::None;
-                open.push(Reading {
+                open.push(PartialMatch {
                     pos: start,
                     node,
                     class,
@@ -88,19 +88,19 @@ impl Walk {
     }
 
     /// A walk over a text in which letters stand for themselves in either case.
-    pub fn in_any_case(set: &Set, start: usize) -> Self {
+    pub fn in_any_case(index: &NeedleIndex, start: usize) -> Self {
         Self {
             any_case: true,
-            ..Self::begin(set, start, Vec::new())
+            ..Self::begin(index, start, Vec::new())
         }
     }
 
     /// Reads as far as the text goes. Returns whether bytes to come may still matter.
-    pub fn advance(&mut self, set: &Set, text: Text<'_>) -> bool {
+    pub fn advance(&mut self, index: &NeedleIndex, text: Haystack<'_>) -> bool {
         let mut waiting = 0;
         while let Some(reading) = self.next(waiting) {
             if reading.pos < text.bytes.len() {
-                if self.step(set, text, reading) {
+                if self.step(index, text, reading) {
                     continue;
                 }
             } else if text.complete {
@@ -116,7 +116,7 @@ impl Walk {
     }
 
     /// The memory of a finished walk, for the next one.
-    pub fn into_spare(self) -> Vec<Reading> {
+    pub fn into_spare(self) -> Vec<PartialMatch> {
         self.open
     }
 
@@ -133,7 +133,7 @@ impl Walk {
 
     /// Takes the reading that is furthest behind: those that meet at a position are then both
     /// open, and one of two equal ones is dropped before it is followed.
-    fn next(&mut self, waiting: usize) -> Option<Reading> {
+    fn next(&mut self, waiting: usize) -> Option<PartialMatch> {
         let rest = self.open.get(waiting..)?;
         let (index, _) = rest
             .iter()
@@ -143,50 +143,58 @@ impl Walk {
     }
 
     /// Reads one unit in every way. Returns false if the text ends inside it.
-    fn step(&mut self, set: &Set, text: Text<'_>, reading: Reading) -> bool {
+    fn step(&mut self, index: &NeedleIndex, text: Haystack<'_>, reading: PartialMatch) -> bool {
         let byte = text.bytes[reading.pos];
         if introduces(byte) {
-            let units = match reading.class {
-                Class::Short => text.percent_units(reading.pos),
-                Class::Exact | Class::Base64 | Class::Hex => text.units(reading.pos),
+            let escapes = match reading.class {
+                NeedleClass::Short => text.percent_escapes(reading.pos),
+                NeedleClass::Exact | NeedleClass::Base64 | NeedleClass::Hex => {
+                    text.escapes(reading.pos)
+                }
             };
-            if units.undecided {
+            if escapes.undecided {
                 return false;
             }
-            for unit in units.iter() {
-                self.read(set, text, reading, unit);
+            for unit in escapes.iter() {
+                self.read(index, text, reading, unit);
             }
         }
-        self.read(set, text, reading, &Unit::literal(byte, reading.pos));
+        self.read(index, text, reading, &TextUnit::literal(byte, reading.pos));
         true
     }
 
-    fn read(&mut self, set: &Set, text: Text<'_>, mut reading: Reading, unit: &Unit) {
+    fn read(
+        &mut self,
+        index: &NeedleIndex,
+        text: Haystack<'_>,
+        mut reading: PartialMatch,
+        unit: &TextUnit,
+    ) {
         let at = reading.pos;
         reading.pos = unit.next;
         reading.kinds |= unit.kinds;
         let &[byte] = unit.bytes() else {
-            return self.read_many(set, reading, unit.bytes());
+            return self.read_many(index, reading, unit.bytes());
         };
         match reading.class {
-            Class::Base64 => match break_at(text, at, &reading, byte) {
-                Some(gap) => return self.open(Reading { gap, ..reading }),
+            NeedleClass::Base64 => match break_at(text, at, &reading, byte) {
+                Some(gap) => return self.open(PartialMatch { gap, ..reading }),
                 None if reading.gap == Gap::Cr => return,
                 None => reading.gap = Gap::None,
             },
-            Class::Hex => match separator(&reading, byte) {
-                Some(gap @ Gap::After(_)) => return self.open(Reading { gap, ..reading }),
+            NeedleClass::Hex => match separator(&reading, byte) {
+                Some(gap @ Gap::After(_)) => return self.open(PartialMatch { gap, ..reading }),
                 Some(gap) => reading.gap = gap,
                 None => return,
             },
-            Class::Exact | Class::Short => {}
+            NeedleClass::Exact | NeedleClass::Short => {}
         }
         let (char, space) = reading.class.matched_by(byte);
-        self.descend(set, reading, char);
+        self.descend(index, reading, char);
         if let Some(space) = space {
             self.descend(
-                set,
-                Reading {
+                index,
+                PartialMatch {
                     plus: true,
                     ..reading
                 },
@@ -196,51 +204,51 @@ impl Walk {
     }
 
     /// The UTF-8 of one character: a needle may not end inside it.
-    fn read_many(&mut self, set: &Set, mut reading: Reading, bytes: &[u8]) {
+    fn read_many(&mut self, index: &NeedleIndex, mut reading: PartialMatch, bytes: &[u8]) {
         let Some((&last, before)) = bytes.split_last() else {
             return;
         };
-        let trie = set.trie(reading.class);
+        let trie = index.trie(reading.class);
         for &byte in before {
-            let (Some(node), _) = trie.step(set.sources(), reading.node, byte) else {
+            let (Some(node), _) = trie.step(index.sources(), reading.node, byte) else {
                 return;
             };
             reading.node = node;
         }
-        self.descend(set, reading, last);
+        self.descend(index, reading, last);
     }
 
-    fn descend(&mut self, set: &Set, reading: Reading, char: u8) {
-        self.follow(set, reading, char);
+    fn descend(&mut self, index: &NeedleIndex, reading: PartialMatch, char: u8) {
+        self.follow(index, reading, char);
         if self.any_case
             && let Some(other) = other_case(char)
         {
-            self.follow(set, reading, other);
+            self.follow(index, reading, other);
         }
     }
 
-    fn follow(&mut self, set: &Set, reading: Reading, char: u8) {
-        let (node, ended) = set
+    fn follow(&mut self, index: &NeedleIndex, reading: PartialMatch, char: u8) {
+        let (node, ended) = index
             .trie(reading.class)
-            .step(set.sources(), reading.node, char);
+            .step(index.sources(), reading.node, char);
         if let Some(needle) = ended {
             self.found(needle, &reading);
         }
         if let Some(node) = node {
-            self.open(Reading { node, ..reading });
+            self.open(PartialMatch { node, ..reading });
         }
     }
 
-    fn open(&mut self, reading: Reading) {
+    fn open(&mut self, reading: PartialMatch) {
         if !self.open.contains(&reading) {
             self.open.push(reading);
         }
     }
 
     /// Keeps the longest hit; of equally long ones the plainest, whatever order they come in.
-    fn found(&mut self, needle: &Needle, reading: &Reading) {
+    fn found(&mut self, needle: &Needle, reading: &PartialMatch) {
         let form = needle.form(reading.kinds, reading.plus);
-        let found = Found {
+        let found = Match {
             end: reading.pos,
             form,
             name: needle.name,
@@ -261,7 +269,7 @@ fn other_case(char: u8) -> Option<u8> {
 }
 
 /// The gap that `byte`, read at `at`, makes if it is part of a line break in wrapped base64.
-fn break_at(text: Text<'_>, at: usize, reading: &Reading, byte: u8) -> Option<Gap> {
+fn break_at(text: Haystack<'_>, at: usize, reading: &PartialMatch, byte: u8) -> Option<Gap> {
     match (byte, reading.gap) {
         (b'\n', Gap::Cr) => Some(Gap::Break),
         (b'\r' | b'\n', Gap::None) if reading.node.depth > 0 && text.wraps_at(at) => {
@@ -273,7 +281,7 @@ fn break_at(text: Text<'_>, at: usize, reading: &Reading, byte: u8) -> Option<Ga
 
 /// The gap after `byte` of a hex text: [`Gap::After`] if it is the separator, which must then
 /// stand between all bytes. `None` if it can be neither that nor a digit.
-fn separator(reading: &Reading, byte: u8) -> Option<Gap> {
+fn separator(reading: &PartialMatch, byte: u8) -> Option<Gap> {
     let depth = reading.node.depth;
     let boundary = depth > 0 && depth.is_multiple_of(2);
     match reading.gap {

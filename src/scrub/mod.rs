@@ -16,7 +16,7 @@
 //!
 //! A filter over four-byte groups names the positions at which a needle could begin (`filter`,
 //! `set`); from each of them all needles are followed at once through a sorted list (`trie`,
-//! `walk`). The filter may be wrong in one direction only, so what is found, and what is written,
+//! `matcher`). The filter may be wrong in one direction only, so what is found, and what is written,
 //! is a function of the text and not of how it was cut.
 //!
 //! # What is put in its place
@@ -30,15 +30,18 @@
 //! value contains. (If the values together use up every such character, a value that contains one
 //! may still be completed by it; nothing is then known that was not sent in the clear.)
 
-pub use needle::{Form, MIN_SEARCHED};
+pub use hit::{Hit, Replacement};
+pub use needle::{HitForm, MIN_SEARCHED};
 pub use needles::Needles;
 pub use scrubber::{Scrubber, scrub_bytes};
 
+mod backslash;
 mod entities;
 mod escape_fast_path;
 mod escapes;
 mod filter;
 mod haystack;
+mod hit;
 mod matcher;
 mod names;
 mod needle;
@@ -50,25 +53,3 @@ mod trie;
 
 #[cfg(test)]
 mod tests;
-
-/// What is put in place of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replacement {
-    /// `<<slug>>` or `<<slug.field>>`.
-    Placeholder,
-    /// `*` for each byte: for an answer whose length is pinned.
-    SameLength,
-}
-
-/// A value was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// Which value, for [`Needles::name`].
-    pub reference: usize,
-    /// How it was written.
-    pub form: Form,
-    /// Where it began in the stream, in bytes of the input.
-    pub offset: u64,
-    /// How long it was there, in bytes.
-    pub length: usize,
-}

@@ -7,7 +7,7 @@
 
 use super::escapes::introduces;
 use super::filter::{GROUP, Groups, group_at, variants};
-use super::needle::{Class, MIN_SEARCHED, Needle, Source};
+use super::needle::{MIN_SEARCHED, Needle, NeedleClass, NeedleSource};
 
 /// Where in a name a needle can begin.
 pub(super) struct NameFilter {
@@ -22,17 +22,19 @@ pub(super) struct NameFilter {
 impl NameFilter {
     /// A filter for these needles.
     pub fn new<'n>(
-        needles: impl Iterator<Item = (Class, &'n Needle)> + Clone,
-        sources: &[Source],
+        needles: impl Iterator<Item = (NeedleClass, &'n Needle)> + Clone,
+        sources: &[NeedleSource],
     ) -> Self {
-        let long = needles.clone().filter(|(class, _)| *class != Class::Short);
+        let long = needles
+            .clone()
+            .filter(|(class, _)| *class != NeedleClass::Short);
         let mut starts = Groups::with_room(long.clone().count());
         for (class, needle) in long.clone() {
             let chars = std::array::from_fn(|index| lower(needle.byte(sources, index)));
             variants(class, chars, |group| starts.insert(lower_group(group)));
         }
         let mut short = None;
-        for (class, needle) in needles.filter(|(class, _)| *class == Class::Short) {
+        for (class, needle) in needles.filter(|(class, _)| *class == NeedleClass::Short) {
             let first = lower(needle.byte(sources, 0));
             let table = short.get_or_insert_with(|| Box::new([false; 256]));
             table[usize::from(first)] = true;

@@ -14,7 +14,7 @@ pub const MIN_SEARCHED: usize = 8;
 
 /// How a value was written where it was found. Goes into the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Form {
+pub enum HitForm {
     /// As it is.
     Raw,
     /// Percent-encoded, in whole or in part; `+` for a space.
@@ -33,25 +33,25 @@ pub enum Form {
     Utf16,
 }
 
-impl Form {
+impl HitForm {
     /// The name used in the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
-            Form::Raw => "raw",
-            Form::Percent => "percent",
-            Form::Json => "json",
-            Form::Xml => "xml",
-            Form::Mixed => "mixed",
-            Form::Base64 => "base64",
-            Form::Hex => "hex",
-            Form::Utf16 => "utf16",
+            HitForm::Raw => "raw",
+            HitForm::Percent => "percent",
+            HitForm::Json => "json",
+            HitForm::Xml => "xml",
+            HitForm::Mixed => "mixed",
+            HitForm::Base64 => "base64",
+            HitForm::Hex => "hex",
+            HitForm::Utf16 => "utf16",
         }
     }
 }
 
 /// Needles that are compared by the same rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum NeedleClass {
     /// Byte for byte, except that `+` may stand for a space.
     Exact,
     /// Both alphabets at once, perhaps broken into lines.
@@ -62,18 +62,23 @@ pub(super) enum Class {
     Short,
 }
 
-impl Class {
-    pub const ALL: [Class; 4] = [Class::Exact, Class::Base64, Class::Hex, Class::Short];
+impl NeedleClass {
+    pub const ALL: [NeedleClass; 4] = [
+        NeedleClass::Exact,
+        NeedleClass::Base64,
+        NeedleClass::Hex,
+        NeedleClass::Short,
+    ];
 
     /// The needle characters a decoded character of the text may match.
     ///
     /// The second one is what a form encoder makes of a space.
     pub fn matched_by(self, byte: u8) -> (u8, Option<u8>) {
         match (self, byte) {
-            (Class::Exact | Class::Short, b'+') => (b'+', Some(b' ')),
-            (Class::Base64, b'-') => (b'+', None),
-            (Class::Base64, b'_') => (b'/', None),
-            (Class::Hex, b'A'..=b'F') => (byte.to_ascii_lowercase(), None),
+            (NeedleClass::Exact | NeedleClass::Short, b'+') => (b'+', Some(b' ')),
+            (NeedleClass::Base64, b'-') => (b'+', None),
+            (NeedleClass::Base64, b'_') => (b'/', None),
+            (NeedleClass::Hex, b'A'..=b'F') => (byte.to_ascii_lowercase(), None),
             _ => (byte, None),
         }
     }
@@ -81,10 +86,10 @@ impl Class {
     /// The other text character, if any, that matches the needle character `byte`.
     pub fn twin(self, byte: u8) -> Option<u8> {
         match (self, byte) {
-            (Class::Exact | Class::Short, b' ') => Some(b'+'),
-            (Class::Base64, b'+') => Some(b'-'),
-            (Class::Base64, b'/') => Some(b'_'),
-            (Class::Hex, b'a'..=b'f') => Some(byte.to_ascii_uppercase()),
+            (NeedleClass::Exact | NeedleClass::Short, b' ') => Some(b'+'),
+            (NeedleClass::Base64, b'+') => Some(b'-'),
+            (NeedleClass::Base64, b'/') => Some(b'_'),
+            (NeedleClass::Hex, b'a'..=b'f') => Some(byte.to_ascii_uppercase()),
             _ => None,
         }
     }
@@ -104,26 +109,26 @@ pub(super) enum Spelling {
 }
 
 /// Bytes that needles are computed from.
-pub(super) enum Source {
+pub(super) enum NeedleSource {
     /// A value, shared with whoever else holds it.
     Value(Arc<SecretBytes>),
     /// Its UTF-16BE form, ours.
     Wide(SecretBytes),
 }
 
-impl Source {
+impl NeedleSource {
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Source::Value(value) => value.expose(),
-            Source::Wide(wide) => wide.expose(),
+            NeedleSource::Value(value) => value.expose(),
+            NeedleSource::Wide(wide) => wide.expose(),
         }
     }
 
     /// Which value it is, if it is one.
     pub fn address(&self) -> Option<usize> {
         match self {
-            Source::Value(value) => Some(address(value)),
-            Source::Wide(_) => None,
+            NeedleSource::Value(value) => Some(address(value)),
+            NeedleSource::Wide(_) => None,
         }
     }
 }
@@ -166,7 +171,7 @@ impl Needle {
 
     /// The character at `index < len`.
     #[inline]
-    pub fn byte(&self, sources: &[Source], index: usize) -> u8 {
+    pub fn byte(&self, sources: &[NeedleSource], index: usize) -> u8 {
         let bytes = sources[self.source as usize].bytes();
         match self.spelling {
             Spelling::Plain | Spelling::Utf16Be => bytes[index],
@@ -192,19 +197,19 @@ impl Needle {
     }
 
     /// The form of a hit that used the escapes in `kinds`; `plus` if a `+` stood for a space.
-    pub fn form(&self, kinds: u8, plus: bool) -> Form {
+    pub fn form(&self, kinds: u8, plus: bool) -> HitForm {
         use super::escapes::{BACKSLASH, ENTITY, PERCENT};
         match self.spelling {
-            Spelling::Base64(_) => Form::Base64,
-            Spelling::Hex => Form::Hex,
-            Spelling::Utf16Be | Spelling::Utf16Le => Form::Utf16,
+            Spelling::Base64(_) => HitForm::Base64,
+            Spelling::Hex => HitForm::Hex,
+            Spelling::Utf16Be | Spelling::Utf16Le => HitForm::Utf16,
             Spelling::Plain => match kinds {
-                0 if plus => Form::Percent,
-                0 => Form::Raw,
-                PERCENT => Form::Percent,
-                BACKSLASH => Form::Json,
-                ENTITY => Form::Xml,
-                _ => Form::Mixed,
+                0 if plus => HitForm::Percent,
+                0 => HitForm::Raw,
+                PERCENT => HitForm::Percent,
+                BACKSLASH => HitForm::Json,
+                ENTITY => HitForm::Xml,
+                _ => HitForm::Mixed,
             },
         }
     }
@@ -232,7 +237,9 @@ mod tests {
     use super::*;
 
     fn spell(value: &[u8], spelling: Spelling) -> Vec<u8> {
-        let sources = [Source::Value(Arc::new(SecretBytes::new(value.to_vec())))];
+        let sources = [NeedleSource::Value(Arc::new(SecretBytes::new(
+            value.to_vec(),
+        )))];
         let needle = Needle::new(0, 0, spelling, value);
         (0..needle.len as usize)
             .map(|index| needle.byte(&sources, index))

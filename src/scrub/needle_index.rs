@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use memchr::memchr3_iter;
 
-use super::escapes::{Unit, introduces};
+use super::escapes::{TextUnit, introduces};
 use super::filter::{GROUP, Group, Groups, Starts, Window, group_at, variants};
-use super::haystack::Text;
+use super::haystack::Haystack;
 use super::names::NameFilter;
-use super::needle::{Class, Form, MIN_SEARCHED, Needle, Source, Spelling, address, utf16be};
+use super::needle::{
+    HitForm, MIN_SEARCHED, Needle, NeedleClass, NeedleSource, Spelling, address, utf16be,
+};
 use super::trie::Trie;
 use crate::secret::SecretBytes;
 
@@ -18,12 +20,12 @@ use crate::secret::SecretBytes;
 pub(super) const HEX_GAPS: [u8; 2] = [b' ', b':'];
 
 /// Values, their needles, and the filter. Built once, then only read.
-pub(super) struct Set {
+pub(super) struct NeedleIndex {
     placeholders: Vec<String>,
-    sources: Vec<Source>,
+    sources: Vec<NeedleSource>,
     /// Where the values lie, sorted. They are held, so nothing else can come to lie there.
     addresses: Vec<usize>,
-    tries: [Trie; Class::ALL.len()],
+    tries: [Trie; NeedleClass::ALL.len()],
     /// Characters in the shortest needle for the filter, if there is one. No text of fewer bytes
     /// holds a needle, since nothing that stands for a character is shorter than it.
     shortest: Option<usize>,
@@ -41,7 +43,7 @@ pub(super) struct Set {
     names: NameFilter,
 }
 
-impl Set {
+impl NeedleIndex {
     /// Prepares `values` for searching. Values of fewer than [`MIN_SEARCHED`] bytes are left out
     /// unless `short` says that they are wanted; empty ones always are.
     pub fn new(
@@ -50,7 +52,7 @@ impl Set {
     ) -> Self {
         let mut placeholders = Vec::new();
         let mut sources = Vec::new();
-        let mut needles = Class::ALL.map(|_| Vec::new());
+        let mut needles = NeedleClass::ALL.map(|_| Vec::new());
         let shortest = if short { 1 } else { MIN_SEARCHED };
         for (name, value) in values
             .into_iter()
@@ -58,29 +60,29 @@ impl Set {
         {
             let index = placeholders.len();
             placeholders.push(format!("<<{name}>>"));
-            let mut add = |class: Class, spelling, bytes: &[u8]| {
+            let mut add = |class: NeedleClass, spelling, bytes: &[u8]| {
                 needles[class as usize].push(Needle::new(sources.len(), index, spelling, bytes));
             };
             let bytes = value.expose();
             if bytes.len() < MIN_SEARCHED {
-                add(Class::Short, Spelling::Plain, bytes);
-                sources.push(Source::Value(value));
+                add(NeedleClass::Short, Spelling::Plain, bytes);
+                sources.push(NeedleSource::Value(value));
                 continue;
             }
-            add(Class::Exact, Spelling::Plain, bytes);
-            (0..3).for_each(|shift| add(Class::Base64, Spelling::Base64(shift), bytes));
-            add(Class::Hex, Spelling::Hex, bytes);
+            add(NeedleClass::Exact, Spelling::Plain, bytes);
+            (0..3).for_each(|shift| add(NeedleClass::Base64, Spelling::Base64(shift), bytes));
+            add(NeedleClass::Hex, Spelling::Hex, bytes);
             let wide = utf16be(bytes);
-            sources.push(Source::Value(value));
+            sources.push(NeedleSource::Value(value));
             if let Some(wide) = wide {
                 for spelling in [Spelling::Utf16Be, Spelling::Utf16Le] {
                     let needle = Needle::new(sources.len(), index, spelling, wide.expose());
-                    needles[Class::Exact as usize].push(needle);
+                    needles[NeedleClass::Exact as usize].push(needle);
                 }
-                sources.push(Source::Wide(wide));
+                sources.push(NeedleSource::Wide(wide));
             }
         }
-        let mut addresses: Vec<usize> = sources.iter().filter_map(Source::address).collect();
+        let mut addresses: Vec<usize> = sources.iter().filter_map(NeedleSource::address).collect();
         addresses.sort_unstable();
         let tries = needles.map(|needles| Trie::new(needles, &sources));
         let shortest = filtered(&tries)
@@ -88,7 +90,7 @@ impl Set {
             .min();
         let window = Window::of(shortest.unwrap_or_default(), filtered(&tries).count());
         let (inner, starts, within) = filters(&tries, &sources, window);
-        let short = first_bytes(&tries[Class::Short as usize], &sources);
+        let short = first_bytes(&tries[NeedleClass::Short as usize], &sources);
         let names = NameFilter::new(all(&tries), &sources);
         Self {
             placeholders,
@@ -116,7 +118,7 @@ impl Set {
     }
 
     /// Needles of `class`.
-    pub fn trie(&self, class: Class) -> &Trie {
+    pub fn trie(&self, class: NeedleClass) -> &Trie {
         &self.tries[class as usize]
     }
 
@@ -126,7 +128,7 @@ impl Set {
     }
 
     /// What needles are computed from.
-    pub fn sources(&self) -> &[Source] {
+    pub fn sources(&self) -> &[NeedleSource] {
         &self.sources
     }
 
@@ -135,16 +137,18 @@ impl Set {
         if self.addresses.binary_search(&address(value)).is_ok() {
             return true;
         }
-        let exact = self.trie(Class::Exact).exact(&self.sources, value.expose());
+        let exact = self
+            .trie(NeedleClass::Exact)
+            .exact(&self.sources, value.expose());
         // Without the notations that a text may use, only the plain spelling is read as itself.
-        exact.is_some_and(|needle| needle.form(0, false) == Form::Raw)
+        exact.is_some_and(|needle| needle.form(0, false) == HitForm::Raw)
     }
 
     /// The values themselves.
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
         self.sources.iter().filter_map(|source| match source {
-            Source::Value(value) => Some(value.expose()),
-            Source::Wide(_) => None,
+            NeedleSource::Value(value) => Some(value.expose()),
+            NeedleSource::Wide(_) => None,
         })
     }
 
@@ -153,7 +157,7 @@ impl Set {
     ///
     /// `from` is where the text ended at the last call: what can be said about a position is said
     /// when it first appears, and where that depends on bytes yet to come it is said to be one.
-    pub fn candidates(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+    pub fn candidates(&self, text: Haystack<'_>, from: usize, out: &mut Vec<usize>) {
         let left = text.bytes.len() - from;
         if self
             .shortest
@@ -174,7 +178,7 @@ impl Set {
     }
 
     /// Windows without an escape: a look at one position in each stride.
-    fn literal_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+    fn literal_windows(&self, text: Haystack<'_>, from: usize, out: &mut Vec<usize>) {
         let bytes = text.bytes;
         match self.window {
             Window::Wide => self.strides::<{ Window::Wide.stride() }>(bytes, from, out),
@@ -223,24 +227,24 @@ impl Set {
     }
 
     /// Windows with an escape, found from the first one in them: all before it is literal.
-    fn escaped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+    fn escaped_windows(&self, text: Haystack<'_>, from: usize, out: &mut Vec<usize>) {
         for found in memchr3_iter(b'%', b'\\', b'&', &text.bytes[from..]) {
             let pos = from + found;
-            if let Some(unit) = text.plain_unit(pos) {
+            if let Some(unit) = text.plain_escape(pos) {
                 self.escaped_window(text, from, pos, &unit, out);
                 continue;
             }
             if !text.may_escape(pos) {
                 continue;
             }
-            let units = text.units(pos);
-            if units.undecided {
+            let escapes = text.escapes(pos);
+            if escapes.undecided {
                 let before = from.max(pos.saturating_sub(self.window.chars() - 1))..=pos;
                 let literal = |start| Group::default().with(&text.bytes[start..pos]);
                 out.extend(before.filter(|&start| self.starts.admits(literal(start))));
                 continue;
             }
-            for unit in units.iter() {
+            for unit in escapes.iter() {
                 self.escaped_window(text, from, pos, unit, out);
             }
         }
@@ -249,10 +253,10 @@ impl Set {
     /// Windows with this unit at `pos`, and around the line break of wrapped base64 that it may be.
     fn escaped_window(
         &self,
-        text: Text<'_>,
+        text: Haystack<'_>,
         from: usize,
         pos: usize,
-        unit: &Unit,
+        unit: &TextUnit,
         out: &mut Vec<usize>,
     ) {
         let stands_for = unit.bytes();
@@ -275,7 +279,7 @@ impl Set {
 
     /// Windows that hold at least four literal bytes before what stands at `pos`. The last four of
     /// these are in all of them.
-    fn literal_before(&self, text: Text<'_>, from: usize, pos: usize, out: &mut Vec<usize>) {
+    fn literal_before(&self, text: Haystack<'_>, from: usize, pos: usize, out: &mut Vec<usize>) {
         let last = text.bytes[from..pos].last_chunk::<GROUP>();
         if last.is_some_and(|last| self.inner.contains(u32::from_le_bytes(*last))) {
             let reach = self.window.stride() - 2;
@@ -286,7 +290,7 @@ impl Set {
     }
 
     /// Whether `group`, filled up with what may be read from `pos` on, begins a needle.
-    fn fits(&self, text: Text<'_>, pos: usize, group: Group) -> bool {
+    fn fits(&self, text: Haystack<'_>, pos: usize, group: Group) -> bool {
         if !self.starts.admits(group) {
             return false;
         }
@@ -302,16 +306,16 @@ impl Set {
         if !introduces(byte) || !text.may_escape(pos) {
             return false;
         }
-        let fits = |unit: &Unit| self.fits(text, unit.next, group.with(unit.bytes()));
-        if let Some(unit) = text.plain_unit(pos) {
+        let fits = |unit: &TextUnit| self.fits(text, unit.next, group.with(unit.bytes()));
+        if let Some(unit) = text.plain_escape(pos) {
             return fits(&unit);
         }
-        let units = text.units(pos);
-        units.undecided || units.iter().any(fits)
+        let escapes = text.escapes(pos);
+        escapes.undecided || escapes.iter().any(fits)
     }
 
     /// Windows broken by the line break of wrapped base64.
-    fn wrapped_windows(&self, text: Text<'_>, from: usize, out: &mut Vec<usize>) {
+    fn wrapped_windows(&self, text: Haystack<'_>, from: usize, out: &mut Vec<usize>) {
         text.each_wrap(from, |pos| {
             let next = match (text.bytes[pos], text.bytes.get(pos + 1)) {
                 (b'\n', _) => Some(pos + 1),
@@ -326,7 +330,7 @@ impl Set {
     /// Windows around a line break at `pos`, which ends at `next` if that is known.
     fn wrapped_window(
         &self,
-        text: Text<'_>,
+        text: Haystack<'_>,
         from: usize,
         pos: usize,
         next: Option<usize>,
@@ -343,13 +347,17 @@ impl Set {
 }
 
 /// The needles for the filter: those of [`MIN_SEARCHED`] characters and more.
-fn filtered(tries: &[Trie; Class::ALL.len()]) -> impl Iterator<Item = (Class, &Needle)> {
-    all(tries).filter(|(class, _)| *class != Class::Short)
+fn filtered(
+    tries: &[Trie; NeedleClass::ALL.len()],
+) -> impl Iterator<Item = (NeedleClass, &Needle)> {
+    all(tries).filter(|(class, _)| *class != NeedleClass::Short)
 }
 
 /// Every needle.
-fn all(tries: &[Trie; Class::ALL.len()]) -> impl Iterator<Item = (Class, &Needle)> + Clone {
-    Class::ALL.into_iter().flat_map(|class| {
+fn all(
+    tries: &[Trie; NeedleClass::ALL.len()],
+) -> impl Iterator<Item = (NeedleClass, &Needle)> + Clone {
+    NeedleClass::ALL.into_iter().flat_map(|class| {
         let needles = tries[class as usize].needles().iter();
         needles.map(move |needle| (class, needle))
     })
@@ -357,8 +365,8 @@ fn all(tries: &[Trie; Class::ALL.len()]) -> impl Iterator<Item = (Class, &Needle
 
 /// The filters over the windows of all needles.
 fn filters(
-    tries: &[Trie; Class::ALL.len()],
-    sources: &[Source],
+    tries: &[Trie; NeedleClass::ALL.len()],
+    sources: &[NeedleSource],
     window: Window,
 ) -> (Groups, Starts, Box<[bool; 256]>) {
     // Counted first: a list of groups would be a list of pieces of values.
@@ -383,12 +391,12 @@ fn filters(
 
 /// Calls `each` for every group in the window of a needle, and tells whether it begins it.
 fn each_group(
-    tries: &[Trie; Class::ALL.len()],
-    sources: &[Source],
+    tries: &[Trie; NeedleClass::ALL.len()],
+    sources: &[NeedleSource],
     window: Window,
     mut each: impl FnMut(bool, u32),
 ) {
-    let mut add = |class: Class, chars: &[u8]| {
+    let mut add = |class: NeedleClass, chars: &[u8]| {
         for (index, chars) in chars.array_windows::<GROUP>().enumerate() {
             variants(class, *chars, |group| each(index == 0, group));
         }
@@ -400,7 +408,7 @@ fn each_group(
             *char = needle.byte(sources, index);
         }
         add(class, chars);
-        if class == Class::Hex {
+        if class == NeedleClass::Hex {
             for gap in HEX_GAPS {
                 let mut gapped = [gap; Window::Wide.chars()];
                 let pairs = gapped.chunks_mut(3).zip(chars.chunks(2));
@@ -414,12 +422,12 @@ fn each_group(
     }
 }
 
-fn first_bytes(trie: &Trie, sources: &[Source]) -> Option<Box<[bool; 256]>> {
+fn first_bytes(trie: &Trie, sources: &[NeedleSource]) -> Option<Box<[bool; 256]>> {
     let mut table = Box::new([false; 256]);
     for needle in trie.needles() {
         let byte = needle.byte(sources, 0);
         table[usize::from(byte)] = true;
-        table[usize::from(Class::Short.twin(byte).unwrap_or(byte))] = true;
+        table[usize::from(NeedleClass::Short.twin(byte).unwrap_or(byte))] = true;
     }
     table[usize::from(b'%')] = true;
     (!trie.needles().is_empty()).then_some(table)

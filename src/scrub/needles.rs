@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::haystack::Text;
-use super::matcher::Walk;
+use super::haystack::Haystack;
+use super::hit::{Hit, Replacement};
+use super::matcher::Matcher;
 use super::needle::MIN_SEARCHED;
-use super::needle_index::Set;
-use super::scan::Scan;
-use super::{Hit, Replacement};
+use super::needle_index::NeedleIndex;
+use super::scan::{Scan, first_reference};
+
 use crate::secret::SecretBytes;
 
 /// Every value that must not come back, prepared for searching.
@@ -19,13 +20,13 @@ use crate::secret::SecretBytes;
 #[derive(Clone)]
 pub struct Needles {
     /// The values of the principal, then those of the request.
-    sets: Vec<Arc<Set>>,
-    traits: Traits,
+    indexes: Vec<Arc<NeedleIndex>>,
+    hazards: ReplacementHazards,
 }
 
 /// What has to be known about all values together to choose replacements.
 #[derive(Clone)]
-struct Traits {
+struct ReplacementHazards {
     /// Some value can be completed by a placeholder that lands beside the rest of it.
     completed_by_placeholder: bool,
     /// The bytes that occur in some value.
@@ -44,15 +45,15 @@ impl Needles {
     /// are searched only for a request that used them. If two values are equal, the first is the
     /// one reported. Takes some ten microseconds per value.
     pub fn new(values: impl IntoIterator<Item = (String, Arc<SecretBytes>)>) -> Self {
-        let traits = Traits {
+        let hazards = ReplacementHazards {
             completed_by_placeholder: false,
             seen: [false; 256],
         };
         Self {
-            sets: Vec::new(),
-            traits,
+            indexes: Vec::new(),
+            hazards,
         }
-        .with(Set::new(values, false))
+        .with(NeedleIndex::new(values, false))
     }
 
     /// These needles and the values that one request has used, of any length.
@@ -72,15 +73,15 @@ impl Needles {
             return Arc::clone(self);
         }
         let base = Self {
-            sets: self.sets.clone(),
-            traits: self.traits.clone(),
+            indexes: self.indexes.clone(),
+            hazards: self.hazards.clone(),
         };
-        Arc::new(base.with(Set::new(new, true)))
+        Arc::new(base.with(NeedleIndex::new(new, true)))
     }
 
     /// Whether there is nothing to search for: the text may pass as it is.
     pub fn is_empty(&self) -> bool {
-        self.sets.iter().all(|set| set.is_empty())
+        self.indexes.iter().all(|index| index.is_empty())
     }
 
     /// The `slug` or `slug.field` of a hit.
@@ -96,7 +97,7 @@ impl Needles {
     ///
     /// Of hits that begin at the same position only the longest is listed.
     pub fn find(&self, text: &[u8]) -> Vec<Hit> {
-        match Scan::of(self, text) {
+        match Scan::of(&self.indexes, text) {
             Some(scan) => scan.spans().iter().map(|span| span.hit(0)).collect(),
             None => Vec::new(),
         }
@@ -106,15 +107,17 @@ impl Needles {
     ///
     /// The time that it takes grows with the square of the name's length.
     pub fn find_in_name(&self, name: &[u8]) -> Option<Hit> {
-        let sets = self.sets.iter().enumerate();
-        let mut candidates =
-            sets.flat_map(|(index, set)| set.names().candidates(name).map(move |pos| (index, pos)));
-        candidates.find_map(|(index, start)| {
-            let set = &self.sets[index];
-            let mut walk = Walk::in_any_case(set, start);
-            walk.advance(set, Text::whole(name));
-            walk.best.map(|found| Hit {
-                reference: self.first_reference(index) + found.name as usize,
+        let indexes = self.indexes.iter().enumerate();
+        let mut candidates = indexes.flat_map(|(number, index)| {
+            let starts = index.names().candidates(name);
+            starts.map(move |start| (number, start))
+        });
+        candidates.find_map(|(number, start)| {
+            let index = &self.indexes[number];
+            let mut matcher = Matcher::in_any_case(index, start);
+            matcher.advance(index, Haystack::whole(name));
+            matcher.best.map(|found| Hit {
+                reference: first_reference(&self.indexes, number) + found.name as usize,
                 form: found.form,
                 offset: start as u64,
                 length: found.end - start,
@@ -122,68 +125,60 @@ impl Needles {
         })
     }
 
-    pub(super) fn sets(&self) -> &[Arc<Set>] {
-        &self.sets
-    }
-
-    /// The reference of the first value of a set.
-    pub(super) fn first_reference(&self, set: usize) -> usize {
-        self.sets[..set]
-            .iter()
-            .map(|set| set.placeholders().len())
-            .sum()
+    pub(super) fn indexes(&self) -> &[Arc<NeedleIndex>] {
+        &self.indexes
     }
 
     /// `<<slug>>` for a reference.
     pub(super) fn placeholder(&self, reference: usize) -> &str {
-        let mut all = self.sets.iter().flat_map(|set| set.placeholders());
+        let mut all = self.indexes.iter().flat_map(|index| index.placeholders());
         all.nth(reference).map_or("", String::as_str)
     }
 
     /// Whether what is put in place of hits may make a new one together with its neighbours.
     pub(super) fn completed_by(&self, replacement: Replacement) -> bool {
         match replacement {
-            Replacement::Placeholder => self.traits.completed_by_placeholder,
-            Replacement::SameLength => self.traits.seen[usize::from(b'*')],
+            Replacement::Placeholder => self.hazards.completed_by_placeholder,
+            Replacement::SameLength => self.hazards.seen[usize::from(b'*')],
         }
     }
 
     /// A character that no value contains, if there is one.
     pub(super) fn filler(&self) -> u8 {
-        let seen = &self.traits.seen;
+        let seen = &self.hazards.seen;
         let unseen = FILLERS.iter().find(|filler| !seen[usize::from(**filler)]);
         *unseen.unwrap_or(&FILLERS[0])
     }
 
-    fn with(mut self, set: Set) -> Self {
+    fn with(mut self, index: NeedleIndex) -> Self {
         let mut long = false;
-        for value in set.values().filter(|value| is_long(value)) {
+        for value in index.values().filter(|value| is_long(value)) {
             long = true;
             value
                 .iter()
-                .for_each(|byte| self.traits.seen[usize::from(*byte)] = true);
-            self.traits.completed_by_placeholder |= meets_placeholder(value);
+                .for_each(|byte| self.hazards.seen[usize::from(*byte)] = true);
+            self.hazards.completed_by_placeholder |= meets_placeholder(value);
         }
-        self.sets.push(Arc::new(set));
+        self.indexes.push(Arc::new(index));
         // A slug may itself spell a value. Short ones are found in slugs by mere chance, and a
         // long one that is not new has been looked for in the older slugs before.
-        let old = self.sets.len() - 1;
+        let old = self.indexes.len() - 1;
         let searched = if long { 0..=old } else { old..=old };
-        let mut texts = self.sets[searched]
+        let mut texts = self.indexes[searched]
             .iter()
-            .flat_map(|set| set.placeholders());
+            .flat_map(|index| index.placeholders());
         let spelled = texts.any(|text| {
             self.find(text.as_bytes())
                 .iter()
                 .any(|hit| hit.length >= MIN_SEARCHED)
         });
-        self.traits.completed_by_placeholder |= spelled;
+        self.hazards.completed_by_placeholder |= spelled;
         self
     }
 
     /// Whether a value of at least [`MIN_SEARCHED`] bytes is searched for.
     fn holds(&self, value: &Arc<SecretBytes>) -> bool {
-        is_long(value.expose()) && self.sets.iter().any(|set| set.holds(value))
+        is_long(value.expose()) && self.indexes.iter().any(|index| index.holds(value))
     }
 }
 

@@ -3,11 +3,13 @@
 //! Whether and where a hit is found depends on the text alone: a walk begins wherever the filter
 //! cannot rule one out, and ends only when no reading of the bytes to come can prolong it.
 
-use super::Hit;
-use super::haystack::Text;
-use super::matcher::{Reading, Walk};
-use super::needle::Form;
-use super::needles::Needles;
+use std::sync::Arc;
+
+use super::haystack::Haystack;
+use super::hit::Hit;
+use super::matcher::{Matcher, PartialMatch};
+use super::needle::HitForm;
+use super::needle_index::NeedleIndex;
 
 /// A hit of which nothing is open any more.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +17,7 @@ pub(super) struct Span {
     pub start: usize,
     pub end: usize,
     pub reference: usize,
-    pub form: Form,
+    pub form: HitForm,
 }
 
 impl Span {
@@ -34,49 +36,48 @@ impl Span {
 #[derive(Default)]
 pub(super) struct Scan {
     /// Open walks, each with the index of its set, by start.
-    walks: Vec<(usize, Walk)>,
+    matchers: Vec<(usize, Matcher)>,
     /// Closed hits by start.
     spans: Vec<Span>,
     candidates: Vec<usize>,
-    spare: Vec<Reading>,
+    spare: Vec<PartialMatch>,
 }
 
 impl Scan {
     /// The search of a complete text. Most texts hold nothing that could be the beginning of a value,
     /// and cost one look at the filter.
-    pub fn of(needles: &Needles, text: &[u8]) -> Option<Self> {
-        let text = Text::whole(text);
+    pub fn of(indexes: &[Arc<NeedleIndex>], text: &[u8]) -> Option<Self> {
+        let text = Haystack::whole(text);
         let mut candidates = Vec::new();
-        let mut sets = needles.sets().iter();
-        sets.find(|set| {
-            set.candidates(text, 0, &mut candidates);
+        indexes.iter().find(|index| {
+            index.candidates(text, 0, &mut candidates);
             !candidates.is_empty()
         })?;
         let mut scan = Self::default();
-        scan.advance(needles, text, 0);
+        scan.advance(indexes, text, 0);
         (!scan.spans.is_empty()).then_some(scan)
     }
 
     /// Searches the text from `from` on, which is where it ended the last time; bytes before that
     /// must be the same unless [`Scan::shift`] was told.
-    pub fn advance(&mut self, needles: &Needles, text: Text<'_>, from: usize) {
+    pub fn advance(&mut self, indexes: &[Arc<NeedleIndex>], text: Haystack<'_>, from: usize) {
         let known = self.spans.len();
-        let mut open = std::mem::take(&mut self.walks);
-        for (set, walk) in open.drain(..) {
-            self.follow(needles, text, set, walk);
+        let mut open = std::mem::take(&mut self.matchers);
+        for (number, matcher) in open.drain(..) {
+            self.follow(indexes, text, number, matcher);
         }
-        for (index, set) in needles.sets().iter().enumerate() {
+        for (number, index) in indexes.iter().enumerate() {
             let mut candidates = std::mem::take(&mut self.candidates);
-            set.candidates(text, from, &mut candidates);
+            index.candidates(text, from, &mut candidates);
             candidates.sort_unstable();
             candidates.dedup();
             for start in candidates.drain(..) {
-                let walk = Walk::begin(set, start, std::mem::take(&mut self.spare));
-                self.follow(needles, text, index, walk);
+                let matcher = Matcher::begin(index, start, std::mem::take(&mut self.spare));
+                self.follow(indexes, text, number, matcher);
             }
             self.candidates = candidates;
         }
-        self.walks.sort_by_key(|(_, walk)| walk.start);
+        self.matchers.sort_by_key(|(_, matcher)| matcher.start);
         if self.spans.len() > known {
             // By start; of those the longest first, and then as the caller ordered the values.
             self.spans
@@ -91,7 +92,7 @@ impl Scan {
 
     /// Where the first open walk began: all that begins before is known.
     pub fn open_from(&self) -> Option<usize> {
-        self.walks.first().map(|(_, walk)| walk.start)
+        self.matchers.first().map(|(_, matcher)| matcher.start)
     }
 
     /// Forgets the first `spans` hits, and the first `bytes` bytes of the text.
@@ -101,24 +102,36 @@ impl Scan {
             span.start -= bytes;
             span.end -= bytes;
         }
-        for (_, walk) in &mut self.walks {
-            walk.shift(bytes);
+        for (_, matcher) in &mut self.matchers {
+            matcher.shift(bytes);
         }
     }
 
-    fn follow(&mut self, needles: &Needles, text: Text<'_>, set: usize, mut walk: Walk) {
-        if walk.advance(&needles.sets()[set], text) {
-            self.walks.push((set, walk));
+    fn follow(
+        &mut self,
+        indexes: &[Arc<NeedleIndex>],
+        text: Haystack<'_>,
+        number: usize,
+        mut matcher: Matcher,
+    ) {
+        if matcher.advance(&indexes[number], text) {
+            self.matchers.push((number, matcher));
             return;
         }
-        if let Some(best) = walk.best {
+        if let Some(best) = matcher.best {
             self.spans.push(Span {
-                start: walk.start,
+                start: matcher.start,
                 end: best.end,
-                reference: needles.first_reference(set) + best.name as usize,
+                reference: first_reference(indexes, number) + best.name as usize,
                 form: best.form,
             });
         }
-        self.spare = walk.into_spare();
+        self.spare = matcher.into_spare();
     }
+}
+
+/// The reference of the first value of the index `number`: values are counted through all indexes.
+pub(super) fn first_reference(indexes: &[Arc<NeedleIndex>], number: usize) -> usize {
+    let before = indexes[..number].iter();
+    before.map(|index| index.placeholders().len()).sum()
 }

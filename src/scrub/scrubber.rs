@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroize as _;
 
-use super::haystack::Text;
+use super::haystack::Haystack;
+use super::hit::{Hit, Replacement};
 use super::needles::Needles;
 use super::scan::{Scan, Span};
-use super::{Hit, Replacement};
 
 /// Scrubs one stream of bytes: a body, or the messages of one direction.
 ///
@@ -87,7 +87,7 @@ impl Scrubber {
 /// Scrubs a complete text: a header value, a status line. `None` if there was nothing to replace;
 /// nothing is allocated then unless the text came close to a value.
 pub fn scrub_bytes(needles: &Needles, text: &[u8], hits: &mut Vec<Hit>) -> Option<Vec<u8>> {
-    Scan::of(needles, text)?;
+    Scan::of(needles.indexes(), text)?;
     let (mut main, again) = passes(needles, Replacement::Placeholder);
     let mut out = Vec::with_capacity(text.len());
     let rest = main.run(needles, text, true, &mut out, hits);
@@ -173,12 +173,13 @@ impl Pass {
                 None => return nothing,
             }
         }
-        let text = Text {
+        let text = Haystack {
             bytes: &input[seam.start..],
             complete,
             run_before: self.run_before,
         };
-        self.scan.advance(needles, text, seam.known - seam.start);
+        self.scan
+            .advance(needles.indexes(), text, seam.known - seam.start);
         let is_clean = self.scan.spans().is_empty();
         let decided = if is_clean {
             let decided = self.scan.open_from().unwrap_or(text.bytes.len());
@@ -211,12 +212,12 @@ impl Pass {
             let mut held = std::mem::take(&mut self.held);
             let from = held.len();
             append_wiping(&mut held, &input[known..end]);
-            let text = Text {
+            let text = Haystack {
                 bytes: &held,
                 complete: complete && end == input.len(),
                 run_before: self.run_before,
             };
-            self.scan.advance(needles, text, from);
+            self.scan.advance(needles.indexes(), text, from);
             let written = self.write(needles, &held, out, hits);
             self.leave(text, written);
             drop_front_wiping(&mut held, written);
@@ -233,7 +234,7 @@ impl Pass {
     }
 
     /// Takes down where the bytes begin that follow the first `written` of `text`.
-    fn leave(&mut self, text: Text<'_>, written: usize) {
+    fn leave(&mut self, text: Haystack<'_>, written: usize) {
         (self.base, self.run_before) = match text.complete {
             true => (0, 0),
             false => (self.base + written as u64, text.base64_run(written)),

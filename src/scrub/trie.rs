@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use zeroize::Zeroizing;
 
-use super::needle::{Needle, Source};
+use super::needle::{Needle, NeedleSource};
 
 /// Characters of each needle kept side by side: the first steps of a walk are the ones most often
 /// taken in vain, and need not follow pointers.
@@ -25,7 +25,7 @@ pub(super) struct Trie {
 
 /// The needles that begin with the characters read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Node {
+pub(super) struct TrieNode {
     low: u32,
     high: u32,
     /// Characters read.
@@ -34,7 +34,7 @@ pub(super) struct Node {
 
 impl Trie {
     /// Sorts the needles; equal ones stay in the order given, and the first is the one reported.
-    pub fn new(needles: Vec<Needle>, sources: &[Source]) -> Self {
+    pub fn new(needles: Vec<Needle>, sources: &[NeedleSource]) -> Self {
         let heads = needles.iter().map(|needle| head(needle, sources));
         let heads = Zeroizing::new(heads.collect::<Vec<_>>());
         // The order, not the heads, are sorted: sorting leaves copies in memory it gives back.
@@ -67,7 +67,7 @@ impl Trie {
     }
 
     /// The first needle that is exactly `chars`.
-    pub fn exact(&self, sources: &[Source], chars: &[u8]) -> Option<&Needle> {
+    pub fn exact(&self, sources: &[NeedleSource], chars: &[u8]) -> Option<&Needle> {
         let mut node = self.root()?;
         let (&last, before) = chars.split_last()?;
         for &byte in before {
@@ -77,9 +77,9 @@ impl Trie {
     }
 
     /// Nothing read yet. `None` if there are no needles.
-    pub fn root(&self) -> Option<Node> {
+    pub fn root(&self) -> Option<TrieNode> {
         let high = self.needles.len() as u32;
-        (high > 0).then_some(Node {
+        (high > 0).then_some(TrieNode {
             low: 0,
             high,
             depth: 0,
@@ -91,10 +91,10 @@ impl Trie {
     #[inline]
     pub fn step(
         &self,
-        sources: &[Source],
-        node: Node,
+        sources: &[NeedleSource],
+        node: TrieNode,
         byte: u8,
-    ) -> (Option<Node>, Option<&Needle>) {
+    ) -> (Option<TrieNode>, Option<&Needle>) {
         let (mut low, high) = if node.depth == 0 {
             (
                 self.first[usize::from(byte)],
@@ -109,7 +109,7 @@ impl Trie {
             // The shorter of two needles that begin alike sorts first.
             let needle = &self.needles[low as usize];
             if needle.len > depth {
-                return (Some(Node { low, high, depth }), ended);
+                return (Some(TrieNode { low, high, depth }), ended);
             }
             ended = ended.or(Some(needle));
             low += 1;
@@ -118,7 +118,7 @@ impl Trie {
     }
 
     #[inline]
-    fn narrow(&self, sources: &[Source], node: Node, byte: u8) -> (u32, u32) {
+    fn narrow(&self, sources: &[NeedleSource], node: TrieNode, byte: u8) -> (u32, u32) {
         let depth = node.depth as usize;
         if node.high - node.low == 1 {
             let matches = self.needles[node.low as usize].byte(sources, depth) == byte;
@@ -148,7 +148,7 @@ fn split<T>(range: &[T], byte: u8, byte_of: impl Fn(&T) -> u8) -> (usize, usize)
 }
 
 /// The first characters, filled up with zeros.
-fn head(needle: &Needle, sources: &[Source]) -> [u8; HEAD] {
+fn head(needle: &Needle, sources: &[NeedleSource]) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     for (index, slot) in head.iter_mut().enumerate().take(needle.len as usize) {
         *slot = needle.byte(sources, index);
@@ -157,7 +157,7 @@ fn head(needle: &Needle, sources: &[Source]) -> [u8; HEAD] {
 }
 
 /// The order of two needles whose heads are the same.
-fn compare(left: &Needle, right: &Needle, sources: &[Source]) -> Ordering {
+fn compare(left: &Needle, right: &Needle, sources: &[NeedleSource]) -> Ordering {
     let both = left.len.min(right.len) as usize;
     (HEAD.min(both)..both)
         .map(|index| left.byte(sources, index).cmp(&right.byte(sources, index)))
@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn a_walk_passes_the_needles_that_end_and_stops_where_none_goes_on() {
         let values = ["abcd", "ab", "abce", "b", "ab"];
-        let sources: Vec<Source> = values
+        let sources: Vec<NeedleSource> = values
             .iter()
-            .map(|value| Source::Value(Arc::new(SecretBytes::new(value.as_bytes().to_vec()))))
+            .map(|value| NeedleSource::Value(Arc::new(SecretBytes::new(value.as_bytes().to_vec()))))
             .collect();
         let needles = values
             .iter()

@@ -6,9 +6,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::policy::location::Location;
 
-use super::encoding::Form;
+use super::edit::Edit;
+use super::encoding::Encoding;
 use super::placeholder::scan_map;
-use super::splice::Edit;
 
 /// Basic credentials, opened.
 ///
@@ -73,12 +73,16 @@ impl Basic {
     /// The placeholders inside.
     pub fn edits(&self) -> Vec<Edit> {
         let colon = memchr::memchr(b':', &self.decoded);
-        let edit = |token: super::placeholder::Token| {
+        let edit = |token: super::placeholder::PlaceholderToken| {
             let in_user = colon.is_some_and(|colon| token.span.end <= colon);
-            let form = if in_user { Form::BasicUser } else { Form::Raw };
-            Edit::new(token, form, Location::Header("authorization".into()))
+            let encoding = if in_user {
+                Encoding::BasicUser
+            } else {
+                Encoding::Raw
+            };
+            Edit::new(token, encoding, Location::Header("authorization".into()))
         };
-        scan_map(Form::Raw, &self.decoded, edit)
+        scan_map(Encoding::Raw, &self.decoded, edit)
     }
 
     /// The header value with `spliced` in place of the decoded credentials, in the alphabet and
@@ -107,7 +111,8 @@ mod tests {
 
     use super::*;
     use crate::secret::SecretBytes;
-    use crate::substitution::splice::{SpliceError, splice};
+    use crate::substitution::edit::SpliceError;
+    use crate::substitution::splice::splice;
 
     fn substituted(header: &[u8], value: &[u8]) -> Result<Vec<u8>, SpliceError> {
         let value = SecretBytes::new(value.to_vec());

@@ -6,49 +6,34 @@
 
 use std::sync::Arc;
 
-use memchr::memmem;
 use zeroize::Zeroizing;
 
+use super::delimiters::{Delimiters, MAX_DELIMITER};
+use super::edit::{Edit, SpliceError, unencodable};
 use super::encode::{Unencodable, has_escapes};
-use super::splice::{Edit, SpliceError, unencodable};
-
-/// The delimiters (`--boundary`, RFC 2046 section 5.1.1) of the multipart bodies around a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delimiters(Vec<Vec<u8>>);
-
-impl Delimiters {
-    /// Those of the bodies with these boundaries.
-    pub(super) fn new<'b>(boundaries: impl IntoIterator<Item = &'b [u8]>) -> Self {
-        let delimiter = |boundary: &[u8]| [b"--".as_slice(), boundary].concat();
-        Self(boundaries.into_iter().map(delimiter).collect())
-    }
-}
-
-/// The longest delimiter, in bytes: a boundary has at most 70.
-const MAX_DELIMITER: usize = 72;
 
 /// Watches what is written.
 #[derive(Default)]
-pub(super) struct Fence {
+pub(super) struct BoundaryGuard {
     /// The last bytes written, as many as a delimiter could begin in.
     tail: Zeroizing<Vec<u8>>,
     /// The last value written, while a delimiter could still begin in it.
-    last: Option<Value>,
+    last: Option<LastValue>,
     /// Nothing to be written depends on what was written before.
     idle: bool,
 }
 
-struct Value {
+struct LastValue {
     edit: Edit,
     delimiters: Arc<Delimiters>,
     /// How many bytes were written after it.
     since: usize,
 }
 
-impl Fence {
+impl BoundaryGuard {
     /// For these edits and no others. Most stand where there are neither delimiters nor escapes.
     pub(super) fn around(edits: &[Edit]) -> Self {
-        let depends = |edit: &Edit| edit.delimiters.is_some() || has_escapes(edit.form);
+        let depends = |edit: &Edit| edit.delimiters.is_some() || has_escapes(edit.encoding);
         Self {
             idle: !edits.iter().any(depends),
             ..Self::default()
@@ -61,7 +46,7 @@ impl Fence {
         if let Some(last) = &mut self.last {
             let value_end = self.tail.len().saturating_sub(last.since);
             let near = &bytes[..bytes.len().min(MAX_DELIMITER)];
-            if spells(&last.delimiters, &self.tail, near, value_end) {
+            if last.delimiters.are_spelled(&self.tail, near, value_end) {
                 return Err(boundary_spelled(&last.edit));
             }
             last.since += bytes.len();
@@ -76,11 +61,11 @@ impl Fence {
     /// Takes what was written for `edit`. Refuses it if a delimiter ends in it.
     pub(super) fn value(&mut self, edit: &Edit, written: &[u8]) -> Result<(), SpliceError> {
         if let Some(delimiters) = &edit.delimiters {
-            if spells(delimiters, &self.tail, written, usize::MAX) {
+            if delimiters.are_spelled(&self.tail, written, usize::MAX) {
                 return Err(boundary_spelled(edit));
             }
             let (edit, delimiters) = (edit.clone(), Arc::clone(delimiters));
-            self.last = Some(Value {
+            self.last = Some(LastValue {
                 edit,
                 delimiters,
                 since: 0,
@@ -111,19 +96,6 @@ impl Fence {
     }
 }
 
-/// Whether a delimiter that begins at or before `latest` in `tail` followed by `bytes` ends in `bytes`.
-fn spells(delimiters: &Delimiters, tail: &[u8], bytes: &[u8], latest: usize) -> bool {
-    let mut text = Zeroizing::new(Vec::with_capacity(tail.len() + bytes.len()));
-    text.extend_from_slice(tail);
-    text.extend_from_slice(bytes);
-    delimiters.0.iter().any(|delimiter| {
-        let start = (tail.len() + 1).saturating_sub(delimiter.len());
-        let end = text.len().min(latest.saturating_add(delimiter.len()));
-        text.get(start..end)
-            .is_some_and(|text| memmem::find(text, delimiter).is_some())
-    })
-}
-
 fn boundary_spelled(edit: &Edit) -> SpliceError {
     let reason = "with the text around it, it spells the boundary of the multipart body";
     unencodable(edit, Unencodable { reason })
@@ -135,14 +107,14 @@ mod tests {
 
     use super::*;
     use crate::policy::location::{BodyField, Location};
-    use crate::substitution::encoding::Form;
+    use crate::substitution::encoding::Encoding;
     use crate::substitution::placeholder::scan;
 
     const DELIMITERS: [&str; 2] = ["--Boo", "--Baa-aa-aa-aa"];
 
     fn edit() -> Edit {
-        let token = scan(Form::Raw, b"<<gh>>").remove(0);
-        let mut edit = Edit::new(token, Form::Raw, Location::Body(BodyField::Whole));
+        let token = scan(Encoding::Raw, b"<<gh>>").remove(0);
+        let mut edit = Edit::new(token, Encoding::Raw, Location::Body(BodyField::Whole));
         let boundaries = DELIMITERS.map(|delimiter| &delimiter.as_bytes()[2..]);
         edit.delimiters = Some(Arc::new(Delimiters::new(boundaries)));
         edit
@@ -174,14 +146,14 @@ mod tests {
 
     #[test]
     fn a_delimiter_that_follows_a_value_byte_by_byte_is_seen() {
-        let mut fence = Fence::default();
+        let mut guard = BoundaryGuard::default();
         let (value, rest) = DELIMITERS[1].split_at(1);
-        fence.value(&edit(), value.as_bytes()).unwrap();
+        guard.value(&edit(), value.as_bytes()).unwrap();
         let (last, others) = rest.as_bytes().split_last().unwrap();
         others
             .iter()
-            .for_each(|&byte| fence.literal(&[byte]).unwrap());
-        assert!(fence.literal(&[*last]).is_err());
+            .for_each(|&byte| guard.literal(&[byte]).unwrap());
+        assert!(guard.literal(&[*last]).is_err());
     }
 
     proptest! {
@@ -189,10 +161,10 @@ mod tests {
 
         #[test]
         fn whatever_the_pieces_a_delimiter_that_touches_a_value_is_seen(pieces in pieces()) {
-            let mut fence = Fence::default();
+            let mut guard = BoundaryGuard::default();
             let edit = edit();
             let seen = pieces.iter().any(|(is_value, piece)| {
-                let taken = if *is_value { fence.value(&edit, piece.as_bytes()) } else { fence.literal(piece.as_bytes()) };
+                let taken = if *is_value { guard.value(&edit, piece.as_bytes()) } else { guard.literal(piece.as_bytes()) };
                 taken.is_err()
             });
             prop_assert_eq!(seen, is_spelled(&pieces));

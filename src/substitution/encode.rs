@@ -4,7 +4,7 @@
 //! end the string, parameter, header or element it stands in. Where a place has no way to write
 //! some byte, the value is refused; nothing is dropped or replaced.
 
-use super::encoding::Form;
+use super::encoding::Encoding;
 
 /// Bytes that a place has no way to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,27 +20,29 @@ pub struct Unencodable {
 /// character is written as an escape of its own: the receiver would read it as the rest of the one
 /// begun, and what it then sends back is no longer the value that the scrubber looks for.
 pub fn encode(
-    form: Form,
+    encoding: Encoding,
     bytes: &[u8],
     before: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), Unencodable> {
     let rest = match bytes.split_first() {
-        Some((&first, rest)) if stands_for_itself(form, first) && begins_escape(form, before) => {
-            escaped(form, first, out);
+        Some((&first, rest))
+            if stands_for_itself(encoding, first) && begins_escape(encoding, before) =>
+        {
+            escaped(encoding, first, out);
             rest
         }
         _ => bytes,
     };
-    write(form, rest, out)
+    write(encoding, rest, out)
 }
 
 /// How many bytes [`encode`] would append at most. Lets the caller allocate once, so that a growing
 /// buffer leaves no copies of a value behind.
-pub(super) fn encoded_len(form: Form, bytes: &[u8]) -> Result<usize, Unencodable> {
+pub(super) fn encoded_len(encoding: Encoding, bytes: &[u8]) -> Result<usize, Unencodable> {
     let mut counter = Counter(0);
-    write(form, bytes, &mut counter)?;
-    let guard = if has_escapes(form) { MAX_GUARD } else { 0 };
+    write(encoding, bytes, &mut counter)?;
+    let guard = if has_escapes(encoding) { MAX_GUARD } else { 0 };
     Ok(counter.0 + guard)
 }
 
@@ -52,20 +54,20 @@ const MAX_GUARD: usize = 5;
 const MAX_BEGUN: usize = 32;
 
 /// Whether `before` ends in the beginning of an escape.
-fn begins_escape(form: Form, before: &[u8]) -> bool {
+fn begins_escape(encoding: Encoding, before: &[u8]) -> bool {
     let near = &before[before.len().saturating_sub(MAX_BEGUN)..];
-    let Some(introducer) = introducer(form) else {
+    let Some(introducer) = introducer(encoding) else {
         return false;
     };
     let Some(at) = near.iter().rposition(|&byte| byte == introducer) else {
         return false;
     };
-    match (form, &near[at + 1..]) {
-        (Form::Json, [b'u', digits @ ..]) => {
+    match (encoding, &near[at + 1..]) {
+        (Encoding::Json, [b'u', digits @ ..]) => {
             digits.len() < 4 && digits.iter().all(u8::is_ascii_hexdigit)
         }
-        (Form::Json, begun) => begun.is_empty(),
-        (Form::Xml, begun) => begun
+        (Encoding::Json, begun) => begun.is_empty(),
+        (Encoding::Xml, begun) => begun
             .iter()
             .all(|&byte| byte == b'#' || byte.is_ascii_alphanumeric()),
         (_, begun) => begun.len() < 2 && begun.iter().all(u8::is_ascii_hexdigit),
@@ -73,36 +75,44 @@ fn begins_escape(form: Form, before: &[u8]) -> bool {
 }
 
 /// Whether `form` has escapes, so that what is written depends on what stands before it.
-pub(super) fn has_escapes(form: Form) -> bool {
-    introducer(form).is_some()
+pub(super) fn has_escapes(encoding: Encoding) -> bool {
+    introducer(encoding).is_some()
 }
 
 /// What escapes of `form` begin with, if it has any.
-fn introducer(form: Form) -> Option<u8> {
-    match form {
-        Form::Percent | Form::FormUrl => Some(b'%'),
-        Form::Json => Some(b'\\'),
-        Form::Xml => Some(b'&'),
-        Form::Raw | Form::Header | Form::BasicUser | Form::Cdata | Form::Message => None,
+fn introducer(encoding: Encoding) -> Option<u8> {
+    match encoding {
+        Encoding::Percent | Encoding::FormUrl => Some(b'%'),
+        Encoding::Json => Some(b'\\'),
+        Encoding::Xml => Some(b'&'),
+        Encoding::Raw
+        | Encoding::Header
+        | Encoding::BasicUser
+        | Encoding::Cdata
+        | Encoding::Message => None,
     }
 }
 
 /// Whether `form` writes this byte as it is, and could write it as an escape.
-fn stands_for_itself(form: Form, byte: u8) -> bool {
+fn stands_for_itself(encoding: Encoding, byte: u8) -> bool {
     byte.is_ascii_graphic()
-        && match form {
-            Form::Percent | Form::FormUrl => is_unreserved(byte),
-            Form::Json => !matches!(byte, b'"' | b'\\'),
-            Form::Xml => !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\''),
-            Form::Raw | Form::Header | Form::BasicUser | Form::Cdata | Form::Message => false,
+        && match encoding {
+            Encoding::Percent | Encoding::FormUrl => is_unreserved(byte),
+            Encoding::Json => !matches!(byte, b'"' | b'\\'),
+            Encoding::Xml => !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\''),
+            Encoding::Raw
+            | Encoding::Header
+            | Encoding::BasicUser
+            | Encoding::Cdata
+            | Encoding::Message => false,
         }
 }
 
 /// A graphic ASCII character as an escape.
-fn escaped(form: Form, byte: u8, out: &mut Vec<u8>) {
-    match form {
-        Form::Json => json_escape(byte, out),
-        Form::Xml => out.put(format!("&#{byte};").as_bytes()),
+fn escaped(encoding: Encoding, byte: u8, out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Json => json_escape(byte, out),
+        Encoding::Xml => out.put(format!("&#{byte};").as_bytes()),
         _ => percent_escape(byte, out),
     }
 }
@@ -125,17 +135,17 @@ impl Sink for Counter {
     }
 }
 
-fn write(form: Form, bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
-    match form {
-        Form::Raw => out.put(bytes),
-        Form::Header => header(bytes, out)?,
-        Form::BasicUser => basic_user(bytes, out)?,
-        Form::Percent => percent(bytes, false, out),
-        Form::FormUrl => percent(bytes, true, out),
-        Form::Json => json(bytes, out)?,
-        Form::Xml => xml(bytes, out)?,
-        Form::Cdata => cdata(bytes, out)?,
-        Form::Message => {
+fn write(encoding: Encoding, bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
+    match encoding {
+        Encoding::Raw => out.put(bytes),
+        Encoding::Header => header(bytes, out)?,
+        Encoding::BasicUser => basic_user(bytes, out)?,
+        Encoding::Percent => percent(bytes, false, out),
+        Encoding::FormUrl => percent(bytes, true, out),
+        Encoding::Json => json(bytes, out)?,
+        Encoding::Xml => xml(bytes, out)?,
+        Encoding::Cdata => cdata(bytes, out)?,
+        Encoding::Message => {
             out.put(utf8(bytes, "it is not UTF-8, which a text message must be")?.as_bytes())
         }
     }
@@ -275,77 +285,84 @@ fn utf8<'a>(bytes: &'a [u8], reason: &'static str) -> Result<&'a str, Unencodabl
 mod tests {
     use super::*;
 
-    fn encoded(form: Form, text: &str) -> Result<String, Unencodable> {
-        encoded_behind(form, "", text)
+    fn encoded(encoding: Encoding, text: &str) -> Result<String, Unencodable> {
+        encoded_behind(encoding, "", text)
     }
 
-    fn encoded_behind(form: Form, before: &str, text: &str) -> Result<String, Unencodable> {
+    fn encoded_behind(encoding: Encoding, before: &str, text: &str) -> Result<String, Unencodable> {
         let mut out = Vec::new();
-        encode(form, text.as_bytes(), before.as_bytes(), &mut out)?;
-        let most = encoded_len(form, text.as_bytes())?;
+        encode(encoding, text.as_bytes(), before.as_bytes(), &mut out)?;
+        let most = encoded_len(encoding, text.as_bytes())?;
         assert!((out.len()..=out.len() + MAX_GUARD).contains(&most));
         Ok(String::from_utf8(out).unwrap())
     }
 
     #[test]
     fn a_value_does_not_complete_an_escape_begun_before_it() {
-        for (form, before, value, expected) in [
-            (Form::FormUrl, "k=%", "41b", "%341b"),
-            (Form::FormUrl, "k=%4", "1b", "%31b"),
-            (Form::Percent, "/%", "ab", "%61b"),
-            (Form::Json, "\"\\u", "0041", "\\u0030041"),
-            (Form::Json, "\"\\u004", "1x", "\\u0031x"),
-            (Form::Xml, "<a>&", "lt;x", "&#108;t;x"),
-            (Form::Xml, "<a>&#6", "5;x", "&#53;;x"),
-            (Form::Xml, "<a>&lt", ";x", "&#59;x"),
+        for (encoding, before, value, expected) in [
+            (Encoding::FormUrl, "k=%", "41b", "%341b"),
+            (Encoding::FormUrl, "k=%4", "1b", "%31b"),
+            (Encoding::Percent, "/%", "ab", "%61b"),
+            (Encoding::Json, "\"\\u", "0041", "\\u0030041"),
+            (Encoding::Json, "\"\\u004", "1x", "\\u0031x"),
+            (Encoding::Xml, "<a>&", "lt;x", "&#108;t;x"),
+            (Encoding::Xml, "<a>&#6", "5;x", "&#53;;x"),
+            (Encoding::Xml, "<a>&lt", ";x", "&#59;x"),
         ] {
-            let written = encoded_behind(form, before, value);
-            assert_eq!(written.as_deref(), Ok(expected), "{form:?} {before}");
+            let written = encoded_behind(encoding, before, value);
+            assert_eq!(written.as_deref(), Ok(expected), "{encoding:?} {before}");
         }
-        for (form, before) in [
-            (Form::FormUrl, "k=%41"),
-            (Form::FormUrl, "k=%g"),
-            (Form::Json, "\"\\u0041"),
-            (Form::Json, "\"\\n"),
-            (Form::Xml, "<a>&lt;"),
-            (Form::Xml, "<a>& "),
-            (Form::Raw, "%"),
-            (Form::Header, "\0"),
-            (Form::Cdata, "&#"),
+        for (encoding, before) in [
+            (Encoding::FormUrl, "k=%41"),
+            (Encoding::FormUrl, "k=%g"),
+            (Encoding::Json, "\"\\u0041"),
+            (Encoding::Json, "\"\\n"),
+            (Encoding::Xml, "<a>&lt;"),
+            (Encoding::Xml, "<a>& "),
+            (Encoding::Raw, "%"),
+            (Encoding::Header, "\0"),
+            (Encoding::Cdata, "&#"),
         ] {
-            let written = encoded_behind(form, before, "41b");
-            assert_eq!(written.as_deref(), Ok("41b"), "{form:?} {before}");
+            let written = encoded_behind(encoding, before, "41b");
+            assert_eq!(written.as_deref(), Ok("41b"), "{encoding:?} {before}");
         }
     }
 
     #[test]
     fn each_form_has_its_own_spelling() {
         let value = "p@ss/w+rd =&%#?\"\\'<>;~*é";
-        for (form, expected) in [
-            (Form::Raw, value),
-            (Form::Header, value),
-            (Form::BasicUser, value),
+        for (encoding, expected) in [
+            (Encoding::Raw, value),
+            (Encoding::Header, value),
+            (Encoding::BasicUser, value),
             (
-                Form::Percent,
+                Encoding::Percent,
                 "p%40ss%2Fw%2Brd%20%3D%26%25%23%3F%22%5C%27%3C%3E%3B~%2A%C3%A9",
             ),
             (
-                Form::FormUrl,
+                Encoding::FormUrl,
                 "p%40ss%2Fw%2Brd+%3D%26%25%23%3F%22%5C%27%3C%3E%3B~%2A%C3%A9",
             ),
-            (Form::Json, "p@ss/w+rd =&%#?\\\"\\\\'<>;~*é"),
-            (Form::Xml, "p@ss/w+rd =&amp;%#?&quot;\\&apos;&lt;&gt;;~*é"),
-            (Form::Cdata, value),
-            (Form::Message, value),
+            (Encoding::Json, "p@ss/w+rd =&%#?\\\"\\\\'<>;~*é"),
+            (
+                Encoding::Xml,
+                "p@ss/w+rd =&amp;%#?&quot;\\&apos;&lt;&gt;;~*é",
+            ),
+            (Encoding::Cdata, value),
+            (Encoding::Message, value),
         ] {
-            assert_eq!(encoded(form, value).as_deref(), Ok(expected), "{form:?}");
+            assert_eq!(
+                encoded(encoding, value).as_deref(),
+                Ok(expected),
+                "{encoding:?}"
+            );
         }
         assert_eq!(
-            encoded(Form::Json, "\n\r\t\u{1f}\u{7f}").as_deref(),
+            encoded(Encoding::Json, "\n\r\t\u{1f}\u{7f}").as_deref(),
             Ok("\\n\\r\\t\\u001f\u{7f}")
         );
         assert_eq!(
-            encoded(Form::Xml, "\n\r\t\u{7f}").as_deref(),
+            encoded(Encoding::Xml, "\n\r\t\u{7f}").as_deref(),
             Ok("&#10;&#13;&#9;\u{7f}")
         );
     }
@@ -353,35 +370,40 @@ mod tests {
     #[test]
     fn a_header_carries_no_control_characters() {
         for bad in ["a\r\nX-Injected: 1", "\n", "\r", "\0", "\u{1b}", "\u{7f}"] {
-            assert!(encoded(Form::Header, bad).is_err(), "{bad:?}");
+            assert!(encoded(Encoding::Header, bad).is_err(), "{bad:?}");
         }
-        assert!(encoded(Form::Header, "tab\there, пароль").is_ok());
+        assert!(encoded(Encoding::Header, "tab\there, пароль").is_ok());
     }
 
     #[test]
     fn a_basic_user_name_has_no_colon() {
-        assert!(encoded(Form::BasicUser, "a:b").is_err());
-        assert!(encoded(Form::BasicUser, "a\0b").is_ok());
+        assert!(encoded(Encoding::BasicUser, "a:b").is_err());
+        assert!(encoded(Encoding::BasicUser, "a\0b").is_ok());
     }
 
     #[test]
     fn json_xml_and_messages_carry_only_text() {
         let mut out = Vec::new();
-        for form in [Form::Json, Form::Xml, Form::Cdata, Form::Message] {
-            assert!(encode(form, b"\xff", b"", &mut out).is_err());
+        for encoding in [
+            Encoding::Json,
+            Encoding::Xml,
+            Encoding::Cdata,
+            Encoding::Message,
+        ] {
+            assert!(encode(encoding, b"\xff", b"", &mut out).is_err());
         }
         for bad in ["\0", "\u{1}", "\u{fffe}", "\u{ffff}"] {
-            assert!(encoded(Form::Xml, bad).is_err(), "{bad:?}");
+            assert!(encoded(Encoding::Xml, bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn a_cdata_section_cannot_be_ended_by_a_value() {
         for bad in ["]]>", "x]]>y", ">", "]>", "x]", "\r\n"] {
-            assert!(encoded(Form::Cdata, bad).is_err(), "{bad:?}");
+            assert!(encoded(Encoding::Cdata, bad).is_err(), "{bad:?}");
         }
         for good in ["x>", "]x", "]]x", "&lt;\n"] {
-            assert_eq!(encoded(Form::Cdata, good).as_deref(), Ok(good));
+            assert_eq!(encoded(Encoding::Cdata, good).as_deref(), Ok(good));
         }
     }
 }

@@ -6,12 +6,12 @@
 
 /// The encoding of the place where a placeholder stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum Encoding {
     /// Text without an encoding of its own.
     Raw,
-    /// A header value (RFC 9110 section 5.5). Read like [`Form::Raw`], stricter about what is written.
+    /// A header value (RFC 9110 section 5.5). Read like [`Encoding::Raw`], stricter about what is written.
     Header,
-    /// The user name of Basic credentials, after base64: as [`Form::Raw`], but a colon would end it
+    /// The user name of Basic credentials, after base64: as [`Encoding::Raw`], but a colon would end it
     /// (RFC 7617 section 2).
     BasicUser,
     /// Path and query (RFC 3986 section 2.1).
@@ -25,19 +25,19 @@ pub enum Form {
     /// Inside an XML CDATA section, where references are not read.
     Cdata,
     /// A WebSocket text message (RFC 6455 section 5.6), which has no media type: read raw and like
-    /// [`Form::Json`], written raw. What turns out to be JSON is written as [`Form::Json`].
+    /// [`Encoding::Json`], written raw. What turns out to be JSON is written as [`Encoding::Json`].
     Message,
 }
 
 /// The longest spelling of one character in any form, in bytes: `&#x` + digits + `;`.
-pub(super) const MAX_UNIT: usize = MAX_XML_DIGITS + 4;
+pub(super) const MAX_ENCODED_CHAR: usize = MAX_XML_DIGITS + 4;
 
 /// Leading zeros are legal in a character reference without limit; a carry window needs one.
 const MAX_XML_DIGITS: usize = 8;
 
 /// One unit at the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(super) enum EncodedChar {
     /// A character and the length of its spelling in bytes.
     Is(u8, usize),
     /// Nothing that can stand in a placeholder.
@@ -46,91 +46,91 @@ pub(super) enum Unit {
     Cut,
 }
 
-impl Form {
+impl Encoding {
     /// Reads the unit at the front of `bytes`; `Cut` if there are too few to tell.
-    pub(super) fn unit(self, bytes: &[u8]) -> Unit {
+    pub(super) fn encoded_char(self, bytes: &[u8]) -> EncodedChar {
         let Some(&first) = bytes.first() else {
-            return Unit::Cut;
+            return EncodedChar::Cut;
         };
         match (self, first) {
-            (Form::Percent | Form::FormUrl, b'%') => percent_unit(&bytes[1..]),
-            (Form::Json | Form::Message, b'\\') => json_unit(&bytes[1..]),
-            (Form::Xml, b'&') => xml_unit(&bytes[1..]),
-            _ => Unit::Is(first, 1),
+            (Encoding::Percent | Encoding::FormUrl, b'%') => percent_escape(&bytes[1..]),
+            (Encoding::Json | Encoding::Message, b'\\') => json_escape(&bytes[1..]),
+            (Encoding::Xml, b'&') => xml_reference(&bytes[1..]),
+            _ => EncodedChar::Is(first, 1),
         }
     }
 }
 
 /// `rest` follows a `%`.
-fn percent_unit(rest: &[u8]) -> Unit {
+fn percent_escape(rest: &[u8]) -> EncodedChar {
     hex_pair(rest, 1)
 }
 
 /// `rest` follows a backslash that begins an escape. Only `\u00XX` can spell a character of the
 /// grammar; the two-character escapes stand for others.
-fn json_unit(rest: &[u8]) -> Unit {
+fn json_escape(rest: &[u8]) -> EncodedChar {
     for (index, expected) in b"u00".iter().enumerate() {
         match rest.get(index) {
-            None => return Unit::Cut,
+            None => return EncodedChar::Cut,
             Some(byte) if byte == expected => {}
-            Some(_) => return Unit::Other,
+            Some(_) => return EncodedChar::Other,
         }
     }
     hex_pair(&rest[3..], 4)
 }
 
 /// Reads two hexadecimal digits, after a prefix of `before` bytes.
-fn hex_pair(digits: &[u8], before: usize) -> Unit {
+fn hex_pair(digits: &[u8], before: usize) -> EncodedChar {
     let mut value = 0;
     for index in 0..2 {
         match digits.get(index).map(|&digit| hex_value(digit)) {
-            None => return Unit::Cut,
-            Some(None) => return Unit::Other,
+            None => return EncodedChar::Cut,
+            Some(None) => return EncodedChar::Other,
             Some(Some(digit)) => value = value << 4 | digit,
         }
     }
-    Unit::Is(value, before + 2)
+    EncodedChar::Is(value, before + 2)
 }
 
 /// `rest` follows an `&`. Of the named entities only `&lt;` and `&gt;` spell a character of the grammar.
-fn xml_unit(rest: &[u8]) -> Unit {
+fn xml_reference(rest: &[u8]) -> EncodedChar {
     match rest.first() {
-        None => Unit::Cut,
-        Some(b'#') if rest.len() == 1 => Unit::Cut,
+        None => EncodedChar::Cut,
+        Some(b'#') if rest.len() == 1 => EncodedChar::Cut,
         Some(b'#') if rest[1] == b'x' => xml_number(&rest[2..], 16, 3),
         Some(b'#') => xml_number(&rest[1..], 10, 2),
         Some(b'l') => xml_named(rest, b"lt;", b'<'),
         Some(b'g') => xml_named(rest, b"gt;", b'>'),
-        Some(_) => Unit::Other,
+        Some(_) => EncodedChar::Other,
     }
 }
 
-fn xml_named(rest: &[u8], name: &[u8], byte: u8) -> Unit {
+fn xml_named(rest: &[u8], name: &[u8], byte: u8) -> EncodedChar {
     if rest.starts_with(name) {
-        Unit::Is(byte, 1 + name.len())
+        EncodedChar::Is(byte, 1 + name.len())
     } else if name.starts_with(rest) {
-        Unit::Cut
+        EncodedChar::Cut
     } else {
-        Unit::Other
+        EncodedChar::Other
     }
 }
 
 /// Reads digits up to the semicolon, after a prefix of `before` bytes.
-fn xml_number(digits: &[u8], radix: u32, before: usize) -> Unit {
+fn xml_number(digits: &[u8], radix: u32, before: usize) -> EncodedChar {
     let mut value: u32 = 0;
     for (index, &byte) in digits.iter().enumerate() {
         if byte == b';' && index > 0 {
             return match u8::try_from(value) {
-                Ok(value) if value.is_ascii() => Unit::Is(value, before + index + 1),
-                _ => Unit::Other,
+                Ok(value) if value.is_ascii() => EncodedChar::Is(value, before + index + 1),
+                _ => EncodedChar::Other,
             };
         }
         match char::from(byte).to_digit(radix) {
             Some(digit) if index < MAX_XML_DIGITS => value = value.saturating_mul(radix) + digit,
-            _ => return Unit::Other,
+            _ => return EncodedChar::Other,
         }
     }
-    Unit::Cut
+    EncodedChar::Cut
 }
 
 /// The value of a hexadecimal digit in either case.
@@ -147,29 +147,43 @@ pub(super) fn hex_value(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn unit(form: Form, text: &str) -> Unit {
-        form.unit(text.as_bytes())
+    fn encoded_char(encoding: Encoding, text: &str) -> EncodedChar {
+        encoding.encoded_char(text.as_bytes())
     }
 
     #[test]
     fn each_form_reads_its_own_spellings_only() {
-        for form in [Form::Raw, Form::Header, Form::Cdata, Form::BasicUser] {
-            assert_eq!(unit(form, "<"), Unit::Is(b'<', 1));
-            assert_eq!(unit(form, "%3C"), Unit::Is(b'%', 1));
-            assert_eq!(unit(form, "&lt;"), Unit::Is(b'&', 1));
-            assert_eq!(unit(form, "\\u003c"), Unit::Is(b'\\', 1));
+        for encoding in [
+            Encoding::Raw,
+            Encoding::Header,
+            Encoding::Cdata,
+            Encoding::BasicUser,
+        ] {
+            assert_eq!(encoded_char(encoding, "<"), EncodedChar::Is(b'<', 1));
+            assert_eq!(encoded_char(encoding, "%3C"), EncodedChar::Is(b'%', 1));
+            assert_eq!(encoded_char(encoding, "&lt;"), EncodedChar::Is(b'&', 1));
+            assert_eq!(encoded_char(encoding, "\\u003c"), EncodedChar::Is(b'\\', 1));
         }
-        for form in [Form::Percent, Form::FormUrl] {
-            assert_eq!(unit(form, "%3c%3C"), Unit::Is(b'<', 3));
-            assert_eq!(unit(form, "%253C"), Unit::Is(b'%', 3));
-            assert_eq!(unit(form, "%g3"), Unit::Other);
+        for encoding in [Encoding::Percent, Encoding::FormUrl] {
+            assert_eq!(encoded_char(encoding, "%3c%3C"), EncodedChar::Is(b'<', 3));
+            assert_eq!(encoded_char(encoding, "%253C"), EncodedChar::Is(b'%', 3));
+            assert_eq!(encoded_char(encoding, "%g3"), EncodedChar::Other);
         }
-        assert_eq!(unit(Form::Json, "\\u003C."), Unit::Is(b'<', 6));
-        assert_eq!(unit(Form::Json, "\\u013C"), Unit::Other);
-        assert_eq!(unit(Form::Json, "\\n"), Unit::Other);
-        assert_eq!(unit(Form::Json, "\\\\u003c"), Unit::Other);
+        assert_eq!(
+            encoded_char(Encoding::Json, "\\u003C."),
+            EncodedChar::Is(b'<', 6)
+        );
+        assert_eq!(encoded_char(Encoding::Json, "\\u013C"), EncodedChar::Other);
+        assert_eq!(encoded_char(Encoding::Json, "\\n"), EncodedChar::Other);
+        assert_eq!(
+            encoded_char(Encoding::Json, "\\\\u003c"),
+            EncodedChar::Other
+        );
         for spelling in ["&lt;", "&#60;", "&#060;", "&#x3c;", "&#x3C;", "&#x0003c;"] {
-            assert_eq!(unit(Form::Xml, spelling), Unit::Is(b'<', spelling.len()));
+            assert_eq!(
+                encoded_char(Encoding::Xml, spelling),
+                EncodedChar::Is(b'<', spelling.len())
+            );
         }
         for other in [
             "&amp;",
@@ -181,26 +195,30 @@ mod tests {
             "&#x00000003c;",
             "&lt ",
         ] {
-            assert_eq!(unit(Form::Xml, other), Unit::Other, "{other}");
+            assert_eq!(
+                encoded_char(Encoding::Xml, other),
+                EncodedChar::Other,
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn every_proper_prefix_of_a_spelling_is_cut() {
-        for (form, spelling) in [
-            (Form::Percent, "%3C"),
-            (Form::FormUrl, "%3c"),
-            (Form::Json, "\\u003c"),
-            (Form::Xml, "&lt;"),
-            (Form::Xml, "&gt;"),
-            (Form::Xml, "&#60;"),
-            (Form::Xml, "&#x0000003c;"),
+        for (encoding, spelling) in [
+            (Encoding::Percent, "%3C"),
+            (Encoding::FormUrl, "%3c"),
+            (Encoding::Json, "\\u003c"),
+            (Encoding::Xml, "&lt;"),
+            (Encoding::Xml, "&gt;"),
+            (Encoding::Xml, "&#60;"),
+            (Encoding::Xml, "&#x0000003c;"),
         ] {
-            assert!(spelling.len() <= MAX_UNIT);
+            assert!(spelling.len() <= MAX_ENCODED_CHAR);
             for end in 0..spelling.len() {
                 assert_eq!(
-                    unit(form, &spelling[..end]),
-                    Unit::Cut,
+                    encoded_char(encoding, &spelling[..end]),
+                    EncodedChar::Cut,
                     "{spelling} cut at {end}"
                 );
             }

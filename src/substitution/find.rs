@@ -2,19 +2,15 @@
 
 use crate::policy::location::Location;
 
-use super::encoding::Form;
-use super::form::Pairs;
+use super::edit::Edit;
+use super::encoding::Encoding;
+use super::form::FormTracker;
 use super::placeholder::{scan, scan_map};
-use super::splice::Edit;
-
-/// The longest name of a parameter, field or pointer that a location carries, in bytes. Each
-/// placeholder has its own copy, so the limit bounds what a request can make us hold.
-pub(super) const MAX_NAME: usize = 512;
 
 /// Finds the placeholders of a path, as it stands in the request line.
 pub fn in_path(path: &str) -> Vec<Edit> {
-    let edit = |token| Edit::new(token, Form::Percent, Location::Path);
-    scan_map(Form::Percent, path.as_bytes(), edit)
+    let edit = |token| Edit::new(token, Encoding::Percent, Location::Path);
+    scan_map(Encoding::Percent, path.as_bytes(), edit)
 }
 
 /// Finds the placeholders of a query, without its question mark. The location carries the decoded
@@ -22,14 +18,14 @@ pub fn in_path(path: &str) -> Vec<Edit> {
 /// name in a rule, where the placeholder is part of a name or the name exceeds 512 bytes.
 pub fn in_query(query: &str) -> Vec<Edit> {
     let bytes = query.as_bytes();
-    let mut pairs = Pairs::default();
+    let mut pairs = FormTracker::default();
     let mut read = 0;
     let mut edits = Vec::new();
-    for token in scan(Form::Percent, bytes) {
+    for token in scan(Encoding::Percent, bytes) {
         pairs.advance(&bytes[read..token.span.start]);
         read = token.span.start;
         let name = pairs.name().unwrap_or_default().to_owned();
-        edits.push(Edit::new(token, Form::Percent, Location::Query(name)));
+        edits.push(Edit::new(token, Encoding::Percent, Location::Query(name)));
     }
     edits
 }
@@ -37,8 +33,8 @@ pub fn in_query(query: &str) -> Vec<Edit> {
 /// Finds the placeholders of a header value. `name` is in lower case. Basic credentials are
 /// another matter: see [`Basic`](super::basic::Basic).
 pub fn in_header(name: &str, value: &[u8]) -> Vec<Edit> {
-    let edit = |token| Edit::new(token, Form::Header, Location::Header(name.into()));
-    scan_map(Form::Header, value, edit)
+    let edit = |token| Edit::new(token, Encoding::Header, Location::Header(name.into()));
+    scan_map(Encoding::Header, value, edit)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+use super::edit::MAX_LOCATION_NAME;
 use super::encoding::hex_value;
-use super::find::MAX_NAME;
 
 /// Reads pairs from left to right, in pieces of any size, and knows in whose value it stands.
 #[derive(Debug, Default)]
-pub(super) struct Pairs {
+pub(super) struct FormTracker {
     /// The name so far, as it was spelled; at most one byte more than what is kept.
     raw: Vec<u8>,
     /// The decoded name, once its `=` was read.
@@ -18,9 +18,9 @@ pub(super) struct Pairs {
 }
 
 /// What is kept of a name as spelled: each byte may take three.
-const MAX_RAW: usize = 3 * MAX_NAME;
+const MAX_RAW: usize = 3 * MAX_LOCATION_NAME;
 
-impl Pairs {
+impl FormTracker {
     /// Reads on.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         loop {
@@ -46,7 +46,7 @@ impl Pairs {
     }
 
     /// The decoded name of the pair in whose value the next byte stands. `None` inside a name, and
-    /// where the name exceeds [`MAX_NAME`] bytes.
+    /// where the name exceeds [`MAX_LOCATION_NAME`] bytes.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -67,7 +67,7 @@ fn decoded_name(raw: &[u8]) -> Option<String> {
         name.push(byte);
         rest = tail;
     }
-    let fits = raw.len() <= MAX_RAW && name.len() <= MAX_NAME;
+    let fits = raw.len() <= MAX_RAW && name.len() <= MAX_LOCATION_NAME;
     // Names that are no UTF-8 are shown with replacement characters, which no rule holds.
     fits.then(|| String::from_utf8_lossy(&name))
         .map(Cow::into_owned)
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn name_after(text: &str) -> Option<String> {
-        let mut pairs = Pairs::default();
+        let mut pairs = FormTracker::default();
         pairs.advance(text.as_bytes());
         pairs.name().map(str::to_owned)
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_name_without_end_is_not_kept() {
-        let mut pairs = Pairs::default();
+        let mut pairs = FormTracker::default();
         for _ in 0..100 {
             pairs.advance(&[b'n'; 1000]);
         }
@@ -114,9 +114,9 @@ mod tests {
     #[test]
     fn pieces_read_like_the_whole() {
         let text = b"a=1&long%20name=x&&b&c=d=e";
-        let mut bytewise = Pairs::default();
+        let mut bytewise = FormTracker::default();
         for end in 0..=text.len() {
-            let mut whole = Pairs::default();
+            let mut whole = FormTracker::default();
             whole.advance(&text[..end]);
             assert_eq!(bytewise.name(), whole.name(), "at {end}");
             if let Some(byte) = text.get(end) {

@@ -6,13 +6,13 @@
 
 use memchr::memchr2;
 
-use super::find::MAX_NAME;
+use super::edit::MAX_LOCATION_NAME;
 
 /// The deepest nesting that is followed. Most parsers stop here too.
 const MAX_DEPTH: usize = 128;
 
 /// What is kept of a key as spelled: each character may take six bytes.
-const MAX_RAW_KEY: usize = 6 * MAX_NAME;
+const MAX_RAW_KEY: usize = 6 * MAX_LOCATION_NAME;
 
 /// Begins a text of a sequence (RFC 7464 section 2.2).
 const RECORD_SEPARATOR: u8 = 0x1e;
@@ -21,9 +21,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads JSON from left to right (RFC 8259).
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct JsonTracker {
     open: Vec<Container>,
-    state: State,
+    state: JsonState,
     /// The key being read, as spelled.
     key: Vec<u8>,
     /// Whether further texts may follow the first.
@@ -41,7 +41,7 @@ enum Container {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum JsonState {
     /// The rest of an optional byte order mark.
     Mark(&'static [u8]),
     Value,
@@ -55,7 +55,7 @@ enum State {
     After,
     Text {
         is_key: bool,
-        escape: Escape,
+        escape: StringEscape,
     },
     Literal(&'static [u8]),
     Number(Number),
@@ -64,7 +64,7 @@ enum State {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escape {
+enum StringEscape {
     None,
     /// Behind a backslash.
     Begun,
@@ -85,12 +85,12 @@ enum Number {
     Exponent,
 }
 
-impl Document {
+impl JsonTracker {
     /// At the start of a text.
     pub(super) fn new() -> Self {
         Self {
             open: Vec::new(),
-            state: State::Mark(BYTE_ORDER_MARK),
+            state: JsonState::Mark(BYTE_ORDER_MARK),
             key: Vec::new(),
             several: false,
             later: false,
@@ -112,10 +112,10 @@ impl Document {
         let mut rest = bytes;
         while let Some((&byte, tail)) = rest.split_first() {
             match self.state {
-                State::Broken => return,
-                State::Text {
+                JsonState::Broken => return,
+                JsonState::Text {
                     is_key,
-                    escape: Escape::None,
+                    escape: StringEscape::None,
                 } => {
                     let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
                     if plain > 0 {
@@ -134,8 +134,8 @@ impl Document {
     /// Whether what was read is exactly one JSON text.
     pub(super) fn is_complete(&self) -> bool {
         let ended = match self.state {
-            State::After => true,
-            State::Number(number) => number.may_end(),
+            JsonState::After => true,
+            JsonState::Number(number) => number.may_end(),
             _ => false,
         };
         ended && self.open.is_empty()
@@ -143,7 +143,7 @@ impl Document {
 
     /// Whether what was read can no longer become JSON.
     pub(super) fn is_broken(&self) -> bool {
-        self.state == State::Broken
+        self.state == JsonState::Broken
     }
 
     /// Whether a text after the first has begun.
@@ -153,9 +153,9 @@ impl Document {
 
     /// The pointer of the string value in which the next byte stands. `None` outside of string
     /// values, for a text that is nothing but a string or is not the first, and where the pointer
-    /// exceeds [`MAX_NAME`] bytes.
+    /// exceeds [`MAX_LOCATION_NAME`] bytes.
     pub(super) fn pointer(&self) -> Option<String> {
-        if self.later || !matches!(self.state, State::Text { is_key: false, .. }) {
+        if self.later || !matches!(self.state, JsonState::Text { is_key: false, .. }) {
             return None;
         }
         let mut pointer = String::new();
@@ -165,7 +165,7 @@ impl Document {
                 Container::Array(index) => pointer.push_str(&index.to_string()),
                 Container::Object(key) => pointer.push_str(key.as_deref()?),
             }
-            if pointer.len() > MAX_NAME {
+            if pointer.len() > MAX_LOCATION_NAME {
                 return None;
             }
         }
@@ -175,7 +175,7 @@ impl Document {
     /// Takes characters of a string that are neither a quotation mark nor a backslash.
     fn text(&mut self, is_key: bool, plain: &[u8]) {
         if plain.iter().any(|&byte| byte < 0x20) {
-            self.state = State::Broken;
+            self.state = JsonState::Broken;
         } else if is_key {
             self.keep_key(plain);
         }
@@ -187,131 +187,133 @@ impl Document {
             .extend_from_slice(&spelled[..spelled.len().min(room)]);
     }
 
-    fn step(&mut self, byte: u8) -> State {
+    fn step(&mut self, byte: u8) -> JsonState {
         match self.state {
-            State::Mark([expected, rest @ ..]) if byte == *expected => State::Mark(rest),
-            State::Mark(rest) if rest.is_empty() || rest == BYTE_ORDER_MARK => {
+            JsonState::Mark([expected, rest @ ..]) if byte == *expected => JsonState::Mark(rest),
+            JsonState::Mark(rest) if rest.is_empty() || rest == BYTE_ORDER_MARK => {
                 self.value(byte, false)
             }
-            State::Text { is_key, escape } => self.in_text(is_key, escape, byte),
-            State::Literal([expected, rest @ ..]) if byte == *expected => {
+            JsonState::Text { is_key, escape } => self.in_text(is_key, escape, byte),
+            JsonState::Literal([expected, rest @ ..]) if byte == *expected => {
                 if rest.is_empty() {
-                    State::After
+                    JsonState::After
                 } else {
-                    State::Literal(rest)
+                    JsonState::Literal(rest)
                 }
             }
-            State::Number(number) => match number.step(byte) {
-                Some(number) => State::Number(number),
+            JsonState::Number(number) => match number.step(byte) {
+                Some(number) => JsonState::Number(number),
                 None if number.may_end() => self.after(byte),
-                None => State::Broken,
+                None => JsonState::Broken,
             },
             state if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') && state.allows_blank() => state,
-            State::Value => self.value(byte, false),
-            State::ValueOrEnd => self.value(byte, true),
-            State::KeyOrEnd if byte == b'}' => self.close(),
-            State::KeyOrEnd | State::Key if byte == b'"' => {
+            JsonState::Value => self.value(byte, false),
+            JsonState::ValueOrEnd => self.value(byte, true),
+            JsonState::KeyOrEnd if byte == b'}' => self.close(),
+            JsonState::KeyOrEnd | JsonState::Key if byte == b'"' => {
                 self.key.clear();
-                State::Text {
+                JsonState::Text {
                     is_key: true,
-                    escape: Escape::None,
+                    escape: StringEscape::None,
                 }
             }
-            State::Colon if byte == b':' => State::Value,
-            State::After => self.after(byte),
-            _ => State::Broken,
+            JsonState::Colon if byte == b':' => JsonState::Value,
+            JsonState::After => self.after(byte),
+            _ => JsonState::Broken,
         }
     }
 
-    fn value(&mut self, byte: u8, may_end: bool) -> State {
+    fn value(&mut self, byte: u8, may_end: bool) -> JsonState {
         match byte {
-            b' ' | b'\t' | b'\n' | b'\r' => State::Value,
-            RECORD_SEPARATOR if self.several && self.open.is_empty() => State::Value,
-            b'{' => self.open(Container::Object(None), State::KeyOrEnd),
-            b'[' => self.open(Container::Array(0), State::ValueOrEnd),
+            b' ' | b'\t' | b'\n' | b'\r' => JsonState::Value,
+            RECORD_SEPARATOR if self.several && self.open.is_empty() => JsonState::Value,
+            b'{' => self.open(Container::Object(None), JsonState::KeyOrEnd),
+            b'[' => self.open(Container::Array(0), JsonState::ValueOrEnd),
             b']' if may_end => self.close(),
-            b'"' => State::Text {
+            b'"' => JsonState::Text {
                 is_key: false,
-                escape: Escape::None,
+                escape: StringEscape::None,
             },
-            b't' => State::Literal(b"rue"),
-            b'f' => State::Literal(b"alse"),
-            b'n' => State::Literal(b"ull"),
-            b'-' => State::Number(Number::Minus),
-            b'0' => State::Number(Number::Zero),
-            b'1'..=b'9' => State::Number(Number::Integer),
-            _ => State::Broken,
+            b't' => JsonState::Literal(b"rue"),
+            b'f' => JsonState::Literal(b"alse"),
+            b'n' => JsonState::Literal(b"ull"),
+            b'-' => JsonState::Number(Number::Minus),
+            b'0' => JsonState::Number(Number::Zero),
+            b'1'..=b'9' => JsonState::Number(Number::Integer),
+            _ => JsonState::Broken,
         }
     }
 
-    fn open(&mut self, container: Container, state: State) -> State {
+    fn open(&mut self, container: Container, state: JsonState) -> JsonState {
         if self.open.len() == MAX_DEPTH {
-            return State::Broken;
+            return JsonState::Broken;
         }
         self.open.push(container);
         state
     }
 
-    fn close(&mut self) -> State {
+    fn close(&mut self) -> JsonState {
         self.open.pop();
-        State::After
+        JsonState::After
     }
 
-    fn after(&mut self, byte: u8) -> State {
+    fn after(&mut self, byte: u8) -> JsonState {
         match (byte, self.open.last_mut()) {
-            (b' ' | b'\t' | b'\n' | b'\r', _) => State::After,
+            (b' ' | b'\t' | b'\n' | b'\r', _) => JsonState::After,
             (b',', Some(Container::Array(index))) => {
                 *index += 1;
-                State::Value
+                JsonState::Value
             }
-            (b',', Some(Container::Object(_))) => State::Key,
+            (b',', Some(Container::Object(_))) => JsonState::Key,
             (b']', Some(Container::Array(_))) | (b'}', Some(Container::Object(_))) => self.close(),
-            (RECORD_SEPARATOR, None) if self.several => State::After,
+            (RECORD_SEPARATOR, None) if self.several => JsonState::After,
             (b'{' | b'[', None) if self.several => {
                 self.later = true;
                 self.value(byte, false)
             }
-            _ => State::Broken,
+            _ => JsonState::Broken,
         }
     }
 
-    fn in_text(&mut self, is_key: bool, escape: Escape, byte: u8) -> State {
-        if is_key && !(escape == Escape::None && byte == b'"') {
+    fn in_text(&mut self, is_key: bool, escape: StringEscape, byte: u8) -> JsonState {
+        if is_key && !(escape == StringEscape::None && byte == b'"') {
             self.keep_key(&[byte]);
         }
         let escape = match (escape, byte) {
-            (Escape::None, b'"') if is_key => {
+            (StringEscape::None, b'"') if is_key => {
                 let token = pointer_token(&self.key);
                 if let Some(Container::Object(key)) = self.open.last_mut() {
                     *key = token;
                 }
-                return State::Colon;
+                return JsonState::Colon;
             }
-            (Escape::None, b'"') => return State::After,
-            (Escape::None, b'\\') => Escape::Begun,
-            (Escape::None, _) => Escape::None,
-            (Escape::Begun, b'u') => Escape::Digits(4),
-            (Escape::Begun, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Escape::None,
-            (Escape::Digits(1), byte) if byte.is_ascii_hexdigit() => Escape::None,
-            (Escape::Digits(missing), byte) if byte.is_ascii_hexdigit() => {
-                Escape::Digits(missing - 1)
+            (StringEscape::None, b'"') => return JsonState::After,
+            (StringEscape::None, b'\\') => StringEscape::Begun,
+            (StringEscape::None, _) => StringEscape::None,
+            (StringEscape::Begun, b'u') => StringEscape::Digits(4),
+            (StringEscape::Begun, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                StringEscape::None
             }
-            _ => return State::Broken,
+            (StringEscape::Digits(1), byte) if byte.is_ascii_hexdigit() => StringEscape::None,
+            (StringEscape::Digits(missing), byte) if byte.is_ascii_hexdigit() => {
+                StringEscape::Digits(missing - 1)
+            }
+            _ => return JsonState::Broken,
         };
-        State::Text { is_key, escape }
+        JsonState::Text { is_key, escape }
     }
 }
 
-impl State {
+impl JsonState {
     fn allows_blank(self) -> bool {
         matches!(
             self,
-            State::Value
-                | State::ValueOrEnd
-                | State::KeyOrEnd
-                | State::Key
-                | State::Colon
-                | State::After
+            JsonState::Value
+                | JsonState::ValueOrEnd
+                | JsonState::KeyOrEnd
+                | JsonState::Key
+                | JsonState::Colon
+                | JsonState::After
         )
     }
 }
@@ -346,7 +348,7 @@ fn pointer_token(spelled: &[u8]) -> Option<String> {
     let quoted = [b"\"", spelled, b"\""].concat();
     let key: String = serde_json::from_slice(&quoted).ok()?;
     let token = key.replace('~', "~0").replace('/', "~1");
-    (token.len() <= MAX_NAME).then_some(token)
+    (token.len() <= MAX_LOCATION_NAME).then_some(token)
 }
 
 #[cfg(test)]
@@ -355,8 +357,8 @@ pub(super) mod tests {
 
     use super::*;
 
-    fn read(text: &[u8]) -> Document {
-        let mut document = Document::new();
+    fn read(text: &[u8]) -> JsonTracker {
+        let mut document = JsonTracker::new();
         document.advance(text);
         document
     }
@@ -394,7 +396,7 @@ pub(super) mod tests {
             read(format!("{}\"", "[".repeat(129)).as_bytes()).pointer(),
             None
         );
-        let key = "k".repeat(MAX_NAME);
+        let key = "k".repeat(MAX_LOCATION_NAME);
         assert_eq!(read(format!("{{\"{key}\":\"").as_bytes()).pointer(), None);
         let mut endless = read(b"{\"");
         for _ in 0..10 {
@@ -408,7 +410,7 @@ pub(super) mod tests {
     #[test]
     fn a_message_is_json_texts_one_after_the_other() {
         let read = |text: &str| {
-            let mut document = Document::of_several();
+            let mut document = JsonTracker::of_several();
             document.advance(text.as_bytes());
             document
         };

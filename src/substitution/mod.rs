@@ -12,8 +12,11 @@
 
 pub mod basic;
 pub mod body;
+mod body_kind;
 mod body_scanner;
 pub mod boundary_guard;
+mod delimiters;
+pub mod edit;
 pub mod encode;
 pub mod encoding;
 pub mod find;
@@ -25,6 +28,7 @@ mod part_head;
 pub mod placeholder;
 #[cfg(test)]
 mod properties;
+mod single_part;
 pub mod slug;
 pub mod splice;
 pub mod stream;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use memchr::memmem;
 
-use super::body::{BodyKind, BodyProblem};
-use super::body_scanner::{Leaf, Stretch};
-use super::boundary_guard::Delimiters;
+use super::body_kind::{BodyKind, BodyProblem};
+use super::delimiters::Delimiters;
 use super::part_head::PartHead;
+use super::single_part::{Segment, SinglePart};
 
 /// The deepest nesting that is taken apart; what is deeper is read as text.
 const MAX_DEPTH: usize = 8;
@@ -21,21 +21,21 @@ const MAX_DEPTH: usize = 8;
 const MAX_PART_HEAD: usize = 16 << 10;
 
 /// Reads a multipart body from left to right.
-pub(super) struct Parts {
+pub(super) struct MultipartReader {
     /// The boundaries of the open multiparts, outermost first.
     boundaries: Vec<Vec<u8>>,
     delimiters: Arc<Delimiters>,
     /// The name of the outermost part: what a rule can name.
     field: Option<String>,
-    state: State,
+    state: PartState,
 }
 
-enum State {
+enum PartState {
     Content {
-        leaf: Leaf,
+        part: SinglePart,
         /// Whether a delimiter may follow without a line break before it.
         at_line_start: bool,
-        ahead: Option<Ahead>,
+        ahead: Option<Lookahead>,
     },
     /// In a delimiter of the multipart at this depth, with this many bytes to go.
     Delimiter {
@@ -54,7 +54,7 @@ enum State {
 
 /// What is known of the bytes to come.
 #[derive(Clone, Copy)]
-struct Ahead {
+struct Lookahead {
     /// How many of them are content for certain.
     content: usize,
     /// The delimiter behind them, if one was found.
@@ -68,14 +68,14 @@ struct Delimiter {
     len: usize,
 }
 
-impl Parts {
+impl MultipartReader {
     /// At the start of a body.
     pub(super) fn new(boundary: &[u8]) -> Self {
         Self {
             boundaries: vec![boundary.to_vec()],
             delimiters: Arc::new(Delimiters::new([boundary])),
             field: None,
-            state: State::content(BodyKind::Text, true),
+            state: PartState::content(BodyKind::Text, true),
         }
     }
 
@@ -91,7 +91,7 @@ impl Parts {
 
     /// Forgets what was concluded from the end of the bytes, because more have come.
     pub(super) fn refresh(&mut self) {
-        if let State::Content { ahead, .. } = &mut self.state
+        if let PartState::Content { ahead, .. } = &mut self.state
             && ahead.is_some_and(|ahead| ahead.delimiter.is_none())
         {
             *ahead = None;
@@ -99,10 +99,10 @@ impl Parts {
     }
 
     /// What stands at the front of `window`.
-    pub(super) fn front(&mut self, window: &[u8], eof: bool) -> Result<Stretch, BodyProblem> {
+    pub(super) fn front(&mut self, window: &[u8], eof: bool) -> Result<Segment, BodyProblem> {
         match &mut self.state {
-            State::Content {
-                leaf,
+            PartState::Content {
+                part,
                 at_line_start,
                 ahead,
             } => {
@@ -111,33 +111,33 @@ impl Parts {
                 });
                 match known.delimiter {
                     Some(Delimiter { depth, len }) if known.content == 0 => {
-                        self.state = State::Delimiter { depth, left: len };
-                        Ok(Stretch::skip(len, true))
+                        self.state = PartState::Delimiter { depth, left: len };
+                        Ok(Segment::skip(len, true))
                     }
                     delimiter => {
-                        Ok(leaf.front(&window[..known.content], eof || delimiter.is_some()))
+                        Ok(part.front(&window[..known.content], eof || delimiter.is_some()))
                     }
                 }
             }
-            State::Delimiter { left, .. } => Ok(Stretch::skip(*left, true)),
-            State::Tail { .. } if window.starts_with(b"--") => Ok(Stretch::skip(2, true)),
-            State::Tail { .. } => {
-                self.state = State::Line;
+            PartState::Delimiter { left, .. } => Ok(Segment::skip(*left, true)),
+            PartState::Tail { .. } if window.starts_with(b"--") => Ok(Segment::skip(2, true)),
+            PartState::Tail { .. } => {
+                self.state = PartState::Line;
                 Ok(line(window))
             }
-            State::Line => Ok(line(window)),
-            State::Head => self.head(window, eof),
+            PartState::Line => Ok(line(window)),
+            PartState::Head => self.head(window, eof),
         }
     }
 
-    /// Takes the first bytes of what [`Parts::front`] described, at most its length.
+    /// Takes the first bytes of what [`MultipartReader::front`] described, at most its length.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         if bytes.is_empty() {
             return Ok(());
         }
         match &mut self.state {
-            State::Content {
-                leaf,
+            PartState::Content {
+                part,
                 at_line_start,
                 ahead,
             } => {
@@ -145,32 +145,32 @@ impl Parts {
                 if let Some(ahead) = ahead {
                     ahead.content = ahead.content.saturating_sub(bytes.len());
                 }
-                leaf.advance(bytes)?;
+                part.advance(bytes)?;
             }
-            State::Delimiter { depth, left } => {
+            PartState::Delimiter { depth, left } => {
                 let (depth, left) = (*depth, left.saturating_sub(bytes.len()));
                 if left == 0 {
                     // A delimiter of an outer multipart ends the inner ones, closed or not.
                     self.narrow(depth + 1);
-                    self.state = State::Tail { depth };
+                    self.state = PartState::Tail { depth };
                 } else {
-                    self.state = State::Delimiter { depth, left };
+                    self.state = PartState::Delimiter { depth, left };
                 }
             }
-            State::Tail { depth } => {
+            PartState::Tail { depth } => {
                 let depth = *depth;
                 self.leave(depth);
             }
-            State::Line if bytes.ends_with(b"\n") => self.state = State::Head,
-            State::Line => {}
-            State::Head => self.enter(bytes),
+            PartState::Line if bytes.ends_with(b"\n") => self.state = PartState::Head,
+            PartState::Line => {}
+            PartState::Head => self.enter(bytes),
         }
         Ok(())
     }
 
     /// Describes the header section at the front of `window`, blank line included. It must be
     /// there in full. A part may lack one: then the next delimiter comes first.
-    fn head(&mut self, window: &[u8], eof: bool) -> Result<Stretch, BodyProblem> {
+    fn head(&mut self, window: &[u8], eof: bool) -> Result<Segment, BodyProblem> {
         let ahead = look_ahead(&self.boundaries, window, true, eof);
         let reach = &window[..ahead.content + ahead.delimiter.map_or(0, |delimiter| delimiter.len)];
         match (
@@ -178,17 +178,17 @@ impl Parts {
             ahead.delimiter,
         ) {
             // An empty part may lack the line break of its own before the delimiter.
-            (Some(end), _) => Ok(Stretch::skip(end, true)),
+            (Some(end), _) => Ok(Segment::skip(end, true)),
             (None, Some(_)) => {
-                self.state = State::Content {
-                    leaf: Leaf::new(&BodyKind::Opaque),
+                self.state = PartState::Content {
+                    part: SinglePart::new(&BodyKind::Opaque),
                     at_line_start: true,
                     ahead: Some(ahead),
                 };
                 self.front(window, eof)
             }
             (None, None) if window.len() > MAX_PART_HEAD => Err(BodyProblem::PartHead),
-            (None, None) => Ok(Stretch::skip(if eof { window.len() } else { 0 }, eof)),
+            (None, None) => Ok(Segment::skip(if eof { window.len() } else { 0 }, eof)),
         }
     }
 
@@ -202,10 +202,10 @@ impl Parts {
             BodyKind::Multipart { boundary } if self.boundaries.len() < MAX_DEPTH => {
                 self.boundaries.push(boundary);
                 self.narrow(MAX_DEPTH);
-                State::content(BodyKind::Text, true)
+                PartState::content(BodyKind::Text, true)
             }
-            BodyKind::Multipart { .. } => State::content(BodyKind::Text, true),
-            kind => State::content(kind, true),
+            BodyKind::Multipart { .. } => PartState::content(BodyKind::Text, true),
+            kind => PartState::content(kind, true),
         };
     }
 
@@ -215,7 +215,7 @@ impl Parts {
         if depth == 0 {
             self.field = None;
         }
-        self.state = State::content(BodyKind::Text, false);
+        self.state = PartState::content(BodyKind::Text, false);
     }
 
     /// Keeps the outermost `depth` multiparts.
@@ -225,10 +225,10 @@ impl Parts {
     }
 }
 
-impl State {
+impl PartState {
     fn content(kind: BodyKind, at_line_start: bool) -> Self {
         Self::Content {
-            leaf: Leaf::new(&kind),
+            part: SinglePart::new(&kind),
             at_line_start,
             ahead: None,
         }
@@ -236,10 +236,10 @@ impl State {
 }
 
 /// The rest of a line, its end included if it is there.
-fn line(window: &[u8]) -> Stretch {
+fn line(window: &[u8]) -> Segment {
     match memchr::memchr(b'\n', window) {
-        Some(end) => Stretch::skip(end + 1, true),
-        None => Stretch::skip(window.len(), false),
+        Some(end) => Segment::skip(end + 1, true),
+        None => Segment::skip(window.len(), false),
     }
 }
 
@@ -260,23 +260,23 @@ fn head_end(window: &[u8]) -> Option<usize> {
 
 /// Finds the next delimiter of any open multipart. Only places behind a line break can begin one,
 /// so all boundaries are sought in one pass.
-fn look_ahead(boundaries: &[Vec<u8>], window: &[u8], at_line_start: bool, eof: bool) -> Ahead {
+fn look_ahead(boundaries: &[Vec<u8>], window: &[u8], at_line_start: bool, eof: bool) -> Lookahead {
     let first = (at_line_start && window.starts_with(b"--")).then_some(0);
     let others = memmem::find_iter(window, b"\n--").map(|at| at + 1);
     for hyphens in first.into_iter().chain(others) {
         let content = before_line_break(window, hyphens);
         match delimiter_at(boundaries, &window[hyphens + 2..], eof) {
-            Match::No => {}
-            Match::Cut => {
-                return Ahead {
+            DelimiterMatch::No => {}
+            DelimiterMatch::Cut => {
+                return Lookahead {
                     content,
                     delimiter: None,
                 };
             }
-            Match::Yes { depth } => {
+            DelimiterMatch::Yes { depth } => {
                 let len = hyphens + 2 + boundaries[depth].len() - content;
                 let delimiter = Some(Delimiter { depth, len });
-                return Ahead { content, delimiter };
+                return Lookahead { content, delimiter };
             }
         }
     }
@@ -285,7 +285,7 @@ fn look_ahead(boundaries: &[Vec<u8>], window: &[u8], at_line_start: bool, eof: b
     } else {
         window.len() - begun_delimiter(window, at_line_start)
     };
-    Ahead {
+    Lookahead {
         content,
         delimiter: None,
     }
@@ -312,7 +312,7 @@ fn before_line_break(window: &[u8], hyphens: usize) -> usize {
     }
 }
 
-enum Match {
+enum DelimiterMatch {
     No,
     /// Not enough bytes to tell.
     Cut,
@@ -323,28 +323,33 @@ enum Match {
 
 /// Whether `text`, which follows two hyphens at the start of a line, goes on as a delimiter. The
 /// innermost multipart is asked first.
-fn delimiter_at(boundaries: &[Vec<u8>], text: &[u8], eof: bool) -> Match {
+fn delimiter_at(boundaries: &[Vec<u8>], text: &[u8], eof: bool) -> DelimiterMatch {
     let mut cut = false;
     for (depth, boundary) in boundaries.iter().enumerate().rev() {
         match text.strip_prefix(boundary.as_slice()) {
             // One boundary may begin like another (`B`, `B2`), so what follows decides.
             Some([b'\r' | b'\n' | b' ' | b'\t', ..] | [b'-', b'-', ..]) => {
-                return Match::Yes { depth };
+                return DelimiterMatch::Yes { depth };
             }
-            Some([] | [b'-']) if eof => return Match::Yes { depth },
+            Some([] | [b'-']) if eof => return DelimiterMatch::Yes { depth },
             Some([] | [b'-']) => cut = true,
             Some(_) => {}
             None => cut |= !eof && boundary.starts_with(text),
         }
     }
-    if cut { Match::Cut } else { Match::No }
+    if cut {
+        DelimiterMatch::Cut
+    } else {
+        DelimiterMatch::No
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::secret::SecretBytes;
     use crate::substitution::body::{BodyKind, BodyProblem, find};
-    use crate::substitution::splice::{SpliceError, splice};
+    use crate::substitution::edit::SpliceError;
+    use crate::substitution::splice::splice;
 
     fn kind() -> BodyKind {
         BodyKind::Multipart {
@@ -358,7 +363,12 @@ mod tests {
         let edits = find(&kind(), body.as_bytes()).unwrap();
         edits
             .iter()
-            .map(|edit| format!("{} in {} as {:?}", edit.reference, edit.location, edit.form))
+            .map(|edit| {
+                format!(
+                    "{} in {} as {:?}",
+                    edit.reference, edit.location, edit.encoding
+                )
+            })
             .collect()
     }
 

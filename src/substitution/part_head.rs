@@ -1,7 +1,7 @@
 //! The header section of a part of a multipart body.
 
-use super::body::{BodyKind, classify};
-use super::find::MAX_NAME;
+use super::body_kind::{BodyKind, classify};
+use super::edit::MAX_LOCATION_NAME;
 use super::media_type::MediaType;
 
 /// What the header section of a part says of it.
@@ -75,6 +75,6 @@ impl Headers<'_> {
             return None;
         }
         let name = std::str::from_utf8(disposition.parameter("name")?).ok()?;
-        (name.len() <= MAX_NAME).then(|| name.to_owned())
+        (name.len() <= MAX_LOCATION_NAME).then(|| name.to_owned())
     }
 }

@@ -11,12 +11,12 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 
-use super::encoding::{Form, MAX_UNIT, Unit};
+use super::encoding::{EncodedChar, Encoding, MAX_ENCODED_CHAR};
 use super::slug::{self, Field, Reference, Slug};
 
 /// A placeholder, or an escaped one, in some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct PlaceholderToken {
     /// Where it stands.
     pub span: Range<usize>,
     /// Whether it is `<<!slug>>`, which leaves as the literal `<<slug>>`.
@@ -29,33 +29,37 @@ pub struct Token {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
     /// The placeholders found, leftmost first.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<PlaceholderToken>,
     /// How many bytes are decided. What follows could still begin a placeholder; it is at most
     /// [`MAX_CARRY`] bytes and must be scanned again with its continuation.
     pub decided: usize,
 }
 
 /// The longest a placeholder can be on the wire, in bytes, less one: what a stream holds back.
-pub const MAX_CARRY: usize = MAX_UNIT * (slug::MAX_SLUG + slug::MAX_FIELD + 6) - 1;
+pub const MAX_CARRY: usize = MAX_ENCODED_CHAR * (slug::MAX_SLUG + slug::MAX_FIELD + 6) - 1;
 
 /// Whether `bytes` could hold a placeholder. `false` is certain, and cheap.
-pub fn may_contain(form: Form, bytes: &[u8]) -> bool {
-    let Some(first) = first_byte(form, bytes) else {
+pub fn may_contain(encoding: Encoding, bytes: &[u8]) -> bool {
+    let Some(first) = first_byte(encoding, bytes) else {
         return false;
     };
-    let mut starters = starters(form).iter();
+    let mut starters = starters(encoding).iter();
     starters.any(|starter| starter.find(&bytes[first..]).is_some())
 }
 
 /// Finds every placeholder, leftmost first, without overlap.
-pub fn scan(form: Form, bytes: &[u8]) -> Vec<Token> {
-    scan_map(form, bytes, |token| token)
+pub fn scan(encoding: Encoding, bytes: &[u8]) -> Vec<PlaceholderToken> {
+    scan_map(encoding, bytes, |token| token)
 }
 
 /// [`scan`], with each placeholder made into what the caller keeps.
-pub fn scan_map<T>(form: Form, bytes: &[u8], mut make: impl FnMut(Token) -> T) -> Vec<T> {
+pub fn scan_map<T>(
+    encoding: Encoding,
+    bytes: &[u8],
+    mut make: impl FnMut(PlaceholderToken) -> T,
+) -> Vec<T> {
     let mut found = Vec::new();
-    search(form, bytes, true, |token| found.push(make(token)));
+    search(encoding, bytes, true, |token| found.push(make(token)));
     found
 }
 
@@ -63,24 +67,29 @@ pub fn scan_map<T>(form: Form, bytes: &[u8], mut make: impl FnMut(Token) -> T) -
 ///
 /// What is decided never ends inside an escape of the form, so the next call needs to know nothing
 /// of what came before.
-pub fn scan_partial(form: Form, bytes: &[u8], eof: bool) -> Partial {
+pub fn scan_partial(encoding: Encoding, bytes: &[u8], eof: bool) -> Partial {
     let mut tokens = Vec::new();
-    let decided = search(form, bytes, eof, |token| tokens.push(token));
+    let decided = search(encoding, bytes, eof, |token| tokens.push(token));
     Partial { tokens, decided }
 }
 
 /// Hands out every placeholder and returns how many bytes are decided.
-fn search(form: Form, bytes: &[u8], eof: bool, mut found: impl FnMut(Token)) -> usize {
-    let mut candidates = Candidates::new(form, bytes);
+fn search(
+    encoding: Encoding,
+    bytes: &[u8],
+    eof: bool,
+    mut found: impl FnMut(PlaceholderToken),
+) -> usize {
+    let mut candidates = Candidates::new(encoding, bytes);
     let mut from = 0;
     while let Some(at) = candidates.next(from) {
-        match read_at(form, bytes, at, eof) {
-            Reading::Token(token) => {
+        match read_at(encoding, bytes, at, eof) {
+            CandidateReading::PlaceholderToken(token) => {
                 from = token.span.end;
                 found(token);
             }
-            Reading::Nothing => from = at + 1,
-            Reading::Cut => return at,
+            CandidateReading::Nothing => from = at + 1,
+            CandidateReading::Cut => return at,
         }
     }
     // A starter may itself be cut by the end of the bytes, so the last few positions are tried one by one.
@@ -90,7 +99,7 @@ fn search(form: Form, bytes: &[u8], eof: bool, mut found: impl FnMut(Token)) -> 
         from.max(bytes.len().saturating_sub(MAX_STARTER - 1))
     };
     (tail..bytes.len())
-        .find(|&at| matches!(read_at(form, bytes, at, eof), Reading::Cut))
+        .find(|&at| matches!(read_at(encoding, bytes, at, eof), CandidateReading::Cut))
         .unwrap_or(bytes.len())
 }
 
@@ -101,26 +110,28 @@ const MAX_STARTER: usize = 6;
 
 /// Byte strings one of which begins every placeholder of `form`: either its first character is
 /// encoded, or it is a bare `<` followed by the second one in either spelling.
-fn starters(form: Form) -> &'static Starters {
+fn starters(encoding: Encoding) -> &'static Starters {
     static RAW: LazyLock<Starters> = LazyLock::new(|| finders(&["<<"]));
     static PERCENT: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<%3", "%3C", "%3c"]));
     static JSON: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<\\u003", "\\u003"]));
     static XML: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<&", "&lt;", "&#"]));
-    match form {
-        Form::Raw | Form::Header | Form::BasicUser | Form::Cdata => &RAW,
-        Form::Percent | Form::FormUrl => &PERCENT,
-        Form::Json | Form::Message => &JSON,
-        Form::Xml => &XML,
+    match encoding {
+        Encoding::Raw | Encoding::Header | Encoding::BasicUser | Encoding::Cdata => &RAW,
+        Encoding::Percent | Encoding::FormUrl => &PERCENT,
+        Encoding::Json | Encoding::Message => &JSON,
+        Encoding::Xml => &XML,
     }
 }
 
 /// Where the first byte stands with which a starter of `form` begins.
-fn first_byte(form: Form, bytes: &[u8]) -> Option<usize> {
-    match form {
-        Form::Raw | Form::Header | Form::BasicUser | Form::Cdata => memchr(b'<', bytes),
-        Form::Percent | Form::FormUrl => memchr2(b'<', b'%', bytes),
-        Form::Json | Form::Message => memchr2(b'<', b'\\', bytes),
-        Form::Xml => memchr2(b'<', b'&', bytes),
+fn first_byte(encoding: Encoding, bytes: &[u8]) -> Option<usize> {
+    match encoding {
+        Encoding::Raw | Encoding::Header | Encoding::BasicUser | Encoding::Cdata => {
+            memchr(b'<', bytes)
+        }
+        Encoding::Percent | Encoding::FormUrl => memchr2(b'<', b'%', bytes),
+        Encoding::Json | Encoding::Message => memchr2(b'<', b'\\', bytes),
+        Encoding::Xml => memchr2(b'<', b'&', bytes),
     }
 }
 
@@ -140,11 +151,11 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn new(form: Form, bytes: &'a [u8]) -> Self {
-        let starters = starters(form);
+    fn new(encoding: Encoding, bytes: &'a [u8]) -> Self {
+        let starters = starters(encoding);
         let mut ahead = [None; 4];
         // One search settles most short texts, for all starters.
-        if let Some(first) = first_byte(form, bytes) {
+        if let Some(first) = first_byte(encoding, bytes) {
             for (next, starter) in ahead.iter_mut().zip(starters) {
                 *next = starter.find(&bytes[first..]).map(|at| first + at);
             }
@@ -167,8 +178,8 @@ impl<'a> Candidates<'a> {
     }
 }
 
-enum Reading {
-    Token(Token),
+enum CandidateReading {
+    PlaceholderToken(PlaceholderToken),
     Nothing,
     Cut,
 }
@@ -181,42 +192,46 @@ fn ends_in_escape(bytes: &[u8]) -> bool {
 }
 
 /// Why reading stopped short of a token.
-enum Stop {
+enum ReadStop {
     Nothing,
     Cut,
 }
 
-fn read_at(form: Form, bytes: &[u8], at: usize, eof: bool) -> Reading {
+fn read_at(encoding: Encoding, bytes: &[u8], at: usize, eof: bool) -> CandidateReading {
     // In JSON a backslash never precedes a bare `<`, so there the two forms read alike.
-    let may_be_escaped = match form {
-        Form::Json => true,
-        Form::Message => bytes[at] == b'\\',
+    let may_be_escaped = match encoding {
+        Encoding::Json => true,
+        Encoding::Message => bytes[at] == b'\\',
         _ => false,
     };
     if may_be_escaped && ends_in_escape(&bytes[..at]) {
-        return Reading::Nothing;
+        return CandidateReading::Nothing;
     }
-    let mut reader = Reader { form, bytes, at };
+    let mut reader = GrammarReader {
+        encoding,
+        bytes,
+        at,
+    };
     match reader.placeholder() {
-        Ok((escape, reference)) => Reading::Token(Token {
+        Ok((escape, reference)) => CandidateReading::PlaceholderToken(PlaceholderToken {
             span: at..reader.at,
             escape,
             reference,
         }),
-        Err(Stop::Cut) if !eof => Reading::Cut,
-        Err(_) => Reading::Nothing,
+        Err(ReadStop::Cut) if !eof => CandidateReading::Cut,
+        Err(_) => CandidateReading::Nothing,
     }
 }
 
 /// Reads the grammar unit by unit.
-struct Reader<'a> {
-    form: Form,
+struct GrammarReader<'a> {
+    encoding: Encoding,
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
-    fn placeholder(&mut self) -> Result<(bool, Reference), Stop> {
+impl GrammarReader<'_> {
+    fn placeholder(&mut self) -> Result<(bool, Reference), ReadStop> {
         self.expect(b'<')?;
         self.expect(b'<')?;
         let mut next = self.take()?;
@@ -224,22 +239,22 @@ impl Reader<'_> {
         if escape {
             next = self.take()?;
         }
-        let mut slug = Name::default();
+        let mut slug = NameBuffer::default();
         next = self.name(next, slug::MAX_SLUG, slug::is_slug_byte, &mut slug)?;
         let mut field = None;
         if next == b'.' {
-            let mut name = Name::default();
+            let mut name = NameBuffer::default();
             next = self.take()?;
             next = self.name(next, slug::MAX_FIELD, slug::is_field_byte, &mut name)?;
             field = Some(name);
         }
         if next != b'>' {
-            return Err(Stop::Nothing);
+            return Err(ReadStop::Nothing);
         }
         self.expect(b'>')?;
-        let slug = Slug::parse(slug.as_str()).map_err(|_| Stop::Nothing)?;
+        let slug = Slug::parse(slug.as_str()).map_err(|_| ReadStop::Nothing)?;
         let field = field.map(|name| Field::parse(name.as_str()));
-        let field = field.transpose().map_err(|_| Stop::Nothing)?;
+        let field = field.transpose().map_err(|_| ReadStop::Nothing)?;
         Ok((escape, Reference { slug, field }))
     }
 
@@ -249,10 +264,10 @@ impl Reader<'_> {
         first: u8,
         max: usize,
         allowed: fn(u8) -> bool,
-        name: &mut Name,
-    ) -> Result<u8, Stop> {
+        name: &mut NameBuffer,
+    ) -> Result<u8, ReadStop> {
         if !slug::is_first_byte(first) {
-            return Err(Stop::Nothing);
+            return Err(ReadStop::Nothing);
         }
         name.push(first);
         loop {
@@ -261,39 +276,39 @@ impl Reader<'_> {
                 return Ok(next);
             }
             if name.len == max {
-                return Err(Stop::Nothing);
+                return Err(ReadStop::Nothing);
             }
             name.push(next);
         }
     }
 
-    fn take(&mut self) -> Result<u8, Stop> {
-        match self.form.unit(&self.bytes[self.at..]) {
-            Unit::Is(byte, len) => {
+    fn take(&mut self) -> Result<u8, ReadStop> {
+        match self.encoding.encoded_char(&self.bytes[self.at..]) {
+            EncodedChar::Is(byte, len) => {
                 self.at += len;
                 Ok(byte)
             }
-            Unit::Other => Err(Stop::Nothing),
-            Unit::Cut => Err(Stop::Cut),
+            EncodedChar::Other => Err(ReadStop::Nothing),
+            EncodedChar::Cut => Err(ReadStop::Cut),
         }
     }
 
-    fn expect(&mut self, expected: u8) -> Result<(), Stop> {
+    fn expect(&mut self, expected: u8) -> Result<(), ReadStop> {
         if self.take()? == expected {
             Ok(())
         } else {
-            Err(Stop::Nothing)
+            Err(ReadStop::Nothing)
         }
     }
 }
 
 /// A decoded name on the stack: most candidates turn out to be none, and must not allocate.
-struct Name {
+struct NameBuffer {
     bytes: [u8; slug::MAX_SLUG],
     len: usize,
 }
 
-impl Default for Name {
+impl Default for NameBuffer {
     fn default() -> Self {
         Self {
             bytes: [0; slug::MAX_SLUG],
@@ -302,7 +317,7 @@ impl Default for Name {
     }
 }
 
-impl Name {
+impl NameBuffer {
     /// The caller keeps within `MAX_SLUG`.
     fn push(&mut self, byte: u8) {
         self.bytes[self.len] = byte;
@@ -321,19 +336,22 @@ mod tests {
 
     use super::*;
 
-    fn found(form: Form, text: &str) -> Vec<(String, bool, String)> {
-        let show = |token: Token| {
+    fn found(encoding: Encoding, text: &str) -> Vec<(String, bool, String)> {
+        let show = |token: PlaceholderToken| {
             (
                 text[token.span].to_owned(),
                 token.escape,
                 token.reference.to_string(),
             )
         };
-        scan(form, text.as_bytes()).into_iter().map(show).collect()
+        scan(encoding, text.as_bytes())
+            .into_iter()
+            .map(show)
+            .collect()
     }
 
-    fn names(form: Form, text: &str) -> Vec<String> {
-        found(form, text)
+    fn names(encoding: Encoding, text: &str) -> Vec<String> {
+        found(encoding, text)
             .into_iter()
             .map(|(_, _, name)| name)
             .collect()
@@ -381,16 +399,20 @@ mod tests {
             &long_field,
             &endless,
         ] {
-            for form in [
-                Form::Raw,
-                Form::Header,
-                Form::Percent,
-                Form::FormUrl,
-                Form::Json,
-                Form::Xml,
-                Form::Cdata,
+            for encoding in [
+                Encoding::Raw,
+                Encoding::Header,
+                Encoding::Percent,
+                Encoding::FormUrl,
+                Encoding::Json,
+                Encoding::Xml,
+                Encoding::Cdata,
             ] {
-                assert_eq!(names(form, text), Vec::<String>::new(), "{form:?} {text}");
+                assert_eq!(
+                    names(encoding, text),
+                    Vec::<String>::new(),
+                    "{encoding:?} {text}"
+                );
             }
         }
     }
@@ -408,57 +430,64 @@ mod tests {
             ("x<<gh-1_2.user_name>>y", "<<gh-1_2.user_name>>", 1),
             (longest.as_str(), longest.as_str(), 0),
         ] {
-            let tokens = scan(Form::Raw, text.as_bytes());
+            let tokens = scan(Encoding::Raw, text.as_bytes());
             assert_eq!(tokens.len(), 1, "{text}");
             assert_eq!(tokens[0].span, at..at + whole.len(), "{text}");
             assert_eq!(tokens[0].reference.placeholder(), whole);
             assert!(!tokens[0].escape);
         }
-        assert_eq!(names(Form::Raw, "<<a>><<b>> <<a>>"), ["a", "b", "a"]);
+        assert_eq!(names(Encoding::Raw, "<<a>><<b>> <<a>>"), ["a", "b", "a"]);
     }
 
     #[test]
     fn an_exclamation_mark_escapes() {
         let escape = ("<<!gh.user>>".to_owned(), true, "gh.user".to_owned());
-        assert_eq!(found(Form::Raw, "<<<!gh.user>>>"), [escape]);
-        assert_eq!(found(Form::Percent, "%3c<%21gh%2Euser%3E>")[0].2, "gh.user");
+        assert_eq!(found(Encoding::Raw, "<<<!gh.user>>>"), [escape]);
+        assert_eq!(
+            found(Encoding::Percent, "%3c<%21gh%2Euser%3E>")[0].2,
+            "gh.user"
+        );
     }
 
     #[test]
     fn one_level_of_encoding_is_undone() {
-        for (form, text) in [
-            (Form::Percent, "%253C%253Cgh%253E%253E"),
-            (Form::FormUrl, "%253C%253Cgh%253E%253E"),
-            (Form::Json, r"\\u003c\\u003cgh\\u003e\\u003e"),
-            (Form::Xml, "&amp;lt;&amp;lt;gh&amp;gt;&amp;gt;"),
-            (Form::Cdata, "&lt;&lt;gh&gt;&gt;"),
-            (Form::Raw, "%3C%3Cgh%3E%3E"),
-            (Form::Header, r"\u003c\u003cgh\u003e\u003e"),
+        for (encoding, text) in [
+            (Encoding::Percent, "%253C%253Cgh%253E%253E"),
+            (Encoding::FormUrl, "%253C%253Cgh%253E%253E"),
+            (Encoding::Json, r"\\u003c\\u003cgh\\u003e\\u003e"),
+            (Encoding::Xml, "&amp;lt;&amp;lt;gh&amp;gt;&amp;gt;"),
+            (Encoding::Cdata, "&lt;&lt;gh&gt;&gt;"),
+            (Encoding::Raw, "%3C%3Cgh%3E%3E"),
+            (Encoding::Header, r"\u003c\u003cgh\u003e\u003e"),
         ] {
-            assert_eq!(names(form, text), Vec::<String>::new(), "{form:?} {text}");
+            assert_eq!(
+                names(encoding, text),
+                Vec::<String>::new(),
+                "{encoding:?} {text}"
+            );
         }
     }
 
     #[test]
     fn in_json_an_escaped_backslash_escapes_nothing() {
-        assert_eq!(names(Form::Json, r"\\<<gh>>"), ["gh"]);
-        assert_eq!(names(Form::Json, r"\\\\\u003c<gh>\u003E"), ["gh"]);
-        assert_eq!(names(Form::Json, r"\\\u003c\u003Cgh>>"), ["gh"]);
-        assert_eq!(names(Form::Json, r"\\u003c<gh>>"), Vec::<String>::new());
-        assert_eq!(names(Form::Json, r"<\\u003cgh>>"), Vec::<String>::new());
+        assert_eq!(names(Encoding::Json, r"\\<<gh>>"), ["gh"]);
+        assert_eq!(names(Encoding::Json, r"\\\\\u003c<gh>\u003E"), ["gh"]);
+        assert_eq!(names(Encoding::Json, r"\\\u003c\u003Cgh>>"), ["gh"]);
+        assert_eq!(names(Encoding::Json, r"\\u003c<gh>>"), Vec::<String>::new());
+        assert_eq!(names(Encoding::Json, r"<\\u003cgh>>"), Vec::<String>::new());
         // The backslash takes the first bracket with it: a value behind it could end the string.
-        assert_eq!(names(Form::Json, r"\<<gh>>"), Vec::<String>::new());
-        assert_eq!(names(Form::Json, r"\<<<gh>>"), ["gh"]);
+        assert_eq!(names(Encoding::Json, r"\<<gh>>"), Vec::<String>::new());
+        assert_eq!(names(Encoding::Json, r"\<<<gh>>"), ["gh"]);
     }
 
-    const FORMS: [Form; 7] = [
-        Form::Raw,
-        Form::Header,
-        Form::Percent,
-        Form::FormUrl,
-        Form::Json,
-        Form::Xml,
-        Form::Cdata,
+    const FORMS: [Encoding; 7] = [
+        Encoding::Raw,
+        Encoding::Header,
+        Encoding::Percent,
+        Encoding::FormUrl,
+        Encoding::Json,
+        Encoding::Xml,
+        Encoding::Cdata,
     ];
 
     /// Texts near placeholders: fragments of them in random order.
@@ -472,12 +501,12 @@ mod tests {
     }
 
     /// The scanner without its shortcuts: the grammar is tried at every position.
-    fn scan_everywhere(form: Form, bytes: &[u8]) -> Vec<Token> {
+    fn scan_everywhere(encoding: Encoding, bytes: &[u8]) -> Vec<PlaceholderToken> {
         let mut tokens = Vec::new();
         let mut at = 0;
         while at < bytes.len() {
-            match read_at(form, bytes, at, true) {
-                Reading::Token(token) => {
+            match read_at(encoding, bytes, at, true) {
+                CandidateReading::PlaceholderToken(token) => {
                     at = token.span.end;
                     tokens.push(token);
                 }
@@ -490,24 +519,24 @@ mod tests {
     proptest! {
         #[test]
         fn the_shortcuts_miss_nothing(text in noise()) {
-            for form in FORMS {
-                let tokens = scan(form, text.as_bytes());
-                prop_assert_eq!(&tokens, &scan_everywhere(form, text.as_bytes()), "{:?}", form);
-                prop_assert!(tokens.is_empty() || may_contain(form, text.as_bytes()));
+            for encoding in FORMS {
+                let tokens = scan(encoding, text.as_bytes());
+                prop_assert_eq!(&tokens, &scan_everywhere(encoding, text.as_bytes()), "{:?}", encoding);
+                prop_assert!(tokens.is_empty() || may_contain(encoding, text.as_bytes()));
             }
         }
 
         #[test]
         fn pieces_are_read_like_the_whole(text in noise(), cuts in prop::collection::vec(1usize..6, 1..20)) {
-            for form in FORMS {
-                let whole = scan(form, text.as_bytes());
+            for encoding in FORMS {
+                let whole = scan(encoding, text.as_bytes());
                 let mut tokens = Vec::new();
                 let (mut start, mut end) = (0, 0);
                 let mut cuts = cuts.iter().cycle();
                 while end < text.len() {
                     end = text.len().min(end + cuts.next().unwrap());
                     let window = &text.as_bytes()[start..end];
-                    let partial = scan_partial(form, window, end == text.len());
+                    let partial = scan_partial(encoding, window, end == text.len());
                     tokens.extend(partial.tokens.into_iter().map(|mut token| {
                         token.span = token.span.start + start..token.span.end + start;
                         token
@@ -515,20 +544,20 @@ mod tests {
                     start += partial.decided;
                 }
                 prop_assert_eq!(start, text.len());
-                prop_assert_eq!(&tokens, &whole, "{:?}", form);
+                prop_assert_eq!(&tokens, &whole, "{:?}", encoding);
             }
         }
 
         #[test]
-        fn no_more_than_one_placeholder_is_held_back(form in prop::sample::select(FORMS.to_vec()), len in 0usize..4000) {
-            let unit = match form {
-                Form::Percent | Form::FormUrl => "%61",
-                Form::Json => "\\u0061",
-                Form::Xml => "&#x00000061;",
+        fn no_more_than_one_placeholder_is_held_back(encoding in prop::sample::select(FORMS.to_vec()), len in 0usize..4000) {
+            let encoded_char = match encoding {
+                Encoding::Percent | Encoding::FormUrl => "%61",
+                Encoding::Json => "\\u0061",
+                Encoding::Xml => "&#x00000061;",
                 _ => "a",
             };
-            let text = format!("<<{}", unit.repeat(len / unit.len()));
-            let partial = scan_partial(form, text.as_bytes(), false);
+            let text = format!("<<{}", encoded_char.repeat(len / encoded_char.len()));
+            let partial = scan_partial(encoding, text.as_bytes(), false);
             prop_assert!(text.len() - partial.decided <= MAX_CARRY);
         }
     }

@@ -10,23 +10,24 @@ use crate::secret::SecretBytes;
 
 use super::basic::Basic;
 use super::body::{self, BodyKind, BodyProblem};
-use super::body_scanner::Walker;
-use super::encoding::Form;
+use super::body_scanner::BodyScanner;
+use super::edit::Edit;
+use super::encoding::Encoding;
 use super::find;
 use super::slug::{Field, Reference, Slug};
-use super::splice::{Edit, splice};
-use super::stream::{Step, Stream, StreamError};
+use super::splice::splice;
+use super::stream::{BodyStream, StreamError, StreamStep};
 
-const FORMS: [Form; 9] = [
-    Form::Raw,
-    Form::Header,
-    Form::BasicUser,
-    Form::Percent,
-    Form::FormUrl,
-    Form::Json,
-    Form::Xml,
-    Form::Cdata,
-    Form::Message,
+const FORMS: [Encoding; 9] = [
+    Encoding::Raw,
+    Encoding::Header,
+    Encoding::BasicUser,
+    Encoding::Percent,
+    Encoding::FormUrl,
+    Encoding::Json,
+    Encoding::Xml,
+    Encoding::Cdata,
+    Encoding::Message,
 ];
 
 fn reference() -> impl Strategy<Value = Reference> {
@@ -41,17 +42,17 @@ fn reference() -> impl Strategy<Value = Reference> {
 }
 
 /// Every way in which `form` can spell one character of the grammar.
-fn spellings(form: Form, c: char) -> Vec<String> {
+fn spellings(encoding: Encoding, c: char) -> Vec<String> {
     let code = u32::from(c);
     let mut spellings = vec![c.to_string()];
-    match form {
-        Form::Percent | Form::FormUrl => {
+    match encoding {
+        Encoding::Percent | Encoding::FormUrl => {
             spellings.extend([format!("%{code:02x}"), format!("%{code:02X}")]);
         }
-        Form::Json | Form::Message => {
+        Encoding::Json | Encoding::Message => {
             spellings.extend([format!("\\u{code:04x}"), format!("\\u{code:04X}")])
         }
-        Form::Xml => {
+        Encoding::Xml => {
             spellings.extend([
                 format!("&#{code};"),
                 format!("&#0{code};"),
@@ -64,17 +65,17 @@ fn spellings(form: Form, c: char) -> Vec<String> {
                 _ => {}
             }
         }
-        Form::Raw | Form::Header | Form::BasicUser | Form::Cdata => {}
+        Encoding::Raw | Encoding::Header | Encoding::BasicUser | Encoding::Cdata => {}
     }
     spellings
 }
 
 /// A placeholder, every character of it spelled in some way.
-fn spelled(form: Form, text: &str, choice: &[prop::sample::Index]) -> String {
+fn spelled(encoding: Encoding, text: &str, choice: &[prop::sample::Index]) -> String {
     let choice = choice.iter().cycle();
     text.chars()
         .zip(choice)
-        .map(|(c, choice)| choice.get(&spellings(form, c)).clone())
+        .map(|(c, choice)| choice.get(&spellings(encoding, c)).clone())
         .collect()
 }
 
@@ -110,10 +111,10 @@ proptest! {
     #[test]
     fn every_spelling_of_a_placeholder_is_found(reference in reference(), escape: bool, choice in choice()) {
         let mark = if escape { "!" } else { "" };
-        for form in FORMS {
-            let text = spelled(form, &format!("<<{mark}{reference}>>"), &choice);
-            let tokens = super::placeholder::scan(form, format!("<{text}>").as_bytes());
-            prop_assert_eq!(tokens.len(), 1, "{:?} {}", form, text);
+        for encoding in FORMS {
+            let text = spelled(encoding, &format!("<<{mark}{reference}>>"), &choice);
+            let tokens = super::placeholder::scan(encoding, format!("<{text}>").as_bytes());
+            prop_assert_eq!(tokens.len(), 1, "{:?} {}", encoding, text);
             prop_assert_eq!(&tokens[0].span, &(1..text.len() + 1));
             prop_assert_eq!(tokens[0].escape, escape);
             prop_assert_eq!(&tokens[0].reference, &reference);
@@ -123,7 +124,7 @@ proptest! {
     #[test]
     fn json_gives_the_value_back(value in value(), choice in choice(), key in "\\PC{0,5}") {
         let key = serde_json::to_string(&key).unwrap();
-        let source = format!("{{{key}: [\"a{}\\\\\", 1]}}", spelled(Form::Json, "<<gh>>", &choice));
+        let source = format!("{{{key}: [\"a{}\\\\\", 1]}}", spelled(Encoding::Json, "<<gh>>", &choice));
         let out = put_in_body(&BodyKind::Json, &source, &value).unwrap();
         let parsed: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let key: String = serde_json::from_str(&key).unwrap();
@@ -134,7 +135,7 @@ proptest! {
     /// JSON alone, in front of SignalR's separator, behind Socket.IO's number; and plain text.
     #[test]
     fn a_message_gives_the_value_back(value in value(), choice in choice()) {
-        let placeholder = spelled(Form::Message, "<<gh>>", &choice);
+        let placeholder = spelled(Encoding::Message, "<<gh>>", &choice);
         for (before, after) in [("", ""), ("", "\u{1e}"), ("42", "")] {
             let source = format!("{before}[\"a{placeholder}\\\\\"]{after}");
             let out = String::from_utf8(put_in_body(&BodyKind::Message, &source, &value).unwrap()).unwrap();
@@ -166,7 +167,7 @@ proptest! {
 
     #[test]
     fn a_form_gives_the_value_back(value in value(), choice in choice(), begun in "|%|%4|%4g|%%") {
-        let source = format!("a=b&k={begun}{}x&c=%20", spelled(Form::FormUrl, "<<gh>>", &choice));
+        let source = format!("a=b&k={begun}{}x&c=%20", spelled(Encoding::FormUrl, "<<gh>>", &choice));
         let out = put_in_body(&BodyKind::Form, &source, &value).unwrap();
         let pairs: Vec<(String, String)> = form_urlencoded::parse(&out).into_owned().collect();
         let expected = [("a", "b".to_owned()), ("k", format!("{begun}{value}x")), ("c", " ".to_owned())];
@@ -175,7 +176,7 @@ proptest! {
 
     #[test]
     fn a_query_gives_the_value_back(value in value(), choice in choice()) {
-        let source = format!("a=b&k={}", spelled(Form::Percent, "<<gh>>", &choice));
+        let source = format!("a=b&k={}", spelled(Encoding::Percent, "<<gh>>", &choice));
         let out = put(source.as_bytes(), &find::in_query(&source), &value).unwrap();
         let found = form_urlencoded::parse(&out).into_owned().nth(1);
         prop_assert_eq!(found, Some(("k".to_owned(), value)));
@@ -184,7 +185,7 @@ proptest! {
     #[test]
     fn a_path_keeps_its_segments(value in value(), choice in choice()) {
         prop_assume!(value.contains(|c| c != '.'));
-        let source = format!("/a/{}x/b", spelled(Form::Percent, "<<gh>>", &choice));
+        let source = format!("/a/{}x/b", spelled(Encoding::Percent, "<<gh>>", &choice));
         let out = put(source.as_bytes(), &find::in_path(&source), &value).unwrap();
         let out = String::from_utf8(out).unwrap();
         let segments: Vec<&str> = out.split('/').collect();
@@ -198,7 +199,7 @@ proptest! {
 
     #[test]
     fn xml_gives_the_value_back_or_refuses(value in value(), choice in choice()) {
-        let placeholder = spelled(Form::Xml, "<<gh>>", &choice);
+        let placeholder = spelled(Encoding::Xml, "<<gh>>", &choice);
         let source = format!("<a k=\"{placeholder}\">{placeholder}<![CDATA[a<<gh>>b]]></a>");
         if let Some(out) = put_in_body(&BodyKind::Xml, &source, &value) {
             let (attribute, text) = read_xml(std::str::from_utf8(&out).unwrap());
@@ -236,7 +237,7 @@ proptest! {
         cuts in prop::collection::vec(1usize..9, 1..30),
     ) {
         let source = source.as_bytes();
-        let whole = Walker::new(&kind).read(source, true).map(|decided| decided.edits);
+        let whole = BodyScanner::new(&kind).read(source, true).map(|decided| decided.edits);
         prop_assert_eq!(read_in_pieces(&kind, source, &cuts), whole);
     }
 
@@ -249,7 +250,7 @@ proptest! {
         let values = Values::new(values);
         let streamed = values.streamed(&kind, source.as_bytes(), &cuts);
         let edits = body::find(&kind, source.as_bytes()).unwrap_or_default();
-        if edits.iter().any(|edit| edit.form == Form::Message) {
+        if edits.iter().any(|edit| edit.encoding == Encoding::Message) {
             // Held, a message is known not to be JSON before its first value is written.
             prop_assert_eq!(streamed, values.streamed(&kind, source.as_bytes(), &[usize::MAX]));
             return Ok(());
@@ -298,12 +299,12 @@ fn read_in_pieces(
     source: &[u8],
     cuts: &[usize],
 ) -> Result<Vec<Edit>, BodyProblem> {
-    let mut walker = Walker::new(kind);
+    let mut scanner = BodyScanner::new(kind);
     let mut edits = Vec::new();
     let (mut start, mut end) = (0, 0);
     for cut in cuts.iter().cycle() {
         end = source.len().min(end + cut);
-        let decided = walker.read(&source[start..end], end == source.len())?;
+        let decided = scanner.read(&source[start..end], end == source.len())?;
         edits.extend(decided.edits.into_iter().map(|mut edit| {
             edit.span = edit.span.start + start..edit.span.end + start;
             edit
@@ -477,32 +478,32 @@ impl Values {
         source: &[u8],
         cuts: &[usize],
     ) -> Result<Vec<u8>, StreamError> {
-        let mut stream = Stream::new(kind);
+        let mut stream = BodyStream::new(kind);
         let mut out = Vec::new();
         let mut rest = source;
         for cut in cuts.iter().cycle() {
             let (piece, tail) = rest.split_at(rest.len().min(*cut));
             stream.push(Bytes::copy_from_slice(piece))?;
-            assert_eq!(self.drive(&mut stream, &mut out)?, Step::More);
+            assert_eq!(self.drive(&mut stream, &mut out)?, StreamStep::More);
             rest = tail;
             if rest.is_empty() {
                 break;
             }
         }
         stream.finish()?;
-        assert_eq!(self.drive(&mut stream, &mut out)?, Step::Done);
+        assert_eq!(self.drive(&mut stream, &mut out)?, StreamStep::Done);
         Ok(out)
     }
 
-    fn drive(&self, stream: &mut Stream, out: &mut Vec<u8>) -> Result<Step, StreamError> {
+    fn drive(&self, stream: &mut BodyStream, out: &mut Vec<u8>) -> Result<StreamStep, StreamError> {
         for round in 0.. {
             // Whether it is taken as it came or written by the step.
             if round % 3 != 2 {
                 out.extend_from_slice(&stream.pass()?);
             }
             match stream.step(out)? {
-                Step::Flush => {}
-                Step::Resolve(need) => stream.supply(Arc::clone(self.of(&need.reference))),
+                StreamStep::Flush => {}
+                StreamStep::Resolve(need) => stream.supply(Arc::clone(self.of(&need.reference))),
                 step => return Ok(step),
             }
         }

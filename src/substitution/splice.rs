@@ -1,75 +1,12 @@
-//! What is to be changed in some bytes, and the one pass that changes it.
-
-use std::ops::Range;
-use std::sync::Arc;
+//! The one pass that puts values into some bytes.
 
 use crate::policy::location::Location;
 use crate::secret::SecretBytes;
 
-use super::boundary_guard::{Delimiters, Fence};
+use super::boundary_guard::BoundaryGuard;
+use super::edit::{Edit, MAX_OUTPUT, SpliceError, unencodable};
 use super::encode::{Unencodable, encode, encoded_len};
-use super::encoding::Form;
-use super::placeholder::Token;
 use super::slug::Reference;
-
-/// One placeholder at its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edit {
-    /// The bytes it takes up.
-    pub span: Range<usize>,
-    /// The encoding in which its replacement is written.
-    pub form: Form,
-    /// Whether it is an escape, which needs no credential.
-    pub escape: bool,
-    /// What it names.
-    pub reference: Reference,
-    /// Where it stands, for policy and ledger.
-    pub location: Location,
-    /// What its replacement must not spell, where it stands in a multipart body.
-    pub delimiters: Option<Arc<Delimiters>>,
-}
-
-/// Why a splice was not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpliceError {
-    /// The caller had no value for this reference.
-    #[error("no value was given for {0}")]
-    Missing(Reference),
-    /// A value cannot be written at its place.
-    #[error("the value of {reference} cannot be written at {location}: {}", problem.reason)]
-    Unencodable {
-        /// What was to be put in.
-        reference: Reference,
-        /// Where.
-        location: Location,
-        /// Why not.
-        problem: Unencodable,
-    },
-    /// The result would exceed [`MAX_OUTPUT`].
-    #[error("with the values put in, the text would exceed {MAX_OUTPUT} bytes")]
-    TooLarge,
-    /// The edits are not those of this source.
-    #[error("the edits do not fit the text")]
-    Misplaced,
-}
-
-/// The longest result of a splice, in bytes. A body made of nothing but placeholders of a long
-/// value would otherwise grow a thousandfold in memory.
-pub const MAX_OUTPUT: usize = 64 << 20;
-
-impl Edit {
-    /// The edit for a token found at `location`.
-    pub fn new(token: Token, form: Form, location: Location) -> Self {
-        Self {
-            span: token.span,
-            form,
-            escape: token.escape,
-            reference: token.reference,
-            location,
-            delimiters: None,
-        }
-    }
-}
 
 /// Puts the values in, in one pass over `source`: what was put in is never read again. An escape
 /// becomes the literal placeholder. `edits` are in order and do not overlap.
@@ -91,7 +28,7 @@ pub fn splice<'v>(
             return Err(SpliceError::Misplaced);
         }
         cursor = edit.span.end;
-        let replacement = Replacement::new(edit, &mut value)?;
+        let replacement = Insertion::new(edit, &mut value)?;
         replacement.check_segment(edit)?;
         len = len - edit.span.len() + replacement.encoded_len(edit)?;
         if len > MAX_OUTPUT {
@@ -100,8 +37,8 @@ pub fn splice<'v>(
         replacements.push(replacement);
     }
     let mut out = Vec::with_capacity(len);
-    let mut writer = Writer {
-        fence: Fence::around(edits),
+    let mut writer = SpliceWriter {
+        guard: BoundaryGuard::around(edits),
     };
     let mut cursor = 0;
     for (edit, replacement) in edits.iter().zip(&replacements) {
@@ -115,11 +52,11 @@ pub fn splice<'v>(
 
 /// Writes what stays and what is put in, in order. The one place where a value is written.
 #[derive(Default)]
-pub(super) struct Writer {
-    fence: Fence,
+pub(super) struct SpliceWriter {
+    guard: BoundaryGuard,
 }
 
-impl Writer {
+impl SpliceWriter {
     /// Writes bytes of the source.
     pub(super) fn literal(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), SpliceError> {
         self.pass(bytes)?;
@@ -129,40 +66,32 @@ impl Writer {
 
     /// Takes note of bytes of the source that somebody else writes.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), SpliceError> {
-        self.fence.literal(bytes)
+        self.guard.literal(bytes)
     }
 
     /// Writes what goes in for `edit`. On an error, what was written to `out` is to be thrown away.
     pub(super) fn replace(
         &mut self,
         edit: &Edit,
-        replacement: &Replacement<'_>,
+        replacement: &Insertion<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), SpliceError> {
         let start = out.len();
-        encode(edit.form, replacement.bytes(), self.fence.tail(), out)
+        encode(edit.encoding, replacement.bytes(), self.guard.tail(), out)
             .map_err(|problem| unencodable(edit, problem))?;
-        self.fence.value(edit, &out[start..])
-    }
-}
-
-pub(super) fn unencodable(edit: &Edit, problem: Unencodable) -> SpliceError {
-    SpliceError::Unencodable {
-        reference: edit.reference.clone(),
-        location: edit.location.clone(),
-        problem,
+        self.guard.value(edit, &out[start..])
     }
 }
 
 /// What goes in for one edit, before encoding.
-pub(super) enum Replacement<'v> {
+pub(super) enum Insertion<'v> {
     /// A credential's value.
     Value(&'v SecretBytes),
     /// The placeholder that an escape stands for.
     Literal(String),
 }
 
-impl<'v> Replacement<'v> {
+impl<'v> Insertion<'v> {
     /// Asks for the value, unless `edit` is an escape.
     pub(super) fn new(
         edit: &Edit,
@@ -177,9 +106,9 @@ impl<'v> Replacement<'v> {
         }
     }
 
-    /// How many bytes [`Writer::replace`] will write at most.
+    /// How many bytes [`SpliceWriter::replace`] will write at most.
     pub(super) fn encoded_len(&self, edit: &Edit) -> Result<usize, SpliceError> {
-        encoded_len(edit.form, self.bytes()).map_err(|problem| unencodable(edit, problem))
+        encoded_len(edit.encoding, self.bytes()).map_err(|problem| unencodable(edit, problem))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -210,7 +139,7 @@ mod tests {
         let value = SecretBytes::new(value.as_bytes().to_vec());
         let out = splice(source.as_bytes(), edits, |_| Some(&value))?;
         let most = edits.iter().try_fold(source.len(), |len, edit| {
-            let replacement = Replacement::new(edit, &mut |_| Some(&value))?;
+            let replacement = Insertion::new(edit, &mut |_| Some(&value))?;
             Ok(len - edit.span.len() + replacement.encoded_len(edit)?)
         })?;
         assert_eq!(out.capacity(), most, "the buffer must not grow");

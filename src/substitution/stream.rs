@@ -1,7 +1,7 @@
 //! Substitution in a body that is too large to hold.
 //!
-//! A state machine without any input or output of its own. Bytes go in with [`Stream::push`];
-//! [`Stream::step`] gives out what is decided, and stops at the first placeholder whose value it
+//! A state machine without any input or output of its own. Bytes go in with [`BodyStream::push`];
+//! [`BodyStream::step`] gives out what is decided, and stops at the first placeholder whose value it
 //! was not given, so that the caller can authorise and record the use before any byte of the value
 //! is written. Only the bytes that could still begin a placeholder (or a multipart delimiter) are
 //! held back.
@@ -10,22 +10,22 @@
 //! # use std::sync::Arc;
 //! # use egret::secret::SecretBytes;
 //! use egret::substitution::body::BodyKind;
-//! use egret::substitution::stream::{Step, Stream};
+//! use egret::substitution::stream::{BodyStream, StreamStep};
 //!
-//! let mut stream = Stream::new(&BodyKind::Json);
+//! let mut stream = BodyStream::new(&BodyKind::Json);
 //! let mut out = Vec::new();
 //! stream.push(br#"{"key": "<<g"#[..].into())?;
-//! assert_eq!(stream.step(&mut out)?, Step::More);
+//! assert_eq!(stream.step(&mut out)?, StreamStep::More);
 //! assert_eq!(out, br#"{"key": ""#);
 //!
 //! stream.push(br#"h>>"}"#[..].into())?;
 //! stream.finish()?;
-//! let Step::Resolve(need) = stream.step(&mut out)? else { panic!() };
+//! let StreamStep::Resolve(need) = stream.step(&mut out)? else { panic!() };
 //! assert_eq!(need.reference.to_string(), "gh");
 //! assert_eq!(need.location.to_string(), "body:/key");
 //! // Authorise and record here.
 //! stream.supply(Arc::new(SecretBytes::new(b"s3\"cret".to_vec())));
-//! assert_eq!(stream.step(&mut out)?, Step::Done);
+//! assert_eq!(stream.step(&mut out)?, StreamStep::Done);
 //! assert_eq!(out, br#"{"key": "s3\"cret"}"#);
 //! # Ok::<(), egret::substitution::stream::StreamError>(())
 //! ```
@@ -38,10 +38,11 @@ use bytes::{Buf as _, Bytes};
 use crate::policy::location::Location;
 use crate::secret::SecretBytes;
 
-use super::body::{BodyKind, BodyProblem};
-use super::body_scanner::Walker;
+use super::body_kind::{BodyKind, BodyProblem};
+use super::body_scanner::BodyScanner;
+use super::edit::{Edit, SpliceError};
 use super::slug::Reference;
-use super::splice::{Edit, Replacement, SpliceError, Writer};
+use super::splice::{Insertion, SpliceWriter};
 
 /// How much is written in one step before the caller is asked to send it, in bytes. A step goes
 /// beyond it by at most one value and what was pushed.
@@ -51,9 +52,9 @@ const STEP_OUTPUT: usize = 64 << 10;
 const MAX_PERMITTED: usize = 256;
 
 /// Substitution in progress.
-pub struct Stream {
-    walker: Walker,
-    writer: Writer,
+pub struct BodyStream {
+    scanner: BodyScanner,
+    writer: SpliceWriter,
     /// Source bytes that were not written yet, behind `written` that were.
     window: Bytes,
     written: usize,
@@ -68,7 +69,7 @@ pub struct Stream {
 
 /// What the caller is to do after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum StreamStep {
     /// Push more, or finish.
     More,
     /// Send what was written, then step again.
@@ -101,12 +102,12 @@ pub enum StreamError {
     Splice(#[from] SpliceError),
 }
 
-impl Stream {
+impl BodyStream {
     /// At the start of a body of this kind.
     pub fn new(kind: &BodyKind) -> Self {
         Self {
-            walker: Walker::new(kind),
-            writer: Writer::default(),
+            scanner: BodyScanner::new(kind),
+            writer: SpliceWriter::default(),
             window: Bytes::new(),
             written: 0,
             decided: 0,
@@ -117,7 +118,7 @@ impl Stream {
         }
     }
 
-    /// Takes the next bytes of the body. Step until [`Step::More`] before the next push: what is
+    /// Takes the next bytes of the body. Step until [`StreamStep::More`] before the next push: what is
     /// not written yet stays in memory.
     pub fn push(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         self.discard_written();
@@ -160,7 +161,7 @@ impl Stream {
     }
 
     /// Appends to `out` what can be written. It may hold secrets.
-    pub fn step(&mut self, out: &mut Vec<u8>) -> Result<Step, StreamError> {
+    pub fn step(&mut self, out: &mut Vec<u8>) -> Result<StreamStep, StreamError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -173,7 +174,7 @@ impl Stream {
         step
     }
 
-    fn write(&mut self, out: &mut Vec<u8>) -> Result<Step, StreamError> {
+    fn write(&mut self, out: &mut Vec<u8>) -> Result<StreamStep, StreamError> {
         let (ready, len) = self.ready()?;
         // Once, so that no copies of a value are left behind by a growing buffer.
         out.reserve(len);
@@ -189,13 +190,13 @@ impl Stream {
             .literal(&self.window[self.written..literal_end], out)?;
         self.written = literal_end;
         Ok(match self.edits.front() {
-            Some(edit) if is_permitted(edit, &self.permitted) => Step::Flush,
-            Some(edit) => Step::Resolve(Need {
+            Some(edit) if is_permitted(edit, &self.permitted) => StreamStep::Flush,
+            Some(edit) => StreamStep::Resolve(Need {
                 reference: edit.reference.clone(),
                 location: edit.location.clone(),
             }),
-            None if self.eof => Step::Done,
-            None => Step::More,
+            None if self.eof => StreamStep::Done,
+            None => StreamStep::More,
         })
     }
 
@@ -225,7 +226,7 @@ impl Stream {
             return Err(error.clone());
         }
         let offset = self.decided;
-        match self.walker.read(&self.window[offset..], eof) {
+        match self.scanner.read(&self.window[offset..], eof) {
             Ok(read) => {
                 self.decided += read.len;
                 self.edits.extend(read.edits.into_iter().map(|mut edit| {
@@ -262,8 +263,8 @@ fn is_permitted(edit: &Edit, permitted: &HashMap<(Reference, Location), Arc<Secr
 fn replacement<'v>(
     edit: &Edit,
     permitted: &'v HashMap<(Reference, Location), Arc<SecretBytes>>,
-) -> Result<Replacement<'v>, SpliceError> {
-    Replacement::new(edit, &mut |_| permitted.get(&key(edit)).map(Arc::as_ref))
+) -> Result<Insertion<'v>, SpliceError> {
+    Insertion::new(edit, &mut |_| permitted.get(&key(edit)).map(Arc::as_ref))
 }
 
 #[cfg(test)]
@@ -274,22 +275,22 @@ mod tests {
         Arc::new(SecretBytes::new(value.as_bytes().to_vec()))
     }
 
-    fn stepped(stream: &mut Stream) -> (Step, String) {
+    fn stepped(stream: &mut BodyStream) -> (StreamStep, String) {
         let mut out = Vec::new();
         let step = stream.step(&mut out).unwrap();
         (step, String::from_utf8(out).unwrap())
     }
 
-    fn asked(step: &Step) -> String {
+    fn asked(step: &StreamStep) -> String {
         match step {
-            Step::Resolve(need) => format!("{} in {}", need.reference, need.location),
+            StreamStep::Resolve(need) => format!("{} in {}", need.reference, need.location),
             other => format!("{other:?}"),
         }
     }
 
     #[test]
     fn nothing_of_a_value_is_written_before_it_is_supplied() {
-        let mut stream = Stream::new(&BodyKind::Text);
+        let mut stream = BodyStream::new(&BodyKind::Text);
         stream.push(b"a <<x>> b <<y>> c <<x>>"[..].into()).unwrap();
         let (step, out) = stepped(&mut stream);
         assert_eq!((asked(&step).as_str(), out.as_str()), ("x in body", "a "));
@@ -299,59 +300,71 @@ mod tests {
         let (step, out) = stepped(&mut stream);
         assert_eq!((asked(&step).as_str(), out.as_str()), ("y in body", "1 b "));
         stream.supply(secret("<<x>>"));
-        assert_eq!(stepped(&mut stream), (Step::More, "<<x>> c 1".to_owned()));
+        assert_eq!(
+            stepped(&mut stream),
+            (StreamStep::More, "<<x>> c 1".to_owned())
+        );
         stream.finish().unwrap();
-        assert_eq!(stepped(&mut stream), (Step::Done, String::new()));
+        assert_eq!(stepped(&mut stream), (StreamStep::Done, String::new()));
     }
 
     #[test]
     fn what_stands_before_a_placeholder_goes_on_as_it_came() {
         let text = Bytes::from_static(b"some text <<x>> and more");
-        let mut stream = Stream::new(&BodyKind::Text);
+        let mut stream = BodyStream::new(&BodyKind::Text);
         stream.push(text.clone()).unwrap();
         let passed = stream.pass().unwrap();
         assert_eq!((&passed[..], passed.as_ptr()), (&text[..10], text.as_ptr()));
         assert!(stream.pass().unwrap().is_empty());
         assert_eq!(asked(&stepped(&mut stream).0), "x in body");
         stream.supply(secret("1"));
-        assert_eq!(stepped(&mut stream), (Step::More, "1 and more".to_owned()));
+        assert_eq!(
+            stepped(&mut stream),
+            (StreamStep::More, "1 and more".to_owned())
+        );
     }
 
     #[test]
     fn a_placeholder_is_asked_for_again_at_another_place() {
-        let mut stream = Stream::new(&BodyKind::Form);
+        let mut stream = BodyStream::new(&BodyKind::Form);
         stream.push(b"a=<<x>>&b=<<x>>&a=<<x>>&"[..].into()).unwrap();
         assert_eq!(asked(&stepped(&mut stream).0), "x in body:a");
         stream.supply(secret("1"));
         assert_eq!(asked(&stepped(&mut stream).0), "x in body:b");
         stream.supply(secret("1"));
-        assert_eq!(stepped(&mut stream), (Step::More, "1&a=1&".to_owned()));
+        assert_eq!(
+            stepped(&mut stream),
+            (StreamStep::More, "1&a=1&".to_owned())
+        );
     }
 
     #[test]
     fn more_may_be_pushed_while_a_value_is_awaited() {
-        let mut stream = Stream::new(&BodyKind::Text);
+        let mut stream = BodyStream::new(&BodyKind::Text);
         stream.push(b"abc <<x>> d"[..].into()).unwrap();
         assert_eq!(asked(&stepped(&mut stream).0), "x in body");
         stream.push(b"ef <<x>>"[..].into()).unwrap();
         stream.supply(secret("1"));
-        assert_eq!(stepped(&mut stream), (Step::More, "1 def 1".to_owned()));
+        assert_eq!(
+            stepped(&mut stream),
+            (StreamStep::More, "1 def 1".to_owned())
+        );
     }
 
     #[test]
     fn an_escape_is_not_asked_for() {
-        let mut stream = Stream::new(&BodyKind::Form);
+        let mut stream = BodyStream::new(&BodyKind::Form);
         stream.push(b"a=<<!x.y>>"[..].into()).unwrap();
         stream.finish().unwrap();
         assert_eq!(
             stepped(&mut stream),
-            (Step::Done, "a=%3C%3Cx.y%3E%3E".to_owned())
+            (StreamStep::Done, "a=%3C%3Cx.y%3E%3E".to_owned())
         );
     }
 
     #[test]
     fn only_what_could_begin_a_placeholder_is_held_back() {
-        let mut stream = Stream::new(&BodyKind::Text);
+        let mut stream = BodyStream::new(&BodyKind::Text);
         for (push, written) in [
             ("data: x\n\n", "data: x\n\n"),
             ("y <", "y "),
@@ -360,13 +373,13 @@ mod tests {
             (" z", "<<ab z"),
         ] {
             stream.push(push.as_bytes().into()).unwrap();
-            assert_eq!(stepped(&mut stream), (Step::More, written.to_owned()));
+            assert_eq!(stepped(&mut stream), (StreamStep::More, written.to_owned()));
         }
     }
 
     #[test]
     fn after_an_error_nothing_more_comes_out() {
-        let mut stream = Stream::new(&BodyKind::Json);
+        let mut stream = BodyStream::new(&BodyKind::Json);
         stream.push(b"\"<<x>> rest"[..].into()).unwrap();
         stepped(&mut stream);
         stream.supply(Arc::new(SecretBytes::new(vec![0xff])));
@@ -380,7 +393,7 @@ mod tests {
         assert_eq!(stream.push(b"more"[..].into()), Err(error));
         assert!(out.is_empty());
 
-        let mut wide = Stream::new(&BodyKind::Wide);
+        let mut wide = BodyStream::new(&BodyKind::Wide);
         assert_eq!(
             wide.push(b"<\0<\0g\0h\0>\0>\0"[..].into()),
             Err(StreamError::Body(BodyProblem::Wide))
@@ -390,19 +403,19 @@ mod tests {
 
     #[test]
     fn output_comes_in_portions() {
-        let mut stream = Stream::new(&BodyKind::Text);
+        let mut stream = BodyStream::new(&BodyKind::Text);
         stream.push("<<x>>".repeat(100).into()).unwrap();
-        assert!(matches!(stepped(&mut stream).0, Step::Resolve(_)));
+        assert!(matches!(stepped(&mut stream).0, StreamStep::Resolve(_)));
         stream.supply(secret(&"v".repeat(5000)));
         let mut total = 0;
         loop {
             let (step, out) = stepped(&mut stream);
             assert!(out.len() <= STEP_OUTPUT + 5000);
             total += out.len();
-            if step == Step::More {
+            if step == StreamStep::More {
                 break;
             }
-            assert_eq!(step, Step::Flush);
+            assert_eq!(step, StreamStep::Flush);
         }
         assert_eq!(total, 500_000);
     }
@@ -420,7 +433,7 @@ mod tests {
             },
         ];
         for kind in kinds {
-            let mut stream = Stream::new(&kind);
+            let mut stream = BodyStream::new(&kind);
             // Long stretches that could always begin something.
             for chunk in [
                 &b"<<aaaaaaaa\n-"[..],
@@ -433,7 +446,7 @@ mod tests {
                 let chunk = chunk.repeat(1000);
                 for _ in 0..20 {
                     stream.push(chunk.clone().into()).unwrap();
-                    assert_eq!(stepped(&mut stream).0, Step::More);
+                    assert_eq!(stepped(&mut stream).0, StreamStep::More);
                     assert!(
                         stream.window.len() - stream.written
                             <= super::super::placeholder::MAX_CARRY,

@@ -5,11 +5,11 @@
 
 use memchr::memchr;
 
-use super::encoding::Form;
+use super::encoding::Encoding;
 
 /// Reads XML from left to right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Section {
+pub(super) enum XmlTracker {
     /// Character data and tags.
     #[default]
     Text,
@@ -35,12 +35,12 @@ pub(super) enum Opening {
 
 const CDATA: &[u8] = b"CDATA[";
 
-impl Section {
+impl XmlTracker {
     /// The form in which the next byte is read.
-    pub(super) fn form(self) -> Form {
+    pub(super) fn encoding(self) -> Encoding {
         match self {
-            Section::Cdata(_) => Form::Cdata,
-            _ => Form::Xml,
+            XmlTracker::Cdata(_) => Encoding::Cdata,
+            _ => Encoding::Xml,
         }
     }
 
@@ -54,7 +54,7 @@ impl Section {
 
     /// Reads on until the form changes. Returns how many bytes were read and whether it did.
     pub(super) fn advance_to_change(&mut self, bytes: &[u8]) -> (usize, bool) {
-        let form = self.form();
+        let encoding = self.encoding();
         let mut at = 0;
         while at < bytes.len() {
             if let Some(stop) = self.resting() {
@@ -65,7 +65,7 @@ impl Section {
             }
             *self = self.step(bytes[at]);
             at += 1;
-            if self.form() != form {
+            if self.encoding() != encoding {
                 return (at, true);
             }
         }
@@ -75,54 +75,54 @@ impl Section {
     /// The only byte that leads out of the present state, if there is just one.
     fn resting(self) -> Option<u8> {
         match self {
-            Section::Text => Some(b'<'),
-            Section::Comment(0) => Some(b'-'),
-            Section::Instruction(false) => Some(b'?'),
-            Section::Cdata(0) => Some(b']'),
+            XmlTracker::Text => Some(b'<'),
+            XmlTracker::Comment(0) => Some(b'-'),
+            XmlTracker::Instruction(false) => Some(b'?'),
+            XmlTracker::Cdata(0) => Some(b']'),
             _ => None,
         }
     }
 
     fn step(self, byte: u8) -> Self {
         match self {
-            Section::Text => Section::text(byte),
-            Section::Opening(opening) => opening.step(byte),
-            Section::Comment(2) if byte == b'>' => Section::Text,
-            Section::Comment(hyphens) if byte == b'-' => Section::Comment(2.min(hyphens + 1)),
-            Section::Comment(_) => Section::Comment(0),
-            Section::Instruction(true) if byte == b'>' => Section::Text,
-            Section::Instruction(_) => Section::Instruction(byte == b'?'),
-            Section::Cdata(2) if byte == b'>' => Section::Text,
-            Section::Cdata(brackets) if byte == b']' => Section::Cdata(2.min(brackets + 1)),
-            Section::Cdata(_) => Section::Cdata(0),
+            XmlTracker::Text => XmlTracker::text(byte),
+            XmlTracker::Opening(opening) => opening.step(byte),
+            XmlTracker::Comment(2) if byte == b'>' => XmlTracker::Text,
+            XmlTracker::Comment(hyphens) if byte == b'-' => XmlTracker::Comment(2.min(hyphens + 1)),
+            XmlTracker::Comment(_) => XmlTracker::Comment(0),
+            XmlTracker::Instruction(true) if byte == b'>' => XmlTracker::Text,
+            XmlTracker::Instruction(_) => XmlTracker::Instruction(byte == b'?'),
+            XmlTracker::Cdata(2) if byte == b'>' => XmlTracker::Text,
+            XmlTracker::Cdata(brackets) if byte == b']' => XmlTracker::Cdata(2.min(brackets + 1)),
+            XmlTracker::Cdata(_) => XmlTracker::Cdata(0),
         }
     }
 
     fn text(byte: u8) -> Self {
         if byte == b'<' {
-            Section::Opening(Opening::Less)
+            XmlTracker::Opening(Opening::Less)
         } else {
-            Section::Text
+            XmlTracker::Text
         }
     }
 }
 
 impl Opening {
-    fn step(self, byte: u8) -> Section {
+    fn step(self, byte: u8) -> XmlTracker {
         match (self, byte) {
-            (Opening::Less, b'!') => Section::Opening(Opening::Bang),
-            (Opening::Less, b'?') => Section::Instruction(false),
-            (Opening::Bang, b'-') => Section::Opening(Opening::BangHyphen),
-            (Opening::Bang, b'[') => Section::Opening(Opening::Bracket(0)),
-            (Opening::BangHyphen, b'-') => Section::Comment(0),
+            (Opening::Less, b'!') => XmlTracker::Opening(Opening::Bang),
+            (Opening::Less, b'?') => XmlTracker::Instruction(false),
+            (Opening::Bang, b'-') => XmlTracker::Opening(Opening::BangHyphen),
+            (Opening::Bang, b'[') => XmlTracker::Opening(Opening::Bracket(0)),
+            (Opening::BangHyphen, b'-') => XmlTracker::Comment(0),
             (Opening::Bracket(matched), byte) if CDATA.get(matched) == Some(&byte) => {
                 if matched + 1 == CDATA.len() {
-                    Section::Cdata(0)
+                    XmlTracker::Cdata(0)
                 } else {
-                    Section::Opening(Opening::Bracket(matched + 1))
+                    XmlTracker::Opening(Opening::Bracket(matched + 1))
                 }
             }
-            _ => Section::text(byte),
+            _ => XmlTracker::text(byte),
         }
     }
 }
@@ -131,10 +131,10 @@ impl Opening {
 mod tests {
     use super::*;
 
-    fn after(text: &str) -> Section {
-        let mut section = Section::default();
+    fn after(text: &str) -> XmlTracker {
+        let mut section = XmlTracker::default();
         section.advance(text.as_bytes());
-        let mut bytewise = Section::default();
+        let mut bytewise = XmlTracker::default();
         text.bytes().for_each(|byte| bytewise.advance(&[byte]));
         assert_eq!(section, bytewise, "{text}");
         section
@@ -149,7 +149,7 @@ mod tests {
             "<<![CDATA[ <a> ]] >",
             "<!--x--><![CDATA[<!--",
         ] {
-            assert_eq!(after(inside).form(), Form::Cdata, "{inside}");
+            assert_eq!(after(inside).encoding(), Encoding::Cdata, "{inside}");
         }
         for outside in [
             "<![CDATA[x]]>",
@@ -162,13 +162,13 @@ mod tests {
             "&lt;![CDATA[",
             "<<gh>>![CDATA[",
         ] {
-            assert_eq!(after(outside).form(), Form::Xml, "{outside}");
+            assert_eq!(after(outside).encoding(), Encoding::Xml, "{outside}");
         }
     }
 
     #[test]
     fn the_change_of_form_is_found_right_behind_the_marks() {
-        let mut section = Section::default();
+        let mut section = XmlTracker::default();
         assert_eq!(section.advance_to_change(b"<a><![CDATA[x]]>y"), (12, true));
         assert_eq!(section.advance_to_change(b"x]]>y"), (4, true));
         assert_eq!(section.advance_to_change(b"y"), (1, false));

@@ -1,5 +1,27 @@
 //! The head of a frame, and masking (RFC 6455 sections 5.2 and 5.3).
 
+/// Which end of the connection the peer is: a client masks its frames and a server does not (RFC
+/// 6455 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The peer is a client.
+    Client,
+    /// The peer is a server.
+    Server,
+}
+
+/// What a data message holds (RFC 6455 section 5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// UTF-8.
+    Text,
+    /// Anything.
+    Binary,
+}
+
+/// The most that the payload of a control frame can hold, in bytes (RFC 6455 section 5.5).
+pub const MAX_CONTROL: usize = 125;
+
 /// The longest head of a frame, in bytes.
 pub(super) const MAX_HEAD: usize = 14;
 
@@ -46,7 +68,7 @@ impl Opcode {
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct FrameHead {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
     /// The length of the payload.
@@ -54,7 +76,7 @@ pub(super) struct Head {
     pub(super) mask: Option<[u8; 4]>,
 }
 
-impl Head {
+impl FrameHead {
     /// Reads the head at the front of `bytes`, and how long it is; `None` if there are too few. An
     /// error says in words for the peer what is wrong.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, &'static str> {
@@ -160,7 +182,7 @@ mod tests {
             (&[0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff], Err(())),
             (&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], Err(())),
         ] {
-            let read = Head::parse(bytes);
+            let read = FrameHead::parse(bytes);
             let read = read.map(|head| head.expect("whole").0.len).map_err(|_| ());
             assert_eq!(read, len, "{bytes:?}");
         }
@@ -169,7 +191,7 @@ mod tests {
     #[test]
     fn reserved_bits_and_opcodes_are_refused() {
         for first in [0xc2u8, 0xa2, 0x92, 0x83, 0x87, 0x8b, 0x8f] {
-            assert!(Head::parse(&[first, 0]).is_err(), "{first:x}");
+            assert!(FrameHead::parse(&[first, 0]).is_err(), "{first:x}");
         }
     }
 
@@ -181,14 +203,14 @@ mod tests {
             len in prop_oneof![0u64..300, 65_000u64..66_000, any::<u64>().prop_map(|n| n >> 1)],
             mask: Option<[u8; 4]>,
         ) {
-            let head = Head { fin, opcode: Opcode::parse(opcode).unwrap(), len, mask };
+            let head = FrameHead { fin, opcode: Opcode::parse(opcode).unwrap(), len, mask };
             let mut bytes = Vec::new();
             head.write(&mut bytes);
             prop_assert!(bytes.len() <= MAX_HEAD);
             for end in 0..bytes.len() {
-                prop_assert_eq!(Head::parse(&bytes[..end]), Ok(None));
+                prop_assert_eq!(FrameHead::parse(&bytes[..end]), Ok(None));
             }
-            prop_assert_eq!(Head::parse(&bytes), Ok(Some((head, bytes.len()))));
+            prop_assert_eq!(FrameHead::parse(&bytes), Ok(Some((head, bytes.len()))));
         }
 
         #[test]

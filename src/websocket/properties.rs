@@ -7,7 +7,7 @@ use super::*;
 /// One thing to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Item {
-    Message(Kind, Vec<Vec<u8>>),
+    Message(MessageKind, Vec<Vec<u8>>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
 }
@@ -17,8 +17,9 @@ fn item() -> impl Strategy<Value = Item> {
     let control = || prop::collection::vec(any::<u8>(), 0..=MAX_CONTROL);
     prop_oneof![
         prop::collection::vec("\\PC{0,40}".prop_map(String::into_bytes), 1..4)
-            .prop_map(|parts| Item::Message(Kind::Text, parts)),
-        prop::collection::vec(payload(), 1..4).prop_map(|parts| Item::Message(Kind::Binary, parts)),
+            .prop_map(|parts| Item::Message(MessageKind::Text, parts)),
+        prop::collection::vec(payload(), 1..4)
+            .prop_map(|parts| Item::Message(MessageKind::Binary, parts)),
         control().prop_map(Item::Ping),
         control().prop_map(Item::Pong),
     ]
@@ -61,15 +62,15 @@ fn read(
         loop {
             match receiver.event() {
                 Ok(None) => break,
-                Ok(Some(Event::Data { kind, payload, end })) => {
+                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
                     open.extend_from_slice(payload);
                     if end {
                         items.push(Item::Message(kind, vec![std::mem::take(&mut open)]));
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => items.push(Item::Ping(payload.to_vec())),
-                Ok(Some(Event::Pong(payload))) => items.push(Item::Pong(payload.to_vec())),
-                Ok(Some(Event::Close(close))) => return (items, Some(Ok(close))),
+                Ok(Some(FrameEvent::Ping(payload))) => items.push(Item::Ping(payload.to_vec())),
+                Ok(Some(FrameEvent::Pong(payload))) => items.push(Item::Pong(payload.to_vec())),
+                Ok(Some(FrameEvent::Close(close))) => return (items, Some(Ok(close))),
                 Err(violation) => return (items, Some(Err(violation))),
             }
         }

@@ -1,16 +1,16 @@
 //! Reading one side of a connection: frames, messages, and everything that is wrong with them.
 
-use super::frame::{Head, Opcode, mask};
+use super::close::Close;
+use super::frame::{FrameHead, MAX_CONTROL, MessageKind, Opcode, Peer, mask};
 use super::utf8::Utf8;
-use super::{Close, Kind, MAX_CONTROL, Peer};
 
 /// Something that the peer has sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum FrameEvent<'a> {
     /// The next piece of the current message, or the first of a new one. `end`: also its last.
     Data {
         /// What the message holds.
-        kind: Kind,
+        kind: MessageKind,
         /// Unmasked. May be empty.
         payload: &'a [u8],
         /// Whether the message is complete.
@@ -43,8 +43,8 @@ pub struct Receiver {
     buffer: Vec<u8>,
     /// How much of the buffer was read.
     at: usize,
-    frame: Option<Frame>,
-    message: Option<Kind>,
+    frame: Option<OpenFrame>,
+    message: Option<MessageKind>,
     utf8: Utf8,
     closed: bool,
     failed: Option<Violation>,
@@ -52,7 +52,7 @@ pub struct Receiver {
 
 /// A data frame whose payload is being read.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
+struct OpenFrame {
     fin: bool,
     mask: Option<[u8; 4]>,
     read: u64,
@@ -88,7 +88,7 @@ impl Receiver {
     }
 
     /// What comes next, if all of it is there. After a close frame there is none.
-    pub fn event(&mut self) -> Result<Option<Event<'_>>, Violation> {
+    pub fn event(&mut self) -> Result<Option<FrameEvent<'_>>, Violation> {
         if let Some(violation) = &self.failed {
             return Err(violation.clone());
         }
@@ -105,12 +105,12 @@ impl Receiver {
         }
     }
 
-    fn read(&mut self) -> Result<Option<Found>, Violation> {
+    fn read(&mut self) -> Result<Option<EventSpan>, Violation> {
         loop {
             if let Some(frame) = self.frame {
                 return self.read_data(frame);
             }
-            let parsed = Head::parse(&self.buffer[self.at..]).map_err(protocol)?;
+            let parsed = FrameHead::parse(&self.buffer[self.at..]).map_err(protocol)?;
             let Some((head, len)) = parsed else {
                 return Ok(None);
             };
@@ -123,7 +123,7 @@ impl Receiver {
         }
     }
 
-    fn check(&self, head: &Head) -> Result<(), Violation> {
+    fn check(&self, head: &FrameHead) -> Result<(), Violation> {
         match (self.peer, head.mask) {
             (Peer::Client, None) => return Err(protocol("a client's frame is not masked")),
             (Peer::Server, Some(_)) => return Err(protocol("a server's frame is masked")),
@@ -146,13 +146,13 @@ impl Receiver {
         }
     }
 
-    fn begin(&mut self, head: &Head) {
+    fn begin(&mut self, head: &FrameHead) {
         match head.opcode {
-            Opcode::Text => self.message = Some(Kind::Text),
-            Opcode::Binary => self.message = Some(Kind::Binary),
+            Opcode::Text => self.message = Some(MessageKind::Text),
+            Opcode::Binary => self.message = Some(MessageKind::Binary),
             _ => {}
         }
-        self.frame = Some(Frame {
+        self.frame = Some(OpenFrame {
             fin: head.fin,
             mask: head.mask,
             read: 0,
@@ -160,7 +160,7 @@ impl Receiver {
         });
     }
 
-    fn read_data(&mut self, mut frame: Frame) -> Result<Option<Found>, Violation> {
+    fn read_data(&mut self, mut frame: OpenFrame) -> Result<Option<EventSpan>, Violation> {
         let there = self.buffer.len() - self.at;
         if there == 0 && frame.left > 0 {
             return Ok(None);
@@ -171,12 +171,12 @@ impl Receiver {
         if let Some(key) = frame.mask {
             mask(bytes, key, frame.read);
         }
-        let kind = self.message.unwrap_or(Kind::Binary);
+        let kind = self.message.unwrap_or(MessageKind::Binary);
         frame.read += len as u64;
         frame.left -= len as u64;
         self.at += len;
         let end = frame.left == 0 && frame.fin;
-        if kind == Kind::Text {
+        if kind == MessageKind::Text {
             self.utf8.push(bytes).map_err(|_| not_utf8())?;
         }
         if end {
@@ -184,10 +184,14 @@ impl Receiver {
             self.message = None;
         }
         self.frame = Some(frame).filter(|frame| frame.left > 0);
-        Ok(Some(Found::Data { kind, payload, end }))
+        Ok(Some(EventSpan::Data { kind, payload, end }))
     }
 
-    fn read_control(&mut self, head: &Head, head_len: usize) -> Result<Option<Found>, Violation> {
+    fn read_control(
+        &mut self,
+        head: &FrameHead,
+        head_len: usize,
+    ) -> Result<Option<EventSpan>, Violation> {
         let start = self.at + head_len;
         // Checked above to be small.
         let end = start + head.len as usize;
@@ -200,21 +204,21 @@ impl Receiver {
             mask(payload, key, 0);
         }
         Ok(Some(match head.opcode {
-            Opcode::Ping => Found::Ping(start..end),
-            Opcode::Pong => Found::Pong(start..end),
+            Opcode::Ping => EventSpan::Ping(start..end),
+            Opcode::Pong => EventSpan::Pong(start..end),
             _ => {
                 let close = read_close(payload)?;
                 self.closed = true;
-                Found::Close(close)
+                EventSpan::Close(close)
             }
         }))
     }
 }
 
 /// An event by its place in the buffer.
-enum Found {
+enum EventSpan {
     Data {
-        kind: Kind,
+        kind: MessageKind,
         payload: std::ops::Range<usize>,
         end: bool,
     },
@@ -223,17 +227,17 @@ enum Found {
     Close(Option<Close>),
 }
 
-impl Found {
-    fn event(self, buffer: &[u8]) -> Event<'_> {
+impl EventSpan {
+    fn event(self, buffer: &[u8]) -> FrameEvent<'_> {
         match self {
-            Self::Data { kind, payload, end } => Event::Data {
+            Self::Data { kind, payload, end } => FrameEvent::Data {
                 kind,
                 payload: &buffer[payload],
                 end,
             },
-            Self::Ping(payload) => Event::Ping(&buffer[payload]),
-            Self::Pong(payload) => Event::Pong(&buffer[payload]),
-            Self::Close(close) => Event::Close(close),
+            Self::Ping(payload) => FrameEvent::Ping(&buffer[payload]),
+            Self::Pong(payload) => FrameEvent::Pong(&buffer[payload]),
+            Self::Close(close) => FrameEvent::Close(close),
         }
     }
 }
@@ -329,17 +333,17 @@ mod tests {
     fn control_frames_may_come_between_the_pieces_of_a_message() {
         let mut receiver = Receiver::new(Peer::Server);
         receiver.push(b"\x01\x02\xc3\xa9\x89\x01p\x80\x01!\x88\x04\x03\xe8ok\x81\x01x");
-        let data = |payload, end| Event::Data {
-            kind: Kind::Text,
+        let data = |payload, end| FrameEvent::Data {
+            kind: MessageKind::Text,
             payload,
             end,
         };
         assert_eq!(receiver.event(), Ok(Some(data("é".as_bytes(), false))));
-        assert_eq!(receiver.event(), Ok(Some(Event::Ping(b"p"))));
+        assert_eq!(receiver.event(), Ok(Some(FrameEvent::Ping(b"p"))));
         assert_eq!(receiver.event(), Ok(Some(data(b"!", true))));
         assert_eq!(
             receiver.event(),
-            Ok(Some(Event::Close(Some(Close::new(1000, "ok")))))
+            Ok(Some(FrameEvent::Close(Some(Close::new(1000, "ok")))))
         );
         assert_eq!(receiver.event(), Ok(None), "nothing follows a close frame");
     }
@@ -352,7 +356,7 @@ mod tests {
             receiver.push(&[7; 1000]);
             assert!(matches!(
                 receiver.event(),
-                Ok(Some(Event::Data { payload, end: false, .. })) if payload.len() == 1000
+                Ok(Some(FrameEvent::Data { payload, end: false, .. })) if payload.len() == 1000
             ));
             assert_eq!(receiver.event(), Ok(None));
             assert!(receiver.buffer.capacity() <= 2000);

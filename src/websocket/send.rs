@@ -1,7 +1,7 @@
 //! Writing to one side of a connection.
 
-use super::frame::{Head, Opcode, mask};
-use super::{Close, Kind, MAX_CONTROL, Peer};
+use super::close::Close;
+use super::frame::{FrameHead, MAX_CONTROL, MAX_HEAD, MessageKind, Opcode, Peer, mask};
 
 /// There was no key to mask a frame with, so the frame was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +32,7 @@ impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
     /// the last makes none.
     pub fn data(
         &mut self,
-        kind: Kind,
+        kind: MessageKind,
         payload: &[u8],
         end: bool,
         out: &mut Vec<u8>,
@@ -42,8 +42,8 @@ impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
         }
         let opcode = match kind {
             _ if self.begun => Opcode::Continuation,
-            Kind::Text => Opcode::Text,
-            Kind::Binary => Opcode::Binary,
+            MessageKind::Text => Opcode::Text,
+            MessageKind::Binary => Opcode::Binary,
         };
         self.begun = !end;
         self.frame(end, opcode, payload, out)
@@ -90,14 +90,14 @@ impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
             Some(keys) => Some(keys.next().ok_or(NoKey)?),
             None => None,
         };
-        let head = Head {
+        let head = FrameHead {
             fin,
             opcode,
             len: payload.len() as u64,
             mask: key,
         };
         // Once, so that no copies of a value are left behind by a growing buffer.
-        out.reserve(super::frame::MAX_HEAD + payload.len());
+        out.reserve(MAX_HEAD + payload.len());
         head.write(out);
         let start = out.len();
         out.extend_from_slice(payload);

@@ -20,8 +20,8 @@ use crate::proxy::exchange::watch::Used;
 use crate::proxy::unix_now;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
+use crate::substitution::edit::Edit;
 use crate::substitution::slug::Reference;
-use crate::substitution::splice::Edit;
 use crate::substitution::stream::StreamError;
 use crate::vault::Vault;
 

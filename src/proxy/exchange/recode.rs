@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::coding::{CodingError, Codings, Decoder, Encoder, Limits, Pulled};
+use crate::coding::{CodingError, Codings, DecodeLimits, Decoder, Encoder, Pulled};
 use crate::error::{Code, Refusal};
 
 /// How much is opened at once, in bytes.
@@ -10,7 +10,7 @@ const PIECE: usize = 64 * 1024;
 
 /// Opens a whole body, if it opens to at most `limit` bytes.
 pub fn open(codings: &Codings, body: &[u8], limit: usize) -> Result<Option<Opened>, Refusal> {
-    let mut decoder = Decoder::new(codings, Limits::default());
+    let mut decoder = Decoder::new(codings, DecodeLimits::default());
     decoder.push(body);
     decoder.finish();
     let mut data = Vec::new();
@@ -58,7 +58,7 @@ impl Recoder {
     /// At the start of a body with these codings.
     pub fn new(codings: &Codings) -> Self {
         Self {
-            decoder: Decoder::new(codings, Limits::default()),
+            decoder: Decoder::new(codings, DecodeLimits::default()),
             encoder: None,
             more: false,
             ended: false,

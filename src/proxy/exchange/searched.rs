@@ -19,7 +19,7 @@ use crate::proxy::exchange::recode::Recoder;
 use crate::scrub::{Needles, Replacement, Scrubber};
 use crate::secret::SecretBytes;
 use crate::substitution::body::BodyKind;
-use crate::substitution::stream::{Step, Stream, StreamError};
+use crate::substitution::stream::{BodyStream, StreamError, StreamStep};
 
 /// Most bytes searched at once, so that one large frame does not hold up the connection.
 const PIECE: usize = 64 * 1024;
@@ -39,7 +39,7 @@ pub struct SearchedBody {
     prefix: Bytes,
     rest: InboundBody,
     /// The search, unless the body's type cannot hold a placeholder.
-    search: Option<Stream>,
+    search: Option<BodyStream>,
     /// Looks for stored values in the clear.
     guard: Option<Guard>,
     /// Opens what is searched and closes it again, under a content coding.
@@ -102,7 +102,7 @@ impl SearchedBody {
             prefix,
             rest,
             guard: guard.map(|needles| Guard::new(Arc::clone(needles))),
-            search: searched.then(|| Stream::new(kind)),
+            search: searched.then(|| BodyStream::new(kind)),
             recoder: (!codings.is_identity()).then(|| Recoder::new(codings)),
             permits,
             waiting: None,
@@ -171,13 +171,13 @@ impl SearchedBody {
     fn step(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         match self.search.as_mut()?.step(&mut out) {
-            Ok(Step::More) if out.is_empty() => return None,
-            Ok(Step::More | Step::Flush) => {}
-            Ok(Step::Resolve(need)) => {
+            Ok(StreamStep::More) if out.is_empty() => return None,
+            Ok(StreamStep::More | StreamStep::Flush) => {}
+            Ok(StreamStep::Resolve(need)) => {
                 let asked = Arc::clone(&self.permits).ask(need.reference, need.location);
                 self.waiting = Some(Waiting::Value(Box::pin(asked)));
             }
-            Ok(Step::Done) => self.ended = true,
+            Ok(StreamStep::Done) => self.ended = true,
             Err(error) => self.fail(error),
         }
         Some(out.into())

@@ -15,11 +15,12 @@ use crate::proxy::exchange::permit::Permitted;
 use crate::proxy::exchange::uses::{Facts, Refused};
 use crate::secret::SecretBytes;
 use crate::substitution::basic::Basic;
-use crate::substitution::encoding::Form;
+use crate::substitution::edit::{Edit, SpliceError};
+use crate::substitution::encoding::Encoding;
 use crate::substitution::find;
 use crate::substitution::placeholder::may_contain;
 use crate::substitution::slug::Reference;
-use crate::substitution::splice::{Edit, SpliceError, splice};
+use crate::substitution::splice::splice;
 
 /// One part of a request and what is to be changed in it.
 pub struct Site {
@@ -90,17 +91,17 @@ pub fn in_head(
 ) -> Result<Vec<Site>, Misplaced> {
     let mut sites = Vec::new();
     // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
-    let shows_none = raw.is_some_and(|raw| !may_contain(Form::Percent, raw));
+    let shows_none = raw.is_some_and(|raw| !may_contain(Encoding::Percent, raw));
     let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
     if shows_none && !credentials.any(|value| Basic::is_named(value.as_bytes())) {
         return Ok(sites);
     }
     let scans = |place| treatment.scan.contains(&place);
-    if scans(ScanPlace::Path) && may_contain(Form::Percent, head.uri.path().as_bytes()) {
+    if scans(ScanPlace::Path) && may_contain(Encoding::Percent, head.uri.path().as_bytes()) {
         push(&mut sites, Place::Path, find::in_path(head.uri.path()));
     }
     let query = head.uri.query().unwrap_or_default();
-    if scans(ScanPlace::Query) && may_contain(Form::Percent, query.as_bytes()) {
+    if scans(ScanPlace::Query) && may_contain(Encoding::Percent, query.as_bytes()) {
         push(&mut sites, Place::Query, find::in_query(query));
     }
     if scans(ScanPlace::Header) {
@@ -177,7 +178,7 @@ fn in_header(name: &HeaderName, value: &HeaderValue, place: Place) -> Option<Sit
         let place = Place::Basic(index, Box::new(basic));
         return (!edits.is_empty()).then(|| Site::new(place, edits));
     }
-    if !may_contain(Form::Header, value.as_bytes()) {
+    if !may_contain(Encoding::Header, value.as_bytes()) {
         return None;
     }
     let edits = find::in_header(name.as_str(), value.as_bytes());

@@ -16,8 +16,8 @@ use crate::policy::destination::Destination;
 use crate::policy::location::Location;
 use crate::proxy::RequestId;
 use crate::secret::SecretBytes;
+use crate::substitution::edit::SpliceError;
 use crate::substitution::slug::Reference;
-use crate::substitution::splice::SpliceError;
 use crate::vault::cache::Found;
 use crate::vault::{Credential, Vault};
 

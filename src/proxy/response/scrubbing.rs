@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::response::Parts;
 use hyper::ext::ReasonPhrase;
 
-use crate::coding::{Codings, Decoder, Encoder, Limits, Pulled, acceptable};
+use crate::coding::{Codings, DecodeLimits, Decoder, Encoder, Pulled, acceptable};
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::uses::Facts;
@@ -245,7 +245,8 @@ impl BodyScrubber {
             head.headers.remove(header::CONTENT_ENCODING);
         }
         Ok(Self {
-            decoder: (!codings.is_identity()).then(|| Decoder::new(&codings, Limits::default())),
+            decoder: (!codings.is_identity())
+                .then(|| Decoder::new(&codings, DecodeLimits::default())),
             encoder: recode.then(|| Encoder::new(&codings)),
             ..Self::plain(head, partial, needles, used, known)
         })

@@ -39,7 +39,7 @@ use crate::proxy::response::respond::EGRET_REQUEST;
 use crate::proxy::response::scrubbing::{scrub_head, unscannable};
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::{Proxy, Settings};
-use crate::websocket::{Close, Event, Kind, Peer, Receiver, Violation};
+use crate::websocket::{Close, FrameEvent, MessageKind, Peer, Receiver, Violation};
 use incoming::Incoming;
 use outbox::{Outbox, discard, read_some};
 use outgoing::Outgoing;
@@ -290,17 +290,21 @@ where
             let sent = match receiver.event() {
                 Err(violation) => return End::ClientBroke(violation),
                 Ok(None) => break,
-                Ok(Some(Event::Data {
-                    kind: Kind::Text,
+                Ok(Some(FrameEvent::Data {
+                    kind: MessageKind::Text,
                     payload,
                     end,
                 })) => texts.take(payload, end, upstream).await,
-                Ok(Some(Event::Data { kind, payload, end })) => {
+                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
                     upstream.data(kind, payload, end).await.map_err(Stop::from)
                 }
-                Ok(Some(Event::Ping(payload))) => upstream.ping(payload).await.map_err(Stop::from),
-                Ok(Some(Event::Pong(payload))) => upstream.pong(payload).await.map_err(Stop::from),
-                Ok(Some(Event::Close(close))) => {
+                Ok(Some(FrameEvent::Ping(payload))) => {
+                    upstream.ping(payload).await.map_err(Stop::from)
+                }
+                Ok(Some(FrameEvent::Pong(payload))) => {
+                    upstream.pong(payload).await.map_err(Stop::from)
+                }
+                Ok(Some(FrameEvent::Close(close))) => {
                     // An upstream that is gone already has nothing to be told.
                     let _ = upstream.close(close.as_ref()).await;
                     return End::ClientClosed;
@@ -341,15 +345,19 @@ where
             let sent = match receiver.event() {
                 Err(violation) => return End::UpstreamBroke(violation),
                 Ok(None) => break,
-                Ok(Some(Event::Data { kind, payload, end })) => {
+                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
                     let Ok(clean) = scrubber.data(payload, end) else {
                         return End::Refused(unscannable(&about.facts));
                     };
                     client.data(kind, &clean, end).await
                 }
-                Ok(Some(Event::Ping(payload))) => client.ping(&scrubber.control(payload)).await,
-                Ok(Some(Event::Pong(payload))) => client.pong(&scrubber.control(payload)).await,
-                Ok(Some(Event::Close(close))) => {
+                Ok(Some(FrameEvent::Ping(payload))) => {
+                    client.ping(&scrubber.control(payload)).await
+                }
+                Ok(Some(FrameEvent::Pong(payload))) => {
+                    client.pong(&scrubber.control(payload)).await
+                }
+                Ok(Some(FrameEvent::Close(close))) => {
                     let close = close.map(|close| scrubber.close(&close));
                     let _ = client.close(close.as_ref()).await;
                     return End::UpstreamClosed;

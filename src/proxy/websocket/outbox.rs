@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::proxy::runtime::idle::Activity;
-use crate::websocket::{Close, Kind, Peer, Receiver, Sender};
+use crate::websocket::{Close, MessageKind, Peer, Receiver, Sender};
 
 /// How much is read at once, in bytes: a TLS record.
 const READ: usize = 16 * 1024;
@@ -43,7 +43,12 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 
     /// Writes a piece of a message.
-    pub(super) async fn data(&mut self, kind: Kind, payload: &[u8], end: bool) -> io::Result<()> {
+    pub(super) async fn data(
+        &mut self,
+        kind: MessageKind,
+        payload: &[u8],
+        end: bool,
+    ) -> io::Result<()> {
         self.sender
             .data(kind, payload, end, &mut self.buffer)
             .map_err(io::Error::other)?;

@@ -20,8 +20,8 @@ use crate::proxy::exchange::searched::Guard;
 use crate::proxy::exchange::uses::Facts;
 use crate::proxy::exchange::{exposed, sites};
 use crate::substitution::body::{self, BodyKind};
-use crate::substitution::stream::{Step, Stream, StreamError};
-use crate::websocket::Kind;
+use crate::substitution::stream::{BodyStream, StreamError, StreamStep};
+use crate::websocket::MessageKind;
 
 /// Most bytes of a held message that are searched at once when it turns out to be a large one.
 const PIECE: usize = 64 * 1024;
@@ -97,7 +97,7 @@ impl<'a> Outgoing<'a> {
                 Message::Streamed(streamed)
             }
             message => {
-                out.data(Kind::Text, payload, end).await?;
+                out.data(MessageKind::Text, payload, end).await?;
                 message
             }
         };
@@ -166,12 +166,14 @@ impl<'a> Outgoing<'a> {
                 .into());
         }
         if edits.is_empty() {
-            return Ok(out.data(Kind::Text, text, true).await?);
+            return Ok(out.data(MessageKind::Text, text, true).await?);
         }
         let permits = self.about.permits(rules)?;
         let values = Arc::clone(&permits).ask_all(&edits).await?;
         match sites::substitute_message(text, &edits, &values) {
-            Ok(text) => Ok(out.data(Kind::Text, &Zeroizing::new(text), true).await?),
+            Ok(text) => Ok(out
+                .data(MessageKind::Text, &Zeroizing::new(text), true)
+                .await?),
             Err(error) => Err(permits.failed(StreamError::Splice(error)).await.into()),
         }
     }
@@ -179,7 +181,7 @@ impl<'a> Outgoing<'a> {
 
 /// A message that is too large to hold.
 struct Streamed {
-    search: Stream,
+    search: BodyStream,
     guard: Option<Guard>,
     permits: Arc<Permits>,
 }
@@ -188,7 +190,7 @@ impl Streamed {
     fn new(about: &About, rules: Rules) -> Result<Self, Refusal> {
         let permits = about.permits(rules)?;
         Ok(Self {
-            search: Stream::new(&BodyKind::Message),
+            search: BodyStream::new(&BodyKind::Message),
             guard: permits.guard.clone().map(Guard::new),
             permits,
         })
@@ -213,7 +215,7 @@ impl Streamed {
             return Err(self.failed(error).await);
         }
         self.drive(out).await?;
-        Ok(out.data(Kind::Text, b"", true).await?)
+        Ok(out.data(MessageKind::Text, b"", true).await?)
     }
 
     /// Sends what is decided, each value once its use is on record.
@@ -224,11 +226,11 @@ impl Streamed {
                 Ok(step) => step,
                 Err(error) => return Err(self.failed(error).await),
             };
-            out.data(Kind::Text, &decided, false).await?;
+            out.data(MessageKind::Text, &decided, false).await?;
             match step {
-                Step::More | Step::Done => return Ok(()),
-                Step::Flush => {}
-                Step::Resolve(need) => {
+                StreamStep::More | StreamStep::Done => return Ok(()),
+                StreamStep::Flush => {}
+                StreamStep::Resolve(need) => {
                     let asked = Arc::clone(&self.permits).ask(need.reference, need.location);
                     self.search.supply(asked.await?);
                 }

@@ -78,7 +78,7 @@ fn each_hit_becomes_the_placeholder_of_its_value() {
     let [hit] = hits[..] else { panic!("{hits:?}") };
     assert_eq!(
         (both.name(hit.reference), hit.form, hit.offset, hit.length),
-        ("b", Form::Percent, 2, 15)
+        ("b", HitForm::Percent, 2, 15)
     );
 }
 

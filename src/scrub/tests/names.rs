@@ -13,7 +13,7 @@ fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
-fn found(needles: &Needles, name: &str) -> Option<(String, Form)> {
+fn found(needles: &Needles, name: &str) -> Option<(String, HitForm)> {
     let hit = needles.find_in_name(name.as_bytes())?;
     Some((needles.name(hit.reference).to_owned(), hit.form))
 }
@@ -80,15 +80,15 @@ fn a_name_is_compared_without_regard_to_case() {
         b"with a blank".to_vec(),
     ]);
     for (name, value, form) in [
-        ("mvqmzbpeq", "a", Form::Raw),
-        ("x-mvqmzbpeq-y", "a", Form::Raw),
-        ("%6dvqmzbp%45q", "a", Form::Percent),
-        ("%256dvqmzbpeq", "a", Form::Percent),
+        ("mvqmzbpeq", "a", HitForm::Raw),
+        ("x-mvqmzbpeq-y", "a", HitForm::Raw),
+        ("%6dvqmzbp%45q", "a", HitForm::Percent),
+        ("%256dvqmzbpeq", "a", HitForm::Percent),
         // `bVZRTVpicEVR` and `6d56514d5a62704551`.
-        ("x-bvzrtvpicevr", "a", Form::Base64),
-        ("6d56514d5a62704551", "a", Form::Hex),
-        ("pass-word.one", "b", Form::Raw),
-        ("with+a+blank", "c", Form::Percent),
+        ("x-bvzrtvpicevr", "a", HitForm::Base64),
+        ("6d56514d5a62704551", "a", HitForm::Hex),
+        ("pass-word.one", "b", HitForm::Raw),
+        ("with+a+blank", "c", HitForm::Percent),
     ] {
         assert_eq!(found(&all, name), Some((value.to_owned(), form)), "{name}");
     }
@@ -112,10 +112,13 @@ fn a_short_value_is_found_in_a_name_once_it_was_used() {
     assert_eq!(found(&all, "x-pin7"), None);
     let used = [("pin", Arc::new(SecretBytes::new(b"PiN7".to_vec())))];
     let all = all.with_used(&used);
-    assert_eq!(found(&all, "x-pin7"), Some(("pin".to_owned(), Form::Raw)));
+    assert_eq!(
+        found(&all, "x-pin7"),
+        Some(("pin".to_owned(), HitForm::Raw))
+    );
     assert_eq!(
         found(&all, "x-%70in7"),
-        Some(("pin".to_owned(), Form::Percent))
+        Some(("pin".to_owned(), HitForm::Percent))
     );
     assert_eq!(found(&all, "x-pin"), None);
 }

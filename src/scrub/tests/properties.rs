@@ -172,13 +172,13 @@ proptest! {
             }
             let plain = unescaped(found);
             let expected = match hit.form {
-                Form::Raw => vec![(found.to_vec(), value.clone())],
-                Form::Percent => vec![(unplussed(&plain), value.clone())],
-                Form::Hex => vec![(only_hex(&plain), hex(value, "", false))],
-                Form::Base64 => (0..3)
+                HitForm::Raw => vec![(found.to_vec(), value.clone())],
+                HitForm::Percent => vec![(unplussed(&plain), value.clone())],
+                HitForm::Hex => vec![(only_hex(&plain), hex(value, "", false))],
+                HitForm::Base64 => (0..3)
                     .map(|shift| (standard(&plain), base64(value, shift, false)))
                     .collect(),
-                Form::Json | Form::Xml | Form::Mixed | Form::Utf16 => continue,
+                HitForm::Json | HitForm::Xml | HitForm::Mixed | HitForm::Utf16 => continue,
             };
             prop_assert!(expected.iter().any(|(a, b)| a == b), "{hit:?}: {}", found.escape_ascii());
         }

@@ -1,0 +1,25 @@
+//! What a search finds, and what is put in its place.
+
+use super::needle::HitForm;
+
+/// What is put in place of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replacement {
+    /// `<<slug>>` or `<<slug.field>>`.
+    Placeholder,
+    /// `*` for each byte: for an answer whose length is pinned.
+    SameLength,
+}
+
+/// A value was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Which value, for [`Needles::name`].
+    pub reference: usize,
+    /// How it was written.
+    pub form: HitForm,
+    /// Where it began in the stream, in bytes of the input.
+    pub offset: u64,
+    /// How long it was there, in bytes.
+    pub length: usize,
+}

@@ -1,0 +1,83 @@
+//! One placeholder at its place, and what can go wrong when it is replaced.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::policy::location::Location;
+
+use super::delimiters::Delimiters;
+use super::encode::Unencodable;
+use super::encoding::Encoding;
+use super::placeholder::PlaceholderToken;
+use super::slug::Reference;
+
+/// The longest name of a parameter, field or pointer that a location carries, in bytes. Each
+/// placeholder has its own copy, so the limit bounds what a request can make us hold.
+pub(super) const MAX_LOCATION_NAME: usize = 512;
+
+/// The longest result of a splice, in bytes. A body made of nothing but placeholders of a long
+/// value would otherwise grow a thousandfold in memory.
+pub const MAX_OUTPUT: usize = 64 << 20;
+
+/// One placeholder at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// The bytes it takes up.
+    pub span: Range<usize>,
+    /// The encoding in which its replacement is written.
+    pub encoding: Encoding,
+    /// Whether it is an escape, which needs no credential.
+    pub escape: bool,
+    /// What it names.
+    pub reference: Reference,
+    /// Where it stands, for policy and ledger.
+    pub location: Location,
+    /// What its replacement must not spell, where it stands in a multipart body.
+    pub delimiters: Option<Arc<Delimiters>>,
+}
+
+/// Why a splice was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpliceError {
+    /// The caller had no value for this reference.
+    #[error("no value was given for {0}")]
+    Missing(Reference),
+    /// A value cannot be written at its place.
+    #[error("the value of {reference} cannot be written at {location}: {}", problem.reason)]
+    Unencodable {
+        /// What was to be put in.
+        reference: Reference,
+        /// Where.
+        location: Location,
+        /// Why not.
+        problem: Unencodable,
+    },
+    /// The result would exceed [`MAX_OUTPUT`].
+    #[error("with the values put in, the text would exceed {MAX_OUTPUT} bytes")]
+    TooLarge,
+    /// The edits are not those of this source.
+    #[error("the edits do not fit the text")]
+    Misplaced,
+}
+
+impl Edit {
+    /// The edit for a token found at `location`.
+    pub fn new(token: PlaceholderToken, encoding: Encoding, location: Location) -> Self {
+        Self {
+            span: token.span,
+            encoding,
+            escape: token.escape,
+            reference: token.reference,
+            location,
+            delimiters: None,
+        }
+    }
+}
+
+pub(super) fn unencodable(edit: &Edit, problem: Unencodable) -> SpliceError {
+    SpliceError::Unencodable {
+        reference: edit.reference.clone(),
+        location: edit.location.clone(),
+        problem,
+    }
+}

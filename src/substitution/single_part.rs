@@ -1,0 +1,138 @@
+//! Reading a body, or a part of one, that has a single media type.
+
+use super::body_kind::{BodyKind, BodyProblem};
+use super::encoding::Encoding;
+use super::placeholder::scan_partial;
+use super::xml::XmlTracker;
+
+/// Bytes at the front that are read in one way.
+pub(super) struct Segment {
+    pub(super) len: usize,
+    /// How. `None`: they are passed over.
+    pub(super) scan: Option<Encoding>,
+    /// Whether what comes behind them is read anew. Otherwise they may go on.
+    pub(super) closed: bool,
+}
+
+impl Segment {
+    /// Bytes to be passed over.
+    pub(super) fn skip(len: usize, closed: bool) -> Self {
+        Self {
+            len,
+            scan: None,
+            closed,
+        }
+    }
+
+    fn scan(len: usize, encoding: Encoding, closed: bool) -> Self {
+        let scan = Some(encoding);
+        Self { len, scan, closed }
+    }
+}
+
+/// Reads a body, or a part of one, that has a single type and is not multipart.
+pub(super) struct SinglePart {
+    syntax: Syntax,
+    /// Nothing was read yet.
+    at_start: bool,
+}
+
+enum Syntax {
+    Plain(Encoding),
+    Xml(XmlTracker),
+    Wide(WideSearch),
+    Opaque,
+}
+
+impl SinglePart {
+    /// At the start of a body of this kind. A multipart is read as text here.
+    pub(super) fn new(kind: &BodyKind) -> Self {
+        let syntax = match kind {
+            BodyKind::Json | BodyKind::JsonLines => Syntax::Plain(Encoding::Json),
+            BodyKind::Form => Syntax::Plain(Encoding::FormUrl),
+            BodyKind::Xml => Syntax::Xml(XmlTracker::default()),
+            BodyKind::Text | BodyKind::Multipart { .. } => Syntax::Plain(Encoding::Raw),
+            BodyKind::Message => Syntax::Plain(Encoding::Message),
+            BodyKind::Wide => Syntax::Wide(WideSearch::default()),
+            BodyKind::Opaque => Syntax::Opaque,
+        };
+        Self {
+            syntax,
+            at_start: true,
+        }
+    }
+
+    /// What stands at the front of `window`, which belongs to this body as a whole.
+    pub(super) fn front(&mut self, window: &[u8], eof: bool) -> Segment {
+        if self.at_start {
+            if window.len() < 2 && !eof {
+                return Segment::skip(0, false);
+            }
+            self.at_start = false;
+            if is_wide(&self.syntax, window) {
+                self.syntax = Syntax::Wide(WideSearch::default());
+            }
+        }
+        match &self.syntax {
+            Syntax::Plain(encoding) => Segment::scan(window.len(), *encoding, eof),
+            Syntax::Xml(section) => {
+                let mut section = *section;
+                let encoding = section.encoding();
+                let (len, changed) = section.advance_to_change(window);
+                Segment::scan(len, encoding, eof || changed)
+            }
+            Syntax::Wide(_) | Syntax::Opaque => Segment::skip(window.len(), eof),
+        }
+    }
+
+    /// Takes the first bytes of what [`SinglePart::front`] described, at most its length.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        match &mut self.syntax {
+            Syntax::Xml(section) => section.advance(bytes),
+            Syntax::Wide(search) => search.advance(bytes)?,
+            Syntax::Plain(_) | Syntax::Opaque => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether the first two bytes are those of UTF-16 or UTF-32: a byte order mark or, where a text
+/// must begin with ASCII, a zero byte (RFC 4627 section 3, XML 1.0 appendix F).
+fn is_wide(syntax: &Syntax, start: &[u8]) -> bool {
+    let begins_with_ascii = matches!(syntax, Syntax::Plain(Encoding::Json) | Syntax::Xml(_));
+    let is_text = begins_with_ascii || matches!(syntax, Syntax::Plain(Encoding::Raw));
+    match start {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => is_text,
+        [0, _, ..] | [_, 0, ..] => begins_with_ascii,
+        _ => false,
+    }
+}
+
+/// Searches UTF-16 and UTF-32. Without their zero bytes, ASCII characters stand side by side in
+/// every byte order.
+#[derive(Default)]
+struct WideSearch {
+    /// The end of what was read that could begin a placeholder.
+    carry: Vec<u8>,
+}
+
+impl WideSearch {
+    fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        self.carry.extend(bytes.iter().filter(|&&byte| byte != 0));
+        let mut decided = self.carry.len();
+        for encoding in [
+            Encoding::Raw,
+            Encoding::Percent,
+            Encoding::Json,
+            Encoding::Xml,
+        ] {
+            let found = scan_partial(encoding, &self.carry, false);
+            if !found.tokens.is_empty() {
+                return Err(BodyProblem::Wide);
+            }
+            decided = decided.min(found.decided);
+        }
+        self.carry.drain(..decided);
+        Ok(())
+    }
+}
