@@ -7,9 +7,10 @@ use anyhow::Result;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::policy::address::AddressPolicy;
-use crate::proxy::Settings;
+use crate::proxy::context::Settings;
 use crate::proxy::outbound::dial::{Dialer, OwnAddresses};
-use crate::proxy::outbound::upstream::{Upstream, UpstreamLimits};
+use crate::proxy::outbound::upstream::Upstream;
+use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::tls;
 use crate::vault::{Principal, Vault};
 

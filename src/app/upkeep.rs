@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::observe::redact;
 use crate::proxy::runtime::workers::Workers;
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::context::{Proxy, Settings};
 use crate::vault::model::OVERLAP;
 use crate::{clock, memory, observe};
 

@@ -2,22 +2,17 @@
 //! what goes back.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::searched::{Fault, SearchedBody};
-use crate::proxy::inbound::head::{HeadSignal, InFlight};
-use crate::proxy::response::relay::UpstreamBody;
-use crate::proxy::runtime::idle::{Activity, IdleTimer};
+use crate::proxy::runtime::idle::IdleTimer;
+use crate::proxy::runtime::signal::HeadSignal;
 
 /// A body ended before its end. Carries no text of a library: those quote what they were reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,40 +26,6 @@ pub enum BodyError {
     /// A placeholder in it was refused. The upstream must see a reset, never a clean end.
     #[error("the body was refused")]
     Refused,
-}
-
-/// How an upload that streams is getting on, shared between the body that hyper pulls and whoever
-/// waits for the answer.
-#[derive(Debug)]
-pub struct Transfer {
-    activity: Activity,
-    complete: AtomicBool,
-    fault: OnceLock<Refusal>,
-}
-
-impl Transfer {
-    fn new(complete: bool) -> Arc<Self> {
-        Arc::new(Self {
-            activity: Activity::new(),
-            complete: AtomicBool::new(complete),
-            fault: OnceLock::new(),
-        })
-    }
-
-    /// When bytes last moved.
-    pub fn last_activity(&self) -> Instant {
-        self.activity.last()
-    }
-
-    /// Whether the whole body has been handed over. Only then may the connection be used again.
-    pub fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
-    }
-
-    /// Why the upload ended before its end, if that lies with the client or the proxy.
-    pub fn fault(&self) -> Option<Refusal> {
-        self.fault.get().cloned()
-    }
 }
 
 /// The body of a client's request as it arrives.
@@ -201,182 +162,6 @@ pub struct Held {
     /// The trailer section, if one came (RFC 9110 section 6.5). In a box, because what sends a
     /// request moves it several times.
     pub trailers: Option<Box<HeaderMap>>,
-}
-
-/// The body of an upstream request.
-pub struct OutBody(OutSource);
-
-enum OutSource {
-    Held(Held),
-    Streamed(Box<SearchedBody>, Arc<Transfer>),
-}
-
-impl OutBody {
-    /// Sends what was held (and perhaps changed).
-    pub fn held(held: Held) -> Self {
-        Self(OutSource::Held(held))
-    }
-
-    /// Passes the client's body on as it comes.
-    pub fn streamed(body: SearchedBody) -> Self {
-        let transfer = Transfer::new(body.is_end_stream());
-        Self(OutSource::Streamed(Box::new(body), transfer))
-    }
-
-    /// The names of the trailers that will follow, as far as they are known.
-    pub fn trailer_names(&self) -> Option<String> {
-        let OutSource::Held(held) = &self.0 else {
-            return None;
-        };
-        let trailers = held.trailers.as_ref()?;
-        let names: Vec<&str> = trailers.keys().map(http::HeaderName::as_str).collect();
-        Some(names.join(", ")).filter(|names| !names.is_empty())
-    }
-
-    /// A copy of it, if all of it is here.
-    pub fn to_held(&self) -> Option<Held> {
-        match &self.0 {
-            OutSource::Held(held) => Some(held.clone()),
-            OutSource::Streamed(..) => None,
-        }
-    }
-
-    /// The view of this upload for whoever waits for the answer. None where all of it is here.
-    pub fn transfer(&self) -> Option<Arc<Transfer>> {
-        match &self.0 {
-            OutSource::Held(_) => None,
-            OutSource::Streamed(_, transfer) => Some(Arc::clone(transfer)),
-        }
-    }
-}
-
-impl Body for OutBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let (body, transfer) = match &mut self.0 {
-            OutSource::Held(held) if !held.data.is_empty() => {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut held.data)))));
-            }
-            OutSource::Held(held) => {
-                return Poll::Ready(held.trailers.take().map(|t| Ok(Frame::trailers(*t))));
-            }
-            OutSource::Streamed(body, transfer) => (body, transfer),
-        };
-        let polled = ready!(body.poll_frame(cx));
-        if polled.is_none() || body.is_end_stream() {
-            transfer.complete.store(true, Ordering::Release);
-        }
-        Poll::Ready(match polled {
-            None => None,
-            Some(Ok(frame)) => {
-                transfer.activity.touch();
-                Some(Ok(frame))
-            }
-            Some(Err(fault)) => {
-                let (error, refusal) = match fault {
-                    Fault::Body(error) => (error, broken(error)),
-                    Fault::Refused(refusal) => (BodyError::Refused, refusal),
-                };
-                // Only the first fault counts; hyper asks no further after one.
-                let _ = transfer.fault.set(refusal);
-                Some(Err(error))
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            OutSource::Held(held) => held.data.is_empty() && held.trailers.is_none(),
-            OutSource::Streamed(body, _) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            // Trailers need chunked framing, so the length must not be known then.
-            OutSource::Held(held) if held.trailers.is_some() => SizeHint::new(),
-            OutSource::Held(held) => SizeHint::with_exact(held.data.len() as u64),
-            OutSource::Streamed(body, _) => body
-                .exact_length()
-                .map_or_else(SizeHint::new, SizeHint::with_exact),
-        }
-    }
-}
-
-/// The body of an answer to a client.
-pub struct ReplyBody {
-    source: ReplySource,
-    /// Keeps the client's connection from counting as idle until the answer is written.
-    in_flight: Option<InFlight>,
-}
-
-enum ReplySource {
-    Full(Option<Bytes>),
-    Upstream(Box<UpstreamBody>),
-}
-
-impl ReplyBody {
-    /// A body of our own.
-    pub fn full(bytes: Bytes) -> Self {
-        Self {
-            source: ReplySource::Full(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            in_flight: None,
-        }
-    }
-
-    /// An upstream's body.
-    pub fn upstream(body: Box<UpstreamBody>) -> Self {
-        Self {
-            source: ReplySource::Upstream(body),
-            in_flight: None,
-        }
-    }
-
-    /// Ties the request's in-flight mark to this body.
-    pub fn with_in_flight(mut self, in_flight: InFlight) -> Self {
-        self.in_flight = Some(in_flight);
-        self
-    }
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = match &mut self.source {
-            ReplySource::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            ReplySource::Upstream(body) => Pin::new(&mut **body).poll_frame(cx),
-        };
-        if let (Poll::Ready(_), Some(in_flight)) = (&polled, &self.in_flight) {
-            in_flight.moved();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            ReplySource::Full(bytes) => bytes.is_none(),
-            ReplySource::Upstream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            ReplySource::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
-            ReplySource::Upstream(body) => body.size_hint(),
-        }
-    }
 }
 
 async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Data>, B::Error>> {

@@ -4,6 +4,8 @@
 //! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
 //! that are searched for placeholders and in every form that answers are scrubbed of.
 
+use crate::scrub::Replacement;
+use crate::scrub::Scrubber;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -125,4 +127,31 @@ fn refuse_host(facts: &Facts, name: &str) -> Refused {
 
 fn check(facts: &Facts, needles: &Needles, text: &[u8], place: &str) -> Result<(), Refused> {
     find(needles, text).map_or(Ok(()), |name| Err(refuse(facts, &name, place)))
+}
+
+/// A scrubber whose output nobody wants, only its hits.
+pub struct Guard {
+    needles: Arc<Needles>,
+    scrubber: Scrubber,
+    unwanted: Vec<u8>,
+}
+
+impl Guard {
+    pub fn new(needles: Arc<Needles>) -> Self {
+        Self {
+            scrubber: Scrubber::new(Arc::clone(&needles), Replacement::SameLength),
+            needles,
+            unwanted: Vec::new(),
+        }
+    }
+
+    /// The name of a stored value that these bytes complete.
+    pub fn look(&mut self, piece: &[u8]) -> Option<String> {
+        let mut hits = Vec::new();
+        self.unwanted.clear();
+        let _ = self
+            .scrubber
+            .pass(piece, false, &mut self.unwanted, &mut hits);
+        first_secret(&self.needles, &hits)
+    }
 }

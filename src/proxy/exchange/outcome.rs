@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::error::Code;
 use crate::ledger::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
+use crate::proxy::exchange::used::Used;
 use crate::proxy::exchange::uses::Facts;
-use crate::proxy::exchange::watch::Used;
 
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went
 /// away: that is the only way to lose an exchange without an answer.

@@ -4,6 +4,7 @@
 //! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
 //! opened, recorded durably, and only then is the value handed to the stream.
 
+use crate::proxy::exchange::uses::Permitted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,18 +16,15 @@ use crate::ledger::Ledger;
 use crate::policy::location::Location;
 use crate::proxy::exchange::exposed;
 use crate::proxy::exchange::sites;
+use crate::proxy::exchange::used::Used;
 use crate::proxy::exchange::uses::{Facts, Refused, Use, Uses, find, together};
-use crate::proxy::exchange::watch::Used;
-use crate::proxy::unix_now;
+use crate::proxy::runtime::clock::unix_now;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::Edit;
 use crate::substitution::slug::Reference;
 use crate::substitution::stream::StreamError;
 use crate::vault::Vault;
-
-/// Values that may be written, by what names them.
-pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
 
 /// Answers for the placeholders of one streamed body, or of one message.
 pub struct Permits {

@@ -1,6 +1,7 @@
 //! A request body that is passed on as it comes, and searched on the way if its type can hold a
 //! placeholder. Memory is bounded whatever its size.
 
+use crate::proxy::exchange::exposed::Guard;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,10 +14,8 @@ use http_body::{Body, Frame};
 use crate::coding::Codings;
 use crate::error::Refusal;
 use crate::proxy::exchange::body::{BodyError, InboundBody};
-use crate::proxy::exchange::exposed::first_secret;
 use crate::proxy::exchange::permit::Permits;
 use crate::proxy::exchange::recode::Recoder;
-use crate::scrub::{Needles, Replacement, Scrubber};
 use crate::secret::SecretBytes;
 use crate::substitution::body::BodyKind;
 use crate::substitution::stream::{BodyStream, StreamError, StreamStep};
@@ -55,33 +54,6 @@ enum Waiting {
     Value(Deciding<Arc<SecretBytes>>),
     Trailers(Deciding<HeaderMap>),
     Failure(Pin<Box<dyn Future<Output = Refusal> + Send>>),
-}
-
-/// A scrubber whose output nobody wants, only its hits.
-pub(in crate::proxy) struct Guard {
-    needles: Arc<Needles>,
-    scrubber: Scrubber,
-    unwanted: Vec<u8>,
-}
-
-impl Guard {
-    pub(in crate::proxy) fn new(needles: Arc<Needles>) -> Self {
-        Self {
-            scrubber: Scrubber::new(Arc::clone(&needles), Replacement::SameLength),
-            needles,
-            unwanted: Vec::new(),
-        }
-    }
-
-    /// The name of a stored value that these bytes complete.
-    pub(in crate::proxy) fn look(&mut self, piece: &[u8]) -> Option<String> {
-        let mut hits = Vec::new();
-        self.unwanted.clear();
-        let _ = self
-            .scrubber
-            .pass(piece, false, &mut self.unwanted, &mut hits);
-        first_secret(&self.needles, &hits)
-    }
 }
 
 type Deciding<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;

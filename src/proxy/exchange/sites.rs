@@ -11,7 +11,7 @@ use crate::error::{Code, Refusal};
 use crate::policy::location::{HeaderRole, Location, header_role};
 use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::hop;
-use crate::proxy::exchange::permit::Permitted;
+use crate::proxy::exchange::uses::Permitted;
 use crate::proxy::exchange::uses::{Facts, Refused};
 use crate::secret::SecretBytes;
 use crate::substitution::basic::Basic;

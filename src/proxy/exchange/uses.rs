@@ -14,7 +14,7 @@ use crate::ledger::{Draft, Ledger};
 use crate::policy::decide::{Attempt, Denial, decide};
 use crate::policy::destination::Destination;
 use crate::policy::location::Location;
-use crate::proxy::RequestId;
+use crate::proxy::exchange::request_id::RequestId;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::SpliceError;
 use crate::substitution::slug::Reference;
@@ -291,6 +291,9 @@ impl Values {
         self.0
     }
 }
+
+/// Values that may be written, by what names them.
+pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
 
 fn refuse_use(facts: &Facts, refusal: Refusal, used: &Use, places: &[Use]) -> Refused {
     let locations: Vec<_> = places.iter().map(|used| &used.location).collect();

@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
-use crate::proxy::exchange::body::ReplyBody;
+use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::door::{Claim, Door};
-use crate::proxy::inbound::http::Client;
-use crate::proxy::inbound::listener::Permit;
 use crate::proxy::inbound::tunnel::{self, Tunnel};
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::response::reply_body::ReplyBody;
+use crate::proxy::runtime::slot::Permit;
 
 /// Ports below this one belong to other protocols' servers: mail, databases' admin ports, SSH.
 const FIRST_UNPRIVILEGED: u16 = 1_024;

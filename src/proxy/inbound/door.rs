@@ -1,5 +1,8 @@
 //! Where requests come in, and who sends them.
 
+use crate::error::Code;
+use crate::proxy::exchange::headers::EGRET_ACTION;
+use crate::proxy::exchange::headers::EGRET_RUN;
 use std::ptr;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -9,15 +12,15 @@ use crate::config::Treatment;
 use crate::error::Refusal;
 use crate::identity::{Caller, Presented};
 use crate::policy::destination::Destination;
-use crate::proxy::inbound::listener::Permit;
-use crate::proxy::{Settings, lock, unix_now};
+use crate::proxy::context::Settings;
+use crate::proxy::runtime::clock::unix_now;
+use crate::proxy::runtime::slot::Permit;
+use crate::proxy::runtime::sync::lock;
 use crate::vault::Vault;
 
 /// What of a request says who asks, and what for.
 pub(in crate::proxy) const CLAIMS: [HeaderName; 3] =
     [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
-const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
-const EGRET_RUN: HeaderName = HeaderName::from_static("egret-run");
 /// What the names of Egret's headers begin with.
 const OWN: &str = "egret-";
 
@@ -166,4 +169,13 @@ impl Claim {
             unix_now(),
         )
     }
+}
+
+/// The refusal for a name that disagrees with CONNECT.
+pub fn mismatch(destination: &Destination, what: &str) -> Refusal {
+    let detail = format!(
+        "{what} names another host or port than CONNECT did; send each host's requests through a \
+         tunnel of its own"
+    );
+    Refusal::new(Code::DestinationMismatch, detail).destination(destination.to_string())
 }

@@ -18,13 +18,14 @@
 //! ([`HeadSignal::message_complete`]). A head that slipped past (pipelined behind a chunked body in
 //! the same read) has no [`HeadNote`], and the service refuses it.
 
-use std::collections::VecDeque;
+use crate::proxy::runtime::limits::HeadLimits;
+use crate::proxy::runtime::signal::HeadSignal;
+use crate::proxy::runtime::signal::RawHead;
+use crate::proxy::runtime::signal::Untaken;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -34,8 +35,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::{Code, Refusal};
 use crate::proxy::inbound::head_check::{self, Checked, Framing};
-use crate::proxy::lock;
-use crate::proxy::runtime::idle::{Activity, IdleTimer};
+use crate::proxy::runtime::idle::IdleTimer;
 
 /// What hyper gets to parse instead of a head that is refused.
 const REFUSED_HEAD: &[u8] =
@@ -52,177 +52,6 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// said all it has to say (`printf … | nc`), or it may have gone, and which of the two it is shows
 /// only when something is written to it.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
-
-/// Bounds on the head of a message and on how long one may take.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
-    /// Largest request head in bytes, request line and terminator included.
-    pub bytes: usize,
-    /// Most header lines.
-    pub headers: usize,
-    /// From a head's first byte to its last.
-    pub head_timeout: Duration,
-    /// How long a connection may stay silent between requests.
-    pub idle_timeout: Duration,
-}
-
-/// What the guard found out about one head.
-#[derive(Debug)]
-pub struct HeadNote {
-    /// Why the request cannot be served, if it cannot.
-    pub refusal: Option<Box<Refusal>>,
-    /// The head itself. None where nobody read it before it was parsed.
-    pub head: Option<RawHead>,
-    /// To be kept until the answer has been written.
-    pub in_flight: InFlight,
-}
-
-/// A head as it goes to the parser.
-#[derive(Debug)]
-pub struct RawHead {
-    /// All of it.
-    pub bytes: Bytes,
-    /// A name in it is not written in small letters only.
-    pub has_capitals: bool,
-}
-
-/// A request on its way through the proxy. While one lives, the connection is not idle, however
-/// long the upstream takes.
-#[derive(Debug)]
-pub struct InFlight(Arc<Shared>);
-
-impl InFlight {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        shared.moved();
-        Self(Arc::clone(shared))
-    }
-
-    /// Part of the answer is on its way to the client.
-    pub fn moved(&self) {
-        self.0.moved();
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.ended.touch();
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-        if self.0.is_awaited.load(Ordering::SeqCst)
-            && let Some(reader) = lock(&self.0.reader).take()
-        {
-            reader.wake();
-        }
-    }
-}
-
-/// The service's end of the guard.
-#[derive(Clone, Debug, Default)]
-pub struct HeadSignal(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    notes: Mutex<VecDeque<HeadNote>>,
-    complete: AtomicBool,
-    upgraded: AtomicBool,
-    in_flight: AtomicUsize,
-    /// Counts requests and pieces of bodies, either way.
-    moved: AtomicU64,
-    /// A reader has waited for requests to end: its client has ended its side.
-    is_awaited: AtomicBool,
-    reader: Mutex<Option<Waker>>,
-    /// When the last request ended.
-    ended: Activity,
-}
-
-impl HeadSignal {
-    /// The note on the request that the service was just called with. `None` means that the head
-    /// never went through the guard.
-    pub fn take(&self) -> Option<HeadNote> {
-        lock(&self.0.notes).pop_front()
-    }
-
-    /// Says that the current message has ended, so that the next bytes are a head again: after a
-    /// chunked body, and after a CONNECT that was refused.
-    pub fn message_complete(&self) {
-        self.0.complete.store(true, Ordering::Release);
-    }
-
-    /// Says that what follows on this connection is no HTTP. The client hears of it after this.
-    pub fn upgraded(&self) {
-        self.0.upgraded.store(true, Ordering::Release);
-    }
-
-    /// The note on a request that came over HTTP/2, whose framing leaves nothing to guard.
-    pub fn unguarded(&self) -> HeadNote {
-        HeadNote {
-            refusal: None,
-            head: None,
-            in_flight: self.in_flight(),
-        }
-    }
-
-    /// For what goes on after its request was answered.
-    pub fn in_flight(&self) -> InFlight {
-        InFlight::new(&self.0)
-    }
-
-    /// Part of a request's body has come.
-    pub fn moved(&self) {
-        self.0.moved();
-    }
-
-    /// How many requests are on their way, and a number that changes with everything that moves.
-    pub fn progress(&self) -> (usize, u64) {
-        let in_flight = self.0.in_flight.load(Ordering::Acquire);
-        (in_flight, self.0.moved.load(Ordering::Relaxed))
-    }
-
-    fn note(&self, refusal: Option<Box<Refusal>>, head: Option<RawHead>) {
-        let note = HeadNote {
-            refusal,
-            head,
-            in_flight: InFlight::new(&self.0),
-        };
-        lock(&self.0.notes).push_back(note);
-    }
-
-    /// Whether a request is on its way.
-    fn is_busy(&self) -> bool {
-        self.0.in_flight.load(Ordering::Acquire) > 0
-    }
-
-    /// The same; `cx` is woken when it no longer is.
-    fn is_busy_until_woken(&self, cx: &Context<'_>) -> bool {
-        if !self.is_busy() {
-            return false;
-        }
-        *lock(&self.0.reader) = Some(cx.waker().clone());
-        self.0.is_awaited.store(true, Ordering::SeqCst);
-        // Looked at again, because it may have ended before the waker was in its place.
-        self.0.in_flight.load(Ordering::SeqCst) > 0
-    }
-}
-
-impl Shared {
-    /// Something moved. All of a connection is on one thread; where it was not, the number would
-    /// change just as well.
-    fn moved(&self) {
-        let moved = self.moved.load(Ordering::Relaxed);
-        self.moved.store(moved.wrapping_add(1), Ordering::Relaxed);
-    }
-}
-
-/// Lets go of the notes that nobody took, on heads that the library would not have: each holds on to
-/// the list that it is in.
-struct Untaken(HeadSignal);
-
-impl Drop for Untaken {
-    fn drop(&mut self) {
-        let notes = std::mem::take(&mut *lock(&self.0.0.notes));
-        drop(notes);
-    }
-}
 
 /// Where in the stream of messages the guard stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,13 +228,13 @@ impl<S> HeadGuard<S> {
     fn advance_state(&mut self) {
         let ended = match self.state {
             State::Body(0) => true,
-            State::Opaque => self.signal.0.complete.swap(false, Ordering::AcqRel),
+            State::Opaque => self.signal.take_complete(),
             _ => false,
         };
         if ended {
             self.state = State::Head;
         }
-        if self.state == State::Head && self.signal.0.upgraded.load(Ordering::Acquire) {
+        if self.state == State::Head && self.signal.is_upgraded() {
             self.state = State::Opaque;
         }
     }
@@ -444,7 +273,7 @@ impl<S> HeadGuard<S> {
             return None;
         }
         Some(if self.raw.is_empty() {
-            self.signal.0.ended.last() + self.limits.idle_timeout
+            self.signal.last_end() + self.limits.idle_timeout
         } else {
             *self.head_since.get_or_insert_with(Instant::now) + self.limits.head_timeout
         })

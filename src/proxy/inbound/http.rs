@@ -1,9 +1,11 @@
 //! One HTTP request, whichever door it came through: the glue between hyper and the exchange.
 
+use crate::proxy::inbound::client::Client;
+use crate::proxy::inbound::door::mismatch;
+use crate::proxy::runtime::limits::HEADERS_ON_STACK;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use http::header::{self, HeaderValue};
@@ -18,63 +20,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connect;
 use crate::error::{Code, Refusal};
-use crate::ledger::Ledger;
 use crate::observe::access::Forwarded;
 use crate::policy::destination::{Destination, Scheme};
-use crate::proxy::exchange::body::{InboundBody, ReplyBody};
+use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
+use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::exchange::upgrade::{Offer, is_extended_connect};
 use crate::proxy::exchange::uses::{Facts, Refused};
 use crate::proxy::inbound::door::{Door, TunnelDoor};
-use crate::proxy::inbound::head::{HeadGuard, HeadNote, HeadSignal, RawHead};
+use crate::proxy::inbound::head::HeadGuard;
+use crate::proxy::response::reply_body::ReplyBody;
 use crate::proxy::response::{relay, respond};
+use crate::proxy::runtime::signal::{HeadNote, HeadSignal, RawHead};
+use crate::proxy::websocket;
 use crate::proxy::websocket::Asker;
-use crate::proxy::{Proxy, RequestId, Settings, websocket};
 
 /// The least read buffer of a client connection: a whole head has to fit after its request line
 /// was encoded, which can treble it.
 const HEAD_GROWTH: usize = 3;
 const LEAST_BUFFER: usize = 256 * 1024;
-/// Up to so many header lines the library parses without an allocation. The head guard enforces
-/// the configured number either way.
-pub(in crate::proxy) const HEADERS_ON_STACK: usize = 100;
-
-/// A client's connection, for its requests. Each holds on to it, and to nothing that other
-/// connections hold as well: counting those who hold something is what cores wait for each other for.
-pub struct Client {
-    /// All that is behind it.
-    pub proxy: Arc<Proxy>,
-    /// Where its requests come in.
-    pub door: Door,
-    /// The service's end of its head guard.
-    pub signal: HeadSignal,
-    /// A handle of its own on the usage record.
-    ledger: Arc<Ledger>,
-    /// The proxy takes no more requests.
-    is_draining: AtomicBool,
-}
-
-impl Client {
-    /// A connection that was just made.
-    pub fn new(proxy: Arc<Proxy>, door: Door, signal: HeadSignal) -> Arc<Self> {
-        let is_draining = AtomicBool::new(proxy.draining.is_cancelled());
-        Arc::new(Self {
-            ledger: Arc::new(proxy.ledger.clone()),
-            proxy,
-            door,
-            signal,
-            is_draining,
-        })
-    }
-
-    /// Waits until the proxy drains, and takes no more requests from then on.
-    pub async fn drain(&self) {
-        // One of its own: each time that it is asked it takes a lock, which all would wait for.
-        let draining = self.proxy.draining.child_token();
-        draining.cancelled().await;
-        self.is_draining.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Notes how a connection ended.
 pub(in crate::proxy) fn note_end(ended: hyper::Result<()>) {
@@ -152,9 +117,7 @@ pub(in crate::proxy) fn handle(
         let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
         let answer = match note.refusal {
             Some(refusal) => Err(Refused::from(*refusal)),
-            None if client.is_draining.load(Ordering::Relaxed) => {
-                Err(Refused::from(shutting_down()))
-            }
+            None if client.is_draining() => Err(Refused::from(shutting_down())),
             None if is_tunnel => Box::pin(connect::open(&client, request))
                 .await
                 .map_err(Refused::from),
@@ -348,15 +311,6 @@ fn check_host(head: &Parts, tunnel: &TunnelDoor) -> Result<(), Refusal> {
         true => Ok(()),
         false => Err(mismatch(destination, "Host")),
     }
-}
-
-/// The refusal for a name that disagrees with CONNECT.
-pub fn mismatch(destination: &Destination, what: &str) -> Refusal {
-    let detail = format!(
-        "{what} names another host or port than CONNECT did; send each host's requests through a \
-         tunnel of its own"
-    );
-    Refusal::new(Code::DestinationMismatch, detail).destination(destination.to_string())
 }
 
 /// Writes the ledger lines of a refusal and makes its answer.

@@ -16,10 +16,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Code, Refusal};
+use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::door::Door;
-use crate::proxy::inbound::head::{self, HeadLimits, HeadNote, HeadSignal};
-use crate::proxy::inbound::http::{Client, handle, note_end};
-use crate::proxy::{Proxy, Settings};
+use crate::proxy::inbound::head;
+use crate::proxy::inbound::http::{handle, note_end};
+use crate::proxy::runtime::limits::HeadLimits;
+use crate::proxy::runtime::signal::{HeadNote, HeadSignal};
 
 /// What a client that means HTTP/2 begins a connection with (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

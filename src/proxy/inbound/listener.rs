@@ -1,5 +1,7 @@
 //! Accepts connections, as many as allowed, and has the workers serve them.
 
+use crate::proxy::runtime::slot::Permit;
+use crate::proxy::runtime::slot::Place;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -14,22 +16,13 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
 use crate::error::{Code, Refusal};
-use crate::proxy::Proxy;
+use crate::proxy::context::Proxy;
 use crate::proxy::inbound::door::Door;
-use crate::proxy::inbound::head::{HeadGuard, HeadSignal};
+use crate::proxy::inbound::head::HeadGuard;
 use crate::proxy::inbound::http;
 use crate::proxy::response::respond;
+use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::workers::{Load, Workers};
-
-/// A place among `proxy.max_connections` and among the connections of a worker, held by a connection
-/// and by the tunnel it becomes.
-pub type Permit = Arc<Place>;
-
-/// See [`Permit`].
-pub struct Place {
-    _among_all: OwnedSemaphorePermit,
-    _on_its_worker: Load,
-}
 
 /// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Who
 /// finds no room tries again after a second, so that a burst of clients should find it.
@@ -149,10 +142,7 @@ async fn admit(
     }
     match place {
         Ok(place) => {
-            let permit = Arc::new(Place {
-                _among_all: place,
-                _on_its_worker: load,
-            });
+            let permit = Place::new(place, load);
             serve(proxy, stream, permit).await;
         }
         Err(_) => turn_away(&proxy, stream).await,

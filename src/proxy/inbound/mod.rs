@@ -1,5 +1,6 @@
 //! From an accepted connection to a request: the listener, CONNECT, tunnels, and HTTP in both versions.
 
+pub mod client;
 pub mod connect;
 pub mod door;
 pub mod head;

@@ -1,5 +1,6 @@
 //! What runs inside a CONNECT tunnel: intercepted TLS, plain HTTP, or bytes that are not looked at.
 
+use crate::proxy::inbound::door::mismatch;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -16,13 +17,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::policy::destination::{Destination, Scheme};
-use crate::proxy::Proxy;
+use crate::proxy::context::Proxy;
 use crate::proxy::inbound::door::{Claim, Door, TunnelDoor};
-use crate::proxy::inbound::head::{HeadGuard, HeadSignal};
+use crate::proxy::inbound::head::HeadGuard;
 use crate::proxy::inbound::http;
 use crate::proxy::inbound::http2;
-use crate::proxy::inbound::listener::Permit;
 use crate::proxy::runtime::idle::Activity;
+use crate::proxy::runtime::signal::HeadSignal;
+use crate::proxy::runtime::slot::Permit;
 use crate::proxy::runtime::turnstile::paced;
 use crate::proxy::runtime::wide::{Gathered, ReadAhead, writes_pass_through};
 use crate::tls::server::{Intercepted, intercept};
@@ -143,7 +145,7 @@ fn speak(
     let disagrees = intercepted
         .server_name
         .is_some_and(|name| name != destination.host);
-    let mismatch = disagrees.then(|| http::mismatch(&destination, "the TLS server name"));
+    let mismatch = disagrees.then(|| mismatch(&destination, "the TLS server name"));
     let door = TunnelDoor::new(destination, claim, permit, mismatch);
     let door = Door::Tunnel(Box::new(door));
     let mut stream = intercepted.stream;

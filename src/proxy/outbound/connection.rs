@@ -19,8 +19,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use hyper::client::conn::http1::SendRequest;
 use tokio::task::unconstrained;
 
-use crate::proxy::exchange::body::OutBody;
-use crate::proxy::lock;
+use crate::proxy::exchange::out_body::OutBody;
+use crate::proxy::runtime::sync::lock;
 
 /// How often a connection that keeps itself busy is polled before others get their turn.
 const TURNS: usize = 4;

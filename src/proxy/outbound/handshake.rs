@@ -1,5 +1,6 @@
 //! From a checked address to a connection that takes requests: TLS, and the protocol in it.
 
+use crate::proxy::outbound::multiplex::Shareable;
 use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{self as http2, SendRequest};
+use h2::client::{self as http2};
 use h2::{Ping, PingPong};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -21,11 +22,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Host, Scheme};
-use crate::proxy::inbound::http::HEADERS_ON_STACK;
 use crate::proxy::outbound::connection::Connection;
 use crate::proxy::outbound::dial::Dialer;
+use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::proxy::outbound::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
-use crate::proxy::outbound::upstream::UpstreamLimits;
+use crate::proxy::runtime::limits::HEADERS_ON_STACK;
 use crate::proxy::runtime::turnstile::paced;
 use crate::proxy::runtime::wide::{Gathered, ReadAhead};
 
@@ -65,16 +66,6 @@ pub enum Opened {
     /// Many at once. It completes once the upstream has said how many: until then it is one, because
     /// more would have to wait behind each other for as long as their answers take.
     Http2(Shareable, oneshot::Receiver<()>),
-}
-
-/// A connection of HTTP/2.
-pub struct Shareable {
-    /// Takes requests.
-    pub sender: SendRequest<Bytes>,
-    /// How many the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), kept up to date.
-    pub most: Arc<AtomicUsize>,
-    /// How many are on their way on it.
-    pub streams: Arc<AtomicUsize>,
 }
 
 /// Makes connections.

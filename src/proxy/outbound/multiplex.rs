@@ -11,8 +11,7 @@ use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use crate::policy::destination::Destination;
-use crate::proxy::lock;
-use crate::proxy::outbound::handshake::Shareable;
+use crate::proxy::runtime::sync::lock;
 use crate::proxy::runtime::workers::PerWorker;
 
 /// Requests that share one connection. Small enough that all of them together may leave their
@@ -40,6 +39,16 @@ pub enum Spoken {
     Http2,
     /// It refused HTTP/1.1.
     OnlyHttp2,
+}
+
+/// A connection of HTTP/2.
+pub struct Shareable {
+    /// Takes requests.
+    pub sender: SendRequest<Bytes>,
+    /// How many the upstream takes at once (SETTINGS_MAX_CONCURRENT_STREAMS), kept up to date.
+    pub most: Arc<AtomicUsize>,
+    /// How many are on their way on it.
+    pub streams: Arc<AtomicUsize>,
 }
 
 /// The shared connections of one [`crate::proxy::outbound::upstream::Upstream`].

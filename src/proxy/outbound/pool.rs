@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::policy::destination::Destination;
-use crate::proxy::lock;
 use crate::proxy::outbound::connection::Connection;
+use crate::proxy::runtime::sync::lock;
 use crate::proxy::runtime::workers::{self, PerWorker};
 
 /// Most idle connections of a worker to one destination.

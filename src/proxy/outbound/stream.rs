@@ -17,7 +17,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::proxy::exchange::body::{BodyError, OutBody};
+use crate::proxy::exchange::body::BodyError;
+use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::upgrade;
 
 /// A request that was sent, until the head of its answer comes. Dropped, it is reset, the upload

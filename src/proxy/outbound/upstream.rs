@@ -1,9 +1,10 @@
 //! The one way out: sends a recorded request to its destination.
 
+use crate::proxy::outbound::answer::Lease;
+use crate::proxy::outbound::limits::UpstreamLimits;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -15,9 +16,11 @@ use tokio::time::Instant;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
-use crate::proxy::exchange::body::{Held, OutBody, Transfer};
+use crate::proxy::exchange::body::Held;
+use crate::proxy::exchange::out_body::{OutBody, Transfer};
 use crate::proxy::exchange::pipeline::{Exchange, Recorded};
 use crate::proxy::exchange::upgrade;
+use crate::proxy::outbound::answer::Answer;
 use crate::proxy::outbound::connection::Connection;
 use crate::proxy::outbound::dial::Dialer;
 use crate::proxy::outbound::handshake::{Handshaker, Opened, Wanted};
@@ -25,24 +28,12 @@ use crate::proxy::outbound::multiplex::{Multiplex, Route, Spoken, Stream};
 use crate::proxy::outbound::pool::{Pool, Shelf};
 use crate::proxy::outbound::stream::{Arriving, Sent};
 use crate::proxy::outbound::wire;
-use crate::proxy::response::relay::Answer;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often one request is sent on another connection because the upstream is leaving the one it
 /// was sent on (GOAWAY, REFUSED_STREAM).
 const RESENDS: usize = 2;
-
-/// Bounds on waiting for an upstream.
-#[derive(Clone, Copy, Debug)]
-pub struct UpstreamLimits {
-    /// For a TLS handshake.
-    pub handshake: Duration,
-    /// For any silence: before the answer, or in either body.
-    pub idle: Duration,
-    /// Most header lines of an answer.
-    pub max_headers: usize,
-}
 
 /// Connections to destinations, made under one policy and one TLS configuration. A reload makes a
 /// new one; exchanges under way keep theirs.
@@ -402,45 +393,6 @@ fn start(
 
 /// An answer, and the connection that it comes on.
 type Answered = (Response<Arriving>, Lease);
-
-/// The connection that an answer comes on.
-pub enum Lease {
-    /// HTTP/1.1: this exchange's alone. It goes back to the pool only through
-    /// [`Lease::give_back`]; dropped on any other path it is closed, because nobody knows where in
-    /// its stream it stands.
-    Exclusive {
-        /// The connection.
-        connection: Connection,
-        /// Where it belongs.
-        shelf: Arc<Shelf>,
-    },
-    /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
-    /// has not ended by then is reset, and no other with it.
-    Shared(Stream),
-}
-
-impl Lease {
-    /// Polls what comes on the connection, see [`Connection::poll_with`].
-    pub fn poll_with<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        match self {
-            Self::Exclusive { connection, .. } => connection.poll_with(cx, poll),
-            // Driven by a task of its own, on behalf of all.
-            Self::Shared(_) => poll(cx),
-        }
-    }
-
-    /// The exchange is over on both sides.
-    pub fn give_back(self) {
-        match self {
-            Self::Exclusive { connection, shelf } => shelf.put(connection),
-            Self::Shared(stream) => drop(stream),
-        }
-    }
-}
 
 /// RFC 9113 section 8.6: there is no upgrade in HTTP/2.
 fn only_http2(destination: &Destination) -> Refusal {

@@ -8,7 +8,7 @@ use http_body::Body as _;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
-use crate::proxy::exchange::body::OutBody;
+use crate::proxy::exchange::out_body::OutBody;
 
 /// For HTTP/1.1: origin form and `Host`. Trailers are announced where they are known, because the
 /// library sends no others (RFC 9110 section 6.6.2).

@@ -3,5 +3,6 @@
 pub mod field_names;
 pub mod findings;
 pub mod relay;
+pub mod reply_body;
 pub mod respond;
 pub mod scrubbing;

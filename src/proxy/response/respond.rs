@@ -1,19 +1,13 @@
 //! Refusals as HTTP answers: the only place that turns a [`Refusal`] into a response.
 
+use crate::proxy::exchange::headers::EGRET_ERROR;
+use crate::proxy::exchange::headers::EGRET_REQUEST;
 use bytes::Bytes;
-use http::header::HeaderName;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::body::ReplyBody;
-
-/// Carries the code on every answer that the proxy itself gives.
-pub const EGRET_ERROR: &str = "egret-error";
-/// Carries the request's id on every answer to a request that held a placeholder.
-pub const EGRET_REQUEST: HeaderName = HeaderName::from_static("egret-request");
-/// Names the slugs that were passed on literally (`unresolved = "ignore"`).
-pub const EGRET_IGNORED: HeaderName = HeaderName::from_static("egret-ignored");
+use crate::proxy::response::reply_body::ReplyBody;
 
 /// The members of RFC 9457 and ours, in a stable order.
 #[derive(Serialize)]

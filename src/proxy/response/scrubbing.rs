@@ -11,8 +11,9 @@ use hyper::ext::ReasonPhrase;
 use crate::coding::{Codings, DecodeLimits, Decoder, Encoder, Pulled, acceptable};
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::signed;
+use crate::proxy::exchange::used::Used;
 use crate::proxy::exchange::uses::Facts;
-use crate::proxy::exchange::watch::Used;
+use crate::proxy::exchange::used::Used;
 use crate::proxy::response::field_names::scrub_names;
 use crate::proxy::response::findings::Findings;
 use crate::scrub::{Needles, Replacement, Scrubber, scrub_bytes};
@@ -366,11 +367,6 @@ impl BodyScrubber {
         .map_err(|_| Unscannable)?;
         Ok(coded.into())
     }
-}
-
-/// Whether two values are the same. Its timing tells nobody anything: both were used already.
-pub fn is_same(one: &SecretBytes, other: &SecretBytes) -> bool {
-    one.expose() == other.expose()
 }
 
 /// The refusal for an answer that cannot be searched.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
 
-use crate::proxy::lock;
+use crate::proxy::runtime::sync::lock;
 
 /// How long handshakes go on without a look at the sockets, a step or two.
 const SPREE: Duration = Duration::from_micros(300);

@@ -18,7 +18,7 @@ use std::{io, thread};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-use crate::proxy::lock;
+use crate::proxy::runtime::sync::lock;
 
 /// Threads of a worker for calls that block, such as the resolver's.
 const BLOCKING: usize = 64;

@@ -1,0 +1,51 @@
+//! A client's connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::ledger::Ledger;
+use crate::proxy::context::Proxy;
+use crate::proxy::inbound::door::Door;
+use crate::proxy::runtime::signal::HeadSignal;
+
+/// A client's connection, for its requests. Each holds on to it, and to nothing that other
+/// connections hold as well: counting those who hold something is what cores wait for each other for.
+pub struct Client {
+    /// All that is behind it.
+    pub proxy: Arc<Proxy>,
+    /// Where its requests come in.
+    pub door: Door,
+    /// The service's end of its head guard.
+    pub signal: HeadSignal,
+    /// A handle of its own on the usage record.
+    pub ledger: Arc<Ledger>,
+    /// The proxy takes no more requests.
+    is_draining: AtomicBool,
+}
+
+impl Client {
+    /// A connection that was just made.
+    pub fn new(proxy: Arc<Proxy>, door: Door, signal: HeadSignal) -> Arc<Self> {
+        let is_draining = AtomicBool::new(proxy.draining.is_cancelled());
+        Arc::new(Self {
+            ledger: Arc::new(proxy.ledger.clone()),
+            proxy,
+            door,
+            signal,
+            is_draining,
+        })
+    }
+
+    /// Whether the proxy takes no more requests.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the proxy drains, and takes no more requests from then on.
+    pub async fn drain(&self) {
+        // One of its own: each time that it is asked it takes a lock, which all would wait for.
+        let draining = self.proxy.draining.child_token();
+        draining.cancelled().await;
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+}

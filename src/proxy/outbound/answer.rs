@@ -1,0 +1,64 @@
+//! An upstream's answer, and the connection that it comes on.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Response;
+
+use crate::proxy::exchange::awaited::Awaited;
+use crate::proxy::exchange::out_body::Transfer;
+use crate::proxy::outbound::connection::Connection;
+use crate::proxy::outbound::multiplex::Stream;
+use crate::proxy::outbound::pool::Shelf;
+use crate::proxy::outbound::stream::Arriving;
+
+/// An upstream's answer together with what has to happen when it ends.
+pub struct Answer {
+    /// Head and body as they came.
+    pub response: Response<Arriving>,
+    /// The connection it comes on.
+    pub lease: Lease,
+    /// How the upload got on, if it was one that streams.
+    pub transfer: Option<Arc<Transfer>>,
+    /// What is known about the request.
+    pub awaited: Awaited,
+}
+
+/// The connection that an answer comes on.
+pub enum Lease {
+    /// HTTP/1.1: this exchange's alone. It goes back to the pool only through
+    /// [`Lease::give_back`]; dropped on any other path it is closed, because nobody knows where in
+    /// its stream it stands.
+    Exclusive {
+        /// The connection.
+        connection: Connection,
+        /// Where it belongs.
+        shelf: Arc<Shelf>,
+    },
+    /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
+    /// has not ended by then is reset, and no other with it.
+    Shared(Stream),
+}
+
+impl Lease {
+    /// Polls what comes on the connection, see [`Connection::poll_with`].
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match self {
+            Self::Exclusive { connection, .. } => connection.poll_with(cx, poll),
+            // Driven by a task of its own, on behalf of all.
+            Self::Shared(_) => poll(cx),
+        }
+    }
+
+    /// The exchange is over on both sides.
+    pub fn give_back(self) {
+        match self {
+            Self::Exclusive { connection, shelf } => shelf.put(connection),
+            Self::Shared(stream) => drop(stream),
+        }
+    }
+}

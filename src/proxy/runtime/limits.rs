@@ -1,0 +1,20 @@
+//! Bounds on a client's connection.
+
+use std::time::Duration;
+
+/// Bounds on the head of a message and on how long one may take.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Largest request head in bytes, request line and terminator included.
+    pub bytes: usize,
+    /// Most header lines.
+    pub headers: usize,
+    /// From a head's first byte to its last.
+    pub head_timeout: Duration,
+    /// How long a connection may stay silent between requests.
+    pub idle_timeout: Duration,
+}
+
+/// Up to so many header lines the library parses without an allocation. The head guard enforces
+/// the configured number either way.
+pub const HEADERS_ON_STACK: usize = 100;

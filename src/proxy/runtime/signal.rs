@@ -1,0 +1,187 @@
+//! What the two ends of a client's connection tell each other: the guard that reads request heads,
+//! and the service that answers them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::error::Refusal;
+use crate::proxy::runtime::idle::Activity;
+use crate::proxy::runtime::sync::lock;
+
+/// What the guard found out about one head.
+#[derive(Debug)]
+pub struct HeadNote {
+    /// Why the request cannot be served, if it cannot.
+    pub refusal: Option<Box<Refusal>>,
+    /// The head itself. None where nobody read it before it was parsed.
+    pub head: Option<RawHead>,
+    /// To be kept until the answer has been written.
+    pub in_flight: InFlight,
+}
+
+/// A head as it goes to the parser.
+#[derive(Debug)]
+pub struct RawHead {
+    /// All of it.
+    pub bytes: Bytes,
+    /// A name in it is not written in small letters only.
+    pub has_capitals: bool,
+}
+
+/// A request on its way through the proxy. While one lives, the connection is not idle, however
+/// long the upstream takes.
+#[derive(Debug)]
+pub struct InFlight(Arc<Shared>);
+
+impl InFlight {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        shared.moved();
+        Self(Arc::clone(shared))
+    }
+
+    /// Part of the answer is on its way to the client.
+    pub fn moved(&self) {
+        self.0.moved();
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.ended.touch();
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.0.is_awaited.load(Ordering::SeqCst)
+            && let Some(reader) = lock(&self.0.reader).take()
+        {
+            reader.wake();
+        }
+    }
+}
+
+/// The service's end of the guard.
+#[derive(Clone, Debug, Default)]
+pub struct HeadSignal(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    notes: Mutex<VecDeque<HeadNote>>,
+    complete: AtomicBool,
+    upgraded: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Counts requests and pieces of bodies, either way.
+    moved: AtomicU64,
+    /// A reader has waited for requests to end: its client has ended its side.
+    is_awaited: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+    /// When the last request ended.
+    ended: Activity,
+}
+
+impl HeadSignal {
+    /// The note on the request that the service was just called with. `None` means that the head
+    /// never went through the guard.
+    pub fn take(&self) -> Option<HeadNote> {
+        lock(&self.0.notes).pop_front()
+    }
+
+    /// Says that the current message has ended, so that the next bytes are a head again: after a
+    /// chunked body, and after a CONNECT that was refused.
+    pub fn message_complete(&self) {
+        self.0.complete.store(true, Ordering::Release);
+    }
+
+    /// Says that what follows on this connection is no HTTP. The client hears of it after this.
+    pub fn upgraded(&self) {
+        self.0.upgraded.store(true, Ordering::Release);
+    }
+
+    /// Whether the service has said so since this was last asked.
+    pub fn take_complete(&self) -> bool {
+        self.0.complete.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the connection has left HTTP.
+    pub fn is_upgraded(&self) -> bool {
+        self.0.upgraded.load(Ordering::Acquire)
+    }
+
+    /// When the last request ended.
+    pub fn last_end(&self) -> Instant {
+        self.0.ended.last()
+    }
+
+    /// The note on a request that came over HTTP/2, whose framing leaves nothing to guard.
+    pub fn unguarded(&self) -> HeadNote {
+        HeadNote {
+            refusal: None,
+            head: None,
+            in_flight: self.in_flight(),
+        }
+    }
+
+    /// For what goes on after its request was answered.
+    pub fn in_flight(&self) -> InFlight {
+        InFlight::new(&self.0)
+    }
+
+    /// Part of a request's body has come.
+    pub fn moved(&self) {
+        self.0.moved();
+    }
+
+    /// How many requests are on their way, and a number that changes with everything that moves.
+    pub fn progress(&self) -> (usize, u64) {
+        let in_flight = self.0.in_flight.load(Ordering::Acquire);
+        (in_flight, self.0.moved.load(Ordering::Relaxed))
+    }
+
+    pub fn note(&self, refusal: Option<Box<Refusal>>, head: Option<RawHead>) {
+        let note = HeadNote {
+            refusal,
+            head,
+            in_flight: InFlight::new(&self.0),
+        };
+        lock(&self.0.notes).push_back(note);
+    }
+
+    /// Whether a request is on its way.
+    pub fn is_busy(&self) -> bool {
+        self.0.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// The same; `cx` is woken when it no longer is.
+    pub fn is_busy_until_woken(&self, cx: &Context<'_>) -> bool {
+        if !self.is_busy() {
+            return false;
+        }
+        *lock(&self.0.reader) = Some(cx.waker().clone());
+        self.0.is_awaited.store(true, Ordering::SeqCst);
+        // Looked at again, because it may have ended before the waker was in its place.
+        self.0.in_flight.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Shared {
+    /// Something moved. All of a connection is on one thread; where it was not, the number would
+    /// change just as well.
+    fn moved(&self) {
+        let moved = self.moved.load(Ordering::Relaxed);
+        self.moved.store(moved.wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+/// Lets go of the notes that nobody took, on heads that the library would not have: each holds on to
+/// the list that it is in.
+pub struct Untaken(pub HeadSignal);
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        let notes = std::mem::take(&mut *lock(&self.0.0.notes));
+        drop(notes);
+    }
+}
