@@ -26,13 +26,13 @@ use crate::changes::Changes;
 use crate::config::{Alpn, Config};
 use crate::ledger::{Ledger, LedgerProbe, usage};
 use crate::memory;
-use crate::proxy::exchange::watch::Watchlist;
+use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::needle_cache::NeedleCache;
+use crate::proxy::exchange::request_id::RequestIds;
 use crate::proxy::inbound::listener;
 use crate::proxy::outbound::dial::OwnAddresses;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::workers::Workers;
-use crate::proxy::context::{Proxy, Settings};
-use crate::proxy::exchange::request_id::RequestIds;
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
 use crate::vault::{Keyring, StoreProbe, Vault};
@@ -188,7 +188,7 @@ impl Parts {
             draining: admin.draining.clone(),
             tasks: admin.connections.clone(),
             changes: Changes::new(),
-            watchlist: Watchlist::default(),
+            needle_cache: NeedleCache::default(),
             ids: RequestIds::new(random_prefix()?),
             counters: Arc::clone(&admin.counters),
         })

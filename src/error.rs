@@ -3,7 +3,7 @@
 //! Everything that goes wrong on a request ends as a [`Refusal`]. Its `detail` is written by us,
 //! for the person who has to mend the request, and holds nothing that was derived from a secret
 //! value: library errors are never formatted into it (HTTP libraries put whole URLs into theirs).
-//! Only [`crate::proxy::response::respond`] turns a refusal into an HTTP response.
+//! Only [`crate::proxy::response::problem`] turns a refusal into an HTTP response.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -26,7 +26,7 @@
 //!
 //! **One of each.** There is one placeholder scanner ([`substitution::placeholder`]), one splice
 //! ([`substitution::splice`]), one list of hop-by-hop headers ([`policy::location::header_role`],
-//! applied by [`proxy::exchange::hop`]) and one place that answers a refusal ([`proxy::response::respond`]), whatever
+//! applied by [`proxy::exchange::hop_by_hop`]) and one place that answers a refusal ([`proxy::response::problem`]), whatever
 //! the transport; one scrubber ([`scrub`]) for all that comes back. Where each transport has its own copy, the copies differ exactly where the
 //! security bugs are.
 //!
@@ -61,7 +61,7 @@
 //!
 //! # Why it is so
 //!
-//! * **The head guard** ([`proxy::inbound::head`]). The HTTP library refuses raw `<` in a request line, and
+//! * **The head guard** ([`proxy::inbound::head_guard`]). The HTTP library refuses raw `<` in a request line, and
 //!   real clients send exactly that. So heads are read on the raw bytes first, and what two parsers
 //!   could read differently is refused there, with a problem document. The library stays the only
 //!   parser of message framing.
@@ -74,10 +74,10 @@
 //!   CONNECT and TLS name have to agree with it; the address that was checked is the one dialled.
 //! * **Plaintext is opened for one request**, after it was authorised; values lie sealed in memory
 //!   as on disk. The exception is the scrubber's needles, which cannot search for what they do not
-//!   know ([`proxy::exchange::watch`]), and the same for the filter over log lines ([`observe::redact`]).
+//!   know ([`proxy::exchange::needle_cache`]), and the same for the filter over log lines ([`observe::redact`]).
 //! * **Freed memory is wiped by the allocator** ([`memory`]), because a value passes through buffers
 //!   of libraries that no type of ours can wipe. `docs/security.md` says what that does not reach.
-//! * **A body too large to hold is decided on as it streams** ([`proxy::exchange::searched`]): found,
+//! * **A body too large to hold is decided on as it streams** ([`proxy::exchange::streamed_body`]): found,
 //!   authorised, opened, recorded, and only then handed to the stream, placeholder by placeholder.
 //! * **A WebSocket message is decided on like a request** ([`proxy::websocket`]): at its moment, by the
 //!   same search, permits and ledger lines. Frames are cut anew on the way through, so one of any
@@ -90,26 +90,26 @@
 //!   socket, unless another has fewer connections. Nothing on the path of a request is handed
 //!   over. The price is that a long computation keeps waiting what else is on its core, so whatever
 //!   takes long is done in pieces.
-//! * **Requests go before handshakes** ([`proxy::runtime::turnstile`]), whose steps take ten times as long:
+//! * **Requests go before handshakes** ([`proxy::runtime::pacing`]), whose steps take ten times as long:
 //!   a thousand that begin at once take turns, and between two turns the worker serves what is
 //!   ready. What requests under way wait for goes before clients that have just come.
-//! * **A tunnel remembers who asks** ([`proxy::inbound::door`]) until the clients, the settings or the time
+//! * **A tunnel remembers who asks** ([`proxy::inbound::entry`]) until the clients, the settings or the time
 //!   could make it somebody else. Besides the work this keeps a client's connections on two cores
 //!   from counting together who holds its name.
-//! * **What all share, each connection or worker holds once** ([`proxy::inbound::http`], [`proxy::exchange::watch`]),
+//! * **What all share, each connection or worker holds once** ([`proxy::inbound::http1`], [`proxy::exchange::needle_cache`]),
 //!   and a request holds on to that: two cores that count together who holds a thing wait for each
 //!   other at each request.
 //! * **A head is searched as it came** ([`proxy::exchange::pipeline`]), all at once; its parts one by one only
 //!   if something is in there.
-//! * **The future of a request is small** ([`proxy::inbound::http`]), because each connection has room for one
+//! * **The future of a request is small** ([`proxy::inbound::http1`]), because each connection has room for one
 //!   and it is moved for each request: what few requests need is in a box.
-//! * **An exchange drives its upstream connection itself** ([`proxy::outbound::connection`]) while it waits for
+//! * **An exchange drives its upstream connection itself** ([`proxy::outbound::http1`]) while it waits for
 //!   the answer: a task for each connection would be woken, and would wake, for every request.
 //!   One that many share has a task of its own, and what comes on it for a request wakes that
-//!   request's task and no other ([`proxy::outbound::stream`]).
+//!   request's task and no other ([`proxy::outbound::http2`]).
 //! * **Log lines gather for a thread** ([`observe::lines`]), because a reader that is slow would
 //!   otherwise stop a worker with all its connections.
-//! * **Large bodies are read in large pieces** ([`proxy::runtime::wide`]), small ones as they come: no
+//! * **Large bodies are read in large pieces** ([`proxy::runtime::read_ahead`]), small ones as they come: no
 //!   connection that waits holds a buffer.
 //! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
 //!   on it; requests that arrive together share one. It signs and rotates after they were answered.

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use egret_fuzz::pieces;
-use egret_fuzz::proxy::inbound::head::{HeadGuard, HeadLimits, HeadSignal};
+use egret_fuzz::proxy::inbound::head_guard::HeadGuard;
+use egret_fuzz::proxy::runtime::limits::HeadLimits;
+use egret_fuzz::proxy::runtime::signal::HeadSignal;
 use egret_fuzz::proxy::inbound::head_check::{self, Framing};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncRead, ReadBuf};

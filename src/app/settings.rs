@@ -9,8 +9,8 @@ use crate::identity::Identity;
 use crate::policy::address::AddressPolicy;
 use crate::proxy::context::Settings;
 use crate::proxy::outbound::dial::{Dialer, OwnAddresses};
-use crate::proxy::outbound::upstream::Upstream;
 use crate::proxy::outbound::limits::UpstreamLimits;
+use crate::proxy::outbound::upstream::Upstream;
 use crate::tls;
 use crate::vault::{Principal, Vault};
 

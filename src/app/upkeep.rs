@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::observe::redact;
-use crate::proxy::runtime::workers::Workers;
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::runtime::workers::Workers;
 use crate::vault::model::OVERLAP;
 use crate::{clock, memory, observe};
 
@@ -48,11 +48,11 @@ async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
         let state = (proxy.vault.generation(), proxy.vault.retired());
         if followed != Some(state) {
             let opening = Arc::clone(&proxy);
-            let everyone = apart(move || opening.watchlist.everyone(&opening.vault));
+            let everyone = apart(move || opening.needle_cache.everyone(&opening.vault));
             if let Some(needles) = everyone.await {
                 redact::know_all(state.0, needles);
             }
-            proxy.watchlist.forget_before(state.0);
+            proxy.needle_cache.forget_before(state.0);
             if followed.is_some_and(|(_, retired)| retired != state.1) {
                 renew_upstream(&proxy);
                 memory::stack::wipe_all(&threads).await;

@@ -12,7 +12,7 @@ use super::lines::Lines;
 use super::redact::Redacting;
 
 /// What such lines are filtered by.
-pub(super) const TARGET: &str = "egret::proxy::inbound::http";
+pub(super) const TARGET: &str = "egret::proxy::inbound::http1";
 /// Room for a line of the usual length, in bytes.
 const USUAL: usize = 512;
 

@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// Records of the `log` crate have their place and their target among their fields.
 const BRIDGED: &str = "log";
 
-/// `2026-11-22T09:30:00.000001Z  INFO egret::proxy::inbound::http: forwarded status=200`
+/// `2026-11-22T09:30:00.000001Z  INFO egret::proxy::inbound::http1: forwarded status=200`
 #[derive(Default)]
 pub struct PlainLine {
     /// For what is rare: an event inside a span, which Egret has none of, or of the `log` crate.

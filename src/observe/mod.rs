@@ -156,8 +156,8 @@ mod tests {
     fn the_level_opens_egret_and_no_other_crate() {
         let filter = filter("trace,hyper=trace,egret::proxy=debug").unwrap();
         assert!(filter.would_enable("egret::vault", &Level::TRACE));
-        assert!(filter.would_enable("egret::proxy::inbound::http", &Level::DEBUG));
-        assert!(!filter.would_enable("egret::proxy::inbound::http", &Level::TRACE));
+        assert!(filter.would_enable("egret::proxy::inbound::http1", &Level::DEBUG));
+        assert!(!filter.would_enable("egret::proxy::inbound::http1", &Level::TRACE));
         for other in ["hyper", "h2::codec", "rustls", "sqlx::query"] {
             assert!(!filter.would_enable(other, &Level::INFO), "{other}");
             assert!(filter.would_enable(other, &Level::WARN), "{other}");

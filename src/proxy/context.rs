@@ -10,8 +10,8 @@ use crate::changes::Changes;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ledger::Ledger;
+use crate::proxy::exchange::needle_cache::NeedleCache;
 use crate::proxy::exchange::request_id::RequestIds;
-use crate::proxy::exchange::watch::Watchlist;
 use crate::proxy::outbound::upstream::Upstream;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::limits::HeadLimits;
@@ -35,7 +35,7 @@ pub struct Proxy {
     /// Follows what other processes change in the store.
     pub changes: Changes,
     /// What must not come back.
-    pub watchlist: Watchlist,
+    pub needle_cache: NeedleCache,
     /// Numbers the requests.
     pub ids: RequestIds,
     /// Counts the answers.
@@ -53,6 +53,7 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The bounds that a client's connection is read under.
     pub fn head_limits(&self) -> HeadLimits {
         let proxy = &self.config.proxy;
         HeadLimits {

@@ -40,7 +40,7 @@ enum Source {
 struct Arriving {
     incoming: Incoming,
     idle: IdleTimer,
-    /// Told when a chunked body ends, see [`crate::proxy::inbound::head`].
+    /// Told when a chunked body ends, see [`crate::proxy::inbound::head_guard`].
     signal: HeadSignal,
     chunked: bool,
 }

@@ -1,20 +1,20 @@
 //! What is decided about a request: the pipeline, and every step that it takes.
 
+pub mod authorisation;
 pub mod awaited;
 pub mod body;
-pub mod exposed;
 pub mod headers;
-pub mod hop;
+pub mod hop_by_hop;
+pub mod late;
+pub mod leak_guard;
+pub mod needle_cache;
+pub mod occurrences;
 pub mod out_body;
 pub mod outcome;
-pub mod permit;
 pub mod pipeline;
 pub mod recode;
 pub mod request_id;
-pub mod searched;
 pub mod signed;
-pub mod sites;
+pub mod streamed_body;
 pub mod upgrade;
 pub mod used;
-pub mod uses;
-pub mod watch;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::Refusal;
 use crate::proxy::exchange::body::{BodyError, Held, broken};
-use crate::proxy::exchange::searched::{Fault, SearchedBody};
+use crate::proxy::exchange::streamed_body::{Fault, StreamedBody};
 use crate::proxy::runtime::idle::Activity;
 
 /// How an upload that streams is getting on, shared between the body that hyper pulls and whoever
@@ -53,7 +53,7 @@ pub struct OutBody(OutSource);
 
 enum OutSource {
     Held(Held),
-    Streamed(Box<SearchedBody>, Arc<Transfer>),
+    Streamed(Box<StreamedBody>, Arc<Transfer>),
 }
 
 impl OutBody {
@@ -63,7 +63,7 @@ impl OutBody {
     }
 
     /// Passes the client's body on as it comes.
-    pub fn streamed(body: SearchedBody) -> Self {
+    pub fn streamed(body: StreamedBody) -> Self {
         let transfer = Transfer::new(body.is_end_stream());
         Self(OutSource::Streamed(Box::new(body), transfer))
     }

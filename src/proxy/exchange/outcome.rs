@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::error::Code;
 use crate::ledger::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
+use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::used::Used;
-use crate::proxy::exchange::uses::Facts;
 
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went
 /// away: that is the only way to lose an exchange without an answer.
@@ -15,7 +15,7 @@ use crate::proxy::exchange::uses::Facts;
 /// It holds what is known of the exchange as long as that goes on, for whoever passes the answer on.
 pub struct Outcome {
     ledger: Arc<Ledger>,
-    facts: Arc<Facts>,
+    context: Arc<RequestContext>,
     /// Also knows whether a use is on record. A body that streams may get to that late, or never.
     used: Arc<Used>,
     status: Option<u16>,
@@ -26,10 +26,10 @@ pub struct Outcome {
 
 impl Outcome {
     /// For a request whose uses are on record, or come to be while its body streams.
-    pub fn new(ledger: Arc<Ledger>, facts: Arc<Facts>, used: Arc<Used>) -> Self {
+    pub fn new(ledger: Arc<Ledger>, context: Arc<RequestContext>, used: Arc<Used>) -> Self {
         Self {
             ledger,
-            facts,
+            context,
             used,
             status: None,
             bytes: 0,
@@ -38,8 +38,8 @@ impl Outcome {
     }
 
     /// What was known about the request.
-    pub fn facts(&self) -> &Arc<Facts> {
-        &self.facts
+    pub fn context(&self) -> &Arc<RequestContext> {
+        &self.context
     }
 
     /// What the request has sent.
@@ -60,7 +60,7 @@ impl Outcome {
     /// Values were taken out of the answer. The lines stand before the result.
     pub fn scrubbed(&self, lines: Draft) {
         if !lines.is_empty() && !self.is_told && self.ledger.append(lines).is_err() {
-            tracing::error!(request = %self.facts.id, "a scrubbed value could not be recorded");
+            tracing::error!(request = %self.context.id, "a scrubbed value could not be recorded");
         }
     }
 
@@ -78,19 +78,19 @@ impl Outcome {
         if mem::replace(&mut self.is_told, true) || !self.used.is_recorded() {
             return;
         }
-        let (facts, status) = (&*self.facts, self.status);
-        let duration = facts.started.elapsed().as_millis();
+        let (context, status) = (&*self.context, self.status);
+        let duration = context.started.elapsed().as_millis();
         let entry = Entry {
             outcome: Some(how.into()),
             code: code.map(|code| code.as_str().into()),
             status: status.or(code.map(Code::status)),
             duration_ms: Some(u64::try_from(duration).unwrap_or(u64::MAX)),
             bytes: status.map(|_| self.bytes),
-            ..facts.entry(event::RESULT)
+            ..context.entry(event::RESULT)
         };
         // Nobody waits for a result: it is queued here and durable soon.
         if self.ledger.append(&entry).is_err() {
-            tracing::error!(request = %facts.id, "a result could not be written to the ledger");
+            tracing::error!(request = %context.id, "a result could not be written to the ledger");
         }
     }
 }

@@ -43,25 +43,25 @@ use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
+use crate::clock::unix_seconds;
 use crate::coding::{self, Codings, Encoder};
 use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
 use crate::error::{Code, Refusal};
 use crate::ledger::{Draft, Ledger};
+use crate::proxy::exchange::authorisation::{Refused, RequestContext, Use, Uses, find, together};
 use crate::proxy::exchange::awaited::{Asked, Awaited};
 use crate::proxy::exchange::body::{Held, Holding, InboundBody};
-use crate::proxy::exchange::exposed;
-use crate::proxy::exchange::hop;
+use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::late::LateAuthoriser;
+use crate::proxy::exchange::leak_guard;
+use crate::proxy::exchange::occurrences::{self, Occurrence};
 use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::outcome::Outcome;
-use crate::proxy::exchange::permit::Permits;
 use crate::proxy::exchange::recode;
-use crate::proxy::exchange::searched::SearchedBody;
 use crate::proxy::exchange::signed;
-use crate::proxy::exchange::sites::{self, Site};
+use crate::proxy::exchange::streamed_body::StreamedBody;
 use crate::proxy::exchange::upgrade;
 use crate::proxy::exchange::used::Used;
-use crate::proxy::exchange::uses::{Facts, Refused, Use, Uses, find, together};
-use crate::proxy::runtime::clock::unix_now;
 use crate::scrub::Needles;
 use crate::substitution::body::{self, BodyKind};
 use crate::vault::Vault;
@@ -72,13 +72,13 @@ const OPENED: usize = 8;
 
 /// A request in state `S`.
 pub struct Exchange<S> {
-    about: Box<About>,
+    about: Box<ExchangeContext>,
     state: S,
 }
 
 /// What a request has in every state. In a box, because each step moves the exchange.
-struct About {
-    facts: Arc<Facts>,
+struct ExchangeContext {
+    context: Arc<RequestContext>,
     head: Parts,
     treatment: Treatment,
     /// What must not be sent in the clear and must not come back.
@@ -93,13 +93,13 @@ pub struct Authenticated {
 /// Every placeholder is found.
 pub struct Scanned {
     payload: Payload,
-    sites: Vec<Site>,
+    occurrences: Vec<Occurrence>,
 }
 
 /// Every placeholder has a credential.
 pub struct Resolved {
     payload: Payload,
-    sites: Vec<Site>,
+    occurrences: Vec<Occurrence>,
     uses: Uses,
     ignored: Draft,
 }
@@ -175,14 +175,14 @@ impl Exchange<Authenticated> {
     /// Begins an exchange for a caller that has been authenticated. `needles` are the values that
     /// the caller's principal can use.
     pub fn new(
-        facts: Facts,
+        context: RequestContext,
         head: Parts,
         body: InboundBody,
         treatment: Treatment,
         needles: Arc<Needles>,
     ) -> Self {
-        let about = About {
-            facts: Arc::new(facts),
+        let about = ExchangeContext {
+            context: Arc::new(context),
             head,
             treatment,
             needles,
@@ -207,8 +207,8 @@ impl Exchange<Authenticated> {
             mut about,
             state: Authenticated { body },
         } = self;
-        let About {
-            facts,
+        let ExchangeContext {
+            context,
             head,
             treatment,
             needles,
@@ -218,18 +218,18 @@ impl Exchange<Authenticated> {
                 .as_deref()
                 .is_some_and(|raw| needles.find(raw).is_empty());
         if !is_clean {
-            let facts = Arc::make_mut(facts);
-            facts.path = exposed::without(needles, Arc::clone(&facts.raw_path));
+            let context = Arc::make_mut(context);
+            context.path = leak_guard::without(needles, Arc::clone(&context.raw_path));
         }
         let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
         if guarded {
-            exposed::check_origin(facts, needles)?;
+            leak_guard::check_origin(context, needles)?;
         }
         if guarded && !is_clean {
-            exposed::check_head(facts, head, treatment, needles)?;
+            leak_guard::check_head(context, head, treatment, needles)?;
         }
-        let mut sites =
-            sites::in_head(head, raw.as_deref(), treatment).map_err(|found| found.refuse(facts))?;
+        let mut occurrences = occurrences::in_head(head, raw.as_deref(), treatment)
+            .map_err(|found| found.refuse(context))?;
         drop(raw);
         let kind = body_kind(head, &body, treatment);
         let is_empty = body.is_empty();
@@ -245,21 +245,27 @@ impl Exchange<Authenticated> {
                 Refusal::new(Code::BodyEncodingUnsupported, problem.to_string())
             })?;
             if guarded {
-                exposed::check_body(facts, held, needles)?;
+                leak_guard::check_body(context, held, needles)?;
             }
-            sites::in_body(edits, held, treatment, &mut sites)
-                .map_err(|found| found.refuse(facts))?;
+            occurrences::in_body(edits, held, treatment, &mut occurrences)
+                .map_err(|found| found.refuse(context))?;
         }
-        if !sites.is_empty() {
-            let facts = Arc::make_mut(facts);
-            facts.held_placeholder = sites.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
-            if sites.iter().any(Site::is_path) {
-                facts.path = exposed::without(needles, sites::shown_path(head, &sites).into());
+        if !occurrences.is_empty() {
+            let context = Arc::make_mut(context);
+            context.held_placeholder = occurrences.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
+            if occurrences.iter().any(Occurrence::is_path) {
+                context.path = leak_guard::without(
+                    needles,
+                    occurrences::shown_path(head, &occurrences).into(),
+                );
             }
         }
         Ok(Exchange {
             about,
-            state: Scanned { payload, sites },
+            state: Scanned {
+                payload,
+                occurrences,
+            },
         })
     }
 }
@@ -268,27 +274,27 @@ impl Exchange<Scanned> {
     /// Finds the credential of every placeholder, as far as the caller may know of it. Looks at
     /// metadata only. With `unresolved = "ignore"`, what has none travels literally.
     pub fn resolve(mut self, vault: &Vault) -> Result<Exchange<Resolved>, Refused> {
-        if self.state.sites.is_empty() {
+        if self.state.occurrences.is_empty() {
             return Ok(self.to(|state| Resolved {
                 payload: state.payload,
-                sites: state.sites,
+                occurrences: state.occurrences,
                 uses: Uses::default(),
                 ignored: Draft::default(),
             }));
         }
-        let now = unix_now();
+        let now = unix_seconds();
         let ignore = self.about.treatment.unresolved == Unresolved::Ignore;
         let mut uses = Vec::new();
         let mut ignored = BTreeMap::new();
         let mut refused = BTreeMap::new();
-        for site in &mut self.state.sites {
-            let only_if_named = site.only_if_named;
-            site.edits.retain(|edit| {
+        for occurrence in &mut self.state.occurrences {
+            let only_if_named = occurrence.only_if_named;
+            occurrence.edits.retain(|edit| {
                 if edit.escape {
                     return !only_if_named;
                 }
                 let (reference, location) = (&edit.reference, &edit.location);
-                match find(&self.about.facts, vault, reference, now) {
+                match find(&self.about.context, vault, reference, now) {
                     Ok(credential) => {
                         let mut rules = credential.grant.locations.iter();
                         if only_if_named && !rules.any(|rule| rule.allows(location)) {
@@ -310,8 +316,8 @@ impl Exchange<Scanned> {
                     Err(refusal) => {
                         let first = refused.len();
                         refused.entry(reference.clone()).or_insert_with(|| {
-                            let facts = &self.about.facts;
-                            (first, facts.refuse(refusal, reference, None, &[location]))
+                            let context = &self.about.context;
+                            (first, context.refuse(refusal, reference, None, &[location]))
                         });
                     }
                 }
@@ -326,17 +332,19 @@ impl Exchange<Scanned> {
         }
         if !ignored.is_empty() {
             let names = ignored.keys().map(ToString::to_string);
-            Arc::make_mut(&mut self.about.facts).ignored = names.collect();
+            Arc::make_mut(&mut self.about.context).ignored = names.collect();
         }
         let lines = ignored
             .iter()
-            .map(|(r, at)| self.about.facts.ignored_entry(r, at));
+            .map(|(r, at)| self.about.context.ignored_entry(r, at));
         let ignored = lines.collect();
-        self.state.sites.retain(|site| !site.edits.is_empty());
+        self.state
+            .occurrences
+            .retain(|occurrence| !occurrence.edits.is_empty());
         let uses = Uses::from_iter(uses);
         Ok(self.to(|state| Resolved {
             payload: state.payload,
-            sites: state.sites,
+            occurrences: state.occurrences,
             uses,
             ignored,
         }))
@@ -346,10 +354,10 @@ impl Exchange<Scanned> {
 impl Exchange<Resolved> {
     /// Checks every use of every credential against its grant and the token's limits.
     pub fn authorise(self) -> Result<Exchange<Authorised>, Refused> {
-        let About { facts, head, .. } = &*self.about;
-        self.state.uses.authorise(facts)?;
-        signed::check(head, &self.state.sites)
-            .map_err(|refusal| self.state.uses.refuse_all(facts, &refusal))?;
+        let ExchangeContext { context, head, .. } = &*self.about;
+        self.state.uses.authorise(context)?;
+        signed::check(head, &self.state.occurrences)
+            .map_err(|refusal| self.state.uses.refuse_all(context, &refusal))?;
         Ok(self.to(Authorised))
     }
 }
@@ -358,20 +366,20 @@ impl Exchange<Authorised> {
     /// Opens the values and writes them into the request, each in the encoding of its place.
     pub fn substitute(self, vault: &Arc<Vault>) -> Result<Exchange<Substituted>, Refused> {
         let Exchange { mut about, state } = self;
-        let About {
-            facts,
+        let ExchangeContext {
+            context,
             head,
             treatment,
             ..
         } = &mut *about;
-        let facts = &**facts;
+        let context = &**context;
         let Resolved {
             payload,
-            sites,
+            occurrences,
             uses,
             ignored,
         } = state.0;
-        let values = uses.open(facts, vault)?;
+        let values = uses.open(context, vault)?;
         let (mut held, coded, streamed) = match payload {
             Payload::Held(held, coded) => (held, coded, None),
             Payload::Streamed(streamed) => {
@@ -386,10 +394,10 @@ impl Exchange<Authorised> {
             }
         };
         let value = |reference: &_| values.get(reference);
-        sites::substitute(head, &mut held, &sites, &value)
-            .map_err(|error| uses.unwritable(facts, error))?;
+        occurrences::substitute(head, &mut held, &occurrences, &value)
+            .map_err(|error| uses.unwritable(context, error))?;
         if let Some(coded) = coded {
-            held.data = match sites.iter().any(Site::is_body) {
+            held.data = match occurrences.iter().any(Occurrence::is_body) {
                 true => recode::close(coded.encoder, &held.data)?,
                 false => coded.original,
             };
@@ -400,7 +408,7 @@ impl Exchange<Authorised> {
             head.headers.remove(header::RANGE);
             head.headers.remove(header::IF_RANGE);
         }
-        let mut lines = uses.lines(facts);
+        let mut lines = uses.lines(context);
         lines.append(&ignored);
         let used = Arc::new(Used::new(values.into_vec()));
         Ok(Exchange {
@@ -433,13 +441,13 @@ impl Exchange<Substituted> {
 
     fn recorded(self, ledger: &Arc<Ledger>) -> Exchange<Recorded> {
         let Exchange { about, state } = self;
-        let About {
-            facts,
+        let ExchangeContext {
+            context,
             treatment,
             needles,
             ..
         } = &*about;
-        let outcome = Outcome::new(Arc::clone(ledger), Arc::clone(facts), state.used);
+        let outcome = Outcome::new(Arc::clone(ledger), Arc::clone(context), state.used);
         let (body, reframed) = match state.payload {
             Substitute::Held(held) => (OutBody::held(held), true),
             Substitute::Streamed(streamed, late) => {
@@ -449,8 +457,8 @@ impl Exchange<Substituted> {
                     prefix,
                     rest,
                 } = *streamed;
-                let permits = Arc::new(Permits {
-                    facts: Arc::clone(facts),
+                let authoriser = Arc::new(LateAuthoriser {
+                    context: Arc::clone(context),
                     signed: late.signed,
                     unresolved: treatment.unresolved,
                     guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
@@ -458,7 +466,7 @@ impl Exchange<Substituted> {
                     ledger: Ledger::clone(ledger),
                     used: Arc::clone(outcome.used()),
                 });
-                let body = SearchedBody::new(&kind, &codings, prefix, rest, permits);
+                let body = StreamedBody::new(&kind, &codings, prefix, rest, authoriser);
                 (OutBody::streamed(body), kind != BodyKind::Opaque)
             }
         };
@@ -476,7 +484,7 @@ impl Exchange<Substituted> {
 impl Exchange<Recorded> {
     /// Takes the exchange apart for the wire. Only [`crate::proxy::outbound::upstream`] calls this.
     pub(in crate::proxy) fn into_wire(self) -> (Request<OutBody>, Awaited) {
-        let About {
+        let ExchangeContext {
             mut head, needles, ..
         } = *self.about;
         let Recorded {
@@ -489,7 +497,7 @@ impl Exchange<Recorded> {
             || headers.contains_key(header::TRANSFER_ENCODING);
         let reframed = reframed && framed;
         match head.extensions.get::<upgrade::Asked>() {
-            None => hop::strip(headers),
+            None => hop_by_hop::strip(headers),
             Some(_) => upgrade::renew(headers),
         }
         // The body is already here or was asked for; the expectation has been met.

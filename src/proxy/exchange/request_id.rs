@@ -19,6 +19,7 @@ impl RequestIds {
         }
     }
 
+    /// The id of the next request.
     pub fn next(&self) -> RequestId {
         RequestId::new(self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName};
 use http::request::Parts;
 
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::sites::Site;
+use crate::proxy::exchange::occurrences::Occurrence;
 
 /// Digests over the body: RFC 9530, its predecessor RFC 3230, and `Content-MD5` of RFC 2616.
 static DIGESTS: [HeaderName; 4] = [
@@ -31,10 +31,10 @@ pub fn remove_digests(fields: &mut HeaderMap) {
 }
 
 /// Refuses a change that a signature or digest of the client's covers.
-pub fn check(head: &Parts, sites: &[Site]) -> Result<(), Refusal> {
-    let covered = match sites.iter().any(Site::is_in_body) {
+pub fn check(head: &Parts, occurrences: &[Occurrence]) -> Result<(), Refusal> {
+    let covered = match occurrences.iter().any(Occurrence::is_in_body) {
         true => in_body(head),
-        false if sites.is_empty() => None,
+        false if occurrences.is_empty() => None,
         false => signature(head).map(signed),
     };
     covered.map_or(Ok(()), Err)

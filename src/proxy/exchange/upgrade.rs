@@ -16,7 +16,7 @@ use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::hop;
+use crate::proxy::exchange::hop_by_hop;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// What makes an answer to the key one that only a WebSocket server gives (RFC 6455 section 1.3).
@@ -82,7 +82,7 @@ impl Offer {
             Over::Http1 => renew(&mut head.headers),
             // RFC 8441 section 5: a success, with nothing in it about the change.
             Over::Http2 => {
-                hop::strip(&mut head.headers);
+                hop_by_hop::strip(&mut head.headers);
                 head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
                 head.status = StatusCode::OK;
             }
@@ -97,7 +97,7 @@ impl Offer {
         let headers = response.headers();
         let upgrade = only(headers, header::UPGRADE).map(HeaderValue::as_bytes);
         if !upgrade.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
-            || !hop::nominates(headers, &header::UPGRADE)
+            || !hop_by_hop::nominates(headers, &header::UPGRADE)
         {
             return Err("it changes to another protocol");
         }
@@ -178,7 +178,7 @@ fn is_version_13(headers: &HeaderMap) -> bool {
 pub fn renew(headers: &mut HeaderMap) {
     let extensions = HeaderValue::from_static("sec-websocket-extensions");
     headers.append(header::CONNECTION, extensions);
-    hop::strip(headers);
+    hop_by_hop::strip(headers);
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, WEBSOCKET);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ledger::Ledger;
 use crate::proxy::context::Proxy;
-use crate::proxy::inbound::door::Door;
+use crate::proxy::inbound::entry::Entry;
 use crate::proxy::runtime::signal::HeadSignal;
 
 /// A client's connection, for its requests. Each holds on to it, and to nothing that other
@@ -14,7 +14,7 @@ pub struct Client {
     /// All that is behind it.
     pub proxy: Arc<Proxy>,
     /// Where its requests come in.
-    pub door: Door,
+    pub entry: Entry,
     /// The service's end of its head guard.
     pub signal: HeadSignal,
     /// A handle of its own on the usage record.
@@ -25,12 +25,12 @@ pub struct Client {
 
 impl Client {
     /// A connection that was just made.
-    pub fn new(proxy: Arc<Proxy>, door: Door, signal: HeadSignal) -> Arc<Self> {
+    pub fn new(proxy: Arc<Proxy>, entry: Entry, signal: HeadSignal) -> Arc<Self> {
         let is_draining = AtomicBool::new(proxy.draining.is_cancelled());
         Arc::new(Self {
             ledger: Arc::new(proxy.ledger.clone()),
             proxy,
-            door,
+            entry,
             signal,
             is_draining,
         })

@@ -10,10 +10,10 @@ use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::client::Client;
-use crate::proxy::inbound::door::{Claim, Door};
+use crate::proxy::inbound::entry::{Entry, PresentedIdentity};
 use crate::proxy::inbound::tunnel::{self, Tunnel};
 use crate::proxy::response::reply_body::ReplyBody;
-use crate::proxy::runtime::slot::Permit;
+use crate::proxy::runtime::slot::ConnectionSlot;
 
 /// Ports below this one belong to other protocols' servers: mail, databases' admin ports, SSH.
 const FIRST_UNPRIVILEGED: u16 = 1_024;
@@ -23,7 +23,7 @@ pub async fn open(
     client: &Client,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let opened = try_open(&client.proxy, &client.door, request).await;
+    let opened = try_open(&client.proxy, &client.entry, request).await;
     if opened.is_err() {
         // git and others send CONNECT again on the same connection after a 407.
         client.signal.message_complete();
@@ -33,10 +33,10 @@ pub async fn open(
 
 async fn try_open(
     proxy: &Arc<Proxy>,
-    door: &Door,
+    entry: &Entry,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let Door::Proxy(permit) = door else {
+    let Entry::Proxy(slot) = entry else {
         return Err(Refusal::new(
             Code::RequestMalformed,
             "CONNECT inside a tunnel is not supported",
@@ -46,12 +46,12 @@ async fn try_open(
     proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
     // The CONNECT head is not scanned. Who asks is judged here too, so that a bad token fails with
     // an answer that every client understands.
-    let claim = Claim::of(&settings, request.headers());
-    claim.caller(&settings, request.headers())?;
+    let identity = PresentedIdentity::of(&settings, request.headers());
+    identity.caller(&settings, request.headers())?;
     let tunnel = Tunnel {
         destination: target(&request, &settings)?,
-        claim,
-        permit: Permit::clone(permit),
+        identity,
+        slot: ConnectionSlot::clone(slot),
     };
     if is_passthrough(&settings, &tunnel.destination) {
         let upstream = settings.upstream.dial_blind(&tunnel.destination).await?;

@@ -18,9 +18,9 @@ use tokio::time::{sleep, timeout};
 use crate::error::{Code, Refusal};
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::client::Client;
-use crate::proxy::inbound::door::Door;
-use crate::proxy::inbound::head;
-use crate::proxy::inbound::http::{handle, note_end};
+use crate::proxy::inbound::entry::Entry;
+use crate::proxy::inbound::head_guard;
+use crate::proxy::inbound::http1::{handle, note_end};
 use crate::proxy::runtime::limits::HeadLimits;
 use crate::proxy::runtime::signal::{HeadNote, HeadSignal};
 
@@ -48,11 +48,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves HTTP/2 on a tunnel until it ends, falls silent, or the proxy drains.
-pub async fn serve<S>(proxy: Arc<Proxy>, io: S, door: Door)
+pub async fn serve<S>(proxy: Arc<Proxy>, io: S, entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let client = Client::new(proxy, door, HeadSignal::default());
+    let client = Client::new(proxy, entry, HeadSignal::default());
     let settings = client.proxy.settings.load_full();
     let silence = silence(Silences::under(&settings), client.signal.clone());
     let builder = builder(&settings);
@@ -208,7 +208,7 @@ fn check_size(request: &Request<Incoming>, limits: HeadLimits) -> Result<(), Ref
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
     if target + bytes > limits.bytes {
-        return Err(head::too_large(limits.bytes));
+        return Err(head_guard::too_large(limits.bytes));
     }
     if request.headers().len() > limits.headers {
         return Err(Refusal::new(

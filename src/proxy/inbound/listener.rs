@@ -1,7 +1,7 @@
 //! Accepts connections, as many as allowed, and has the workers serve them.
 
-use crate::proxy::runtime::slot::Permit;
-use crate::proxy::runtime::slot::Place;
+use crate::proxy::runtime::slot::ConnectionSlot;
+use crate::proxy::runtime::slot::Slot;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -17,10 +17,10 @@ use tokio::time::timeout;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::context::Proxy;
-use crate::proxy::inbound::door::Door;
-use crate::proxy::inbound::head::HeadGuard;
-use crate::proxy::inbound::http;
-use crate::proxy::response::respond;
+use crate::proxy::inbound::entry::Entry;
+use crate::proxy::inbound::head_guard::HeadGuard;
+use crate::proxy::inbound::http1;
+use crate::proxy::response::problem;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::workers::{Load, Workers};
 
@@ -142,18 +142,18 @@ async fn admit(
     }
     match place {
         Ok(place) => {
-            let permit = Place::new(place, load);
-            serve(proxy, stream, permit).await;
+            let slot = Slot::new(place, load);
+            serve(proxy, stream, slot).await;
         }
         Err(_) => turn_away(&proxy, stream).await,
     }
 }
 
-async fn serve(proxy: Arc<Proxy>, stream: TcpStream, permit: Permit) {
+async fn serve(proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
     let signal = HeadSignal::default();
     let limits = proxy.settings.load().head_limits();
     let guard = HeadGuard::new(stream, BytesMut::new(), limits, signal.clone());
-    http::serve(proxy, guard, signal, Door::Proxy(permit)).await;
+    http1::serve(proxy, guard, signal, Entry::Proxy(slot)).await;
 }
 
 /// Past the limit the answer is quick and costs nothing but itself.
@@ -164,7 +164,7 @@ async fn turn_away(proxy: &Proxy, mut stream: TcpStream) {
         Code::Overloaded,
         "the proxy has as many connections as proxy.max_connections allows; try again later",
     );
-    let answer = respond::refuse_bytes(&refusal, &id);
+    let answer = problem::refuse_bytes(&refusal, &id);
     // The client may be gone already; there is nobody else to tell.
     let _ = timeout(TURN_AWAY, async {
         stream.write_all(&answer).await?;

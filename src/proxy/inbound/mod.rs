@@ -2,10 +2,10 @@
 
 pub mod client;
 pub mod connect;
-pub mod door;
-pub mod head;
+pub mod entry;
 pub mod head_check;
-pub mod http;
+pub mod head_guard;
+pub mod http1;
 pub mod http2;
 pub mod listener;
 pub mod tunnel;

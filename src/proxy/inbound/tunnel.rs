@@ -1,6 +1,6 @@
 //! What runs inside a CONNECT tunnel: intercepted TLS, plain HTTP, or bytes that are not looked at.
 
-use crate::proxy::inbound::door::mismatch;
+use crate::proxy::inbound::entry::mismatch;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -18,15 +18,15 @@ use tokio::time::timeout;
 
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::Proxy;
-use crate::proxy::inbound::door::{Claim, Door, TunnelDoor};
-use crate::proxy::inbound::head::HeadGuard;
-use crate::proxy::inbound::http;
+use crate::proxy::inbound::entry::{Entry, PresentedIdentity, TunnelEntry};
+use crate::proxy::inbound::head_guard::HeadGuard;
+use crate::proxy::inbound::http1;
 use crate::proxy::inbound::http2;
 use crate::proxy::runtime::idle::Activity;
+use crate::proxy::runtime::pacing::paced;
+use crate::proxy::runtime::read_ahead::{ReadAhead, RecordCoalescer, writes_pass_through};
 use crate::proxy::runtime::signal::HeadSignal;
-use crate::proxy::runtime::slot::Permit;
-use crate::proxy::runtime::turnstile::paced;
-use crate::proxy::runtime::wide::{Gathered, ReadAhead, writes_pass_through};
+use crate::proxy::runtime::slot::ConnectionSlot;
 use crate::tls::server::{Intercepted, intercept};
 
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
@@ -46,9 +46,9 @@ pub struct Tunnel {
     /// The CONNECT authority.
     pub destination: Destination,
     /// Who asked for it.
-    pub claim: Claim,
+    pub identity: PresentedIdentity,
     /// Counts the connection until the tunnel ends.
-    pub permit: Permit,
+    pub slot: ConnectionSlot,
 }
 
 /// Serves the tunnel's requests once the client has its answer to CONNECT.
@@ -80,7 +80,7 @@ pub fn spawn_blind(
             // Nothing can be known of what goes on inside, so there is nothing to wait for.
             () = draining.cancelled() => {}
         }
-        drop(tunnel.permit);
+        drop(tunnel.slot);
     });
 }
 
@@ -139,20 +139,25 @@ fn speak(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let Tunnel {
         destination,
-        claim,
-        permit,
+        identity,
+        slot,
     } = tunnel;
     let disagrees = intercepted
         .server_name
         .is_some_and(|name| name != destination.host);
     let mismatch = disagrees.then(|| mismatch(&destination, "the TLS server name"));
-    let door = TunnelDoor::new(destination, claim, permit, mismatch);
-    let door = Door::Tunnel(Box::new(door));
+    let entry = TunnelEntry::new(destination, identity, slot, mismatch);
+    let entry = Entry::Tunnel(Box::new(entry));
     let mut stream = intercepted.stream;
     stream.get_mut().1.set_buffer_limit(Some(WRITTEN_AT_ONCE));
     match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Box::pin(http2::serve(proxy, stream, door)),
-        _ => Box::pin(serve(proxy, Gathered::new(stream), BytesMut::new(), door)),
+        Some(b"h2") => Box::pin(http2::serve(proxy, stream, entry)),
+        _ => Box::pin(serve(
+            proxy,
+            RecordCoalescer::new(stream),
+            BytesMut::new(),
+            entry,
+        )),
     }
 }
 
@@ -167,15 +172,15 @@ async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
         scheme: Scheme::Http,
         ..tunnel.destination
     };
-    let door = Door::Tunnel(Box::new(TunnelDoor::new(
+    let entry = Entry::Tunnel(Box::new(TunnelEntry::new(
         destination,
-        tunnel.claim,
-        tunnel.permit,
+        tunnel.identity,
+        tunnel.slot,
         None,
     )));
     match is_http2 {
-        true => http2::serve(proxy, stream, door).await,
-        false => serve(proxy, stream.io, stream.early, door).await,
+        true => http2::serve(proxy, stream, entry).await,
+        false => serve(proxy, stream.io, stream.early, entry).await,
     }
 }
 
@@ -183,7 +188,7 @@ fn serve<S>(
     proxy: Arc<Proxy>,
     stream: S,
     early: BytesMut,
-    door: Door,
+    entry: Entry,
 ) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -191,7 +196,7 @@ where
     let signal = HeadSignal::default();
     let limits = proxy.settings.load().head_limits();
     let guard = HeadGuard::new(stream, early, limits, signal.clone());
-    http::serve(proxy, guard, signal, door)
+    http1::serve(proxy, guard, signal, entry)
 }
 
 /// A stream whose first bytes were read already.

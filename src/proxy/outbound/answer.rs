@@ -7,10 +7,10 @@ use http::Response;
 
 use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::exchange::out_body::Transfer;
-use crate::proxy::outbound::connection::Connection;
-use crate::proxy::outbound::multiplex::Stream;
-use crate::proxy::outbound::pool::Shelf;
-use crate::proxy::outbound::stream::Arriving;
+use crate::proxy::outbound::h1_pool::HostPool;
+use crate::proxy::outbound::h2_pool::Stream;
+use crate::proxy::outbound::http1::Connection;
+use crate::proxy::outbound::http2::Arriving;
 
 /// An upstream's answer together with what has to happen when it ends.
 pub struct Answer {
@@ -33,7 +33,7 @@ pub enum Lease {
         /// The connection.
         connection: Connection,
         /// Where it belongs.
-        shelf: Arc<Shelf>,
+        host_pool: Arc<HostPool>,
     },
     /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
     /// has not ended by then is reset, and no other with it.
@@ -57,7 +57,10 @@ impl Lease {
     /// The exchange is over on both sides.
     pub fn give_back(self) {
         match self {
-            Self::Exclusive { connection, shelf } => shelf.put(connection),
+            Self::Exclusive {
+                connection,
+                host_pool,
+            } => host_pool.put(connection),
             Self::Shared(stream) => drop(stream),
         }
     }

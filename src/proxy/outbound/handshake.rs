@@ -1,6 +1,6 @@
 //! From a checked address to a connection that takes requests: TLS, and the protocol in it.
 
-use crate::proxy::outbound::multiplex::Shareable;
+use crate::proxy::outbound::h2_pool::Shareable;
 use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Host, Scheme};
-use crate::proxy::outbound::connection::Connection;
 use crate::proxy::outbound::dial::Dialer;
+use crate::proxy::outbound::h2_pool::{CONNECTION_WINDOW, STREAM_WINDOW};
+use crate::proxy::outbound::http1::Connection;
 use crate::proxy::outbound::limits::UpstreamLimits;
-use crate::proxy::outbound::multiplex::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::proxy::runtime::limits::HEADERS_ON_STACK;
-use crate::proxy::runtime::turnstile::paced;
-use crate::proxy::runtime::wide::{Gathered, ReadAhead};
+use crate::proxy::runtime::pacing::paced;
+use crate::proxy::runtime::read_ahead::{ReadAhead, RecordCoalescer};
 
 type TlsStream = tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>;
 
@@ -120,7 +120,7 @@ impl Handshaker {
         match stream.get_ref().1.alpn_protocol() {
             Some(HTTP2) => self.speak_http2(stream, destination).await,
             _ => {
-                let stream = Gathered::new(stream);
+                let stream = RecordCoalescer::new(stream);
                 self.speak_http1(stream, destination).await
             }
         }

@@ -21,12 +21,12 @@ use crate::proxy::exchange::out_body::{OutBody, Transfer};
 use crate::proxy::exchange::pipeline::{Exchange, Recorded};
 use crate::proxy::exchange::upgrade;
 use crate::proxy::outbound::answer::Answer;
-use crate::proxy::outbound::connection::Connection;
 use crate::proxy::outbound::dial::Dialer;
+use crate::proxy::outbound::h1_pool::{HostPool, Pool};
+use crate::proxy::outbound::h2_pool::{H2Host, H2Pool, NegotiatedProtocol, Stream};
 use crate::proxy::outbound::handshake::{Handshaker, Opened, Wanted};
-use crate::proxy::outbound::multiplex::{Multiplex, Route, Spoken, Stream};
-use crate::proxy::outbound::pool::{Pool, Shelf};
-use crate::proxy::outbound::stream::{Arriving, Sent};
+use crate::proxy::outbound::http1::Connection;
+use crate::proxy::outbound::http2::{Arriving, Sent};
 use crate::proxy::outbound::wire;
 
 /// How often idle connections are looked through.
@@ -44,7 +44,7 @@ const RESENDS: usize = 2;
 pub struct Upstream {
     handshaker: Arc<Handshaker>,
     pool: Arc<Pool>,
-    multiplex: Arc<Multiplex>,
+    h2_pool: Arc<H2Pool>,
     limits: UpstreamLimits,
 }
 
@@ -63,22 +63,22 @@ impl Upstream {
 
     fn with(handshaker: Arc<Handshaker>, limits: UpstreamLimits) -> Self {
         let pool = Arc::new(Pool::default());
-        let multiplex = Arc::new(Multiplex::default());
-        let swept = (Arc::downgrade(&pool), Arc::downgrade(&multiplex));
+        let h2_pool = Arc::new(H2Pool::default());
+        let swept = (Arc::downgrade(&pool), Arc::downgrade(&h2_pool));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                let (Some(pool), Some(multiplex)) = (swept.0.upgrade(), swept.1.upgrade()) else {
+                let (Some(pool), Some(h2_pool)) = (swept.0.upgrade(), swept.1.upgrade()) else {
                     return;
                 };
                 pool.sweep();
-                multiplex.sweep();
+                h2_pool.sweep();
             }
         });
         Self {
             handshaker,
             pool,
-            multiplex,
+            h2_pool,
             limits,
         }
     }
@@ -100,7 +100,7 @@ impl Upstream {
         let transfer = request.body().transfer();
         let mut unsent = Some(request);
         async move {
-            let destination = &awaited.outcome.facts().destination;
+            let destination = &awaited.outcome.context().destination;
             match self
                 .exchange(destination, &mut unsent, transfer.as_deref())
                 .await
@@ -139,22 +139,24 @@ impl Upstream {
                 _ => Wanted::Http1,
             };
             let sent = match self.place(destination, wanted).await? {
-                Place::Exclusive {
+                Checkout::Exclusive {
                     connection,
-                    shelf,
+                    host_pool,
                     is_reused,
                 } => {
-                    let lease = (connection, shelf);
+                    let lease = (connection, host_pool);
                     self.send_http1(destination, unsent, transfer, lease, is_reused)
                         .await?
                 }
-                Place::Shared { .. } if request.extensions().get::<upgrade::Asked>().is_some() => {
+                Checkout::Shared { .. }
+                    if request.extensions().get::<upgrade::Asked>().is_some() =>
+                {
                     return Err(only_http2(destination));
                 }
-                Place::Shared { stream, route } => {
+                Checkout::Shared { stream, h2_host } => {
                     resends += 1;
                     // In a box: what sends an HTTP/1.1 request need not have room for it.
-                    let sent = self.send_http2(destination, unsent, transfer, stream, &route);
+                    let sent = self.send_http2(destination, unsent, transfer, stream, &h2_host);
                     Box::pin(sent).await?
                 }
             };
@@ -169,45 +171,45 @@ impl Upstream {
     }
 
     /// A connection for one request.
-    async fn place(&self, destination: &Destination, wanted: Wanted) -> Result<Place, Refusal> {
+    async fn place(&self, destination: &Destination, wanted: Wanted) -> Result<Checkout, Refusal> {
         if wanted == Wanted::Http1 {
             return self.exclusive(destination).await;
         }
-        match self.multiplex.spoken(destination) {
+        match self.h2_pool.spoken(destination) {
             // In the clear nobody negotiates: what the client knows of the upstream has to do.
-            Spoken::Http1 if destination.scheme == Scheme::Https => {
+            NegotiatedProtocol::Http1 if destination.scheme == Scheme::Https => {
                 self.exclusive(destination).await
             }
             _ => self.shared(destination).await,
         }
     }
 
-    async fn exclusive(&self, destination: &Destination) -> Result<Place, Refusal> {
-        let shelf = match self.pool.take(destination).await {
-            Ok((connection, shelf)) => {
-                return Ok(Place::Exclusive {
+    async fn exclusive(&self, destination: &Destination) -> Result<Checkout, Refusal> {
+        let host_pool = match self.pool.take(destination).await {
+            Ok((connection, host_pool)) => {
+                return Ok(Checkout::Exclusive {
                     connection,
-                    shelf,
+                    host_pool,
                     is_reused: true,
                 });
             }
-            Err(shelf) => shelf,
+            Err(host_pool) => host_pool,
         };
-        if self.multiplex.spoken(destination) == Spoken::OnlyHttp2 {
+        if self.h2_pool.spoken(destination) == NegotiatedProtocol::OnlyHttp2 {
             return Box::pin(self.shared(destination)).await;
         }
         Ok(match self.open(destination, Wanted::Http1).await? {
-            Opened::Http1(connection) => Place::Exclusive {
+            Opened::Http1(connection) => Checkout::Exclusive {
                 connection,
-                shelf,
+                host_pool,
                 is_reused: false,
             },
             Opened::Http2(shareable, _) => {
-                let route = self.multiplex.route(destination);
-                route.set_spoken(Spoken::OnlyHttp2);
-                Place::Shared {
-                    stream: route.add(shareable),
-                    route,
+                let h2_host = self.h2_pool.h2_host(destination);
+                h2_host.set_spoken(NegotiatedProtocol::OnlyHttp2);
+                Checkout::Shared {
+                    stream: h2_host.add(shareable),
+                    h2_host,
                 }
             }
         })
@@ -219,17 +221,17 @@ impl Upstream {
     }
 
     /// A place on a shared connection; one is opened where none has room.
-    async fn shared(&self, destination: &Destination) -> Result<Place, Refusal> {
-        let route = self.multiplex.route(destination);
-        if let Some(stream) = route.checkout() {
-            return Ok(Place::Shared { stream, route });
+    async fn shared(&self, destination: &Destination) -> Result<Checkout, Refusal> {
+        let h2_host = self.h2_pool.h2_host(destination);
+        if let Some(stream) = h2_host.checkout() {
+            return Ok(Checkout::Shared { stream, h2_host });
         }
-        let opening = route.opening().lock_owned().await;
+        let opening = h2_host.opening().lock_owned().await;
         // Whoever opened one meanwhile opened it for all that waited.
-        if let Some(stream) = route.checkout() {
-            return Ok(Place::Shared { stream, route });
+        if let Some(stream) = h2_host.checkout() {
+            return Ok(Checkout::Shared { stream, h2_host });
         }
-        if route.spoken() == Spoken::Http1 && destination.scheme == Scheme::Https {
+        if h2_host.spoken() == NegotiatedProtocol::Http1 && destination.scheme == Scheme::Https {
             // Whoever asked meanwhile learned that there is nothing to share.
             drop(opening);
             return self.exclusive(destination).await;
@@ -237,22 +239,22 @@ impl Upstream {
         let opened = self.open(destination, Wanted::Http2).await?;
         Ok(match opened {
             Opened::Http2(shareable, settled) => {
-                if route.spoken() == Spoken::Unknown {
-                    route.set_spoken(Spoken::Http2);
+                if h2_host.spoken() == NegotiatedProtocol::Unknown {
+                    h2_host.set_spoken(NegotiatedProtocol::Http2);
                 }
-                let stream = route.add(shareable);
+                let stream = h2_host.add(shareable);
                 tokio::spawn(async move {
                     // It ends as well if the connection does.
                     let _ = settled.await;
                     drop(opening);
                 });
-                Place::Shared { stream, route }
+                Checkout::Shared { stream, h2_host }
             }
             Opened::Http1(connection) => {
-                route.set_spoken(Spoken::Http1);
-                Place::Exclusive {
+                h2_host.set_spoken(NegotiatedProtocol::Http1);
+                Checkout::Exclusive {
                     connection,
-                    shelf: self.pool.shelf(destination),
+                    host_pool: self.pool.host_pool(destination),
                     is_reused: false,
                 }
             }
@@ -264,7 +266,7 @@ impl Upstream {
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
         transfer: Option<&Transfer>,
-        (mut connection, shelf): (Connection, Arc<Shelf>),
+        (mut connection, host_pool): (Connection, Arc<HostPool>),
         is_reused: bool,
     ) -> Result<Option<Answered>, Refusal> {
         let Some(request) = unsent.take() else {
@@ -281,7 +283,10 @@ impl Upstream {
             match self.await_answer(sent, destination, transfer).await? {
                 Ok(response) => Some((
                     response.map(Arriving::Http1),
-                    Lease::Exclusive { connection, shelf },
+                    Lease::Exclusive {
+                        connection,
+                        host_pool,
+                    },
                 )),
                 // A kept connection may have been closed while it lay idle. The library returns the
                 // request only if not a byte of it was written, so it is safe to send again.
@@ -299,7 +304,7 @@ impl Upstream {
         unsent: &mut Option<Request<OutBody>>,
         transfer: Option<&Transfer>,
         mut stream: Stream,
-        route: &Route,
+        h2_host: &H2Host,
     ) -> Result<Option<Answered>, Refusal> {
         if let Some((sent, again)) = start(&mut stream, unsent, destination)? {
             match self.await_answer(sent, destination, transfer).await? {
@@ -313,7 +318,7 @@ impl Upstream {
                 }
             }
         }
-        route.retire(&stream);
+        h2_host.retire(&stream);
         Ok(None)
     }
 
@@ -346,17 +351,17 @@ impl Upstream {
 }
 
 /// A connection with room for one request.
-enum Place {
+enum Checkout {
     Exclusive {
         connection: Connection,
         /// Where it belongs.
-        shelf: Arc<Shelf>,
+        host_pool: Arc<HostPool>,
         /// It has served another request before.
         is_reused: bool,
     },
     Shared {
         stream: Stream,
-        route: Arc<Route>,
+        h2_host: Arc<H2Host>,
     },
 }
 

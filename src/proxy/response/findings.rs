@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::Draft;
 use crate::ledger::record::{Entry, event};
-use crate::proxy::exchange::uses::Facts;
+use crate::proxy::exchange::authorisation::RequestContext;
 use crate::scrub::{Hit, Needles};
 
 /// Most different findings that one answer leaves in the ledger.
@@ -34,7 +34,7 @@ impl Findings {
     }
 
     /// Takes what was found as ledger lines, one for each value.
-    pub fn take_entries(&mut self, facts: &Facts) -> Draft {
+    pub fn take_entries(&mut self, context: &RequestContext) -> Draft {
         if self.fresh.is_empty() {
             return Draft::default();
         }
@@ -46,7 +46,7 @@ impl Findings {
         let lines = places.iter().map(|(name, locations)| Entry {
             locations: locations.clone(),
             outcome: Some("scrubbed".into()),
-            ..facts.entry_named(event::SCRUBBED, name)
+            ..context.entry_named(event::SCRUBBED, name)
         });
         lines.collect()
     }

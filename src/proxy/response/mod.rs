@@ -2,7 +2,7 @@
 
 pub mod field_names;
 pub mod findings;
+pub mod problem;
 pub mod relay;
 pub mod reply_body;
-pub mod respond;
 pub mod scrubbing;

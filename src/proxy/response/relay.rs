@@ -2,6 +2,7 @@
 
 use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::outbound::answer::Answer;
+use crate::proxy::response::reply_body::ReplyBody;
 use crate::proxy::response::reply_body::UpstreamBody;
 use std::time::Duration;
 
@@ -12,13 +13,11 @@ use http_body::Body;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::headers::{EGRET_IGNORED, EGRET_REQUEST};
-use crate::proxy::exchange::hop;
+use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::outcome::Outcome;
-use crate::proxy::outbound::stream::Arriving;
-use crate::proxy::outbound::answer::Lease;
 use crate::proxy::response::findings::Findings;
-use crate::proxy::exchange::headers::{EGRET_IGNORED, EGRET_REQUEST};
-use crate::proxy::response::scrubbing::{BodyScrubber, Unscannable, scrub_head, unscannable};
+
+use crate::proxy::response::scrubbing::{BodyScrubber, scrub_head, unscannable};
 use crate::proxy::runtime::idle::IdleTimer;
 
 /// Makes the client's answer of the upstream's: without values, and without what ends at this hop.
@@ -52,7 +51,7 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     } = awaited;
     let (mut head, incoming) = response.into_parts();
     head.version = Version::HTTP_11;
-    hop::strip(&mut head.headers);
+    hop_by_hop::strip(&mut head.headers);
     outcome.answered(head.status.as_u16());
     let mut findings = Findings::default();
     let used = outcome.used();
@@ -86,7 +85,7 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
                 }
                 Err(_) => {
                     outcome.failed(Code::ResponseUnscannable);
-                    return Err(unscannable(outcome.facts()));
+                    return Err(unscannable(outcome.context()));
                 }
             }
         }
@@ -113,10 +112,10 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
 
 /// Egret's own headers.
 pub(in crate::proxy) fn mark(head: &mut Parts, outcome: &Outcome) {
-    let (facts, used) = (outcome.facts(), outcome.used());
+    let (context, used) = (outcome.context(), outcome.used());
     let is_recorded = used.is_recorded();
-    if (facts.held_placeholder || is_recorded)
-        && let Ok(id) = HeaderValue::from_str(&facts.id)
+    if (context.held_placeholder || is_recorded)
+        && let Ok(id) = HeaderValue::from_str(&context.id)
     {
         head.headers.insert(EGRET_REQUEST, id);
     }
@@ -125,7 +124,7 @@ pub(in crate::proxy) fn mark(head: &mut Parts, outcome: &Outcome) {
         return;
     }
     let mut ignored = used.ignored();
-    ignored.extend_from_slice(&facts.ignored);
+    ignored.extend_from_slice(&context.ignored);
     if !ignored.is_empty()
         && let Ok(names) = HeaderValue::from_str(&ignored.join(", "))
     {

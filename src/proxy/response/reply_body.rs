@@ -15,8 +15,9 @@ use crate::proxy::exchange::body::BodyError;
 use crate::proxy::exchange::out_body::Transfer;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::outbound::answer::Lease;
-use crate::proxy::outbound::stream::Arriving;
-use crate::proxy::response::scrubbing::{BodyScrubber, Findings, Unscannable, unscannable};
+use crate::proxy::outbound::http2::Arriving;
+use crate::proxy::response::findings::Findings;
+use crate::proxy::response::scrubbing::{BodyScrubber, Unscannable, unscannable};
 use crate::proxy::runtime::idle::IdleTimer;
 use crate::proxy::runtime::signal::InFlight;
 
@@ -178,9 +179,9 @@ impl UpstreamBody {
     }
 
     fn unanswerable(&self, error: BodyError) -> Refusal {
-        let destination = self.outcome.facts().destination.to_string();
+        let destination = self.outcome.context().destination.to_string();
         match error {
-            BodyError::Refused => unscannable(self.outcome.facts()),
+            BodyError::Refused => unscannable(self.outcome.context()),
             BodyError::Stalled => Refusal::new(
                 Code::UpstreamTimeout,
                 "the destination's answer stalled for longer than upstream.idle_timeout",
@@ -212,7 +213,7 @@ impl UpstreamBody {
 
     /// Puts on record what was found so far.
     fn tell_findings(&mut self) {
-        let lines = self.findings.take_entries(self.outcome.facts());
+        let lines = self.findings.take_entries(self.outcome.context());
         self.outcome.scrubbed(lines);
     }
 

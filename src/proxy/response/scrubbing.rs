@@ -10,14 +10,13 @@ use hyper::ext::ReasonPhrase;
 
 use crate::coding::{Codings, DecodeLimits, Decoder, Encoder, Pulled, acceptable};
 use crate::error::{Code, Refusal};
+use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::used::Used;
-use crate::proxy::exchange::uses::Facts;
-use crate::proxy::exchange::used::Used;
+
 use crate::proxy::response::field_names::scrub_names;
 use crate::proxy::response::findings::Findings;
 use crate::scrub::{Needles, Replacement, Scrubber, scrub_bytes};
-use crate::secret::SecretBytes;
 
 /// How much of an opened body is searched and passed on at once, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -370,11 +369,11 @@ impl BodyScrubber {
 }
 
 /// The refusal for an answer that cannot be searched.
-pub fn unscannable(facts: &Facts) -> Refusal {
+pub fn unscannable(context: &RequestContext) -> Refusal {
     Refusal::new(
         Code::ResponseUnscannable,
         "a secret was used, and the answer came in a Content-Encoding that cannot be opened or is \
          not what it says, so it could hold the secret; ask for gzip, br, zstd or identity",
     )
-    .destination(facts.destination.to_string())
+    .destination(context.destination.to_string())
 }

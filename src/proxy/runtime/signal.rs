@@ -140,6 +140,7 @@ impl HeadSignal {
         (in_flight, self.0.moved.load(Ordering::Relaxed))
     }
 
+    /// Leaves a note for the service, in the order of the requests.
     pub fn note(&self, refusal: Option<Box<Refusal>>, head: Option<RawHead>) {
         let note = HeadNote {
             refusal,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::About;
+use super::Conversation;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::scrubbing::{Stages, Unscannable};
@@ -15,7 +15,7 @@ const PLACE: &str = "message";
 /// Scrubs one side of a conversation. Every message is a text of its own, whatever frames it came
 /// in.
 pub(super) struct Incoming<'a> {
-    about: &'a About,
+    about: &'a Conversation,
     outcome: &'a Outcome,
     /// What the principal could use when the current message began.
     live: Arc<Needles>,
@@ -26,7 +26,7 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(super) fn new(about: &'a About, outcome: &'a Outcome) -> Self {
+    pub(super) fn new(about: &'a Conversation, outcome: &'a Outcome) -> Self {
         let live = about.needles();
         Self {
             about,
@@ -68,7 +68,7 @@ impl<'a> Incoming<'a> {
     /// Tells the ledger what was found for the first time, before it goes on. Not only once a
     /// message is complete: it need never be.
     fn report(&mut self) {
-        let lines = self.findings.take_entries(&self.about.facts);
+        let lines = self.findings.take_entries(&self.about.context);
         if !lines.is_empty() {
             self.outcome.scrubbed(lines);
         }
@@ -84,17 +84,19 @@ impl<'a> Incoming<'a> {
     }
 }
 
-fn stages(about: &About, live: &Arc<Needles>) -> Stages {
+fn stages(about: &Conversation, live: &Arc<Needles>) -> Stages {
     let sent = about.used.values();
     let known = sent.len();
     let needles = live.with_used(&sent);
     Stages::new(needles, &about.used, known, Replacement::Placeholder)
 }
 
-impl About {
+impl Conversation {
     /// Every value that the principal can use at this moment.
     pub(super) fn needles(&self) -> Arc<Needles> {
-        let principal = &self.facts.caller.principal;
-        self.proxy.watchlist.needles(&self.proxy.vault, principal)
+        let principal = &self.context.caller.principal;
+        self.proxy
+            .needle_cache
+            .needles(&self.proxy.vault, principal)
     }
 }

@@ -11,6 +11,7 @@ mod incoming;
 mod outbox;
 mod outgoing;
 
+use crate::proxy::response::reply_body::ReplyBody;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,24 +27,24 @@ use tokio::time::timeout;
 use crate::error::{Code, Refusal};
 use crate::identity::Caller;
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::exchange::headers::EGRET_REQUEST;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::upgrade;
 use crate::proxy::exchange::used::Used;
-use crate::proxy::exchange::uses::Facts;
 use crate::proxy::inbound::client::Client;
-use crate::proxy::inbound::door::CLAIMS;
+use crate::proxy::inbound::entry::CLAIMS;
 use crate::proxy::runtime::signal::InFlight;
-use crate::proxy::inbound::client::Client;
-use crate::proxy::response::findings::Findings;
+
 use crate::proxy::outbound::answer::Answer;
-use crate::proxy::exchange::awaited::Awaited;
+use crate::proxy::response::findings::Findings;
+
 use crate::proxy::response::relay::mark;
-use crate::proxy::exchange::headers::EGRET_REQUEST;
+
 use crate::proxy::response::scrubbing::{scrub_head, unscannable};
 use crate::proxy::runtime::idle::Activity;
-use crate::proxy::context::{Proxy, Settings};
+
 use crate::websocket::{Close, FrameEvent, MessageKind, Peer, Receiver, Violation};
 use incoming::Incoming;
 use outbox::{Outbox, discard, read_some};
@@ -80,20 +81,20 @@ impl Asker {
     }
 
     fn caller(&self, settings: &Arc<Settings>) -> Result<Arc<Caller>, Refusal> {
-        let Client { proxy, door, .. } = &*self.client;
-        door.caller(settings, &proxy.vault, &self.headers)
+        let Client { proxy, entry, .. } = &*self.client;
+        entry.caller(settings, &proxy.vault, &self.headers)
     }
 }
 
 /// What both directions know of the connection.
-struct About {
+struct Conversation {
     proxy: Arc<Proxy>,
     asker: Asker,
-    facts: Arc<Facts>,
+    context: Arc<RequestContext>,
     used: Arc<Used>,
 }
 
-impl About {
+impl Conversation {
     /// One side has sent something.
     fn moved(&self, activity: &Activity) {
         activity.touch();
@@ -118,7 +119,7 @@ pub fn begin(
         needles,
         ..
     } = awaited;
-    let (facts, used) = (Arc::clone(outcome.facts()), Arc::clone(outcome.used()));
+    let (context, used) = (Arc::clone(outcome.context()), Arc::clone(outcome.used()));
     outcome.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
     let accepted = match offer {
         Some((asker, offer)) => offer.check(&response).map(|()| (asker, offer)),
@@ -126,7 +127,7 @@ pub fn begin(
     };
     let (asker, offer) = accepted.map_err(|why| {
         outcome.failed(Code::UpstreamProtocolError);
-        upgrade::unasked(why, facts.destination.to_string())
+        upgrade::unasked(why, context.destination.to_string())
     })?;
     let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
@@ -136,16 +137,16 @@ pub fn begin(
     let sent = used.values();
     let needles = needles.with_used(&sent);
     scrub_head(&mut head, &needles, &mut findings);
-    outcome.scrubbed(findings.take_entries(&facts));
+    outcome.scrubbed(findings.take_entries(&context));
     mark(&mut head, &outcome);
     // Its messages may use credentials later, and the ledger will speak of this request.
-    if let Ok(id) = HeaderValue::from_str(&facts.id) {
+    if let Ok(id) = HeaderValue::from_str(&context.id) {
         head.headers.insert(EGRET_REQUEST, id);
     }
-    let about = About {
+    let about = Conversation {
         proxy: Arc::clone(proxy),
         asker,
-        facts,
+        context,
         used,
     };
     let deadline = proxy.settings.load().config.proxy.handshake_timeout;
@@ -186,7 +187,7 @@ enum End {
 }
 
 /// Carries messages until one side, or the proxy, has had enough.
-async fn converse<C, U>(about: About, outcome: Outcome, client: C, upstream: U)
+async fn converse<C, U>(about: Conversation, outcome: Outcome, client: C, upstream: U)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -226,7 +227,7 @@ where
     };
     let _ = timeout(CLOSING, goodbye).await;
     let linger = async { tokio::join!(discard(&mut client), discard(&mut upstream)) };
-    finish(outcome, &about.facts, &end);
+    finish(outcome, &about.context, &end);
     let _ = timeout(LINGER, linger).await;
 }
 
@@ -261,7 +262,7 @@ fn closes(end: &End) -> (Option<Close>, Option<Close>) {
 }
 
 /// The log line and the `result` line.
-fn finish(mut outcome: Outcome, facts: &Facts, end: &End) {
+fn finish(mut outcome: Outcome, context: &RequestContext, end: &End) {
     let code = match end {
         End::ClientClosed | End::UpstreamClosed => return outcome.forwarded(),
         // Dropped, the outcome says so.
@@ -272,14 +273,14 @@ fn finish(mut outcome: Outcome, facts: &Facts, end: &End) {
         End::Idle => Code::UpstreamTimeout,
         End::Draining => Code::ShuttingDown,
     };
-    tracing::info!(request = %facts.id, %code, destination = %facts.destination,
+    tracing::info!(request = %context.id, %code, destination = %context.destination,
         "a WebSocket connection was closed");
     outcome.failed(code);
 }
 
 /// From the client to the upstream, to the client's close frame.
 async fn outward<R, W>(
-    about: &About,
+    about: &Conversation,
     client: &mut R,
     upstream: &mut Outbox<W>,
     activity: &Activity,
@@ -333,7 +334,7 @@ where
 
 /// From the upstream to the client, to the upstream's close frame.
 async fn homeward<R, W>(
-    about: &About,
+    about: &Conversation,
     outcome: &Outcome,
     upstream: &mut R,
     client: &mut Outbox<W>,
@@ -352,7 +353,7 @@ where
                 Ok(None) => break,
                 Ok(Some(FrameEvent::Data { kind, payload, end })) => {
                     let Ok(clean) = scrubber.data(payload, end) else {
-                        return End::Refused(unscannable(&about.facts));
+                        return End::Refused(unscannable(&about.context));
                     };
                     client.data(kind, &clean, end).await
                 }

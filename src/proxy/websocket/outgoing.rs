@@ -11,14 +11,14 @@ use tokio::io::AsyncWrite;
 use zeroize::Zeroizing;
 
 use super::outbox::Outbox;
-use super::{About, Stop};
+use super::{Conversation, Stop};
 use crate::config::{Exposed, ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::proxy::context::Settings;
-use crate::proxy::exchange::exposed::Guard;
-use crate::proxy::exchange::permit::Permits;
-use crate::proxy::exchange::uses::Facts;
-use crate::proxy::exchange::{exposed, sites};
+use crate::proxy::exchange::authorisation::RequestContext;
+use crate::proxy::exchange::late::LateAuthoriser;
+use crate::proxy::exchange::leak_guard::Guard;
+use crate::proxy::exchange::{leak_guard, occurrences};
 use crate::substitution::body::{self, BodyKind};
 use crate::substitution::stream::{BodyStream, StreamError, StreamStep};
 use crate::websocket::MessageKind;
@@ -28,7 +28,7 @@ const PIECE: usize = 64 * 1024;
 
 /// The text messages of one client.
 pub(super) struct Outgoing<'a> {
-    about: &'a About,
+    about: &'a Conversation,
     message: Message,
 }
 
@@ -57,7 +57,7 @@ impl Rules {
 }
 
 impl<'a> Outgoing<'a> {
-    pub(super) fn new(about: &'a About) -> Self {
+    pub(super) fn new(about: &'a Conversation) -> Self {
         Self {
             about,
             message: Message::None,
@@ -112,7 +112,7 @@ impl<'a> Outgoing<'a> {
         let proxy = &self.about.proxy;
         proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
         let settings = proxy.settings.load_full();
-        let treatment = settings.config.treatment(&self.about.facts.destination);
+        let treatment = settings.config.treatment(&self.about.context.destination);
         Ok(match treatment.scan.contains(&ScanPlace::Body) {
             false => Message::Passed,
             true => {
@@ -155,26 +155,26 @@ impl<'a> Outgoing<'a> {
             .map_err(|problem| Refusal::new(Code::BodyEncodingUnsupported, problem.to_string()))?;
         let is_guarded = rules.treatment.exposed == Exposed::Reject;
         if let Some(name) = is_guarded
-            .then(|| exposed::find(&self.about.needles(), text))
+            .then(|| leak_guard::find(&self.about.needles(), text))
             .flatten()
         {
-            let refused = exposed::refuse(&self.about.facts, &name, "body");
+            let refused = leak_guard::refuse(&self.about.context, &name, "body");
             let proxy = &self.about.proxy;
             return Err(refused
-                .record(&proxy.ledger, &self.about.facts.id)
+                .record(&proxy.ledger, &self.about.context.id)
                 .await
                 .into());
         }
         if edits.is_empty() {
             return Ok(out.data(MessageKind::Text, text, true).await?);
         }
-        let permits = self.about.permits(rules)?;
-        let values = Arc::clone(&permits).ask_all(&edits).await?;
-        match sites::substitute_message(text, &edits, &values) {
+        let authoriser = self.about.authoriser(rules)?;
+        let values = Arc::clone(&authoriser).ask_all(&edits).await?;
+        match occurrences::substitute_message(text, &edits, &values) {
             Ok(text) => Ok(out
                 .data(MessageKind::Text, &Zeroizing::new(text), true)
                 .await?),
-            Err(error) => Err(permits.failed(StreamError::Splice(error)).await.into()),
+            Err(error) => Err(authoriser.failed(StreamError::Splice(error)).await.into()),
         }
     }
 }
@@ -183,16 +183,16 @@ impl<'a> Outgoing<'a> {
 struct Streamed {
     search: BodyStream,
     guard: Option<Guard>,
-    permits: Arc<Permits>,
+    authoriser: Arc<LateAuthoriser>,
 }
 
 impl Streamed {
-    fn new(about: &About, rules: Rules) -> Result<Self, Refusal> {
-        let permits = about.permits(rules)?;
+    fn new(about: &Conversation, rules: Rules) -> Result<Self, Refusal> {
+        let authoriser = about.authoriser(rules)?;
         Ok(Self {
             search: BodyStream::new(&BodyKind::Message),
-            guard: permits.guard.clone().map(Guard::new),
-            permits,
+            guard: authoriser.guard.clone().map(Guard::new),
+            authoriser,
         })
     }
 
@@ -202,7 +202,7 @@ impl Streamed {
         out: &mut Outbox<W>,
     ) -> Result<(), Stop> {
         if let Some(name) = self.guard.as_mut().and_then(|guard| guard.look(piece)) {
-            return Err(Arc::clone(&self.permits).exposed(name).await.into());
+            return Err(Arc::clone(&self.authoriser).exposed(name).await.into());
         }
         if let Err(error) = self.search.push(Bytes::copy_from_slice(piece)) {
             return Err(self.failed(error).await);
@@ -231,7 +231,7 @@ impl Streamed {
                 StreamStep::More | StreamStep::Done => return Ok(()),
                 StreamStep::Flush => {}
                 StreamStep::Resolve(need) => {
-                    let asked = Arc::clone(&self.permits).ask(need.reference, need.location);
+                    let asked = Arc::clone(&self.authoriser).ask(need.reference, need.location);
                     self.search.supply(asked.await?);
                 }
             }
@@ -239,28 +239,28 @@ impl Streamed {
     }
 
     async fn failed(&self, error: StreamError) -> Stop {
-        Arc::clone(&self.permits).failed(error).await.into()
+        Arc::clone(&self.authoriser).failed(error).await.into()
     }
 }
 
-impl About {
+impl Conversation {
     /// Permission for the placeholders of one message. Whoever asked for the connection is asked
     /// again who that is: tokens expire, and clients are removed.
-    fn permits(&self, rules: Rules) -> Result<Arc<Permits>, Refusal> {
+    fn authoriser(&self, rules: Rules) -> Result<Arc<LateAuthoriser>, Refusal> {
         let caller = self.asker.caller(&rules.settings)?;
-        if caller.principal != self.facts.caller.principal {
+        if caller.principal != self.context.caller.principal {
             return Err(Refusal::new(
                 Code::ProxyAuthRequired,
                 "the token stands for somebody else than when the connection began; open another",
             ));
         }
-        let facts = Facts {
+        let context = RequestContext {
             caller,
-            ..Facts::clone(&self.facts)
+            ..RequestContext::clone(&self.context)
         };
         let is_guarded = rules.treatment.exposed == Exposed::Reject;
-        Ok(Arc::new(Permits {
-            facts: Arc::new(facts),
+        Ok(Arc::new(LateAuthoriser {
+            context: Arc::new(context),
             signed: None,
             unresolved: rules.treatment.unresolved,
             guard: is_guarded.then(|| self.needles()),

@@ -141,7 +141,7 @@ const IMPURE: &[&str] = &[
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     (
         "application/problem+json",
-        &["src/proxy/response/respond.rs"],
+        &["src/proxy/response/problem.rs"],
         "there is one error responder",
     ),
     (
@@ -153,32 +153,32 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "header_role(",
         &[
             "src/policy/location.rs",
-            "src/proxy/exchange/exposed.rs",
-            "src/proxy/exchange/hop.rs",
-            "src/proxy/exchange/sites.rs",
+            "src/proxy/exchange/leak_guard.rs",
+            "src/proxy/exchange/hop_by_hop.rs",
+            "src/proxy/exchange/occurrences.rs",
         ],
         "a header's role is asked where requests are searched and where headers are stripped",
     ),
     (
         "splice(",
-        &["src/substitution/", "src/proxy/exchange/sites.rs"],
+        &["src/substitution/", "src/proxy/exchange/occurrences.rs"],
         "there is one splice, called in one place",
     ),
     (
         "may_contain(",
-        &["src/substitution/", "src/proxy/exchange/sites.rs"],
+        &["src/substitution/", "src/proxy/exchange/occurrences.rs"],
         "there is one search for placeholders",
     ),
     (
         "find::in_",
-        &["src/substitution/", "src/proxy/exchange/sites.rs"],
+        &["src/substitution/", "src/proxy/exchange/occurrences.rs"],
         "there is one search for placeholders",
     ),
     (
         "send_request(",
         &[
             "src/proxy/outbound/upstream.rs",
-            "src/proxy/outbound/pool.rs",
+            "src/proxy/outbound/h1_pool.rs",
         ],
         "there is one way out",
     ),
@@ -389,7 +389,10 @@ fn a_value_is_opened_in_one_place_and_exposed_in_few() {
     // To put them into a request, and to look for them in the answer.
     assert_eq!(
         proxy,
-        ["src/proxy/exchange/uses.rs", "src/proxy/exchange/watch.rs"]
+        [
+            "src/proxy/exchange/authorisation.rs",
+            "src/proxy/exchange/needle_cache.rs"
+        ]
     );
     for source in sources() {
         // What looks for values in an answer has to know them; nothing else on the way does.

@@ -16,12 +16,12 @@ use crate::vault::{Credential, Principal, Vault};
 /// Each worker has a list of its own, with the same values behind it: who holds them is counted
 /// for each request.
 #[derive(Default)]
-pub struct Watchlist(PerWorker<Mutex<Known>>);
+pub struct NeedleCache(PerWorker<Mutex<Known>>);
 
 /// With the generation of the vault that they were made of.
 type Known = HashMap<Principal, (u64, Arc<Needles>)>;
 
-impl Watchlist {
+impl NeedleCache {
     /// Everything that `principal` can use now, prepared for searching.
     pub fn needles(&self, vault: &Vault, principal: &Principal) -> Arc<Needles> {
         let generation = vault.generation();

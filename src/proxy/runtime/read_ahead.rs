@@ -2,7 +2,7 @@
 //!
 //! The TLS library reads 4 KiB at a time and gives out one record, 16 KiB, at a time. Left alone, a
 //! large body costs a system call for each 4 KiB of it, and a turn of both connections' tasks for
-//! each record. [`ReadAhead`] stands below TLS and [`Gathered`] above it. Neither does anything as
+//! each record. [`ReadAhead`] stands below TLS and [`RecordCoalescer`] above it. Neither does anything as
 //! long as messages are small, and neither keeps memory for a connection that waits.
 
 use std::io;
@@ -91,20 +91,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
 }
 
 /// Above TLS: fills the reader's buffer with as many large records as have come.
-pub struct Gathered<S> {
+pub struct RecordCoalescer<S> {
     io: S,
     /// What ended the stream while there were still bytes to be given out.
     error: Option<io::Error>,
 }
 
-impl<S> Gathered<S> {
+impl<S> RecordCoalescer<S> {
     /// Over a stream that gives out a record at a time.
     pub fn new(io: S) -> Self {
         Self { io, error: None }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RecordCoalescer<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -173,7 +173,7 @@ macro_rules! writes_pass_through {
 pub(in crate::proxy) use writes_pass_through;
 
 writes_pass_through!(ReadAhead<S>);
-writes_pass_through!(Gathered<S>);
+writes_pass_through!(RecordCoalescer<S>);
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +279,7 @@ mod tests {
         let records = numbers(16_000);
         let records = records.chunks(16_000 / 2).map(|r| Piece::Bytes(r.to_vec()));
         let rest = [Piece::Bytes(numbers(16_384)), Piece::Bytes(numbers(100))];
-        let mut stream = Gathered::new(script(
+        let mut stream = RecordCoalescer::new(script(
             [Piece::Bytes(numbers(16_384))]
                 .into_iter()
                 .chain(rest)
@@ -293,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_comes_after_what_came_before_it() {
         let pieces = [Piece::Bytes(numbers(16_384)), Piece::Error];
-        let mut stream = Gathered::new(script(pieces));
+        let mut stream = RecordCoalescer::new(script(pieces));
         let mut read = vec![0; AHEAD];
         assert_eq!(stream.read(&mut read).await.unwrap(), 16_384);
         let error = stream.read(&mut read).await.unwrap_err();

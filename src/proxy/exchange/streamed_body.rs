@@ -1,7 +1,7 @@
 //! A request body that is passed on as it comes, and searched on the way if its type can hold a
 //! placeholder. Memory is bounded whatever its size.
 
-use crate::proxy::exchange::exposed::Guard;
+use crate::proxy::exchange::leak_guard::Guard;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 use crate::coding::Codings;
 use crate::error::Refusal;
 use crate::proxy::exchange::body::{BodyError, InboundBody};
-use crate::proxy::exchange::permit::Permits;
+use crate::proxy::exchange::late::LateAuthoriser;
 use crate::proxy::exchange::recode::Recoder;
 use crate::secret::SecretBytes;
 use crate::substitution::body::BodyKind;
@@ -33,7 +33,7 @@ pub enum Fault {
 }
 
 /// A streamed request body.
-pub struct SearchedBody {
+pub struct StreamedBody {
     /// What had been read before it was clear that the body is too large to hold.
     prefix: Bytes,
     rest: InboundBody,
@@ -43,7 +43,7 @@ pub struct SearchedBody {
     guard: Option<Guard>,
     /// Opens what is searched and closes it again, under a content coding.
     recoder: Option<Recoder>,
-    permits: Arc<Permits>,
+    authoriser: Arc<LateAuthoriser>,
     waiting: Option<Waiting>,
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -59,24 +59,24 @@ enum Waiting {
 type Deciding<T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send>>;
 type Polled = Poll<Option<Result<Frame<Bytes>, Fault>>>;
 
-impl SearchedBody {
+impl StreamedBody {
     /// Streams `prefix` and then `rest`, as a body of `kind` under `codings`.
     pub fn new(
         kind: &BodyKind,
         codings: &Codings,
         prefix: Bytes,
         rest: InboundBody,
-        permits: Arc<Permits>,
+        authoriser: Arc<LateAuthoriser>,
     ) -> Self {
         let searched = *kind != BodyKind::Opaque;
-        let guard = permits.guard.as_ref().filter(|_| searched);
+        let guard = authoriser.guard.as_ref().filter(|_| searched);
         Self {
             prefix,
             rest,
             guard: guard.map(|needles| Guard::new(Arc::clone(needles))),
             search: searched.then(|| BodyStream::new(kind)),
             recoder: (!codings.is_identity()).then(|| Recoder::new(codings)),
-            permits,
+            authoriser,
             waiting: None,
             trailers: None,
             ended: false,
@@ -146,7 +146,7 @@ impl SearchedBody {
             Ok(StreamStep::More) if out.is_empty() => return None,
             Ok(StreamStep::More | StreamStep::Flush) => {}
             Ok(StreamStep::Resolve(need)) => {
-                let asked = Arc::clone(&self.permits).ask(need.reference, need.location);
+                let asked = Arc::clone(&self.authoriser).ask(need.reference, need.location);
                 self.waiting = Some(Waiting::Value(Box::pin(asked)));
             }
             Ok(StreamStep::Done) => self.ended = true,
@@ -158,13 +158,13 @@ impl SearchedBody {
     /// Stops a body that carries a stored value, before the bytes that complete it are sent.
     fn look(&mut self, piece: &[u8]) {
         if let Some(name) = self.guard.as_mut().and_then(|guard| guard.look(piece)) {
-            let exposed = Arc::clone(&self.permits).exposed(name);
+            let exposed = Arc::clone(&self.authoriser).exposed(name);
             self.waiting = Some(Waiting::Failure(Box::pin(exposed)));
         }
     }
 
     fn fail(&mut self, error: StreamError) {
-        let failed = Arc::clone(&self.permits).failed(error);
+        let failed = Arc::clone(&self.authoriser).failed(error);
         self.waiting = Some(Waiting::Failure(Box::pin(failed)));
     }
 
@@ -212,7 +212,7 @@ impl SearchedBody {
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        let decided = Arc::clone(&self.permits).trailers(trailers);
+                        let decided = Arc::clone(&self.authoriser).trailers(trailers);
                         self.waiting = Some(Waiting::Trailers(Box::pin(decided)));
                     }
                     None

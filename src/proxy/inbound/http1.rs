@@ -1,7 +1,7 @@
 //! One HTTP request, whichever door it came through: the glue between hyper and the exchange.
 
 use crate::proxy::inbound::client::Client;
-use crate::proxy::inbound::door::mismatch;
+use crate::proxy::inbound::entry::mismatch;
 use crate::proxy::runtime::limits::HEADERS_ON_STACK;
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,15 +23,15 @@ use crate::error::{Code, Refusal};
 use crate::observe::access::Forwarded;
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::exchange::upgrade::{Offer, is_extended_connect};
-use crate::proxy::exchange::uses::{Facts, Refused};
-use crate::proxy::inbound::door::{Door, TunnelDoor};
-use crate::proxy::inbound::head::HeadGuard;
+use crate::proxy::inbound::entry::{Entry, TunnelEntry};
+use crate::proxy::inbound::head_guard::HeadGuard;
 use crate::proxy::response::reply_body::ReplyBody;
-use crate::proxy::response::{relay, respond};
+use crate::proxy::response::{problem, relay};
 use crate::proxy::runtime::signal::{HeadNote, HeadSignal, RawHead};
 use crate::proxy::websocket;
 use crate::proxy::websocket::Asker;
@@ -57,12 +57,12 @@ pub fn serve<S>(
     proxy: Arc<Proxy>,
     guard: HeadGuard<S>,
     signal: HeadSignal,
-    door: Door,
+    entry: Entry,
 ) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let client = Client::new(proxy, door, signal);
+    let client = Client::new(proxy, entry, signal);
     let settings = client.proxy.settings.load();
     let limits = &settings.config.proxy;
     let mut builder = http1::Builder::new();
@@ -112,7 +112,7 @@ pub(in crate::proxy) fn handle(
                 "a request was pipelined behind a chunked body; wait for the answer first",
             );
             proxy.counters.refuse(unguarded.code);
-            return Ok(respond::refuse(&unguarded, &id));
+            return Ok(problem::refuse(&unguarded, &id));
         };
         let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
         let answer = match note.refusal {
@@ -166,7 +166,7 @@ fn forward(
         let answer = settings.upstream.send(recorded).await?;
 
         log_answer(
-            answer.awaited.outcome.facts(),
+            answer.awaited.outcome.context(),
             answer.response.status().as_u16(),
         );
         let status = answer.response.status();
@@ -192,28 +192,28 @@ fn authenticated(
 ) -> Result<Exchange<Authenticated>, Refusal> {
     let Client {
         proxy,
-        door,
+        entry,
         signal,
         ..
     } = client;
     let (mut head, body) = request.into_parts();
-    let (caller, destination, origin, treatment) = match door {
-        Door::Tunnel(tunnel) => {
+    let (caller, destination, origin, treatment) = match entry {
+        Entry::Tunnel(tunnel) => {
             let (caller, treatment) = tunnel.standing(settings, &proxy.vault, &head.headers)?;
-            let destination = destination(door, &mut head)?;
+            let destination = destination(entry, &mut head)?;
             (caller, destination, Arc::clone(&tunnel.origin), treatment)
         }
-        Door::Proxy(_) => {
-            let caller = door.caller(settings, &proxy.vault, &head.headers)?;
-            let destination = destination(door, &mut head)?;
+        Entry::Proxy(_) => {
+            let caller = entry.caller(settings, &proxy.vault, &head.headers)?;
+            let destination = destination(entry, &mut head)?;
             let treatment = settings.config.treatment(&destination);
             let origin = destination.to_string().into();
             (caller, destination, origin, treatment)
         }
     };
-    let needles = proxy.watchlist.needles(&proxy.vault, &caller.principal);
+    let needles = proxy.needle_cache.needles(&proxy.vault, &caller.principal);
     let raw_path = Arc::<str>::from(head.uri.path());
-    let facts = Facts {
+    let context = RequestContext {
         id,
         caller,
         destination,
@@ -227,16 +227,16 @@ fn authenticated(
     };
     let idle = settings.config.proxy.idle_timeout;
     let body = InboundBody::new(body, idle, signal);
-    Ok(Exchange::new(facts, head, body, treatment, needles))
+    Ok(Exchange::new(context, head, body, treatment, needles))
 }
 
 /// Where the request goes, decided once. Leaves the head with a target in origin form and a `Host`
 /// that names the destination.
-fn destination(door: &Door, head: &mut Parts) -> Result<Destination, Refusal> {
+fn destination(entry: &Entry, head: &mut Parts) -> Result<Destination, Refusal> {
     let named = named_in_target(head)?;
-    let destination = match door {
-        Door::Proxy(_) => named.ok_or_else(not_a_proxy_request)?,
-        Door::Tunnel(tunnel) => {
+    let destination = match entry {
+        Entry::Proxy(_) => named.ok_or_else(not_a_proxy_request)?,
+        Entry::Tunnel(tunnel) => {
             if let Some(mismatch) = &tunnel.mismatch {
                 return Err(mismatch.clone());
             }
@@ -249,7 +249,7 @@ fn destination(door: &Door, head: &mut Parts) -> Result<Destination, Refusal> {
     };
     // RFC 9112 section 3.2.2: beside an absolute target the received Host is ignored and replaced.
     // Where it was compared it stays as the client wrote it.
-    if matches!(door, Door::Proxy(_)) || !head.headers.contains_key(header::HOST) {
+    if matches!(entry, Entry::Proxy(_)) || !head.headers.contains_key(header::HOST) {
         let host = HeaderValue::from_str(&destination.authority()).map_err(|_| {
             Refusal::new(Code::RequestMalformed, "the host cannot be a Host header")
         })?;
@@ -285,7 +285,7 @@ fn named_in_target(head: &mut Parts) -> Result<Option<Destination>, Refusal> {
 /// CONNECT and `Host` name the same host and port, or the request goes nowhere (domain fronting).
 /// A `Host` without a port stands for the well-known ones, also where plain HTTP is spoken in a
 /// tunnel to 443: the credential's scheme decides about that.
-fn check_host(head: &Parts, tunnel: &TunnelDoor) -> Result<(), Refusal> {
+fn check_host(head: &Parts, tunnel: &TunnelEntry) -> Result<(), Refusal> {
     let Some(host) = head.headers.get(header::HOST) else {
         return Ok(());
     };
@@ -320,17 +320,17 @@ async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody
         destination = refusal.destination, "refused");
     let refusal = refused.record(&proxy.ledger, id).await;
     proxy.counters.refuse(refusal.code);
-    respond::refuse(&refusal, id)
+    problem::refuse(&refusal, id)
 }
 
-fn log_answer(facts: &Facts, status: u16) {
+fn log_answer(context: &RequestContext, status: u16) {
     let line = Forwarded {
-        request: &facts.id,
-        client: &facts.caller.client,
-        action: &facts.caller.action,
-        method: facts.method.as_str(),
-        destination: &facts.origin,
-        path: &facts.path,
+        request: &context.id,
+        client: &context.caller.client,
+        action: &context.caller.action,
+        method: context.method.as_str(),
+        destination: &context.origin,
+        path: &context.path,
         status,
     };
     line.log();

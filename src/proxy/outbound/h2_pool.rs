@@ -30,7 +30,7 @@ const DESTINATIONS: usize = 4_096;
 /// What a destination was found to speak when HTTP/2 was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Spoken {
+pub enum NegotiatedProtocol {
     /// It was not asked yet.
     Unknown,
     /// It chose HTTP/1.1.
@@ -53,13 +53,13 @@ pub struct Shareable {
 
 /// The shared connections of one [`crate::proxy::outbound::upstream::Upstream`].
 #[derive(Default)]
-pub struct Multiplex {
-    routes: DashMap<Destination, Arc<Route>>,
+pub struct H2Pool {
+    routes: DashMap<Destination, Arc<H2Host>>,
 }
 
 /// Everything about HTTP/2 with one destination.
 #[derive(Default)]
-pub struct Route {
+pub struct H2Host {
     /// Each worker has its own, because a connection is driven by the worker that opened it.
     shared: PerWorker<Shared>,
     spoken: AtomicU8,
@@ -82,29 +82,29 @@ struct Connection {
     quiet_since: Mutex<Instant>,
 }
 
-impl Multiplex {
+impl H2Pool {
     /// What is known of a destination.
-    pub fn route(&self, destination: &Destination) -> Arc<Route> {
-        if let Some(route) = self.routes.get(destination) {
-            return Arc::clone(&route);
+    pub fn h2_host(&self, destination: &Destination) -> Arc<H2Host> {
+        if let Some(h2_host) = self.routes.get(destination) {
+            return Arc::clone(&h2_host);
         }
         if self.routes.len() >= DESTINATIONS {
             self.routes
-                .retain(|_, route| route.shared.all().any(Shared::is_in_use));
+                .retain(|_, h2_host| h2_host.shared.all().any(Shared::is_in_use));
         }
         Arc::clone(&self.routes.entry(destination.clone()).or_default())
     }
 
     /// What the destination was found to speak, without remembering that it was asked for.
-    pub fn spoken(&self, destination: &Destination) -> Spoken {
-        let route = self.routes.get(destination);
-        route.map_or(Spoken::Unknown, |route| route.spoken())
+    pub fn spoken(&self, destination: &Destination) -> NegotiatedProtocol {
+        let h2_host = self.routes.get(destination);
+        h2_host.map_or(NegotiatedProtocol::Unknown, |h2_host| h2_host.spoken())
     }
 
     /// Lets go of connections that ended or carried nothing for too long.
     pub fn sweep(&self) {
-        for route in &self.routes {
-            for shared in route.shared.all() {
+        for h2_host in &self.routes {
+            for shared in h2_host.shared.all() {
                 lock(&shared.connections).retain(|connection| connection.is_worth_keeping());
             }
         }
@@ -117,7 +117,7 @@ impl Shared {
     }
 }
 
-impl Route {
+impl H2Host {
     /// To be held while a connection is opened, and until its upstream has said how many requests it
     /// takes: so that a burst of requests opens one, or as many as it needs, and not one each.
     pub fn opening(&self) -> Arc<tokio::sync::Mutex<()>> {
@@ -125,17 +125,17 @@ impl Route {
     }
 
     /// What the destination was found to speak.
-    pub fn spoken(&self) -> Spoken {
+    pub fn spoken(&self) -> NegotiatedProtocol {
         match self.spoken.load(Ordering::Relaxed) {
-            1 => Spoken::Http1,
-            2 => Spoken::Http2,
-            3 => Spoken::OnlyHttp2,
-            _ => Spoken::Unknown,
+            1 => NegotiatedProtocol::Http1,
+            2 => NegotiatedProtocol::Http2,
+            3 => NegotiatedProtocol::OnlyHttp2,
+            _ => NegotiatedProtocol::Unknown,
         }
     }
 
     /// Remembers what the destination was found to speak.
-    pub fn set_spoken(&self, spoken: Spoken) {
+    pub fn set_spoken(&self, spoken: NegotiatedProtocol) {
         self.spoken.store(spoken as u8, Ordering::Relaxed);
     }
 

@@ -1,6 +1,6 @@
 //! Which credential stands behind a placeholder, whether it may be used there, and what the ledger
 //! is told. Shared by requests that are decided on whole ([`crate::proxy::exchange::pipeline`]) and by bodies that
-//! are decided on as they stream ([`crate::proxy::exchange::permit`]).
+//! are decided on as they stream ([`crate::proxy::exchange::late`]).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ use crate::vault::{Credential, Vault};
 
 /// What is known about a request whatever its state. Nothing in it is secret.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct RequestContext {
     /// The request's id, `Egret-Request`.
     pub id: RequestId,
     /// Who asks, and for what.
@@ -76,7 +76,7 @@ impl From<Refusal> for Refused {
     }
 }
 
-impl Facts {
+impl RequestContext {
     /// A ledger line about this request.
     pub fn entry(&self, event: &'static str) -> Entry<'_> {
         let Caller {
@@ -203,24 +203,24 @@ impl Uses {
     }
 
     /// Checks every use of every credential against its grant and the token's limits.
-    pub fn authorise(&self, facts: &Facts) -> Result<(), Refused> {
+    pub fn authorise(&self, context: &RequestContext) -> Result<(), Refused> {
         let refused = self.each().filter_map(|(used, places)| {
-            let refusal = check(facts, used, places).err()?;
-            Some(refuse_use(facts, refusal, used, places))
+            let refusal = check(context, used, places).err()?;
+            Some(refuse_use(context, refusal, used, places))
         });
         together(refused).map_or(Ok(()), Err)
     }
 
     /// Refuses every use for one reason that lies in the request.
-    pub fn refuse_all(&self, facts: &Facts, refusal: &Refusal) -> Refused {
+    pub fn refuse_all(&self, context: &RequestContext, refusal: &Refusal) -> Refused {
         let refused = self
             .each()
-            .map(|(used, places)| refuse_use(facts, refusal.clone(), used, places));
+            .map(|(used, places)| refuse_use(context, refusal.clone(), used, places));
         together(refused).unwrap_or_else(|| Refused::from(refusal.clone()))
     }
 
     /// Opens the values. Called once everything is authorised, and not before.
-    pub fn open(&self, facts: &Facts, vault: &Vault) -> Result<Values, Refused> {
+    pub fn open(&self, context: &RequestContext, vault: &Vault) -> Result<Values, Refused> {
         let opened = self.each().map(|(used, places)| {
             let reference = &used.reference;
             match vault.open_value(&used.credential, reference.field.as_ref()) {
@@ -231,7 +231,7 @@ impl Uses {
                         "the stored value cannot be opened with the current master key; see \
                          keys.master",
                     );
-                    Err(refuse_use(facts, refusal, used, places))
+                    Err(refuse_use(context, refusal, used, places))
                 }
             }
         });
@@ -239,20 +239,20 @@ impl Uses {
     }
 
     /// The `use` lines.
-    pub fn lines(&self, facts: &Facts) -> Draft {
+    pub fn lines(&self, context: &RequestContext) -> Draft {
         self.each()
             .map(|(used, places)| Entry {
                 version: Some(used.credential.version),
                 owner: Some(used.credential.owner.as_str().into()),
                 locations: places.iter().map(|used| used.location.text()).collect(),
                 outcome: Some(outcome::USED.into()),
-                ..facts.entry_for(event::USE, &used.reference)
+                ..context.entry_for(event::USE, &used.reference)
             })
             .collect()
     }
 
     /// What the client is told when a value could not be written.
-    pub fn unwritable(&self, facts: &Facts, error: SpliceError) -> Refused {
+    pub fn unwritable(&self, context: &RequestContext, error: SpliceError) -> Refused {
         match error {
             SpliceError::Unencodable {
                 reference,
@@ -262,7 +262,7 @@ impl Uses {
                 let used = self.0.iter().find(|used| used.reference == reference);
                 let credential = used.map(|used| &*used.credential);
                 let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
-                facts.refuse(refusal, &reference, credential, &[&location])
+                context.refuse(refusal, &reference, credential, &[&location])
             }
             SpliceError::TooLarge => Refused::from(Refusal::new(
                 Code::BodyTooLarge,
@@ -295,9 +295,9 @@ impl Values {
 /// Values that may be written, by what names them.
 pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
 
-fn refuse_use(facts: &Facts, refusal: Refusal, used: &Use, places: &[Use]) -> Refused {
+fn refuse_use(context: &RequestContext, refusal: Refusal, used: &Use, places: &[Use]) -> Refused {
     let locations: Vec<_> = places.iter().map(|used| &used.location).collect();
-    facts.refuse(refusal, &used.reference, Some(&used.credential), &locations)
+    context.refuse(refusal, &used.reference, Some(&used.credential), &locations)
 }
 
 /// Finds the credential that `facts.caller` means by `reference`.
@@ -305,12 +305,12 @@ fn refuse_use(facts: &Facts, refusal: Refusal, used: &Use, places: &[Use]) -> Re
 /// Unknown, revoked, expired, deleted and somebody else's get one answer, so that a client cannot
 /// find out which slugs exist.
 pub fn find(
-    facts: &Facts,
+    context: &RequestContext,
     vault: &Vault,
     reference: &Reference,
     now: i64,
 ) -> Result<Arc<Credential>, Refusal> {
-    let principal = &facts.caller.principal;
+    let principal = &context.caller.principal;
     match vault.find(principal, &reference.slug, now) {
         Found::One(credential) => Ok(credential),
         Found::None => Err(Refusal::new(
@@ -339,13 +339,13 @@ pub fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
 }
 
 /// Checks each place of one use; the refusal names the first that is not allowed.
-fn check(facts: &Facts, used: &Use, places: &[Use]) -> Result<(), Refusal> {
+fn check(context: &RequestContext, used: &Use, places: &[Use]) -> Result<(), Refusal> {
     for location in places.iter().map(|used| &used.location) {
         let attempt = Attempt {
-            destination: &facts.destination,
-            method: facts.method.as_str(),
-            path: &facts.raw_path,
-            action: &facts.caller.action,
+            destination: &context.destination,
+            method: context.method.as_str(),
+            path: &context.raw_path,
+            action: &context.caller.action,
             location,
         };
         decide(&used.credential.grant, &attempt).map_err(|denial| {
@@ -356,12 +356,12 @@ fn check(facts: &Facts, used: &Use, places: &[Use]) -> Result<(), Refusal> {
             Refusal::new(code, denial.detail()).location(location.to_string())
         })?;
     }
-    check_token(facts, &used.reference)?;
+    check_token(context, &used.reference)?;
     check_field(&used.credential, &used.reference)
 }
 
-fn check_token(facts: &Facts, reference: &Reference) -> Result<(), Refusal> {
-    match &facts.caller.slugs {
+fn check_token(context: &RequestContext, reference: &Reference) -> Result<(), Refusal> {
+    match &context.caller.slugs {
         Some(slugs) if !slugs.contains(&reference.slug) => Err(Refusal::new(
             Code::CredentialNotAllowed,
             "this action's token is limited to other slugs; mint one with `--slug` for this one",

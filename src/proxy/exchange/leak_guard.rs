@@ -15,8 +15,8 @@ use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::ledger::record::{Entry, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
+use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::Held;
-use crate::proxy::exchange::uses::{Facts, Refused};
 use crate::scrub::{Hit, Needles, scrub_bytes};
 
 /// A user name is no secret, though it is stored like one: it stands in many an honest request.
@@ -24,49 +24,53 @@ const PUBLIC_FIELD: &str = ".username";
 
 /// Refuses a destination that is a stored value. To be asked first, because whatever else is found
 /// would name it.
-pub fn check_origin(facts: &Facts, needles: &Needles) -> Result<(), Refused> {
-    let exposed = find(needles, facts.origin.as_bytes());
-    exposed.map_or(Ok(()), |name| Err(refuse_host(facts, &name)))
+pub fn check_origin(context: &RequestContext, needles: &Needles) -> Result<(), Refused> {
+    let exposed = find(needles, context.origin.as_bytes());
+    exposed.map_or(Ok(()), |name| Err(refuse_host(context, &name)))
 }
 
 /// Refuses a head that carries a stored value.
 pub fn check_head(
-    facts: &Facts,
+    context: &RequestContext,
     head: &Parts,
     treatment: &Treatment,
     needles: &Needles,
 ) -> Result<(), Refused> {
     let scans = |place| treatment.scan.contains(&place);
     if scans(ScanPlace::Path) {
-        check(facts, needles, head.uri.path().as_bytes(), "path")?;
+        check(context, needles, head.uri.path().as_bytes(), "path")?;
     }
     if scans(ScanPlace::Query) {
         let query = head.uri.query().unwrap_or_default();
-        check(facts, needles, query.as_bytes(), "query")?;
+        check(context, needles, query.as_bytes(), "query")?;
     }
     match scans(ScanPlace::Header) {
-        true => check_fields(facts, &head.headers, needles),
+        true => check_fields(context, &head.headers, needles),
         false => Ok(()),
     }
 }
 
 /// Refuses headers or trailers that carry a stored value.
-pub fn check_fields(facts: &Facts, fields: &HeaderMap, needles: &Needles) -> Result<(), Refused> {
+pub fn check_fields(
+    context: &RequestContext,
+    fields: &HeaderMap,
+    needles: &Needles,
+) -> Result<(), Refused> {
     for (name, value) in fields {
         if let Some(exposed) = find(needles, value.as_bytes())
             && header_role(name.as_str()) != HeaderRole::ProxyOwn
         {
-            return Err(refuse(facts, &exposed, &format!("header:{name}")));
+            return Err(refuse(context, &exposed, &format!("header:{name}")));
         }
     }
     Ok(())
 }
 
 /// Refuses a body, or trailers, that carry a stored value.
-pub fn check_body(facts: &Facts, held: &Held, needles: &Needles) -> Result<(), Refused> {
-    check(facts, needles, &held.data, "body")?;
+pub fn check_body(context: &RequestContext, held: &Held, needles: &Needles) -> Result<(), Refused> {
+    check(context, needles, &held.data, "body")?;
     let trailers = held.trailers.as_ref();
-    trailers.map_or(Ok(()), |trailers| check_fields(facts, trailers, needles))
+    trailers.map_or(Ok(()), |trailers| check_fields(context, trailers, needles))
 }
 
 /// The name of the first stored value in `text`, `slug` or `slug.field`.
@@ -91,12 +95,17 @@ pub fn without(needles: &Needles, text: Arc<str>) -> Arc<str> {
 }
 
 /// The refusal, which names the slug, and its ledger line.
-pub fn refuse(facts: &Facts, name: &str, place: &str) -> Refused {
-    let destination = Some(facts.origin.as_ref());
-    refuse_at(facts, name, place, destination)
+pub fn refuse(context: &RequestContext, name: &str, place: &str) -> Refused {
+    let destination = Some(context.origin.as_ref());
+    refuse_at(context, name, place, destination)
 }
 
-fn refuse_at(facts: &Facts, name: &str, place: &str, destination: Option<&str>) -> Refused {
+fn refuse_at(
+    context: &RequestContext,
+    name: &str,
+    place: &str,
+    destination: Option<&str>,
+) -> Refused {
     let refusal = Refusal::new(
         Code::SecretExposed,
         format!(
@@ -112,7 +121,7 @@ fn refuse_at(facts: &Facts, name: &str, place: &str, destination: Option<&str>) 
         path: None,
         destination: destination.map(Into::into),
         locations: vec![place.to_owned()],
-        ..facts.entry_named(event::DENIED, name)
+        ..context.entry_named(event::DENIED, name)
     };
     let denied = line.draft();
     let mut refusal = refusal.slug(line.slug.unwrap_or_default()).location(place);
@@ -121,12 +130,17 @@ fn refuse_at(facts: &Facts, name: &str, place: &str, destination: Option<&str>) 
 }
 
 /// The refusal for a value that is the host's name. It cannot say which host.
-fn refuse_host(facts: &Facts, name: &str) -> Refused {
-    refuse_at(facts, name, "header:host", None)
+fn refuse_host(context: &RequestContext, name: &str) -> Refused {
+    refuse_at(context, name, "header:host", None)
 }
 
-fn check(facts: &Facts, needles: &Needles, text: &[u8], place: &str) -> Result<(), Refused> {
-    find(needles, text).map_or(Ok(()), |name| Err(refuse(facts, &name, place)))
+fn check(
+    context: &RequestContext,
+    needles: &Needles,
+    text: &[u8],
+    place: &str,
+) -> Result<(), Refused> {
+    find(needles, text).map_or(Ok(()), |name| Err(refuse(context, &name, place)))
 }
 
 /// A scrubber whose output nobody wants, only its hits.
@@ -137,6 +151,7 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// Looks for these values.
     pub fn new(needles: Arc<Needles>) -> Self {
         Self {
             scrubber: Scrubber::new(Arc::clone(&needles), Replacement::SameLength),

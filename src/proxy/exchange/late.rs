@@ -4,21 +4,21 @@
 //! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
 //! opened, recorded durably, and only then is the value handed to the stream.
 
-use crate::proxy::exchange::uses::Permitted;
+use crate::proxy::exchange::authorisation::Permitted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::clock::unix_seconds;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::policy::location::Location;
-use crate::proxy::exchange::exposed;
-use crate::proxy::exchange::sites;
+use crate::proxy::exchange::authorisation::{Refused, RequestContext, Use, Uses, find, together};
+use crate::proxy::exchange::leak_guard;
+use crate::proxy::exchange::occurrences;
 use crate::proxy::exchange::used::Used;
-use crate::proxy::exchange::uses::{Facts, Refused, Use, Uses, find, together};
-use crate::proxy::runtime::clock::unix_now;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::Edit;
@@ -27,9 +27,9 @@ use crate::substitution::stream::StreamError;
 use crate::vault::Vault;
 
 /// Answers for the placeholders of one streamed body, or of one message.
-pub struct Permits {
+pub struct LateAuthoriser {
     /// What is known about the request.
-    pub facts: Arc<Facts>,
+    pub context: Arc<RequestContext>,
     /// Why no byte of the body may be changed, if that is so (a digest covers it).
     pub signed: Option<Refusal>,
     /// Values that must not be sent in the clear, unless the destination allows that.
@@ -44,7 +44,7 @@ pub struct Permits {
     pub used: Arc<Used>,
 }
 
-impl Permits {
+impl LateAuthoriser {
     /// The value for a placeholder, once its use is durably on record.
     pub async fn ask(
         self: Arc<Self>,
@@ -71,16 +71,16 @@ impl Permits {
     /// The trailers with their values in place. A trailer is a header that came late.
     pub async fn trailers(self: Arc<Self>, trailers: HeaderMap) -> Result<HeaderMap, Refusal> {
         if let Some(needles) = &self.guard
-            && let Err(refused) = exposed::check_fields(&self.facts, &trailers, needles)
+            && let Err(refused) = leak_guard::check_fields(&self.context, &trailers, needles)
         {
             return Err(self.record(refused).await);
         }
-        let sites = match sites::in_trailers(&trailers) {
-            Ok(sites) => sites,
-            Err(found) => return Err(self.record(found.refuse(&self.facts)).await),
+        let occurrences = match occurrences::in_trailers(&trailers) {
+            Ok(occurrences) => occurrences,
+            Err(found) => return Err(self.record(found.refuse(&self.context)).await),
         };
         let mut values = Vec::new();
-        for edit in sites.iter().flat_map(|site| &site.edits) {
+        for edit in occurrences.iter().flat_map(|occurrence| &occurrence.edits) {
             if !edit.escape {
                 let (reference, location) = (edit.reference.clone(), edit.location.clone());
                 let value = Arc::clone(&self).ask(reference.clone(), location).await?;
@@ -91,10 +91,10 @@ impl Permits {
             let found = values.iter().find(|(reference, _)| reference == wanted);
             found.map(|(_, value)| value.as_ref())
         };
-        match sites::substitute_trailers(trailers, &sites, &value) {
+        match occurrences::substitute_trailers(trailers, &occurrences, &value) {
             Ok(trailers) => Ok(trailers),
             Err(error) => {
-                let refused = Uses::default().unwritable(&self.facts, error);
+                let refused = Uses::default().unwritable(&self.context, error);
                 Err(self.record(refused).await)
             }
         }
@@ -102,14 +102,14 @@ impl Permits {
 
     /// What the client is told when the body carries the stored value `name` in the clear.
     pub async fn exposed(self: Arc<Self>, name: String) -> Refusal {
-        let refused = exposed::refuse(&self.facts, &name, "body");
+        let refused = leak_guard::refuse(&self.context, &name, "body");
         self.record(refused).await
     }
 
     /// What the client is told when the stream itself cannot go on.
     pub async fn failed(self: Arc<Self>, error: StreamError) -> Refusal {
         let refused = match error {
-            StreamError::Splice(error) => Uses::default().unwritable(&self.facts, error),
+            StreamError::Splice(error) => Uses::default().unwritable(&self.context, error),
             StreamError::Body(problem) => Refused::from(Refusal::new(
                 Code::BodyEncodingUnsupported,
                 problem.to_string(),
@@ -119,7 +119,7 @@ impl Permits {
     }
 
     async fn decide(&self, wanted: &[(&Reference, &Location)]) -> Result<Permitted, Refused> {
-        let facts = &self.facts;
+        let context = &self.context;
         self.vault.refresh().await.map_err(|_| {
             Refusal::new(
                 Code::StoreUnavailable,
@@ -130,7 +130,7 @@ impl Permits {
         let mut ignored = BTreeMap::new();
         let mut refused = Vec::new();
         for &(reference, location) in wanted {
-            match find(facts, &self.vault, reference, unix_now()) {
+            match find(context, &self.vault, reference, unix_seconds()) {
                 Ok(credential) => uses.push(Use {
                     reference: reference.clone(),
                     location: location.clone(),
@@ -140,7 +140,7 @@ impl Permits {
                     ignored.entry(reference).or_insert(location);
                 }
                 Err(refusal) => {
-                    refused.push(facts.refuse(refusal, reference, None, &[location]));
+                    refused.push(context.refuse(refusal, reference, None, &[location]));
                 }
             }
         }
@@ -148,20 +148,20 @@ impl Permits {
             return Err(refused);
         }
         let uses = Uses::from_iter(uses);
-        uses.authorise(facts)?;
+        uses.authorise(context)?;
         if let Some(signed) = self.signed.as_ref().filter(|_| !uses.is_empty()) {
-            return Err(uses.refuse_all(facts, signed));
+            return Err(uses.refuse_all(context, signed));
         }
-        let values = uses.open(facts, &self.vault)?;
+        let values = uses.open(context, &self.vault)?;
         // First: from the moment that it is on record a value is looked for in the answer.
         let mut permitted = Permitted::new();
         for (reference, value) in values.into_vec() {
             self.used.add(reference.clone(), Arc::clone(&value));
             permitted.push((reference, value));
         }
-        let mut lines = uses.lines(facts);
+        let mut lines = uses.lines(context);
         for (reference, at) in &ignored {
-            lines.push(&facts.ignored_entry(reference, at));
+            lines.push(&context.ignored_entry(reference, at));
         }
         if !lines.is_empty() {
             self.ledger.commit(lines).await.map_err(Refusal::from)?;
@@ -181,7 +181,7 @@ impl Permits {
     }
 
     async fn record(&self, refused: Refused) -> Refusal {
-        refused.record(&self.ledger, &self.facts.id).await
+        refused.record(&self.ledger, &self.context.id).await
     }
 }
 

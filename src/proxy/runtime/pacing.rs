@@ -21,10 +21,10 @@ use tokio::task::yield_now;
 use crate::proxy::runtime::sync::lock;
 
 /// How long handshakes go on without a look at the sockets, a step or two.
-const SPREE: Duration = Duration::from_micros(300);
+const BUDGET: Duration = Duration::from_micros(300);
 
 thread_local! {
-    static OWN: Arc<Turnstile> = Arc::new(Turnstile::new(Instant::now));
+    static OWN: Arc<HandshakePacer> = Arc::new(HandshakePacer::new(Instant::now));
 }
 
 /// Drives a handshake, a step at a time, each when the calling worker's line comes to it. While it
@@ -35,35 +35,35 @@ pub async fn paced<F: Future + Unpin>(handshake: F, patience: Duration) -> F::Ou
 }
 
 /// Where the handshakes of one worker wait.
-struct Turnstile {
-    line: Mutex<Line>,
+struct HandshakePacer {
+    queue: Mutex<Queue>,
     now: fn() -> Instant,
 }
 
 /// When it is due, and a number that no other place has.
-type Place = (Instant, u64);
+type Position = (Instant, u64);
 
-struct Line {
+struct Queue {
     /// Whose turn it is.
-    called: Option<Place>,
+    called: Option<Position>,
     /// Who else is there, and how they are told.
-    waiting: BTreeMap<Place, Option<Waker>>,
+    waiting: BTreeMap<Position, Option<Waker>>,
     /// The number of the next to come.
     next: u64,
     /// Until then the worker's time is others'. Never further ahead than the last step was long.
     owed_until: Instant,
 }
 
-impl Turnstile {
+impl HandshakePacer {
     fn new(now: fn() -> Instant) -> Self {
-        let line = Line {
+        let queue = Queue {
             called: None,
             waiting: BTreeMap::new(),
             next: 0,
             owed_until: now(),
         };
         Self {
-            line: Mutex::new(line),
+            queue: Mutex::new(queue),
             now,
         }
     }
@@ -88,41 +88,41 @@ impl Turnstile {
         if !self.has_time() {
             // Goes on behind everything that the sockets have woken.
             yield_now().await;
-            lock(&self.line).looked((self.now)());
+            lock(&self.queue).looked((self.now)());
         }
         turn.begun = Some((self.now)());
         turn
     }
 
     fn has_time(&self) -> bool {
-        lock(&self.line).owed_until <= (self.now)()
+        lock(&self.queue).owed_until <= (self.now)()
     }
 }
 
 /// A place in the line, and the turn that it leads to.
 struct Turn<'a> {
-    turnstile: &'a Turnstile,
-    place: Place,
+    pacer: &'a HandshakePacer,
+    place: Position,
     begun: Option<Instant>,
 }
 
 impl<'a> Turn<'a> {
-    fn new(turnstile: &'a Turnstile, patience: Duration) -> Self {
-        let due = (turnstile.now)() + patience;
-        let place = lock(&turnstile.line).join(due);
+    fn new(pacer: &'a HandshakePacer, patience: Duration) -> Self {
+        let due = (pacer.now)() + patience;
+        let place = lock(&pacer.queue).join(due);
         Self {
-            turnstile,
+            pacer,
             place,
             begun: None,
         }
     }
 
     fn poll_called(&self, waker: &Waker) -> Poll<()> {
-        let mut line = lock(&self.turnstile.line);
-        if line.called == Some(self.place) {
+        let mut queue = lock(&self.pacer.queue);
+        if queue.called == Some(self.place) {
             return Poll::Ready(());
         }
-        line.waiting.insert(self.place, Some(waker.clone()));
+        queue.waiting.insert(self.place, Some(waker.clone()));
         Poll::Pending
     }
 }
@@ -130,20 +130,20 @@ impl<'a> Turn<'a> {
 impl Drop for Turn<'_> {
     /// Also of one who has not waited to the end.
     fn drop(&mut self) {
-        let mut line = lock(&self.turnstile.line);
+        let mut queue = lock(&self.pacer.queue);
         if let Some(begun) = self.begun {
-            line.charge(begun, (self.turnstile.now)());
+            queue.charge(begun, (self.pacer.now)());
         }
-        let called = line.leave(self.place);
-        drop(line);
+        let called = queue.leave(self.place);
+        drop(queue);
         if let Some(waker) = called {
             waker.wake();
         }
     }
 }
 
-impl Line {
-    fn join(&mut self, due: Instant) -> Place {
+impl Queue {
+    fn join(&mut self, due: Instant) -> Position {
         let place = (due, self.next);
         self.next += 1;
         match self.called {
@@ -156,7 +156,7 @@ impl Line {
     }
 
     /// Returns who is to be woken, because it is called now.
-    fn leave(&mut self, place: Place) -> Option<Waker> {
+    fn leave(&mut self, place: Position) -> Option<Waker> {
         if self.called != Some(place) {
             self.waiting.remove(&place);
             return None;
@@ -168,13 +168,13 @@ impl Line {
 
     /// What was ready has been served.
     fn looked(&mut self, now: Instant) {
-        self.owed_until = now.checked_sub(SPREE).unwrap_or(now);
+        self.owed_until = now.checked_sub(BUDGET).unwrap_or(now);
     }
 
     /// Others are to have as long as this step took. That they had longer before counts up to a point.
     fn charge(&mut self, begun: Instant, ended: Instant) {
         let took = ended.saturating_duration_since(begun);
-        let had = begun.checked_sub(SPREE).unwrap_or(begun);
+        let had = begun.checked_sub(BUDGET).unwrap_or(begun);
         let until = self.owed_until.max(had) + 2 * took;
         self.owed_until = until.min(ended + took);
     }
@@ -239,11 +239,11 @@ mod tests {
 
     #[tokio::test]
     async fn each_in_turn() {
-        let turnstile = Turnstile::new(now);
+        let pacer = HandshakePacer::new(now);
         let order = &Mutex::new(Vec::new());
         let one = |name| {
             let steps = handshake(3, move || lock(order).push(name));
-            turnstile.pace(Box::pin(steps), Duration::ZERO)
+            pacer.pace(Box::pin(steps), Duration::ZERO)
         };
         tokio::join!(one('a'), one('b'), one('c'));
         let order: String = lock(order).iter().collect();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// As each step makes a socket ready, each has to find that what the one before it sent was read.
-    async fn find_what_was_sent_read(turnstile: Arc<Turnstile>) -> bool {
+    async fn find_what_was_sent_read(pacer: Arc<HandshakePacer>) -> bool {
         let (near, mut far) = UnixStream::pair().unwrap();
         let near = Arc::new(near);
         let unread = Arc::new(Mutex::new((0, 0)));
@@ -263,7 +263,7 @@ mod tests {
         });
         let mut handshakes = JoinSet::new();
         for _ in 0..20 {
-            let (turnstile, unread) = (Arc::clone(&turnstile), Arc::clone(&unread));
+            let (pacer, unread) = (Arc::clone(&pacer), Arc::clone(&unread));
             let near = Arc::clone(&near);
             near.writable().await.unwrap();
             let send = move || {
@@ -274,7 +274,7 @@ mod tests {
             };
             handshakes.spawn_local(async move {
                 let steps = Box::pin(handshake(2, send));
-                turnstile.pace(steps, Duration::ZERO).await;
+                pacer.pace(steps, Duration::ZERO).await;
             });
         }
         handshakes.join_all().await;
@@ -285,26 +285,26 @@ mod tests {
 
     #[tokio::test]
     async fn between_two_steps_what_is_ready_is_served() {
-        let served = find_what_was_sent_read(Arc::new(Turnstile::new(now)));
+        let served = find_what_was_sent_read(Arc::new(HandshakePacer::new(now)));
         assert!(LocalSet::new().run_until(served).await);
     }
 
     #[tokio::test]
     async fn what_waits_for_the_other_side_holds_nobody_up() {
-        let turnstile = Turnstile::new(now);
-        let mut silent = pin!(turnstile.pace(pending::<()>(), Duration::ZERO));
+        let pacer = HandshakePacer::new(now);
+        let mut silent = pin!(pacer.pace(pending::<()>(), Duration::ZERO));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(silent.as_mut().poll(&mut cx).is_pending());
         let other = Box::pin(handshake(3, || ()));
-        turnstile.pace(other, Duration::ZERO).await;
+        pacer.pace(other, Duration::ZERO).await;
     }
 
     #[tokio::test]
     async fn whoever_leaves_is_passed_over() {
-        let turnstile = Turnstile::new(now);
-        let first = turnstile.turn(Duration::ZERO).await;
+        let pacer = HandshakePacer::new(now);
+        let first = pacer.turn(Duration::ZERO).await;
         let mut rest: Vec<_> = (0..4)
-            .map(|_| Box::pin(turnstile.turn(Duration::ZERO)))
+            .map(|_| Box::pin(pacer.turn(Duration::ZERO)))
             .collect();
         let mut cx = Context::from_waker(Waker::noop());
         for waiting in &mut rest {
@@ -317,18 +317,18 @@ mod tests {
         drop(rest.remove(0));
         drop(rest.remove(0).await);
         drop(last.await);
-        assert!(lock(&turnstile.line).called.is_none());
+        assert!(lock(&pacer.queue).called.is_none());
     }
 
     #[tokio::test]
     async fn who_has_patience_gives_way_for_so_long() {
-        let turnstile = Turnstile::new(now);
+        let pacer = HandshakePacer::new(now);
         let order = &Mutex::new(Vec::new());
         let one = |name, patience| {
             let steps = handshake(1, move || lock(order).push(name));
-            turnstile.pace(Box::pin(steps), patience)
+            pacer.pace(Box::pin(steps), patience)
         };
-        let held = turnstile.turn(Duration::ZERO).await;
+        let held = pacer.turn(Duration::ZERO).await;
         let later = async {
             pass(2 * MILLISECOND);
             let late = one('d', Duration::ZERO);
@@ -348,15 +348,15 @@ mod tests {
     #[test]
     fn handshakes_have_up_to_half_of_a_busy_workers_time() {
         const STEP: Duration = Duration::from_micros(200);
-        let turnstile = Turnstile::new(now);
+        let pacer = HandshakePacer::new(now);
         let step = || {
             let begun = now();
             pass(STEP);
-            lock(&turnstile.line).charge(begun, now());
+            lock(&pacer.queue).charge(begun, now());
         };
         let spree = || {
             let mut steps = 0;
-            while turnstile.has_time() {
+            while pacer.has_time() {
                 step();
                 steps += 1;
             }
@@ -365,20 +365,20 @@ mod tests {
         assert_eq!(spree(), STEP, "others have had nothing yet");
         for others in [1, 2, 10] {
             pass(others * MILLISECOND / 2);
-            let most = (others * MILLISECOND / 2).min(SPREE);
+            let most = (others * MILLISECOND / 2).min(BUDGET);
             let had = spree();
             assert!(
                 had + STEP >= most && had <= most + 2 * STEP,
                 "{others}: {had:?}"
             );
         }
-        lock(&turnstile.line).looked(now());
+        lock(&pacer.queue).looked(now());
         let had = spree();
-        assert!(had + STEP >= SPREE && had <= SPREE + STEP, "{had:?}");
+        assert!(had + STEP >= BUDGET && had <= BUDGET + STEP, "{had:?}");
         // Steps that were taken after a look at the sockets do not add up.
         spree();
         (0..100).for_each(|_| step());
         pass(STEP);
-        assert!(turnstile.has_time());
+        assert!(pacer.has_time());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::policy::destination::Destination;
-use crate::proxy::outbound::connection::Connection;
+use crate::proxy::outbound::http1::Connection;
 use crate::proxy::runtime::sync::lock;
 use crate::proxy::runtime::workers::{self, PerWorker};
 
@@ -31,17 +31,17 @@ const READY_TIMEOUT: Duration = Duration::from_millis(50);
 /// has none to a destination borrows from the others: to be told by another thread is slower than to
 /// be told by one's own, but much faster than to open a connection.
 #[derive(Default)]
-pub struct Pool(PerWorker<Mutex<Shelves>>);
+pub struct Pool(PerWorker<Mutex<HostPools>>);
 
 #[derive(Default)]
-struct Shelves {
-    by_destination: HashMap<Destination, Arc<Shelf>>,
+struct HostPools {
+    by_destination: HashMap<Destination, Arc<HostPool>>,
     count: Arc<AtomicUsize>,
 }
 
 /// A worker's idle connections to one destination. A request takes its connection from here and
 /// brings it back.
-pub struct Shelf {
+pub struct HostPool {
     idle: Mutex<VecDeque<Kept>>,
     /// This worker has opened one itself.
     is_stocked: AtomicBool,
@@ -56,12 +56,12 @@ struct Kept {
 
 impl Pool {
     /// The calling worker's connections to a destination.
-    pub fn shelf(&self, destination: &Destination) -> Arc<Shelf> {
+    pub fn host_pool(&self, destination: &Destination) -> Arc<HostPool> {
         let mut shelves = lock(self.0.own());
-        if let Some(shelf) = shelves.by_destination.get(destination) {
-            return Arc::clone(shelf);
+        if let Some(host_pool) = shelves.by_destination.get(destination) {
+            return Arc::clone(host_pool);
         }
-        let shelf = Arc::new(Shelf {
+        let host_pool = Arc::new(HostPool {
             idle: Mutex::default(),
             is_stocked: AtomicBool::new(false),
             count: Arc::clone(&shelves.count),
@@ -71,10 +71,10 @@ impl Pool {
         }
         // One too many is not remembered, and closes what is brought back to it.
         if shelves.by_destination.len() < DESTINATIONS {
-            let kept = Arc::clone(&shelf);
+            let kept = Arc::clone(&host_pool);
             shelves.by_destination.insert(destination.clone(), kept);
         }
-        shelf
+        host_pool
     }
 
     /// A connection to a destination, and the shelf that it is to be brought back to. Without one:
@@ -82,19 +82,19 @@ impl Pool {
     pub async fn take(
         &self,
         destination: &Destination,
-    ) -> Result<(Connection, Arc<Shelf>), Arc<Shelf>> {
-        let own = self.shelf(destination);
+    ) -> Result<(Connection, Arc<HostPool>), Arc<HostPool>> {
+        let own = self.host_pool(destination);
         if let Some(connection) = own.take().await {
             return Ok((connection, own));
         }
         if !own.is_stocked.swap(true, Ordering::Relaxed) {
             for shelves in self.0.all() {
-                let shelf = lock(shelves).by_destination.get(destination).cloned();
-                if let Some(shelf) = shelf
-                    && let Some(connection) = shelf.take().await
+                let host_pool = lock(shelves).by_destination.get(destination).cloned();
+                if let Some(host_pool) = host_pool
+                    && let Some(connection) = host_pool.take().await
                 {
                     own.is_stocked.store(false, Ordering::Relaxed);
-                    return Ok((connection, shelf));
+                    return Ok((connection, host_pool));
                 }
             }
         }
@@ -107,16 +107,16 @@ impl Pool {
     }
 }
 
-impl Shelves {
+impl HostPools {
     fn sweep(&mut self) {
-        self.by_destination.retain(|_, shelf| {
-            shelf.sweep();
-            !lock(&shelf.idle).is_empty() || Arc::strong_count(shelf) > 1
+        self.by_destination.retain(|_, host_pool| {
+            host_pool.sweep();
+            !lock(&host_pool.idle).is_empty() || Arc::strong_count(host_pool) > 1
         });
     }
 }
 
-impl Shelf {
+impl HostPool {
     /// The connection used last among those still usable.
     pub async fn take(&self) -> Option<Connection> {
         while let Some(mut connection) = self.pop() {
@@ -162,7 +162,7 @@ impl Shelf {
     }
 }
 
-impl Drop for Shelf {
+impl Drop for HostPool {
     fn drop(&mut self) {
         let left = lock(&self.idle).len();
         self.count.fetch_sub(left, Ordering::Relaxed);

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, Weak};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::clock::unix_seconds;
 use crate::config::Treatment;
 use crate::error::Refusal;
 use crate::identity::{Caller, Presented};
 use crate::policy::destination::Destination;
 use crate::proxy::context::Settings;
-use crate::proxy::runtime::clock::unix_now;
-use crate::proxy::runtime::slot::Permit;
+use crate::proxy::runtime::slot::ConnectionSlot;
 use crate::proxy::runtime::sync::lock;
 use crate::vault::Vault;
 
@@ -25,14 +25,14 @@ pub(in crate::proxy) const CLAIMS: [HeaderName; 3] =
 const OWN: &str = "egret-";
 
 /// Where a request came in.
-pub enum Door {
+pub enum Entry {
     /// On the proxy's own port.
-    Proxy(Permit),
+    Proxy(ConnectionSlot),
     /// Inside a CONNECT tunnel.
-    Tunnel(Box<TunnelDoor>),
+    Tunnel(Box<TunnelEntry>),
 }
 
-impl Door {
+impl Entry {
     /// Who asks. A tunnel's token was shown with CONNECT; what a client repeats inside is not
     /// looked at, only stripped.
     pub(in crate::proxy) fn caller(
@@ -44,7 +44,7 @@ impl Door {
         match self {
             Self::Tunnel(tunnel) => Ok(tunnel.standing(settings, vault, headers)?.0),
             Self::Proxy(_) => {
-                let caller = Claim::of(settings, headers).caller(settings, headers)?;
+                let caller = PresentedIdentity::of(settings, headers).caller(settings, headers)?;
                 Ok(Arc::new(caller))
             }
         }
@@ -52,37 +52,37 @@ impl Door {
 }
 
 /// What a tunnel fixes for all of its requests.
-pub struct TunnelDoor {
+pub struct TunnelEntry {
     pub(in crate::proxy) destination: Destination,
-    claim: Claim,
+    identity: PresentedIdentity,
     pub(in crate::proxy) mismatch: Option<Refusal>,
     /// Counts the connection until the last of its requests has ended.
-    _permit: Permit,
+    _slot: ConnectionSlot,
     /// What `Host` says in nearly every request.
     pub(in crate::proxy) authority: String,
     /// The destination as ledger and log show it.
     pub(in crate::proxy) origin: Arc<str>,
     /// What was found out for the request before.
-    standing: Mutex<Option<Standing>>,
+    standing: Mutex<Option<CallerCache>>,
 }
 
-impl TunnelDoor {
+impl TunnelEntry {
     /// A tunnel to the CONNECT authority, with the scheme that was found inside, for whoever asked
     /// for it. With a `mismatch`, because CONNECT and the TLS server name disagree, no request gets
     /// through.
     pub fn new(
         destination: Destination,
-        claim: Claim,
-        permit: Permit,
+        identity: PresentedIdentity,
+        slot: ConnectionSlot,
         mismatch: Option<Refusal>,
     ) -> Self {
         Self {
             authority: destination.authority(),
             origin: destination.to_string().into(),
             destination,
-            claim,
+            identity,
             mismatch,
-            _permit: permit,
+            _slot: slot,
             standing: Mutex::new(None),
         }
     }
@@ -96,7 +96,7 @@ impl TunnelDoor {
     ) -> Result<(Arc<Caller>, Treatment), Refusal> {
         // Before the clients are looked at: what changes meanwhile is looked at once more.
         let generation = vault.generation();
-        let now = unix_now();
+        let now = unix_seconds();
         // Or something else of ours: to look at the names takes less time than to look these up.
         let says_more = headers.keys().any(|name| name.as_str().starts_with(OWN));
         if !says_more
@@ -105,10 +105,10 @@ impl TunnelDoor {
         {
             return Ok((Arc::clone(&known.caller), known.treatment.clone()));
         }
-        let caller = Arc::new(self.claim.caller(settings, headers)?);
+        let caller = Arc::new(self.identity.caller(settings, headers)?);
         let treatment = settings.config.treatment(&self.destination);
         if !says_more {
-            *lock(&self.standing) = Some(Standing {
+            *lock(&self.standing) = Some(CallerCache {
                 settings: Arc::downgrade(settings),
                 generation,
                 caller: Arc::clone(&caller),
@@ -122,7 +122,7 @@ impl TunnelDoor {
 /// What holds for each request of a tunnel until something changes: the settings, the clients, or
 /// the time beyond which a token is not good. Besides the work this spares two cores the counting
 /// of those who hold a client's name, which is what they would wait for each other for.
-struct Standing {
+struct CallerCache {
     /// What it was found out under.
     settings: Weak<Settings>,
     generation: u64,
@@ -130,7 +130,7 @@ struct Standing {
     treatment: Treatment,
 }
 
-impl Standing {
+impl CallerCache {
     fn holds(&self, settings: &Arc<Settings>, generation: u64, now: i64) -> bool {
         ptr::eq(self.settings.as_ptr(), Arc::as_ptr(settings))
             && self.generation == generation
@@ -140,13 +140,13 @@ impl Standing {
 
 /// Who a client says it is, and what for: the token, and the headers that name action and run.
 /// Judged again whenever the answer could be another.
-pub struct Claim {
+pub struct PresentedIdentity {
     presented: Option<Presented>,
     action: Option<HeaderValue>,
     run: Option<HeaderValue>,
 }
 
-impl Claim {
+impl PresentedIdentity {
     /// Reads the claim of a request.
     pub fn of(settings: &Settings, headers: &HeaderMap) -> Self {
         let token = headers.get(header::PROXY_AUTHORIZATION);
@@ -166,7 +166,7 @@ impl Claim {
             self.presented.as_ref(),
             action.map(HeaderValue::as_bytes),
             run.map(HeaderValue::as_bytes),
-            unix_now(),
+            unix_seconds(),
         )
     }
 }

@@ -9,10 +9,10 @@ use http::uri::PathAndQuery;
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::policy::location::{HeaderRole, Location, header_role};
+use crate::proxy::exchange::authorisation::Permitted;
+use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::Held;
-use crate::proxy::exchange::hop;
-use crate::proxy::exchange::uses::Permitted;
-use crate::proxy::exchange::uses::{Facts, Refused};
+use crate::proxy::exchange::hop_by_hop;
 use crate::secret::SecretBytes;
 use crate::substitution::basic::Basic;
 use crate::substitution::edit::{Edit, SpliceError};
@@ -23,8 +23,8 @@ use crate::substitution::slug::Reference;
 use crate::substitution::splice::splice;
 
 /// One part of a request and what is to be changed in it.
-pub struct Site {
-    place: Place,
+pub struct Occurrence {
+    part: Part,
     /// The placeholders, in order.
     pub edits: Vec<Edit>,
     /// Left as it is unless the credential's grant names this very header.
@@ -32,7 +32,7 @@ pub struct Site {
 }
 
 /// Header places are positions in the map's iteration order.
-enum Place {
+enum Part {
     Path,
     Query,
     Header(usize),
@@ -53,15 +53,15 @@ pub struct Misplaced {
 
 impl Misplaced {
     /// The refusal with its `denied` line.
-    pub fn refuse(self, facts: &Facts) -> Refused {
-        facts.refuse(self.refusal, &self.reference, None, &[&self.location])
+    pub fn refuse(self, context: &RequestContext) -> Refused {
+        context.refuse(self.refusal, &self.reference, None, &[&self.location])
     }
 }
 
-impl Site {
-    fn new(place: Place, edits: Vec<Edit>) -> Self {
+impl Occurrence {
+    fn new(part: Part, edits: Vec<Edit>) -> Self {
         Self {
-            place,
+            part,
             edits,
             only_if_named: false,
         }
@@ -69,17 +69,17 @@ impl Site {
 
     /// Whether this is the body.
     pub fn is_body(&self) -> bool {
-        matches!(self.place, Place::Body)
+        matches!(self.part, Part::Body)
     }
 
     /// Whether a change here changes what a digest of the body covers.
     pub fn is_in_body(&self) -> bool {
-        matches!(self.place, Place::Body | Place::Trailer(_))
+        matches!(self.part, Part::Body | Part::Trailer(_))
     }
 
     /// Whether this is the path.
     pub fn is_path(&self) -> bool {
-        matches!(self.place, Place::Path)
+        matches!(self.part, Part::Path)
     }
 }
 
@@ -88,26 +88,26 @@ pub fn in_head(
     head: &Parts,
     raw: Option<&[u8]>,
     treatment: &Treatment,
-) -> Result<Vec<Site>, Misplaced> {
-    let mut sites = Vec::new();
+) -> Result<Vec<Occurrence>, Misplaced> {
+    let mut occurrences = Vec::new();
     // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
     let shows_none = raw.is_some_and(|raw| !may_contain(Encoding::Percent, raw));
     let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
     if shows_none && !credentials.any(|value| Basic::is_named(value.as_bytes())) {
-        return Ok(sites);
+        return Ok(occurrences);
     }
-    let scans = |place| treatment.scan.contains(&place);
+    let scans = |part| treatment.scan.contains(&part);
     if scans(ScanPlace::Path) && may_contain(Encoding::Percent, head.uri.path().as_bytes()) {
-        push(&mut sites, Place::Path, find::in_path(head.uri.path()));
+        push(&mut occurrences, Part::Path, find::in_path(head.uri.path()));
     }
     let query = head.uri.query().unwrap_or_default();
     if scans(ScanPlace::Query) && may_contain(Encoding::Percent, query.as_bytes()) {
-        push(&mut sites, Place::Query, find::in_query(query));
+        push(&mut occurrences, Part::Query, find::in_query(query));
     }
     if scans(ScanPlace::Header) {
-        in_headers(&head.headers, Place::Header, &mut sites)?;
+        in_headers(&head.headers, Part::Header, &mut occurrences)?;
     }
-    Ok(sites)
+    Ok(occurrences)
 }
 
 /// Adds what was found in a held body, and what stands in its trailers.
@@ -115,12 +115,12 @@ pub fn in_body(
     edits: Vec<Edit>,
     held: &Held,
     treatment: &Treatment,
-    sites: &mut Vec<Site>,
+    occurrences: &mut Vec<Occurrence>,
 ) -> Result<(), Misplaced> {
-    push(sites, Place::Body, edits);
+    push(occurrences, Part::Body, edits);
     match &held.trailers {
         Some(trailers) if treatment.scan.contains(&ScanPlace::Header) => {
-            in_headers(trailers, Place::Trailer, sites)
+            in_headers(trailers, Part::Trailer, occurrences)
         }
         _ => Ok(()),
     }
@@ -128,28 +128,28 @@ pub fn in_body(
 
 /// Finds the placeholders of the trailers of a body that was streamed. None that only count when
 /// named: such headers are no trailers.
-pub fn in_trailers(trailers: &HeaderMap) -> Result<Vec<Site>, Misplaced> {
-    let mut sites = Vec::new();
-    in_headers(trailers, Place::Trailer, &mut sites)?;
-    sites.retain(|site| !site.only_if_named);
-    Ok(sites)
+pub fn in_trailers(trailers: &HeaderMap) -> Result<Vec<Occurrence>, Misplaced> {
+    let mut occurrences = Vec::new();
+    in_headers(trailers, Part::Trailer, &mut occurrences)?;
+    occurrences.retain(|occurrence| !occurrence.only_if_named);
+    Ok(occurrences)
 }
 
 fn in_headers(
     headers: &HeaderMap,
-    place: fn(usize) -> Place,
-    sites: &mut Vec<Site>,
+    part: fn(usize) -> Part,
+    occurrences: &mut Vec<Occurrence>,
 ) -> Result<(), Misplaced> {
     // Asked for once something was found: most requests hold nothing.
     let mut nominated = None;
     for (index, (name, value)) in headers.iter().enumerate() {
-        let Some(site) = in_header(name, value, place(index)) else {
+        let Some(occurrence) = in_header(name, value, part(index)) else {
             continue;
         };
         let role = match header_role(name.as_str()) {
             HeaderRole::ProxyOwn => continue,
             _ if nominated
-                .get_or_insert_with(|| hop::nominated(headers))
+                .get_or_insert_with(|| hop_by_hop::nominated(headers))
                 .contains(name.as_str()) =>
             {
                 HeaderRole::HopByHop
@@ -157,37 +157,37 @@ fn in_headers(
             role => role,
         };
         match role {
-            HeaderRole::Forbidden => refuse_named(&site, name, Code::CredentialNotAllowed)?,
-            HeaderRole::HopByHop => refuse_named(&site, name, Code::RequestMalformed)?,
-            HeaderRole::LiteralUnlessNamed => sites.push(Site {
+            HeaderRole::Forbidden => refuse_named(&occurrence, name, Code::CredentialNotAllowed)?,
+            HeaderRole::HopByHop => refuse_named(&occurrence, name, Code::RequestMalformed)?,
+            HeaderRole::LiteralUnlessNamed => occurrences.push(Occurrence {
                 only_if_named: true,
-                ..site
+                ..occurrence
             }),
-            _ => sites.push(site),
+            _ => occurrences.push(occurrence),
         }
     }
     Ok(())
 }
 
-fn in_header(name: &HeaderName, value: &HeaderValue, place: Place) -> Option<Site> {
+fn in_header(name: &HeaderName, value: &HeaderValue, part: Part) -> Option<Occurrence> {
     if *name == header::AUTHORIZATION
-        && let Place::Header(index) = place
+        && let Part::Header(index) = part
         && let Some(basic) = Basic::parse(value.as_bytes())
     {
         let edits = basic.edits();
-        let place = Place::Basic(index, Box::new(basic));
-        return (!edits.is_empty()).then(|| Site::new(place, edits));
+        let part = Part::Basic(index, Box::new(basic));
+        return (!edits.is_empty()).then(|| Occurrence::new(part, edits));
     }
     if !may_contain(Encoding::Header, value.as_bytes()) {
         return None;
     }
     let edits = find::in_header(name.as_str(), value.as_bytes());
-    (!edits.is_empty()).then(|| Site::new(place, edits))
+    (!edits.is_empty()).then(|| Occurrence::new(part, edits))
 }
 
 /// An escape may stand anywhere: it is not a use.
-fn refuse_named(site: &Site, name: &HeaderName, code: Code) -> Result<(), Misplaced> {
-    let Some(edit) = site.edits.iter().find(|edit| !edit.escape) else {
+fn refuse_named(occurrence: &Occurrence, name: &HeaderName, code: Code) -> Result<(), Misplaced> {
+    let Some(edit) = occurrence.edits.iter().find(|edit| !edit.escape) else {
         return Ok(());
     };
     let detail = format!(
@@ -202,18 +202,22 @@ fn refuse_named(site: &Site, name: &HeaderName, code: Code) -> Result<(), Mispla
     })
 }
 
-fn push(sites: &mut Vec<Site>, place: Place, edits: Vec<Edit>) {
+fn push(occurrences: &mut Vec<Occurrence>, part: Part, edits: Vec<Edit>) {
     if !edits.is_empty() {
-        sites.push(Site::new(place, edits));
+        occurrences.push(Occurrence::new(part, edits));
     }
 }
 
 /// The path as the ledger and the log show it: placeholders in place, whatever their encoding was.
-pub fn shown_path(head: &Parts, sites: &[Site]) -> String {
+pub fn shown_path(head: &Parts, occurrences: &[Occurrence]) -> String {
     let path = head.uri.path();
     let mut shown = String::with_capacity(path.len());
     let mut cursor = 0;
-    for edit in sites.iter().filter(|s| s.is_path()).flat_map(|s| &s.edits) {
+    for edit in occurrences
+        .iter()
+        .filter(|s| s.is_path())
+        .flat_map(|s| &s.edits)
+    {
         shown.push_str(&path[cursor..edit.span.start]);
         shown.push_str(&edit.reference.placeholder());
         cursor = edit.span.end;
@@ -226,31 +230,35 @@ pub fn shown_path(head: &Parts, sites: &[Site]) -> String {
 pub fn substitute<'v>(
     head: &mut Parts,
     held: &mut Held,
-    sites: &[Site],
+    occurrences: &[Occurrence],
     value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
 ) -> Result<(), SpliceError> {
     let (mut path, mut query) = (None, None);
-    for site in sites {
-        let put = |source: &[u8]| splice(source, &site.edits, value);
-        match &site.place {
-            Place::Path => path = Some(put(head.uri.path().as_bytes())?),
-            Place::Query => query = Some(put(head.uri.query().unwrap_or_default().as_bytes())?),
-            Place::Header(index) => {
+    for occurrence in occurrences {
+        let put = |source: &[u8]| splice(source, &occurrence.edits, value);
+        match &occurrence.part {
+            Part::Path => path = Some(put(head.uri.path().as_bytes())?),
+            Part::Query => query = Some(put(head.uri.query().unwrap_or_default().as_bytes())?),
+            Part::Header(index) => {
                 let old = nth(&head.headers, *index)?;
                 let new = put(old.as_bytes())?;
                 set_nth(&mut head.headers, *index, new)?;
             }
-            Place::Basic(index, basic) => {
+            Part::Basic(index, basic) => {
                 let new = basic.render(&put(basic.decoded())?);
                 set_nth(&mut head.headers, *index, new)?;
             }
-            Place::Body => held.data = Bytes::from(put(&held.data)?),
+            Part::Body => held.data = Bytes::from(put(&held.data)?),
             // Below, all at once.
-            Place::Trailer(_) => {}
+            Part::Trailer(_) => {}
         }
     }
     held.trailers = match held.trailers.take() {
-        Some(trailers) => Some(Box::new(substitute_trailers(*trailers, sites, value)?)),
+        Some(trailers) => Some(Box::new(substitute_trailers(
+            *trailers,
+            occurrences,
+            value,
+        )?)),
         None => None,
     };
     if path.is_some() || query.is_some() {
@@ -274,12 +282,12 @@ pub fn substitute_message(
 /// Writes the values into trailers that came at the end of a streamed body.
 pub fn substitute_trailers<'v>(
     mut trailers: HeaderMap,
-    sites: &[Site],
+    occurrences: &[Occurrence],
     value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
 ) -> Result<HeaderMap, SpliceError> {
-    for site in sites {
-        if let Place::Trailer(index) = site.place {
-            let new = splice(nth(&trailers, index)?.as_bytes(), &site.edits, value)?;
+    for occurrence in occurrences {
+        if let Part::Trailer(index) = occurrence.part {
+            let new = splice(nth(&trailers, index)?.as_bytes(), &occurrence.edits, value)?;
             set_nth(&mut trailers, index, new)?;
         }
     }
