@@ -47,6 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "changes",
+            "clock",
             "coding",
             "config",
             "error",
