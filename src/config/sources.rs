@@ -209,7 +209,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{Exposed, Range, ScanPlace, Unresolved};
     use crate::files;
+    use crate::policy::destination::{Destination, Scheme};
     use crate::vault::KeySource;
 
     const EXAMPLE: &str = include_str!("../../config/egret.example.toml");
@@ -460,21 +462,26 @@ mod tests {
         assert_eq!(with(&[home, ("EGRET_DATA_DIR", "/e")]), Some("/e".into()));
     }
 
+    /// The example with its settings in force, which are comments in the file.
+    fn uncommented() -> String {
+        let is_setting = |text: &str| {
+            let key = text.split_once(" = ").map(|(key, _)| key);
+            let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            text == "[[destination]]" || key.is_some_and(is_key)
+        };
+        let lines = EXAMPLE.lines().map(|line| {
+            let setting = line.strip_prefix("# ").filter(|text| is_setting(text));
+            setting.unwrap_or(line)
+        });
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
     #[test]
     fn the_example_names_every_key_with_its_default() {
         let defaults = raw::defaults();
         let mut problems = Vec::new();
-        // In the example every setting is a comment that shows the default.
-        let text: String = EXAMPLE
-            .lines()
-            .map(|line| {
-                line.strip_prefix("# ")
-                    .filter(|rest| rest.contains(" = "))
-                    .unwrap_or(line)
-            })
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let settings = raw::from_file(Path::new("egret.example.toml"), &text, &mut problems);
+        let path = Path::new("egret.example.toml");
+        let settings = raw::from_file(path, &uncommented(), &mut problems);
         assert_eq!(problems, []);
         for key in KEYS.iter().filter(|key| key.name != "destination") {
             let setting = settings.get(key.name);
@@ -482,10 +489,30 @@ mod tests {
             let default = defaults[key.name].node.value.to_toml();
             assert_eq!(shown, Some(default), "{}", key.name);
         }
+    }
+
+    #[test]
+    fn the_example_shows_every_key_of_a_destination_with_its_default() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        write(directory.path(), EXAMPLE);
-        sources(directory.path(), &[])
-            .load()
-            .expect("the example is valid as it stands");
+        write(directory.path(), &uncommented());
+        let loaded = sources(directory.path(), &[]).load().expect("valid");
+        let [rule, ..] = &loaded.config.destinations[..] else {
+            panic!("no rule");
+        };
+        let destination = Destination::from_authority(Scheme::Https, "files.example.com");
+        let destination = destination.expect("a destination of the rule");
+        assert!(rule.hosts.iter().all(|host| host.matches(&destination)));
+        assert_eq!(rule.scan.as_deref(), Some(ScanPlace::ALL));
+        assert_eq!(rule.unresolved, Some(Unresolved::default()));
+        assert_eq!(rule.range, Some(Range::default()));
+        assert_eq!(rule.exposed, Some(Exposed::default()));
+    }
+
+    #[test]
+    fn the_example_as_it_is_changes_nothing() {
+        let mut problems = Vec::new();
+        let settings = raw::from_file(Path::new("egret.example.toml"), EXAMPLE, &mut problems);
+        assert_eq!(problems, []);
+        assert!(settings.is_empty(), "{settings:?}");
     }
 }

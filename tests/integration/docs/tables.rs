@@ -1,0 +1,236 @@
+//! What the program says about itself: codes, keys of ledger lines, configuration, commands, metrics.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::files;
+use crate::within;
+use crate::world::{EGRET, World, finish};
+
+/// A table of a page. A row that is one cell short has a last column that people write.
+pub struct Table {
+    pub name: String,
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new<const N: usize>(name: &str, header: [&str; N], rows: Vec<Vec<String>>) -> Self {
+        assert!(rows.len() > 2, "{name}: {rows:?}");
+        Self {
+            name: name.to_owned(),
+            header: header.map(str::to_owned).to_vec(),
+            rows,
+        }
+    }
+}
+
+/// Every table that can be generated.
+pub async fn all() -> Vec<Table> {
+    let home = tempfile::tempdir().expect("a directory");
+    vec![
+        codes(),
+        ledger_keys(home.path()).await,
+        configuration(home.path()).await,
+        destinations(),
+        commands(home.path()).await,
+        metrics().await,
+    ]
+}
+
+/// What the binary prints on a machine where nothing is configured.
+async fn said(home: &Path, args: &[&str]) -> String {
+    let mut command = tokio::process::Command::new(EGRET);
+    command
+        .args(args)
+        .env_clear()
+        .env("HOME", home)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    finish(command, b"").await.ok()
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+/// Error codes, from the list that a unit test of `src/error.rs` keeps equal to the code.
+fn codes() -> Table {
+    let list = std::fs::read_to_string(files::root().join("tests/golden/codes.txt"));
+    let rows = list.expect("the list of codes");
+    let rows = rows.lines().map(|line| {
+        let mut words = line.split(' ');
+        let mut word = || words.next().expect("status, code, proxy status").to_owned();
+        vec![word(), code(&word())]
+    });
+    Table::new("codes", ["status", "code", "when"], rows.collect())
+}
+
+async fn ledger_keys(home: &Path) -> Table {
+    let head = said(home, &["ledger", "export", "--format", "csv"]).await;
+    let keys = head.trim_end().split(',');
+    let rows = keys.map(|key| vec![code(key)]).collect();
+    Table::new("ledger keys", ["key", "value"], rows)
+}
+
+async fn configuration(home: &Path) -> Table {
+    let shown = said(home, &["config", "show"]).await;
+    let example = Example::read();
+    let mut rows = Vec::new();
+    for line in shown.lines() {
+        let (setting, origin) = line.rsplit_once("  # ").expect("an origin");
+        let (key, default) = setting.split_once(" = ").expect("a value");
+        if origin == "default" && key != "destination" {
+            rows.push(vec![
+                code(key),
+                code(default.trim_end()),
+                example.meaning(key).to_owned(),
+            ]);
+        }
+    }
+    Table::new("configuration", ["key", "default", "meaning"], rows)
+}
+
+/// The keys of `[[destination]]`, of which the example shows a rule.
+fn destinations() -> Table {
+    let rows = Example::read()
+        .0
+        .into_iter()
+        .filter_map(|setting| {
+            let key = setting.key.strip_prefix("destination.")?;
+            Some(vec![code(key), code(&setting.value), setting.meaning])
+        })
+        .collect();
+    Table::new("destinations", ["key", "shown", "meaning"], rows)
+}
+
+/// A setting as `config/egret.example.toml` explains it.
+struct Setting {
+    key: String,
+    value: String,
+    meaning: String,
+}
+
+struct Example(Vec<Setting>);
+
+impl Example {
+    fn read() -> Self {
+        let text = std::fs::read_to_string(files::root().join("config/egret.example.toml"));
+        let mut settings = Vec::new();
+        let mut section = String::new();
+        let mut meaning = Vec::new();
+        for line in text.expect("the example").lines() {
+            let text = line.strip_prefix("# ").unwrap_or(line);
+            if let Some(name) = text.strip_prefix('[') {
+                section = name.trim_matches(['[', ']']).to_owned();
+                meaning.clear();
+            } else if let Some((key, value)) = setting(text) {
+                settings.push(Setting {
+                    key: format!("{section}.{key}"),
+                    value: value.to_owned(),
+                    meaning: meaning.join(" "),
+                });
+                meaning.clear();
+            } else if line.starts_with("# ") {
+                meaning.push(text);
+            } else {
+                meaning.clear();
+            }
+        }
+        Self(settings)
+    }
+
+    fn meaning(&self, key: &str) -> &str {
+        let setting = self.0.iter().find(|setting| setting.key == key);
+        &setting
+            .unwrap_or_else(|| panic!("the example lacks {key}"))
+            .meaning
+    }
+}
+
+/// A line `key = value`.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.split_once(" = ")?;
+    let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    is_key.then_some((key, value))
+}
+
+async fn commands(home: &Path) -> Table {
+    let mut rows = Vec::new();
+    let mut open = vec![Vec::new()];
+    while let Some(path) = open.pop() {
+        let words: Vec<&str> = path.iter().map(String::as_str).collect();
+        let help = said(home, &[&words[..], &["--help"]].concat()).await;
+        let mut below: Vec<Vec<String>> = section(&help, "Commands:")
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| *name != "help")
+            .map(|name| [&path[..], &[name.to_owned()]].concat())
+            .collect();
+        if below.is_empty() {
+            rows.push(command(&help));
+        }
+        // The next to be looked at is the last of the list.
+        below.reverse();
+        open.append(&mut below);
+    }
+    Table::new("commands", ["command", "what it does", "options"], rows)
+}
+
+/// The row of one command.
+fn command(help: &str) -> Vec<String> {
+    let usage = help.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let about = help.lines().next().unwrap_or_default();
+    let options: Vec<_> = section(help, "Options:")
+        .filter_map(option)
+        .filter(|name| *name != "--help")
+        .map(code)
+        .collect();
+    let options = match options.is_empty() {
+        true => "-".to_owned(),
+        false => options.join(", "),
+    };
+    vec![code(usage.expect("a usage")), about.to_owned(), options]
+}
+
+/// The lines below a heading of a help text, up to the next.
+fn section<'a>(help: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+    let lines = help.lines().skip_while(move |line| *line != heading);
+    let lines = lines.skip(1);
+    lines.take_while(|line| line.is_empty() || line.starts_with(' '))
+}
+
+/// The long name of an option, in the line that introduces it.
+fn option(line: &str) -> Option<&str> {
+    let text = line.trim_start();
+    // Deeper are the explanations.
+    if !text.starts_with('-') || line.len() - text.len() > 6 {
+        return None;
+    }
+    text.split([' ', ',']).find(|word| word.starts_with("--"))
+}
+
+async fn metrics() -> Table {
+    let world = World::builder().start().await;
+    let page = within("the first checkpoint", measured(&world)).await;
+    let mut kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let helps = page.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let rows = helps.map(|help| {
+        let (name, meaning) = help.split_once(' ').expect("a name and a text");
+        let kind = kinds.next().and_then(|kind| kind.strip_prefix(name));
+        let kind = kind.expect("a type for each").trim().to_owned();
+        vec![code(name), kind, meaning.to_owned()]
+    });
+    Table::new("metrics", ["metric", "type", "meaning"], rows.collect())
+}
+
+/// The metrics of a server that has written a checkpoint: one of them has no value before.
+async fn measured(world: &World) -> String {
+    loop {
+        let page = world.admin_page("/metrics").await.expect("an answer");
+        let text = String::from_utf8(page.body).expect("UTF-8");
+        if text.contains("egret_ledger_checkpoint_timestamp_seconds") {
+            return text;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
