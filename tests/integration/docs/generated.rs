@@ -93,7 +93,7 @@ async fn generated_parts_are_what_the_program_says() {
             if rendered.contains(" |  |\n") {
                 differ.push(format!("{}: describe each row", part.name));
             }
-            if rendered != part.text {
+            if rendered != part.text && !is_update {
                 differ.push(format!("{} in {}", part.name, part.page.display()));
             }
             let old = format!("{}{}{END}", marker(&part.name), part.text);

@@ -80,7 +80,8 @@ async fn configuration(home: &Path) -> Table {
     for line in shown.lines() {
         let (setting, origin) = line.rsplit_once("  # ").expect("an origin");
         let (key, default) = setting.split_once(" = ").expect("a value");
-        if origin == "default" && key != "destination" {
+        // The others are the data directory, and the tables that `destinations` shows.
+        if origin == "default" && key.contains('.') {
             rows.push(vec![
                 code(key),
                 code(default.trim_end()),
