@@ -157,7 +157,7 @@ impl Parts {
     async fn open(config: &Config) -> Result<Self> {
         let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
         let ledger_key = ledger::SigningKeySeal::of(&keyring)?;
-        let vault = Vault::open(&config.data_dir, &config.store.sqlite_path, keyring).await?;
+        let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
         // Before anything listens: a second server on this data directory ends here.
         let ledger = ledger::open_signed(config, ledger_key).await?;
         Ok(Self {

@@ -89,8 +89,8 @@ pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainErr
         if events.is_empty() {
             return Ok(());
         }
-        let ids: Vec<i64> = events.iter().map(|(id, _)| *id).collect();
-        let lines: Draft = events.iter().map(|(_, event)| entry(event)).collect();
+        let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
+        let lines: Draft = events.iter().map(entry).collect();
         ledger.commit(lines).await?;
         store.outbox_done(&ids).await?;
     }

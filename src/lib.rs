@@ -83,7 +83,7 @@
 //!   same search, permits and ledger lines. Frames are cut anew on the way through, so one of any
 //!   length passes in constant memory, and a message to the client is scrubbed as one text.
 //! * **A change holds from the next request.** Whether another process has committed to the store
-//!   is seen in memory ([`vault::store::sqlite::commits`]), cheap enough to ask every time, so there is no interval in
+//!   is seen in memory ([`vault::store::CommitWatch`]), cheap enough to ask every time, so there is no interval in
 //!   which a revoked credential still works.
 //! * **A connection stays on one thread** ([`proxy::runtime::workers`]), with the upstream connections of its
 //!   requests: each core has a runtime of its own and accepts for itself, from the one listening

@@ -16,7 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use egret::policy::grant::Grant;
 use egret::secret::SecretBytes;
 use egret::substitution::slug::Slug;
-use egret::vault::{Actor, KeySource, Keyring, Kind, NewCredential, Principal, Registrar, Store};
+use egret::vault::{
+    Actor, KeySource, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl,
+};
 use tempfile::TempDir;
 
 use crate::cells::Cell;
@@ -425,7 +427,7 @@ pub async fn come_to_rest(route: &Route) {
 
 /// Saves credentials of other principals, a hundred each, as `egret credential add` would.
 async fn store_others(data: &Path, count: usize) -> Result<()> {
-    let store = Store::open(&data.join("egret.db")).await?;
+    let store = Store::open(&StoreUrl::parse("sqlite:egret.db", data)?).await?;
     let source: KeySource = "file:master.key".parse().map_err(anyhow::Error::msg)?;
     let keyring = Keyring::load(&source, data).await?;
     let registrar = Registrar::new(store, &keyring).await?;

@@ -5,7 +5,7 @@ use egret::policy::grant::Grant;
 use egret::secret::SecretBytes;
 use egret::substitution::slug::Slug;
 use egret::vault::{
-    Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, Vault,
+    Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl, Vault,
 };
 
 /// A value is sealed and saved, durably: what `egret credential rotate` waits for.
@@ -56,13 +56,13 @@ impl World {
     fn new() -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("egret.db");
+        let url = StoreUrl::parse("sqlite:egret.db", directory.path()).expect("a store's URL");
         let master = [7; 32];
         let keyring = || Keyring::from_master(&master).expect("a keyring");
         let who = Principal::parse("default").expect("a principal");
         let slug = Slug::parse("github-pat").expect("a slug");
         let opened = async {
-            let store = Store::open(&path).await.expect("a store");
+            let store = Store::open(&url).await.expect("a store");
             let registrar = Registrar::new(store, &keyring())
                 .await
                 .expect("a registrar");
@@ -77,7 +77,7 @@ impl World {
                 .add(&actor(), new, value())
                 .await
                 .expect("it is saved");
-            let vault = Vault::open(directory.path(), &path, keyring())
+            let vault = Vault::open(directory.path(), &url, &keyring())
                 .await
                 .expect("a vault");
             (registrar, vault)

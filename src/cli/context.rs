@@ -82,7 +82,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
-        let store = Store::open(&config.store.sqlite_path).await?;
+        let store = Store::open(&config.store.url).await?;
         Ok(Self { config, store })
     }
 

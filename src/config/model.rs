@@ -10,7 +10,7 @@ use super::treatment::{self, DestinationRule, Treatment};
 use crate::files;
 use crate::policy::destination::{Destination, Host};
 use crate::policy::grant::HostPattern;
-use crate::vault::KeySource;
+use crate::vault::{KeySource, StoreUrl};
 
 /// A valid configuration. Every path is absolute.
 #[derive(Clone, Debug)]
@@ -132,10 +132,8 @@ pub struct Body {
 /// `[store]`
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// The URL as it was typed.
-    pub url: String,
-    /// The database file it names.
-    pub sqlite_path: PathBuf,
+    /// Which store.
+    pub url: StoreUrl,
 }
 
 /// `[ledger]`

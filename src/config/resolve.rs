@@ -17,8 +17,7 @@ use super::treatment::DestinationRule;
 use super::units::{FromValue, Size, choice};
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::grant::HostPattern;
-use crate::vault::KeySource;
-use crate::vault::Principal;
+use crate::vault::{KeySource, Principal, StoreUrl};
 
 /// The smallest file that is worth rotating, in bytes.
 const LEAST_LEDGER_FILE: usize = 4096;
@@ -122,9 +121,12 @@ impl Resolver<'_> {
     }
 
     fn store(&mut self) -> Store {
-        let (url, file) = self.parse("store.url", parse_store);
-        let sqlite_path = self.data_dir.join(file);
-        Store { url, sqlite_path }
+        let data_dir = self.data_dir;
+        let url = self.parse("store.url", |value| {
+            let url = String::from_value(value)?;
+            StoreUrl::parse(&url, data_dir).map_err(|error| error.to_string())
+        });
+        Store { url }
     }
 
     fn ledger(&mut self) -> Ledger {
@@ -274,21 +276,6 @@ fn parse_principal(value: &Value) -> Result<String, String> {
     match Principal::parse(&text) {
         Ok(_) => Ok(text),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The URL and the file in it. Not quoted back: a URL of another kind may hold a password.
-fn parse_store(value: &Value) -> Result<(String, PathBuf), String> {
-    let url = String::from_value(value)?;
-    match url
-        .strip_prefix("sqlite:")
-        .map(|file| file.strip_prefix("//").unwrap_or(file))
-    {
-        Some(file) if !file.is_empty() => {
-            let file = PathBuf::from(file);
-            Ok((url, file))
-        }
-        _ => Err("expected \"sqlite:FILE\", such as \"sqlite:egret.db\"".to_owned()),
     }
 }
 

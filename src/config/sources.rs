@@ -212,7 +212,7 @@ mod tests {
     use crate::config::{Exposed, Range, ScanPlace, Unresolved};
     use crate::files;
     use crate::policy::destination::{Destination, Scheme};
-    use crate::vault::KeySource;
+    use crate::vault::{KeySource, StoreUrl};
 
     const EXAMPLE: &str = include_str!("../../config/egret.example.toml");
 
@@ -258,7 +258,8 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         assert_eq!(config.tls.ca_cert, path(files::CA_CERT));
         assert_eq!(config.tls.ca_key, path(files::CA_KEY));
-        assert_eq!(config.store.sqlite_path, path(files::DATABASE));
+        let store = StoreUrl::parse(&format!("sqlite:{}", files::DATABASE), directory.path());
+        assert_eq!(Ok(config.store.url), store);
         assert_eq!(
             config.keys.master,
             KeySource::File(files::MASTER_KEY.into())

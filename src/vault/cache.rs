@@ -1,7 +1,7 @@
 //! The vault of a running proxy: everything a request needs to know, in memory, never older than
 //! the last commit.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +20,15 @@ use crate::vault::model::{Client, Credential, State, TokenHash};
 use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::{OpenError, Opener, Place};
 use crate::vault::sealed_value::Kept;
-use crate::vault::store::sqlite::commits::{ChangeMarker, Look, Reading};
-use crate::vault::store::{Changes, Store, StoreError, StoreUnavailable};
+use crate::vault::store::{
+    Changes, CommitWatch, Freshness, Store, StoreError, StoreUnavailable, StoreUrl,
+};
+
+mod clients;
+mod view;
+
+use clients::ClientIndex;
+use view::View;
 
 /// How long a request waits for a store that has changed but does not let itself be read.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
@@ -42,71 +49,13 @@ pub struct Vault {
     store: Store,
     opener: Opener,
     tokens: TokenKey,
-    marker: ChangeMarker,
+    watch: CommitWatch,
     /// The store's revision that is loaded. Whoever holds the lock is the one that loads.
     revision: Mutex<i64>,
     views: DashMap<Principal, View>,
-    clients: ArcSwap<Clients>,
+    clients: ArcSwap<ClientIndex>,
     generation: AtomicU64,
     retired: AtomicU64,
-}
-
-/// Changes, and the state of the marker from before they were read.
-struct Loaded {
-    reading: Option<Reading>,
-    changes: Changes,
-}
-
-/// What one principal can use.
-#[derive(Default)]
-struct View {
-    own: HashMap<Slug, Arc<Credential>>,
-    shared: HashMap<Slug, Vec<Arc<Credential>>>,
-}
-
-impl View {
-    fn put_shared(&mut self, credential: &Arc<Credential>) {
-        let offers = self.shared.entry(credential.slug.clone()).or_default();
-        match offers
-            .iter_mut()
-            .find(|offer| offer.owner == credential.owner)
-        {
-            Some(offer) => *offer = Arc::clone(credential),
-            None => offers.push(Arc::clone(credential)),
-        }
-    }
-
-    fn drop_shared(&mut self, owner: &Principal, slug: &Slug) {
-        if let Some(offers) = self.shared.get_mut(slug) {
-            offers.retain(|offer| offer.owner != *owner);
-            if offers.is_empty() {
-                self.shared.remove(slug);
-            }
-        }
-    }
-}
-
-/// Every client, by name and by the hash of its token.
-#[derive(Default)]
-struct Clients {
-    by_name: HashMap<ClientName, Arc<Client>>,
-    /// Keyed by the start of the hash only; the rest is compared in constant time.
-    by_hash: HashMap<[u8; 8], Vec<Arc<Client>>>,
-}
-
-impl Clients {
-    fn new(clients: Vec<Client>) -> Self {
-        let mut index = Self::default();
-        for client in clients.into_iter().map(Arc::new) {
-            index
-                .by_hash
-                .entry(hash_prefix(&client.token_hash))
-                .or_default()
-                .push(client.clone());
-            index.by_name.insert(client.name.clone(), client);
-        }
-        index
-    }
 }
 
 /// Whether a value of `before` is not in use `after`.
@@ -117,11 +66,6 @@ fn retires(before: &Credential, after: &Credential) -> bool {
     };
     versions(before) != versions(after)
         || (before.state, after.state) == (State::Active, State::Revoked)
-}
-
-fn hash_prefix(hash: &TokenHash) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = *hash;
-    [a, b, c, d, e, f, g, h]
 }
 
 /// Why the vault could not be opened.
@@ -150,20 +94,20 @@ impl Vault {
     /// Opens the store, checks that it belongs to the keyring's master key, and loads everything.
     pub async fn open(
         data_dir: &Path,
-        store_path: &Path,
-        keyring: Keyring,
+        store_url: &StoreUrl,
+        keyring: &Keyring,
     ) -> Result<Self, VaultError> {
         files::private_directory(data_dir).map_err(|error| VaultError::DataDir {
             path: data_dir.display().to_string(),
             error,
         })?;
-        let store = Store::open(store_path).await?;
+        let store = Store::open(store_url).await?;
         store.bind_key(keyring.id()).await?;
-        let marker = proven_marker(&store).await?;
+        let watch = store.watch().await?;
         let vault = Self {
             opener: keyring.opener(),
             tokens: keyring.token_key(),
-            marker,
+            watch,
             revision: Mutex::new(0),
             views: DashMap::new(),
             clients: ArcSwap::default(),
@@ -182,7 +126,7 @@ impl Vault {
     /// changed is loaded, once for all requests that wait. An error means that there is a change
     /// which cannot be read; the request must not go on with what was known before it.
     pub async fn refresh(&self) -> Result<(), StoreUnavailable> {
-        if self.marker.look() == Look::Unchanged {
+        if self.watch.check() == Freshness::Fresh {
             return Ok(());
         }
         // In a box, because every request carries this future with it and hardly any runs it.
@@ -197,36 +141,27 @@ impl Vault {
 
     async fn reload(&self) -> Result<(), StoreUnavailable> {
         let mut revision = self.revision.lock().await;
-        // Someone else may have loaded it while this request waited for its turn.
-        match self.marker.look() {
-            Look::Unchanged => return Ok(()),
-            Look::Gone(reason) => return Err(StoreUnavailable::new(reason)),
-            Look::Changed => {}
+        // Another request may have loaded it while this one waited for the lock.
+        match self.watch.check() {
+            Freshness::Fresh => Ok(()),
+            Freshness::Stale => self.watch.catch_up(self.load(&mut revision)).await,
+            Freshness::Gone(reason) => Err(StoreUnavailable::new(reason)),
         }
-        let loaded = self.load(*revision).await?;
-        self.take_over(&mut revision, loaded);
-        Ok(())
     }
 
-    /// Reads what is new since `revision`. The marker first: if a commit comes in between, the
-    /// next look still shows it.
-    async fn load(&self, revision: i64) -> Result<Loaded, StoreUnavailable> {
-        let reading = self.marker.read();
-        let mut changes = self.store.changes_since(revision).await?;
-        if changes.revision < revision {
+    /// Takes over what is new since `revision`.
+    async fn load(&self, revision: &mut i64) -> Result<(), StoreUnavailable> {
+        let mut changes = self.store.changes_since(*revision).await?;
+        if changes.revision < *revision {
             // The file now holds an older state, from a backup: nothing in memory can be trusted.
             changes = self.store.changes_since(0).await?;
             changes
                 .deleted
                 .extend(self.missing_from(&changes.credentials));
         }
-        Ok(Loaded { reading, changes })
-    }
-
-    fn take_over(&self, revision: &mut i64, Loaded { reading, changes }: Loaded) {
         *revision = changes.revision;
         self.apply(changes);
-        self.marker.accept(reading);
+        Ok(())
     }
 
     fn apply(&self, changes: Changes) {
@@ -240,7 +175,7 @@ impl Vault {
             self.drop_credential(owner, slug);
         }
         if let Some(clients) = changes.clients {
-            self.clients.store(Arc::new(Clients::new(clients)));
+            self.clients.store(Arc::new(ClientIndex::new(clients)));
         }
         if !nothing {
             self.generation.fetch_add(1, Ordering::Release);
@@ -291,7 +226,7 @@ impl Vault {
     }
 
     fn missing_from(&self, credentials: &[Credential]) -> Vec<(Principal, Slug)> {
-        let kept: std::collections::HashSet<_> = credentials
+        let kept: HashSet<_> = credentials
             .iter()
             .map(|kept| (&kept.owner, &kept.slug))
             .collect();
@@ -430,25 +365,15 @@ impl Vault {
     /// The client whose token has this hash, if it is good at `now` (unix seconds).
     pub fn client_by_token(&self, hash: &TokenHash, now: i64) -> Option<Arc<Client>> {
         let clients = self.clients.load();
-        let candidates = clients.by_hash.get(&hash_prefix(hash))?;
-        let same = |client: &&Arc<Client>| {
-            aws_lc_rs::constant_time::verify_slices_are_equal(&client.token_hash, hash).is_ok()
-        };
-        candidates
-            .iter()
-            .find(same)
-            .filter(|client| client.usable(now))
-            .cloned()
+        let client = clients.by_token(hash)?;
+        client.usable(now).then(|| Arc::clone(client))
     }
 
     /// The client of that name, if its token is good at `now` (unix seconds).
     pub fn client(&self, name: &ClientName, now: i64) -> Option<Arc<Client>> {
         let clients = self.clients.load();
-        clients
-            .by_name
-            .get(name)
-            .filter(|client| client.usable(now))
-            .cloned()
+        let client = clients.by_name(name)?;
+        client.usable(now).then(|| Arc::clone(client))
     }
 
     /// The key that signs action tokens.
@@ -464,26 +389,8 @@ impl Vault {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault")
-            .field("store", &self.store.path())
-            .finish_non_exhaustive()
+        f.debug_struct("Vault").finish_non_exhaustive()
     }
-}
-
-/// A marker that was seen to move with a commit. Shared memory and file reads agree on every
-/// filesystem we know; where they do not, a revocation must not be missed because of it.
-async fn proven_marker(store: &Store) -> Result<ChangeMarker, StoreUnavailable> {
-    let mut marker = ChangeMarker::new(store.path())
-        .map_err(|error| StoreUnavailable::new(error.to_string()))?;
-    let before = marker.read();
-    store.probe().await?;
-    if before.is_none() || before == marker.read() {
-        tracing::warn!(
-            "commits cannot be noticed on this filesystem; every request asks the store"
-        );
-        marker.distrust();
-    }
-    Ok(marker)
 }
 
 #[cfg(test)]

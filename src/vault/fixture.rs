@@ -9,7 +9,7 @@ use crate::policy::grant::Grant;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
 use crate::vault::{
-    Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, Vault,
+    Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl, Vault,
 };
 
 /// A moment between "expired" and "not yet".
@@ -30,25 +30,30 @@ impl Fixture {
         self.directory.path().join("data")
     }
 
-    pub(crate) fn store_path(&self) -> PathBuf {
-        self.data_dir().join("egret.db")
+    pub(crate) fn store_url(&self) -> StoreUrl {
+        store_url(&self.data_dir())
     }
 
     /// What a running server has.
     pub(crate) async fn vault(&self) -> Vault {
-        Vault::open(&self.data_dir(), &self.store_path(), keyring())
+        Vault::open(&self.data_dir(), &self.store_url(), &keyring())
             .await
             .unwrap()
     }
 
     /// What a command has: connections of its own.
     pub(crate) async fn registrar(&self) -> Registrar {
-        registrar(&self.store_path()).await
+        registrar(&self.store_url()).await
     }
 }
 
-pub(crate) async fn registrar(path: &Path) -> Registrar {
-    Registrar::new(Store::open(path).await.unwrap(), &keyring())
+/// The store that every test uses, in a data directory.
+pub(crate) fn store_url(data_dir: &Path) -> StoreUrl {
+    StoreUrl::parse("sqlite:egret.db", data_dir).unwrap()
+}
+
+pub(crate) async fn registrar(url: &StoreUrl) -> Registrar {
+    Registrar::new(Store::open(url).await.unwrap(), &keyring())
         .await
         .unwrap()
 }
@@ -114,21 +119,21 @@ impl Vault {
     }
 }
 
-/// Runs an `#[ignore]`d test of this binary as a process of its own, told about a store.
-pub(crate) fn run_in_another_process(test: &str, store: &Path, umask: &str) {
+/// Runs an `#[ignore]`d test of this binary as a process of its own, told about a data directory.
+pub(crate) fn run_in_another_process(test: &str, data_dir: &Path, umask: &str) {
     let status = Command::new("sh")
         .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--quiet"])
-        .env(STORE_VARIABLE, store)
+        .env(DATA_DIR_VARIABLE, data_dir)
         .status()
         .unwrap();
     assert!(status.success());
 }
 
-/// The store that [`run_in_another_process`] names, in that process.
-pub(crate) fn told_store() -> Option<PathBuf> {
-    std::env::var_os(STORE_VARIABLE).map(PathBuf::from)
+/// The data directory that [`run_in_another_process`] names, in that process.
+pub(crate) fn told_data_dir() -> Option<PathBuf> {
+    std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from)
 }
 
-const STORE_VARIABLE: &str = "EGRET_TEST_STORE";
+const DATA_DIR_VARIABLE: &str = "EGRET_TEST_DATA_DIR";

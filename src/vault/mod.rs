@@ -19,7 +19,7 @@
 //! | A weak spot in one use of the master key | Each use has its own HKDF subkey; each value its own data key, used once. |
 //! | A value in a log, an error or a core dump | It exists only as [`SecretBytes`](crate::secret::SecretBytes), buffers on the way are wiped, and the vault keeps nothing open: who needs a value that others have open gets that same one. SQL logging is off. |
 //! | A deleted or rotated value found in free pages | SQLite's `secure_delete` overwrites them, and the write-ahead log is emptied. (What a flash disk keeps by itself is encrypted still.) |
-//! | A revoked credential used by a running server | Every request asks [`commits`](store::sqlite::commits) first; a change that cannot be read stops the request ([`StoreUnavailable`]) rather than letting it go on with what was known. |
+//! | A revoked credential used by a running server | Every request asks [`CommitWatch`](store::CommitWatch) first; a change that cannot be read stops the request ([`StoreUnavailable`]) rather than letting it go on with what was known. |
 //! | A change that leaves no trace | The ledger event is written in the transaction of the change ([`store::AdminEvent`]). |
 //! | A version number that means two values | Versions go on counting after a delete: a tombstone keeps the number. |
 //! | A second, wrong master key put into use by mistake | The store knows the name of its key and refuses another ([`Store::bind_key`]). |
@@ -48,4 +48,4 @@ pub use name::{Actor, ClientName, Principal};
 pub use probe::StoreProbe;
 pub use registrar::Registrar;
 pub use seal::OpenError;
-pub use store::{Store, StoreError, StoreUnavailable};
+pub use store::{Store, StoreError, StoreUnavailable, StoreUrl};

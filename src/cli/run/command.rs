@@ -177,7 +177,7 @@ impl Run {
             return Ok(withheld(inherited, &self.values(vault)));
         }
         let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
-        let vault = Vault::open(&config.data_dir, &config.store.sqlite_path, keyring).await?;
+        let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
         let names = withheld(inherited, &self.values(&vault));
         vault.store().close().await;
         Ok(names)

@@ -1,8 +1,6 @@
 //! The vault of a running server against changes made by others.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -12,14 +10,14 @@ use super::*;
 use crate::vault::fixture::*;
 use crate::vault::{Kind, NewCredential, Registrar};
 
-/// Whether the marker sees no change, and a refresh then finishes without waiting for anything.
-fn is_unchanged(vault: &Vault) -> bool {
-    let mut refresh = pin!(vault.refresh());
-    vault.marker.look() == Look::Unchanged
-        && refresh
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            == Poll::Ready(Ok(()))
+impl Vault {
+    /// Whether nothing was committed, and a refresh then finishes without waiting for anything.
+    pub(in crate::vault) fn is_fresh(&self) -> bool {
+        let mut refresh = pin!(self.refresh());
+        let mut context = Context::from_waker(Waker::noop());
+        self.watch.check() == Freshness::Fresh
+            && refresh.as_mut().poll(&mut context) == Poll::Ready(Ok(()))
+    }
 }
 
 #[tokio::test]
@@ -95,95 +93,6 @@ async fn sharing_and_deleting_hold_at_the_next_refresh() {
 }
 
 #[tokio::test]
-async fn a_commit_of_another_process_is_noticed() {
-    let fixture = Fixture::new();
-    let vault = fixture.vault().await;
-    fixture
-        .registrar()
-        .await
-        .add_secret("alice", "key", "one")
-        .await;
-    assert_eq!(vault.value("alice", "key").await.unwrap(), "one");
-    assert!(is_unchanged(&vault));
-    let child = "vault::cache::tests::child_rotates_the_key";
-    for round in ["two", "two+", "two++"] {
-        let path = fixture.store_path();
-        tokio::task::spawn_blocking(move || run_in_another_process(child, &path, "022"))
-            .await
-            .unwrap();
-        assert!(!is_unchanged(&vault), "{round}");
-        assert_eq!(vault.value("alice", "key").await.unwrap(), round);
-    }
-}
-
-/// Each run closes its connections and with them checkpoints the log, like any command does.
-#[tokio::test]
-#[ignore = "run by another test in a process of its own"]
-async fn child_rotates_the_key() {
-    let Some(path) = told_store() else { return };
-    let command = registrar(&path).await;
-    let (alice, key) = (principal("alice"), slug("key"));
-    let version = command
-        .store()
-        .get(&alice, &key)
-        .await
-        .unwrap()
-        .unwrap()
-        .version;
-    let value = format!("two{}", "+".repeat(version as usize - 1));
-    command
-        .rotate(&actor(), &alice, &key, secret(&value))
-        .await
-        .unwrap();
-    command.store().close().await;
-}
-
-#[tokio::test]
-async fn changes_are_noticed_across_checkpoints_and_restarts_of_the_log() {
-    let fixture = Fixture::new();
-    let vault = fixture.vault().await;
-    let (alice, key) = (principal("alice"), slug("key"));
-    fixture
-        .registrar()
-        .await
-        .add_secret("alice", "key", "0")
-        .await;
-    for round in 1..6 {
-        let command = fixture.registrar().await;
-        // Rotation empties the log, so each of these commits restarts it from its first frame.
-        for step in 0..3 {
-            let value = format!("{round}.{step}");
-            command
-                .rotate(&actor(), &alice, &key, secret(&value))
-                .await
-                .unwrap();
-            assert_eq!(vault.value("alice", "key").await.unwrap(), value);
-        }
-        for mode in [
-            "PRAGMA wal_checkpoint(PASSIVE)",
-            "PRAGMA wal_checkpoint(RESTART)",
-        ] {
-            command
-                .store()
-                .revoke(&actor(), &alice, &key)
-                .await
-                .unwrap();
-            command.store().execute(mode).await;
-            assert_eq!(vault.value("alice", "key").await, None);
-            command.store().execute(mode).await;
-            command
-                .store()
-                .restore(&actor(), &alice, &key)
-                .await
-                .unwrap();
-            assert!(vault.value("alice", "key").await.is_some());
-        }
-        command.store().close().await;
-        assert!(vault.value("alice", "key").await.is_some());
-    }
-}
-
-#[tokio::test]
 async fn an_unchanged_store_costs_no_wait_and_no_new_generation() {
     let fixture = Fixture::new();
     let vault = fixture.vault().await;
@@ -194,13 +103,13 @@ async fn an_unchanged_store_costs_no_wait_and_no_new_generation() {
         .await;
     vault.refresh().await.unwrap();
     let generation = vault.generation();
-    assert!((0..100).all(|_| is_unchanged(&vault)));
+    assert!((0..100).all(|_| vault.is_fresh()));
     // Taking events out of the outbox is a commit, but nothing a principal can see.
     vault.store().outbox_done(&[1]).await.unwrap();
-    assert!(!is_unchanged(&vault));
+    assert!(!vault.is_fresh());
     vault.refresh().await.unwrap();
     assert_eq!(vault.generation(), generation);
-    assert!(is_unchanged(&vault));
+    assert!(vault.is_fresh());
 }
 
 #[tokio::test]
@@ -297,97 +206,6 @@ async fn fields_open_by_name_and_a_bare_login_does_not() {
 }
 
 #[tokio::test]
-async fn ciphertext_moved_to_another_row_does_not_open() {
-    let fixture = Fixture::new();
-    let vault = fixture.vault().await;
-    let command = fixture.registrar().await;
-    command.add_secret("alice", "prod", "the real one").await;
-    command.add_secret("mallory", "mine", "worthless").await;
-    command
-        .store()
-        .execute(
-            "UPDATE sealed_values SET sealed = (SELECT sealed FROM sealed_values WHERE slug = 'prod')
-             WHERE slug = 'mine'",
-        )
-        .await;
-    command.store().touch_all().await;
-    vault.refresh().await.unwrap();
-    let Found::One(moved) = vault.find(&principal("mallory"), &slug("mine"), NOW) else {
-        panic!("not found");
-    };
-    assert_eq!(
-        vault.open_value(&moved, None).unwrap_err(),
-        OpenError::Damaged
-    );
-}
-
-#[tokio::test]
-async fn a_store_that_vanishes_stops_requests_until_it_is_back() {
-    let fixture = Fixture::new();
-    let vault = fixture.vault().await;
-    vault.refresh().await.unwrap();
-    let (path, aside) = (fixture.store_path(), fixture.data_dir().join("aside"));
-    fs::rename(&path, &aside).unwrap();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    for _ in 0..3 {
-        assert!(vault.refresh().await.is_err());
-    }
-    fs::write(&path, "someone else's").unwrap();
-    assert!(
-        vault
-            .refresh()
-            .await
-            .unwrap_err()
-            .reason
-            .contains("restart Egret")
-    );
-    fs::rename(&aside, &path).unwrap();
-    vault.refresh().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_change_that_cannot_be_read_is_not_answered_with_what_was_known() {
-    for damage in [
-        "UPDATE credentials SET allowed = '{\"hosts\": 1}'",
-        "UPDATE credentials SET kind = 'unheard-of'",
-        "PRAGMA foreign_keys = OFF; UPDATE credentials SET slug = 'No Slug'",
-        "INSERT INTO migrations VALUES (99, 0)",
-        "ALTER TABLE shares RENAME TO elsewhere",
-    ] {
-        let fixture = Fixture::new();
-        let vault = fixture.vault().await;
-        let command = fixture.registrar().await;
-        command.add_secret("alice", "key", "one").await;
-        assert!(vault.value("alice", "key").await.is_some());
-        command.store().execute(damage).await;
-        command.store().touch_all().await;
-        for _ in 0..2 {
-            assert!(vault.refresh().await.is_err(), "{damage}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_older_state_restored_in_place_replaces_everything() {
-    let fixture = Fixture::new();
-    let vault = fixture.vault().await;
-    let command = fixture.registrar().await;
-    command.add_secret("alice", "early", "one").await;
-    command.add_secret("alice", "late", "two").await;
-    assert!(vault.value("alice", "late").await.is_some());
-    // What an online restore (`.restore`, sqlite3_backup) does: one commit with older content.
-    command
-        .store()
-        .execute(
-            "DELETE FROM sealed_values WHERE slug = 'late'; DELETE FROM credentials WHERE slug = 'late';
-             UPDATE state SET revision = 1",
-        )
-        .await;
-    assert_eq!(vault.value("alice", "late").await, None);
-    assert_eq!(vault.value("alice", "early").await.unwrap(), "one");
-}
-
-#[tokio::test]
 async fn many_requests_wait_for_one_load() {
     let fixture = Fixture::new();
     let vault = Arc::new(fixture.vault().await);
@@ -416,13 +234,11 @@ async fn a_commit_during_a_load_is_not_lost() {
     let (alice, key) = (principal("alice"), slug("key"));
     command.add_secret("alice", "key", "one").await;
     let mut revision = vault.revision.lock().await;
-    let loaded = vault.load(*revision).await.unwrap();
-    command
-        .store()
-        .revoke(&actor(), &alice, &key)
-        .await
-        .unwrap();
-    vault.take_over(&mut revision, loaded);
+    let load_and_revoke = async {
+        vault.load(&mut revision).await?;
+        command.store().revoke(&actor(), &alice, &key).await
+    };
+    assert!(vault.watch.catch_up(load_and_revoke).await.unwrap());
     drop(revision);
     assert_eq!(vault.value("alice", "key").await, None);
 }
@@ -433,7 +249,7 @@ async fn another_master_key_is_refused_at_the_door() {
     drop(fixture.vault().await);
     let other = Keyring::ephemeral().unwrap();
     let found = other.id().to_string();
-    let error = Vault::open(&fixture.data_dir(), &fixture.store_path(), other)
+    let error = Vault::open(&fixture.data_dir(), &fixture.store_url(), &other)
         .await
         .unwrap_err();
     let message = error.to_string();
@@ -441,34 +257,6 @@ async fn another_master_key_is_refused_at_the_door() {
         message.contains(&found) && message.contains(&keyring().id().to_string()),
         "{message}"
     );
-}
-
-#[test]
-fn files_are_private_whatever_the_umask() {
-    let fixture = Fixture::new();
-    for umask in ["000", "077", "777"] {
-        let data = fixture.data_dir().join(umask);
-        let path = data.join("egret.db");
-        run_in_another_process("vault::cache::tests::child_opens_a_vault", &path, umask);
-        let mode = |name: &str| fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(""), 0o700, "umask {umask}");
-        for name in ["egret.db", "egret.db-wal", "egret.db-shm"] {
-            assert_eq!(mode(name), 0o600, "{name} under umask {umask}");
-        }
-    }
-}
-
-/// Ends without closing, like a process that is killed, so that all files stay.
-#[tokio::test]
-#[ignore = "run by another test in a process of its own"]
-async fn child_opens_a_vault() {
-    let Some(path) = told_store() else { return };
-    let vault = Vault::open(path.parent().unwrap(), &path, keyring())
-        .await
-        .unwrap();
-    registrar(&path).await.add_secret("alice", "key", "v").await;
-    vault.refresh().await.unwrap();
-    std::process::exit(0);
 }
 
 /// What [`Vault`] should answer, kept in the plainest way.

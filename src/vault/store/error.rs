@@ -1,8 +1,7 @@
-//! Why the store did not do what it was asked, and what it answers when it did.
+//! Why the store did not do what it was asked.
 
 use crate::error::{Code, Refusal};
 use crate::substitution::slug::Slug;
-use crate::vault::model::{Client, Credential};
 use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::SealError;
 
@@ -20,12 +19,6 @@ impl StoreUnavailable {
         Self {
             reason: reason.into(),
         }
-    }
-}
-
-impl From<sqlx::Error> for StoreUnavailable {
-    fn from(error: sqlx::Error) -> Self {
-        Self::new(error.to_string())
     }
 }
 
@@ -91,23 +84,4 @@ pub enum StoreError {
     /// The store itself failed.
     #[error(transparent)]
     Unavailable(#[from] StoreUnavailable),
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        StoreError::Unavailable(error.into())
-    }
-}
-
-/// What was committed after some revision: all that a running proxy must take over.
-#[derive(Debug)]
-pub struct Changes {
-    /// The store's revision these changes lead to.
-    pub revision: i64,
-    /// Credentials that were created or changed.
-    pub credentials: Vec<Credential>,
-    /// Credentials that are gone.
-    pub deleted: Vec<(Principal, Slug)>,
-    /// The complete set of clients, if it changed. There are few, and a complete set needs no tombstones.
-    pub clients: Option<Vec<Client>>,
 }

@@ -1,13 +1,24 @@
 //! Where credentials, clients and pending administrative events are kept.
 //!
-//! The store moves [`Sealed`](crate::vault::seal::Sealed) blobs and token hashes. It has no key
-//! and imports nothing that opens a value; whoever steals the file, a backup of it, or the
-//! database server's memory has names and policies, but no value and no token.
+//! The store moves [`Sealed`](crate::vault::seal::Sealed) blobs and token hashes. It has no key and
+//! imports nothing that opens a value: a stolen file, a backup of it, or the memory of a database
+//! server holds names and policies, but no value and no token.
+//!
+//! [`Store`] is all that the rest of the program knows. A second kind of store is a module beside
+//! `sqlite`, a variant of the enums in `backend` and a scheme in `url`.
 
+mod backend;
+mod changes;
 mod error;
 mod outbox;
-pub mod sqlite;
+mod sqlite;
+mod url;
 
-pub use error::{Changes, StoreError, StoreUnavailable};
+pub use backend::{CommitWatch, Store};
+pub use changes::{Changes, Freshness};
+pub use error::{StoreError, StoreUnavailable};
 pub use outbox::{AdminEvent, Event};
-pub use sqlite::Store;
+pub use url::{InvalidStoreUrl, StoreUrl};
+
+#[cfg(test)]
+mod tests;

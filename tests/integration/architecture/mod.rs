@@ -176,6 +176,21 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "there is one search for placeholders",
     ),
     (
+        "sqlx",
+        &["src/vault/store/sqlite/", "src/ledger/usage/"],
+        "a second store must be able to stand beside this one",
+    ),
+    (
+        "sqlite::",
+        &[
+            "src/vault/store/sqlite/",
+            "src/vault/store/backend.rs",
+            "src/vault/store/url.rs",
+            "src/ledger/usage/",
+        ],
+        "which database it is, is known to the store alone",
+    ),
+    (
         "send_request(",
         &[
             "src/proxy/outbound/upstream.rs",

@@ -1,16 +1,13 @@
 //! Clients: programs that may speak to the proxy.
 
-use super::database::{Change, Store};
+use super::database::{Change, Database};
 use super::rows;
 use crate::vault::model::{Client, TokenHash};
 use crate::vault::name::{Actor, ClientName, Principal};
 use crate::vault::store::error::{StoreError, StoreUnavailable};
 use crate::vault::store::outbox::Event;
 
-impl Store {
-    /// Adds a client that is known by the hash of its token until `expires` (unix seconds).
-    ///
-    /// Clients that have expired are swept out on the way: every `egret run` leaves one.
+impl Database {
     pub async fn add_client(
         &self,
         actor: &Actor,
@@ -56,7 +53,6 @@ impl Store {
         })
     }
 
-    /// Removes a client: its token, and every action token minted for it, is dead at once.
     pub async fn remove_client(
         &self,
         actor: &Actor,
@@ -79,9 +75,6 @@ impl Store {
         Ok(client)
     }
 
-    /// Moves the end of a token that has one, as `egret run` does while its command lives. Also
-    /// after it has passed: the machine may have been asleep. There is no administrative event,
-    /// since nothing is granted that its owner was not granted before.
     pub async fn extend_client(&self, name: &ClientName, expires: i64) -> Result<(), StoreError> {
         let actor = Actor::new("client", name.as_str());
         let mut change = self.begin(&actor).await?;
@@ -98,7 +91,6 @@ impl Store {
         change.commit().await
     }
 
-    /// All clients by name, expired ones that have not been swept out included.
     pub async fn list_clients(&self) -> Result<Vec<Client>, StoreUnavailable> {
         let rows = sqlx::query("SELECT * FROM clients ORDER BY name")
             .fetch_all(&self.pool)

@@ -20,6 +20,7 @@ use arc_swap::ArcSwapOption;
 
 use crate::files::beside;
 use crate::memory;
+use crate::vault::store::changes::Freshness;
 
 /// Both copies of the WAL index header, in words. SQLite's connections share it in memory, and so
 /// it is read there.
@@ -29,28 +30,16 @@ type Header = [AtomicU64; HEADER];
 /// How often to look whether the paths still lead to the files that are open.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A state of the store, to be compared with later ones.
+/// The header at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading([u64; HEADER]);
-
-/// What a look at the store's files shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Nothing was committed since the accepted reading.
-    Unchanged,
-    /// Something was committed, or it cannot be ruled out.
-    Changed,
-    /// The files were removed or exchanged under the running program. What it would read from
-    /// its open descriptors is no longer what a command writes.
-    Gone(String),
-}
+pub(super) struct Reading([u64; HEADER]);
 
 /// Detects commits of any process to one SQLite file in WAL mode.
 ///
 /// Where the WAL index cannot be read (a filesystem without shared memory), everything always
 /// counts as changed.
 #[derive(Debug)]
-pub struct ChangeMarker {
+pub struct WalWatch {
     index: Option<&'static Header>,
     accepted: ArcSwapOption<Reading>,
     files: Vec<(PathBuf, FileId)>,
@@ -65,10 +54,10 @@ fn file_id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 
-impl ChangeMarker {
-    /// A marker for the database at `path`, on which at least one connection is open and stays
-    /// open as long as the marker: the last one to close removes the index file.
-    pub fn new(path: &Path) -> io::Result<Self> {
+impl WalWatch {
+    /// A watch for the database at `path`, on which at least one connection is open and stays
+    /// open as long as the watch: the last one to close removes the index file.
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
         let mut files = vec![(path.to_owned(), file_id(&fs::metadata(path)?))];
         let index_path = beside(path, "-shm");
         let index = open_for_good(&index_path).ok();
@@ -86,34 +75,44 @@ impl ChangeMarker {
     }
 
     /// Compares the store with the accepted reading.
-    pub fn look(&self) -> Look {
+    pub fn check(&self) -> Freshness {
         if let Err(reason) = self.check_identity() {
-            return Look::Gone(reason);
+            return Freshness::Gone(reason);
         }
         match (self.read(), self.accepted.load().as_deref()) {
-            (Some(now), Some(accepted)) if now == *accepted => Look::Unchanged,
-            _ => Look::Changed,
+            (Some(now), Some(accepted)) if now == *accepted => Freshness::Fresh,
+            _ => Freshness::Stale,
         }
     }
 
-    /// The present state. To be taken *before* the store is read: a commit in between then shows
-    /// as a change once more, instead of being lost.
+    /// See [`CommitWatch::catch_up`](crate::vault::store::CommitWatch::catch_up).
+    pub async fn catch_up<T, E>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        // Before the store is read: a commit in between shows as one more change, and is not lost.
+        let reading = self.read();
+        let result = read.await;
+        if result.is_ok() {
+            self.accept(reading);
+        }
+        result
+    }
+
+    /// The present state.
     ///
     /// The two copies of the header may be caught in mid-write. That reading equals neither the
     /// state before nor the one after, so it can only cause a look too many.
-    pub fn read(&self) -> Option<Reading> {
-        // Nothing is read for what it says, only to be compared: so the order does not matter.
+    pub(super) fn read(&self) -> Option<Reading> {
+        // The words are only compared, and tell nothing by themselves: so their order does not matter.
         let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
         Some(Reading(self.index?.each_ref().map(word)))
     }
 
-    /// Makes `reading` the one later looks are compared with.
-    pub fn accept(&self, reading: Option<Reading>) {
+    /// Compares later states with `reading`.
+    pub(super) fn accept(&self, reading: Option<Reading>) {
         self.accepted.store(reading.map(Arc::new));
     }
 
     /// Stops trusting the index: everything counts as changed from now on.
-    pub fn distrust(&mut self) {
+    pub(super) fn distrust(&mut self) {
         self.index = None;
         self.accepted.store(None);
     }
@@ -154,7 +153,7 @@ struct Index {
 /// Opens the index file once per process and never closes it.
 ///
 /// Closing it would drop the POSIX locks that SQLite holds on it through a descriptor of its own
-/// ([`crate::vault::store::sqlite`]). Another process would then believe the index unused and
+/// ([`super`]). Another process would then believe the index unused and
 /// truncate it under the running connections. The price is one descriptor for each
 /// store a process ever had open.
 fn open_for_good(path: &Path) -> io::Result<Index> {
@@ -202,32 +201,32 @@ mod tests {
     #[test]
     fn nothing_is_unchanged_before_a_reading_was_accepted() {
         let directory = tempfile::tempdir().unwrap();
-        let marker = ChangeMarker::new(&files(directory.path(), 1)).unwrap();
-        assert_eq!(marker.look(), Look::Changed);
-        marker.accept(marker.read());
-        assert_eq!(marker.look(), Look::Unchanged);
+        let watch = WalWatch::new(&files(directory.path(), 1)).unwrap();
+        assert_eq!(watch.check(), Freshness::Stale);
+        watch.accept(watch.read());
+        assert_eq!(watch.check(), Freshness::Fresh);
     }
 
     #[test]
     fn every_byte_of_the_header_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = files(directory.path(), 1);
-        let marker = ChangeMarker::new(&path).unwrap();
-        marker.accept(marker.read());
+        let watch = WalWatch::new(&path).unwrap();
+        watch.accept(watch.read());
         let index = File::options()
             .write(true)
             .open(beside(&path, "-shm"))
             .unwrap();
         for at in 0..LENGTH as u64 {
             index.write_all_at(&[2], at).unwrap();
-            assert_eq!(marker.look(), Look::Changed, "byte {at}");
+            assert_eq!(watch.check(), Freshness::Stale, "byte {at}");
             index.write_all_at(&[1], at).unwrap();
-            assert_eq!(marker.look(), Look::Unchanged, "byte {at}");
+            assert_eq!(watch.check(), Freshness::Fresh, "byte {at}");
         }
         index.write_all_at(&[2], LENGTH as u64).unwrap();
         assert_eq!(
-            marker.look(),
-            Look::Unchanged,
+            watch.check(),
+            Freshness::Fresh,
             "checkpoint progress is no commit"
         );
     }
@@ -237,30 +236,30 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("egret.db");
         fs::write(&path, "").unwrap();
-        let marker = ChangeMarker::new(&path).unwrap();
-        marker.accept(marker.read());
-        assert_eq!(marker.look(), Look::Changed);
+        let watch = WalWatch::new(&path).unwrap();
+        watch.accept(watch.read());
+        assert_eq!(watch.check(), Freshness::Stale);
 
-        let mut marker = ChangeMarker::new(&files(directory.path(), 1)).unwrap();
-        marker.accept(marker.read());
-        marker.distrust();
-        marker.accept(marker.read());
-        assert_eq!(marker.look(), Look::Changed);
+        let mut watch = WalWatch::new(&files(directory.path(), 1)).unwrap();
+        watch.accept(watch.read());
+        watch.distrust();
+        watch.accept(watch.read());
+        assert_eq!(watch.check(), Freshness::Stale);
     }
 
     #[test]
     fn a_removed_index_is_gone_even_though_it_can_still_be_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = files(directory.path(), 1);
-        let marker = ChangeMarker::new(&path).unwrap();
-        marker.accept(marker.read());
+        let watch = WalWatch::new(&path).unwrap();
+        watch.accept(watch.read());
         fs::remove_file(beside(&path, "-shm")).unwrap();
-        assert!(marker.read().is_some());
-        assert!(matches!(marker.look(), Look::Gone(_)));
+        assert!(watch.read().is_some());
+        assert!(matches!(watch.check(), Freshness::Gone(_)));
     }
 
     #[test]
-    fn one_descriptor_serves_every_marker_of_a_file() {
+    fn one_descriptor_serves_every_watch_of_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = beside(&files(directory.path(), 1), "-shm");
         let [one, two] = [(); 2].map(|()| open_for_good(&path).unwrap());

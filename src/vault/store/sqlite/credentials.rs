@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::database::{Change, Store};
+use super::database::{Change, Database};
 use super::rows;
 use crate::policy::grant::Grant;
 use crate::substitution::slug::Slug;
@@ -23,11 +23,7 @@ macro_rules! replaced {
     };
 }
 
-impl Store {
-    /// Adds a credential and returns the version of its value.
-    ///
-    /// `seal` is called once with that version, which is part of what the ciphertext is bound to.
-    /// It is 1, or one more than the last version of a deleted credential of the same name.
+impl Database {
     pub async fn create_credential(
         &self,
         actor: &Actor,
@@ -73,9 +69,6 @@ impl Store {
         Ok(version)
     }
 
-    /// Replaces the value and returns the new version. The one that is replaced stays for
-    /// [`OVERLAP`](crate::vault::model::OVERLAP), sealed, to be looked for; what was before it is
-    /// erased. A revoked credential stays revoked.
     pub async fn rotate(
         &self,
         actor: &Actor,
@@ -112,8 +105,6 @@ impl Store {
         Ok(version)
     }
 
-    /// Erases what was replaced at `rotated` (unix seconds) or before. Returns of how many
-    /// credentials.
     pub async fn erase_replaced(&self, rotated: i64) -> Result<u64, StoreError> {
         // A look that takes no lock: mostly there is nothing to do.
         let look = concat!("SELECT 1 FROM credentials WHERE ", replaced!(), " LIMIT 1");
@@ -146,7 +137,6 @@ impl Store {
         Ok(changed.rows_affected())
     }
 
-    /// Switches a credential off. Returns whether it was on.
     pub async fn revoke(
         &self,
         actor: &Actor,
@@ -156,7 +146,6 @@ impl Store {
         self.set_revoked(actor, owner, slug, true).await
     }
 
-    /// Switches a revoked credential on again. Returns whether it was off.
     pub async fn restore(
         &self,
         actor: &Actor,
@@ -199,8 +188,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Removes a credential with its ciphertext and shares. What stays is its name and the number
-    /// of its last version.
     pub async fn delete(
         &self,
         actor: &Actor,
@@ -232,7 +219,6 @@ impl Store {
         Ok(())
     }
 
-    /// Changes where a credential may be used. Returns whether that differs from before.
     pub async fn allow(
         &self,
         actor: &Actor,
@@ -270,7 +256,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Lets `with` use a credential. Returns whether they could not before.
     pub async fn share(
         &self,
         actor: &Actor,
@@ -286,7 +271,6 @@ impl Store {
             .await
     }
 
-    /// Ends a share. Returns whether there was one.
     pub async fn unshare(
         &self,
         actor: &Actor,

@@ -13,6 +13,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 use tokio::sync::Mutex;
 
+use super::commits::WalWatch;
+use super::location::Location;
 use super::schema;
 use crate::vault::name::Actor;
 use crate::vault::seal::KeyId;
@@ -24,18 +26,18 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A handle on the SQLite store; clones share its connections.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct Database {
     pub(super) pool: SqlitePool,
     anchor: Arc<Mutex<Option<SqliteConnection>>>,
     path: Arc<Path>,
 }
 
-impl Store {
+impl Database {
     /// Opens the store at `path`, creating file and tables as needed.
     ///
     /// File and directory are private to the user whatever the umask; SQLite gives its `-wal` and
     /// `-shm` files the mode of the database.
-    pub async fn open(path: &Path) -> Result<Self, StoreUnavailable> {
+    pub async fn open(Location(path): &Location) -> Result<Self, StoreUnavailable> {
         let path = prepare_file(path).map_err(|error| {
             StoreUnavailable::new(format!("{} cannot be prepared: {error}", path.display()))
         })?;
@@ -57,11 +59,6 @@ impl Store {
         })
     }
 
-    /// The database file, as an absolute path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Closes every connection. The last one to close folds the write-ahead log into the database.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -71,9 +68,6 @@ impl Store {
         }
     }
 
-    /// Makes the store belong to the master key `id`, or checks that it does.
-    ///
-    /// Without this a mistyped path to the key file would quietly seal new values under a new key.
     pub async fn bind_key(&self, id: KeyId) -> Result<(), StoreError> {
         let bound = "SELECT key_id FROM state WHERE id = 1 AND key_id IS NOT NULL";
         let mut row = sqlx::query(bound).fetch_optional(&self.pool).await?;
@@ -98,8 +92,24 @@ impl Store {
         })
     }
 
-    /// Commits something that changes nothing: see [`ChangeMarker`](super::commits::ChangeMarker).
-    pub(in crate::vault) async fn probe(&self) -> Result<(), StoreUnavailable> {
+    /// Watches for commits with a watch that was seen to notice one. Shared memory and file reads
+    /// agree on every filesystem we know; where they do not, a revocation must not be missed.
+    pub async fn watch(&self) -> Result<WalWatch, StoreUnavailable> {
+        let mut watch =
+            WalWatch::new(&self.path).map_err(|error| StoreUnavailable::new(error.to_string()))?;
+        let before = watch.read();
+        self.probe().await?;
+        if before.is_none() || before == watch.read() {
+            tracing::warn!(
+                "commits cannot be noticed on this filesystem; every request asks the store"
+            );
+            watch.distrust();
+        }
+        Ok(watch)
+    }
+
+    /// Commits something that changes nothing.
+    async fn probe(&self) -> Result<(), StoreUnavailable> {
         sqlx::query("UPDATE state SET probes = probes + 1 WHERE id = 1")
             .execute(&self.pool)
             .await?;
@@ -215,6 +225,3 @@ fn prepare_file(path: &Path) -> io::Result<PathBuf> {
     }
     Ok(path)
 }
-
-#[cfg(test)]
-mod tests;

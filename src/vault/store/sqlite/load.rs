@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::database::Store;
+use super::database::Database;
 use super::{rows, schema};
 use crate::substitution::slug::Slug;
 use crate::vault::model::Credential;
 use crate::vault::name::Principal;
-use crate::vault::store::error::{Changes, StoreUnavailable};
+use crate::vault::store::changes::Changes;
+use crate::vault::store::error::StoreUnavailable;
 
 /// Rows of one read, from the three tables that make a credential.
 struct RowSets {
@@ -22,11 +23,8 @@ struct RowSets {
 /// Sorts after every owner and slug, which are ASCII.
 const LAST: &str = "\u{10ffff}";
 
-impl Store {
-    /// What was committed after revision `since`, all of one moment; 0 for everything.
-    ///
-    /// The work is proportional to the number of changes, not of credentials: rows are found
-    /// through the index on their revision.
+impl Database {
+    /// Finds changed rows through the index on their revision.
     pub async fn changes_since(&self, since: i64) -> Result<Changes, StoreUnavailable> {
         let mut transaction = self.pool.begin().await?;
         let state = sqlx::query(
@@ -64,7 +62,6 @@ impl Store {
         Ok(changes)
     }
 
-    /// One credential, whatever its state.
     pub async fn get(
         &self,
         owner: &Principal,
@@ -74,7 +71,6 @@ impl Store {
         Ok(self.between(name, name).await?.pop())
     }
 
-    /// All credentials of one owner, or of everyone, ordered by owner and slug.
     pub async fn list(
         &self,
         owner: Option<&Principal>,

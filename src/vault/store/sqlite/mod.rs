@@ -5,12 +5,19 @@
 //! descriptor of it (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 
 mod clients;
-pub mod commits;
+mod commits;
 mod credentials;
-pub mod database;
+mod database;
+mod error;
 mod load;
+mod location;
 mod outbox;
 mod rows;
 mod schema;
 
-pub use database::Store;
+pub use commits::WalWatch;
+pub use database::Database;
+pub use location::Location;
+
+#[cfg(test)]
+mod tests;

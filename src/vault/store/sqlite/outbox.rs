@@ -1,28 +1,21 @@
 //! Writing, taking and removing administrative events.
 
-use super::database::{Change, Store};
+use super::database::{Change, Database};
 use super::rows;
 use crate::substitution::slug::Slug;
 use crate::vault::name::{ClientName, Principal};
 use crate::vault::store::error::{StoreError, StoreUnavailable};
 use crate::vault::store::outbox::{AdminEvent, Event};
 
-impl Store {
-    /// The oldest events not yet in the ledger, in the order of their commits.
-    pub async fn outbox_take(
-        &self,
-        limit: u32,
-    ) -> Result<Vec<(i64, AdminEvent)>, StoreUnavailable> {
+impl Database {
+    pub async fn outbox_take(&self, limit: u32) -> Result<Vec<AdminEvent>, StoreUnavailable> {
         let rows = sqlx::query("SELECT * FROM outbox ORDER BY id LIMIT ?")
             .bind(limit)
             .fetch_all(&self.pool)
             .await?;
-        rows.iter()
-            .map(|row| rows::event(row).map(|event| (event.id, event)))
-            .collect()
+        rows.iter().map(rows::event).collect()
     }
 
-    /// Removes events that are durable in the ledger.
     pub async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreUnavailable> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for id in ids {

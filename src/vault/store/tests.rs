@@ -1,37 +1,11 @@
-//! The store by itself.
-
-use std::fs;
+//! What every store does, whatever keeps it.
 
 use super::*;
+use crate::clock;
 use crate::substitution::slug::Slug;
 use crate::vault::fixture::*;
 use crate::vault::model::State;
 use crate::vault::name::{ClientName, Principal};
-use crate::vault::store::{AdminEvent, Event};
-
-impl Store {
-    /// Runs SQL that no command would.
-    pub(in crate::vault) async fn execute(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
-    }
-
-    /// Marks every credential as changed.
-    pub(in crate::vault) async fn touch_all(&self) {
-        self.execute(
-            "BEGIN; UPDATE state SET revision = revision + 1;
-             UPDATE credentials SET revision = (SELECT revision FROM state); COMMIT",
-        )
-        .await;
-    }
-
-    /// How SQLite would run a query, without running it.
-    async fn plan(&self, sql: &'static str) -> String {
-        let rows = sqlx::raw_sql(sql).fetch_all(&self.pool).await.unwrap();
-        rows.iter()
-            .map(|row| row.get::<String, _>("detail") + "\n")
-            .collect()
-    }
-}
 
 fn client(name: &str) -> ClientName {
     ClientName::parse(name).unwrap()
@@ -175,7 +149,7 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
         .unwrap();
 
     let taken = store.outbox_take(100).await.unwrap();
-    let events: Vec<Event> = taken.iter().map(|(_, event)| event.event).collect();
+    let events: Vec<Event> = taken.iter().map(|event| event.event).collect();
     let expected = [
         Event::CredentialCreated,
         Event::CredentialRotated,
@@ -189,10 +163,10 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
         Event::ClientRemoved,
     ];
     assert_eq!(events, expected);
-    assert!(taken.is_sorted_by_key(|(id, _)| *id));
-    let (_, AdminEvent { id, time, .. }) = taken[5].clone();
+    assert!(taken.is_sorted_by_key(|event| event.id));
+    let AdminEvent { id, time, .. } = taken[5].clone();
     assert_eq!(
-        taken[5].1,
+        taken[5],
         AdminEvent {
             id,
             time,
@@ -208,8 +182,8 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
         }
     );
     assert!((clock::unix_micros() - time) < 60_000_000);
-    assert_eq!(taken[8].1.client, Some(client("laptop")));
-    assert_eq!(taken[8].1.principal, Some(bob));
+    assert_eq!(taken[8].client, Some(client("laptop")));
+    assert_eq!(taken[8].principal, Some(bob));
 }
 
 #[tokio::test]
@@ -220,7 +194,7 @@ async fn events_stay_until_they_are_done_and_their_numbers_are_not_reused() {
     for name in ["a", "b", "c"] {
         command.add_secret("alice", name, "v").await;
     }
-    let ids = |taken: Vec<(i64, AdminEvent)>| taken.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    let ids = |taken: Vec<AdminEvent>| taken.iter().map(|event| event.id).collect::<Vec<_>>();
     let all = ids(store.outbox_take(10).await.unwrap());
     assert_eq!(ids(store.outbox_take(2).await.unwrap()), all[..2]);
     store.outbox_done(&all[..1]).await.unwrap();
@@ -244,110 +218,6 @@ async fn a_failed_seal_changes_nothing() {
     let after = command.store().changes_since(0).await.unwrap();
     assert_eq!((after.revision, after.credentials.len()), (before, 0));
     assert!(command.store().outbox_take(1).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn erased_ciphertext_is_in_no_file() {
-    let fixture = Fixture::new();
-    let command = fixture.registrar().await;
-    let (alice, key) = alice_and_key();
-    command.add_secret("alice", "key", "the canary value").await;
-    let sealed = async || {
-        let credential = command.store().get(&alice, &key).await.unwrap().unwrap();
-        credential.fields[0].1.sealed().as_bytes().to_vec()
-    };
-    let rotate = async |value: &str| {
-        command
-            .rotate(&actor(), &alice, &key, secret(value))
-            .await
-            .unwrap();
-    };
-    let store = command.store();
-    let holds = |ciphertext: &[u8]| {
-        fs::read_dir(fixture.data_dir()).unwrap().any(|entry| {
-            let content = fs::read(entry.unwrap().path()).unwrap();
-            // The value is nowhere in the clear.
-            assert!(memchr::memmem::find(&content, b"canary").is_none());
-            memchr::memmem::find(&content, &ciphertext[21..40]).is_some()
-        })
-    };
-    let first = sealed().await;
-    rotate("another canary").await;
-    let second = sealed().await;
-    assert!(holds(&first), "what was replaced last is still looked for");
-    rotate("the last canary").await;
-    let third = sealed().await;
-    assert_eq!(
-        [&first, &second, &third].map(|c| holds(c)),
-        [false, true, true]
-    );
-
-    let rotated = store.get(&alice, &key).await.unwrap().unwrap().rotated;
-    assert_eq!(store.erase_replaced(rotated - 1).await.unwrap(), 0);
-    assert!(holds(&second));
-    assert_eq!(store.erase_replaced(rotated).await.unwrap(), 1);
-    assert_eq!([&second, &third].map(|c| holds(c)), [false, true]);
-    assert_eq!(store.erase_replaced(rotated).await.unwrap(), 0);
-
-    rotate("one more canary").await;
-    let fourth = sealed().await;
-    store.delete(&actor(), &alice, &key).await.unwrap();
-    assert_eq!([&third, &fourth].map(|c| holds(c)), [false, false]);
-}
-
-#[tokio::test]
-async fn one_change_among_many_loads_one_and_scans_no_table() {
-    let fixture = Fixture::new();
-    let command = fixture.registrar().await;
-    let store = command.store();
-    store
-        .execute(
-            "BEGIN; UPDATE state SET revision = 7;
-             INSERT INTO credentials
-             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
-             SELECT 'alice', 's' || i, 'secret', '',
-                    '{\"hosts\":[\"a.example\"],\"locations\":[\"header\"]}', 0, 1, 0, 0, 0, 7 FROM n;
-             INSERT INTO sealed_values SELECT owner, slug, 1, '', x'00' FROM credentials; COMMIT",
-        )
-        .await;
-    assert_eq!(
-        store.changes_since(0).await.unwrap().credentials.len(),
-        5000
-    );
-    store
-        .share(
-            &actor(),
-            &principal("alice"),
-            &slug("s17"),
-            &principal("bob"),
-        )
-        .await
-        .unwrap();
-    let changes = store.changes_since(7).await.unwrap();
-    assert_eq!(changes.credentials.len(), 1);
-    assert_eq!(changes.credentials[0].fields.len(), 1);
-    assert_eq!(changes.credentials[0].shared_with.len(), 1);
-    assert!(changes.clients.is_none());
-    for plan in [
-        store
-            .plan("EXPLAIN QUERY PLAN SELECT * FROM credentials WHERE revision > 7")
-            .await,
-        store
-            .plan(
-                "EXPLAIN QUERY PLAN SELECT v.* FROM credentials c
-                 CROSS JOIN sealed_values v ON v.owner = c.owner AND v.slug = c.slug
-                 WHERE c.revision > 7",
-            )
-            .await,
-        store
-            .plan(
-                "EXPLAIN QUERY PLAN SELECT * FROM credentials
-                 WHERE (owner, slug) BETWEEN ('a', 'b') AND ('c', 'd')",
-            )
-            .await,
-    ] {
-        assert!(!plan.contains("SCAN") && plan.contains("SEARCH"), "{plan}");
-    }
 }
 
 #[tokio::test]
@@ -421,9 +291,9 @@ async fn many_may_start_on_a_new_directory_at_once() {
     let fixture = Fixture::new();
     let starts: Vec<_> = (0..8)
         .map(|number| {
-            let path = fixture.store_path();
+            let url = fixture.store_url();
             tokio::spawn(async move {
-                let command = registrar(&path).await;
+                let command = registrar(&url).await;
                 command
                     .add_secret("alice", &format!("s{number}"), "v")
                     .await
@@ -435,14 +305,4 @@ async fn many_may_start_on_a_new_directory_at_once() {
     }
     let list = fixture.registrar().await.store().list(None).await.unwrap();
     assert_eq!(list.len(), 8);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_database_is_an_error_and_is_left_alone() {
-    let fixture = Fixture::new();
-    fs::create_dir_all(fixture.data_dir()).unwrap();
-    let content = "not a database, but something its owner may miss ".repeat(100);
-    fs::write(fixture.store_path(), &content).unwrap();
-    assert!(Store::open(&fixture.store_path()).await.is_err());
-    assert_eq!(fs::read_to_string(fixture.store_path()).unwrap(), content);
 }
