@@ -30,6 +30,7 @@ use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::needle_cache::NeedleCache;
 use crate::proxy::exchange::request_id::RequestIds;
 use crate::proxy::inbound::listener;
+use crate::proxy::inbound::port::ProxyPort;
 use crate::proxy::outbound::dial::OwnAddresses;
 use crate::proxy::runtime::counters::Counters;
 use crate::proxy::runtime::workers::Workers;
@@ -68,8 +69,9 @@ impl Server {
         let admin = Arc::new(parts.admin_state());
         let proxy = Arc::new(parts.proxy(settings, &admin)?);
         let places = Arc::new(Semaphore::new(config.proxy.max_connections));
-        let mut background = listener::start(&proxy, listeners.proxy, &places, &workers)
-            .context("cannot accept connections")?;
+        let mut background =
+            listener::start::<ProxyPort>(&proxy, listeners.proxy, &places, &workers)
+                .context("cannot accept connections")?;
         background.push(tokio::spawn(admin::run(admin, listeners.admin)));
         background.extend(upkeep::start(&proxy, &workers));
         ServerFile::announce(&config.data_dir, proxy_addr, admin_addr)?;

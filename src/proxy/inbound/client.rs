@@ -1,12 +1,16 @@
 //! A client's connection.
 
+use http::HeaderMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::error::Refusal;
+use crate::identity::Caller;
 use crate::ledger::Ledger;
-use crate::proxy::context::Proxy;
-use crate::proxy::inbound::entry::Entry;
+use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::inbound::entry::{Entry, IDENTITY};
 use crate::proxy::runtime::signal::HeadSignal;
+use crate::proxy::websocket::conversation::{Asker, Identify};
 
 /// A client's connection, for its requests. Each holds on to it, and to nothing that other
 /// connections hold as well: counting those who hold something is what cores wait for each other for.
@@ -47,5 +51,36 @@ impl Client {
         let draining = self.proxy.draining.child_token();
         draining.cancelled().await;
         self.is_draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A client that has asked for a connection of another protocol, with what it showed.
+pub struct Asking {
+    client: Arc<Client>,
+    /// The headers of the handshake that said who and what for.
+    headers: HeaderMap,
+}
+
+impl Asking {
+    /// Whoever sent these headers.
+    pub fn of(client: &Arc<Client>, headers: &HeaderMap) -> Asker {
+        let named = IDENTITY.into_iter().filter_map(|name| {
+            let value = headers.get(&name)?.clone();
+            Some((name, value))
+        });
+        Asker {
+            identity: Box::new(Self {
+                client: Arc::clone(client),
+                headers: named.collect(),
+            }),
+            in_flight: client.signal.in_flight(),
+        }
+    }
+}
+
+impl Identify for Asking {
+    fn caller(&self, settings: &Arc<Settings>) -> Result<Arc<Caller>, Refusal> {
+        let Client { proxy, entry, .. } = &*self.client;
+        entry.caller(settings, &proxy.vault, &self.headers)
     }
 }

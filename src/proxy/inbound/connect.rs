@@ -11,6 +11,7 @@ use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::entry::{Entry, PresentedIdentity};
+use crate::proxy::inbound::service::Service;
 use crate::proxy::inbound::tunnel::{self, Tunnel};
 use crate::proxy::response::reply_body::ReplyBody;
 use crate::proxy::runtime::slot::ConnectionSlot;
@@ -19,11 +20,11 @@ use crate::proxy::runtime::slot::ConnectionSlot;
 const FIRST_UNPRIVILEGED: u16 = 1_024;
 
 /// Answers a CONNECT request; on success a tunnel runs in a task of its own.
-pub async fn open(
+pub async fn open<A: Service>(
     client: &Client,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let opened = try_open(&client.proxy, &client.entry, request).await;
+    let opened = try_open::<A>(&client.proxy, &client.entry, request).await;
     if opened.is_err() {
         // git and others send CONNECT again on the same connection after a 407.
         client.signal.message_complete();
@@ -31,7 +32,7 @@ pub async fn open(
     opened
 }
 
-async fn try_open(
+async fn try_open<A: Service>(
     proxy: &Arc<Proxy>,
     entry: &Entry,
     request: Request<Incoming>,
@@ -57,7 +58,7 @@ async fn try_open(
         let upstream = settings.upstream.dial_blind(&tunnel.destination).await?;
         tunnel::spawn_blind(proxy, tunnel, upstream, request);
     } else {
-        tunnel::spawn_intercepted(proxy, tunnel, request);
+        tunnel::spawn_intercepted::<A>(proxy, tunnel, request);
     }
     Ok(Response::new(ReplyBody::full(Bytes::new())))
 }

@@ -19,7 +19,7 @@ use crate::proxy::runtime::sync::lock;
 use crate::vault::Vault;
 
 /// What of a request says who asks, and what for.
-pub(in crate::proxy) const CLAIMS: [HeaderName; 3] =
+pub(in crate::proxy) const IDENTITY: [HeaderName; 3] =
     [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
 /// What the names of Egret's headers begin with.
 const OWN: &str = "egret-";

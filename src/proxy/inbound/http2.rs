@@ -20,7 +20,8 @@ use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::entry::Entry;
 use crate::proxy::inbound::head_guard;
-use crate::proxy::inbound::http1::{handle, note_end};
+use crate::proxy::inbound::http1::note_end;
+use crate::proxy::inbound::service::Service;
 use crate::proxy::runtime::limits::HeadLimits;
 use crate::proxy::runtime::signal::{HeadNote, HeadSignal};
 
@@ -48,8 +49,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves HTTP/2 on a tunnel until it ends, falls silent, or the proxy drains.
-pub async fn serve<S>(proxy: Arc<Proxy>, io: S, entry: Entry)
+pub async fn serve<A, S>(proxy: Arc<Proxy>, io: S, entry: Entry)
 where
+    A: Service,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let client = Client::new(proxy, entry, HeadSignal::default());
@@ -63,7 +65,7 @@ where
             refusal: admit(&mut request, limits).err().map(Box::new),
             ..client.signal.unguarded()
         };
-        handle(Arc::clone(&client), Some(note), request)
+        A::answer(Arc::clone(&client), Some(note), request)
     });
     let connection = builder.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);

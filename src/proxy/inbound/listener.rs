@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
@@ -17,12 +16,18 @@ use tokio::time::timeout;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::context::Proxy;
-use crate::proxy::inbound::entry::Entry;
-use crate::proxy::inbound::head_guard::HeadGuard;
-use crate::proxy::inbound::http1;
 use crate::proxy::response::problem;
-use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::workers::{Load, Workers};
+
+/// What a listening socket is for: who its clients are, and how each says where it wants to go.
+pub trait Port: 'static {
+    /// Serves a connection to its end.
+    fn serve(
+        proxy: Arc<Proxy>,
+        stream: TcpStream,
+        slot: ConnectionSlot,
+    ) -> impl Future<Output = ()> + Send;
+}
 
 /// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`). Who
 /// finds no room tries again after a second, so that a burst of clients should find it.
@@ -53,7 +58,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// When the socket cannot be shared with a worker.
-pub fn start(
+pub fn start<P: Port>(
     proxy: &Arc<Proxy>,
     listener: TcpListener,
     places: &Arc<Semaphore>,
@@ -70,7 +75,7 @@ pub fn start(
             places: Arc::clone(places),
             workers: Arc::downgrade(workers),
         };
-        Ok(runtime.spawn(acceptor.run()))
+        Ok(runtime.spawn(acceptor.run::<P>()))
     };
     workers.acceptors().map(accept_on).collect()
 }
@@ -85,18 +90,18 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self) {
+    async fn run<P: Port>(self) {
         let draining = self.proxy.draining.clone();
-        draining.run_until_cancelled(self.accept_all()).await;
+        draining.run_until_cancelled(self.accept_all::<P>()).await;
     }
 
-    async fn accept_all(&self) {
+    async fn accept_all<P: Port>(&self) {
         for number in 1.. {
             let accepted = self.listener.accept().await;
             let Some(workers) = self.workers.upgrade() else {
                 return;
             };
-            let placed = accepted.and_then(|(stream, _)| self.place(stream, &workers));
+            let placed = accepted.and_then(|(stream, _)| self.place::<P>(stream, &workers));
             if let Err(error) = placed {
                 tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -108,21 +113,21 @@ impl Acceptor {
     }
 
     /// Has the connection served, here or by another worker.
-    fn place(&self, stream: TcpStream, workers: &Workers) -> io::Result<()> {
+    fn place<P: Port>(&self, stream: TcpStream, workers: &Workers) -> io::Result<()> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let proxy = Arc::clone(&self.proxy);
         let tasks = &self.proxy.tasks;
         let chosen = workers.choose();
         let load = chosen.load;
         if chosen.is_caller {
-            tasks.spawn(admit(proxy, stream, place, load));
+            tasks.spawn(admit::<P>(proxy, stream, place, load));
             return Ok(());
         }
         // Its events are to arrive where it is served.
         let stream = stream.into_std()?;
         let moved = async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                admit(proxy, stream, place, load).await;
+                admit::<P>(proxy, stream, place, load).await;
             }
         };
         tasks.spawn_on(moved, chosen.handle);
@@ -130,7 +135,7 @@ impl Acceptor {
     }
 }
 
-async fn admit(
+async fn admit<P: Port>(
     proxy: Arc<Proxy>,
     stream: TcpStream,
     place: Result<OwnedSemaphorePermit, TryAcquireError>,
@@ -143,17 +148,10 @@ async fn admit(
     match place {
         Ok(place) => {
             let slot = Slot::new(place, load);
-            serve(proxy, stream, slot).await;
+            P::serve(proxy, stream, slot).await;
         }
         Err(_) => turn_away(&proxy, stream).await,
     }
-}
-
-async fn serve(proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
-    let signal = HeadSignal::default();
-    let limits = proxy.settings.load().head_limits();
-    let guard = HeadGuard::new(stream, BytesMut::new(), limits, signal.clone());
-    http1::serve(proxy, guard, signal, Entry::Proxy(slot)).await;
 }
 
 /// Past the limit the answer is quick and costs nothing but itself.

@@ -2,10 +2,14 @@
 
 pub mod client;
 pub mod connect;
+pub mod destination;
 pub mod entry;
 pub mod head_check;
 pub mod head_guard;
 pub mod http1;
 pub mod http2;
 pub mod listener;
+pub mod port;
+pub mod requests;
+pub mod service;
 pub mod tunnel;

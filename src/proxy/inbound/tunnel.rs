@@ -22,6 +22,7 @@ use crate::proxy::inbound::entry::{Entry, PresentedIdentity, TunnelEntry};
 use crate::proxy::inbound::head_guard::HeadGuard;
 use crate::proxy::inbound::http1;
 use crate::proxy::inbound::http2;
+use crate::proxy::inbound::service::Service;
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::runtime::pacing::paced;
 use crate::proxy::runtime::read_ahead::{ReadAhead, RecordCoalescer, writes_pass_through};
@@ -52,11 +53,15 @@ pub struct Tunnel {
 }
 
 /// Serves the tunnel's requests once the client has its answer to CONNECT.
-pub fn spawn_intercepted(proxy: &Arc<Proxy>, tunnel: Tunnel, request: Request<Incoming>) {
+pub fn spawn_intercepted<A: Service>(
+    proxy: &Arc<Proxy>,
+    tunnel: Tunnel,
+    request: Request<Incoming>,
+) {
     let shared = Arc::clone(proxy);
     proxy.tasks.spawn(async move {
         if let Some(stream) = client_stream(request).await {
-            run_intercepted(shared, tunnel, stream).await;
+            run_intercepted::<A>(shared, tunnel, stream).await;
         }
     });
 }
@@ -95,7 +100,7 @@ async fn client_stream(request: Request<Incoming>) -> Option<Rewound> {
     Some(Rewound { early, io })
 }
 
-async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
+async fn run_intercepted<A: Service>(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
     let handshake = proxy.settings.load().config.proxy.handshake_timeout;
     let draining = proxy.draining.clone();
     let first = tokio::select! {
@@ -103,9 +108,9 @@ async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound)
         () = draining.cancelled() => return,
     };
     match first {
-        Ok(Ok(TLS_HANDSHAKE)) => run_tls(proxy, tunnel, stream, handshake).await,
+        Ok(Ok(TLS_HANDSHAKE)) => run_tls::<A>(proxy, tunnel, stream, handshake).await,
         // Anything that can begin a method. Whether it is HTTP the head guard finds out.
-        Ok(Ok(b'A'..=b'Z' | b'a'..=b'z')) => Box::pin(run_plain(proxy, tunnel, stream)).await,
+        Ok(Ok(b'A'..=b'Z' | b'a'..=b'z')) => Box::pin(run_plain::<A>(proxy, tunnel, stream)).await,
         Ok(Ok(_)) => tracing::info!(destination = %tunnel.destination,
             "a tunnel was closed: neither TLS nor HTTP inside (see tls.passthrough)"),
         Ok(Err(_)) => {}
@@ -114,7 +119,12 @@ async fn run_intercepted(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound)
     }
 }
 
-async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: Duration) {
+async fn run_tls<A: Service>(
+    proxy: Arc<Proxy>,
+    tunnel: Tunnel,
+    stream: Rewound,
+    deadline: Duration,
+) {
     let destination = &tunnel.destination;
     // What only the handshake needs is in a box of its own, which goes when it is over.
     let accepted = Box::pin(async {
@@ -122,7 +132,7 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
         paced(pin!(accepted), PATIENCE).await
     });
     match timeout(deadline, accepted).await {
-        Ok(Ok(intercepted)) => speak(proxy, tunnel, intercepted).await,
+        Ok(Ok(intercepted)) => speak::<A>(proxy, tunnel, intercepted).await,
         Ok(Err(error)) => tracing::info!(%destination, "a tunnel was closed: {error}"),
         Err(_) => {
             tracing::info!(%destination, "a tunnel was closed: its TLS handshake stalled");
@@ -132,7 +142,7 @@ async fn run_tls(proxy: Arc<Proxy>, tunnel: Tunnel, stream: Rewound, deadline: D
 
 /// Serves the requests inside TLS, in the protocol that was chosen. In a box, because the task of a
 /// tunnel would otherwise hold room for each protocol it may come to, and for the handshake.
-fn speak(
+fn speak<A: Service>(
     proxy: Arc<Proxy>,
     tunnel: Tunnel,
     intercepted: Intercepted<ReadAhead<Rewound>>,
@@ -151,8 +161,8 @@ fn speak(
     let mut stream = intercepted.stream;
     stream.get_mut().1.set_buffer_limit(Some(WRITTEN_AT_ONCE));
     match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Box::pin(http2::serve(proxy, stream, entry)),
-        _ => Box::pin(serve(
+        Some(b"h2") => Box::pin(http2::serve::<A, _>(proxy, stream, entry)),
+        _ => Box::pin(serve::<A, _>(
             proxy,
             RecordCoalescer::new(stream),
             BytesMut::new(),
@@ -163,7 +173,7 @@ fn speak(
 
 /// Node, undici and every `ws://` client send CONNECT for plain HTTP too, and gRPC without TLS
 /// begins HTTP/2 at once ("prior knowledge", RFC 9113 section 3.3).
-async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
+async fn run_plain<A: Service>(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
     let handshake = proxy.settings.load().config.proxy.handshake_timeout;
     let Ok(Ok(is_http2)) = timeout(handshake, stream.begins_with(http2::PREFACE)).await else {
         return;
@@ -179,24 +189,25 @@ async fn run_plain(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
         None,
     )));
     match is_http2 {
-        true => http2::serve(proxy, stream, entry).await,
-        false => serve(proxy, stream.io, stream.early, entry).await,
+        true => http2::serve::<A, _>(proxy, stream, entry).await,
+        false => serve::<A, _>(proxy, stream.io, stream.early, entry).await,
     }
 }
 
-fn serve<S>(
+fn serve<A, S>(
     proxy: Arc<Proxy>,
     stream: S,
     early: BytesMut,
     entry: Entry,
 ) -> impl Future<Output = ()> + Send
 where
+    A: Service,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let signal = HeadSignal::default();
     let limits = proxy.settings.load().head_limits();
     let guard = HeadGuard::new(stream, early, limits, signal.clone());
-    http1::serve(proxy, guard, signal, entry)
+    http1::serve::<A, _>(proxy, guard, signal, entry)
 }
 
 /// A stream whose first bytes were read already.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Conversation;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::scrubbing::{Stages, Unscannable};
+use crate::proxy::websocket::conversation::Conversation;
 use crate::scrub::{Needles, Replacement, scrub_bytes};
 use crate::websocket::Close;
 
@@ -14,7 +14,7 @@ const PLACE: &str = "message";
 
 /// Scrubs one side of a conversation. Every message is a text of its own, whatever frames it came
 /// in.
-pub(super) struct Incoming<'a> {
+pub struct Incoming<'a> {
     about: &'a Conversation,
     outcome: &'a Outcome,
     /// What the principal could use when the current message began.
@@ -26,7 +26,7 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(super) fn new(about: &'a Conversation, outcome: &'a Outcome) -> Self {
+    pub fn new(about: &'a Conversation, outcome: &'a Outcome) -> Self {
         let live = about.needles();
         Self {
             about,
@@ -39,7 +39,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The next piece of a message. What could still begin a value waits for the piece after it.
-    pub(super) fn data(&mut self, payload: &[u8], end: bool) -> Result<Vec<u8>, Unscannable> {
+    pub fn data(&mut self, payload: &[u8], end: bool) -> Result<Vec<u8>, Unscannable> {
         if self.between {
             self.renew();
         }
@@ -50,7 +50,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The payload of a ping or pong, which may come between two pieces.
-    pub(super) fn control(&mut self, payload: &[u8]) -> Vec<u8> {
+    pub fn control(&mut self, payload: &[u8]) -> Vec<u8> {
         let needles = self.live.with_used(&self.about.used.values());
         let mut hits = Vec::new();
         let clean = scrub_bytes(&needles, payload, &mut hits);
@@ -60,7 +60,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// A close frame with its code kept.
-    pub(super) fn close(&mut self, close: &Close) -> Close {
+    pub fn close(&mut self, close: &Close) -> Close {
         let reason = self.control(close.reason.as_bytes());
         Close::new(close.code, &String::from_utf8_lossy(&reason))
     }
@@ -93,7 +93,7 @@ fn stages(about: &Conversation, live: &Arc<Needles>) -> Stages {
 
 impl Conversation {
     /// Every value that the principal can use at this moment.
-    pub(super) fn needles(&self) -> Arc<Needles> {
+    pub fn needles(&self) -> Arc<Needles> {
         let principal = &self.context.caller.principal;
         self.proxy
             .needle_cache

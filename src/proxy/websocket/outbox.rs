@@ -22,7 +22,7 @@ const KEYS: usize = 64;
 ///
 /// Whoever waits for one of its methods may give up at any time: what was not written is still
 /// here, so the next frame never lands in the middle of another.
-pub(super) struct Outbox<W> {
+pub struct Outbox<W> {
     io: W,
     sender: Sender<Keys>,
     buffer: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct Outbox<W> {
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// To `peer` by way of `io`; `activity` is told what moves.
-    pub(super) fn new(io: W, peer: Peer, activity: Arc<Activity>) -> Self {
+    pub fn new(io: W, peer: Peer, activity: Arc<Activity>) -> Self {
         Self {
             io,
             sender: Sender::new(peer, Keys::default()),
@@ -43,26 +43,21 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 
     /// Writes a piece of a message.
-    pub(super) async fn data(
-        &mut self,
-        kind: MessageKind,
-        payload: &[u8],
-        end: bool,
-    ) -> io::Result<()> {
+    pub async fn data(&mut self, kind: MessageKind, payload: &[u8], end: bool) -> io::Result<()> {
         self.sender
             .data(kind, payload, end, &mut self.buffer)
             .map_err(io::Error::other)?;
         self.relieve().await
     }
 
-    pub(super) async fn ping(&mut self, payload: &[u8]) -> io::Result<()> {
+    pub async fn ping(&mut self, payload: &[u8]) -> io::Result<()> {
         self.sender
             .ping(payload, &mut self.buffer)
             .map_err(io::Error::other)?;
         self.relieve().await
     }
 
-    pub(super) async fn pong(&mut self, payload: &[u8]) -> io::Result<()> {
+    pub async fn pong(&mut self, payload: &[u8]) -> io::Result<()> {
         self.sender
             .pong(payload, &mut self.buffer)
             .map_err(io::Error::other)?;
@@ -70,7 +65,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 
     /// Writes a close frame, and everything before it.
-    pub(super) async fn close(&mut self, close: Option<&Close>) -> io::Result<()> {
+    pub async fn close(&mut self, close: Option<&Close>) -> io::Result<()> {
         self.sender
             .close(close, &mut self.buffer)
             .map_err(io::Error::other)?;
@@ -79,7 +74,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
 
     /// Writes what waits, with `close` behind it if nothing else has ended the conversation, and
     /// ends the stream.
-    pub(super) async fn end(&mut self, close: Option<Close>) {
+    pub async fn end(&mut self, close: Option<Close>) {
         if let Some(close) = close {
             // Without a key the stream ends without a word.
             let _ = self.sender.close(Some(&close), &mut self.buffer);
@@ -91,7 +86,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 
     /// Writes all that waits.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
+    pub async fn flush(&mut self) -> io::Result<()> {
         while self.written < self.buffer.len() {
             match self.io.write(&self.buffer[self.written..]).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -127,7 +122,7 @@ impl<W> Drop for Outbox<W> {
 /// Masking keys from the cryptographic generator, many at a time (RFC 6455 section 10.3: whoever
 /// could foresee them could put bytes of his choosing on the wire).
 #[derive(Default)]
-pub(super) struct Keys(Vec<[u8; 4]>);
+pub struct Keys(Vec<[u8; 4]>);
 
 impl Iterator for Keys {
     type Item = [u8; 4];
@@ -144,7 +139,7 @@ impl Iterator for Keys {
 
 /// Reads what there is into `receiver`. By way of the stack, so that a connection that waits holds
 /// no buffer. Giving up loses nothing.
-pub(super) async fn read_some<R: AsyncRead + Unpin>(
+pub async fn read_some<R: AsyncRead + Unpin>(
     io: &mut R,
     receiver: &mut Receiver,
 ) -> io::Result<usize> {
@@ -160,6 +155,6 @@ pub(super) async fn read_some<R: AsyncRead + Unpin>(
 }
 
 /// Reads to the end and throws it away.
-pub(super) async fn discard<R: AsyncRead + Unpin>(io: &mut R) {
+pub async fn discard<R: AsyncRead + Unpin>(io: &mut R) {
     let _ = tokio::io::copy(io, &mut tokio::io::sink()).await;
 }

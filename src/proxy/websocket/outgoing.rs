@@ -10,8 +10,6 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use zeroize::Zeroizing;
 
-use super::outbox::Outbox;
-use super::{Conversation, Stop};
 use crate::config::{Exposed, ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::proxy::context::Settings;
@@ -19,6 +17,8 @@ use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::late::LateAuthoriser;
 use crate::proxy::exchange::leak_guard::Guard;
 use crate::proxy::exchange::{leak_guard, occurrences};
+use crate::proxy::websocket::conversation::{Conversation, Stop};
+use crate::proxy::websocket::outbox::Outbox;
 use crate::substitution::body::{self, BodyKind};
 use crate::substitution::stream::{BodyStream, StreamError, StreamStep};
 use crate::websocket::MessageKind;
@@ -27,7 +27,7 @@ use crate::websocket::MessageKind;
 const PIECE: usize = 64 * 1024;
 
 /// The text messages of one client.
-pub(super) struct Outgoing<'a> {
+pub struct Outgoing<'a> {
     about: &'a Conversation,
     message: Message,
 }
@@ -57,7 +57,7 @@ impl Rules {
 }
 
 impl<'a> Outgoing<'a> {
-    pub(super) fn new(about: &'a Conversation) -> Self {
+    pub fn new(about: &'a Conversation) -> Self {
         Self {
             about,
             message: Message::None,
@@ -65,7 +65,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Takes the next piece of a message and passes on what may go.
-    pub(super) async fn take<W: AsyncWrite + Unpin>(
+    pub async fn take<W: AsyncWrite + Unpin>(
         &mut self,
         payload: &[u8],
         end: bool,
@@ -247,7 +247,7 @@ impl Conversation {
     /// Permission for the placeholders of one message. Whoever asked for the connection is asked
     /// again who that is: tokens expire, and clients are removed.
     fn authoriser(&self, rules: Rules) -> Result<Arc<LateAuthoriser>, Refusal> {
-        let caller = self.asker.caller(&rules.settings)?;
+        let caller = self.asker.identity.caller(&rules.settings)?;
         if caller.principal != self.context.caller.principal {
             return Err(Refusal::new(
                 Code::ProxyAuthRequired,

@@ -1,0 +1,239 @@
+//! Carries messages both ways, until one side or the proxy has had enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, split};
+use tokio::time::timeout;
+
+use crate::error::{Code, Refusal};
+use crate::proxy::exchange::authorisation::RequestContext;
+use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::response::scrubbing::unscannable;
+use crate::proxy::runtime::idle::Activity;
+use crate::proxy::websocket::conversation::{Conversation, Stop};
+use crate::proxy::websocket::incoming::Incoming;
+use crate::proxy::websocket::outbox::{Outbox, discard, read_some};
+use crate::proxy::websocket::outgoing::Outgoing;
+use crate::websocket::{Close, FrameEvent, MessageKind, Peer, Receiver, Violation};
+
+/// How long a side may take to answer a close frame, or to take the last that there is for it.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long a side is listened to after its last frame was written, so that closing does not reset
+/// the connection under that frame (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How a conversation ended.
+enum End {
+    /// The client has sent its close frame, and it was passed on.
+    ClientClosed,
+    /// The same for the upstream.
+    UpstreamClosed,
+    /// The connection broke without one.
+    ClientGone,
+    UpstreamGone,
+    ClientBroke(Violation),
+    UpstreamBroke(Violation),
+    /// A message was not let through.
+    Refused(Refusal),
+    /// Neither side has said anything for too long.
+    Idle,
+    Draining,
+}
+
+/// Carries messages until one side, or the proxy, has had enough.
+pub async fn converse<C, U>(about: Conversation, outcome: Outcome, client: C, upstream: U)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let idle = {
+        let settings = about.proxy.settings.load();
+        let config = &settings.config;
+        config.proxy.idle_timeout.min(config.upstream.idle_timeout)
+    };
+    let draining = about.proxy.draining.clone();
+    let activity = Arc::new(Activity::new());
+    let (mut client, to_client) = split(client);
+    let (mut upstream, to_upstream) = split(upstream);
+    let mut to_client = Outbox::new(to_client, Peer::Client, Arc::clone(&activity));
+    let mut to_upstream = Outbox::new(to_upstream, Peer::Server, Arc::clone(&activity));
+    let end = {
+        let outward = outward(&about, &mut client, &mut to_upstream, &activity);
+        let homeward = homeward(&about, &outcome, &mut upstream, &mut to_client, &activity);
+        tokio::pin!(outward, homeward);
+        let first = tokio::select! {
+            end = &mut outward => end,
+            end = &mut homeward => end,
+            () = activity.silence(idle) => End::Idle,
+            () = draining.cancelled() => End::Draining,
+        };
+        // Each side answers the other's close frame with its own; the code is the first one's.
+        match first {
+            End::ClientClosed => drop(timeout(CLOSING, homeward).await),
+            End::UpstreamClosed => drop(timeout(CLOSING, outward).await),
+            _ => {}
+        }
+        first
+    };
+    let (told_client, told_upstream) = closes(&end);
+    let goodbye = async {
+        tokio::join!(to_client.end(told_client), to_upstream.end(told_upstream));
+    };
+    let _ = timeout(CLOSING, goodbye).await;
+    let linger = async { tokio::join!(discard(&mut client), discard(&mut upstream)) };
+    finish(outcome, &about.context, &end);
+    let _ = timeout(LINGER, linger).await;
+}
+
+/// What the client and the upstream are told, as far as no close frame has gone to them.
+fn closes(end: &End) -> (Option<Close>, Option<Close>) {
+    let away = |reason: &str| Some(Close::new(Close::GOING_AWAY, reason));
+    match end {
+        End::ClientClosed | End::UpstreamClosed | End::ClientGone | End::UpstreamGone => {
+            (None, None)
+        }
+        End::ClientBroke(violation) => {
+            (Some(Close::new(violation.code, violation.reason)), away(""))
+        }
+        End::UpstreamBroke(violation) => {
+            let reason = Code::UpstreamProtocolError.as_str();
+            let told = Close::new(Close::BAD_GATEWAY, reason);
+            (
+                Some(told),
+                Some(Close::new(violation.code, violation.reason)),
+            )
+        }
+        End::Refused(refusal) => {
+            let code = match refusal.code.status() {
+                500.. => Close::INTERNAL_ERROR,
+                _ => Close::POLICY_VIOLATION,
+            };
+            (Some(Close::new(code, refusal.code.as_str())), away(""))
+        }
+        End::Idle => (away("idle"), away("idle")),
+        End::Draining => (away(Code::ShuttingDown.as_str()), away("")),
+    }
+}
+
+/// The log line and the `result` line.
+fn finish(mut outcome: Outcome, context: &RequestContext, end: &End) {
+    let code = match end {
+        End::ClientClosed | End::UpstreamClosed => return outcome.forwarded(),
+        // Dropped, the outcome says so.
+        End::ClientGone => return,
+        End::ClientBroke(_) => Code::RequestMalformed,
+        End::UpstreamGone | End::UpstreamBroke(_) => Code::UpstreamProtocolError,
+        End::Refused(refusal) => refusal.code,
+        End::Idle => Code::UpstreamTimeout,
+        End::Draining => Code::ShuttingDown,
+    };
+    tracing::info!(request = %context.id, %code, destination = %context.destination,
+        "a WebSocket connection was closed");
+    outcome.failed(code);
+}
+
+/// From the client to the upstream, to the client's close frame.
+async fn outward<R, W>(
+    about: &Conversation,
+    client: &mut R,
+    upstream: &mut Outbox<W>,
+    activity: &Activity,
+) -> End
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut receiver = Receiver::new(Peer::Client);
+    let mut texts = Outgoing::new(about);
+    loop {
+        loop {
+            let sent = match receiver.event() {
+                Err(violation) => return End::ClientBroke(violation),
+                Ok(None) => break,
+                Ok(Some(FrameEvent::Data {
+                    kind: MessageKind::Text,
+                    payload,
+                    end,
+                })) => texts.take(payload, end, upstream).await,
+                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
+                    upstream.data(kind, payload, end).await.map_err(Stop::from)
+                }
+                Ok(Some(FrameEvent::Ping(payload))) => {
+                    upstream.ping(payload).await.map_err(Stop::from)
+                }
+                Ok(Some(FrameEvent::Pong(payload))) => {
+                    upstream.pong(payload).await.map_err(Stop::from)
+                }
+                Ok(Some(FrameEvent::Close(close))) => {
+                    // An upstream that is gone already has nothing to be told.
+                    let _ = upstream.close(close.as_ref()).await;
+                    return End::ClientClosed;
+                }
+            };
+            match sent {
+                Ok(()) => {}
+                Err(Stop::Refused(refusal)) => return End::Refused(refusal),
+                Err(Stop::Gone) => return End::UpstreamGone,
+            }
+        }
+        if upstream.flush().await.is_err() {
+            return End::UpstreamGone;
+        }
+        match read_some(client, &mut receiver).await {
+            Ok(0) | Err(_) => return End::ClientGone,
+            Ok(_) => about.moved(activity),
+        }
+    }
+}
+
+/// From the upstream to the client, to the upstream's close frame.
+async fn homeward<R, W>(
+    about: &Conversation,
+    outcome: &Outcome,
+    upstream: &mut R,
+    client: &mut Outbox<W>,
+    activity: &Activity,
+) -> End
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut receiver = Receiver::new(Peer::Server);
+    let mut scrubber = Incoming::new(about, outcome);
+    loop {
+        loop {
+            let sent = match receiver.event() {
+                Err(violation) => return End::UpstreamBroke(violation),
+                Ok(None) => break,
+                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
+                    let Ok(clean) = scrubber.data(payload, end) else {
+                        return End::Refused(unscannable(&about.context));
+                    };
+                    client.data(kind, &clean, end).await
+                }
+                Ok(Some(FrameEvent::Ping(payload))) => {
+                    client.ping(&scrubber.control(payload)).await
+                }
+                Ok(Some(FrameEvent::Pong(payload))) => {
+                    client.pong(&scrubber.control(payload)).await
+                }
+                Ok(Some(FrameEvent::Close(close))) => {
+                    let close = close.map(|close| scrubber.close(&close));
+                    let _ = client.close(close.as_ref()).await;
+                    return End::UpstreamClosed;
+                }
+            };
+            if sent.is_err() {
+                return End::ClientGone;
+            }
+        }
+        if client.flush().await.is_err() {
+            return End::ClientGone;
+        }
+        match read_some(upstream, &mut receiver).await {
+            Ok(0) | Err(_) => return End::UpstreamGone,
+            Ok(_) => about.moved(activity),
+        }
+    }
+}
