@@ -7,7 +7,6 @@ mod settings;
 mod upkeep;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ pub use self::ledger::open as open_ledger;
 pub use self::server_file::{ServerFile, reachable};
 use crate::admin::{self, AdminState};
 use crate::changes::Changes;
-use crate::config::{Alpn, Config};
+use crate::config::{self, Alpn, Config};
 use crate::ledger::{Ledger, LedgerProbe, usage};
 use crate::memory;
 use crate::proxy::context::{Proxy, Settings};
@@ -42,7 +41,8 @@ use crate::vault::{Keyring, StoreProbe, Vault};
 pub struct Server {
     proxy: Arc<Proxy>,
     workers: Arc<Workers>,
-    data_dir: PathBuf,
+    /// The configuration that the server was started with.
+    started: Config,
     proxy_addr: SocketAddr,
     admin_addr: SocketAddr,
     own: OwnAddresses,
@@ -78,7 +78,7 @@ impl Server {
         Ok(Self {
             proxy,
             workers,
-            data_dir: config.data_dir,
+            started: config,
             proxy_addr,
             admin_addr,
             own,
@@ -109,14 +109,13 @@ impl Server {
 
     /// Puts a new configuration in force from the next request on. Connections stay open.
     ///
-    /// Listeners, files and keys are fixed at start: the names of changed keys that need a restart
-    /// are returned.
-    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>> {
-        let running = self.proxy.settings.load_full();
-        let fixed = keep_fixed(&running.config, &mut config);
+    /// Returns the names of the keys that differ from what the server was started with and take
+    /// effect only at the next start.
+    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>> {
+        let at_restart = config::restart_needed(&self.started, &config);
         let settings = settings::from_config(config, Arc::clone(&self.proxy.vault), &self.own)?;
         self.proxy.settings.store(Arc::new(settings));
-        Ok(fixed)
+        Ok(at_restart)
     }
 
     /// Stops accepting, lets what is under way finish for at most `deadline`, and closes the
@@ -143,7 +142,7 @@ impl Server {
         }
         self.proxy.vault.store().close().await;
         // `egret run` may have removed it before.
-        let _ = ServerFile::remove(&self.data_dir);
+        let _ = ServerFile::remove(&self.started.data_dir);
         finished
     }
 }
@@ -225,43 +224,6 @@ fn open_leaves(config: &Config) -> Result<LeafCache> {
         Alpn::H2 => b"h2".to_vec(),
     });
     Ok(LeafCache::new(authority, protocols.collect())?)
-}
-
-/// Carries over what cannot change while running, and names what was to change.
-fn keep_fixed(running: &Config, new: &mut Config) -> Vec<&'static str> {
-    let mut changed = Vec::new();
-    let mut keep = |name: &'static str, differs: bool| {
-        if differs {
-            changed.push(name);
-        }
-    };
-    keep("data_dir", running.data_dir != new.data_dir);
-    keep("proxy.listen", running.proxy.listen != new.proxy.listen);
-    keep("proxy.alpn", running.proxy.alpn != new.proxy.alpn);
-    keep(
-        "proxy.max_connections",
-        running.proxy.max_connections != new.proxy.max_connections,
-    );
-    keep("admin.listen", running.admin.listen != new.admin.listen);
-    keep("tls.ca_cert", running.tls.ca_cert != new.tls.ca_cert);
-    keep("tls.ca_key", running.tls.ca_key != new.tls.ca_key);
-    keep("store.url", running.store.url != new.store.url);
-    keep("keys.master", running.keys.master != new.keys.master);
-    keep(
-        "ledger.durability",
-        running.ledger.durability != new.ledger.durability,
-    );
-    keep(
-        "ledger.deadline",
-        running.ledger.deadline != new.ledger.deadline,
-    );
-    let (old, wanted) = (&running.ledger, &new.ledger);
-    keep("ledger.heartbeat", old.heartbeat != wanted.heartbeat);
-    keep("ledger.max_size", old.max_size != wanted.max_size);
-    keep("ledger.keep_for", old.keep_for != wanted.keep_for);
-    keep("ledger.keep_size", old.keep_size != wanted.keep_size);
-    new.data_dir.clone_from(&running.data_dir);
-    changed
 }
 
 fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {

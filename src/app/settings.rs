@@ -12,7 +12,7 @@ use crate::proxy::outbound::dial::{Dialer, OwnAddresses};
 use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::proxy::outbound::upstream::Upstream;
 use crate::tls;
-use crate::vault::{Principal, Vault};
+use crate::vault::Vault;
 
 /// The settings that `config` asks for.
 pub(super) fn from_config(
@@ -20,8 +20,7 @@ pub(super) fn from_config(
     vault: Arc<Vault>,
     own: &OwnAddresses,
 ) -> Result<Settings> {
-    let principal = Principal::parse(&config.proxy.principal)
-        .map_err(|error| anyhow::anyhow!("proxy.principal: {error}"))?;
+    let principal = config.proxy.principal.clone();
     let upstream = &config.upstream;
     let overrides = upstream.resolve.iter();
     let dialer = Dialer::new(

@@ -10,8 +10,8 @@ use super::{output, server};
 /// Put a changed configuration in force, without dropping a connection
 ///
 /// Checks the configuration first, then tells the running server. A faulty configuration changes
-/// nothing. Listeners, certificates, the store and the keys need a restart; the server's log says
-/// so.
+/// nothing. A change of the listeners, the CA, the store, the ledger, the master key or the log takes
+/// effect only when the server is started again; its log names such keys.
 #[derive(Args)]
 #[command(after_help = "Example:\n  egret config check && egret reload")]
 pub(super) struct Reload {}

@@ -93,8 +93,8 @@ fn reload(sources: &Sources, server: &Server) -> Option<Config> {
         }
     };
     match server.reload(config.clone()) {
-        Ok(fixed) => {
-            for key in fixed {
+        Ok(at_restart) => {
+            for key in at_restart {
                 tracing::warn!(key, "takes effect at the next start only");
             }
             tracing::info!("the new configuration is in force");

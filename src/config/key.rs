@@ -1,7 +1,12 @@
-//! The one list of configuration keys: names, defaults and environment variables.
+//! The table of configuration keys: name, default, and when a change takes effect.
 //!
 //! Everything else is derived from it: what a file may contain, which environment variables are
-//! read, what `egret config show` prints and the hint behind a misspelt name.
+//! read, what `egret config show` prints, the hint for a misspelt name, and which changes a reload
+//! cannot put in force.
+
+use std::time::Duration;
+
+use super::model::{Config, Durability};
 
 /// What an environment variable or a flag, which can only carry text, is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +19,16 @@ pub(super) enum Kind {
     Tables,
 }
 
+/// When a changed value takes effect.
+#[derive(Clone, Copy)]
+pub(super) enum Effect {
+    /// With the next request after a reload.
+    Reload,
+    /// At the next start of the server. The function tells whether two configurations differ in it.
+    Start(fn(&Config, &Config) -> bool),
+}
+
 /// A key of the configuration.
-#[derive(Debug)]
 pub(super) struct Key {
     /// Dotted name as in the file, `proxy.listen`.
     pub(super) name: &'static str,
@@ -23,9 +36,19 @@ pub(super) struct Key {
     pub(super) default: &'static str,
     /// How text is read.
     pub(super) kind: Kind,
+    /// When a change takes effect.
+    pub(super) effect: Effect,
 }
 
 impl Key {
+    /// The same key, of which a change takes effect at the next start.
+    const fn at_start(self, differs: fn(&Config, &Config) -> bool) -> Self {
+        Self {
+            effect: Effect::Start(differs),
+            ..self
+        }
+    }
+
     /// The environment variable that sets this key: `proxy.listen` is `EGRET_PROXY_LISTEN`.
     pub(super) fn variable(&self) -> String {
         format!("EGRET_{}", self.name.replace('.', "_").to_ascii_uppercase())
@@ -37,41 +60,44 @@ impl Key {
     }
 }
 
-const fn scalar(name: &'static str, default: &'static str) -> Key {
-    let kind = Kind::Scalar;
+const fn key(name: &'static str, default: &'static str, kind: Kind) -> Key {
     Key {
         name,
         default,
         kind,
+        effect: Effect::Reload,
     }
 }
 
+const fn scalar(name: &'static str, default: &'static str) -> Key {
+    key(name, default, Kind::Scalar)
+}
+
 const fn list(name: &'static str, default: &'static str) -> Key {
-    let kind = Kind::List;
-    Key {
-        name,
-        default,
-        kind,
-    }
+    key(name, default, Kind::List)
 }
 
 /// Every key, in the order of the documentation.
 pub(super) const KEYS: &[Key] = &[
-    scalar("proxy.listen", "\"127.0.0.1:7070\""),
+    scalar("proxy.listen", "\"127.0.0.1:7070\"")
+        .at_start(|old, new| old.proxy.listen != new.proxy.listen),
     scalar("proxy.require_auth", "true"),
     scalar("proxy.principal", "\"default\""),
-    list("proxy.alpn", "[\"http/1.1\", \"h2\"]"),
+    list("proxy.alpn", "[\"http/1.1\", \"h2\"]")
+        .at_start(|old, new| old.proxy.alpn != new.proxy.alpn),
     list("proxy.connect_ports", "[]"),
-    scalar("proxy.max_connections", "10000"),
+    scalar("proxy.max_connections", "10000")
+        .at_start(|old, new| old.proxy.max_connections != new.proxy.max_connections),
     scalar("proxy.max_header_bytes", "\"64KiB\""),
     scalar("proxy.max_headers", "100"),
     scalar("proxy.handshake_timeout", "\"10s\""),
     scalar("proxy.header_timeout", "\"10s\""),
     scalar("proxy.idle_timeout", "\"300s\""),
     scalar("proxy.drain_timeout", "\"30s\""),
-    scalar("admin.listen", "\"127.0.0.1:7071\""),
-    scalar("tls.ca_cert", "\"ca.pem\""),
-    scalar("tls.ca_key", "\"ca.key\""),
+    scalar("admin.listen", "\"127.0.0.1:7071\"")
+        .at_start(|old, new| old.admin.listen != new.admin.listen),
+    scalar("tls.ca_cert", "\"ca.pem\"").at_start(|old, new| old.tls.ca_cert != new.tls.ca_cert),
+    scalar("tls.ca_key", "\"ca.key\"").at_start(|old, new| old.tls.ca_key != new.tls.ca_key),
     list("tls.passthrough", "[]"),
     list("upstream.ca_files", "[]"),
     list("upstream.allow_private", "[]"),
@@ -79,23 +105,44 @@ pub(super) const KEYS: &[Key] = &[
     scalar("upstream.idle_timeout", "\"300s\""),
     list("upstream.resolve", "[]"),
     scalar("body.buffer", "\"1MiB\""),
-    scalar("store.url", "\"sqlite:egret.db\""),
-    scalar("ledger.durability", "\"commit\""),
-    scalar("ledger.interval", "\"1s\""),
-    scalar("ledger.deadline", "\"5s\""),
-    scalar("ledger.heartbeat", "\"10m\""),
-    scalar("ledger.max_size", "\"64MiB\""),
-    scalar("ledger.keep_for", "\"forever\""),
-    scalar("ledger.keep_size", "\"unlimited\""),
-    scalar("keys.master", "\"file:master.key\""),
-    scalar("log.format", "\"text\""),
-    scalar("log.level", "\"info\""),
-    Key {
-        name: DESTINATION,
-        default: "[]",
-        kind: Kind::Tables,
-    },
+    scalar("store.url", "\"sqlite:egret.db\"").at_start(|old, new| old.store.url != new.store.url),
+    scalar("ledger.durability", "\"commit\"")
+        .at_start(|old, new| interval(old).is_some() != interval(new).is_some()),
+    scalar("ledger.interval", "\"1s\"").at_start(
+        |old, new| matches!((interval(old), interval(new)), (Some(old), Some(new)) if old != new),
+    ),
+    scalar("ledger.deadline", "\"5s\"")
+        .at_start(|old, new| old.ledger.deadline != new.ledger.deadline),
+    scalar("ledger.heartbeat", "\"10m\"")
+        .at_start(|old, new| old.ledger.heartbeat != new.ledger.heartbeat),
+    scalar("ledger.max_size", "\"64MiB\"")
+        .at_start(|old, new| old.ledger.max_size != new.ledger.max_size),
+    scalar("ledger.keep_for", "\"forever\"")
+        .at_start(|old, new| old.ledger.keep_for != new.ledger.keep_for),
+    scalar("ledger.keep_size", "\"unlimited\"")
+        .at_start(|old, new| old.ledger.keep_size != new.ledger.keep_size),
+    scalar("keys.master", "\"file:master.key\"")
+        .at_start(|old, new| old.keys.master != new.keys.master),
+    scalar("log.format", "\"text\"").at_start(|old, new| old.log.format != new.log.format),
+    scalar("log.level", "\"info\"").at_start(|old, new| old.log.level != new.log.level),
+    key(DESTINATION, "[]", Kind::Tables),
 ];
+
+/// How long a line may wait for the disk, where lines wait.
+fn interval(config: &Config) -> Option<Duration> {
+    match config.ledger.durability {
+        Durability::Commit => None,
+        Durability::Interval(interval) => Some(interval),
+    }
+}
+
+/// The keys in which `new` differs from `running` and which take effect only at the next start.
+pub fn restart_needed(running: &Config, new: &Config) -> Vec<&'static str> {
+    KEYS.iter()
+        .filter(|key| matches!(key.effect, Effect::Start(differs) if differs(running, new)))
+        .map(|key| key.name)
+        .collect()
+}
 
 /// The key of the destination rules, the only one that is not `section.name`.
 pub(super) const DESTINATION: &str = "destination";

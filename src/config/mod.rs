@@ -17,6 +17,7 @@ mod sources;
 mod treatment;
 mod units;
 
+pub use self::key::restart_needed;
 pub use self::model::{
     Admin, Alpn, Body, Config, Durability, Keys, Ledger, Log, LogFormat, Proxy, Resolve, Store,
     Tls, Upstream,

@@ -10,7 +10,7 @@ use super::treatment::{self, DestinationRule, Treatment};
 use crate::files;
 use crate::policy::destination::{Destination, Host};
 use crate::policy::grant::HostPattern;
-use crate::vault::{KeySource, StoreUrl};
+use crate::vault::{KeySource, Principal, StoreUrl};
 
 /// A valid configuration. Every path is absolute.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct Proxy {
     /// Whether a request needs a token. `false` only on a loopback address.
     pub require_auth: bool,
     /// Whose credentials a request without a token may use where `require_auth` is off.
-    pub principal: String,
+    pub principal: Principal,
     /// Protocols offered to clients inside TLS, the preferred one first. Never empty.
     pub alpn: Vec<Alpn>,
     /// Ports below 1024, other than 80 and 443, that CONNECT may name.

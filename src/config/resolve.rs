@@ -167,7 +167,7 @@ impl Resolver<'_> {
             let message = format!(
                 "false is accepted only on a loopback address, and proxy.listen is {proxy}: \
                  anyone who reaches it could use the credentials of {:?}",
-                config.proxy.principal
+                config.proxy.principal.as_str()
             );
             self.complain("proxy.require_auth", &message);
         }
@@ -271,12 +271,9 @@ fn clash(left: SocketAddr, right: SocketAddr) -> bool {
     left.port() != 0 && left.port() == right.port() && (left.ip() == right.ip() || everywhere)
 }
 
-fn parse_principal(value: &Value) -> Result<String, String> {
+fn parse_principal(value: &Value) -> Result<Principal, String> {
     let text = String::from_value(value)?;
-    match Principal::parse(&text) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(error.to_string()),
-    }
+    Principal::parse(&text).map_err(|error| error.to_string())
 }
 
 fn parse_key_source(value: &Value) -> Result<KeySource, String> {

@@ -208,6 +208,7 @@ fn shown(data_dir: &Path, origin: Origin, settings: &Settings) -> Vec<Shown> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::key::{Effect, restart_needed};
     use super::*;
     use crate::config::{Exposed, Range, ScanPlace, Unresolved};
     use crate::files;
@@ -358,6 +359,78 @@ mod tests {
         }
         assert_eq!(messages.len(), 6, "{messages:#?}");
         assert!(!problems.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_change_that_needs_a_restart_is_named_and_no_other() {
+        const AUTHORITY: &[(&str, &str)] = &[
+            ("EGRET_TLS_CA_CERT", "ca.pem"),
+            ("EGRET_TLS_CA_KEY", "ca.key"),
+        ];
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join("own.pem"), "").expect("a writable directory");
+        // Another valid value for each key. Where two keys depend on each other both are set.
+        let changed: &[(&str, &str, &[(&str, &str)])] = &[
+            ("proxy.listen", "127.0.0.1:1", &[]),
+            ("proxy.require_auth", "false", &[]),
+            ("proxy.principal", "alice", &[]),
+            ("proxy.alpn", "h2", &[]),
+            ("proxy.connect_ports", "25", &[]),
+            ("proxy.max_connections", "7", &[]),
+            ("proxy.max_header_bytes", "2KiB", &[]),
+            ("proxy.max_headers", "7", &[]),
+            ("proxy.handshake_timeout", "7s", &[]),
+            ("proxy.header_timeout", "7s", &[]),
+            ("proxy.idle_timeout", "7s", &[]),
+            ("proxy.drain_timeout", "7s", &[]),
+            ("admin.listen", "127.0.0.1:2", &[]),
+            ("tls.ca_cert", "x.pem", AUTHORITY),
+            ("tls.ca_key", "x.key", AUTHORITY),
+            ("tls.passthrough", "a.example", &[]),
+            ("upstream.ca_files", "own.pem", &[]),
+            ("upstream.allow_private", "10.0.0.0/8", &[]),
+            ("upstream.connect_timeout", "7s", &[]),
+            ("upstream.idle_timeout", "7s", &[]),
+            ("upstream.resolve", "a.example:443=127.0.0.1:1", &[]),
+            ("body.buffer", "7", &[]),
+            ("store.url", "sqlite:x.db", &[]),
+            ("ledger.durability", "interval", &[]),
+            (
+                "ledger.interval",
+                "7s",
+                &[("EGRET_LEDGER_DURABILITY", "interval")],
+            ),
+            ("ledger.deadline", "7s", &[]),
+            ("ledger.heartbeat", "7s", &[]),
+            ("ledger.max_size", "1MiB", &[]),
+            ("ledger.keep_for", "7d", &[]),
+            ("ledger.keep_size", "1GiB", &[]),
+            ("keys.master", "env:KEY", &[]),
+            ("log.format", "json", &[]),
+            ("log.level", "debug", &[]),
+            (
+                "destination",
+                "[{ hosts = [\"a.example\"], range = \"allow\" }]",
+                &[],
+            ),
+        ];
+        let names: Vec<_> = changed.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+        let load = |variables: &[(&str, &str)]| {
+            let loaded = sources(directory.path(), variables).load();
+            loaded.expect("a valid configuration").config
+        };
+        for ((name, value, more), key) in changed.iter().zip(KEYS) {
+            let variable = key.variable();
+            let before = load(more);
+            let after = load(&[more, &[(variable.as_str(), *value)][..]].concat());
+            let expected = match key.effect {
+                Effect::Start(_) => vec![*name],
+                Effect::Reload => Vec::new(),
+            };
+            assert_eq!(restart_needed(&before, &after), expected, "{name}");
+            assert_eq!(restart_needed(&after, &after), [""; 0], "{name}");
+        }
     }
 
     #[test]
