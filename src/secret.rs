@@ -13,13 +13,13 @@ use crate::memory::pool::Block;
 /// them has leaked a value somewhere. The bytes are reached only through [`SecretBytes::expose`],
 /// so a reviewer can list every place that does with one search.
 pub struct SecretBytes {
-    place: Place,
-    /// How much of the place is the value. What lies behind it is zero.
+    storage: Storage,
+    /// How much of the storage is the value. What follows it is zero.
     length: usize,
 }
 
 /// Where the bytes lie.
-enum Place {
+enum Storage {
     Locked(Block),
     /// Where no more can be locked.
     Heap(Zeroizing<Box<[u8]>>),
@@ -37,13 +37,13 @@ impl SecretBytes {
     /// nowhere else.
     pub fn written(length: usize, write: impl FnOnce(&mut [u8])) -> Self {
         let mut secret = Self {
-            place: match Block::take(length) {
-                Some(block) => Place::Locked(block),
-                None => Place::Heap(Zeroizing::new(vec![0; length].into_boxed_slice())),
+            storage: match Block::take(length) {
+                Some(block) => Storage::Locked(block),
+                None => Storage::Heap(Zeroizing::new(vec![0; length].into_boxed_slice())),
             },
             length,
         };
-        write(&mut secret.place_mut()[..length]);
+        write(&mut secret.storage_mut()[..length]);
         secret
     }
 
@@ -52,18 +52,18 @@ impl SecretBytes {
         if length < self.length {
             let from = length;
             let to = self.length;
-            self.place_mut()[from..to].zeroize();
+            self.storage_mut()[from..to].zeroize();
             self.length = length;
         }
     }
 
     /// The value itself. Whoever calls this answers for where the bytes go.
     pub fn expose(&self) -> &[u8] {
-        let place = match &self.place {
-            Place::Locked(block) => block.bytes(),
-            Place::Heap(bytes) => bytes,
+        let bytes = match &self.storage {
+            Storage::Locked(block) => block.bytes(),
+            Storage::Heap(bytes) => bytes,
         };
-        &place[..self.length]
+        &bytes[..self.length]
     }
 
     /// Length of the value in bytes.
@@ -76,10 +76,10 @@ impl SecretBytes {
         self.length == 0
     }
 
-    fn place_mut(&mut self) -> &mut [u8] {
-        match &mut self.place {
-            Place::Locked(block) => block.bytes_mut(),
-            Place::Heap(bytes) => bytes,
+    fn storage_mut(&mut self) -> &mut [u8] {
+        match &mut self.storage {
+            Storage::Locked(block) => block.bytes_mut(),
+            Storage::Heap(bytes) => bytes,
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         let mut secret = SecretBytes::written(10, |place| place.copy_from_slice(b"0123456789"));
         secret.truncate(4);
         assert_eq!(secret.expose(), b"0123");
-        assert!(secret.place_mut()[4..].iter().all(|byte| *byte == 0));
+        assert!(secret.storage_mut()[4..].iter().all(|byte| *byte == 0));
         secret.truncate(100);
         assert_eq!(secret.len(), 4);
     }

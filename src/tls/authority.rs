@@ -38,7 +38,7 @@ pub enum AuthorityError {
         "{found} exists but {missing} does not; restore the missing file from a backup, \
          or move the other away to have a new authority made"
     )]
-    Half {
+    Incomplete {
         /// The file that is there.
         found: PathBuf,
         /// The file that is not.
@@ -86,8 +86,8 @@ impl Authority {
         let profile = Profile::embedded().map_err(|_| AuthorityError::Profile)?;
         match (cert_path.exists(), key_path.exists()) {
             (false, false) => create(&profile, cert_path, key_path)?,
-            (true, false) => return Err(half(cert_path, key_path)),
-            (false, true) => return Err(half(key_path, cert_path)),
+            (true, false) => return Err(incomplete(cert_path, key_path)),
+            (false, true) => return Err(incomplete(key_path, cert_path)),
             (true, true) => {}
         }
         load(profile, cert_path, key_path)
@@ -265,8 +265,8 @@ fn unusable(path: &Path) -> AuthorityError {
     AuthorityError::Unusable { path: path.into() }
 }
 
-fn half(found: &Path, missing: &Path) -> AuthorityError {
-    AuthorityError::Half {
+fn incomplete(found: &Path, missing: &Path) -> AuthorityError {
+    AuthorityError::Incomplete {
         found: found.into(),
         missing: missing.into(),
     }
@@ -301,7 +301,7 @@ mod tests {
         fs::remove_file(&key).unwrap();
         assert!(matches!(
             Authority::load_or_create(&cert, &key),
-            Err(AuthorityError::Half { .. })
+            Err(AuthorityError::Incomplete { .. })
         ));
     }
 

@@ -21,11 +21,11 @@ pub struct LeafCache {
     authority: Authority,
     /// What the configurations of all hosts have in common.
     common: ServerConfig,
-    leaves: DashMap<Host, Arc<Slot>>,
+    leaves: DashMap<Host, Arc<CachedLeaf>>,
 }
 
 /// A place in the cache. The map's lock is held only to find it; minting happens under the cell's.
-struct Slot {
+struct CachedLeaf {
     minted: OffsetDateTime,
     config: OnceLock<Option<Arc<ServerConfig>>>,
 }
@@ -47,37 +47,37 @@ impl LeafCache {
 
     /// The server configuration for `host`, minted now or before.
     pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let slot = self.slot(host, OffsetDateTime::now_utc());
+        let leaf = self.cached(host, OffsetDateTime::now_utc());
         // Whoever comes while the first one mints waits here for some 100 us instead of minting too.
-        let minted = slot
+        let minted = leaf
             .config
-            .get_or_init(|| self.mint(host, slot.minted).ok());
+            .get_or_init(|| self.mint(host, leaf.minted).ok());
         match minted {
             Some(config) => Ok(Arc::clone(config)),
             None => {
                 self.leaves
-                    .remove_if(host, |_, cached| Arc::ptr_eq(cached, &slot));
+                    .remove_if(host, |_, cached| Arc::ptr_eq(cached, &leaf));
                 Err(AuthorityError::Crypto)
             }
         }
     }
 
-    fn slot(&self, host: &Host, now: OffsetDateTime) -> Arc<Slot> {
+    fn cached(&self, host: &Host, now: OffsetDateTime) -> Arc<CachedLeaf> {
         let life = self.authority.renew_after();
-        if let Some(slot) = self
+        if let Some(leaf) = self
             .leaves
             .get(host)
-            .filter(|slot| slot.is_fresh(now, life))
+            .filter(|leaf| leaf.is_fresh(now, life))
         {
-            return Arc::clone(&slot);
+            return Arc::clone(&leaf);
         }
         self.make_room(now);
         let mut entry = self
             .leaves
             .entry(host.clone())
-            .or_insert_with(|| Slot::new(now));
+            .or_insert_with(|| CachedLeaf::new(now));
         if !entry.is_fresh(now, life) {
-            *entry = Slot::new(now);
+            *entry = CachedLeaf::new(now);
         }
         Arc::clone(&entry)
     }
@@ -89,7 +89,7 @@ impl LeafCache {
             return;
         }
         let life = self.authority.renew_after();
-        self.leaves.retain(|_, slot| slot.is_fresh(now, life));
+        self.leaves.retain(|_, leaf| leaf.is_fresh(now, life));
         if self.leaves.len() >= CAPACITY {
             let mut keep = false;
             self.leaves.retain(|_, _| {
@@ -132,7 +132,7 @@ fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
     Ok(config)
 }
 
-impl Slot {
+impl CachedLeaf {
     fn new(now: OffsetDateTime) -> Arc<Self> {
         Arc::new(Self {
             minted: now,
@@ -182,10 +182,10 @@ mod tests {
         let (_dir, cache) = cache();
         let host = Host::parse("api.example.test").unwrap();
         let now = OffsetDateTime::now_utc();
-        let old = cache.slot(&host, now - cache.authority.renew_after());
-        let fresh = cache.slot(&host, now);
+        let old = cache.cached(&host, now - cache.authority.renew_after());
+        let fresh = cache.cached(&host, now);
         assert!(!Arc::ptr_eq(&old, &fresh));
-        assert!(Arc::ptr_eq(&fresh, &cache.slot(&host, now)));
+        assert!(Arc::ptr_eq(&fresh, &cache.cached(&host, now)));
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         let (_dir, cache) = cache();
         let now = OffsetDateTime::now_utc();
         for n in 0..CAPACITY + 10 {
-            cache.slot(&Host::parse(&format!("h{n}.example.test")).unwrap(), now);
+            cache.cached(&Host::parse(&format!("h{n}.example.test")).unwrap(), now);
         }
         assert!(cache.leaves.len() <= CAPACITY);
     }

@@ -18,8 +18,8 @@ use crate::substitution::slug::{Field, Slug};
 use crate::vault::keyring::{Keyring, TokenKey};
 use crate::vault::model::{Client, Credential, State, TokenHash};
 use crate::vault::name::{ClientName, Principal};
-use crate::vault::seal::{OpenError, Opener, Place};
-use crate::vault::sealed_value::Kept;
+use crate::vault::seal::{EncryptionContext, OpenError, Opener};
+use crate::vault::sealed_value::SealedValue;
 use crate::vault::store::{
     Changes, CommitWatch, Freshness, Store, StoreError, StoreUnavailable, StoreUrl,
 };
@@ -61,7 +61,10 @@ pub struct Vault {
 /// Whether a value of `before` is not in use `after`.
 fn retires(before: &Credential, after: &Credential) -> bool {
     let versions = |credential: &Credential| {
-        let previous = credential.previous.as_ref().map(|(version, _)| *version);
+        let previous = credential
+            .previous
+            .as_ref()
+            .map(|replaced| replaced.version);
         (credential.version, previous)
     };
     versions(before) != versions(after)
@@ -226,16 +229,16 @@ impl Vault {
     }
 
     fn missing_from(&self, credentials: &[Credential]) -> Vec<(Principal, Slug)> {
-        let kept: HashSet<_> = credentials
+        let present: HashSet<_> = credentials
             .iter()
-            .map(|kept| (&kept.owner, &kept.slug))
+            .map(|credential| (&credential.owner, &credential.slug))
             .collect();
         let mut missing = Vec::new();
         for view in &self.views {
             let gone = view
                 .own
                 .keys()
-                .filter(|slug| !kept.contains(&(view.key(), *slug)));
+                .filter(|slug| !present.contains(&(view.key(), *slug)));
             missing.extend(gone.map(|slug| (view.key().clone(), slug.clone())));
         }
         missing
@@ -277,8 +280,10 @@ impl Vault {
         credential: &Credential,
         field: Option<&Field>,
     ) -> Result<Arc<SecretBytes>, OpenError> {
-        let kept = credential.kept(field).ok_or(OpenError::FieldUnknown)?;
-        self.open_version(credential, credential.version, field, kept)
+        let sealed = credential
+            .sealed_value(field)
+            .ok_or(OpenError::FieldUnknown)?;
+        self.open_version(credential, credential.version, field, sealed)
     }
 
     /// Opens every value of a credential for being searched for: those in force, and those they
@@ -289,11 +294,12 @@ impl Vault {
         credential: &'a Credential,
     ) -> impl Iterator<Item = (Option<Field>, Arc<SecretBytes>)> + 'a {
         let current = (credential.version, &credential.fields);
-        let previous = credential.previous.iter();
-        let versions = std::iter::once(current).chain(previous.map(|(n, fields)| (*n, fields)));
+        let replaced = credential.previous.iter();
+        let replaced = replaced.map(|replaced| (replaced.version, &replaced.fields));
+        let versions = std::iter::once(current).chain(replaced);
         versions.flat_map(move |(version, fields)| {
-            fields.iter().filter_map(move |(field, kept)| {
-                let opened = self.open_version(credential, version, field.as_ref(), kept);
+            fields.iter().filter_map(move |(field, sealed)| {
+                let opened = self.open_version(credential, version, field.as_ref(), sealed);
                 Some((field.clone(), opened.ok()?))
             })
         })
@@ -305,15 +311,15 @@ impl Vault {
         Credential { owner, slug, .. }: &Credential,
         version: u32,
         field: Option<&Field>,
-        kept: &Kept,
+        sealed: &SealedValue,
     ) -> Result<Arc<SecretBytes>, OpenError> {
-        let place = Place {
+        let context = EncryptionContext {
             owner,
             slug,
             field,
             version,
         };
-        let opened = kept.value(|sealed| self.opener.open(place, sealed));
+        let opened = sealed.open(|sealed| self.opener.open(context, sealed));
         opened.inspect_err(|error| {
             tracing::error!(%owner, %slug, version, "a stored value cannot be opened: {error}");
         })

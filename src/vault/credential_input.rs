@@ -4,7 +4,7 @@ use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
 use crate::vault::model::{Kind, SealedFields};
 use crate::vault::name::Principal;
-use crate::vault::seal::{Place, SealError, Sealer};
+use crate::vault::seal::{EncryptionContext, SealError, Sealer};
 
 mod object;
 
@@ -13,14 +13,14 @@ pub const MAX_INPUT: usize = 1024 * 1024;
 
 /// The plaintext of one version: one nameless value, or one for each field.
 #[derive(Debug)]
-pub struct Material {
+pub struct CredentialInput {
     kind: Kind,
     fields: Vec<(Option<Field>, SecretBytes)>,
 }
 
 /// Why an input is not a value of that kind. Never quotes the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidMaterial {
+pub enum InvalidInput {
     /// Nothing was given.
     #[error("the value is empty")]
     Empty,
@@ -43,17 +43,17 @@ pub enum InvalidMaterial {
     LoginFields,
 }
 
-impl Material {
+impl CredentialInput {
     /// Takes an input apart.
     ///
     /// A [`Kind::Secret`] is the input itself, byte for byte (a command that wants a final newline
     /// gone strips it before). The other kinds are a JSON object of strings.
-    pub fn parse(kind: Kind, input: SecretBytes) -> Result<Self, InvalidMaterial> {
+    pub fn parse(kind: Kind, input: SecretBytes) -> Result<Self, InvalidInput> {
         if input.is_empty() {
-            return Err(InvalidMaterial::Empty);
+            return Err(InvalidInput::Empty);
         }
         if input.len() > MAX_INPUT {
-            return Err(InvalidMaterial::TooLong);
+            return Err(InvalidInput::TooLong);
         }
         let fields = match kind {
             Kind::Secret => vec![(None, input)],
@@ -68,7 +68,7 @@ impl Material {
             fields.len() == 2 && has("username") && has("password")
         };
         if kind == Kind::Login && !is_login(&fields) {
-            return Err(InvalidMaterial::LoginFields);
+            return Err(InvalidInput::LoginFields);
         }
         Ok(Self { kind, fields })
     }
@@ -89,34 +89,34 @@ impl Material {
         self.fields
             .iter()
             .map(|(field, value)| {
-                let place = Place {
+                let context = EncryptionContext {
                     owner,
                     slug,
                     field: field.as_ref(),
                     version,
                 };
-                Ok((field.clone(), sealer.seal(place, value)?))
+                Ok((field.clone(), sealer.seal(context, value)?.into()))
             })
             .collect()
     }
 }
 
-fn named_fields(input: &SecretBytes) -> Result<Vec<(Option<Field>, SecretBytes)>, InvalidMaterial> {
-    let members = object::parse(input.expose()).ok_or(InvalidMaterial::NotAnObject)?;
+fn named_fields(input: &SecretBytes) -> Result<Vec<(Option<Field>, SecretBytes)>, InvalidInput> {
+    let members = object::parse(input.expose()).ok_or(InvalidInput::NotAnObject)?;
     let mut fields: Vec<(Option<Field>, SecretBytes)> = Vec::with_capacity(members.len());
     for (name, value) in members {
-        let name = std::str::from_utf8(name.expose()).map_err(|_| InvalidMaterial::FieldName)?;
-        let field = Some(Field::parse(name).map_err(|_| InvalidMaterial::FieldName)?);
+        let name = std::str::from_utf8(name.expose()).map_err(|_| InvalidInput::FieldName)?;
+        let field = Some(Field::parse(name).map_err(|_| InvalidInput::FieldName)?);
         if fields.iter().any(|(known, _)| *known == field) {
-            return Err(InvalidMaterial::DuplicateField);
+            return Err(InvalidInput::DuplicateField);
         }
         if value.is_empty() {
-            return Err(InvalidMaterial::Empty);
+            return Err(InvalidInput::Empty);
         }
         fields.push((field, value));
     }
     if fields.is_empty() {
-        return Err(InvalidMaterial::Empty);
+        return Err(InvalidInput::Empty);
     }
     Ok(fields)
 }
@@ -125,13 +125,13 @@ fn named_fields(input: &SecretBytes) -> Result<Vec<(Option<Field>, SecretBytes)>
 mod tests {
     use super::*;
 
-    fn parse(kind: Kind, input: &str) -> Result<Material, InvalidMaterial> {
-        Material::parse(kind, SecretBytes::new(input.as_bytes().to_vec()))
+    fn parse(kind: Kind, input: &str) -> Result<CredentialInput, InvalidInput> {
+        CredentialInput::parse(kind, SecretBytes::new(input.as_bytes().to_vec()))
     }
 
-    fn field(material: &Material, name: &str) -> String {
+    fn field(input: &CredentialInput, name: &str) -> String {
         let wanted = Some(Field::parse(name).unwrap());
-        let (_, value) = material
+        let (_, value) = input
             .fields
             .iter()
             .find(|(field, _)| *field == wanted)
@@ -141,17 +141,17 @@ mod tests {
 
     #[test]
     fn a_secret_is_its_bytes() {
-        let material =
-            Material::parse(Kind::Secret, SecretBytes::new(vec![0, 255, b'\n'])).unwrap();
-        assert_eq!(material.fields[0].0, None);
-        assert_eq!(material.fields[0].1.expose(), [0, 255, b'\n']);
+        let input =
+            CredentialInput::parse(Kind::Secret, SecretBytes::new(vec![0, 255, b'\n'])).unwrap();
+        assert_eq!(input.fields[0].0, None);
+        assert_eq!(input.fields[0].1.expose(), [0, 255, b'\n']);
     }
 
     #[test]
     fn a_login_has_a_user_name_and_a_password() {
-        let material = parse(Kind::Login, r#"{"username":"ann","password":"p\u0061ss"}"#).unwrap();
-        assert_eq!(field(&material, "username"), "ann");
-        assert_eq!(field(&material, "password"), "pass");
+        let input = parse(Kind::Login, r#"{"username":"ann","password":"p\u0061ss"}"#).unwrap();
+        assert_eq!(field(&input, "username"), "ann");
+        assert_eq!(field(&input, "password"), "pass");
         for other in [
             r#"{"username":"ann"}"#,
             r#"{"username":"ann","password":"p","realm":"r"}"#,
@@ -159,7 +159,7 @@ mod tests {
         ] {
             assert_eq!(
                 parse(Kind::Login, other).unwrap_err(),
-                InvalidMaterial::LoginFields
+                InvalidInput::LoginFields
             );
         }
     }
@@ -167,16 +167,16 @@ mod tests {
     #[test]
     fn bad_input_is_named_but_not_quoted() {
         let cases = [
-            ("", InvalidMaterial::Empty),
-            ("{}", InvalidMaterial::Empty),
-            (r#"{"a":""}"#, InvalidMaterial::Empty),
-            ("hunter2", InvalidMaterial::NotAnObject),
-            (r#"["hunter2"]"#, InvalidMaterial::NotAnObject),
-            (r#"{"a":1}"#, InvalidMaterial::NotAnObject),
-            (r#"{"A":"hunter2"}"#, InvalidMaterial::FieldName),
+            ("", InvalidInput::Empty),
+            ("{}", InvalidInput::Empty),
+            (r#"{"a":""}"#, InvalidInput::Empty),
+            ("hunter2", InvalidInput::NotAnObject),
+            (r#"["hunter2"]"#, InvalidInput::NotAnObject),
+            (r#"{"a":1}"#, InvalidInput::NotAnObject),
+            (r#"{"A":"hunter2"}"#, InvalidInput::FieldName),
             (
                 r#"{"a":"hunter2","\u0061":"x"}"#,
-                InvalidMaterial::DuplicateField,
+                InvalidInput::DuplicateField,
             ),
         ];
         for (input, expected) in cases {
@@ -187,7 +187,7 @@ mod tests {
         let long = "x".repeat(MAX_INPUT + 1);
         assert_eq!(
             parse(Kind::Secret, &long).unwrap_err(),
-            InvalidMaterial::TooLong
+            InvalidInput::TooLong
         );
     }
 }

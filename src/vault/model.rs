@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::grant::Grant;
 use crate::substitution::slug::{Field, Slug};
 use crate::vault::name::{ClientName, Principal};
-use crate::vault::seal::Sealed;
-use crate::vault::sealed_value::Kept;
+use crate::vault::sealed_value::SealedValue;
 
 /// Longest description of a credential, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
@@ -112,17 +111,21 @@ pub struct Credential {
     pub rotated: i64,
     /// Who else may use it.
     pub shared_with: BTreeSet<Principal>,
-    pub(in crate::vault) fields: KeptFields,
+    pub(in crate::vault) fields: SealedFields,
     /// The version that was replaced last, as long as the store keeps it (see [`OVERLAP`]). Nothing
     /// can use it any more; it is only looked for.
-    pub(in crate::vault) previous: Option<(u32, KeptFields)>,
+    pub(in crate::vault) previous: Option<ReplacedVersion>,
 }
 
 /// The sealed values of one version: one nameless value, or one for each field.
-pub type SealedFields = Vec<(Option<Field>, Sealed)>;
+pub type SealedFields = Vec<(Option<Field>, SealedValue)>;
 
-/// The same in memory.
-pub(in crate::vault) type KeptFields = Vec<(Option<Field>, Kept)>;
+/// A version that is no longer in use.
+#[derive(Debug)]
+pub(in crate::vault) struct ReplacedVersion {
+    pub(in crate::vault) version: u32,
+    pub(in crate::vault) fields: SealedFields,
+}
 
 impl Credential {
     /// Whether a request at `now` (unix seconds) may use it, as far as state and expiry go.
@@ -132,7 +135,7 @@ impl Credential {
 
     /// Whether `<<slug.field>>`, or `<<slug>>` for `None`, names a value of this credential.
     pub fn has_field(&self, field: Option<&Field>) -> bool {
-        self.kept(field).is_some()
+        self.sealed_value(field).is_some()
     }
 
     /// The fields it has; nothing for a credential with one bare value.
@@ -145,11 +148,11 @@ impl Credential {
         self.fields.iter().map(|(name, _)| name.as_ref())
     }
 
-    pub(in crate::vault) fn kept(&self, field: Option<&Field>) -> Option<&Kept> {
+    pub(in crate::vault) fn sealed_value(&self, field: Option<&Field>) -> Option<&SealedValue> {
         self.fields
             .iter()
             .find(|(name, _)| name.as_ref() == field)
-            .map(|(_, kept)| kept)
+            .map(|(_, value)| value)
     }
 }
 

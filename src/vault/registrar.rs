@@ -7,7 +7,7 @@ use crate::policy::grant::Grant;
 use crate::policy::location::LocationRule;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
-use crate::vault::credential_input::{InvalidMaterial, Material};
+use crate::vault::credential_input::{CredentialInput, InvalidInput};
 use crate::vault::keyring::Keyring;
 use crate::vault::model::{MAX_DESCRIPTION, NewCredential};
 use crate::vault::name::{Actor, Principal};
@@ -26,7 +26,7 @@ pub struct Registrar {
 pub enum RegistrarError {
     /// The value does not fit the kind.
     #[error(transparent)]
-    Material(#[from] InvalidMaterial),
+    Input(#[from] InvalidInput),
     /// A credential that may go nowhere is a mistake, and one that may go anywhere is not offered.
     #[error("name at least one host where the credential may be sent: --host api.example.com")]
     NoHost,
@@ -53,7 +53,7 @@ impl Registrar {
         &self.store
     }
 
-    /// Saves a new credential with the value `input` (see [`Material::parse`]) and returns its
+    /// Saves a new credential with the value `input` (see [`CredentialInput::parse`]) and returns its
     /// version. A grant without locations gets the default, any header.
     pub async fn add(
         &self,
@@ -66,8 +66,8 @@ impl Registrar {
         if !readable || new.description.chars().count() > MAX_DESCRIPTION {
             return Err(RegistrarError::Description);
         }
-        let material = Material::parse(new.kind, input)?;
-        let seal = |version| material.seal(&self.sealer, &new.owner, &new.slug, version);
+        let input = CredentialInput::parse(new.kind, input)?;
+        let seal = |version| input.seal(&self.sealer, &new.owner, &new.slug, version);
         Ok(self.store.create_credential(actor, &new, seal).await?)
     }
 
@@ -88,11 +88,11 @@ impl Registrar {
             let (owner, slug) = (owner.clone(), slug.clone());
             return Err(StoreError::NotFound { owner, slug }.into());
         };
-        let material = Material::parse(credential.kind, input)?;
-        let seal = |version| material.seal(&self.sealer, owner, slug, version);
+        let input = CredentialInput::parse(credential.kind, input)?;
+        let seal = |version| input.seal(&self.sealer, owner, slug, version);
         Ok(self
             .store
-            .rotate(actor, owner, slug, material.kind(), seal)
+            .rotate(actor, owner, slug, input.kind(), seal)
             .await?)
     }
 

@@ -64,7 +64,7 @@ impl fmt::Debug for Sealed {
 
 /// The place a sealed value belongs to, and outside of which it does not open.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct EncryptionContext<'a> {
     /// Owner of the credential.
     pub owner: &'a Principal,
     /// Slug of the credential.
@@ -82,7 +82,7 @@ enum Layer {
     Value = 2,
 }
 
-impl Place<'_> {
+impl EncryptionContext<'_> {
     /// Every part carries its length, so no two places have the same encoding.
     fn aad(&self, layer: Layer, key: KeyId) -> Aad<Vec<u8>> {
         let mut aad = Vec::with_capacity(160);
@@ -143,17 +143,21 @@ pub(in crate::vault) fn halves(
 }
 
 impl Sealer {
-    /// Seals `value` for one place.
-    pub fn seal(&self, place: Place<'_>, value: &SecretBytes) -> Result<Sealed, SealError> {
+    /// Seals `value` for one context.
+    pub fn seal(
+        &self,
+        context: EncryptionContext<'_>,
+        value: &SecretBytes,
+    ) -> Result<Sealed, SealError> {
         let Wrapping { key, id } = &*self.0;
         let mut data_key = Zeroizing::new([0; DATA_KEY]);
         aws_lc_rs::rand::fill(data_key.as_mut_slice()).map_err(|_| SealError)?;
         let (wrap_nonce, wrapped) =
-            encrypt(key, place.aad(Layer::DataKey, *id), data_key.as_slice())?;
+            encrypt(key, context.aad(Layer::DataKey, *id), data_key.as_slice())?;
         let data_key =
             RandomizedNonceKey::new(&AES_256_GCM, data_key.as_slice()).map_err(|_| SealError)?;
         let (value_nonce, ciphertext) =
-            encrypt(&data_key, place.aad(Layer::Value, *id), value.expose())?;
+            encrypt(&data_key, context.aad(Layer::Value, *id), value.expose())?;
         let parts: [&[u8]; 6] = [
             &[FORMAT],
             &id.0,
@@ -167,8 +171,12 @@ impl Sealer {
 }
 
 impl Opener {
-    /// Opens a value that was sealed for exactly this place.
-    pub fn open(&self, place: Place<'_>, sealed: &Sealed) -> Result<SecretBytes, OpenError> {
+    /// Opens a value that was sealed for exactly this context.
+    pub fn open(
+        &self,
+        context: EncryptionContext<'_>,
+        sealed: &Sealed,
+    ) -> Result<SecretBytes, OpenError> {
         let Wrapping { key, id } = &*self.0;
         let envelope = Envelope::parse(&sealed.0).ok_or(OpenError::Damaged)?;
         if envelope.key_id != *id {
@@ -178,13 +186,13 @@ impl Opener {
         let data_key = key
             .open_in_place(
                 Nonce::from(envelope.wrap_nonce),
-                place.aad(Layer::DataKey, *id),
+                context.aad(Layer::DataKey, *id),
                 data_key.as_mut_slice(),
             )
             .map_err(|_| OpenError::Damaged)?;
         let data_key =
             RandomizedNonceKey::new(&AES_256_GCM, data_key).map_err(|_| OpenError::Damaged)?;
-        let aad = place.aad(Layer::Value, *id);
+        let aad = context.aad(Layer::Value, *id);
         let mut opened = Err(OpenError::Damaged);
         // Decrypted where it will stay.
         let mut value = SecretBytes::written(envelope.ciphertext.len(), |bytes| {
@@ -255,9 +263,9 @@ mod tests {
     struct Names(Principal, Slug, Option<Field>, u32);
 
     impl Names {
-        fn place(&self) -> Place<'_> {
+        fn context(&self) -> EncryptionContext<'_> {
             let Names(owner, slug, field, version) = self;
-            Place {
+            EncryptionContext {
                 owner,
                 slug,
                 field: field.as_ref(),
@@ -294,9 +302,10 @@ mod tests {
 
     #[test]
     fn a_value_hides_its_bytes_and_two_seals_of_it_differ() {
-        let place = somewhere();
+        let names = somewhere();
         let value = secret(b"a value that is easy to find");
-        let [one, two] = [(); 2].map(|()| keyring().sealer().seal(place.place(), &value).unwrap());
+        let [one, two] =
+            [(); 2].map(|()| keyring().sealer().seal(names.context(), &value).unwrap());
         assert!(memchr::memmem::find(one.as_bytes(), b"easy").is_none());
         let common = 1 + 8; // format and key id
         assert_eq!(one.as_bytes()[..common], two.as_bytes()[..common]);
@@ -308,13 +317,13 @@ mod tests {
 
     #[test]
     fn another_master_key_is_named_in_the_error() {
-        let place = somewhere();
+        let names = somewhere();
         let sealed = keyring()
             .sealer()
-            .seal(place.place(), &secret(b"v"))
+            .seal(names.context(), &secret(b"v"))
             .unwrap();
         let other = Keyring::ephemeral().unwrap();
-        let error = other.opener().open(place.place(), &sealed).unwrap_err();
+        let error = other.opener().open(names.context(), &sealed).unwrap_err();
         assert_eq!(error, OpenError::OtherKey(keyring().id()));
     }
 
@@ -322,7 +331,7 @@ mod tests {
     fn debug_shows_nothing() {
         let sealed = keyring()
             .sealer()
-            .seal(somewhere().place(), &secret(b"v"))
+            .seal(somewhere().context(), &secret(b"v"))
             .unwrap();
         assert_eq!(format!("{sealed:?}"), "Sealed(..)");
     }
@@ -338,7 +347,7 @@ mod tests {
         let sealed = Sealed::from_bytes(bytes.collect());
         let value = keyring()
             .opener()
-            .open(somewhere().place(), &sealed)
+            .open(somewhere().context(), &sealed)
             .unwrap();
         assert_eq!(value.expose(), b"correct horse battery staple");
     }
@@ -351,8 +360,8 @@ mod tests {
             there in names(),
         ) {
             let keyring = keyring();
-            let sealed = keyring.sealer().seal(here.place(), &secret(&value)).unwrap();
-            let opened = keyring.opener().open(there.place(), &sealed);
+            let sealed = keyring.sealer().seal(here.context(), &secret(&value)).unwrap();
+            let opened = keyring.opener().open(there.context(), &sealed);
             if here == there {
                 let opened = opened.unwrap();
                 prop_assert_eq!(opened.expose(), &value[..]);
@@ -369,12 +378,12 @@ mod tests {
             cut: prop::sample::Index,
         ) {
             let keyring = keyring();
-            let place = somewhere();
-            let sealed = keyring.sealer().seal(place.place(), &secret(&value)).unwrap();
+            let names = somewhere();
+            let sealed = keyring.sealer().seal(names.context(), &secret(&value)).unwrap();
             let mut changed = sealed.as_bytes().to_vec();
             changed[at.index(sealed.as_bytes().len())] ^= flip;
             let open = |bytes: &[u8]| {
-                keyring.opener().open(place.place(), &Sealed::from_bytes(bytes.to_vec()))
+                keyring.opener().open(names.context(), &Sealed::from_bytes(bytes.to_vec()))
             };
             prop_assert!(open(&changed).is_err());
             prop_assert!(open(&sealed.as_bytes()[..cut.index(sealed.as_bytes().len())]).is_err());

@@ -9,19 +9,19 @@ use crate::vault::seal::Sealed;
 /// One value of a credential: sealed, and known to be open for as long as somebody has it open.
 ///
 /// What answers are searched for is open anyway. A request that was authorised gets that same
-/// plaintext, and no second copy of it comes into being. Nothing is kept open for its sake: once
+/// plaintext, and no second copy of it comes into being. Nothing is value open for its sake: once
 /// the last holder lets go, the plaintext is wiped. And nothing can be outdated, because a value
-/// that is replaced, moved or sealed anew is another `Kept`, of another [`Credential`].
+/// that is replaced, moved or sealed anew is another `SealedValue`, of another [`Credential`].
 ///
 /// [`Credential`]: crate::vault::Credential
-pub(in crate::vault) struct Kept {
+pub struct SealedValue {
     sealed: Sealed,
     opened: Mutex<Weak<SecretBytes>>,
 }
 
-impl Kept {
+impl SealedValue {
     /// The value: as others have it open, or else as `open` opens it.
-    pub fn value<E>(
+    pub(in crate::vault) fn open<E>(
         &self,
         open: impl FnOnce(&Sealed) -> Result<SecretBytes, E>,
     ) -> Result<Arc<SecretBytes>, E> {
@@ -36,13 +36,12 @@ impl Kept {
     }
 
     /// The value as it lies in the store.
-    #[cfg(test)]
-    pub fn sealed(&self) -> &Sealed {
+    pub(in crate::vault) fn sealed(&self) -> &Sealed {
         &self.sealed
     }
 }
 
-impl From<Sealed> for Kept {
+impl From<Sealed> for SealedValue {
     fn from(sealed: Sealed) -> Self {
         Self {
             sealed,
@@ -51,9 +50,9 @@ impl From<Sealed> for Kept {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for SealedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Kept(..)")
+        f.write_str("SealedValue(..)")
     }
 }
 
@@ -63,14 +62,15 @@ mod tests {
 
     #[test]
     fn a_value_is_open_once_and_only_while_somebody_holds_it() {
-        let kept = Kept::from(Sealed::from_bytes(b"sealed".to_vec()));
+        let value = SealedValue::from(Sealed::from_bytes(b"sealed".to_vec()));
         let opened = std::cell::Cell::new(0);
         let open = || {
-            kept.value(|sealed| {
-                opened.set(opened.get() + 1);
-                Ok::<_, ()>(SecretBytes::new(sealed.as_bytes().to_vec()))
-            })
-            .unwrap()
+            value
+                .open(|sealed| {
+                    opened.set(opened.get() + 1);
+                    Ok::<_, ()>(SecretBytes::new(sealed.as_bytes().to_vec()))
+                })
+                .unwrap()
         };
         let (one, other) = (open(), open());
         assert!(Arc::ptr_eq(&one, &other) && opened.get() == 1);
@@ -82,15 +82,15 @@ mod tests {
 
     #[test]
     fn what_does_not_open_is_tried_again() {
-        let kept = Kept::from(Sealed::from_bytes(Vec::new()));
-        assert_eq!(kept.value(|_| Err(1)).unwrap_err(), 1);
-        let value = kept.value(|_| Ok::<_, ()>(SecretBytes::new(b"v".to_vec())));
+        let value = SealedValue::from(Sealed::from_bytes(Vec::new()));
+        assert_eq!(value.open(|_| Err(1)).unwrap_err(), 1);
+        let value = value.open(|_| Ok::<_, ()>(SecretBytes::new(b"v".to_vec())));
         assert_eq!(value.unwrap().expose(), b"v");
     }
 
     #[test]
     fn debug_shows_nothing() {
-        let kept = Kept::from(Sealed::from_bytes(b"hunter2".to_vec()));
-        assert_eq!(format!("{kept:?}"), "Kept(..)");
+        let value = SealedValue::from(Sealed::from_bytes(b"hunter2".to_vec()));
+        assert_eq!(format!("{value:?}"), "SealedValue(..)");
     }
 }

@@ -367,7 +367,7 @@ impl Change<'_> {
         version: u32,
         values: SealedFields,
     ) -> Result<(), StoreError> {
-        for (field, sealed) in values {
+        for (field, value) in values {
             sqlx::query(
                 "INSERT INTO sealed_values (owner, slug, version, field, sealed) VALUES (?, ?, ?, ?, ?)",
             )
@@ -375,24 +375,24 @@ impl Change<'_> {
             .bind(slug.as_str())
             .bind(version)
             .bind(field.as_ref().map_or("", |field| field.as_str()))
-            .bind(sealed.as_bytes())
+            .bind(value.sealed().as_bytes())
             .execute(&mut *self.transaction)
             .await?;
         }
         Ok(())
     }
 
-    /// Erases the versions below `kept`.
+    /// Erases the versions below `first_kept`.
     async fn erase_values(
         &mut self,
         owner: &Principal,
         slug: &Slug,
-        kept: u32,
+        first_kept: u32,
     ) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM sealed_values WHERE owner = ? AND slug = ? AND version < ?")
             .bind(owner.as_str())
             .bind(slug.as_str())
-            .bind(kept)
+            .bind(first_kept)
             .execute(&mut *self.transaction)
             .await?;
         Ok(())

@@ -151,13 +151,7 @@ fn assemble(sets: &RowSets) -> Result<Vec<Credential>, StoreUnavailable> {
     }
     for row in &sets.values {
         if let Some(credential) = credentials.get_mut(&rows::key(row)?) {
-            let version = rows::version(row)?;
-            let fields = match version == credential.version {
-                true => &mut credential.fields,
-                false => &mut credential.previous.get_or_insert((version, Vec::new())).1,
-            };
-            let (field, sealed) = rows::sealed(row)?;
-            fields.push((field, sealed.into()));
+            rows::add_value(credential, row)?;
         }
     }
     for row in &sets.shares {

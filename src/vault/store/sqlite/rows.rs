@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::model::{Client, Credential, Kind, State};
+use crate::vault::model::{Client, Credential, Kind, ReplacedVersion, State};
 use crate::vault::name::{ClientName, Principal};
 use crate::vault::seal::Sealed;
 use crate::vault::store::error::StoreUnavailable;
@@ -79,13 +79,29 @@ pub(super) fn credential(row: &SqliteRow) -> Result<Credential, StoreUnavailable
     })
 }
 
-/// One sealed value with its field; the empty field name stands for a bare value.
-pub(super) fn sealed(row: &SqliteRow) -> Result<(Option<Field>, Sealed), StoreUnavailable> {
+/// Adds a sealed value to its credential, of the version in force or of the one it replaced. The
+/// empty field name is that of a bare value.
+pub(super) fn add_value(
+    credential: &mut Credential,
+    row: &SqliteRow,
+) -> Result<(), StoreUnavailable> {
     let field = match row.try_get("field")? {
         "" => None,
         name => Some(Field::parse(name).map_err(|_| damaged("field"))?),
     };
-    Ok((field, Sealed::from_bytes(row.try_get("sealed")?)))
+    let value = Sealed::from_bytes(row.try_get("sealed")?).into();
+    let version = version(row)?;
+    let fields = if version == credential.version {
+        &mut credential.fields
+    } else {
+        let replaced = || ReplacedVersion {
+            version,
+            fields: Vec::new(),
+        };
+        &mut credential.previous.get_or_insert_with(replaced).fields
+    };
+    fields.push((field, value));
+    Ok(())
 }
 
 /// The principal of a share.
