@@ -1,4 +1,4 @@
-//! What comes back: the upstream's answer as it was, but for what belongs to one connection only.
+//! What comes back: the upstream's answer unchanged, except for hop-by-hop fields.
 
 use crate::client::request;
 use crate::upstream::Step;

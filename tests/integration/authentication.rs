@@ -1,4 +1,4 @@
-//! Who is asking: client tokens in every form real clients send them (contract section 7).
+//! Client authentication: tokens in every form in which real clients send them.
 
 use std::time::{Duration, Instant};
 
@@ -121,8 +121,8 @@ async fn a_token_as_user_name_without_password_is_accepted() {
     }
 }
 
-/// git and `curl --proxy-anyauth` send credentials only when asked, on the same connection if it
-/// is still there.
+/// git and `curl --proxy-anyauth` send credentials only after a 407, on the same connection if it
+/// is still open.
 #[tokio::test]
 async fn credentials_may_come_after_a_407() {
     let (world, stub) = one_upstream().await;

@@ -1,4 +1,4 @@
-//! A client that can be as well or as badly behaved as a test needs.
+//! A client that sends exactly the bytes that a test gives it.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ pub struct Tunnel {
     pub wire: Wire<TlsStream<TcpStream>>,
 }
 
-/// Which tunnel is wanted.
+/// What a tunnel is opened with.
 #[derive(Clone)]
 pub struct Wanted {
     /// Authority of the CONNECT.
     pub authority: String,
-    /// Name the client believes it talks to; `None` leaves TLS out.
+    /// Server name of the TLS handshake; without one the tunnel carries no TLS.
     pub server_name: String,
-    /// Whole `Proxy-Authorization` value.
+    /// The whole value of `Proxy-Authorization`.
     pub authorization: Option<String>,
-    /// TLS configuration; by default one that trusts Egret's CA and nobody else.
+    /// TLS configuration; by default one that trusts Egret's CA only.
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
@@ -46,7 +46,7 @@ pub fn trusting(pem: &[u8]) -> Arc<rustls::ClientConfig> {
     trusting_store(roots)
 }
 
-/// [`trusting`] for a store.
+/// [`trusting`] with a root store.
 pub fn trusting_store(roots: rustls::RootCertStore) -> Arc<rustls::ClientConfig> {
     let mut config = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
@@ -92,7 +92,7 @@ impl Wanted {
         )
     }
 
-    /// Sends the CONNECT; the bare tunnel, or the answer that refused it.
+    /// Sends the CONNECT. Returns the tunnel's socket, or the answer that refused it.
     pub async fn connect(&self, world: &World) -> Result<TcpStream, Response> {
         let mut wire = world.dial().await;
         wire.send(self.head()).await.expect("send a CONNECT");
@@ -105,7 +105,7 @@ impl Wanted {
         }
     }
 
-    /// Opens the tunnel and shakes hands in it.
+    /// Opens the tunnel and completes the TLS handshake in it.
     pub async fn open(&self, world: &World) -> Result<Tunnel, Response> {
         let tls = match &self.tls {
             Some(tls) => tls.clone(),
@@ -189,7 +189,7 @@ pub fn request_to(host: &str, method: &str, target: &str, headers: &[&str], body
     text
 }
 
-/// Asserts that an answer is the proxy's own refusal in every respect of the contract's section 5.
+/// Asserts that an answer is the proxy's own refusal, in every respect that the reference promises.
 ///
 /// # Panics
 /// When it is not, or has another code.

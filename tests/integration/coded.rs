@@ -32,7 +32,7 @@ pub fn close(coding: &str, text: &[u8]) -> Vec<u8> {
     written.expect("compress")
 }
 
-/// What a body of that coding holds, all of it or nothing.
+/// Decodes a complete body of that coding.
 ///
 /// # Panics
 /// When it is not a complete body of that coding.
@@ -68,7 +68,7 @@ pub fn gzip_pieces(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     written
 }
 
-/// As much as can be read of a gzip body that has only begun.
+/// Decodes as much as can be read of an incomplete gzip body.
 pub fn gzip_so_far(body: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut reader = GzDecoder::new(body);
@@ -95,7 +95,7 @@ pub fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     [chunks(body, size), b"0\r\n\r\n".to_vec()].concat()
 }
 
-/// Text that no coding makes much smaller, so that a coded body is as large as a plain one.
+/// Text that does not compress, so that a coded body is about as large as a plain one.
 pub fn noise(length: usize) -> String {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {

@@ -7,7 +7,7 @@ use crate::leak::{assert_absent, forms};
 use crate::needs::{Need, needs};
 use crate::world::{EGRET, HOST, SLUG, VALUE, World, finish, one_upstream};
 
-/// A command with an empty home and nothing configured, as on a machine that never saw Egret.
+/// A command with an empty home directory and no configuration.
 fn fresh(home: &Path, args: &[&str]) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(EGRET);
     command

@@ -1,5 +1,5 @@
-//! The life of a credential as requests see it: what holds from the next request on, and what
-//! nobody may be able to tell apart.
+//! Changes of a credential as requests see them: what takes effect with the next request, and which
+//! refusals must be indistinguishable.
 
 use std::time::Duration;
 
@@ -121,8 +121,8 @@ async fn rotation_holds_from_the_next_request_in_an_open_tunnel() {
             .await
             .ok();
     }
-    // The tunnel stays; the connection to the upstream, in whose buffers the replaced value may
-    // lie, does not.
+    // The tunnel stays open. The upstream connection, whose buffers may hold the replaced value, is
+    // closed.
     let closed = || (stub.open() == 0).then_some(());
     crate::eventually("the connection with the old value to be closed", closed).await;
 }

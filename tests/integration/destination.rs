@@ -15,7 +15,7 @@ use crate::world::{HOST, SLUG, VALUE, World, one_upstream};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
-/// Accepts any certificate, to see what the proxy says behind the handshake.
+/// Accepts any certificate, to see what the proxy answers after the handshake.
 #[derive(Debug)]
 struct Anything;
 
@@ -65,7 +65,7 @@ fn trusting_anything() -> Arc<rustls::ClientConfig> {
     Arc::new(config)
 }
 
-/// A world in which `evil.example.test` exists too, with an upstream that records.
+/// A world with a second upstream, `evil.example.test`, that records.
 async fn with_evil() -> (World, Stub, Stub) {
     let builder = World::builder();
     let good = Stub::tls(builder.pki(), &[HOST]).await;
@@ -186,7 +186,8 @@ async fn a_credential_goes_to_its_hosts_only() {
     assert_eq!(good.connections().len() + evil.connections().len(), 0);
 }
 
-/// What a request without any placeholder to `authority` gets, wherever the proxy refuses it.
+/// The answer to a request without any placeholder to `authority`, whichever stage of the proxy
+/// refuses it.
 async fn reach(world: &World, authority: &str) -> Response {
     let mut wanted = Wanted::new(world);
     wanted.authority = authority.to_owned();

@@ -1,5 +1,5 @@
-//! The ledger as evidence: on disk before the value leaves, chained, and in the way when it cannot
-//! be written.
+//! The ledger as evidence: lines are on disk before the value leaves, they are chained, and no
+//! value leaves while they cannot be written.
 
 use std::sync::{Arc, Mutex};
 
@@ -23,7 +23,7 @@ pub fn line_hash(line: &[u8]) -> String {
         .collect()
 }
 
-/// Checks a ledger's chain, with nothing of the writer's code.
+/// Checks a ledger's chain, without using the writer's code.
 pub fn verify_chain(lines: &[&[u8]]) -> Result<(), String> {
     verify_chain_from(lines, Some("0".repeat(64)))
 }
@@ -119,7 +119,7 @@ async fn every_request_with_a_placeholder_has_a_use_and_a_result() {
 async fn the_result_tells_how_many_bytes_went_to_the_client() {
     let (world, stub) = one_upstream().await;
     let mut tunnel = world.tunnel().await;
-    // Plain; with the value taken out, which makes it another length; of unknown length.
+    // Plain; scrubbed, which changes the length; of unknown length.
     let echo = format!("<{VALUE}>");
     let long = "x".repeat(200_000);
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
@@ -263,7 +263,7 @@ fn limit_file_size(world: &World, size: Option<u64>) {
     prlimit(Some(pid), Resource::Fsize, limit).expect("limit the server's files");
 }
 
-/// A full disk, by way of a limit on file sizes: the write fails, the process must not.
+/// A limit on file sizes acts as a full disk: the write fails, and the process must keep running.
 #[tokio::test]
 async fn without_a_ledger_nothing_goes_out_and_service_resumes_by_itself() {
     let builder = World::builder().after("trap '' XFSZ");
@@ -307,7 +307,7 @@ async fn without_a_ledger_nothing_goes_out_and_service_resumes_by_itself() {
         .split(|b| *b == b'\n')
         .filter(|l| !l.is_empty())
         .collect();
-    verify_chain(&lines).expect("no half written line stays behind");
+    verify_chain(&lines).expect("no incomplete line remains");
 }
 
 #[tokio::test]
@@ -325,7 +325,7 @@ async fn a_torn_last_line_is_set_aside_and_the_chain_goes_on() {
         .split(|b| *b == b'\n')
         .filter(|l| !l.is_empty())
         .collect();
-    verify_chain(&lines).expect("the chain goes on");
+    verify_chain(&lines).expect("the chain continues");
     let kept = std::fs::read_dir(world.data.join("ledger"))
         .expect("the ledger")
         .flatten();

@@ -1,5 +1,5 @@
-//! A disk that fails, one system call at a time: strace makes those on one file of the running
-//! server fail, and lets them succeed again.
+//! A disk that fails: strace makes single system calls on one file of the running server fail, and
+//! later succeed again.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,10 +17,10 @@ use crate::{eventually, ledger_files, within};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
-/// An strace at work on the server.
+/// An strace that is attached to the server.
 struct Fault {
     strace: Child,
-    /// Kept open: strace must not die of a closed pipe while it has hold of the server.
+    /// Kept open: a closed pipe would end strace while it is attached to the server.
     said: Lines<BufReader<ChildStderr>>,
 }
 
@@ -56,7 +56,7 @@ impl Fault {
         Some(Self { strace, said })
     }
 
-    /// Lets everything succeed again.
+    /// Detaches strace, so that all calls succeed again.
     async fn end(mut self) {
         let pid = i32::try_from(self.strace.id().expect("running")).expect("a pid");
         kill_process(Pid::from_raw(pid).expect("a pid"), Signal::INT).expect("end strace");
@@ -183,7 +183,7 @@ async fn a_rotation_without_space_stops_nobody_and_is_made_up_for() {
     let directory = world.data.join("ledger");
     assert_eq!(ledger_files::files(&directory).len(), 1);
     strace.end().await;
-    // Nothing needs to happen for it.
+    // No request is needed to trigger it.
     eventually("the rotation", || {
         (ledger_files::files(&directory).len() > 1).then_some(())
     })

@@ -93,18 +93,18 @@ async fn files_are_rotated_and_compressed_while_tail_follows() {
     );
 }
 
-/// `tail -F` gives whole lines from more than one file. It looks once a second, and what comes and
-/// goes in between is not in `current.jsonl` any more when it looks: `egret ledger tail` sees all.
+/// `tail -F` gives whole lines from more than one file. It looks once a second, and misses lines
+/// that are rotated out of `current.jsonl` in between; `egret ledger tail` sees all.
 async fn follows(stdout: tokio::process::ChildStdout) {
     use tokio::io::AsyncBufReadExt as _;
     let mut lines = tokio::io::BufReader::new(stdout).lines();
     let mut first = None;
     loop {
         let line = crate::within("a line of another file", lines.next_line()).await;
-        let line = line.expect("read").expect("tail goes on");
+        let line = line.expect("read").expect("another line of tail");
         let line: Value = serde_json::from_str(&line).expect("a whole line");
         let seq = line["seq"].as_u64().expect("a number");
-        // A file of 4 KiB holds no more than this.
+        // A file of 4 KiB holds at most this many lines.
         if seq > *first.get_or_insert(seq) + 20 {
             return;
         }
@@ -117,7 +117,7 @@ async fn a_ledger_without_checkpoints_is_taken_up_and_says_so() {
     world.tunnel().await.get("/1", &[HEADER]).await;
     assert!(world.stop().await.success());
     let directory = world.data.join("ledger");
-    // As it was before there were checkpoints.
+    // As an Egret without checkpoints left it.
     for file in ["checkpoints", "signing.key", "public.key"] {
         std::fs::remove_file(directory.join(file)).expect("remove");
     }
@@ -129,7 +129,7 @@ async fn a_ledger_without_checkpoints_is_taken_up_and_says_so() {
     assert_eq!(line["locations"], serde_json::json!([key.trim_end()]));
     assert!(world.stop().await.success());
     ledger_files::check(&directory);
-    // Missing while there was a key to write them with.
+    // The checkpoints are missing although the signing key exists.
     std::fs::remove_file(directory.join("checkpoints")).expect("remove");
     world.restart().await;
     let line = world
@@ -169,7 +169,7 @@ async fn a_ledger_that_lost_signed_lines_is_not_written_over() {
         assert!(output.stderr.contains(message), "{}", output.stderr);
         assert_eq!(world.ledger_bytes(), damaged, "nothing is touched");
     }
-    std::fs::write(world.ledger_path(), &whole).expect("mend the ledger");
+    std::fs::write(world.ledger_path(), &whole).expect("restore the ledger");
     world.restart().await;
 }
 

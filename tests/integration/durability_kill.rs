@@ -1,5 +1,5 @@
-//! Killed at random moments under load, again and again: what reached the upstream is on record,
-//! what was left unfinished is named, and the ledger is whole each time.
+//! The server is killed at random moments under load. After each start, every request that reached
+//! the upstream is on record, every unfinished use has a `recovered` line, and the ledger verifies.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::upstream::{Step, ok};
 use crate::wire::Request;
 use crate::world::{SLUG, VALUE, World, one_upstream_with};
 
-/// Rounds in CI, and with `EGRET_TEST_LONG=1`.
+/// Number of kills, and with `EGRET_TEST_LONG=1`.
 const ROUNDS: (u64, u64) = (20, 200);
 const CLIENTS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whenever_it_is_killed_every_value_that_left_is_on_record() {
-    // Small files, so that rotation and compression are among what is cut short.
+    // Small files, so that rotation and compression are interrupted too.
     let builder = World::builder()
         .set("ledger.max_size", "16KiB")
         .set("ledger.heartbeat", "100ms")
         .set("log.level", "info");
     let (mut world, stub) = one_upstream_with(builder).await;
     stub.serve(|request: Arc<Request>| async move {
-        // Some are under way for a while, so that some are when the end comes.
+        // Some requests take longer, so that some are in flight at the kill.
         if request.path().ends_with('7') {
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
@@ -36,7 +36,8 @@ async fn whenever_it_is_killed_every_value_that_left_is_on_record() {
     });
     let is_long = std::env::var_os("EGRET_TEST_LONG").is_some_and(|value| value == "1");
     let rounds = if is_long { ROUNDS.1 } else { ROUNDS.0 };
-    // The same each time, so that a failure can be looked for; spread over what a round takes.
+    // A fixed sequence of delays, so that a failure can be reproduced; spread over the duration of
+    // a round.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut arrived = HashSet::new();
     let mut recovered = 0;

@@ -1,4 +1,4 @@
-//! A disk that is really full: the ledger on a small file system of its own.
+//! A full disk: the ledger is on a small file system of its own.
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use crate::{eventually, ledger_files};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
-/// Puts a file system of 512 KiB, three quarters of them taken, under the ledger, in a namespace of
-/// the server's own. What is in there nobody else can see, so a shell stays beside the server that
-/// frees the space and copies the ledger out when a file asks it to.
+/// Mounts a file system of 512 KiB, three quarters of them taken, at the ledger's directory, in a
+/// mount namespace of the server's own. No process outside sees that file system, so a shell keeps
+/// running inside: it frees the space, or copies the ledger out, when a file asks for it.
 const SMALL_DISK: &str = r#"exec unshare -rm sh -c '
     ledger=$6/ledger
     mkdir -p -m 700 "$ledger" && mount -t tmpfs -o size=512k,mode=700 small "$ledger" || exit 1
@@ -59,7 +59,7 @@ async fn a_full_file_system_stops_values_until_there_is_space_again() {
     if !may_mount().await {
         return;
     }
-    // Files are rotated on the way, so that the space runs out there as well.
+    // Files are rotated meanwhile, so that the space runs out during rotation as well.
     let builder = World::builder()
         .set("ledger.max_size", "16KiB")
         .after(SMALL_DISK);
@@ -78,7 +78,7 @@ async fn a_full_file_system_stops_values_until_there_is_space_again() {
     assert!(served > 20, "{served}");
     assert_eq!(stub.take().len(), served);
     for number in 0..5 {
-        // A result, a compressed file or a taken back line may make room for a line or two.
+        // A result line, a compressed file or a truncated line may make room for a line or two.
         let answer = tunnel.get(&format!("/during-{number}"), &[HEADER]).await;
         if answer.status != 200 {
             assert_refused(&answer, "ledger_unavailable");

@@ -1,4 +1,4 @@
-//! A stored value sent in the clear: stopped wherever it stands, and never repeated.
+//! A stored value that a client sends in the clear: refused wherever it occurs, and never quoted.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ const EVERYWHERE: &[&str] = &[
 /// [`VALUE`] as a query or a path carries it.
 const PERCENT: &str = "s3cr3t%2BCanary%2F9f8e7d6c%26x%3D%221%22";
 
-/// A world whose upstream gets nothing larger than 1 KiB held.
+/// A world in which a body of more than 1 KiB streams.
 async fn streaming_world() -> (World, Stub) {
     let builder = World::builder().set("body.buffer", "1KiB");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
@@ -40,7 +40,8 @@ fn denials(world: &World) -> Vec<Value> {
     world.ledger().into_iter().filter(denied).collect()
 }
 
-/// Asserts that the request is refused as a whole, where, and that the record says so.
+/// Asserts that the request is refused as a whole, that the answer names the location, and that the
+/// ledger records it.
 async fn assert_exposed(world: &World, tunnel: &mut Tunnel, raw: &[u8], place: &str) {
     let before = denials(world).len();
     let answer = tunnel.roundtrip(raw).await;
@@ -106,14 +107,14 @@ async fn a_value_in_the_clear_stops_the_request_wherever_it_stands() {
         assert_exposed(&world, &mut tunnel, raw, place).await;
     }
     assert_eq!(stub.connections().len(), 0, "nothing went upstream");
-    // The same with a placeholder beside it: nothing counts as used.
+    // The same with a placeholder in the request: no use is recorded.
     let both = request("GET", "/x", &["X-A: <<pat>>", &header], "");
     assert_exposed(&world, &mut tunnel, both.as_bytes(), "header:x-key").await;
     assert!(!world.ledger().iter().any(|line| line["event"] == "use"));
     assert_eq!(
         tunnel.get("/after", &[]).await.status,
         200,
-        "the tunnel goes on"
+        "the tunnel stays usable"
     );
     let forms = forms(VALUE.as_bytes());
     assert_absent("the log", &world.log_bytes(), &forms);
@@ -261,7 +262,7 @@ async fn another_principals_values_are_not_looked_for() {
             &[&["--owner", "bob"], EVERYWHERE].concat(),
         )
         .await;
-    // To refuse would tell a caller that guesses values that it has guessed one of bob's.
+    // A refusal would confirm to a caller who guesses values that the guess is one of bob's.
     let answer = world
         .tunnel()
         .await

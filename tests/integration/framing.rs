@@ -1,4 +1,5 @@
-//! Messages at the edges of RFC 9112: what is refused, what passes, and what waits for whom.
+//! Messages at the limits of RFC 9112: what is refused, what passes, and which side waits for the
+//! other.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::upstream::Step;
 use crate::world::{HOST, SLUG, VALUE, World, one_upstream, one_upstream_with};
 use crate::{eventually, within};
 
-/// A head with these lines behind the request line, and what follows it.
+/// A request head with these lines after the request line, followed by `body`.
 fn raw(first: &str, lines: &[&str], behind: &str) -> String {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     format!("{first}\r\n{lines}\r\n{behind}")
@@ -101,7 +102,7 @@ async fn what_two_parsers_could_read_differently_is_refused() {
         ("a fragment", raw("GET /x#y HTTP/1.1", &[&host], "")),
     ] {
         let mut tunnel = world.tunnel().await;
-        // What stands behind must not be taken for a request.
+        // The bytes after it must not be taken for a request.
         let bytes = bytes + &request("GET", "/smuggled", &[], "");
         let answer = tunnel.roundtrip(bytes).await;
         assert_eq!(answer.status, 400, "{what}: {answer:?}");
@@ -145,7 +146,7 @@ async fn unusual_requests_that_are_clear_pass() {
         let sent: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
         assert_eq!(sent, expected, "a body on {method}");
     }
-    // Extensions of chunks are hop-by-hop (RFC 9112 section 7.1.1) and do not travel on.
+    // Chunk extensions are hop-by-hop (RFC 9112 section 7.1.1) and are not forwarded.
     let chunks = "7;a=b;c=\"d\"\r\n{\"k\":\"<\r\n8 ; last\r\n<pat>>\"}\r\n0;end\r\n\r\n";
     let lines = [host.as_str(), json, "Transfer-Encoding: CHUNKED"];
     let answer = tunnel
@@ -163,7 +164,7 @@ async fn unusual_requests_that_are_clear_pass() {
     assert_eq!(stub.connections().len(), 1);
 }
 
-/// hyper leaves the body of a GET out when it does not know its length.
+/// hyper omits the body of a GET when it does not know the length.
 #[tokio::test]
 async fn a_body_that_streams_arrives_whatever_the_method() {
     let (world, stub) = one_upstream_with(World::builder().set("body.buffer", "1B")).await;
@@ -217,7 +218,7 @@ async fn headers_keep_their_order_and_what_concerns_one_hop_stays_on_it() {
     assert_eq!(seen.header("x-key").as_deref(), Some(VALUE));
 }
 
-/// The most that may be under way between the two ends: the sockets' own buffers and a little.
+/// The most that may be in flight between the two ends: the sockets' buffers and a margin.
 const UNDER_WAY: u64 = 32 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,7 +282,7 @@ async fn a_client_that_does_not_read_stops_the_upstream() {
     );
 }
 
-/// `printf … | nc` ends its side as soon as the request is out.
+/// `printf … | nc` closes its sending side as soon as the request is sent.
 #[tokio::test]
 async fn a_client_that_has_said_everything_still_gets_its_answer() {
     let (world, stub) = World::plain_upstream().await;
@@ -309,7 +310,7 @@ async fn a_client_that_has_said_everything_still_gets_its_answer() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "late"));
 }
 
-/// Servers that look for `X-API-Key` letter by letter exist, and so do clients.
+/// Some servers compare the name `X-API-Key` case-sensitively, and so do some clients.
 #[tokio::test]
 async fn header_names_keep_their_case_both_ways() {
     let (world, stub) = one_upstream().await;

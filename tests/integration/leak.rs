@@ -1,4 +1,4 @@
-//! The search for a value in every form it could have leaked in.
+//! The search for a value in every encoded form in which it could leak.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use memchr::memmem;
 /// A form of a value: its name and its bytes.
 pub type Form = (String, Vec<u8>);
 
-/// The forms of a value that contract section 6 names.
+/// The encoded forms of a value that the reference promises to find.
 pub fn forms(value: &[u8]) -> Vec<Form> {
     let mut forms = vec![
         ("raw".to_owned(), value.to_vec()),
@@ -73,8 +73,8 @@ pub fn forms(value: &[u8]) -> Vec<Form> {
     forms
 }
 
-/// The characters of base64 that depend on `value` alone when `pad` unknown bytes stand before it
-/// and any number behind.
+/// The characters of base64 that depend on `value` alone when `pad` unknown bytes precede it and
+/// any number follow it.
 fn aligned(value: &[u8], pad: usize, engine: &impl base64::Engine) -> Vec<u8> {
     let mut bytes = vec![0u8; pad];
     bytes.extend_from_slice(value);
@@ -99,7 +99,7 @@ fn unreserved(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-._~".contains(&b)
 }
 
-/// Percent-encoding of all but what `keep` names.
+/// Percent-encoding of all bytes except those in `keep`.
 pub fn percent(value: &[u8], upper: bool, keep: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut text = Vec::new();
     for b in value {
@@ -134,13 +134,13 @@ pub fn find<'a>(haystack: &[u8], forms: &'a [Form]) -> Option<&'a str> {
         .map(|(name, _)| name.as_str())
 }
 
-/// Asserts that no form of any value is in `haystack`; `place` says what that is.
+/// Asserts that `haystack` holds no form of any value; `place` names the haystack in the message.
 ///
 /// # Panics
-/// When one is. The message names the form, not the value.
+/// When it holds one. The message names the form, not the value.
 pub fn assert_absent(place: &str, haystack: &[u8], forms: &[Form]) {
     if let Some(form) = find(haystack, forms) {
-        panic!("a value stands in {place} as {form}");
+        panic!("a value is in {place} as {form}");
     }
 }
 
@@ -179,7 +179,7 @@ fn every_alignment_of_base64_is_recognised() {
             let text = STANDARD.encode(&bytes);
             assert!(
                 find(text.as_bytes(), &forms).is_some(),
-                "{pad} before, {tail} behind: {text}"
+                "{pad} before, {tail} after: {text}"
             );
         }
     }

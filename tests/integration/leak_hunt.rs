@@ -1,5 +1,5 @@
-//! After a full working day of successes and failures, nothing on disk, in the logs at trace level,
-//! in the ledger or in any command's output holds a value in any encoding.
+//! After uses that succeed and uses that fail, no value is found in any encoding on disk, in the
+//! log at trace level, in the ledger, or in any command's output.
 
 use crate::client::{Wanted, basic, request};
 use crate::leak::{assert_absent, forms, in_tree};
@@ -113,7 +113,7 @@ async fn work(world: &World, stub: &Stub) {
         ] {
             tunnel.post("/x", media_type, &body).await;
         }
-        // The request line and the answer fail in the middle of things.
+        // The request and the answer break off in the middle.
         for steps in [
             vec![Step::Close],
             vec![Step::Hang],
@@ -148,7 +148,7 @@ async fn work(world: &World, stub: &Stub) {
     }
 }
 
-/// A user who pastes the value where the slug belongs, or as an argument, gets no echo of it.
+/// A user who pastes the value in place of the slug, or as an argument, gets no echo of it.
 #[tokio::test]
 async fn a_value_in_the_wrong_place_is_not_repeated() {
     let (world, _stub) = crate::world::one_upstream().await;

@@ -1,5 +1,5 @@
-//! A ledger on disk, read and checked with nothing of Egret's code: links, numbers, and every
-//! checkpoint by the definitions of RFC 6962 and of signed notes.
+//! A ledger on disk, read and checked without Egret's code: the hash chain, the sequence numbers,
+//! and every checkpoint by the definitions of RFC 6962 and C2SP signed-note.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _};
@@ -16,7 +16,7 @@ use crate::durability::{line_hash, verify_chain};
 
 type Hash = Vec<u8>;
 
-/// How often a ledger whose files change meanwhile is read again.
+/// How often a ledger is read again when its files change meanwhile.
 const READS: usize = 200;
 
 /// The lines of all files, oldest first.
@@ -30,8 +30,8 @@ pub fn lines(dir: &Path) -> Vec<Vec<u8>> {
     whole.map(|line| line[..line.len() - 1].to_vec()).collect()
 }
 
-/// What all files hold together. A running server rotates and packs them, so what was read counts
-/// only if they are the same files afterwards.
+/// The content of all files, concatenated. A running server rotates and compresses them, so what
+/// was read counts only if the files are the same afterwards.
 fn contents(dir: &Path) -> Vec<u8> {
     for _ in 0..READS {
         let listed = files(dir);
@@ -46,7 +46,7 @@ fn contents(dir: &Path) -> Vec<u8> {
     panic!("the ledger's files never stay the same");
 }
 
-/// What a file holds; None if it is gone.
+/// The content of a file; `None` if it is gone.
 fn content(file: &Path) -> Option<Vec<u8>> {
     let content = match std::fs::read(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
@@ -77,7 +77,7 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
         })
         .collect();
     rotated.sort();
-    // Plain and packed side by side: the plain one counts.
+    // Where a file exists plain and compressed, the plain one counts.
     rotated.dedup_by(|later, earlier| later.file_stem() == earlier.file_name());
     rotated.push(dir.join("current.jsonl"));
     rotated
@@ -87,7 +87,7 @@ fn sha256(parts: &[&[u8]]) -> Hash {
     digest(&SHA256, &parts.concat()).as_ref().to_vec()
 }
 
-/// `MTH` of RFC 6962 section 2.1. Trees of complete subtrees come up again and again.
+/// `MTH` of RFC 6962 section 2.1. The hashes of complete subtrees are cached.
 fn root(
     leaves: &[Hash],
     from: usize,
@@ -117,7 +117,7 @@ pub struct Checkpoint {
     pub cause: String,
 }
 
-/// Checks the whole of a ledger from which nothing was dropped; returns lines and checkpoints.
+/// Checks a ledger from which no file was dropped; returns its lines and checkpoints.
 pub fn check(dir: &Path) -> (Vec<Value>, Vec<Checkpoint>) {
     let lines = lines(dir);
     let borrowed: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();

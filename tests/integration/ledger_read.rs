@@ -1,4 +1,4 @@
-//! The ledger read back with the binary: checked, proven, exported, asked.
+//! The ledger as the commands read it: `verify`, `prove`, `export`, `tail`, `usage`.
 
 use std::path::{Path, PathBuf};
 
@@ -98,7 +98,7 @@ async fn the_first_bad_line_is_named() {
     assert_eq!(failed.status.code(), Some(1));
     assert!(failed.stderr.contains("1 are missing"), "{}", failed.stderr);
 
-    std::fs::write(&path, &good).expect("mend");
+    std::fs::write(&path, &good).expect("restore");
     verify(&world, &[]).await.ok();
     std::fs::remove_file(world.data.join("ledger/checkpoints")).expect("take them away");
     let failed = verify(&world, &[]).await;
@@ -129,7 +129,7 @@ async fn a_ledger_without_checkpoints_says_that_it_is_not_signed() {
         .await
         .ok();
     assert!(said.contains("NOT SIGNED"), "{said}");
-    // Nor is nothing a signed ledger.
+    // An empty ledger is not a signed one.
     let none = world.scratch().join("none");
     let said = world
         .run(&["ledger", "verify", "--data-dir", text(&none)])
@@ -153,7 +153,7 @@ async fn a_checkpoint_kept_elsewhere_holds_the_ledger_to_it() {
         .json();
     assert_eq!(report["report"]["kept"], 1);
     assert!(report["report"]["last"].as_u64() > size.parse().ok());
-    // From the checkpoint on, the rest alone.
+    // Only the lines after the checkpoint.
     let time = printed
         .lines()
         .nth(3)
@@ -195,7 +195,7 @@ async fn a_proof_is_checked_with_nothing_but_itself_and_the_key() {
     let good = std::fs::read_to_string(&proof).expect("the proof");
     std::fs::write(&proof, good.replace("index ", "index 1")).expect("tamper");
     assert_eq!(world.run(&check).await.status.code(), Some(1));
-    std::fs::write(&proof, &good).expect("mend");
+    std::fs::write(&proof, &good).expect("restore");
     let none = world.run(&["ledger", "prove", "999999"]).await;
     assert_eq!(none.status.code(), Some(1));
 }
@@ -282,7 +282,7 @@ async fn the_server_keeps_the_index_up_to_date() {
     crate::within("the server to index the use", asked).await;
 }
 
-/// What the index on disk says, without bringing it up to date.
+/// The content of the index on disk, without updating it.
 async fn indexed_uses(path: &Path) -> Option<i64> {
     use sqlx::{ConnectOptions, Connection};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
@@ -313,7 +313,7 @@ async fn a_followed_ledger_goes_on_across_rotation_and_filters() {
     read_lines(&mut out, two.len(), &mut seen).await;
     assert_eq!(seen, bytes);
     tail.kill().await.expect("end tail");
-    // Both files, when it is asked for afterwards.
+    // Both files, when it starts afterwards.
     let tail = ["ledger", "tail", "--data-dir", text(&copy)];
     let all = world.run(&[&tail[..], &["--json"]].concat()).await.ok();
     assert_eq!(all.as_bytes(), bytes);

@@ -87,7 +87,7 @@ async fn sigterm_lets_a_request_in_flight_end_and_takes_no_new_ones() {
     }
 }
 
-/// A draining proxy refuses connections, or answers that it is shutting down.
+/// A draining proxy refuses connections, or answers `shutting_down`.
 async fn refuses_new_work(world: &World) {
     for _ in 0..100 {
         let Ok(socket) = tokio::net::TcpStream::connect(world.proxy).await else {
@@ -101,7 +101,7 @@ async fn refuses_new_work(world: &World) {
             Err(_) => return,
         }
     }
-    panic!("the proxy goes on taking new work");
+    panic!("the proxy still takes new work");
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn a_valid_file_takes_effect_on_sighup_without_dropping_a_connection() {
     );
     world.signal(Signal::HUP);
     for _ in 0..200 {
-        // The same tunnel all the time.
+        // The tunnel stays the same throughout.
         let answer = tunnel.get("/x", &[]).await;
         if answer.status == 200 {
             return;
@@ -218,7 +218,7 @@ async fn a_valid_file_takes_effect_on_sighup_without_dropping_a_connection() {
 async fn an_invalid_file_is_refused_on_sighup_and_everything_goes_on() {
     let (world, _stub) = one_upstream().await;
     let mut wanted = Wanted::new(&world);
-    // Asked for while the command line can still read the file.
+    // Run before the file becomes unreadable for the command line.
     wanted.tls = Some(trusting(&world.ca_pem().await));
     let mut tunnel = world.tunnel_for(&wanted).await;
     for text in [
@@ -267,7 +267,7 @@ async fn files_in_the_data_directory_are_for_their_owner_only() {
             }
             let mode = entry.metadata().expect("metadata").permissions().mode() & 0o777;
             let text = std::fs::read(&path).unwrap_or_default();
-            // Certificates are there to be given away.
+            // Certificates are public.
             let public = text.starts_with(b"-----BEGIN CERTIFICATE")
                 && !text.windows(11).any(|w| w == b"PRIVATE KEY");
             if mode & 0o077 != 0 && !public {

@@ -1,4 +1,4 @@
-//! Many at once: nothing hangs, nothing leaks, memory returns.
+//! Many connections at once: nothing hangs, no file or socket leaks, and memory is given back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,13 +42,13 @@ pub fn sockets_on(port: u16) -> usize {
         let mut columns = line.split_whitespace().skip(1);
         let is_local = columns.next().is_some_and(|a| a.ends_with(&local));
         let state = columns.nth(1).unwrap_or_default();
-        // 01 established, 08 close-wait: an end the server has not let go of.
+        // 01 is established, 08 close-wait: the server has not closed its end.
         is_local && ["01", "08"].contains(&state)
     };
     table.lines().skip(1).filter(accepted).count()
 }
 
-/// Opens [`TUNNELS`] tunnels, has all of them open and asking at the same time, and closes them.
+/// Opens [`TUNNELS`] tunnels, sends a request on all of them at the same time, and closes them.
 async fn flood(world: &Arc<World>, wanted: &Wanted) {
     let all_open = Arc::new(Barrier::new(TUNNELS));
     let tunnels: Vec<_> = (0..TUNNELS)
@@ -85,15 +85,15 @@ async fn at_rest(world: &World, stub: &Stub) {
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
-/// Waits until what a flood took has been given back, which happens a few seconds after its end,
-/// and returns what is in use then.
+/// Waits until the memory of a flood has been given back, a few seconds after its end, and returns
+/// what is in use then.
 async fn memory_returned(world: &World, before: u64) -> u64 {
     let bound = before + (48 << 10);
     eventually("the memory of the flood to be given back", || {
         (resident_kib(world.pid()) < bound).then_some(())
     })
     .await;
-    // Twice the interval at which the proxy looks, so that the figure is a settled one.
+    // Twice the interval at which the proxy gives memory back, so that the figure is stable.
     tokio::time::sleep(Duration::from_secs(4)).await;
     resident_kib(world.pid())
 }
@@ -155,7 +155,7 @@ async fn a_thousand_parallel_tunnels_leave_neither_files_nor_memory() {
         );
     }
     println!("KiB at rest: {memory_before}, after each flood {at_rest_kib:?}");
-    // A single buffer lost with each tunnel would show as 16 MiB.
+    // One leaked buffer for each tunnel would add 16 MiB.
     assert!(
         at_rest_kib[2] < at_rest_kib[1] + (12 << 10),
         "memory grows with every flood: {at_rest_kib:?} KiB"

@@ -1,8 +1,8 @@
 //! Egret from the outside: the built binary, real sockets, real clients.
 //!
 //! Nothing here links against Egret's library. A [`world::World`] is a running `egret serve` with a
-//! data directory, a configuration and recording upstreams of its own; tests drive it through its
-//! ports and its command line, and look at what arrived, what came back and what was left on disk.
+//! data directory, a configuration and recording upstreams of its own. Tests drive it through its
+//! ports and its command line, and check what arrived upstream, what came back and what is on disk.
 
 use std::future::Future;
 use std::sync::Once;
@@ -54,8 +54,8 @@ mod websocket;
 mod wire;
 mod world;
 
-/// The longest a test waits for something that should take milliseconds; debug builds on two busy
-/// cores set the scale.
+/// The longest that a test waits for something that takes milliseconds on an idle machine: a debug
+/// build on two busy cores may need this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for `future` and fails the test when it takes too long, saying what was waited for.
@@ -71,7 +71,7 @@ async fn within_secs<T>(seconds: u64, what: &str, future: impl Future<Output = T
     }
 }
 
-/// Asks again and again until there is something.
+/// Polls until there is a result, and fails the test when there is none in time.
 async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -86,7 +86,7 @@ async fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Raises the limit of open files as far as it goes; the servers started later inherit it.
+/// Raises the limit of open files to the hard limit; servers that start later inherit it.
 fn more_files() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! Upstreams whose `Content-Encoding` is not the truth.
+//! Upstreams whose `Content-Encoding` does not match the body.
 
 use crate::client::{assert_refused, request};
 use crate::coded::{CODINGS, chunked, close};
@@ -17,7 +17,7 @@ fn coded(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// The answer, and that nothing of what came holds the value.
+/// Returns the answer, and asserts that no byte that the client received holds the value.
 async fn fetch(world: &World, headers: &[&str]) -> Result<Response, WireError> {
     let mut tunnel = world.tunnel().await;
     let answer = tunnel
@@ -28,7 +28,8 @@ async fn fetch(world: &World, headers: &[&str]) -> Result<Response, WireError> {
     answer
 }
 
-/// Either the proxy's own answer or a body that visibly broke off: never a clean end.
+/// Asserts that the answer is the proxy's own error or a body that visibly breaks off, never a
+/// clean end.
 fn assert_not_clean(what: &str, answer: Result<Response, WireError>) {
     match answer {
         Err(WireError::Truncated { .. } | WireError::Closed) => {}
@@ -49,7 +50,7 @@ async fn a_body_that_is_not_in_its_coding_is_kept_back() {
         for (what, body) in [
             ("not coded at all", VALUE.as_bytes().to_vec()),
             (
-                "behind its end",
+                "after its end",
                 [close(coding, b"text"), VALUE.into()].concat(),
             ),
             (
@@ -83,7 +84,8 @@ async fn codings_on_top_of_each_other_are_opened_and_one_too_many_is_not() {
             stub.answer(coded("200 OK", &[&line], &body));
             let answer = fetch(&world, &[USE]).await.expect("an answer");
             assert_eq!(answer.text(), "<<pat>>", "{inner}, {outer}");
-            // It says less than it did: what comes out is a coded body, and passes as plain bytes.
+            // The header names fewer codings than were applied: the result is a coded body, relayed
+            // as plain bytes.
             let line = format!("Content-Encoding: {outer}");
             stub.answer(coded("200 OK", &[&line], &body));
             let answer = fetch(&world, &[USE]).await.expect("an answer");
@@ -115,7 +117,8 @@ async fn a_bomb_does_not_go_off() {
     assert_eq!(answer.text(), "still there");
 }
 
-/// Whoever refuses everything, identity included, gets a body all the same: unreadable is worse.
+/// A client that refuses every coding, identity included, gets an identity body: one that it cannot
+/// decode would be worse.
 #[tokio::test]
 async fn a_client_that_takes_nothing_gets_the_body_plain() {
     let (world, stub) = one_upstream().await;

@@ -1,7 +1,7 @@
-//! Certificates of the upstream side, made afresh by every world.
+//! Certificates of the upstreams, generated for every world.
 //!
-//! Nothing here is shared with Egret's own CA: a proxy that trusted the wrong root, or presented an
-//! upstream's certificate as its own, would be caught by the two sides not knowing each other.
+//! They share nothing with Egret's own CA, so that a proxy that trusts the wrong root, or presents
+//! an upstream's certificate as its own, fails the handshake.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 pub enum Flaw {
     /// Valid for the names asked for.
     None,
-    /// Signed by nobody but itself.
+    /// Self-signed.
     SelfSigned,
     /// Its validity ended years ago.
     Expired,
@@ -50,7 +50,7 @@ impl Pki {
         }
     }
 
-    /// The root for a client that wants to trust the upstreams and nobody else.
+    /// The root for a client that trusts the upstreams only.
     pub fn roots(&self) -> rustls::RootCertStore {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.root.clone()).expect("add the root");

@@ -1,9 +1,10 @@
-//! Bodies of every type, held and streamed, and credentials that may stand in one field only.
+//! Bodies of every type, held and streamed, and credentials that are allowed in one header field
+//! only.
 
 use crate::client::{assert_refused, request};
 use crate::world::{HOST, VALUE, World, one_upstream_with};
 
-/// [`VALUE`] in the encodings of the places.
+/// [`VALUE`] in the encoding of each place.
 fn written(form: &str) -> String {
     match form {
         "json" => VALUE.replace('"', "\\\""),
@@ -13,7 +14,7 @@ fn written(form: &str) -> String {
     }
 }
 
-/// A content type, a body in which `@` stands for the placeholder, and the encoding of the value.
+/// A content type, a body with `@` for the placeholder, and the encoding of the value.
 const BODIES: &[(&str, &str, &str)] = &[
     (
         "application/x-ndjson",
@@ -38,7 +39,7 @@ const BODIES: &[(&str, &str, &str)] = &[
     ("application/x-www-form-urlencoded", "a=1&k=@&b=2", "form"),
 ];
 
-/// Multipart with parts inside a part; the picture is not looked into.
+/// Multipart with nested parts; the image is not searched.
 const NESTED: &str = "--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n@\r\n\
     --B\r\nContent-Type: multipart/mixed; boundary=I\r\n\r\n\
     --I\r\nContent-Type: text/plain\r\n\r\nin @ side\r\n\

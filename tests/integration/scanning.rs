@@ -1,4 +1,4 @@
-//! Placeholders in requests, beyond what the acceptance corpus covers.
+//! Placeholders in requests, beyond the acceptance cases.
 
 use crate::client::{Wanted, assert_refused, basic, request};
 use crate::upstream::Stub;
@@ -72,7 +72,7 @@ async fn one_placeholder_that_cannot_be_used_stops_the_whole_request() {
     assert_eq!(
         tunnel.get("/after", &[]).await.status,
         200,
-        "the tunnel goes on"
+        "the tunnel stays usable"
     );
 }
 
@@ -315,7 +315,7 @@ async fn a_destination_may_narrow_what_is_scanned() {
     assert_eq!(seen.body, br#"{"said":"<<pat>> <<nope>>"}"#);
 }
 
-/// A body beyond `body.buffer` is substituted as a stream; it is never passed unscanned.
+/// A body larger than `body.buffer` is substituted as a stream; it is never passed unsearched.
 #[tokio::test]
 async fn no_body_is_too_large_to_be_looked_at() {
     let (world, stub) = one_upstream().await;
@@ -329,7 +329,7 @@ async fn no_body_is_too_large_to_be_looked_at() {
     assert_eq!(stub.take_one().body, format!("{filler}{VALUE}").as_bytes());
 }
 
-/// A coded body is opened; it is never passed unscanned.
+/// A coded body is decoded; it is never passed unsearched.
 #[tokio::test]
 async fn a_coded_body_is_not_passed_as_it_is() {
     let (world, stub) = one_upstream().await;

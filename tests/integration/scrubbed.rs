@@ -1,4 +1,5 @@
-//! Answers that echo values: in any form, under any coding, in any pieces, at any place.
+//! Answers that echo values: in any form, under any coding, in any segmentation, in any part of the
+//! answer.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use crate::world::{HOST, SLUG, VALUE, World, one_upstream};
 /// The header that makes a request use the value.
 const USE: &str = "X-Api-Key: <<pat>>";
 
-/// [`VALUE`] in every form that is searched for, each with a name.
+/// [`VALUE`] in every form that is searched for, each with its name.
 fn written() -> Vec<(String, Vec<u8>)> {
     let entities = VALUE
         .replace('&', "&#38;")
@@ -58,7 +59,7 @@ fn echo() -> Vec<u8> {
     text
 }
 
-/// Asserts that every line has lost the value and nothing else.
+/// Asserts that every line lost the value and nothing else.
 fn assert_clean(what: &str, text: &[u8]) {
     assert_absent(what, text, &forms(VALUE.as_bytes()));
     let text = std::str::from_utf8(text).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -72,7 +73,7 @@ fn assert_clean(what: &str, text: &[u8]) {
             "{what}: {line}"
         );
         assert_eq!(line.matches("<<pat>>").count(), 1, "{what}: {line}");
-        // Base64 that holds more than the value may leave the letters at its edges.
+        // Base64 of more than the value may keep the characters at both edges of the value.
         let left = line.len() - start.len() - "<<pat>>> end".len();
         assert!(left <= 8, "{what}: {line}");
     }
@@ -233,7 +234,7 @@ async fn a_part_of_something_keeps_its_length() {
         .replacen("200 OK", "206 Partial Content", 1);
     stub.answer(partial);
     let mut tunnel = world.tunnel().await;
-    // Once without a value being used, when the range is let through, and once with.
+    // Once without a used value, when the range is forwarded, and once with one.
     for headers in [&["Range: bytes=0-40"][..], &[USE]] {
         let got = tunnel.get("/x", headers).await;
         assert_eq!(got.status, 206);
@@ -275,8 +276,8 @@ async fn a_live_value_that_the_request_did_not_use_is_scrubbed_too() {
     for headers in [&[][..], &[USE]] {
         let got = tunnel.get("/x", headers).await;
         assert_eq!(got.header("x-echo").as_deref(), Some("<<other>>"));
-        // Another principal's value is none of this one's business, and a short one that the
-        // request did not use would be found by mere chance.
+        // Another principal's value is not searched for, and neither is a short one that the
+        // request did not use: it would match by chance.
         assert_eq!(
             got.text(),
             "<<other>>|<<crm.password>>|<<pat>>|value-of-somebody-else|tiny-7x"
@@ -319,7 +320,7 @@ async fn an_answer_that_cannot_be_opened_is_kept_back_when_a_value_was_used() {
         })
         .await;
     assert_eq!(result["code"], "response_unscannable", "{result}");
-    // Nothing to open: a coding without a body is no obstacle.
+    // There is nothing to decode: a coding without a body is accepted.
     stub.answer("HTTP/1.1 304 Not Modified\r\nContent-Encoding: dcb\r\n\r\n");
     assert_eq!(tunnel.get("/x", &[USE]).await.status, 304);
 }
@@ -338,7 +339,7 @@ async fn a_coded_answer_that_is_cut_off_never_ends_cleanly() {
         stub.answer(answer(&lines, &chunked(&long[..long.len() - 4], 9999)));
         let raw = request("GET", "/x", &[USE], "");
         match world.tunnel().await.try_roundtrip(raw).await {
-            // The head may be lost with the rest of what was not written yet.
+            // The head may be lost with the bytes that were not yet written.
             Err(WireError::Truncated { .. } | WireError::Closed) => {}
             Ok(answer) => assert_refused(&answer, "response_unscannable"),
             Err(other) => panic!("{coding}: {other}"),

@@ -1,4 +1,4 @@
-//! Answers that go on for long: scrubbed as they come, and held back no further than needed.
+//! Long answers: scrubbed as they arrive, and held back only from where a value could begin.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::world::{SLUG, VALUE, one_upstream};
 const USE: &str = "X-Api-Key: <<pat>>";
 const EVENT_STREAM: &str = "Content-Type: text/event-stream\r\nCache-Control: no-store";
 
-/// What has come of an answer in chunks: its head, and its body so far.
+/// The head of a chunked answer, and its body so far.
 struct Stream {
     received: Vec<u8>,
 }
 
 impl Stream {
-    /// Waits until the opened body satisfies `enough`, and returns it.
+    /// Waits until the decoded body satisfies `enough`, and returns it.
     async fn until(
         &mut self,
         tunnel: &mut Tunnel,
@@ -43,7 +43,7 @@ impl Stream {
         .await
     }
 
-    /// The content of the whole chunks that have come.
+    /// The content of the complete chunks so far.
     fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         let Some(end) = memchr::memmem::find(&self.received, b"\r\n\r\n") else {
@@ -73,7 +73,7 @@ fn identity(body: &[u8]) -> Vec<u8> {
     body.to_vec()
 }
 
-/// Each event is delivered before the next is sent; the upstream waits for the test to say so.
+/// Each event is delivered before the next is sent: the upstream waits for the test.
 async fn events_arrive(content_encoding: Option<&str>, accept: &str, recoded: bool) {
     let (world, stub) = one_upstream().await;
     let events = [
@@ -132,7 +132,7 @@ async fn events_arrive(content_encoding: Option<&str>, accept: &str, recoded: bo
     };
     within("the end of the stream", ended).await;
     assert_absent("the stream", &stream.received, &forms(VALUE.as_bytes()));
-    // The tunnel and the upstream connection go on.
+    // The tunnel and the upstream connection stay usable.
     stub.answer(crate::upstream::ok(VALUE));
     assert_eq!(tunnel.get("/x", &[USE]).await.text(), "<<pat>>");
     assert_eq!(stub.connections().len(), 1);

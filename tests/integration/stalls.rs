@@ -1,4 +1,4 @@
-//! A client that stops in the middle of anything is let go in bounded time and holds up nobody.
+//! A client that stops at any point is disconnected in bounded time and delays no other client.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn impatient() -> (World, Stub) {
     one_upstream_with(builder).await
 }
 
-/// Several times the limits above, for slow machines; far below the defaults.
+/// Several times the limits above, for slow machines, and far below the default limits.
 const PATIENCE: u64 = 8;
 
 async fn let_go<S: tokio::io::AsyncRead + Unpin>(phase: &str, wire: &mut Wire<S>) {
@@ -27,7 +27,7 @@ async fn let_go<S: tokio::io::AsyncRead + Unpin>(phase: &str, wire: &mut Wire<S>
     within_secs(PATIENCE, &what, wire.until_closed()).await;
 }
 
-/// The proxy still works, and has not told the upstream anything meanwhile.
+/// The proxy still works, and has sent the upstream nothing meanwhile.
 async fn unimpressed(world: &World, stub: &Stub) {
     assert_eq!(stub.take().len(), 0);
     assert_eq!(
@@ -62,7 +62,7 @@ async fn in_the_head_of_the_connect() {
     unimpressed(&world, &stub).await;
 }
 
-/// One byte now and then must not count as progress.
+/// A byte every so often must not count as progress.
 #[tokio::test]
 async fn dripping_the_head_of_the_connect() {
     let (world, stub) = impatient().await;
@@ -103,7 +103,7 @@ async fn in_the_hello() {
         wire.send(&hello[..cut]).await.expect("send");
         let_go("a ClientHello", &mut wire).await;
     }
-    // The whole hello, and then not a word: the handshake is stuck half way.
+    // The complete ClientHello, and then nothing: the handshake stalls.
     let socket = Wanted::new(&world).connect(&world).await.expect("a tunnel");
     let mut wire = Wire::new(socket);
     wire.send(&hello).await.expect("send");
@@ -176,8 +176,8 @@ async fn in_a_body_that_streams() {
     unimpressed(&world, &stub).await;
 }
 
-/// The client asks for a lot and reads nothing: the proxy must not take it all into memory, and must
-/// let go.
+/// The client requests a large answer and reads nothing: the proxy must not buffer all of it, and
+/// must disconnect the client.
 #[tokio::test]
 async fn reading_the_answer() {
     let (world, stub) = impatient().await;

@@ -50,7 +50,7 @@ fn events(world: &World, event: &str) -> Vec<serde_json::Value> {
     world.ledger().into_iter().filter(is_it).collect()
 }
 
-/// What is written, in which type, and how the value has to stand in it.
+/// What the client writes, its content type, and how the value must be encoded in it.
 fn placeholders() -> [(&'static str, &'static str, String); 8] {
     let json = serde_json::to_string(VALUE).expect("JSON");
     let json = json[1..json.len() - 1].to_owned();
@@ -293,7 +293,7 @@ async fn coded_bodies_leave_in_their_coding_with_the_value_inside() {
                 assert_eq!(inside, expected, "{coding}");
             }
         }
-        // Without a placeholder a held body leaves as it came, to the byte.
+        // Without a placeholder a held body leaves unchanged.
         let body = close(coding, br#"{"k":"nothing here"}"#);
         let seen = accepted(
             &mut tunnel,

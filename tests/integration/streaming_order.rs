@@ -1,4 +1,5 @@
-//! The order of things in a streamed body: recorded before sent, searched without being gathered.
+//! The order of events in a streamed body: each use is recorded before the value is sent, and the
+//! body is searched without being buffered as a whole.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -21,16 +22,16 @@ use crate::{eventually, within, within_secs};
 
 const EVERYWHERE: &[&str] = &["--host", HOST, "--in", "header", "--in", "body"];
 
-/// The part of [`VALUE`] that no type of body writes in another way.
+/// The part of [`VALUE`] that is the same in the encoding of every body type.
 const NEEDLE: &[u8] = VALUE.as_bytes().split_at(24).0;
 
-/// An upstream that keeps nothing of what it reads but what it was looking for.
+/// An upstream that counts the value in what it reads, and stores nothing else.
 #[derive(Clone, Default)]
 struct Sink {
     read: Arc<AtomicU64>,
-    /// How often the value came.
+    /// How often the value arrived.
     values: Arc<AtomicU64>,
-    /// The ledger file, and what it held when the value first came.
+    /// The ledger file, and its content when the value first arrived.
     ledger: Arc<Mutex<Option<PathBuf>>>,
     at_value: Arc<Mutex<Option<Vec<u8>>>>,
 }
@@ -81,7 +82,7 @@ impl Sink {
                     return;
                 }
             }
-            // Neither the value nor the end is lost at a seam, and the value is not counted twice.
+            // A value or an end that spans two reads is found, and no value is counted twice.
             let last = memchr::memmem::rfind(&tail, NEEDLE).map_or(0, |at| at + NEEDLE.len());
             let keep = (tail.len() - last).min(NEEDLE.len() - 1);
             tail.drain(..tail.len() - keep);
@@ -121,7 +122,7 @@ async fn the_use_is_on_record_when_the_value_arrives_in_mid_stream() {
         .await;
         let uses = |lines: &[Value]| lines.iter().filter(|l| l["event"] == "use").count();
         assert_eq!(uses(&world.ledger()), round, "nothing is used yet");
-        // The end is held back: what arrives, arrives in the middle.
+        // The end is not sent yet: what arrives now arrives in the middle of the body.
         tunnel
             .wire
             .send(chunks(b"<<pat>> and on", 99))
@@ -146,10 +147,10 @@ async fn the_use_is_on_record_when_the_value_arrives_in_mid_stream() {
     }
 }
 
-/// Large enough that any part of a body that is kept would show.
+/// Large enough that buffering any part of it shows in memory.
 const GIB: usize = 1024;
 
-/// By how much the proxy's memory may rise while a body of any size passes, in KiB.
+/// By how much the proxy's memory may grow while a body of any size passes, in KiB.
 const RISE: u64 = 8 << 10;
 
 /// Runs a transfer and returns the resident memory of the proxy before, and the most during it.
@@ -184,7 +185,7 @@ async fn an_upload_of_a_gibibyte_is_searched_in_constant_memory() {
     let (world, sink) = sink_world("1MiB").await;
     let filler = chunks(noise(1 << 20).as_bytes(), 16 << 10);
     let mut tunnel = world.tunnel().await;
-    // Once to the end, so that everything is set up that is set up once.
+    // One complete transfer first, so that one-time allocations are done.
     let warm_up = [
         head("application/json"),
         filler.repeat(8),
@@ -261,8 +262,9 @@ async fn a_download_of_a_gibibyte_is_scrubbed_in_constant_memory() {
     assert_flat("a download of 1 GiB", memory);
 }
 
-/// Asks an upstream that begins its answer, with such a header, while the upload still goes on, and
-/// that echoes the value once it is used; everything that the client got of it.
+/// Sends a streamed upload to an upstream that begins its answer, with such a header, before the
+/// upload ends, and that echoes the value once it is used. Returns everything that the client
+/// received.
 async fn echoed_during_the_upload(value: &str, header: &str) -> String {
     let builder = World::builder().set("body.buffer", "1KiB");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
@@ -286,7 +288,7 @@ async fn echoed_during_the_upload(value: &str, header: &str) -> String {
     tunnel.wire.send(&first).await.expect("send");
     let mut got = Vec::new();
     within("the answer to begin", async {
-        // A refusal is an answer as well.
+        // A refusal is acceptable too.
         while !got.ends_with(b"first\r\n") && !got.ends_with(b"}") {
             assert!(tunnel.wire.io.read_buf(&mut got).await.expect("read") > 0);
         }
@@ -327,7 +329,7 @@ async fn a_value_used_after_an_answer_that_cannot_be_opened_has_begun_does_not_c
     assert!(!got.contains(value), "{got}");
 }
 
-/// Clients that send everything before they read get the refusal too.
+/// Clients that send everything before they read receive the refusal too.
 #[tokio::test]
 async fn a_refusal_early_in_a_large_upload_reaches_a_client_that_reads_late() {
     let (world, sink) = sink_world("1KiB").await;

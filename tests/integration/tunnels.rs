@@ -1,4 +1,5 @@
-//! CONNECT and what happens inside: sniffing, interception, reuse, resumption, passthrough.
+//! CONNECT and what happens inside the tunnel: protocol detection, interception, reuse, resumption,
+//! passthrough.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::{eventually, within};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
-/// Python's http.client: `CONNECT host:443 HTTP/1.0` and no Host.
+/// Python's http.client sends `CONNECT host:443 HTTP/1.0` and no Host.
 #[tokio::test]
 async fn a_connect_in_http_1_0_without_host_is_a_connect() {
     let (world, stub) = one_upstream().await;
@@ -49,7 +50,7 @@ async fn a_connect_in_http_1_0_without_host_is_a_connect() {
     assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(VALUE));
 }
 
-/// A client that is sure of its proxy sends CONNECT and ClientHello in one segment.
+/// A client that does not wait for the proxy sends CONNECT and ClientHello in one segment.
 #[tokio::test]
 async fn bytes_that_arrive_with_the_connect_are_not_lost() {
     let (world, stub) = one_upstream().await;
@@ -274,7 +275,7 @@ async fn a_leaf_is_what_strict_clients_ask_for() {
     }
 }
 
-/// A client that can do both is spoken to in the version Egret reads most strictly.
+/// A client that offers both versions gets HTTP/1.1, which Egret reads most strictly.
 #[tokio::test]
 async fn a_client_that_offers_both_versions_gets_http_1_1() {
     let (world, stub) = one_upstream().await;

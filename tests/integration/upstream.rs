@@ -1,4 +1,4 @@
-//! Upstreams that record what reaches their socket and misbehave on demand.
+//! Upstreams that record every byte they receive, and misbehave as a test asks.
 
 use std::future::Future;
 use std::io;
@@ -20,24 +20,24 @@ use crate::http2::upstream::{self as http2, Reply};
 use crate::pki::{Flaw, Pki};
 use crate::wire::{Framing, Request, Wire, WireError};
 
-/// One thing an upstream does in answer to a request.
+/// One step of an upstream's answer.
 #[derive(Clone)]
 pub enum Step {
     /// Writes these bytes.
     Send(Vec<u8>),
-    /// Writes these bytes so many times.
+    /// Writes these bytes repeatedly.
     Repeat(Vec<u8>, usize),
     /// The same, and counts the bytes written.
     Counted(Vec<u8>, usize, Arc<std::sync::atomic::AtomicU64>),
-    /// Lets time pass.
+    /// Waits.
     Pause(Duration),
-    /// Waits until the test says so.
+    /// Waits until the test gives a signal.
     Hold(Arc<Notify>),
-    /// Ends the connection properly.
+    /// Closes the connection cleanly.
     Close,
-    /// Tears the connection down with a reset.
+    /// Resets the connection.
     Reset,
-    /// Keeps the connection open and says nothing more until the peer gives up.
+    /// Keeps the connection open and sends nothing more until the peer closes it.
     Hang,
 }
 
@@ -47,28 +47,28 @@ pub enum Door {
     Open,
     /// Accepts and closes at once.
     Slam,
-    /// Accepts and never says a word (no TLS handshake).
+    /// Accepts and sends nothing, not even a TLS handshake.
     Mute,
-    /// Shakes hands and closes.
+    /// Completes the TLS handshake and closes.
     CloseAfterHandshake,
 }
 
-/// What one connection amounted to.
+/// The record of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// Application bytes, exactly as they came (after TLS).
+    /// Application bytes, exactly as received (after TLS).
     pub bytes: Vec<u8>,
-    /// How many of them belong to requests that were read to their end.
+    /// How many of them belong to complete requests.
     pub parsed: usize,
-    /// Over HTTP/2, the sizes of the header blocks that came.
+    /// Over HTTP/2, the sizes of the header blocks received.
     pub blocks: Vec<usize>,
     /// Whether the TLS session was resumed.
     pub resumed: bool,
     /// Server name of the handshake.
     pub sni: Option<String>,
-    /// Why reading stopped in the middle of a message, if it did.
+    /// Why reading stopped inside a message, if it did.
     pub broken: Option<String>,
-    /// The peer has ended it or it was ended here.
+    /// Closed, by either side.
     pub over: bool,
 }
 
@@ -82,7 +82,7 @@ struct State {
     handler: Mutex<Handler>,
     /// In place of `handler`, over HTTP/2.
     http2: Mutex<Option<Http2Handler>>,
-    /// Streams that an HTTP/2 connection takes at once.
+    /// Concurrent streams that an HTTP/2 connection accepts.
     streams: AtomicU32,
     at_head: Mutex<Option<Vec<Step>>>,
     requests: Mutex<Vec<Arc<Request>>>,
@@ -113,7 +113,7 @@ impl Stub {
         Self::tls_with(pki, names, Flaw::None).await
     }
 
-    /// An `https` upstream with a certificate of one's choosing.
+    /// An `https` upstream with a flaw in its certificate.
     pub async fn tls_with(pki: &Pki, names: &[&str], flaw: Flaw) -> Self {
         let acceptor = TlsAcceptor::from(pki.server_config(names, flaw));
         Self::listen(Some(acceptor)).await
@@ -127,7 +127,7 @@ impl Stub {
         Self::listen(Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
-    /// An `http` upstream. It takes HTTP/2 from who begins it.
+    /// An `http` upstream. It accepts HTTP/2 with prior knowledge.
     pub async fn plain() -> Self {
         Self::listen(None).await
     }
@@ -186,12 +186,12 @@ impl Stub {
         *self.state.http2.lock().unwrap() = Some(Arc::new(move |id, r| Box::pin(f(id, r))));
     }
 
-    /// Later HTTP/2 connections take so many streams at once.
+    /// Later HTTP/2 connections accept so many concurrent streams.
     pub fn allow_streams(&self, streams: u32) {
         self.state.streams.store(streams, Ordering::SeqCst);
     }
 
-    /// From now on the answer begins when the head is there, without reading the body.
+    /// From now on the answer begins after the head, before the body is read.
     pub fn at_head(&self, steps: Option<Vec<Step>>) {
         *self.state.at_head.lock().unwrap() = steps;
     }
@@ -226,7 +226,7 @@ impl Stub {
         self.state.open.load(Ordering::SeqCst)
     }
 
-    /// Every application byte that ever came, over all connections.
+    /// Every application byte ever received, over all connections.
     pub fn bytes(&self) -> Vec<u8> {
         self.connections()
             .into_iter()
@@ -234,12 +234,12 @@ impl Stub {
             .collect()
     }
 
-    /// How far every connection has come, for [`Stub::bytes_since`].
+    /// The current length of every connection's record, for [`Stub::bytes_since`].
     pub fn mark(&self) -> Vec<usize> {
         self.connections().iter().map(|c| c.bytes.len()).collect()
     }
 
-    /// Application bytes that came after a mark.
+    /// Application bytes received after a mark.
     pub fn bytes_since(&self, mark: &[usize]) -> Vec<u8> {
         let connections = self.connections();
         let from = mark.iter().copied().chain(std::iter::repeat(0));
@@ -250,7 +250,7 @@ impl Stub {
         new.collect::<Vec<_>>().concat()
     }
 
-    /// Bytes of connections that were alive after a mark and that no request accounts for.
+    /// Bytes that belong to no request, of connections that were open after a mark.
     pub fn leftover_since(&self, mark: &[usize]) -> usize {
         let connections = self.connections();
         let from = mark.iter().copied().chain(std::iter::repeat(0));
@@ -327,12 +327,12 @@ async fn receive(state: Arc<State>, tls: Option<TlsAcceptor>, socket: TcpStream)
     state.open.fetch_sub(1, Ordering::SeqCst);
 }
 
-/// Keeps reading and never answers, until the peer goes.
+/// Keeps reading and never answers, until the peer closes.
 async fn hang<S: AsyncRead + AsyncWrite + Unpin>(io: S) {
     Wire::new(io).until_closed().await;
 }
 
-/// A transport that can be torn down without a goodbye.
+/// A transport that can be reset.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     fn tcp(&self) -> &TcpStream;
 }
@@ -409,7 +409,7 @@ where
     .await;
 }
 
-/// What was written for HTTP/1.1, said over HTTP/2.
+/// An answer that was written for HTTP/1.1, sent over HTTP/2.
 async fn as_replies(steps: Vec<Step>) -> Vec<Reply> {
     let mut written = Vec::new();
     for step in steps {
@@ -420,7 +420,7 @@ async fn as_replies(steps: Vec<Step>) -> Vec<Reply> {
             }
             Step::Pause(time) => tokio::time::sleep(time).await,
             Step::Hold(gate) => gate.notified().await,
-            // It delimits a body in HTTP/1.1.
+            // Closing delimits a body in HTTP/1.1 only.
             Step::Close => {}
             Step::Reset => return vec![Reply::Reset(http2_frames::CANCEL)],
             Step::Hang => std::future::pending().await,
@@ -436,7 +436,7 @@ fn note(state: &State, request: Request) -> Arc<Request> {
     request
 }
 
-/// Plays the steps; whether the connection goes on.
+/// Plays the steps. Returns whether the connection stays open.
 async fn perform<S: Transport>(wire: &mut Wire<Tee<S>>, steps: Vec<Step>) -> bool {
     for step in steps {
         match step {

@@ -1,5 +1,5 @@
-//! An upstream that closes, stalls or talks nonsense in every phase: the client hears the truth, in
-//! bounded time, and a cut off answer is never made to look whole.
+//! An upstream that closes, stalls or sends malformed bytes in every phase: the client gets the
+//! right error in bounded time, and a truncated answer never looks complete.
 
 use std::time::Duration;
 
@@ -154,8 +154,8 @@ async fn it_answers_nonsense() {
     );
 }
 
-/// The bytes of an answer that ended before its end. Where none of it has been passed on yet, the
-/// proxy may say so in an answer of its own.
+/// Sends a request and asserts that its answer is visibly truncated; returns the body so far. Where
+/// none of it has been relayed yet, the proxy may answer with an error of its own.
 async fn cut_off(tunnel: &mut Tunnel) -> Vec<u8> {
     tunnel
         .wire

@@ -1,4 +1,4 @@
-//! No byte of a request goes to an upstream whose certificate does not hold.
+//! No byte of a request goes to an upstream whose certificate is not valid.
 
 use std::sync::{Arc, Mutex};
 
@@ -76,7 +76,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     assert_eq!(stub.bytes(), b"");
 }
 
-/// An HTTP server on the TLS port says `400 Bad Request` to a ClientHello.
+/// An HTTP server on the TLS port answers a ClientHello with `400 Bad Request`.
 #[tokio::test]
 async fn an_upstream_that_does_not_speak_tls_is_refused() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

@@ -1,8 +1,8 @@
 //! HTTP/1.1 read strictly and independently of the library under test.
 //!
-//! The proxy is built on hyper; a test that parsed with hyper too would share its blind spots. This
-//! reader accepts CRLF only, keeps every header in order with its exact bytes, and tells a body that
-//! ended from one that was cut off.
+//! The proxy is built on hyper, and a test that parsed with hyper would share its faults. This
+//! reader accepts CRLF only, keeps every header in order with its exact bytes, and tells a complete
+//! body from a truncated one.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ pub enum Framing {
     UntilClose,
 }
 
-/// A request as an upstream got it.
+/// A request as an upstream received it.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -34,7 +34,7 @@ pub struct Request {
     pub connection: usize,
 }
 
-/// An answer as a client got it.
+/// An answer as a client received it.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
@@ -49,7 +49,7 @@ pub struct Response {
 pub enum WireError {
     /// The peer ended the connection before the first byte of a message.
     Closed,
-    /// The peer ended the connection inside a message; what had come of the body by then.
+    /// The peer ended the connection inside a message; holds the body so far.
     Truncated { why: String, body: Vec<u8> },
     /// The bytes are not HTTP.
     Malformed(String),
@@ -93,7 +93,7 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The part of the target behind the first `?`.
+    /// The part of the target after the first `?`.
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, q)| q)
     }
@@ -134,7 +134,7 @@ pub struct Wire<S> {
     pub received: Vec<u8>,
 }
 
-/// The longest line and the largest head that a peer may send before it is taken for broken.
+/// The longest line, and the largest head, that a peer may send.
 const MAX_HEAD: usize = 4 << 20;
 
 impl<S> Wire<S> {
@@ -146,7 +146,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Bytes read from the peer that no message has claimed yet.
+    /// Bytes read from the peer that belong to no message yet.
     pub fn pending(&self) -> &[u8] {
         &self.buffer
     }
@@ -155,7 +155,7 @@ impl<S> Wire<S> {
     pub fn into_io(self) -> S {
         assert!(
             self.buffer.is_empty(),
-            "bytes behind the head: {:?}",
+            "bytes after the head: {:?}",
             self.buffer
         );
         self.io
@@ -288,7 +288,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                 }
                 body.extend(self.buffer.drain(..size));
                 if self.buffer.drain(..2).as_slice() != b"\r\n" {
-                    return Err(WireError::Malformed("no CRLF behind a chunk".into()));
+                    return Err(WireError::Malformed("no CRLF after a chunk".into()));
                 }
             },
             Framing::UntilClose => loop {
@@ -320,7 +320,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
     }
 
-    /// Reads more or explains why there is no more; `body` is what a cut off message had so far.
+    /// Reads more, or fails with the reason; `body` is the message's body so far.
     async fn fill(&mut self, body: &[u8]) -> Result<(), WireError> {
         let why = match self.read_more().await {
             Ok(0) => "end of stream".to_owned(),
@@ -387,7 +387,8 @@ fn parse_head(head: &[u8]) -> Result<(String, Headers), WireError> {
         {
             return Err(bad("control character in a header value"));
         }
-        // Only the one optional blank behind the colon goes: a value may begin and end with spaces of its own.
+        // Removes only the one optional space after the colon, so that other spaces of the value
+        // are seen.
         let value = value.strip_prefix(b" ").unwrap_or(value);
         headers.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
     }
@@ -409,7 +410,7 @@ fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// RFC 9112 section 6.3, refusing everything two readers could disagree on.
+/// RFC 9112 section 6.3, refusing everything on which two readers could disagree.
 fn framing(headers: &Headers, otherwise: Framing) -> Result<Framing, WireError> {
     let codings = values(headers, "transfer-encoding");
     let lengths = values(headers, "content-length");

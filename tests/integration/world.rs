@@ -20,7 +20,7 @@ use crate::{eventually, within};
 
 /// The slug most tests use.
 pub const SLUG: &str = "pat";
-/// Its value: long enough to be searched for, with bytes that every encoding treats differently.
+/// Its value: long enough to be searched for, with bytes that each encoding treats differently.
 pub const VALUE: &str = "s3cr3t+Canary/9f8e7d6c&x=\"1\"";
 /// The host most tests call.
 pub const HOST: &str = "api.example.test";
@@ -35,7 +35,7 @@ pub struct Builder {
     shell: Option<&'static str>,
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Output {
     pub status: ExitStatus,
@@ -181,7 +181,7 @@ fn write_config(dir: &Path, config: &toml::Table) {
     std::fs::write(dir.join("egret.toml"), text).expect("write the configuration");
 }
 
-/// A command with nothing in its environment that could help or disturb it.
+/// A command with a minimal environment, which does not depend on that of the test.
 fn bare(program: impl AsRef<OsStr>, home: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -219,7 +219,7 @@ pub async fn one_upstream() -> (World, crate::upstream::Stub) {
     one_upstream_with(World::builder()).await
 }
 
-/// [`one_upstream`] with settings of its own.
+/// [`one_upstream`] with other settings.
 pub async fn one_upstream_with(builder: Builder) -> (World, crate::upstream::Stub) {
     let stub = crate::upstream::Stub::tls(builder.pki(), &[HOST]).await;
     let world = builder
@@ -378,7 +378,7 @@ impl World {
         self.tunnel_for(&Wanted::new(self)).await
     }
 
-    /// A tunnel of one's choosing.
+    /// A tunnel with other properties.
     pub async fn tunnel_for(&self, wanted: &Wanted) -> Tunnel {
         match wanted.open(self).await {
             Ok(tunnel) => tunnel,
@@ -386,7 +386,7 @@ impl World {
         }
     }
 
-    /// The ledger, parsed; a last line without its newline is not there yet.
+    /// The parsed ledger. A last line without its newline does not count yet.
     pub fn ledger(&self) -> Vec<Value> {
         parse_ledger(&self.ledger_bytes())
     }
@@ -415,7 +415,7 @@ impl World {
         kill_process(pid, signal).expect("signal the server");
     }
 
-    /// Waits for the server to end by itself.
+    /// Waits for the server to exit.
     pub async fn ended(&mut self) -> ExitStatus {
         within("the server to end", self.server.wait())
             .await
@@ -436,7 +436,7 @@ impl World {
         self.until_ready().await;
     }
 
-    /// Changes the configuration file; the server does not know until it is told.
+    /// Changes the configuration file; the running server does not read it until a reload.
     pub fn configure(&mut self, key: &str, value: impl Into<toml::Value>) {
         set(&mut self.config, key, value.into());
         write_config(self.dir.path(), &self.config);
@@ -450,7 +450,7 @@ impl World {
         write_config(self.dir.path(), &self.config);
     }
 
-    /// Has the server read its configuration file again and waits until it says that it has.
+    /// Reloads the configuration by SIGHUP and waits until the log reports it.
     pub async fn reload(&self) {
         let from = self.log_bytes().len();
         self.signal(Signal::HUP);
@@ -462,7 +462,7 @@ impl World {
         .await;
     }
 
-    /// Replaces the configuration file by something else entirely.
+    /// Replaces the configuration file by this text.
     pub fn configure_text(&self, text: &str) {
         std::fs::write(self.dir.path().join("egret.toml"), text).expect("write the configuration");
     }
@@ -491,7 +491,7 @@ pub async fn finish(mut command: Command, stdin: &[u8]) -> Output {
     let mut pipe = child.stdin.take().expect("stdin");
     let stdin = stdin.to_vec();
     let feed = tokio::spawn(async move {
-        // A command that refuses its arguments may be gone before it reads.
+        // A command that refuses its arguments may exit before it reads.
         let _ = pipe.write_all(&stdin).await;
     });
     let output = crate::within_secs(120, "a command to end", child.wait_with_output())

@@ -1,10 +1,10 @@
-//! curl, in every way in which people type a secret.
+//! curl, with a placeholder in every option that takes a secret.
 
 use crate::needs::{Need, needs};
 use crate::wire::Request;
 use crate::world::{HOST, VALUE, World, one_upstream};
 
-/// [`VALUE`] as it must stand in a URL.
+/// [`VALUE`] percent-encoded for a URL.
 const ENCODED: &str = "s3cr3t%2BCanary%2F9f8e7d6c%26x%3D%221%22";
 
 fn encoded() -> String {

@@ -1,4 +1,4 @@
-//! git over smart HTTP, with a placeholder where the password goes.
+//! git over smart HTTP, with a placeholder in place of the password.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -68,7 +68,7 @@ async fn repository(root: &Path) {
     .ok();
 }
 
-/// `git http-backend` as a CGI program behind a TLS upstream that wants the real password.
+/// Runs `git http-backend` as a CGI program for a TLS upstream that requires the real password.
 async fn backend(root: PathBuf, request: Arc<Request>) -> Vec<Step> {
     let wanted = [
         format!("user:{VALUE}"),
@@ -154,7 +154,7 @@ async fn git_world() -> (World, Stub, tempfile::TempDir) {
     (world, stub, directory)
 }
 
-/// git under `egret run`, in a directory.
+/// Runs git under `egret run` in a directory.
 async fn under_run(world: &World, directory: &Path, args: &[&str]) -> Output {
     let mut command = world.command(&["run", "--action", "git", "--"]);
     command
@@ -172,7 +172,7 @@ async fn under_run(world: &World, directory: &Path, args: &[&str]) -> Output {
     finish(command, b"").await
 }
 
-/// Bytes that do not compress, so that a push is as large as it looks.
+/// Bytes that do not compress, so that a push is as large as the file.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut next = || {
@@ -199,7 +199,7 @@ async fn clone_and_push_with_a_placeholder_as_password() {
         "first\n"
     );
 
-    // Above `http.postBuffer` git sends chunked: once small enough to be held, once beyond
+    // A push larger than `http.postBuffer` is sent chunked: one that is held, and one larger than
     // `body.buffer`.
     for (name, length) in [
         ("small.bin", 1000),

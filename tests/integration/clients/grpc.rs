@@ -15,7 +15,7 @@ use crate::pki::{Flaw, Pki};
 use crate::within;
 use crate::world::{HOST, SLUG, World};
 
-/// A value without bytes that gRPC's metadata could not carry, long enough to be scrubbed.
+/// A value that gRPC's metadata can carry, long enough to be scrubbed.
 const VALUE: &str = "grpc-s3cr3t-9f8e7d6c";
 
 fn program(name: &str) -> String {
@@ -44,7 +44,7 @@ async fn server() -> (Child, SocketAddr) {
     (server, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
-/// Takes TLS off in front of the server; every byte that came.
+/// Terminates TLS in front of the server, and records every byte.
 async fn in_front_of(server: SocketAddr, pki: &Pki) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let mut config = (*pki.server_config(&[HOST], Flaw::None)).clone();
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -101,7 +101,7 @@ async fn unary_and_streaming_calls_with_a_placeholder_in_their_metadata() {
     let uses = world.ledger().into_iter().filter(|l| l["event"] == "use");
     let uses: Vec<_> = uses.map(|l| l["path"].clone()).collect();
     assert_eq!(uses, ["/echo.Echo/Unary", "/echo.Echo/Stream"]);
-    // A name that is not known never gets there, not even as it is.
+    // The call with an unknown slug does not reach the server, not even with its placeholder.
     let seen = seen.lock().unwrap();
     assert!(memchr::memmem::find(&seen, b"hello").is_some());
     assert!(memchr::memmem::find(&seen, b"no-such-key").is_none());

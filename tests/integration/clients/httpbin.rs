@@ -1,4 +1,4 @@
-//! httpbin, the real one, behind a TLS upstream that records.
+//! The real httpbin, reached through a TLS upstream that records.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -23,7 +23,7 @@ print(server.server_port, flush=True)
 server.serve_forever()
 "#;
 
-/// A running httpbin; it ends with this value.
+/// A running httpbin. It is killed when this value is dropped.
 pub struct Httpbin {
     _server: Child,
     pub stub: Stub,
@@ -60,7 +60,7 @@ pub async fn world() -> (World, Httpbin) {
     )
 }
 
-/// Hands a request on to httpbin, one connection each, and its answer back.
+/// Forwards a request to httpbin on a connection of its own, and returns the answer.
 async fn relay(addr: SocketAddr, request: Arc<Request>) -> Vec<Step> {
     let mut bytes = format!("{} {} HTTP/1.0\r\n", request.method, request.target).into_bytes();
     for (name, value) in &request.headers {

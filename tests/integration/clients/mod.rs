@@ -1,7 +1,7 @@
 //! Real clients, unmodified, under `egret run`.
 //!
 //! curl, wget, git, Go and Java come from the system. Python packages and a current Node come from
-//! the directory that `.ci/test` fills. A test whose client is missing is skipped, and says so.
+//! the directory that `.ci/test` fills. A test whose client is missing is reported as skipped.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ mod websocket;
 /// A client that `.ci/test` has installed.
 ///
 /// # Panics
-/// When it is not there: a test says first what it [`needs`](crate::needs).
+/// When it is not there: a test declares first what it [`needs`](crate::needs).
 fn installed(path: &str) -> PathBuf {
     let file = crate::needs::client_file(path);
     assert!(file.exists(), "{} is not there", file.display());

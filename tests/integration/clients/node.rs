@@ -4,7 +4,7 @@
 use crate::needs::{Need, needs};
 use crate::world::{HOST, VALUE, World, one_upstream};
 
-/// A value in each place; the same for both.
+/// A value in each place. Both clients run this script.
 const REQUESTS: &str = r#"
 const base = "https://api.example.test";
 const check = (what, isSo) => { if (!isSo) { console.error("not so: " + what); process.exit(1); } };

@@ -1,4 +1,4 @@
-//! Python's clients: requests, httpx and the standard library, against the real httpbin.
+//! Python clients (requests, httpx and the standard library) against the real httpbin.
 
 use crate::needs::{Need, needs};
 use crate::world::{Output, World};
@@ -8,7 +8,7 @@ use super::httpbin::{self, HTTPBIN};
 /// A value that httpbin accepts as a part of a path.
 const PASSWORD: &str = "httpbin-passw0rd-5150";
 
-/// What every script begins with.
+/// The beginning of every script.
 const PRELUDE: &str = r#"
 import json, sys
 base = "https://httpbin.example.test"
@@ -33,7 +33,7 @@ async fn python(world: &World, script: &str) -> Output {
         .await
 }
 
-/// Runs a script in a world with httpbin; what arrived there.
+/// Runs a script in a world with httpbin, and returns the requests that arrived there.
 async fn arrives(script: &str) -> Vec<std::sync::Arc<crate::wire::Request>> {
     let (world, httpbin) = httpbin::world().await;
     let limits = [
@@ -48,7 +48,7 @@ async fn arrives(script: &str) -> Vec<std::sync::Arc<crate::wire::Request>> {
     seen
 }
 
-/// One request with a value in each place, by `requests` and by `httpx`, whose interfaces agree.
+/// A request with a value in each place; `requests` and `httpx` have the same interface here.
 const EVERY_PLACE: &str = r#"
 check("basic", client.get(base + "/basic-auth/user/<<bin>>", auth=("user", "<<bin>>")).json()["authenticated"])
 check("bearer", client.get(base + "/bearer", headers={"Authorization": "Bearer <<bin>>"}).status_code == 200)
@@ -197,7 +197,8 @@ check("post", answer.status_code == 200)
     assert_eq!(json, serde_json::json!({"k": PASSWORD}));
 }
 
-/// Python 3.13 asks for what the standard says of certificates by default; older ones on request.
+/// From version 3.13 on Python verifies certificates strictly (RFC 5280) by default; older versions
+/// do with these flags.
 #[tokio::test]
 async fn the_standard_library_at_its_strictest() {
     needs!(Need::Python);

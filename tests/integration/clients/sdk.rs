@@ -1,4 +1,4 @@
-//! The SDKs that assistants reach for: openai, anthropic, and boto3's uploads.
+//! SDKs that assistants use: openai, anthropic, and uploads by boto3.
 
 use serde_json::json;
 
@@ -105,7 +105,7 @@ except anthropic.APIStatusError as refused:
     assert_eq!(request.header("authorization"), Some(bearer));
 }
 
-/// What every S3 script begins with. The secret key only signs and never travels.
+/// The beginning of every S3 script. The secret key is used to sign and is never sent.
 const S3: &str = r#"
 import io, boto3, botocore.config, botocore.exceptions
 def client(key_id="AKIDEXAMPLE"):
@@ -182,7 +182,7 @@ fn header(request: &Request, name: &str) -> String {
         .unwrap_or_else(|| panic!("no {name}: {request:?}"))
 }
 
-/// The data of an `aws-chunked` body and what follows the last chunk.
+/// Decodes an `aws-chunked` body: its data, and what follows the last chunk.
 fn aws_chunks(mut body: &[u8]) -> (Vec<u8>, String) {
     let mut data = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! The client table: what each client does with a placeholder in each place, and that the upstream
-//! received the value there.
+//! The client table: what each client does with a placeholder in each place. Where it sends it, the
+//! upstream receives the value.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,19 +15,19 @@ use crate::wire::Request;
 use crate::within_secs;
 use crate::world::{Output, VALUE, World, one_upstream_with};
 
-/// [`VALUE`] as it must stand in a URL.
+/// [`VALUE`] percent-encoded for a URL.
 const ENCODED: &str = "s3cr3t%2BCanary%2F9f8e7d6c%26x%3D%221%22";
 
-/// What becomes of a placeholder in one place.
+/// What a client does with a placeholder in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     /// The value arrives.
     Value,
     /// The client will not send such a request.
     Refused,
-    /// The client leaves the credentials out, and the upstream asks for them in vain.
+    /// The client leaves the credentials out, even after the upstream's challenge.
     Dropped,
-    /// The client has no such thing.
+    /// The client has no such feature.
     Absent,
 }
 
@@ -37,7 +37,7 @@ const PLACES: [&str; 8] = [
     "header", "typed", "query", "path", "form", "json", "basic", "userinfo",
 ];
 
-/// A client, how it is run, and its row of the table, in the order of [`PLACES`]: header, query
+/// A client: how it is run, and its row of the table in the order of [`PLACES`]: header, query
 /// typed into the URL, query by API, path, form, JSON, Basic credentials, credentials in the URL.
 struct Client {
     program: Program,
@@ -102,7 +102,7 @@ clients! {
         [Value, Refused, Value, Refused, Value, Value, Value, Refused];
 }
 
-/// Asks for a password where there is none, as wget and browsers need it.
+/// Challenges requests without a password: wget and browsers send one only after a 401.
 async fn challenge(request: std::sync::Arc<Request>) -> Vec<Step> {
     let asks = ["/basic", "/userinfo"].contains(&request.path());
     vec![Step::Send(
@@ -115,8 +115,8 @@ async fn challenge(request: std::sync::Arc<Request>) -> Vec<Step> {
 
 async fn plays(client: Client) {
     needs!(client.program.need());
-    // Who offers both versions gets HTTP/1.1 unless the configuration says otherwise: the raw `<`
-    // that curl and Go put into a URL cannot be said in HTTP/2.
+    // A client that offers both versions gets HTTP/1.1 unless the configuration differs: the raw
+    // `<` that curl and Go put into a URL is not allowed in HTTP/2.
     let builder = match client.program {
         Program::Python("httpx_h2") => {
             let alpn = ["h2", "http/1.1"].map(toml::Value::from);

@@ -1,4 +1,4 @@
-//! WebSocket clients, each as it comes: Python's websockets and Node's own.
+//! Unmodified WebSocket clients: Python's websockets, and Node's built-in one.
 
 use crate::needs::{Need, needs};
 use crate::websocket::socket::{BINARY, TEXT};
@@ -50,7 +50,7 @@ ws.onclose = (event) => {
 };
 "#;
 
-/// Runs a client that says the same four things whatever its language; what arrived.
+/// Runs a client that sends four fixed messages. Returns the handshake request that arrived.
 async fn says(program: &str, flag: &str, script: &str) -> crate::wire::Request {
     let (world, upstream) = world().await;
     let args = ["run", "--action", "chat", "--", program, flag, script];

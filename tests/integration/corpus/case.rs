@@ -1,5 +1,5 @@
-//! The acceptance cases as data. A field that is not known here fails to parse: a case that asks
-//! for something must never pass because the question was not understood.
+//! The acceptance cases as data. An unknown field fails to parse, so that no case passes because
+//! one of its expectations was ignored.
 
 use std::collections::BTreeMap;
 
@@ -97,7 +97,7 @@ pub struct Credential {
 pub struct Request {
     #[serde(default)]
     pub method: String,
-    /// What `raw_b64` is made of; alone where there are no bytes to send as they are (HTTP/2).
+    /// The parts of `raw_b64`; over HTTP/2 they are all there is.
     #[serde(default)]
     pub target: String,
     #[serde(default)]
@@ -163,7 +163,7 @@ pub struct Line {
     pub outcome: String,
 }
 
-/// Base64 of the corpus.
+/// Decodes a `_b64` field.
 pub fn b64(text: &str) -> Vec<u8> {
     STANDARD
         .decode(text)
@@ -202,7 +202,7 @@ impl Case {
     }
 }
 
-/// `forms.json`: what every value may look like elsewhere.
+/// `forms.json`: the encoded forms of every value.
 pub struct Forms(BTreeMap<String, FormsOfValue>);
 
 #[derive(Deserialize)]

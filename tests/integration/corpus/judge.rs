@@ -46,8 +46,8 @@ impl Facts {
             .or(self.outcome.connect.as_ref())
     }
 
-    /// Whether the request was refused when a part of it was under way: then it was never
-    /// complete, which is all that can be asked of a body that was not held (contract, section 4).
+    /// Whether the request was refused after a part of it had been sent: it never became complete,
+    /// which is what the reference promises for a body that is not held.
     fn cut_off(&self) -> bool {
         self.mode.is_streamed()
             && self.requests.is_empty()
@@ -65,7 +65,7 @@ impl Facts {
     }
 }
 
-/// Plays a case; what is wrong with the result, if anything.
+/// Plays a case, and returns what is wrong with the result.
 pub async fn play_and_judge(set: &Set, case: &Case, script: &Script, forms: &Forms) -> Vec<String> {
     prepare(&set.https, case);
     prepare(&set.http, case);
@@ -142,7 +142,7 @@ fn prepare_http2(stub: &Stub, answer: &AnswerOverHttp2) {
     stub.serve_http2(move |_, _| std::future::ready(vec![reply.clone()]));
 }
 
-/// Waits for the ledger lines that a case expects; they may come a moment after the answer.
+/// Waits for the ledger lines that a case expects; they may be written shortly after the answer.
 async fn settle(set: &Set, case: &Case, from: usize) {
     let expected = case.ledger.as_ref().map_or(0, Vec::len);
     for _ in 0..100 {
@@ -222,7 +222,8 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
         "forwarded" => {
             must(seen == 1, format!("{seen} requests upstream"));
             must(facts.answer().is_some(), "no answer".into());
-            // An answer that cannot be passed on is an error of the proxy's, after the fact.
+            // For an answer that cannot be relayed, the proxy answers with an error after the
+            // request was forwarded.
             let status = case.client.get("status");
             let may_fail = status.is_some_and(|s| s.is_null() || *s == 502);
             let error = facts.answer().and_then(Response::egret_error);
@@ -242,8 +243,8 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
                 facts.upstream_bytes.is_empty() || facts.cut_off(),
                 format!("{} bytes upstream", facts.upstream_bytes.len()),
             );
-            // HTTP/2 has words of its own for what is malformed (RFC 9113 section 8.1.1) or too much
-            // (section 10.5), and the end of the connection may overtake them.
+            // HTTP/2 has error codes of its own for what is malformed (RFC 9113 section 8.1.1) or
+            // excessive (section 10.5). The connection may end before they arrive.
             let outcome = &facts.outcome;
             let is_http2_error =
                 matches!(
@@ -293,8 +294,8 @@ fn judge_outcome(case: &Case, alternative: &Map<String, Value>, facts: &Facts) -
     problems
 }
 
-/// A refusal is problem+json with one of the codes; bytes that are not HTTP may get a bare 400 or
-/// 431 and a closed connection (contract section 5).
+/// A refusal is problem+json with one of the codes. Bytes that are not HTTP may get a bare 400 or
+/// 431 and a closed connection.
 fn refusal(codes: &Value, facts: &Facts) -> Result<(), String> {
     let codes: Vec<&str> = codes
         .as_array()
@@ -375,8 +376,8 @@ fn same(is_so: bool, found: impl FnOnce() -> String) -> Result<(), String> {
     if is_so { Ok(()) } else { Err(found()) }
 }
 
-/// The answer's body as a client sees it that opens the coding (`decode: true`), or that tries every
-/// coding whatever the answer says (`decode: "try-all"`).
+/// The answer's body decoded by its `Content-Encoding` (`decode: true`), or by every coding
+/// whatever that field says (`decode: "try-all"`).
 fn opened_bodies(case: &Case, facts: &Facts) -> Vec<Vec<u8>> {
     let Some(answer) = facts.answer() else {
         return Vec::new();
@@ -400,7 +401,7 @@ fn opened_bodies(case: &Case, facts: &Facts) -> Vec<Vec<u8>> {
     }
 }
 
-/// Codings, opened by the library itself and not by the program's use of it.
+/// Content codings, decoded by the libraries directly, without the program's code.
 mod coding {
     use std::io::Read;
 
@@ -448,7 +449,7 @@ fn judge_leaks(case: &Case, facts: &Facts) -> Vec<String> {
     for (place, bytes, slugs) in places {
         for slug in slugs {
             if let Some(form) = leak::find(bytes, facts.forms(slug)) {
-                problems.push(format!("the value of {slug} stands in {place} as {form}"));
+                problems.push(format!("the value of {slug} is in {place} as {form}"));
             }
         }
     }
@@ -511,7 +512,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// What holds for every case, whatever it expects.
+/// What must hold for every case.
 fn judge_always(case: &Case, facts: &Facts) -> Vec<String> {
     let mut problems = Vec::new();
     let some_arrived = !facts.upstream_bytes.is_empty() && !facts.cut_off();
@@ -545,7 +546,7 @@ fn judge_always(case: &Case, facts: &Facts) -> Vec<String> {
     problems
 }
 
-/// Parts of a case that this player cannot act out yet. None of the cases that run has them.
+/// Parts of a case that this player does not support. A case that has one fails.
 fn not_understood(case: &Case) -> Vec<String> {
     let answer = case.upstream_response.as_ref();
     let parts = [

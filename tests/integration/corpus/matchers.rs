@@ -1,4 +1,4 @@
-//! The matchers of the corpus: what arrived at the upstream, looked at from one side each.
+//! The matchers of the cases: each compares one aspect of the request that arrived at the upstream.
 
 use std::fmt::Debug;
 
@@ -60,10 +60,10 @@ pub fn check(matcher: &str, wanted: &Value, facts: &Facts) -> Result<(), String>
         "body_form" => pairs(&request.body, wanted),
         "body_xml_text" => xml_text(request, wanted),
         "content_length_correct" => match request.framing {
-            // The reader has read exactly as many bytes as were announced; that no byte is left
-            // over is checked for every case.
+            // The reader reads exactly as many bytes as were announced. That no byte is left over
+            // is checked for every case.
             Framing::Length(n) if n == request.body.len() as u64 => Ok(()),
-            // The length is not known before a value is in a body that streams.
+            // The length of a streamed body is not known in advance.
             Framing::Chunked if facts.mode.is_streamed() => Ok(()),
             ref framing => Err(format!("{framing:?} with {} bytes", request.body.len())),
         },
@@ -102,7 +102,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
-/// Bytes as they are, made readable without losing any.
+/// Makes bytes readable, without losing any.
 fn lossy(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
@@ -145,7 +145,7 @@ fn path_segments(request: &Request, wanted: &Value) -> Result<(), String> {
     equal(&found, &wanted)
 }
 
-/// `name=value` pairs joined by `&`, as a form parser on the other side reads them.
+/// `name=value` pairs joined by `&`, as a form parser reads them.
 fn pairs(bytes: &[u8], wanted: &Value) -> Result<(), String> {
     let decode = |part: &[u8]| lossy(&percent_decode(part, true));
     let found: Vec<(String, String)> = bytes

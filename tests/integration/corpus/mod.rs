@@ -29,12 +29,12 @@ const NOT_PROMISED: &[(&str, &str)] = &[(
 enum Mode {
     /// Each as its case says.
     AsWritten,
-    /// What can be said in HTTP/2 is, by a client that speaks nothing else.
+    /// Over HTTP/2, where HTTP/2 can express the request.
     Http2,
     /// As [`Mode::AsWritten`], but no body is held: its placeholders are found, authorised and
-    /// recorded as it streams. Only what has a body is played again.
+    /// recorded as it streams. Only requests with a body are played.
     Streamed,
-    /// As [`Mode::Http2`], streamed likewise.
+    /// As [`Mode::Http2`], and streamed.
     StreamedHttp2,
 }
 
@@ -47,7 +47,7 @@ impl Mode {
         matches!(self, Self::Http2 | Self::StreamedHttp2)
     }
 
-    /// What reports of it are called.
+    /// The name of its report.
     fn report(self, group: &str) -> String {
         let suffix = match self {
             Self::AsWritten => "",
@@ -170,7 +170,7 @@ async fn play_group(group: &str, mode: Mode) {
     report.publish(&mode.report(group));
 }
 
-/// What became of a group.
+/// The results of a group.
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
@@ -204,11 +204,12 @@ impl Report {
     fn left_on_disk(&mut self, places: Vec<String>) {
         for place in places {
             self.failures
-                .push(format!("after the group a value stands in {place}"));
+                .push(format!("after the group a value is in {place}"));
         }
     }
 
-    /// Prints the report, keeps it beside the other test output, and fails the test if a case did.
+    /// Prints the report, writes it to the directory for test output, and fails the test if a case
+    /// failed.
     fn publish(self, group: &str) {
         let text = self.lines.join("\n");
         println!("corpus {group}: {} played\n{text}", self.played);

@@ -1,4 +1,4 @@
-//! Sends a case's bytes the way the case says and collects everything that comes back.
+//! Sends the bytes of a case as it says, and collects everything that comes back.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ use super::stage::Set;
 /// What the client saw.
 #[derive(Default)]
 pub struct Outcome {
-    /// The answer to the CONNECT, when the case's own bytes are a CONNECT.
+    /// The answer to the CONNECT, where the bytes of the case are a CONNECT.
     pub connect: Option<Response>,
     /// Answers, in order.
     pub answers: Vec<Response>,
     /// Why there were fewer answers than asked for.
     pub broken: Option<String>,
-    /// Whether the proxy ended the connection afterwards (or instead).
+    /// Whether the proxy closed the connection afterwards, or instead.
     pub closed: bool,
     pub is_http2: bool,
     /// The code with which the stream or the connection was ended, over HTTP/2.
@@ -125,7 +125,7 @@ async fn to_the_port(set: &Set, case: &Case, raw: &[u8]) -> Outcome {
     converse(wire, case, raw).await
 }
 
-/// The corpus leaves the token out of bytes that are sent to the port as they are.
+/// The cases leave the token out of bytes that are sent to the proxy's port directly.
 fn with_authorization(raw: &[u8], value: &str) -> Vec<u8> {
     let end = memchr::memmem::find(raw, b"\r\n").expect("a first line") + 2;
     let header = format!("Proxy-Authorization: {value}\r\n");
@@ -151,7 +151,7 @@ where
     let started = Instant::now();
     let (reader, mut writer) = tokio::io::split(wire.io);
     let splits = case.request.writes.clone().unwrap_or_default();
-    // The proxy may answer, and close, before it has read everything.
+    // The proxy may answer and close before it has read everything.
     let writing = tokio::spawn(async move {
         let mut from = 0;
         for to in splits.into_iter().chain([raw.len()]) {
@@ -175,7 +175,7 @@ where
             }
         }
     }
-    // What is waited for from here on the client of the case would not wait for.
+    // The client of the case does not wait any longer: from here on the time does not count.
     outcome.took = started.elapsed();
     let writer = within("the request to be written", writing)
         .await

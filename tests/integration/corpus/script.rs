@@ -8,13 +8,13 @@ use super::case::{Case, Via, b64};
 
 /// The client's part.
 pub enum Script {
-    /// These bytes, over HTTP/1.1 or over whatever they are.
+    /// These bytes, whether they are HTTP/1.1 or not.
     Bytes(Vec<u8>),
     /// This request, over HTTP/2.
     Http2(Request),
 }
 
-/// Fields that HTTP/2 does without (RFC 9113 section 8.2.2).
+/// Connection-specific fields, which HTTP/2 does not have (RFC 9113 section 8.2.2).
 const CONNECTION_FIELDS: &[&str] = &[
     "host",
     "connection",
@@ -44,14 +44,14 @@ fn lower(text: &str) -> String {
 fn written_for_http2(case: &Case) -> Request {
     let mut request = Request::new(&case.request.method, &case.request.target);
     for (name, value) in &case.request.headers {
-        // `Host` is how the corpus writes `:authority`; `host` is a field of its own.
+        // The cases write `:authority` as `Host`; `host` is the field of that name.
         request = match name.as_str() {
             "Host" => request.pseudo(":authority", value),
             _ => request.field(name, value.as_bytes()),
         };
     }
     let body = b64(case.request.body_b64.as_deref().unwrap_or_default());
-    // The smallest frames there are.
+    // Frames of one byte.
     let size = match case.request.framing.get("chunks") {
         Some(_) => 1,
         None => body.len().max(1),
@@ -59,8 +59,8 @@ fn written_for_http2(case: &Case) -> Request {
     body.chunks(size).fold(request, |r, part| r.data(part))
 }
 
-/// The request that a case spells out for HTTP/1.1, if HTTP/2 has words for it: one well-formed
-/// message, without an upgrade, whose target holds no byte that a `:path` may not hold.
+/// The HTTP/1.1 request of a case, if HTTP/2 can express it: one well-formed message without an
+/// upgrade, whose target holds only bytes that are allowed in `:path`.
 async fn said_in_http2(case: &Case) -> Option<Request> {
     let raw = case.raw();
     let mut wire = Wire::new(&raw[..]);
@@ -83,7 +83,7 @@ async fn said_in_http2(case: &Case) -> Option<Request> {
             .all(|b| b.is_ascii_graphic() && !b"<>\"`#\\^{|}".contains(&b));
     let is_whole = wire.pending().is_empty() && wire.until_closed().await.is_empty();
     let is_one = case.responses.unwrap_or(1) == 1;
-    // Chunks and what may be wrong with them are HTTP/1.1's own.
+    // Cases about chunked framing apply to HTTP/1.1 only.
     let is_about_chunks = case.group == "smuggling" && head.framing == Framing::Chunked;
     if is_about_chunks
         || says_more
@@ -104,8 +104,8 @@ async fn said_in_http2(case: &Case) -> Option<Request> {
             request = request.field(&name, value);
         }
     }
-    // Small frames, so that whatever is to be found stands across several; but not so many that
-    // they are taken for an attack.
+    // Small frames, so that a placeholder spans several, but not so many that they count as an
+    // attack.
     Some(
         body.chunks((body.len() / 500).max(7))
             .fold(request, |r, part| r.data(part)),

@@ -1,4 +1,4 @@
-//! Worlds for cases: the upstreams, names and credentials a case presupposes.
+//! Worlds for cases: the upstreams, names and credentials that a case requires.
 
 use crate::pki::Flaw;
 use crate::upstream::Stub;
@@ -7,17 +7,17 @@ use crate::world::World;
 use super::Mode;
 use super::case::{Case, Credential, Forms, Via};
 
-/// Names that lead to the good upstream.
+/// Names that resolve to the good upstream.
 const GOOD: &[&str] = &[
     "api.example.test",
     "example.test",
     "a.example.test",
     "a.b.example.test",
 ];
-/// A name that leads to an upstream which must never hear from anybody.
+/// A name that resolves to an upstream which must never receive a byte.
 const EVIL: &str = "evil.example.test";
 
-/// A world with what is known about it.
+/// A world, its upstreams and its stored credentials.
 pub struct Set {
     pub world: World,
     pub https: Stub,
@@ -31,16 +31,16 @@ pub struct Set {
     setting: Setting,
 }
 
-/// What the surroundings of a case are like.
+/// The set-up that a case requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Setting {
-    /// Names lead to upstreams that work.
+    /// Names resolve to upstreams that work.
     Usual,
-    /// They do, and the upstreams prefer HTTP/2.
+    /// The same, and the upstreams prefer HTTP/2.
     Http2,
-    /// The upstream's certificate is not to be trusted.
+    /// The upstream's certificate is not valid.
     BadCertificate(Flaw),
-    /// A name answers with a public address and then with a loopback address.
+    /// A name resolves to a public address and then to a loopback address.
     Rebinding,
 }
 
@@ -70,7 +70,7 @@ fn setting(case: &Case) -> Setting {
 }
 
 impl Stage {
-    /// Without any world yet.
+    /// A stage without worlds.
     pub fn new(mode: Mode) -> Self {
         let sets = Vec::new();
         Self { mode, sets }
@@ -91,7 +91,7 @@ impl Stage {
         set
     }
 
-    /// Places in the data directories and logs where a value stands that was ever stored.
+    /// Files of the data directories, and logs, that hold a value that was ever stored.
     pub fn leaks(&self, forms: &Forms) -> Vec<String> {
         let mut found = Vec::new();
         for set in &self.sets {
@@ -125,7 +125,7 @@ impl Set {
         let http = Stub::plain().await;
         let mut builder = builder;
         if setting == Setting::Rebinding {
-            // Both answers at once: whichever the proxy takes, it must be one it has checked.
+            // Both addresses at once: whichever the proxy uses, it must have checked that one.
             builder = builder
                 .route(
                     "api.example.test:443",
@@ -196,7 +196,7 @@ async fn save(world: &World, credential: &Credential) {
         }
         flag("--in", location);
         if location == "header" {
-            // In the corpus `header` includes the Cookie header; here it has to be said.
+            // In the cases `header` includes the Cookie header; for the command it does not.
             flag("--in", "header:cookie");
         }
     }

@@ -1,4 +1,4 @@
-//! What is done to a ledger after a case was played; `egret ledger verify` has to tell.
+//! Tampering with a ledger after a case was played; `egret ledger verify` has to detect it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::world::World;
 
 use super::case::Case;
 
-/// Tampers with a copy of the ledger as the case says. A problem for each thing that goes unseen.
+/// Tampers with a copy of the ledger as the case says. Returns a problem if that is not detected.
 pub async fn tamper(world: &World, case: &Case) -> Vec<String> {
     let untouched = copy_ledger(world, "untouched");
     if let Err(why) = verify(world, &untouched, None).await {
@@ -37,7 +37,8 @@ pub async fn tamper(world: &World, case: &Case) -> Vec<String> {
             kept = Some(keep_head(world, lines.len()).await);
             lines.truncate(middle);
             restore_checkpoints(&copy, middle);
-            // A shorter ledger with its own checkpoints is a valid one: nothing in it can tell.
+            // A shorter ledger with its own checkpoints is valid: nothing in it shows what is
+            // missing.
             std::fs::write(&path, lines.concat()).expect("write the copy");
             if let Err(why) = verify(world, &copy, None).await {
                 return vec![format!(
@@ -55,7 +56,8 @@ pub async fn tamper(world: &World, case: &Case) -> Vec<String> {
     }
 }
 
-/// Runs `egret ledger verify`; what it says when it fails, which must be with exit status 1.
+/// Runs `egret ledger verify`. When it fails, which must be with exit status 1, returns its
+/// message.
 async fn verify(world: &World, data: &Path, kept: Option<&Path>) -> Result<(), String> {
     let data = data.to_str().expect("a path");
     let mut args = vec!["ledger", "verify", "--data-dir", data];
@@ -86,7 +88,7 @@ async fn keep_head(world: &World, lines: usize) -> PathBuf {
     path
 }
 
-/// Leaves the checkpoints that were there when the ledger had this many lines.
+/// Keeps only the checkpoints of the time when the ledger had this many lines.
 fn restore_checkpoints(copy: &Path, lines: usize) {
     let path = copy.join("ledger/checkpoints");
     let text = std::fs::read_to_string(&path).expect("checkpoints");

@@ -1,4 +1,4 @@
-//! What a hostile client of HTTP/2 may do, and what it may not (RFC 9113 section 10.5).
+//! The bounds on a hostile HTTP/2 client (RFC 9113 section 10.5).
 
 use super::client::{Client, Request};
 use super::frames;
@@ -10,7 +10,7 @@ async fn world() -> (World, Stub) {
     one_upstream_with(World::builder().set("proxy.max_header_bytes", "16KiB")).await
 }
 
-/// The connection still works, or was ended; either way the server does.
+/// Asserts that the server still works, whether or not it ended the connection.
 async fn serves_on(world: &World) {
     let mut client = Client::open(world).await;
     let request = Request::new("GET", "/").field("x-key", format!("<<{SLUG}>>"));
@@ -83,7 +83,7 @@ async fn continuations_without_end_end_the_connection() {
     let (world, stub) = world().await;
     let mut client = Client::open(&world).await;
     let head = frames::section(1, true, &get().headers);
-    // The same HEADERS, but not the end of the section.
+    // The same HEADERS, without the end of the section.
     let mut open = head.clone();
     open[4] &= !frames::END_HEADERS;
     let _ = client.peer.send(open).await;
@@ -120,7 +120,7 @@ async fn resetting_streams_at_once_ends_the_connection() {
         while client.peer.advance().await.is_ok() {}
     })
     .await;
-    // The end of the connection may overtake the frame that says why.
+    // The connection may end before the frame with the error code arrives.
     let why = client.peer.goaway.unwrap_or(frames::ENHANCE_YOUR_CALM);
     assert_eq!(why, frames::ENHANCE_YOUR_CALM);
     serves_on(&world).await;
@@ -146,7 +146,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_left() {
         .set("upstream.idle_timeout", "1s");
     let (world, stub) = one_upstream_with(builder).await;
     let mut client = Client::open(&world).await;
-    // A window of nothing for every stream.
+    // An initial window of 0 for every stream.
     let closed = frames::settings(&[(frames::INITIAL_WINDOW_SIZE, 0)]);
     client.peer.send(closed).await.expect("settings");
     let id = client.start(&get()).await;
@@ -160,8 +160,9 @@ async fn a_client_that_takes_nothing_of_its_answer_is_left() {
     serves_on(&world).await;
 }
 
-/// A value in an HTTP/2 head is never put into a compression table that later requests share: what
-/// an attacker adds to a request would tell by its length (RFC 7541 section 7.1).
+/// A value in an HTTP/2 head is never put into the dynamic table that later requests share: an
+/// attacker who adds text to a request could learn the value from its compressed length (RFC 7541
+/// section 7.1).
 #[tokio::test]
 async fn values_are_never_indexed() {
     let builder = World::builder();
@@ -175,7 +176,7 @@ async fn values_are_never_indexed() {
     for _ in 0..3 {
         assert_eq!(client.response(&get()).await.status, 200);
     }
-    // Huffman coding shortens text by a quarter or so; an index would be a byte or two.
+    // Huffman coding shortens text by about a quarter; an index would be a byte or two.
     let blocks = stub.connections().remove(0).blocks;
     assert_eq!(blocks.len(), 3);
     assert!(

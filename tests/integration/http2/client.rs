@@ -1,4 +1,4 @@
-//! A client of HTTP/2 in a tunnel through the proxy.
+//! An HTTP/2 client in a tunnel through the proxy.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ pub struct Client {
     next: u32,
 }
 
-/// A request to be.
+/// A request to send.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Pseudo-header fields first.
     pub headers: Headers,
-    /// DATA frames, one for each.
+    /// Payloads of DATA frames.
     pub body: Vec<Vec<u8>>,
     pub trailers: Headers,
 }
@@ -48,7 +48,7 @@ impl Request {
         self
     }
 
-    /// The same with another value of a pseudo-header field.
+    /// Replaces the value of a pseudo-header field.
     pub fn pseudo(mut self, name: &str, value: &str) -> Self {
         let field = self.headers.iter_mut().find(|(n, _)| n == name);
         field.expect("a pseudo-header field").1 = value.into();
@@ -81,7 +81,7 @@ impl Client {
         opened.unwrap_or_else(|answer| panic!("no tunnel: {answer:?}"))
     }
 
-    /// A connection in the tunnel that is wanted, or the answer to its CONNECT.
+    /// A connection in the given tunnel, or the answer that refused its CONNECT.
     pub async fn try_open(world: &World, mut wanted: Wanted) -> Result<Self, Response> {
         wanted.tls = Some(offering(world, &["h2"]).await);
         let tunnel = wanted.open(world).await?;
@@ -92,7 +92,8 @@ impl Client {
         let wide = frames::window_update(0, WIDE - 65_535);
         let hello = [frames::PREFACE, &settings, &wide].concat();
         within("the preface", peer.send(hello)).await.expect("send");
-        // Until the proxy has widened its windows, a body that is larger than they are is an error.
+        // Until the proxy has enlarged its windows, a body larger than the initial ones is an
+        // error.
         within("the proxy's windows", async {
             while peer.window == 65_535 {
                 peer.advance().await.expect("a frame");
@@ -102,7 +103,7 @@ impl Client {
         Ok(Self { peer, next: 1 })
     }
 
-    /// Sends a request as it is; the stream it goes on.
+    /// Sends a request unchanged, and returns its stream.
     pub async fn start(&mut self, request: &Request) -> u32 {
         let id = self.next;
         self.next += 2;
@@ -122,7 +123,7 @@ impl Client {
         id
     }
 
-    /// Reads until the stream is over: its message, ended or reset or cut off with the connection.
+    /// Reads until the stream ends, is reset, or the connection ends; returns its message.
     pub async fn finish(&mut self, id: u32) -> Message {
         let reading = async {
             loop {
@@ -144,7 +145,7 @@ impl Client {
         self.finish(id).await
     }
 
-    /// The answer to a request that is answered in full.
+    /// Sends a request and returns its complete answer.
     pub async fn response(&mut self, request: &Request) -> Response {
         let message = self.exchange(request).await;
         assert!(message.ended, "not answered in full: {message:?}");
@@ -152,7 +153,7 @@ impl Client {
     }
 }
 
-/// A message as an answer.
+/// Converts a message to an answer.
 pub fn response(message: &Message) -> Response {
     let status = message.field(":status").unwrap_or_default();
     let fields = message.headers.iter().filter(|(n, _)| !n.starts_with(':'));

@@ -1,5 +1,5 @@
-//! HTTP/2 frames by hand (RFC 9113 section 4), independent of the library under test and able to be
-//! as wrong as a test needs.
+//! HTTP/2 frames written by hand (RFC 9113 section 4): independent of the library under test, and
+//! malformed where a test needs that.
 
 use std::io;
 
@@ -41,7 +41,7 @@ pub const ENHANCE_YOUR_CALM: u32 = 11;
 /// The largest window (RFC 9113 section 6.9.1).
 pub const WIDE: u32 = (1 << 31) - 1;
 
-/// The largest payload that every peer takes.
+/// The largest payload that every peer accepts.
 pub const MAX_PAYLOAD: usize = 16_384;
 
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Frame {
         self.flags & flag != 0
     }
 
-    /// The big-endian number at this place of the payload.
+    /// The big-endian number at this offset of the payload.
     pub fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
@@ -136,7 +136,7 @@ pub fn section(stream: u32, end_stream: bool, headers: &Headers) -> Vec<u8> {
     bytes
 }
 
-/// DATA frames of at most `size` bytes, the last of which ends the stream if that is wanted.
+/// DATA frames of at most `size` bytes; the last one ends the stream if `end_stream` is set.
 pub fn data(stream: u32, end_stream: bool, bytes: &[u8], size: usize) -> Vec<u8> {
     if bytes.is_empty() {
         return frame(DATA, u8::from(end_stream) * END_STREAM, stream, b"");

@@ -1,5 +1,5 @@
-//! One end of an HTTP/2 connection: reads frames, keeps the connection alive, and puts messages
-//! together.
+//! One end of an HTTP/2 connection: reads frames, answers SETTINGS and PING, and assembles
+//! messages.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::frames::{self, Frame};
 use crate::wire::Headers;
 
-/// A message as far as it has come.
+/// A message as far as it has been received.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     /// Pseudo-header fields included.
@@ -35,21 +35,21 @@ pub struct Peer<S> {
     pub io: S,
     decoder: fluke_hpack::Decoder<'static>,
     pub streams: HashMap<u32, Message>,
-    /// Header block that has not ended yet.
+    /// The header block that is not complete yet.
     block: Vec<u8>,
     block_ends_stream: bool,
-    /// Sizes of the header blocks that came.
+    /// Sizes of the header blocks received.
     pub blocks: Vec<usize>,
-    /// How many bytes of bodies the other end takes over the connection, all told.
+    /// The flow-control credit that the other end has granted for the connection, in total.
     pub window: u64,
-    /// Code of the GOAWAY, once one came.
+    /// Code of the GOAWAY, once received.
     pub goaway: Option<u32>,
-    /// Every byte of header fields and bodies that came, for leak checks.
+    /// Every byte of header fields and bodies received, for leak checks.
     pub received: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    /// Reads one frame and takes it. The stream whose message it carried on, if it did.
+    /// Reads and handles one frame. Returns the stream whose message it continued, if any.
     pub async fn advance(&mut self) -> io::Result<Option<u32>> {
         let frame = frames::read(&mut self.io).await?;
         self.take(frame).await
@@ -76,7 +76,7 @@ impl<S: AsyncWrite + Unpin> Peer<S> {
         self.io.flush().await
     }
 
-    /// Does what the protocol asks for when this frame comes.
+    /// Reacts to this frame as the protocol requires.
     pub async fn take(&mut self, frame: Frame) -> io::Result<Option<u32>> {
         let id = frame.stream;
         match frame.kind {

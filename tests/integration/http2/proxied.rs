@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 are requests like any other.
+//! Requests over HTTP/2 get the same treatment as requests over HTTP/1.1.
 
 use std::sync::Arc;
 
@@ -152,7 +152,7 @@ async fn an_upstream_that_takes_few_streams_gets_more_connections() {
     let (world, stub) = world_speaking(&["h2"]).await;
     stub.allow_streams(2);
     let mut client = Client::open(&world).await;
-    // The first exchange brings the upstream's settings.
+    // The upstream's settings arrive with the first exchange.
     assert_eq!(
         client.response(&authorized("GET", "/first")).await.status,
         200
@@ -351,7 +351,7 @@ async fn a_client_that_leaves_a_stream_frees_it_upstream() {
     })
     .await;
     assert_eq!(results["outcome"], "client_gone");
-    // The connection serves on.
+    // The connection stays usable.
     stub.serve_http2(|_, _| async { vec![Reply::Answer(parsed(&ok("on")).await, Vec::new())] });
     assert_eq!(client.response(&authorized("GET", "/")).await.text(), "on");
 }
@@ -390,7 +390,7 @@ async fn without_tls_prior_knowledge_is_enough() {
         frames::settings(&[]),
         frames::section(1, true, &request.headers),
     ];
-    // In pieces, as a slow network would bring them.
+    // In small segments, as from a slow network.
     for piece in hello.concat().chunks(7) {
         peer.send(piece).await.expect("send");
     }

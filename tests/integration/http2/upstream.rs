@@ -1,4 +1,4 @@
-//! How the stub upstream speaks HTTP/2.
+//! The HTTP/2 side of the stub upstream.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use super::peer::{Message, Peer};
 use crate::upstream::Connection;
 use crate::wire::{Framing, Headers, Request, Response, Wire};
 
-/// What the upstream does about a stream.
+/// What the upstream does with a stream.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// Sends these frames' bytes.
@@ -26,7 +26,7 @@ pub enum Reply {
     Close,
 }
 
-/// Speaks HTTP/2 until the peer leaves. `answer` is called with each request in a task of its own.
+/// Serves HTTP/2 until the peer closes. `answer` is called with each request in a task of its own.
 pub async fn converse<S, F, A>(io: S, record: Arc<Mutex<Connection>>, streams: u32, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -49,7 +49,7 @@ where
         return;
     }
     let (replies, mut inbox) = mpsc::unbounded_channel();
-    // A task of its own, because reading a frame must not be cancelled half way.
+    // A task of its own, because reading a frame must not be cancelled.
     let (arrived, mut frames) = mpsc::unbounded_channel();
     let reading = tokio::spawn(async move {
         while let Ok(frame) = frames::read(&mut reader).await {
@@ -146,7 +146,7 @@ pub fn frames_of(id: u32, response: &Response, trailers: &Headers) -> Vec<u8> {
     bytes
 }
 
-/// An answer that was written down as HTTP/1.1.
+/// Parses an answer that was written as HTTP/1.1.
 pub async fn parsed(bytes: &[u8]) -> Response {
     let mut wire = Wire::new(bytes);
     wire.response(false).await.expect("an answer")
@@ -181,7 +181,7 @@ fn note(record: &Mutex<Connection>, request: &Request, trailers: &Headers, block
     record.blocks = blocks.to_vec();
 }
 
-/// The request as text, so that it can be searched like any other.
+/// The request as text, so that it can be searched like one over HTTP/1.1.
 fn text(request: &Request, trailers: &Headers) -> Vec<u8> {
     let mut text = format!("{} {} HTTP/2\r\n", request.method, request.target).into_bytes();
     for (name, value) in request.headers.iter().chain(trailers) {

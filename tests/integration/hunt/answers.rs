@@ -1,4 +1,4 @@
-//! What a hostile upstream makes of a value.
+//! The answers of a hostile upstream that echoes a value.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::http2::frames;
 use crate::upstream::Step;
 use crate::wire::Headers;
 
-/// Where in the answer the value stands.
+/// Where the answer holds the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Reason,
@@ -75,7 +75,7 @@ pub struct Echo {
     pub steps: Vec<Step>,
     /// Over HTTP/2, for the stream of that number.
     pub frames: Frames,
-    /// Whether the value stands on the wire as it is, so that a search has to find it there.
+    /// Whether the value is on the wire in this very form, so that a search has to find it there.
     pub is_plain: bool,
 }
 

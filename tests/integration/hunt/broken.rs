@@ -1,4 +1,4 @@
-//! Conversations over WebSocket that fail, and handshakes that begin none.
+//! WebSocket conversations that fail, and handshakes that fail.
 
 use super::canary::Canary;
 use super::conversation::{Conversation, Heard};
@@ -17,8 +17,8 @@ enum By {
     Upstream,
 }
 
-/// Frames with a value in them that end a conversation, and the code that the client is told; none
-/// if the conversation only breaks off.
+/// Frames that hold a value and end a conversation, and the close code that the client receives;
+/// none if the connection only breaks off.
 fn broken(canary: &Canary) -> Vec<(&'static str, By, Vec<u8>, Option<u16>)> {
     let value = canary.value.as_slice();
     let long = [value, &b".".repeat(126)].concat();
@@ -153,7 +153,7 @@ async fn no_failed_conversation_quotes_a_value() {
     hunt.search_outside(&search);
 }
 
-/// Handshakes that hold the value in the clear, or are no handshakes for its sake.
+/// Handshakes that hold the value in the clear, or that the value makes invalid.
 async fn careless_handshakes(hunt: &Hunt<Upstream>, wanted: &Wanted, n: usize, search: &Search) {
     let value = &hunt.canaries[n].value;
     let raw = String::from_utf8_lossy(value);

@@ -1,13 +1,12 @@
-//! The values that are planted, and the chance that everything else is drawn from.
+//! The planted values, and the random numbers from which all else is drawn.
 
 use std::fmt::Write as _;
 
-/// Chance with a seed: the same seed plays the same hunt.
+/// Random numbers with a seed: the same seed repeats the same hunt.
 pub struct Chance(u64);
 
 impl Chance {
-    /// The seed of `EGRET_TEST_SEED`, or one of its own; printed, so that a failure can be played
-    /// again.
+    /// The seed of `EGRET_TEST_SEED`, or a new one; printed, so that a failure can be repeated.
     pub fn from_environment(hunt: &str) -> Self {
         let seed = match std::env::var("EGRET_TEST_SEED") {
             Ok(seed) => seed.parse().expect("EGRET_TEST_SEED is a number"),

@@ -13,7 +13,8 @@ const STEP: usize = 1 << 20;
 /// Why a process could not be looked into.
 #[derive(Debug)]
 pub enum Closed {
-    /// This user may not: the process is not dumpable, so it takes CAP_SYS_PTRACE.
+    /// This user has no permission: the process is not dumpable, so that reading takes
+    /// CAP_SYS_PTRACE.
     Forbidden,
     Failed(io::Error),
 }
@@ -32,13 +33,13 @@ pub fn find(pid: i32, search: &Search) -> Result<Option<String>, Closed> {
         while at < end {
             let length = (STEP + overlap).min(end - at);
             let mut bytes = vec![0; length];
-            // A page may go between the look at the map and the read.
+            // A page may be unmapped between reading the map and reading the page.
             if memory.read_exact_at(&mut bytes, at as u64).is_ok() {
                 seen += length;
                 if let Some((offset, what)) = search.find(&bytes) {
                     let around = &bytes[offset.saturating_sub(64)..offset];
                     return Ok(Some(format!(
-                        "{what} at {:#x} of {line}, behind {:?}",
+                        "{what} at {:#x} of {line}, after {:?}",
                         at + offset,
                         String::from_utf8_lossy(around)
                     )));
@@ -73,7 +74,7 @@ fn closed(error: io::Error) -> Closed {
 }
 
 /// Deletes the credentials, and waits until the memory of the server holds none of their values.
-/// `false`: this user may not look.
+/// Returns `false` where this user has no permission to read it.
 ///
 /// # Panics
 /// When one stays.

@@ -1,11 +1,11 @@
-//! What a hostile upstream makes of a value in a conversation over WebSocket.
+//! The messages of a hostile upstream that echoes a value over WebSocket.
 
 use super::canary::Chance;
 use crate::websocket::socket::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, switching,
 };
 
-/// Where the value stands.
+/// Where the conversation holds the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Text,

@@ -1,8 +1,8 @@
-//! The leak hunt: random values are planted, used and echoed in every way, everything that can be
-//! seen from outside is searched for them, and, once they were deleted, so is the memory.
+//! The leak hunt: random values are planted, used and echoed in every way. Everything that is
+//! visible from outside is searched for them, and after their deletion the server's memory as well.
 //!
-//! Each run is another one. It prints its seed; `EGRET_TEST_SEED` plays it again, and
-//! `EGRET_TEST_CASES` makes it longer.
+//! Each run draws a new seed and prints it. `EGRET_TEST_SEED` repeats a run, and `EGRET_TEST_CASES`
+//! makes it longer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -201,12 +201,12 @@ fn answer_http2(stub: &Stub, frames: answers::Frames) {
 /// Forms that the upstream writes: those that are searched for in an answer.
 fn echoed_forms(value: &[u8]) -> Vec<crate::leak::Form> {
     let mut forms = forms(value);
-    // A debugger's notation and a list of decimal numbers are no forms of the contract.
+    // The reference does not promise to find a debugger's notation or a list of decimal numbers.
     forms.retain(|(name, _)| !["list of numbers", "debug", "ascii escape"].contains(&&**name));
     forms
 }
 
-/// Whether the value stands in what the upstream sends, or is cut apart by the chunks.
+/// Whether the upstream sends the value in one piece, or its chunks split it.
 fn is_sent(search: &Search, steps: &[Step]) -> bool {
     let mut wire = Vec::new();
     for step in steps {
@@ -247,7 +247,7 @@ async fn fail_upstream(hunt: &mut Hunt, n: usize, search: &Search) {
         }
         hunt.stub.door(door);
         let sent = using(&mut hunt.chance, &hunt.canaries[n]);
-        // A fresh way out: a kept connection would not come to the door.
+        // A new upstream connection: `door` has no effect on a pooled one.
         hunt.stub.steps(vec![Step::Close]);
         let mut client = Client::new(Mode::Http1, Wanted::new(&hunt.world));
         let (received, _) = client.exchange(&hunt.world, &sent).await;
@@ -275,8 +275,8 @@ async fn fail_upstream(hunt: &mut Hunt, n: usize, search: &Search) {
     hunt.stub.answer(ok("ok"));
 }
 
-/// The client itself sends the value, as somebody does who has it from elsewhere. The client knows
-/// it then; whoever reads the log, the ledger or the answer does not.
+/// The client sends the value in the clear, because it has it from elsewhere. That client knows the
+/// value; the readers of the log, the ledger and the answer do not.
 async fn be_careless(hunt: &Hunt, n: usize, search: &Search) {
     let canary = &hunt.canaries[n];
     for (what, bytes) in careless(canary, &hunt.world.token) {
@@ -356,8 +356,8 @@ async fn administer(hunt: &mut Hunt, n: usize) {
     }
 }
 
-/// After the credentials were deleted, a core image of the server holds none of them: not in its
-/// free memory, not in the buffers of a connection, not in what it had prepared for searching.
+/// After the credentials were deleted, a core image of the server holds none of their values: not
+/// in free memory, not in the buffers of a connection, not in the needles for searching.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_value_is_nowhere_in_memory() {
     let mut hunt = Hunt::begin("a_deleted_value_is_nowhere_in_memory").await;
@@ -423,7 +423,7 @@ async fn a_value_that_was_replaced_does_not_come_back_either() {
     assert_eq!(answer.text(), format!("{old} and <<pat>>"));
 }
 
-/// An interim answer goes no further than this hop, whatever it holds.
+/// An interim answer is not relayed, whatever it holds.
 #[tokio::test]
 async fn an_interim_answer_does_not_bring_a_value_to_the_client() {
     let (world, stub) = crate::world::one_upstream().await;

@@ -1,4 +1,4 @@
-//! How a conversation ends, and what is told to whom.
+//! The end of a conversation, and what each side and the ledger learn of it.
 
 use rustix::process::Signal;
 
@@ -26,7 +26,7 @@ async fn close_codes_are_kept_both_ways() {
     let (mut client, mut server) = conversation(&world, &upstream).await;
     server.send(FIN | CLOSE, "").await;
     assert_eq!(client.closed().await, (0, String::new()));
-    // What was on its way still arrives.
+    // Messages in flight still arrive.
     client.text("last words").await;
     assert_eq!(server.next_text().await, "last words");
     client.send(FIN | CLOSE, "").await;
@@ -85,7 +85,7 @@ async fn an_upstream_that_breaks_the_protocol_is_told_so() {
     }
 }
 
-/// Uses the credential, so that there is a result to be written.
+/// Uses the credential, so that a `result` line has to be written.
 async fn used(client: &mut Socket, server: &mut Socket) {
     client.text(&format!("<<{SLUG}>>")).await;
     assert_eq!(server.next_text().await, VALUE);
@@ -100,7 +100,7 @@ async fn a_side_that_goes_without_a_word_takes_the_other_with_it() {
     assert_eq!(
         server.next().await,
         None,
-        "no close frame that nobody has sent"
+        "no close frame that neither side sent"
     );
     let gone = result(&world).await;
     assert_eq!(
@@ -124,7 +124,7 @@ async fn silence_ends_a_conversation_and_signs_of_life_do_not() {
     let (world, upstream) = world_with(builder).await;
     let (mut client, mut server) = conversation(&world, &upstream).await;
     used(&mut client, &mut server).await;
-    // Longer than the limit in all, by what either side sends.
+    // Longer than the limit in total, with traffic from one side or the other.
     for n in 0..4 {
         tokio::time::sleep(std::time::Duration::from_millis(800)).await;
         let (from, to) = match n % 2 {
@@ -158,7 +158,7 @@ async fn a_shutdown_says_goodbye_to_both_sides() {
     assert_eq!(result(&world).await["code"], "shutting_down");
 }
 
-/// A client that does not read slows the upstream down; it does not fill the proxy.
+/// A client that does not read slows the upstream down, and does not fill the proxy's memory.
 #[tokio::test]
 async fn a_slow_reader_slows_its_writer_down() {
     let (world, upstream) = world().await;
@@ -172,7 +172,7 @@ async fn a_slow_reader_slows_its_writer_down() {
             assert!(sent < 200, "the upstream was never held up");
         }
     };
-    // Held up as soon as nothing could be sent for a while.
+    // The upstream's writes stall once nothing could be sent for a while.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(5), stuck).await;
     for _ in 0..sent {
         let (opcode, payload) = client.message().await;

@@ -1,4 +1,4 @@
-//! How a conversation begins, and how it does not.
+//! Opening handshakes that succeed and that fail.
 
 use super::socket::{
     ACCEPT, FIN, Socket, TEXT, Upstream, agree, bare, handshake, switching, tunnelled,
@@ -51,7 +51,7 @@ async fn a_handshake_is_a_request_like_any_other() {
     assert_eq!(uses[0]["path"], "/chat");
 }
 
-/// `ws://` by way of the absolute form, and by way of CONNECT as every library does it.
+/// `ws://` in absolute form, and through CONNECT as libraries send it.
 #[tokio::test]
 async fn a_conversation_needs_no_tls() {
     let upstream = Upstream::plain().await;
@@ -117,7 +117,7 @@ async fn an_upstream_that_refuses_gives_an_ordinary_answer() {
         .unwrap();
     assert_eq!((answer.status, answer.egret_error()), (403, None));
     assert_eq!(answer.text(), format!("not with <<{SLUG}>>"));
-    // Both connections are still connections for requests.
+    // Both connections can still be used for requests.
     client
         .wire
         .send(request("GET", "/next", &[], ""))
@@ -153,7 +153,7 @@ async fn an_upstream_that_switches_wrongly_is_refused() {
             .unwrap();
         assert_refused(&answer, "upstream_protocol_error");
         server.wire.until_closed().await;
-        // For the client the connection is what it was.
+        // For the client the connection is an ordinary one.
         let again = request("GET", "/next", &["X-Key: <<nope>>"], "");
         client.wire.send(again).await.unwrap();
         let answer = within("an answer", client.wire.response(false)).await;
@@ -161,7 +161,7 @@ async fn an_upstream_that_switches_wrongly_is_refused() {
     }
 }
 
-/// What is not an offer of WebSocket goes on as an ordinary request, and a 101 to it is none.
+/// A request that does not offer WebSocket is an ordinary request, and a 101 to it is an error.
 #[tokio::test]
 async fn other_upgrades_are_not_passed_on() {
     let (world, upstream) = world().await;
@@ -199,12 +199,12 @@ async fn a_refused_placeholder_begins_no_conversation() {
         .await
         .unwrap();
     assert_refused(&answer, "credential_not_found");
-    // The tunnel goes on, and the next handshake is the first that the upstream sees.
+    // The tunnel stays usable, and the next handshake is the first that the upstream sees.
     let (_, request, _) = agree(&mut client, &upstream, &handshake("/second", &[])).await;
     assert_eq!(request.target, "/second");
 }
 
-/// A connection counts against `proxy.max_connections` as long as it is a conversation.
+/// A connection counts against `proxy.max_connections` for as long as its conversation lasts.
 #[tokio::test]
 async fn a_conversation_counts_as_a_connection() {
     let (world, upstream) =

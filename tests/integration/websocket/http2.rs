@@ -19,7 +19,7 @@ fn extended(protocol: &str, version: &str) -> Request {
 async fn an_extended_connect_begins_a_conversation() {
     let (world, upstream) = world().await;
     let mut client = Client::open(&world).await;
-    // The first stream of the connection, left open.
+    // The first stream of the connection stays open.
     let id = 1;
     let asked = section(id, false, &extended("websocket", "13").headers);
     within("sending", client.peer.send(asked)).await.unwrap();
@@ -79,7 +79,7 @@ async fn other_protocols_and_versions_are_refused() {
     }
 }
 
-/// In HTTP/2 any success means yes.
+/// In HTTP/2 any 2xx accepts the handshake.
 #[tokio::test]
 async fn an_upstream_that_only_answers_has_not_said_yes() {
     let (world, upstream) = world().await;

@@ -1,4 +1,4 @@
-//! What goes through a conversation, either way.
+//! Messages in both directions.
 
 use super::socket::{BINARY, CONTINUATION, FIN, PING, PONG, Socket, TEXT, base64, head};
 use super::{conversation, lines, save, world, world_with};
@@ -6,7 +6,7 @@ use crate::eventually;
 use crate::load::resident_kib;
 use crate::world::{SLUG, VALUE, World};
 
-/// A message that goes in, and what arrives.
+/// A message that the client sends, and what arrives upstream.
 async fn arrives(client: &mut Socket, server: &mut Socket, text: &str) -> String {
     client.text(text).await;
     server.next_text().await
@@ -63,7 +63,7 @@ async fn placeholders_in_text_are_replaced_in_every_form() {
     );
 }
 
-/// Fragments, with control frames between them; and frames to the upstream are masked anew.
+/// Fragments, with control frames between them. Frames to the upstream get new masks.
 #[tokio::test]
 async fn a_fragmented_message_is_one_message() {
     let (world, upstream) = world().await;
@@ -112,7 +112,7 @@ async fn binary_messages_go_out_as_they_are() {
         .chain(0..=255)
         .collect();
     client.send(BINARY, &bytes[..100]).await;
-    // Nothing is held back until the message is complete.
+    // Frames are forwarded before the message is complete.
     let first = server.expect().await;
     assert_eq!((first.first, &first.payload[..]), (BINARY, &bytes[..100]));
     client.send(FIN | CONTINUATION, &bytes[100..]).await;
@@ -126,7 +126,7 @@ async fn binary_messages_go_out_as_they_are() {
     assert!(lines(&world, "use").is_empty());
 }
 
-/// Of a message that is refused nothing arrives, and no use of what stood beside it is on record.
+/// No part of a refused message arrives, and no use of its other placeholders is recorded.
 #[tokio::test]
 async fn a_refused_message_ends_the_conversation() {
     let (world, upstream) = world().await;
@@ -176,7 +176,7 @@ async fn a_place_or_a_value_that_does_not_fit_refuses_the_message() {
     assert_eq!(lines(&world, "denied").len(), 4);
 }
 
-/// Revocation holds inside an open conversation, from the next message on.
+/// Revocation takes effect in an open conversation from the next message on.
 #[tokio::test]
 async fn every_message_is_decided_at_its_moment() {
     let (world, upstream) = world().await;
@@ -217,7 +217,7 @@ async fn every_message_is_decided_at_its_moment() {
     );
 }
 
-/// A message larger than `body.buffer` streams; nothing depends on where it is cut.
+/// A message larger than `body.buffer` streams; the result does not depend on where it is split.
 #[tokio::test]
 async fn a_large_message_is_searched_as_it_streams() {
     let (world, upstream) = world_with(World::builder().set("body.buffer", "1KiB")).await;
@@ -292,7 +292,7 @@ async fn values_are_taken_out_of_what_comes_back() {
         assert_eq!(opcode, BINARY);
         assert!(memchr::memmem::find(&heard, stored.as_bytes()).is_some());
     }
-    // Byte by byte, with pings that carry it too.
+    // Byte by byte, with pings that hold the value too.
     let (last, others) = VALUE.as_bytes().split_last().unwrap();
     for (n, byte) in others.iter().enumerate() {
         server
@@ -324,7 +324,7 @@ async fn values_are_taken_out_of_what_comes_back() {
     assert!(scrubbed.iter().all(|line| line["slug"] == SLUG));
 }
 
-/// What cannot be the beginning of a value goes on at once.
+/// Bytes in which no value can begin are forwarded at once.
 #[tokio::test]
 async fn a_message_that_is_under_way_is_not_held_back() {
     let (world, upstream) = world().await;
@@ -340,7 +340,7 @@ async fn a_message_that_is_under_way_is_not_held_back() {
         client.expect().await.payload,
         format!("{}!", &VALUE[..9]).as_bytes()
     );
-    // Nor is the record of what was found in one that never ends; and it is one line, not many.
+    // Scrubbed values of a conversation that does not end are recorded too, in one line.
     for _ in 0..20 {
         server.send(BINARY, VALUE).await;
         server.send(FIN | CONTINUATION, "!").await;
@@ -357,7 +357,7 @@ async fn a_message_that_is_under_way_is_not_held_back() {
     assert_eq!(lines(&world, "scrubbed").len(), 2);
 }
 
-/// Short values are looked for once they were used, and new ones as soon as they are stored.
+/// Short values are searched for once they were used, and new ones as soon as they are stored.
 #[tokio::test]
 async fn a_value_that_is_used_later_is_scrubbed_from_then_on() {
     let (world, upstream) = world().await;
@@ -366,7 +366,7 @@ async fn a_value_that_is_used_later_is_scrubbed_from_then_on() {
     server.send(TEXT, "4711 ").await;
     assert_eq!(client.expect().await.payload, b"4711 ");
     assert_eq!(arrives(&mut client, &mut server, "<<pin>>").await, "4711");
-    // Even inside a message that had begun.
+    // Also inside a message that had begun before.
     server.send(CONTINUATION, "4711 ").await;
     assert_eq!(client.expect().await.payload, b"<<pin>> ");
     server.send(FIN | CONTINUATION, "4711").await;
@@ -380,7 +380,7 @@ async fn a_value_that_is_used_later_is_scrubbed_from_then_on() {
     assert_eq!(client.next_text().await, "<<late>>");
 }
 
-/// Frames of any length, both ways at once, in constant memory.
+/// Frames of any length in both directions at once, in constant memory.
 #[tokio::test]
 async fn a_frame_of_64_mib_passes_in_constant_memory() {
     const LENGTH: usize = 64 << 20;
@@ -405,7 +405,7 @@ async fn a_frame_of_64_mib_passes_in_constant_memory() {
             }
         }
     };
-    // A mask of zeros, so that the payload needs no work here.
+    // A mask of zeros, so that the payload need not be transformed.
     let masked = [head(FIN | BINARY, LENGTH as u64, true), vec![0; 4]].concat();
     let outward = async { tokio::join!(send(&mut client, masked), receive(&mut server)).1 };
     assert_eq!(crate::within_secs(120, "the upload", outward).await, LENGTH);

@@ -1,4 +1,4 @@
-//! WebSocket through the proxy, byte by byte.
+//! WebSocket through the proxy, with frames written by hand.
 
 mod ends;
 mod handshakes;
@@ -33,7 +33,7 @@ async fn save(world: &World, slug: &str, value: &str) {
     world.save(slug, value, &limits).await;
 }
 
-/// Both ends of a conversation that has just begun.
+/// Both ends of a new conversation.
 async fn conversation(world: &World, upstream: &Upstream) -> (Socket, Socket) {
     let mut client = tunnelled(world).await;
     let (server, ..) = agree(&mut client, upstream, &handshake("/chat", &[])).await;
@@ -46,7 +46,7 @@ fn lines(world: &World, event: &str) -> Vec<Value> {
     lines.filter(|line| line["event"] == event).collect()
 }
 
-/// The `result` line of a conversation, once it is there.
+/// Waits for the `result` line of a conversation.
 async fn result(world: &World) -> Value {
     world
         .ledger_line("a result", |line| line["event"] == "result")

@@ -1,4 +1,5 @@
-//! Both ends of a WebSocket by hand: an upstream that waits for connections, and frames as bytes.
+//! Both ends of a WebSocket, written by hand: an upstream that accepts connections, and frames as
+//! bytes.
 
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ use crate::wire::{Framing, Request, Response, Wire};
 use crate::within;
 use crate::world::World;
 
-/// The key of RFC 6455's example, and what it has to be answered with.
+/// The key of RFC 6455's example, and the `Sec-WebSocket-Accept` for it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -24,7 +25,7 @@ pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
-/// Added to an opcode: the last frame of its message.
+/// FIN: the last frame of its message.
 pub const FIN: u8 = 0x80;
 
 /// Any transport.
@@ -38,7 +39,7 @@ pub struct Socket {
     masks: bool,
 }
 
-/// A frame as it came.
+/// A received frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// FIN and opcode.
@@ -105,10 +106,10 @@ impl Socket {
         self.wire.body(&Framing::Length(len as u64)).await.ok()
     }
 
-    /// The next message, put together; its opcode and payload.
+    /// The opcode and the payload of the next message, assembled.
     ///
     /// # Panics
-    /// When something else comes.
+    /// When another frame arrives.
     pub async fn message(&mut self) -> (u8, Vec<u8>) {
         let mut first = self.expect().await;
         assert!(matches!(first.first & 0x0f, TEXT | BINARY), "{first:?}");
@@ -130,12 +131,12 @@ impl Socket {
         String::from_utf8(payload).expect("UTF-8")
     }
 
-    /// A frame that has to be there.
+    /// The next frame, which has to arrive.
     pub async fn expect(&mut self) -> Frame {
         self.next().await.expect("a frame, not the end")
     }
 
-    /// The code and reason of a close frame that has to come next.
+    /// The code and reason of the close frame that has to arrive next.
     pub async fn closed(&mut self) -> (u16, String) {
         let frame = self.expect().await;
         assert_eq!(frame.first, FIN | CLOSE, "{frame:?}");
@@ -171,7 +172,7 @@ pub fn frame(first: u8, payload: &[u8], masked: bool) -> Vec<u8> {
     out
 }
 
-/// The head of a frame without its mask.
+/// The header of a frame, without the mask.
 pub fn head(first: u8, len: u64, masked: bool) -> Vec<u8> {
     let bit = if masked { 0x80 } else { 0 };
     let mut out = vec![first];
@@ -190,7 +191,7 @@ pub fn head(first: u8, len: u64, masked: bool) -> Vec<u8> {
 }
 
 impl Socket {
-    /// Sends every message back and answers pings until the peer closes; the messages.
+    /// Echoes every message and answers pings until the peer closes; returns the messages.
     pub async fn echo(&mut self) -> Vec<(u8, Vec<u8>)> {
         let mut messages = Vec::new();
         let mut open = (0, Vec::new());
@@ -219,7 +220,7 @@ impl Socket {
     }
 }
 
-/// An upstream that hands its connections to the test.
+/// An upstream that gives its connections to the test.
 pub struct Upstream {
     pub addr: SocketAddr,
     listener: TcpListener,
@@ -261,7 +262,7 @@ impl Upstream {
         .await
     }
 
-    /// The same, and says yes.
+    /// The same, and accepts the handshake.
     pub async fn accept(&self) -> (Socket, Request) {
         let (mut socket, request) = self.asked().await;
         let key = request.header("sec-websocket-key").expect("a key");
@@ -278,7 +279,7 @@ fn accept(key: &str) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
-/// A proper answer to [`handshake`].
+/// The valid answer to [`handshake`].
 pub fn switching(extra: &str) -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\
@@ -286,7 +287,7 @@ pub fn switching(extra: &str) -> String {
     )
 }
 
-/// A proper request for a WebSocket.
+/// A valid opening handshake.
 pub fn handshake(target: &str, headers: &[&str]) -> String {
     let key = format!("Sec-WebSocket-Key: {KEY}");
     let own = [
@@ -298,7 +299,7 @@ pub fn handshake(target: &str, headers: &[&str]) -> String {
     request("GET", target, &[&own, headers].concat(), "")
 }
 
-/// Sends a handshake on `client` while `upstream` says yes to it.
+/// Sends a handshake on `client` while `upstream` accepts it.
 pub async fn agree(
     client: &mut Socket,
     upstream: &Upstream,
@@ -318,14 +319,14 @@ pub async fn tunnelled(world: &World) -> Socket {
     Socket::client(tunnel.wire.into_io())
 }
 
-/// A bare connection to the proxy.
+/// A connection to the proxy, without a tunnel.
 pub async fn bare(world: &World) -> Socket {
     let socket = TcpStream::connect(world.proxy).await.expect("connect");
     socket.set_nodelay(true).expect("nodelay");
     Socket::client(socket)
 }
 
-/// How a value looks in base64.
+/// A value in base64.
 pub fn base64(text: &str) -> String {
     STANDARD.encode(text)
 }
