@@ -50,7 +50,7 @@ proptest! {
         after in "[a-z-]{0,8}",
     ) {
         let all: Vec<_> = values.iter().flat_map(|value| forms(value)).collect();
-        let written: Vec<_> = all.iter().filter(|form| form.iter().all(|b| is_token(b))).collect();
+        let written: Vec<_> = all.iter().filter(|form| form.iter().all(is_token)).collect();
         prop_assume!(!written.is_empty());
         let form = which.get(&written).to_ascii_lowercase();
         let name = [before.as_bytes(), &form, after.as_bytes()].concat();

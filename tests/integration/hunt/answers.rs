@@ -246,7 +246,11 @@ impl Shape {
             Place::Malformed(1) => headers.push(field("content-length", &self.form)),
             Place::Malformed(2) => headers.push(field("a b", &self.form)),
             Place::Malformed(3) => headers[0] = field(":status", &self.form),
-            Place::Malformed(4) => return frames::frame(0x7f, 0, stream, &self.form),
+            Place::Malformed(4) => {
+                // Unknown frames are ignored (RFC 9113 section 4.1): an end must follow.
+                let unknown = frames::frame(0x7f, 0, stream, &self.form);
+                return [unknown, frames::reset(stream, frames::CANCEL)].concat();
+            }
             _ => {}
         }
         if self.is_bodiless {

@@ -20,6 +20,10 @@ impl Chance {
         Self(seed)
     }
 
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// SplitMix64.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -62,6 +66,10 @@ const ALPHABETS: [&str; 6] = [
     "abcdefghijklmnopqrstuvwxyzäöüßéèñçøåλπжшяあい漢字🔑😀",
 ];
 
+/// The characters of the name of a field (RFC 9110 section 5.6.2), letters more often.
+const TOKEN: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789\
+     ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&'*+-.^_`|~";
+
 /// Lengths in bytes at which something changes: the shortest searched, one group more, a cipher's
 /// block, a buffer's end.
 const LENGTHS: [usize; 12] = [8, 9, 11, 16, 20, 33, 40, 64, 100, 257, 1_500, 4_096];
@@ -74,6 +82,15 @@ pub fn plant(chance: &mut Chance, slugs: &str) -> Vec<Canary> {
         value: text(chance, ALPHABETS[(n + shift) % ALPHABETS.len()], *length),
     };
     LENGTHS.iter().enumerate().map(plant).collect()
+}
+
+/// One canary for each of these lengths, of characters that are allowed in the name of a field.
+pub fn plant_tokens(chance: &mut Chance, slugs: &str, lengths: &[usize]) -> Vec<Canary> {
+    let plant = |(n, length): (usize, &usize)| Canary {
+        slug: format!("{slugs}-{n}"),
+        value: text(chance, TOKEN, *length),
+    };
+    lengths.iter().enumerate().map(plant).collect()
 }
 
 /// Random text of exactly `length` bytes without blanks at its ends.

@@ -29,6 +29,16 @@ pub struct Sent {
     body: String,
 }
 
+impl Sent {
+    /// The same, for an answer that has a body whatever was asked for.
+    pub fn asking_for_a_body(mut self) -> Self {
+        if self.method == "HEAD" {
+            self.method = "GET";
+        }
+        self
+    }
+}
+
 const ACCEPTED: &[&str] = &[
     "",
     "gzip",
@@ -111,7 +121,9 @@ impl Client {
                 .await
                 .expect("a tunnel"),
         };
-        let mut request = http2::Request::new(sent.method, &sent.target);
+        // As every client of HTTP/2 writes it: raw, a placeholder is no part of a URI (RFC 3986).
+        let target = sent.target.replace('<', "%3C").replace('>', "%3E");
+        let mut request = http2::Request::new(sent.method, &target);
         for line in &sent.headers {
             let (name, value) = line.split_once(": ").expect("a header line");
             request = request.field(&name.to_ascii_lowercase(), value);

@@ -1,6 +1,7 @@
 //! The messages of a hostile upstream that echoes a value over WebSocket.
 
 use super::canary::Chance;
+use super::names;
 use crate::websocket::socket::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, switching,
 };
@@ -146,7 +147,8 @@ fn fragmented(chance: &mut Chance, opcode: u8, pieces: &[&[u8]], form: &[u8]) ->
 /// An answer to a handshake: a yes, most often with the value in its head, or nearly one.
 pub fn agreement(chance: &mut Chance, form: &str) -> String {
     let yes = switching("");
-    match chance.below(10) {
+    match chance.below(12) {
+        10 | 11 if names::is_token(form.as_bytes()) => switching(&format!("{form}: 1\r\n")),
         0 => yes.replace("Switching Protocols", form),
         1 => switching(&format!("Sec-WebSocket-Protocol: {form}\r\n")),
         2 => switching(&format!("Sec-WebSocket-Extensions: {form}\r\n")),

@@ -2,7 +2,7 @@
 //! visible from outside is searched for them, and after their deletion the server's memory as well.
 //!
 //! Each run draws a new seed and prints it. `EGRET_TEST_SEED` repeats a run, and `EGRET_TEST_CASES`
-//! makes it longer.
+//! makes it longer. Every run also repeats the cases that failed once.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,11 +21,12 @@ mod client;
 mod conversation;
 mod image;
 mod messages;
+mod names;
 mod search;
 
 use answers::Echo;
 use canary::{Canary, Chance};
-use client::{Client, Mode, careless, using};
+use client::{Client, Mode, Sent, careless, using};
 use search::Search;
 
 /// Echoes played over each protocol, unless `EGRET_TEST_CASES` says otherwise.
@@ -60,12 +61,16 @@ struct Hunt<U = Stub> {
 
 impl Hunt {
     async fn begin(name: &str) -> Self {
-        let chance = Chance::from_environment(name);
+        Self::drawn_from(Chance::from_environment(name)).await
+    }
+
+    /// A hunt whose upstream speaks both protocols.
+    async fn drawn_from(chance: Chance) -> Self {
         let builder = World::builder()
             .set("upstream.connect_timeout", "2s")
             .set("upstream.idle_timeout", "2s")
             .set("body.buffer", "16KiB");
-        let stub = Stub::tls(builder.pki(), &[HOST]).await;
+        let stub = Stub::tls_alpn(builder.pki(), &[HOST], &["h2", "http/1.1"]).await;
         let addr = stub.addr;
         Self::plant(chance, builder, stub, addr).await
     }
@@ -143,40 +148,13 @@ async fn no_echo_brings_a_value_back() {
     let mut played = BTreeMap::new();
     for mode in Mode::ALL {
         let mut client = Client::new(*mode, Wanted::new(&hunt.world));
-        for case in 0..cases() {
-            if case % 200 == 100 {
+        for number in 0..cases() {
+            if number % 200 == 100 {
                 admin::search(&hunt.world, &search).await;
             }
-            let canary = &hunt.canaries[hunt.chance.below(hunt.canaries.len())];
-            let forms = echoed_forms(&canary.value);
-            let (name, form) = hunt.chance.pick(&forms).clone();
-            let Echo {
-                place,
-                coding,
-                steps,
-                frames,
-                is_plain,
-            } = answers::echo(&mut hunt.chance, &form);
-            let what = format!(
-                "{mode:?} case {case}: {} as {name} in {place:?}, {coding}",
-                canary.slug
-            );
-            if is_plain {
-                assert!(is_sent(&search, &steps), "{what}: not sent");
-            }
-            hunt.stub.steps(steps);
-            answer_http2(&hunt.stub, frames);
-            let sent = using(&mut hunt.chance, canary);
-            let (received, answer) = client.exchange(&hunt.world, &sent).await;
-            if let Some((at, found)) = search.find(&received) {
-                let around = &received[at.saturating_sub(600)..(at + 200).min(received.len())];
-                let around = String::from_utf8_lossy(around);
-                panic!("{what}: {found} came back at byte {at} of\n{around}");
-            }
-            let kind = match answer {
-                Some(answer) => answer.egret_error().unwrap_or_else(|| "passed".to_owned()),
-                None => "broken off".to_owned(),
-            };
+            let case = Case::draw(&mut hunt);
+            let what = format!("{mode:?} case {number}");
+            let kind = case.play(&hunt, &mut client, &search, &what).await;
             *played.entry(kind).or_insert(0usize) += 1;
         }
     }
@@ -190,8 +168,116 @@ async fn no_echo_brings_a_value_back() {
     hunt.search_outside(&search);
 }
 
-/// Has the stub say so over HTTP/2.
-fn answer_http2(stub: &Stub, frames: answers::Frames) {
+/// Every case that once brought a value back, with the cases just before it, whatever the seed of
+/// this run is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_echo_that_once_brought_a_value_back_does_so_again() {
+    for once in ONCE_FAILED {
+        let mut hunt = Hunt::drawn_from(Chance::of(once.seed)).await;
+        let search = Search::whole(&hunt.all());
+        for _ in 0..once.drawn_before() {
+            Case::draw(&mut hunt);
+        }
+        let mut client = Client::new(once.mode, Wanted::new(&hunt.world));
+        for number in once.first()..=once.case {
+            let case = Case::draw(&mut hunt);
+            let what = format!("{once:?}, case {number}");
+            case.play(&hunt, &mut client, &search, &what).await;
+        }
+        hunt.search_outside(&search);
+    }
+}
+
+/// A case of [`no_echo_brings_a_value_back`] that failed, as its message named it. Whoever finds
+/// one adds it to [`ONCE_FAILED`]; what is drawn for a case must then stay as it is.
+#[derive(Debug)]
+struct OnceFailed {
+    seed: u64,
+    mode: Mode,
+    case: usize,
+}
+
+const ONCE_FAILED: &[OnceFailed] = &[
+    // A stored value that the request did not send, as the name of a field in its own case.
+    OnceFailed {
+        seed: 1_795_933_321_021_769_770,
+        mode: Mode::Http1,
+        case: 384,
+    },
+];
+
+/// How many of the cases before one that failed are played with it: connections are kept.
+const BEFORE: usize = 40;
+
+impl OnceFailed {
+    /// The first case that is played again.
+    fn first(&self) -> usize {
+        self.case.saturating_sub(BEFORE)
+    }
+
+    /// How many cases are drawn before that and not played.
+    fn drawn_before(&self) -> usize {
+        let earlier = Mode::ALL.iter().take_while(|mode| **mode != self.mode);
+        earlier.count() * CASES + self.first()
+    }
+}
+
+/// One request of the hunt and the answer to it.
+struct Case {
+    slug: String,
+    /// The name of the form that is echoed.
+    form: String,
+    echo: Echo,
+    sent: Sent,
+}
+
+impl Case {
+    fn draw(hunt: &mut Hunt) -> Self {
+        let canary = &hunt.canaries[hunt.chance.below(hunt.canaries.len())];
+        let forms = echoed_forms(&canary.value);
+        let (name, form) = hunt.chance.pick(&forms).clone();
+        let echo = answers::echo(&mut hunt.chance, &form);
+        Self {
+            slug: canary.slug.clone(),
+            form: name,
+            echo,
+            sent: using(&mut hunt.chance, canary),
+        }
+    }
+
+    /// Asserts that the value does not come back. Returns what became of the answer.
+    async fn play(self, hunt: &Hunt, client: &mut Client, search: &Search, what: &str) -> String {
+        let Self {
+            slug,
+            form,
+            echo,
+            sent,
+        } = self;
+        let what = format!(
+            "{what}: {slug} as {form} in {:?}, {}",
+            echo.place, echo.coding
+        );
+        if echo.is_plain {
+            assert!(is_sent(search, &echo.steps), "{what}: not sent");
+        }
+        answer(&hunt.stub, echo);
+        let (received, answer) = client.exchange(&hunt.world, &sent).await;
+        if let Some((at, found)) = search.find(&received) {
+            let around = &received[at.saturating_sub(600)..(at + 200).min(received.len())];
+            let around = String::from_utf8_lossy(around);
+            panic!("{what}: {found} came back at byte {at} of\n{around}");
+        }
+        match answer {
+            Some(answer) => answer.egret_error().unwrap_or_else(|| "passed".to_owned()),
+            None => "broken off".to_owned(),
+        }
+    }
+}
+
+/// Has the stub answer every request like that, over either protocol.
+fn answer(stub: &Stub, echo: Echo) {
+    let Echo { steps, frames, .. } = echo;
+    stub.steps(steps);
     stub.serve_http2(move |stream, _| {
         let frames = frames(stream);
         async move { vec![Reply::Bytes(frames)] }
@@ -368,8 +454,7 @@ async fn a_deleted_value_is_nowhere_in_memory() {
             let canary = &hunt.canaries[hunt.chance.below(hunt.canaries.len())];
             let forms = echoed_forms(&canary.value);
             let form = hunt.chance.pick(&forms).1.clone();
-            hunt.stub
-                .steps(answers::echo(&mut hunt.chance, &form).steps);
+            answer(&hunt.stub, answers::echo(&mut hunt.chance, &form));
             let sent = using(&mut hunt.chance, canary);
             client.exchange(&hunt.world, &sent).await;
         }

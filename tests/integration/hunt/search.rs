@@ -29,6 +29,14 @@ impl Search {
         )
     }
 
+    /// Every form of every canary as a text in lower case has it.
+    pub fn in_lower_case(canaries: &[&Canary]) -> Self {
+        let forms = canaries
+            .iter()
+            .flat_map(|canary| named(canary, &canary.value));
+        Self::new(forms.map(|(name, form)| (name, form.to_ascii_lowercase())))
+    }
+
     /// Every form of every canary, and of pieces of the long ones.
     pub fn pieces(canaries: &[&Canary]) -> Self {
         Self::new(canaries.iter().flat_map(|canary| {
