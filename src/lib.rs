@@ -107,7 +107,7 @@
 //!   the answer: a task for each connection would be woken, and would wake, for every request.
 //!   One that many share has a task of its own, and what comes on it for a request wakes that
 //!   request's task and no other ([`proxy::outbound::http2`]).
-//! * **Log lines gather for a thread** ([`observe::lines`]), because a reader that is slow would
+//! * **Log lines gather for a thread** ([`observe::access_log`]), because a reader that is slow would
 //!   otherwise stop a worker with all its connections.
 //! * **Large bodies are read in large pieces** ([`proxy::runtime::read_ahead`]), small ones as they come: no
 //!   connection that waits holds a buffer.

@@ -26,7 +26,7 @@ pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 4
         tokio::spawn(follow_changes(Arc::clone(proxy))),
         tokio::spawn(follow_values(Arc::clone(proxy), threads.collect())),
         tokio::spawn(erase_replaced(Arc::clone(proxy))),
-        tokio::spawn(observe::memory::watch(proxy.tasks.clone())),
+        tokio::spawn(observe::trim::watch(proxy.tasks.clone())),
     ]
 }
 

@@ -10,7 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::error::{Code, Refusal};
-use crate::observe::access::Forwarded;
+use crate::observe::access_log::Forwarded;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::InboundBody;

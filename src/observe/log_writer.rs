@@ -21,7 +21,7 @@ const GATHER: Duration = Duration::from_millis(10);
 const MOST: usize = 1024 * 1024;
 
 /// Writes log lines to `W` from a thread of its own. Clones share it.
-pub struct Lines<W>(Arc<Shared<W>>);
+pub struct LogWriter<W>(Arc<Shared<W>>);
 
 struct Shared<W> {
     gathered: Mutex<Gathered>,
@@ -39,7 +39,7 @@ struct Gathered {
     parked: bool,
 }
 
-impl<W: Write + Send + 'static> Lines<W> {
+impl<W: Write + Send + 'static> LogWriter<W> {
     /// Starts the thread.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl<W: Write + Send + 'static> Lines<W> {
     }
 }
 
-impl<W> Clone for Lines<W> {
+impl<W> Clone for LogWriter<W> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -156,7 +156,7 @@ impl<W: Write> Drop for Line<'_, W> {
     }
 }
 
-impl<'a, W: Write + 'static> MakeWriter<'a> for Lines<W> {
+impl<'a, W: Write + 'static> MakeWriter<'a> for LogWriter<W> {
     type Writer = Line<'a, W>;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -212,8 +212,8 @@ mod tests {
         }
     }
 
-    fn line(lines: &Lines<Reader>, is_urgent: bool, text: &str) {
-        let shared = &lines.0;
+    fn line(log: &LogWriter<Reader>, is_urgent: bool, text: &str) {
+        let shared = &log.0;
         let mut line = Line { shared, is_urgent };
         line.write_all(text.as_bytes()).unwrap();
     }
@@ -221,13 +221,13 @@ mod tests {
     #[test]
     fn lines_are_written_soon_and_in_order() {
         let reader = Reader::default();
-        let lines = Lines::start(reader.clone()).unwrap();
+        let log = LogWriter::start(reader.clone()).unwrap();
         for n in 0..100 {
-            line(&lines, false, &format!("{n}\n"));
+            line(&log, false, &format!("{n}\n"));
         }
         reader.wait_for("99\n");
         // Also after a silence.
-        line(&lines, false, "later\n");
+        line(&log, false, "later\n");
         reader.wait_for("later\n");
         let expected: String = (0..100).map(|n| format!("{n}\n")).collect();
         assert_eq!(reader.text(), expected + "later\n");
@@ -236,10 +236,10 @@ mod tests {
     #[test]
     fn a_warning_is_written_at_once_behind_what_came_before() {
         let reader = Reader::default();
-        let lines = Lines::start(reader.clone()).unwrap();
+        let log = LogWriter::start(reader.clone()).unwrap();
         for n in 0..50 {
-            line(&lines, false, "usual\n");
-            line(&lines, true, "warning\n");
+            line(&log, false, "usual\n");
+            line(&log, true, "warning\n");
             assert_eq!(reader.text(), "usual\nwarning\n".repeat(n + 1));
         }
     }
@@ -247,15 +247,15 @@ mod tests {
     #[test]
     fn a_reader_that_has_stopped_costs_lines_and_not_time() {
         let reader = Reader::default();
-        let lines = Lines::start(reader.clone()).unwrap();
+        let log = LogWriter::start(reader.clone()).unwrap();
         let stopped = lock(&reader.0);
         let text = format!("{}\n", "x".repeat(999));
         for _ in 0..5_000 {
-            line(&lines, false, &text);
+            line(&log, false, &text);
         }
         drop(stopped);
-        lines.flush();
-        line(&lines, true, "end\n");
+        log.flush();
+        line(&log, true, "end\n");
         let read = reader.text();
         assert!(read.len() < 3 * MOST, "{}", read.len());
         assert!(read.contains("log lines were dropped"));
