@@ -1,8 +1,8 @@
 //! Refusals: the closed set of codes, and the only error a client ever sees.
 //!
-//! Everything that goes wrong on a request ends as a [`Refusal`]. Its `detail` is written by us,
-//! for the person who has to mend the request, and holds nothing that was derived from a secret
-//! value: library errors are never formatted into it (HTTP libraries put whole URLs into theirs).
+//! Every failure of a request ends as a [`Refusal`]. Its `detail` is a text of our own for the
+//! person who has to fix the request. It holds nothing that was derived from a secret value:
+//! library errors are never formatted into it, because HTTP libraries put whole URLs into theirs.
 //! Only [`crate::proxy::response::problem`] turns a refusal into an HTTP response.
 
 use std::borrow::Cow;
@@ -11,7 +11,8 @@ use std::fmt;
 /// Declares [`Code`] and its tables from one list, so that a code cannot lack a status or a title.
 macro_rules! codes {
     ($( $variant:ident, $status:literal, $name:literal, $title:literal, $proxy_status:literal; )*) => {
-        /// An error code of the proxy. The names are part of the contract and frozen by a golden file.
+        /// An error code of the proxy. The names are part of the contract and frozen by a golden
+        /// file.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $(
             #[doc = $title]
@@ -32,7 +33,8 @@ macro_rules! codes {
                 match self { $(Code::$variant => $status),* }
             }
 
-            /// A short summary that does not change from one occurrence to the next (RFC 9457 section 3.1.3).
+            /// A short summary that does not change from one occurrence to the next (RFC 9457
+            /// section 3.1.3).
             pub fn title(self) -> &'static str {
                 match self { $(Code::$variant => $title),* }
             }
@@ -57,7 +59,7 @@ codes! {
     DestinationMismatch, 421, "destination_mismatch", "CONNECT, TLS server name and Host disagree", "http_request_denied";
     RequestSigned, 422, "request_signed", "The bytes to be changed are covered by a signature or digest", "http_request_denied";
     SecretExposed, 403, "secret_exposed", "The request carries a stored secret in the clear", "http_request_denied";
-    RequestMalformed, 400, "request_malformed", "The request cannot be trusted as it stands", "http_request_error";
+    RequestMalformed, 400, "request_malformed", "The request is malformed", "http_request_error";
     RequestAmbiguous, 400, "request_ambiguous", "The request can be read in more than one way", "http_request_error";
     BodyTooLarge, 413, "body_too_large", "The body is too large", "http_request_error";
     BodyEncodingUnsupported, 415, "body_encoding_unsupported", "The body's coding cannot be opened", "http_request_error";
@@ -81,11 +83,11 @@ impl fmt::Display for Code {
     }
 }
 
-/// A request that Egret will not carry out, with what its sender needs to mend it.
+/// A request that Egret does not carry out, and what its sender needs to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Refusal {
-    /// What went wrong.
+    /// What failed.
     pub code: Code,
     /// How to fix it, in words. Holds nothing derived from a secret value.
     pub detail: Cow<'static, str>,
@@ -98,7 +100,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with a code and a way out.
+    /// A refusal with a code, and how to fix the request.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
@@ -132,7 +134,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    /// The codes are contract: this file changes only together with it.
+    /// Users rely on the codes: the golden file changes only together with the reference.
     #[test]
     fn codes_are_frozen() {
         let table: String = Code::ALL

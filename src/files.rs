@@ -33,8 +33,8 @@ pub const PUBLIC: u32 = 0o644;
 ///
 /// Other users must not be able to write to it: they could replace the key, the store or the
 /// certificate authority. A directory that is Egret's own (it is empty, or has something of Egret's
-/// in it) is closed to them altogether. Any other keeps its mode, since it may be shared on purpose,
-/// and the files that Egret puts into it are private by themselves.
+/// in it) is closed to them altogether. Any other keeps its mode, since it may be shared on
+/// purpose, and the files that Egret puts into it are private by themselves.
 pub fn private_directory(directory: &Path) -> io::Result<()> {
     if directory.as_os_str().is_empty() {
         return Ok(());

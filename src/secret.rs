@@ -9,19 +9,19 @@ use crate::memory::pool::Block;
 /// Bytes of a secret: in locked memory where the system grants any, wiped when dropped, never
 /// printed.
 ///
-/// There is deliberately no `Clone`, `Display`, `Serialize`, `PartialEq` or `AsRef`: each of
-/// them has leaked a value somewhere. The bytes are reached only through [`SecretBytes::expose`],
-/// so a reviewer can list every place that does with one search.
+/// It has no `Clone`, `Display`, `Serialize`, `PartialEq` or `AsRef`: each of them has leaked a
+/// value in some program. The bytes are reached only through [`SecretBytes::expose`], so a reviewer
+/// finds every use with one search.
 pub struct SecretBytes {
     storage: Storage,
     /// How much of the storage is the value. What follows it is zero.
     length: usize,
 }
 
-/// Where the bytes lie.
+/// The memory that holds the bytes.
 enum Storage {
     Locked(Block),
-    /// Where no more can be locked.
+    /// Used when no more memory can be locked.
     Heap(Zeroizing<Box<[u8]>>),
 }
 
@@ -33,8 +33,8 @@ impl SecretBytes {
         secret
     }
 
-    /// A value of `length` bytes that `write` puts into its place, which is zero before. So it is
-    /// nowhere else.
+    /// A value of `length` bytes, which `write` writes straight into the storage. It is zero
+    /// before.
     pub fn written(length: usize, write: impl FnOnce(&mut [u8])) -> Self {
         let mut secret = Self {
             storage: match Block::take(length) {
@@ -47,7 +47,7 @@ impl SecretBytes {
         secret
     }
 
-    /// Cuts the value off after `length` bytes, and wipes what was behind.
+    /// Cuts the value off after `length` bytes, and wipes the rest.
     pub fn truncate(&mut self, length: usize) {
         if length < self.length {
             let from = length;
@@ -57,7 +57,7 @@ impl SecretBytes {
         }
     }
 
-    /// The value itself. Whoever calls this answers for where the bytes go.
+    /// The value itself. The caller is responsible for where the bytes go.
     pub fn expose(&self) -> &[u8] {
         let bytes = match &self.storage {
             Storage::Locked(block) => block.bytes(),
@@ -91,7 +91,8 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// Whether two values are the same. Its timing tells nobody anything: both were used already.
+/// Whether two values are the same. Not in constant time, which is safe only because no client
+/// chooses either of them.
 pub fn is_same(one: &SecretBytes, other: &SecretBytes) -> bool {
     one.expose() == other.expose()
 }
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_every_size_are_what_was_put_in() {
+    fn values_of_every_size_are_kept_unchanged() {
         for length in [0, 1, 63, 64, 65, 4096, 100_000, 1 << 20, (1 << 20) + 1] {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             let secret = SecretBytes::new(bytes.clone());

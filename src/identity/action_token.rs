@@ -1,4 +1,7 @@
-//! Action tokens: a client's rights, narrowed to one action and signed.
+//! Action tokens: the permissions of a client, restricted to one action and signed.
+//!
+//! A token consists of unreserved characters (RFC 3986 section 2.3), so a proxy URL carries it
+//! unencoded.
 
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ use crate::vault::keyring::TokenKey;
 use crate::vault::model::Client;
 use crate::vault::name::{ClientName, Principal};
 
-/// What an action token says.
+/// The content of an action token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionClaims {
     /// The client that it was minted for.
@@ -59,7 +62,7 @@ impl ActionClaims {
     }
 }
 
-/// The claims as they are signed; short names, since they travel with every request.
+/// The claims as they are signed.
 #[derive(Serialize, Deserialize)]
 struct Payload {
     client: ClientName,
@@ -97,8 +100,8 @@ pub fn mint_action_token(key: &TokenKey, claims: &ActionClaims) -> Zeroizing<Str
     token
 }
 
-/// The claims of a token with a good signature. The signature is checked before anything in the
-/// payload is read.
+/// The claims of a token with a valid signature. The signature is verified before the payload is
+/// parsed.
 pub(super) fn verify_action_token(token: &[u8], key: &TokenKey) -> Option<ActionClaims> {
     let dot = token.iter().position(|byte| *byte == b'.')?;
     let (signed, signature) = (&token[..dot], &token[dot + 1..]);

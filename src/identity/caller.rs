@@ -1,4 +1,4 @@
-//! Deciding who is asking.
+//! Decides who is asking.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::action_token::ActionClaims;
 use super::label::Label;
 use super::presented::{Presented, Proof};
 
-/// Where the action's name comes from.
+/// Where the name of an action comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActionSource {
-    /// The client says so.
+    /// The client's word.
     Asserted,
-    /// It is part of a signed action token.
+    /// A signed action token.
     Signed,
 }
 
@@ -46,7 +46,7 @@ pub struct Caller {
     pub run: Option<Arc<str>>,
     /// The only slugs an action token may use; `None` is no limit.
     pub slugs: Option<Arc<[Slug]>>,
-    /// From when on, in unix seconds, all of this is not so any more.
+    /// When all of this stops to be true, unix seconds.
     pub expires: Option<i64>,
 }
 
@@ -59,8 +59,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// With `require_auth` off, a request without a token acts for `anonymous`. One with a bad
-    /// token is refused either way: it was meant to be someone.
+    /// Without `require_auth`, a request without a token acts for `anonymous`. A request with a bad
+    /// token is refused in both cases: its client meant to authenticate.
     pub fn new(vault: Arc<Vault>, require_auth: bool, anonymous: Principal) -> Self {
         Self {
             vault,
@@ -69,8 +69,8 @@ impl Identity {
         }
     }
 
-    /// Takes in a `Proxy-Authorization` header; `None` without one. The token is hashed or
-    /// verified here and not kept.
+    /// Reads a `Proxy-Authorization` header; `None` without one. The token is hashed or verified
+    /// here and not kept.
     pub fn present(&self, proxy_authorization: Option<&[u8]>) -> Option<Presented> {
         proxy_authorization.map(|value| Presented::parse(value, self.vault.token_key()))
     }
@@ -78,9 +78,9 @@ impl Identity {
     /// Who is asking at `now` (unix seconds). `action` and `run` are the `Egret-Action` and
     /// `Egret-Run` headers of this request.
     ///
-    /// The action is, in this order: that of an action token, `Egret-Action`, the user name, the
-    /// client's name. An action token's run is its own, too: a run the client could choose would
-    /// stand in the ledger beside the word `signed`.
+    /// The action is the first of these: that of an action token, `Egret-Action`, the user name,
+    /// the client's name. With an action token the run is that of the token, too: otherwise the
+    /// ledger would show a run that the client chose as `signed`.
     pub fn caller(
         &self,
         presented: Option<&Presented>,
@@ -160,7 +160,7 @@ fn no_token() -> Refusal {
     )
 }
 
-/// One answer for unknown, removed and expired: a token must not be probed for.
+/// One answer for unknown, removed and expired tokens, so that no one can probe for them.
 fn bad_token() -> Refusal {
     Refusal::new(
         Code::ProxyAuthRequired,
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_let_in_without_a_good_token() {
+    async fn without_a_valid_token_a_request_is_refused() {
         let world = World::new(true).await;
         world.add_client(None).await;
         let other = ClientToken::generate().unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_overrides_an_action_token() {
+    async fn an_action_token_overrides_the_headers() {
         let world = World::new(true).await;
         let (client, _) = world.add_client(None).await;
         let slugs = vec![slug("github-pat")];

@@ -9,11 +9,11 @@ use super::token;
 /// Longest action or run, in characters.
 pub const MAX_LABEL: usize = 128;
 
-/// A text in the place of an action or a run.
+/// A text that a client sent as an action or a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Label {
     Known(Arc<str>),
-    /// A token, which is not kept.
+    /// A token. Its text is not kept.
     Token,
     Unprintable,
 }
@@ -30,7 +30,7 @@ impl Label {
         let detail = match self {
             Self::Known(label) => return Ok(label),
             Self::Token => {
-                format!("{what} holds a token. It belongs into the proxy password only.")
+                format!("{what} holds a token. A token belongs in the proxy password only.")
             }
             Self::Unprintable => {
                 format!("{what} must be 1 to {MAX_LABEL} printable ASCII characters.")
@@ -40,8 +40,8 @@ impl Label {
     }
 }
 
-/// An action or run: 1 to 128 printable ASCII characters, so that it can stand in a header, a
-/// ledger line and a terminal.
+/// An action or run: 1 to 128 printable ASCII characters, which are safe in a header, a ledger line
+/// and a terminal.
 pub(super) fn parse_label(text: &[u8]) -> Option<Arc<str>> {
     let fits = (1..=MAX_LABEL).contains(&text.len());
     if !fits || !text.iter().all(|byte| matches!(byte, b' '..=b'~')) {

@@ -1,9 +1,9 @@
-//! Who is asking: from `Proxy-Authorization` to a principal and an action.
+//! Authentication: from `Proxy-Authorization` to a principal and an action.
 //!
-//! * A token is never kept: what a request carries is hashed or verified on arrival, and
-//!   [`Presented`] holds the outcome.
-//! * Who may ask is decided anew for each request, also inside an open tunnel
-//!   ([`Identity::caller`]), so a removed client is out from the next request on.
+//! * A token is never kept. It is hashed or verified on arrival, and [`Presented`] holds the
+//!   result.
+//! * Each request is authenticated again, also inside an open tunnel ([`Identity::caller`]), so a
+//!   removed client is refused from its next request on.
 
 mod action_token;
 mod caller;

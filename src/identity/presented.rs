@@ -1,4 +1,4 @@
-//! What a request shows of itself in `Proxy-Authorization` (RFC 9110 section 11.7, RFC 7617, RFC 6750).
+//! The credentials in `Proxy-Authorization` (RFC 9110 section 11.7, RFC 7617, RFC 6750).
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use super::token;
 use crate::vault::keyring::TokenKey;
 use crate::vault::model::TokenHash;
 
-/// Longest header value looked at: an action token with many slugs fits several times.
+/// Longest header value that is parsed: an action token with many slugs fits several times.
 const MAX_HEADER: usize = 16 * 1024;
 
-/// Clients pad or do not.
+/// Some clients pad and some do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What was shown, without the token itself.
+/// What a client presented, without the token itself.
 #[derive(Clone)]
 pub struct Presented {
     pub(super) proof: Proof,
@@ -33,19 +33,19 @@ pub struct Presented {
 /// What the token proves.
 #[derive(Clone)]
 pub(super) enum Proof {
-    /// It has this hash, which may be a client's.
+    /// The token has this hash, which may be a client's.
     Client(TokenHash),
-    /// An action token with a good signature. Expiry and client are looked at for each request.
+    /// An action token with a valid signature. Expiry and client are checked for each request.
     Action(Box<ActionClaims>),
-    /// There is a user name, and no token.
+    /// There is a user name and no token.
     Absent,
-    /// Nothing: not a token, or a bad signature.
+    /// Nothing: it is no token, or its signature is wrong.
     Invalid,
 }
 
 impl Presented {
-    /// Understands `Basic user:token`, `Basic token:` (a proxy URL without a user name) and
-    /// `Bearer token`; the scheme in any case.
+    /// Parses `Bearer token`, `Basic user:token` and `Basic token:` (a proxy URL without a user
+    /// name). Schemes are case-insensitive.
     pub(super) fn parse(value: &[u8], key: &TokenKey) -> Self {
         let invalid = Self {
             proof: Proof::Invalid,
@@ -80,7 +80,8 @@ impl Presented {
             Some(colon) => (&pair[..colon], &pair[colon + 1..]),
             None => (pair, &[][..]),
         };
-        // A token in the place of the user name is never taken for an action: actions are recorded.
+        // A token instead of the user name is never used as the action, because actions are
+        // recorded.
         let user = Zeroizing::new(percent_decode(user));
         let (token, user) = match token::looks_like_token(&user) {
             true if token::looks_like_token(password) => (password, None),

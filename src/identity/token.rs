@@ -1,4 +1,4 @@
-//! Client tokens, and what tells a token from other text.
+//! Client tokens, and the prefixes of all tokens.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ const CLIENT_PREFIX: &[u8] = b"egc_";
 pub(super) const ACTION_PREFIX: &[u8] = b"ega_";
 const RANDOM: usize = 32;
 
-/// A new client token, to be shown once. Only its hash is stored.
+/// A new client token, which is shown once. Only its hash is stored.
 pub struct ClientToken(Zeroizing<String>);
 
 impl ClientToken {
-    /// A token of 256 random bits. It needs no slow hash: there is nothing to guess.
+    /// A token of 256 random bits. It needs no slow hash, because it cannot be guessed.
     pub fn generate() -> Result<Self, aws_lc_rs::error::Unspecified> {
         let mut random = Zeroizing::new([0; RANDOM]);
         aws_lc_rs::rand::fill(random.as_mut_slice())?;
@@ -27,7 +27,7 @@ impl ClientToken {
         Ok(Self(token))
     }
 
-    /// The token, for whoever asked for it.
+    /// The token itself, to be shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -49,7 +49,7 @@ pub(super) fn hash_client_token(token: &[u8]) -> Option<TokenHash> {
     token.starts_with(CLIENT_PREFIX).then(|| sha256(token))
 }
 
-/// Whether this is meant to be a token and not a user name.
+/// Whether this has the prefix of a token, and so is no user name.
 pub(super) fn looks_like_token(text: &[u8]) -> bool {
     text.starts_with(CLIENT_PREFIX) || text.starts_with(ACTION_PREFIX)
 }

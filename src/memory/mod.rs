@@ -1,18 +1,17 @@
-//! What happens to the bytes of a value when nobody needs them any more, and where they lie until
-//! then.
+//! The memory that holds values, and how it is wiped after use.
 //!
-//! * **Freed memory is wiped**, all of it: the allocator of this process writes zeros before it
-//!   takes a block back. A secret passes through buffers that belong to libraries (an HTTP head, a
-//!   TLS record, the window of a decompressor, a future), and no type of ours can wipe those. Held
-//!   to it by a test that searches the memory of a running server.
+//! * **Freed memory is wiped**, all of it: the allocator of this process writes zeros into a block
+//!   before it frees it. A secret passes through buffers of libraries (an HTTP head, a TLS record,
+//!   the window of a decompressor, a future), which no type of ours can wipe. A test searches the
+//!   memory of a running server.
 //! * **Stacks are wiped** ([`stack`]) when values go out of use.
 //! * **Values lie in locked pages** ([`pool`]), which are neither swapped out nor dumped.
 //!
-//! And what has to do with no value: pages that are not needed are given back ([`trim`],
-//! [`release_program`]).
+//! Pages that are not needed are returned to the system ([`trim`], [`release_program`]), whether or
+//! not they held a value.
 //!
-//! What this does not reach is said on the security page (`docs/security.md`): memory still in use
-//! by a connection, registers, the kernel's socket buffers.
+//! The security page (`docs/security.md`) lists what this does not reach: memory still in use by a
+//! connection, registers, the kernel's socket buffers.
 
 mod allocator;
 mod pages;

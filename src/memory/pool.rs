@@ -1,9 +1,9 @@
 //! A pool of locked memory for values.
 //!
-//! Values are opened for every request, so a system call for each would be felt; and the kernel
-//! locks whole pages, so two values on one page could not be unlocked apart. The pool therefore
-//! locks a few pages at a time, cuts them into blocks of one size, and keeps them for good: a block
-//! that is given back waits, wiped, for the next value of its size.
+//! Values are opened for every request, so a system call for each would be slow. The kernel locks
+//! whole pages, so two values on one page could not be unlocked separately. The pool therefore
+//! locks a few pages at a time, cuts them into blocks of one size, and never unlocks them: a
+//! returned block is wiped and reused for the next value of its size.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,12 +22,12 @@ const CAP: usize = 16 * 1024 * 1024;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
-/// A block of locked memory, exclusively owned. Wiped and given back when dropped.
+/// A block of locked memory, exclusively owned. Wiped and returned to the pool when dropped.
 pub struct Block(Option<&'static mut [u8]>);
 
 impl Block {
-    /// A block of zeros of at least `length` bytes. `None` if no more can be locked; the first time,
-    /// the log says so.
+    /// A block of zeros of at least `length` bytes. `None` if no more can be locked, which is
+    /// logged the first time.
     pub fn take(length: usize) -> Option<Self> {
         let size = length.max(SMALLEST).checked_next_power_of_two()?;
         let (block, exhausted) = {
@@ -36,7 +36,7 @@ impl Block {
             (pool.take(size), pool.exhausted && !before)
         };
         if exhausted {
-            // After the lock is given back: whoever writes the log may need a value's memory.
+            // Without the pool's lock: the filter of the log opens values, which need a block.
             tracing::warn!(
                 "no more memory can be locked, so values may be swapped out; raise RLIMIT_MEMLOCK \
                  (systemd: LimitMEMLOCK=) or encrypt the swap"
@@ -133,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_comes_back_holds_nothing_of_before() {
+    fn a_reused_block_holds_only_zeros() {
         let mut pool = Pool::new();
         let Some(block) = pool.take(4096) else {
-            // A system that locks nothing at all: then there is nothing to come back.
+            // This system locks no memory, so no block is reused.
             return;
         };
         block.fill(0xa5);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused_once_and_for_all() {
+    fn once_the_limit_is_reached_no_more_is_locked() {
         let mut pool = Pool::new();
         pool.locked = CAP;
         assert!(pool.take(SMALLEST).is_none());

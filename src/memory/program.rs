@@ -1,24 +1,24 @@
-//! Which mappings of this process are nothing but the program's own file.
+//! Finds the mappings of this process that show the program's own file, unchanged.
 //!
-//! A page of a file that nobody wrote to can be taken out of a process: the next access finds it in
-//! the page cache. Of a page that was written to, the bytes would be lost. So a mapping is chosen
-//! only if the kernel says of all of it that it is the file's, and what is not understood is left
-//! alone.
+//! An unwritten page of a file can be unmapped: the next access reads it from the page cache. A
+//! page that was written to would lose its bytes. So a mapping is chosen only if the kernel reports
+//! that all of its pages are the file's. A mapping with an unknown property is not chosen.
 
 use std::ops::Range;
 
-/// What the kernel may say of a mapping that was never anything but a view of a file: readable,
-/// executable, what it may become (`mr mw me`), nothing written to the file meanwhile (`dw`, up to
-/// Linux 5.14), not looked at since (`sd`), and guarded branches on ARM (`bt`).
+/// The flags of a mapping that was only ever a view of a file: readable, executable, what it may
+/// become (`mr mw me`), writes to the file denied (`dw`, up to Linux 5.14), soft-dirty (`sd`), and
+/// guarded branches on ARM (`bt`).
 ///
-/// What matters is what is not among them: `wr`, `sh`, locked (`lo`) and `ac`, accounted for: it was
-/// writable at some time, as what the dynamic linker relocates is before it makes it read-only.
+/// These flags, which are not in the list, exclude a mapping: `wr`, `sh`, locked (`lo`) and
+/// accounted (`ac`). The last one means that it was writable at some time, like the parts that the
+/// dynamic linker relocates before it makes them read-only.
 const HARMLESS: [&str; 8] = ["rd", "ex", "mr", "mw", "me", "dw", "sd", "bt"];
 
-/// What a mapping has none of while every page of it is the file's. Whatever is written to a private
-/// mapping becomes an anonymous page first. `Swap` is where such pages are when they are not in
-/// memory, and there they do not count as anonymous. (`Private_Dirty` says less: it also counts pages
-/// of the file that are not on disk yet, as when the program was linked a moment ago.)
+/// The sizes that are zero while every page of a mapping is the file's. A page of a private mapping
+/// becomes anonymous when it is written to. In swap it no longer counts as anonymous, so `Swap` is
+/// checked too. (`Private_Dirty` does not tell: it also counts pages of the file that are not on
+/// disk yet, as when the program was linked a moment ago.)
 const NONE_OF: [&str; 3] = ["Anonymous", "Swap", "Locked"];
 
 /// A mapping as `/proc/self/smaps` describes it.
@@ -32,19 +32,20 @@ struct Mapping<'a> {
     details: Vec<(&'a str, &'a str)>,
 }
 
-/// The address ranges of the image around `anchor`, an address in the program or in a library that it
-/// is linked with, whose pages are all the file's. `smaps` is the text of `/proc/self/smaps`.
+/// The address ranges of the image around `anchor` whose pages are all the file's. `anchor` is an
+/// address in the program or in a library that it is linked with; `smaps` is the text of
+/// `/proc/self/smaps`.
 ///
-/// Only the image: somebody may map the same file elsewhere (to read its symbols, say), and unmap it
-/// again before the ranges are used, when something else may be there. The program, and what it is
-/// linked with, stay where they are.
+/// Other mappings of the same file are left out. A library may map it a second time, to read its
+/// symbols for example, and unmap it before the ranges are used; another mapping may then be at
+/// these addresses. The program and its libraries stay mapped.
 pub(super) fn clean(smaps: &str, anchor: usize) -> Vec<Range<usize>> {
     let mappings = mappings(smaps).unwrap_or_default();
     let around = |mapping: &Mapping<'_>| mapping.range.contains(&anchor);
     let Some(at) = mappings.iter().position(around) else {
         return Vec::new();
     };
-    // An image lies in one piece, its parts in the order of the file.
+    // The mappings of an image are adjacent, and in the order of the file.
     let follows = |pair: &[Mapping<'_>]| {
         pair[0].range.end == pair[1].range.start
             && pair[0].path == pair[1].path
@@ -98,7 +99,7 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// All mappings; `None` if the text is not what it should be.
+/// All mappings; `None` if the text does not have the expected form.
 fn mappings(smaps: &str) -> Option<Vec<Mapping<'_>>> {
     let mut mappings: Vec<Mapping<'_>> = Vec::new();
     for line in smaps.lines() {
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_doubt_is_left_alone() {
+    fn a_mapping_that_may_have_changed_is_left_alone() {
         for changes in [
             ("Anonymous", "4 kB"),
             // Relocated, then swapped out.
@@ -179,7 +180,7 @@ mod tests {
             ("VmFlags", "rd ex mr mw me lo"),
             ("VmFlags", "rd mr mw me ac"),
             ("VmFlags", "rd ex mr mw me zz"),
-            // A kernel that does not say.
+            // A kernel that does not report it.
             ("Locked", ""),
             ("Anonymous", ""),
             ("Swap", ""),
@@ -214,19 +215,19 @@ mod tests {
             "8000-9000 r--p 00000000 fe:00 7          /opt/a program",
             &[],
         );
-        let behind = mapping(
+        let after = mapping(
             "4000-5000 r--p 00000000 fe:00 7          /opt/a program",
             &[],
         );
         let other = mapping("4000-5000 r--p 00003000 fe:00 7          /opt/another", &[]);
-        for near in [apart, behind, other] {
+        for near in [apart, after, other] {
             let smaps = format!("{text}{near}");
             assert_eq!(clean(&smaps, 0x2000), [CODE], "{smaps}");
         }
     }
 
     #[test]
-    fn a_program_goes_on_with_all_that_it_had() {
+    fn a_program_keeps_all_of_its_data() {
         use std::sync::atomic::{AtomicU64, Ordering};
         // Addresses that were relocated, and something that was written.
         static RELOCATED: [fn(u64) -> u64; 2] = [|n| n + 1, |n| n * 2];
@@ -238,7 +239,7 @@ mod tests {
             let [next, twice] = std::hint::black_box(&RELOCATED);
             assert_eq!(next(twice(WRITTEN.load(Ordering::Relaxed))), 41);
         }
-        // What this process's own kernel says of it.
+        // What the kernel of this machine reports.
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let chosen = clean(&smaps, clean as *const () as usize);
         let holds = |address: usize| chosen.iter().any(|range| range.contains(&address));

@@ -1,8 +1,8 @@
-//! What was on the stack: library code copies pieces of what it parses into local arrays, where
-//! they stay until a later call happens to be as deep.
+//! Wipes stacks: library code copies pieces of what it parses into local arrays, where they stay
+//! until a later call is as deep.
 //!
-//! When values go out of use ([`wipe_all`]), every thread of the runtimes is sent past its place of
-//! rest, and overwrites what lies below it before it goes to sleep. On the path of a request this
+//! When values are revoked, replaced or deleted ([`wipe_all`]), every thread of the runtimes is
+//! woken and overwrites the unused part of its stack before it sleeps again. For requests this
 //! costs one comparison each time a thread runs out of work.
 
 use std::cell::Cell;
@@ -12,31 +12,31 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// How much is overwritten, in bytes, of the 2 MiB that a thread has. Compressors keep whole tables
-/// on the stack, and were seen to leave a value 300 KiB down.
+/// How much is overwritten, in bytes, of the 2 MiB of a thread's stack. Compressors keep whole
+/// tables on the stack, and a value was found 300 KiB deep.
 const DEPTH: usize = 1024 * 1024;
-/// How long after a call the next one follows, if not all have come.
+/// The pause between two calls, while some threads have not wiped their stacks.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How often the threads are called before it is left to them to come by.
+/// The most calls. A thread that is busy all the time wipes its stack when it next parks.
 const CALLS: usize = 50;
 
 /// Counts the calls of [`wipe_all`].
 static WANTED: AtomicU64 = AtomicU64::new(0);
-/// How many threads have come by since the last one.
+/// How many threads have wiped their stacks since the last call.
 static DONE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static WIPED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Overwrites what finished calls have left on this thread's stack.
+/// Overwrites what finished calls left on this thread's stack.
 #[inline(never)]
 pub fn wipe() {
-    // Filled with zeros here, and as far as the compiler knows, read elsewhere.
+    // For the compiler, `black_box` reads the zeros, so it cannot remove them.
     black_box(&mut [0u8; DEPTH]);
 }
 
-/// For [`tokio::runtime::Builder::on_thread_park`]: wipes the thread's stack if that is wanted.
+/// For [`tokio::runtime::Builder::on_thread_park`]: wipes the thread's stack if that was asked for.
 pub fn on_park() {
     let wanted = WANTED.load(Ordering::Acquire);
     if WIPED.replace(wanted) != wanted {
@@ -45,13 +45,13 @@ pub fn on_park() {
     }
 }
 
-/// Has the threads of these runtimes wipe their stacks, each of which has one thread.
+/// Makes the threads of these runtimes, which have one each, wipe their stacks.
 pub async fn wipe_all(runtimes: &[Handle]) {
     DONE.store(0, Ordering::Release);
     WANTED.fetch_add(1, Ordering::AcqRel);
     for _ in 0..CALLS {
         for runtime in runtimes {
-            // Whoever sleeps wakes up for it, and passes by on the way back.
+            // It wakes a thread that sleeps, which then parks again.
             runtime.spawn(async {});
         }
         tokio::time::sleep(INTERVAL).await;
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_comes_by() {
+    fn every_thread_wipes_its_stack() {
         static WIPES: AtomicUsize = AtomicUsize::new(0);
         let passed = || {
             let before = WIPED.get();

@@ -1,4 +1,4 @@
-//! The local certificate authority: made on first start, kept under the data directory.
+//! The local certificate authority, which is created on first use.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ use crate::policy::destination::Host;
 /// Largest common name that X.520 allows (`ub-common-name`).
 const MAX_COMMON_NAME: usize = 64;
 
-/// The authority could not be loaded or made. Nothing in it comes from the key.
+/// The authority could not be loaded or created. The texts hold nothing of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A file could not be read or written.
@@ -33,18 +33,18 @@ pub enum AuthorityError {
         /// What the system said.
         source: io::Error,
     },
-    /// One of the two files is there and the other is not.
+    /// One of the two files exists and the other does not.
     #[error(
         "{found} exists but {missing} does not; restore the missing file from a backup, \
-         or move the other away to have a new authority made"
+         or move the other away to have a new authority created"
     )]
     Incomplete {
-        /// The file that is there.
+        /// The file that exists.
         found: PathBuf,
-        /// The file that is not.
+        /// The file that does not.
         missing: PathBuf,
     },
-    /// The files hold something else than a PEM certificate and its key.
+    /// A file does not hold the PEM certificate or key that it should.
     #[error("{path} is not a usable PEM file of an ECDSA P-256 authority")]
     Unusable {
         /// The file concerned.
@@ -72,14 +72,14 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
     certificate_der: CertificateDer<'static>,
-    /// One key for all leaves (signing is what costs), but never the authority's own: a leaf key
-    /// sits in memory next to parsers of hostile input.
+    /// One key for all leaves, because a key costs more than a certificate. It is never the
+    /// authority's own: the leaf key is in memory next to parsers of hostile input.
     leaf_key: KeyPair,
     leaf_signer: Arc<dyn rustls::sign::SigningKey>,
 }
 
 impl Authority {
-    /// Loads the authority from its two PEM files, or makes them if neither exists.
+    /// Loads the authority from its two PEM files, or creates them if neither exists.
     ///
     /// The key file is created with mode 0600 before anything is written to it.
     pub fn load_or_create(cert_path: &Path, key_path: &Path) -> Result<Self, AuthorityError> {
@@ -183,7 +183,7 @@ fn load(profile: Profile, cert_path: &Path, key_path: &Path) -> Result<Authority
     })
 }
 
-/// A certificate beside somebody else's key would mint leaves that no client can verify.
+/// With a key of another certificate the authority would mint leaves that no client can verify.
 fn check_pair(
     certificate: &CertificateDer<'static>,
     key: &KeyPair,
@@ -231,8 +231,8 @@ fn create(profile: &Profile, cert_path: &Path, key_path: &Path) -> Result<(), Au
         .self_signed(&key)
         .map_err(|_| AuthorityError::Crypto)?;
     let key_pem = Zeroizing::new(key.serialize_pem());
-    // The key first: a certificate without a key would be a half that blocks the next start
-    // just the same, but nobody can have trusted it yet.
+    // The key first. After a crash in between there is no certificate yet that a client could
+    // trust.
     files::create_new(key_path, key_pem.as_bytes(), files::PRIVATE)
         .map_err(|error| file(key_path, error))?;
     files::create_new(cert_path, certificate.pem().as_bytes(), files::PUBLIC)
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn is_made_once_and_loaded_afterwards() {
+    fn is_created_once_and_loaded_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
         let first = Authority::load_or_create(&cert, &key).unwrap();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_half_is_refused_not_replaced() {
+    fn a_missing_file_is_refused_and_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (cert, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key"));
         Authority::load_or_create(&cert, &key).unwrap();

@@ -1,4 +1,4 @@
-//! The upstream side of TLS: an ordinary, strict client.
+//! The TLS client of upstreams.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::verify::Verifier;
 /// Sessions kept for resumption, over all destinations.
 const SESSIONS: usize = 4_096;
 
-/// The trust anchors for upstreams could not be put together.
+/// The trust anchors for upstreams could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// A file of `upstream.ca_files` cannot be used.
@@ -25,7 +25,7 @@ pub enum RootsError {
         /// What is wrong with it.
         reason: String,
     },
-    /// There is no root certificate, and no stand-in could be made.
+    /// There is no root certificate, and no substitute could be made.
     #[error("no root certificates can be loaded")]
     NoRoots,
     /// TLS could not be set up at all.
@@ -34,7 +34,7 @@ pub enum RootsError {
 }
 
 /// A client configuration that trusts the system's roots and the certificates in `ca_files`. It
-/// offers no protocols: that depends on the request.
+/// offers no ALPN protocol: that depends on the request.
 ///
 /// Unreadable system roots are only logged: a machine without any can still reach upstreams of
 /// `ca_files`, and every other handshake fails with `upstream_tls_failed`.
@@ -65,13 +65,14 @@ fn verifier(
     named: Vec<CertificateDer<'static>>,
 ) -> Result<Arc<Verifier>, RootsError> {
     if roots.is_empty() {
-        // The builder takes no empty store. Nobody holds this anchor's key.
+        // The builder refuses an empty store. The key of this root is dropped here, so it signs
+        // nothing.
         let key = KeyPair::generate().map_err(|_| RootsError::NoRoots)?;
-        let nobody = CertificateParams::default()
+        let unused = CertificateParams::default()
             .self_signed(&key)
             .map_err(|_| RootsError::NoRoots)?;
         roots
-            .add(nobody.der().clone())
+            .add(unused.der().clone())
             .map_err(|_| RootsError::NoRoots)?;
     }
     let verifier = Verifier::new(roots, named).map_err(|_| RootsError::NoRoots)?;

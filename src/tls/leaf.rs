@@ -1,4 +1,4 @@
-//! Leaf certificates, minted on the fly and kept until they near their end.
+//! Leaf certificates, minted when first asked for and cached until they are due for renewal.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,11 +12,11 @@ use time::{Duration, OffsetDateTime};
 use super::authority::{Authority, AuthorityError};
 use crate::policy::destination::Host;
 
-/// Most hosts whose leaf is kept. A hostile client can ask for any number of names.
+/// Most leaves that are cached. A hostile client can ask for any number of names.
 const CAPACITY: usize = 8_192;
 
-/// The TLS configurations for intercepted hosts: one leaf each, minted once however many
-/// connections ask for it at the same moment.
+/// The TLS configurations for intercepted hosts, with one leaf each. It is minted once, also if
+/// many connections ask for it at the same moment.
 pub struct LeafCache {
     authority: Authority,
     /// What the configurations of all hosts have in common.
@@ -24,7 +24,8 @@ pub struct LeafCache {
     leaves: DashMap<Host, Arc<CachedLeaf>>,
 }
 
-/// A place in the cache. The map's lock is held only to find it; minting happens under the cell's.
+/// A leaf in the cache. The map's lock is held only to find it, and the cell's lock while it is
+/// minted.
 struct CachedLeaf {
     minted: OffsetDateTime,
     config: OnceLock<Option<Arc<ServerConfig>>>,
@@ -48,7 +49,7 @@ impl LeafCache {
     /// The server configuration for `host`, minted now or before.
     pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
         let leaf = self.cached(host, OffsetDateTime::now_utc());
-        // Whoever comes while the first one mints waits here for some 100 us instead of minting too.
+        // Other connections that need this leaf wait here, about 100 us, instead of minting it too.
         let minted = leaf
             .config
             .get_or_init(|| self.mint(host, leaf.minted).ok());
@@ -82,8 +83,8 @@ impl LeafCache {
         Arc::clone(&entry)
     }
 
-    /// Drops what is near its end when the cache is full, and failing that a share of everything:
-    /// a leaf is cheap to mint again.
+    /// Drops the leaves that are due for renewal when the cache is full, and if there are none,
+    /// half of all: a leaf is cheap to mint again.
     fn make_room(&self, now: OffsetDateTime) {
         if self.leaves.len() < CAPACITY {
             return;
@@ -110,8 +111,9 @@ impl LeafCache {
 /// A configuration without a certificate.
 fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
     let mut provider = CryptoProvider::clone(&super::provider::provider());
-    // First the suite that RFC 8446 section 9.1 asks of everybody. Most of a handshake's hashing is
-    // its key schedule, and processors have instructions for SHA-256, but not for SHA-384.
+    // First the suite that RFC 8446 section 9.1 requires of every implementation. Most of a
+    // handshake's hashing is its key schedule, and processors have instructions for SHA-256, but
+    // not for SHA-384.
     let is_other =
         |suite: &SupportedCipherSuite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256;
     provider.cipher_suites.sort_by_key(is_other);
@@ -122,11 +124,11 @@ fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
         .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
     config.ignore_client_order = true;
     config.alpn_protocols = alpn;
-    // One ticketer for all hosts, so that sessions resume whatever the eviction does. A ticket is
-    // bound to its server name by rustls, so it resumes nowhere else.
+    // One ticketer for all hosts, so that sessions resume after an eviction, too. rustls binds a
+    // ticket to its server name, so it resumes for no other host.
     config.ticketer =
         rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|_| AuthorityError::Crypto)?;
-    // Tickets carry the session; a store per host would cost memory and do nothing.
+    // Tickets carry the session, so a store for each host would only cost memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
     Ok(config)
@@ -140,7 +142,8 @@ impl CachedLeaf {
         })
     }
 
-    /// Whether its leaf is younger than `life`, so that no connection gets one that is about to end.
+    /// Whether its leaf is younger than `life`, so that no connection gets one that is about to
+    /// end.
     fn is_fresh(&self, now: OffsetDateTime, life: Duration) -> bool {
         now - self.minted < life
     }
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_suite_is_the_one_whose_hash_is_fast_unless_the_client_has_it_not() {
+    fn the_suite_is_the_one_whose_hash_is_fast_unless_the_client_lacks_it() {
         let (_dir, cache) = cache();
         let host = Host::parse("api.example.test").unwrap();
         let config = cache.config_for(&host).unwrap();

@@ -1,4 +1,5 @@
-//! TLS on both sides: the local authority and its leaves, the intercepting server, the upstream client.
+//! TLS on both sides: the local authority and its leaves, the server that intercepts, the client of
+//! upstreams.
 //!
 //! One crypto provider (aws-lc-rs) serves all of it, see [`provider()`].
 

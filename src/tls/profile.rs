@@ -1,4 +1,5 @@
-//! The profile of the authority and its leaves: `certs/profile.toml`, which the program is built with.
+//! The profile of the authority and its leaves: `certs/profile.toml`, which the program is built
+//! with.
 
 use rcgen::{
     ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm,

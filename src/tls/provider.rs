@@ -1,4 +1,4 @@
-//! The cryptography of both sides.
+//! The cryptography provider of both sides.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The intercepting side of TLS: the client believes it speaks with the destination.
+//! The TLS server that clients meet in place of the destination.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ pub struct Intercepted<S> {
     pub server_name: Option<Host>,
 }
 
-/// The handshake did not succeed. Says what a log may say.
+/// The handshake failed. The texts are safe to log.
 #[derive(Debug, thiserror::Error)]
 pub enum InterceptError {
-    /// The client's handshake failed or it went away. The usual cause is a client that does not
-    /// trust Egret's authority.
+    /// The client's handshake failed, or the client closed the connection. The usual cause is a
+    /// client that does not trust Egret's authority.
     #[error("the client's TLS handshake failed; does it trust Egret's CA (`egret ca path`)?")]
     Handshake,
-    /// No leaf could be made.
+    /// No leaf could be minted.
     #[error("no certificate could be minted for the host")]
     Mint,
 }
@@ -34,8 +34,8 @@ pub enum InterceptError {
 /// Performs the server's side of the handshake with a leaf for the server name, or for
 /// `connect_host` when the client names none (an IP address has no SNI).
 ///
-/// A server name that differs from the CONNECT authority still gets its leaf: only so can the
-/// client read the refusal that each of its requests will receive.
+/// A server name that differs from the CONNECT authority gets its leaf, too. Otherwise the client
+/// could not read the refusal that each of its requests receives.
 pub async fn intercept<S>(
     io: S,
     connect_host: &Host,

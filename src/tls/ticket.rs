@@ -2,8 +2,8 @@
 //!
 //! A server's last word in a TLS 1.3 handshake is the ticket with which the client may resume later
 //! (RFC 8446 section 4.6.1). Nobody waits for it, and yet the TLS library writes it at once: a
-//! system call, a segment and a wake-up of the client for each new connection. [`HoldTicket`] stands
-//! below TLS and keeps it until something else is written.
+//! system call, a segment and a wake-up of the client for each new connection. [`HoldTicket`]
+//! stands below TLS and keeps it until something else is written.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

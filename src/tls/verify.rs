@@ -1,4 +1,4 @@
-//! Verification of upstream certificates: the web's rules, and certificates that were named one by one.
+//! Verification of upstream certificates: against roots, or against one certificate that was named.
 
 use std::sync::Arc;
 
@@ -12,15 +12,14 @@ use rustls::{
 };
 use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
-/// Verifies against roots, and takes a server certificate that stands itself in
-/// `upstream.ca_files` at its word.
+/// Verifies against roots, and accepts a server certificate that `upstream.ca_files` lists itself.
 ///
 /// `openssl req -x509` makes self-signed server certificates that are authorities too, which the
-/// web's rules do not accept for a server. Who lists one in `upstream.ca_files` means that
-/// certificate: it must be the same to the byte, valid now, and name the host.
+/// rules of the web PKI do not accept for a server. One that is listed in `upstream.ca_files` is
+/// accepted if it is the same byte for byte, valid now, and names the host.
 #[derive(Debug)]
 pub struct Verifier {
-    web: Arc<WebPkiServerVerifier>,
+    roots: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
 }
 
@@ -38,7 +37,7 @@ impl Verifier {
             super::provider::provider(),
         );
         Ok(Self {
-            web: builder.build()?,
+            roots: builder.build()?,
             named,
         })
     }
@@ -53,11 +52,15 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let by_the_web =
-            self.web
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        if by_the_web.is_ok() || !self.named.iter().any(|named| named == end_entity) {
-            return by_the_web;
+        let by_roots = self.roots.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        if by_roots.is_ok() || !self.named.iter().any(|named| named == end_entity) {
+            return by_roots;
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
         check_validity(end_entity, now)?;
@@ -70,7 +73,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.web.verify_tls12_signature(message, cert, dss)
+        self.roots.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -79,11 +82,11 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.web.verify_tls13_signature(message, cert, dss)
+        self.roots.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.web.supported_verify_schemes()
+        self.roots.supported_verify_schemes()
     }
 }
 
@@ -138,7 +141,7 @@ mod tests {
     const IN_2025: u64 = 1_750_000_000;
 
     #[test]
-    fn a_named_certificate_is_taken_for_its_host_and_its_time_only() {
+    fn a_named_certificate_is_accepted_for_its_host_and_its_time_only() {
         let named = self_signed("a.test");
         assert_eq!(verify(&named, &named, "a.test", IN_2025), Ok(()));
         assert!(verify(&named, &named, "b.test", IN_2025).is_err());
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn another_certificate_for_the_same_host_is_not_taken() {
+    fn another_certificate_for_the_same_host_is_not_accepted() {
         let (named, other) = (self_signed("a.test"), self_signed("a.test"));
         assert!(verify(&named, &other, "a.test", IN_2025).is_err());
     }

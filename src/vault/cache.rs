@@ -1,5 +1,5 @@
-//! The vault of a running proxy: everything a request needs to know, in memory, never older than
-//! the last commit.
+//! The vault of a running proxy: all that requests need of the store, in memory and never older
+//! than the last commit.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -30,17 +30,18 @@ mod view;
 use clients::ClientIndex;
 use view::View;
 
-/// How long a request waits for a store that has changed but does not let itself be read.
+/// How long a request waits for a changed store to be read.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The answer to "which credential is that slug, for this principal?"
+/// Which credential a slug names for a principal.
 #[derive(Clone, Debug)]
 pub enum Found {
     /// This one.
     One(Arc<Credential>),
-    /// None that may be used now: unknown, revoked, expired, deleted or someone else's alike.
+    /// None that may be used now, whether it is unknown, revoked, expired, deleted or someone
+    /// else's.
     None,
-    /// Two principals share one of that slug, and there is no personal one.
+    /// Several owners share one of that slug, and the principal owns none.
     Ambiguous,
 }
 
@@ -50,7 +51,7 @@ pub struct Vault {
     opener: Opener,
     tokens: TokenKey,
     watch: CommitWatch,
-    /// The store's revision that is loaded. Whoever holds the lock is the one that loads.
+    /// The store's revision that is loaded. Held while a later one is loaded.
     revision: Mutex<i64>,
     views: DashMap<Principal, View>,
     clients: ArcSwap<ClientIndex>,
@@ -58,7 +59,7 @@ pub struct Vault {
     retired: AtomicU64,
 }
 
-/// Whether a value of `before` is not in use `after`.
+/// Whether a value of `before` is no longer used `after`.
 fn retires(before: &Credential, after: &Credential) -> bool {
     let versions = |credential: &Credential| {
         let previous = credential
@@ -74,7 +75,7 @@ fn retires(before: &Credential, after: &Credential) -> bool {
 /// Why the vault could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    /// The data directory cannot be made, or is open to others.
+    /// The data directory cannot be created, or is open to others.
     #[error("the data directory {path} cannot be used: {error}")]
     DataDir {
         /// The directory.
@@ -122,23 +123,23 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Makes everything that was committed before this call, by whatever process, hold for what
-    /// is asked afterwards. To be awaited at the start of every request.
+    /// Loads everything that any process committed before this call. To be awaited at the start of
+    /// every request.
     ///
-    /// Without a change this is a look at memory: no call, no lock, no wait. With one, only what
-    /// changed is loaded, once for all requests that wait. An error means that there is a change
-    /// which cannot be read; the request must not go on with what was known before it.
+    /// Without a change it reads shared memory and does not wait. With one, it loads only what
+    /// changed, once for all requests that wait. An error means that there is a change which cannot
+    /// be read; the request must then be refused.
     pub async fn refresh(&self) -> Result<(), StoreUnavailable> {
         if self.watch.check() == Freshness::Fresh {
             return Ok(());
         }
-        // In a box, because every request carries this future with it and hardly any runs it.
+        // In a box, because the future is part of every request's and hardly any request runs it.
         let reload = Box::pin(self.reload());
         let result = match tokio::time::timeout(REFRESH_DEADLINE, reload).await {
             Ok(result) => result,
             Err(_) => Err(StoreUnavailable::new("it does not answer in time")),
         };
-        // Here and not by the caller, who tells the client nothing of the reason.
+        // Logged here: the caller refuses the request without the reason.
         result.inspect_err(|error| tracing::error!("{error}"))
     }
 
@@ -156,7 +157,7 @@ impl Vault {
     async fn load(&self, revision: &mut i64) -> Result<(), StoreUnavailable> {
         let mut changes = self.store.changes_since(*revision).await?;
         if changes.revision < *revision {
-            // The file now holds an older state, from a backup: nothing in memory can be trusted.
+            // The store was replaced by an older state, from a backup: all of it is loaded again.
             changes = self.store.changes_since(0).await?;
             changes
                 .deleted
@@ -185,7 +186,7 @@ impl Vault {
         }
     }
 
-    /// Replaces in place, so that a request which runs at the same time never finds a gap.
+    /// Replaces the credential in one step, so that a request at the same time always finds one.
     fn put(&self, credential: Arc<Credential>) {
         let previous = self
             .views
@@ -244,11 +245,11 @@ impl Vault {
         missing
     }
 
-    /// Finds what `slug` means for `principal` at `now` (unix seconds): their own credential
-    /// first, then one that is shared with them.
+    /// Finds the credential that `slug` names for `principal` at `now` (unix seconds): one that the
+    /// principal owns, or else one that is shared with it.
     ///
     /// An own credential hides a shared one of that slug even while it is revoked or expired:
-    /// switching a credential off must end its use, not quietly put another value in its place.
+    /// revoking a credential must end its use, not substitute another value for it.
     pub fn find(&self, principal: &Principal, slug: &Slug, now: i64) -> Found {
         let Some(view) = self.views.get(principal) else {
             return Found::None;
@@ -273,8 +274,8 @@ impl Vault {
         }
     }
 
-    /// Opens a value, or shares it with those who have it open. To be called only after the use
-    /// was authorised.
+    /// Opens a value, or returns the plaintext that is open already. To be called only after the
+    /// use was authorised.
     pub fn open_value(
         &self,
         credential: &Credential,
@@ -286,9 +287,9 @@ impl Vault {
         self.open_version(credential, credential.version, field, sealed)
     }
 
-    /// Opens every value of a credential for being searched for: those in force, and those they
-    /// have replaced a short while ago. One that does not open cannot have been sent either; it is
-    /// left out, and logged.
+    /// Opens every value of a credential that answers are searched for: those in use, and those
+    /// they replaced less than [`OVERLAP`](crate::vault::model::OVERLAP) ago. A value that does not
+    /// open cannot have been sent either; it is logged and left out.
     pub fn open_all<'a>(
         &'a self,
         credential: &'a Credential,
@@ -305,7 +306,7 @@ impl Vault {
         })
     }
 
-    /// The one place where plaintext comes into being.
+    /// The one place where a value is decrypted.
     fn open_version(
         &self,
         Credential { owner, slug, .. }: &Credential,
@@ -325,9 +326,9 @@ impl Vault {
         })
     }
 
-    /// Every active credential that `principal` owns or is given: what answers to them are
-    /// searched for. An expired one is included, since a value does not stop being secret then;
-    /// so the result changes only when [`Vault::generation`] does.
+    /// Every active credential that `principal` owns or shares, to search answers for. Expired ones
+    /// are included, since an expired value is still secret. So the result changes only when
+    /// [`Vault::generation`] does.
     pub fn live(&self, principal: &Principal) -> Vec<Arc<Credential>> {
         let Some(view) = self.views.get(principal) else {
             return Vec::new();
@@ -351,14 +352,14 @@ impl Vault {
         self.views.iter().flat_map(|view| own(&view)).collect()
     }
 
-    /// The principal who owns every credential there is, if there is one.
+    /// The principal who owns all credentials, if it is one.
     pub fn only_owner(&self) -> Option<Principal> {
         let owners = self.views.iter().filter(|view| !view.own.is_empty());
         let mut names = owners.map(|view| view.key().clone());
         names.next().filter(|_| names.next().is_none())
     }
 
-    /// A number that changes when a value goes out of use: replaced, switched off or deleted.
+    /// A number that changes when a value is replaced, revoked or deleted.
     pub fn retired(&self) -> u64 {
         self.retired.load(Ordering::Acquire)
     }
@@ -368,14 +369,14 @@ impl Vault {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The client whose token has this hash, if it is good at `now` (unix seconds).
+    /// The client whose token has this hash, if it is valid at `now` (unix seconds).
     pub fn client_by_token(&self, hash: &TokenHash, now: i64) -> Option<Arc<Client>> {
         let clients = self.clients.load();
         let client = clients.by_token(hash)?;
         client.usable(now).then(|| Arc::clone(client))
     }
 
-    /// The client of that name, if its token is good at `now` (unix seconds).
+    /// The client of that name, if its token is valid at `now` (unix seconds).
     pub fn client(&self, name: &ClientName, now: i64) -> Option<Arc<Client>> {
         let clients = self.clients.load();
         let client = clients.by_name(name)?;
@@ -387,7 +388,7 @@ impl Vault {
         &self.tokens
     }
 
-    /// The store behind it, for the outbox and for administration.
+    /// The store, for the outbox and for administration.
     pub fn store(&self) -> &Store {
         &self.store
     }

@@ -1,4 +1,4 @@
-//! A value as someone typed it, taken apart into the fields of its kind.
+//! A value as it was typed, parsed into the fields of its kind.
 
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
@@ -18,7 +18,7 @@ pub struct CredentialInput {
     fields: Vec<(Option<Field>, SecretBytes)>,
 }
 
-/// Why an input is not a value of that kind. Never quotes the input.
+/// Why an input is no value of that kind. Never quotes the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidInput {
     /// Nothing was given.
@@ -44,10 +44,10 @@ pub enum InvalidInput {
 }
 
 impl CredentialInput {
-    /// Takes an input apart.
+    /// Parses an input.
     ///
-    /// A [`Kind::Secret`] is the input itself, byte for byte (a command that wants a final newline
-    /// gone strips it before). The other kinds are a JSON object of strings.
+    /// A [`Kind::Secret`] is the input itself, byte for byte; a command strips a final newline
+    /// before. The other kinds are a JSON object of strings.
     pub fn parse(kind: Kind, input: SecretBytes) -> Result<Self, InvalidInput> {
         if input.is_empty() {
             return Err(InvalidInput::Empty);

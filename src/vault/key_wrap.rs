@@ -1,8 +1,8 @@
-//! Sealing other keys than data keys under the master key: files beside the store that must not be
-//! of use to whoever steals them.
+//! Seals keys other than data keys under the master key, for files beside the store that must be
+//! useless to a thief.
 //!
-//! One AES-256-GCM message for each file, under a key derived for this alone. What the key is for is
-//! additional data, so that one file cannot take the place of another.
+//! Each file is one AES-256-GCM message under a key derived for this alone. The purpose of the key
+//! is additional data, so that one file cannot replace another.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl KeyWrap {
         Ok(Self { key, id, purpose })
     }
 
-    /// The key, sealed: format, name of the master key, nonce, ciphertext.
+    /// Seals a key: format, name of the master key, nonce, ciphertext.
     ///
     /// # Errors
     /// When the system has no randomness or no memory.
@@ -42,10 +42,10 @@ impl KeyWrap {
         Ok(parts.concat())
     }
 
-    /// The key that was sealed.
+    /// Opens a sealed key.
     ///
     /// # Errors
-    /// When another master key sealed it, or it was changed or is for something else.
+    /// When another master key sealed it, or it was changed, or it is for another purpose.
     pub fn unwrap(&self, sealed: &[u8]) -> Result<SecretBytes, OpenError> {
         let parse = || {
             let (&[format], rest) = sealed.split_first_chunk()?;
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_can_be_changed() {
+    fn no_byte_can_be_changed_and_no_end_cut_off() {
         let sealed = wrap(1, "a").wrap(&seed()).unwrap();
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();

@@ -1,8 +1,8 @@
-//! The master key: where it comes from, and the keys derived from it.
+//! The keys that are derived from the master key.
 //!
-//! The master key itself is used for nothing but HKDF-SHA256, with a label for each purpose, and is
-//! wiped right after. A weakness in one use (say, of the token signatures) therefore tells
-//! nothing about the others.
+//! The master key itself is the input of HKDF-SHA256 and of nothing else, with a label for each
+//! purpose, and is wiped right after. A weakness in one use, such as the token signatures,
+//! therefore reveals nothing about the others.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct Keyring {
     wrapping: Zeroizing<[u8; 32]>,
 }
 
-/// The master key could not be had. Never holds a part of it.
+/// The master key could not be loaded. Never holds a part of it.
 #[derive(Debug, thiserror::Error)]
 #[error("the master key cannot be loaded from {source_name}: {reason}")]
 pub struct KeyringError {
@@ -38,8 +38,8 @@ pub struct KeyringError {
 impl Keyring {
     /// Loads the master key and derives the keys.
     ///
-    /// A relative `file:` path is relative to `data_dir`; that file is created with a random key
-    /// if it is missing.
+    /// A relative `file:` path is relative to `data_dir`. A missing file is created with a random
+    /// key.
     pub async fn load(
         source: &KeySource,
         data_dir: &std::path::Path,
@@ -59,7 +59,7 @@ impl Keyring {
         Self::from_master(&master)
     }
 
-    /// Derives the keys from a master key the caller has; it is the caller's to wipe.
+    /// Derives the keys from a master key, which the caller has to wipe.
     pub fn from_master(master: &[u8; MASTER_KEY]) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"egret master key").extract(master);
         let id = KeyId(*derive(&root, "egret key id v1")?);
@@ -76,23 +76,23 @@ impl Keyring {
         })
     }
 
-    /// Name of the master key.
+    /// The name of the master key.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The half that seals.
+    /// The half of the wrapping key that seals.
     pub fn sealer(&self) -> Sealer {
         self.sealer.clone()
     }
 
-    /// The half that opens.
+    /// The half that opens. Only the vault asks for it.
     pub(in crate::vault) fn opener(&self) -> Opener {
         self.opener.clone()
     }
 
-    /// What seals another key for this purpose, such as the one that signs the ledger's
-    /// checkpoints. Different purposes do not open each other's.
+    /// Seals and opens other keys for one purpose, such as the one that signs the ledger's
+    /// checkpoints. A key that was sealed for one purpose does not open for another.
     ///
     /// # Errors
     /// When the system has no memory.

@@ -1,7 +1,7 @@
-//! What the vault holds: credentials, clients, and the names of who owns and uses them.
+//! What the vault holds: credentials and clients.
 //!
-//! Everything here is metadata or ciphertext; a value exists in the clear only as
-//! [`SecretBytes`](crate::secret::SecretBytes), never in these types.
+//! Everything here is metadata or ciphertext. A value in the clear is a
+//! [`SecretBytes`](crate::secret::SecretBytes), never one of these types.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,8 +17,8 @@ use crate::vault::sealed_value::SealedValue;
 /// Longest description of a credential, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
 
-/// How long a replaced value is still looked for in answers, requests and logs, in seconds. An
-/// upstream may go on echoing it: in a page it cached, or to a session that began before.
+/// How long a replaced value is still searched for in answers, requests and logs, in seconds. An
+/// upstream may still echo it: in a page it cached, or to a session that began before.
 pub const OVERLAP: i64 = 24 * 60 * 60;
 
 /// What shape a credential's value has.
@@ -27,9 +27,9 @@ pub const OVERLAP: i64 = 24 * 60 * 60;
 pub enum Kind {
     /// One value, written `<<slug>>`.
     Secret,
-    /// `<<slug.username>>` and `<<slug.password>>`; a bare `<<slug>>` means nothing.
+    /// `<<slug.username>>` and `<<slug.password>>`. A bare `<<slug>>` names no value.
     Login,
-    /// Any named fields; a bare `<<slug>>` means nothing.
+    /// Any named fields. A bare `<<slug>>` names no value.
     Fields,
 }
 
@@ -72,9 +72,9 @@ impl FromStr for Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// In force.
+    /// It may be used.
     Active,
-    /// Switched off until it is restored. To a client it does not exist.
+    /// Switched off until it is restored. For a client it does not exist.
     Revoked,
 }
 
@@ -91,7 +91,7 @@ impl State {
 /// A credential as the proxy holds it: where it may be used, and its sealed values.
 #[derive(Debug)]
 pub struct Credential {
-    /// To whom it belongs.
+    /// Who owns it.
     pub owner: Principal,
     /// Its public name.
     pub slug: Slug,
@@ -112,8 +112,8 @@ pub struct Credential {
     /// Who else may use it.
     pub shared_with: BTreeSet<Principal>,
     pub(in crate::vault) fields: SealedFields,
-    /// The version that was replaced last, as long as the store keeps it (see [`OVERLAP`]). Nothing
-    /// can use it any more; it is only looked for.
+    /// The version that was replaced last, as long as the store keeps it (see [`OVERLAP`]). It is
+    /// searched for and never used.
     pub(in crate::vault) previous: Option<ReplacedVersion>,
 }
 
@@ -128,7 +128,7 @@ pub(in crate::vault) struct ReplacedVersion {
 }
 
 impl Credential {
-    /// Whether a request at `now` (unix seconds) may use it, as far as state and expiry go.
+    /// Whether its state and its expiry permit a use at `now` (unix seconds).
     pub fn usable(&self, now: i64) -> bool {
         self.state == State::Active && !self.grant.expired(now)
     }
@@ -138,12 +138,12 @@ impl Credential {
         self.sealed_value(field).is_some()
     }
 
-    /// The fields it has; nothing for a credential with one bare value.
+    /// The names of its fields; none for a credential with one bare value.
     pub fn field_names(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter_map(|(name, _)| name.as_ref())
     }
 
-    /// What can stand in a placeholder: `None` for a bare value, or each field.
+    /// What a placeholder can name: `None` for a bare value, or each field.
     pub fn references(&self) -> impl Iterator<Item = Option<&Field>> {
         self.fields.iter().map(|(name, _)| name.as_ref())
     }
@@ -156,10 +156,10 @@ impl Credential {
     }
 }
 
-/// What is known about a credential before it has a version.
+/// A credential that is to be added, without its value.
 #[derive(Clone, Debug)]
 pub struct NewCredential {
-    /// To whom it will belong.
+    /// Who will own it.
     pub owner: Principal,
     /// Its public name.
     pub slug: Slug,
@@ -174,7 +174,7 @@ pub struct NewCredential {
 /// SHA-256 of a client token: all that is stored of it.
 pub type TokenHash = [u8; 32];
 
-/// A program that may speak to the proxy for one principal.
+/// A program that may send requests for one principal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
     /// Its name.
@@ -185,14 +185,14 @@ pub struct Client {
     pub created: i64,
     /// When its token stops working, unix seconds.
     pub expires: Option<i64>,
-    /// The store's revision at which it was added: tells it from an earlier client of that name,
-    /// whose action tokens must not come back to life.
+    /// The store's revision at which it was added. It tells this client from an earlier one of that
+    /// name, whose action tokens must not become valid again.
     pub enrolment: i64,
     pub(crate) token_hash: TokenHash,
 }
 
 impl Client {
-    /// Whether its token is good at `now` (unix seconds).
+    /// Whether its token is valid at `now` (unix seconds).
     pub fn usable(&self, now: i64) -> bool {
         self.expires.is_none_or(|at| now < at)
     }

@@ -24,7 +24,8 @@ fn parse_name(text: &str) -> Result<Arc<str>, InvalidName> {
     }
 }
 
-/// Declares a validated name: one grammar, but a client can never be passed where a principal belongs.
+/// Declares a validated name. All have one grammar, and a type each: a client's name cannot be
+/// passed as a principal's.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -43,7 +44,7 @@ macro_rules! name {
                 &self.0
             }
 
-            /// The same, to be kept.
+            /// The name, shared.
             pub fn shared(&self) -> Arc<str> {
                 Arc::clone(&self.0)
             }
@@ -80,12 +81,12 @@ macro_rules! name {
 }
 
 name! {
-    /// Whose credentials a request may use, and who owns a credential: a user, `alice`.
+    /// A user whose credentials a request may use, and who owns a credential: `alice`.
     Principal
 }
 
 name! {
-    /// The name of a program that may speak to the proxy.
+    /// The name of a program that may send requests to the proxy.
     ClientName
 }
 
@@ -94,10 +95,10 @@ name! {
 pub struct Actor(String);
 
 impl Actor {
-    /// Names the door (`cli`, `api`) and who came through it. Control characters are replaced,
-    /// so that a hostile user name cannot forge output on a terminal that shows the ledger.
-    pub fn new(door: &str, who: &str) -> Self {
-        let clean: String = format!("{door}:{who}")
+    /// Names the interface (`cli`, `api`) and its user. Control characters are replaced, so that a
+    /// hostile user name cannot forge output on a terminal that shows the ledger.
+    pub fn new(interface: &str, user: &str) -> Self {
+        let clean: String = format!("{interface}:{user}")
             .chars()
             .map(|c| if c.is_control() { '?' } else { c })
             .take(128)

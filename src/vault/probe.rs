@@ -1,11 +1,11 @@
-//! Asking whether the store can be read, by those who must not open values.
+//! Tells whether the store can be read, to parts that must not open values.
 
 use std::sync::Arc;
 
 use crate::vault::cache::Vault;
 
-/// Tells whether the credentials are known as of now. The vault is private to it: whoever holds a
-/// probe cannot find or open a credential.
+/// Tells whether the vault is up to date. The vault is private to it, so its holder cannot find or
+/// open a credential.
 #[derive(Clone)]
 pub struct StoreProbe(Arc<Vault>);
 
@@ -15,7 +15,8 @@ impl StoreProbe {
         Self(vault)
     }
 
-    /// Whether a request would now be decided on what the store holds, rather than be refused.
+    /// Whether a request would be decided on the current state of the store now. Otherwise it would
+    /// be refused.
     pub async fn is_current(&self) -> bool {
         self.0.refresh().await.is_ok()
     }

@@ -1,7 +1,4 @@
-//! Putting values into the store: sealing and storing, never opening.
-//!
-//! This is what the commands and the admin API hold. Whoever takes them over can overwrite and
-//! remove credentials, which the ledger shows, but not read one.
+//! Puts values into the store. It seals and never opens them.
 
 use crate::policy::grant::Grant;
 use crate::policy::location::LocationRule;
@@ -14,7 +11,34 @@ use crate::vault::name::{Actor, Principal};
 use crate::vault::seal::Sealer;
 use crate::vault::store::{Store, StoreError};
 
-/// Seals values and hands them to the store.
+/// Seals values and saves them in the store.
+///
+/// It holds the [`Sealer`] of a keyring and nothing that opens, so an attacker who takes over the
+/// part of the program that holds a registrar can overwrite and remove credentials, which the ledger
+/// shows, but cannot read one. Only [`Vault`](crate::vault::Vault) opens values:
+///
+/// ```compile_fail,E0599
+/// # use egret::vault::{Credential, Registrar};
+/// fn read(registrar: &Registrar, credential: &Credential) {
+///     registrar.open_value(credential, None);
+/// }
+/// ```
+///
+/// ```
+/// # use egret::vault::{Credential, Vault};
+/// fn read(vault: &Vault, credential: &Credential) {
+///     let _ = vault.open_value(credential, None);
+/// }
+/// ```
+///
+/// The half of a keyring that opens is private to the vault:
+///
+/// ```compile_fail,E0624
+/// # use egret::vault::Keyring;
+/// fn opener(keyring: &Keyring) {
+///     keyring.opener();
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Registrar {
     store: Store,
@@ -27,10 +51,10 @@ pub enum RegistrarError {
     /// The value does not fit the kind.
     #[error(transparent)]
     Input(#[from] InvalidInput),
-    /// A credential that may go nowhere is a mistake, and one that may go anywhere is not offered.
+    /// A credential without a host could never be used, and one for every host is not offered.
     #[error("name at least one host where the credential may be sent: --host api.example.com")]
     NoHost,
-    /// Too long, or with characters that a terminal would act on.
+    /// It is too long, or has characters that a terminal would act on.
     #[error("a description has at most {MAX_DESCRIPTION} characters and no control characters")]
     Description,
     /// The store refused or failed.
@@ -39,7 +63,7 @@ pub enum RegistrarError {
 }
 
 impl Registrar {
-    /// A registrar for `store`, which must belong to this keyring's master key or to none yet.
+    /// A registrar for `store`, which must belong to this keyring's master key, or to none yet.
     pub async fn new(store: Store, keyring: &Keyring) -> Result<Self, StoreError> {
         store.bind_key(keyring.id()).await?;
         Ok(Self {
@@ -53,8 +77,8 @@ impl Registrar {
         &self.store
     }
 
-    /// Saves a new credential with the value `input` (see [`CredentialInput::parse`]) and returns its
-    /// version. A grant without locations gets the default, any header.
+    /// Saves a new credential with the value `input` (see [`CredentialInput::parse`]) and returns
+    /// its version. A grant without locations gets the default, any header.
     pub async fn add(
         &self,
         actor: &Actor,

@@ -1,13 +1,14 @@
 //! Envelope encryption of values.
 //!
-//! Each value is sealed with AES-256-GCM under a data key made for it alone, and the data key is
-//! sealed under the wrapping key, which is derived from the master key. A new master key therefore
-//! needs only the 32-byte data keys to be rewrapped, and no key but the wrapping key is ever used
-//! for more than one message.
+//! Each value is sealed with AES-256-GCM under a data key of its own, and the data key is sealed
+//! under the wrapping key, which is derived from the master key. For a new master key only the
+//! 32-byte data keys have to be sealed again, and no key but the wrapping key is ever used for more
+//! than one message.
 //!
-//! Both layers carry the place the value belongs to (owner, slug, field, version) as additional
-//! data. Someone who can write to the database but has no key cannot move the ciphertext of
-//! `prod-db` to `test-db`, whose hosts they control, nor bring an old version back under a new number.
+//! Both layers carry the [`EncryptionContext`] of the value (owner, slug, field, version) as
+//! additional data. An attacker who can write to the database but has no key cannot move the
+//! ciphertext of `prod-db` to `test-db`, whose hosts they control, nor restore an old version under
+//! a new number.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const NONCE: usize = 12;
 const TAG: usize = 16;
 const DATA_KEY: usize = 32;
 
-/// Name of a master key, derived from it one-way: says which key a value was sealed under.
+/// The name of a master key, derived from it one-way: tells which key sealed a value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(pub(in crate::vault) [u8; 8]);
 
@@ -40,7 +41,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A sealed value as it lies in the store: format, key id, wrapped data key, ciphertext.
+/// A sealed value as the store has it: format, key id, wrapped data key, ciphertext.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Box<[u8]>);
 
@@ -62,7 +63,7 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// The place a sealed value belongs to, and outside of which it does not open.
+/// What a sealed value is bound to: with another context it does not open.
 #[derive(Clone, Copy, Debug)]
 pub struct EncryptionContext<'a> {
     /// Owner of the credential.
@@ -75,7 +76,7 @@ pub struct EncryptionContext<'a> {
     pub version: u32,
 }
 
-/// Which of the two ciphertexts of an envelope: so that one can never pass for the other.
+/// Which of the two ciphertexts of an envelope, so that neither can be used as the other.
 #[derive(Clone, Copy)]
 enum Layer {
     DataKey = 1,
@@ -83,7 +84,7 @@ enum Layer {
 }
 
 impl EncryptionContext<'_> {
-    /// Every part carries its length, so no two places have the same encoding.
+    /// Every part carries its length, so no two contexts have the same encoding.
     fn aad(&self, layer: Layer, key: KeyId) -> Aad<Vec<u8>> {
         let mut aad = Vec::with_capacity(160);
         aad.extend_from_slice(b"egret sealed value");
@@ -113,22 +114,22 @@ pub enum OpenError {
     /// It was sealed under another master key.
     #[error("the value was sealed under master key {0}, which is not the one loaded")]
     OtherKey(KeyId),
-    /// It was changed, moved from another row, or is not in a format this version knows.
+    /// It was changed or moved from another row, or this version does not know its format.
     #[error("the sealed value is damaged or belongs to another credential")]
     Damaged,
 }
 
-/// The wrapping key with its name. Shared by [`Sealer`] and [`Opener`], reachable through neither.
+/// The wrapping key with its name. [`Sealer`] and [`Opener`] share it and expose it to no one.
 struct Wrapping {
     key: RandomizedNonceKey,
     id: KeyId,
 }
 
-/// Can seal values and nothing else: what commands and the admin API are given.
+/// Seals values and cannot open them: what commands and an admin API hold.
 #[derive(Clone)]
 pub struct Sealer(Arc<Wrapping>);
 
-/// Can open values: only the running proxy holds one.
+/// Opens values. Only the vault holds one.
 #[derive(Clone)]
 pub struct Opener(Arc<Wrapping>);
 
@@ -194,7 +195,7 @@ impl Opener {
             RandomizedNonceKey::new(&AES_256_GCM, data_key).map_err(|_| OpenError::Damaged)?;
         let aad = context.aad(Layer::Value, *id);
         let mut opened = Err(OpenError::Damaged);
-        // Decrypted where it will stay.
+        // Decrypted in the memory that will keep it.
         let mut value = SecretBytes::written(envelope.ciphertext.len(), |bytes| {
             bytes.copy_from_slice(envelope.ciphertext);
             opened = data_key
@@ -212,7 +213,7 @@ pub(in crate::vault) fn encrypt(
     aad: Aad<Vec<u8>>,
     plaintext: &[u8],
 ) -> Result<([u8; NONCE], Vec<u8>), SealError> {
-    // Room for the tag from the start: a reallocation would leave the plaintext behind.
+    // Room for the tag from the start: a reallocation would leave the plaintext in memory.
     let mut buffer = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG));
     buffer.extend_from_slice(plaintext);
     let nonce = key
@@ -221,7 +222,7 @@ pub(in crate::vault) fn encrypt(
     Ok((*nonce.as_ref(), std::mem::take(&mut *buffer)))
 }
 
-/// The parts of a [`Sealed`], cut apart but not yet believed.
+/// The parts of a [`Sealed`], not yet verified.
 struct Envelope<'a> {
     key_id: KeyId,
     wrap_nonce: &'a [u8; NONCE],
@@ -258,7 +259,7 @@ mod tests {
         Keyring::from_master(&[7; 32]).unwrap()
     }
 
-    /// A place that owns its names.
+    /// A context that owns its names.
     #[derive(Clone, Debug, PartialEq)]
     struct Names(Principal, Slug, Option<Field>, u32);
 
@@ -287,7 +288,7 @@ mod tests {
         })
     }
 
-    fn somewhere() -> Names {
+    fn some_names() -> Names {
         Names(
             Principal::parse("alice").unwrap(),
             Slug::parse("github").unwrap(),
@@ -301,8 +302,8 @@ mod tests {
     }
 
     #[test]
-    fn a_value_hides_its_bytes_and_two_seals_of_it_differ() {
-        let names = somewhere();
+    fn a_sealed_value_hides_its_bytes_and_differs_each_time() {
+        let names = some_names();
         let value = secret(b"a value that is easy to find");
         let [one, two] =
             [(); 2].map(|()| keyring().sealer().seal(names.context(), &value).unwrap());
@@ -317,7 +318,7 @@ mod tests {
 
     #[test]
     fn another_master_key_is_named_in_the_error() {
-        let names = somewhere();
+        let names = some_names();
         let sealed = keyring()
             .sealer()
             .seal(names.context(), &secret(b"v"))
@@ -331,7 +332,7 @@ mod tests {
     fn debug_shows_nothing() {
         let sealed = keyring()
             .sealer()
-            .seal(somewhere().context(), &secret(b"v"))
+            .seal(some_names().context(), &secret(b"v"))
             .unwrap();
         assert_eq!(format!("{sealed:?}"), "Sealed(..)");
     }
@@ -347,14 +348,14 @@ mod tests {
         let sealed = Sealed::from_bytes(bytes.collect());
         let value = keyring()
             .opener()
-            .open(somewhere().context(), &sealed)
+            .open(some_names().context(), &sealed)
             .unwrap();
         assert_eq!(value.expose(), b"correct horse battery staple");
     }
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens_in_its_place_and_nowhere_else(
+        fn a_sealed_value_opens_with_its_context_and_no_other(
             value in prop::collection::vec(any::<u8>(), 0..80),
             here in names(),
             there in names(),
@@ -378,7 +379,7 @@ mod tests {
             cut: prop::sample::Index,
         ) {
             let keyring = keyring();
-            let names = somewhere();
+            let names = some_names();
             let sealed = keyring.sealer().seal(names.context(), &secret(&value)).unwrap();
             let mut changed = sealed.as_bytes().to_vec();
             changed[at.index(sealed.as_bytes().len())] ^= flip;

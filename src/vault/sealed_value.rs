@@ -1,4 +1,4 @@
-//! A sealed value in memory, opened once for all who need it at the same time.
+//! A sealed value in memory, opened once for all that need it at the same time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::secret::SecretBytes;
 use crate::vault::seal::Sealed;
 
-/// One value of a credential: sealed, and known to be open for as long as somebody has it open.
+/// One value of a credential, with a weak reference to its plaintext while someone has it open.
 ///
-/// What answers are searched for is open anyway. A request that was authorised gets that same
-/// plaintext, and no second copy of it comes into being. Nothing is value open for its sake: once
-/// the last holder lets go, the plaintext is wiped. And nothing can be outdated, because a value
-/// that is replaced, moved or sealed anew is another `SealedValue`, of another [`Credential`].
+/// The values that answers are searched for are open anyway. An authorised request shares that
+/// plaintext, so there is no second copy. The reference keeps nothing open: once the last holder
+/// drops the plaintext, it is wiped. It cannot be outdated either, because a value that is
+/// replaced, moved or sealed again is another `SealedValue`, of another [`Credential`].
 ///
 /// [`Credential`]: crate::vault::Credential
 pub struct SealedValue {
@@ -20,12 +20,12 @@ pub struct SealedValue {
 }
 
 impl SealedValue {
-    /// The value: as others have it open, or else as `open` opens it.
+    /// The plaintext: the one that is open already, or else what `open` returns.
     pub(in crate::vault) fn open<E>(
         &self,
         open: impl FnOnce(&Sealed) -> Result<SecretBytes, E>,
     ) -> Result<Arc<SecretBytes>, E> {
-        // Held while it is opened, so that two who come at once do not open it twice.
+        // Held while it is opened, so that two callers do not open it twice.
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = opened.upgrade() {
             return Ok(value);
@@ -35,7 +35,7 @@ impl SealedValue {
         Ok(value)
     }
 
-    /// The value as it lies in the store.
+    /// The value as the store has it.
     pub(in crate::vault) fn sealed(&self) -> &Sealed {
         &self.sealed
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_open_once_and_only_while_somebody_holds_it() {
+    fn a_value_is_open_once_and_only_while_someone_holds_it() {
         let value = SealedValue::from(Sealed::from_bytes(b"sealed".to_vec()));
         let opened = std::cell::Cell::new(0);
         let open = || {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_open_is_tried_again() {
+    fn a_failure_to_open_is_not_remembered() {
         let value = SealedValue::from(Sealed::from_bytes(Vec::new()));
         assert_eq!(value.open(|_| Err(1)).unwrap_err(), 1);
         let value = value.open(|_| Ok::<_, ()>(SecretBytes::new(b"v".to_vec())));

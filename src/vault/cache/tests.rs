@@ -143,7 +143,7 @@ async fn an_own_credential_hides_a_shared_one_and_two_shared_ones_are_ambiguous(
         .unwrap();
     assert_eq!(vault.value("bob", "key").await.unwrap(), "alice");
     assert_eq!(vault.live(&bob).len(), 1);
-    assert_eq!(vault.live(&principal("nobody")).len(), 0);
+    assert_eq!(vault.live(&principal("dave")).len(), 0);
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn another_master_key_is_refused_at_the_door() {
     );
 }
 
-/// What [`Vault`] should answer, kept in the plainest way.
+/// What [`Vault`] should answer, as simple as possible.
 #[derive(Clone, Debug, Default)]
 struct Model {
     value: String,
@@ -420,7 +420,7 @@ async fn a_value_that_is_searched_for_is_not_opened_a_second_time_until_it_is_re
         .unwrap();
     let second = current().await;
     assert_eq!(vault.open_value(&second, None).unwrap().expose(), b"two");
-    assert_eq!(sent.expose(), b"one", "whoever holds it keeps it");
+    assert_eq!(sent.expose(), b"one", "a holder keeps it");
 }
 
 /// Nothing can use a replaced value, but an upstream may still echo it.

@@ -1,4 +1,4 @@
-//! What one principal can use.
+//! The credentials that one principal can use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::substitution::slug::Slug;
 use crate::vault::model::Credential;
 use crate::vault::name::Principal;
 
-/// The credentials of one principal: those it owns, and those it was given.
+/// The credentials that one principal owns, and those that are shared with it.
 #[derive(Default)]
 pub(super) struct View {
     pub(super) own: HashMap<Slug, Arc<Credential>>,

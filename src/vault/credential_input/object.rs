@@ -1,13 +1,13 @@
-//! A JSON object of strings, read without leaving copies of them behind.
+//! A JSON object of strings, parsed without leaving copies of them in memory.
 //!
-//! A general JSON parser collects a string with escapes in a scratch buffer of its own and frees
-//! it unwiped. This grammar is small enough to read it straight into buffers that are wiped.
+//! A general JSON parser unescapes a string in a scratch buffer of its own and frees that unwiped.
+//! This grammar is small enough to be parsed straight into buffers that are wiped.
 
 use zeroize::Zeroizing;
 
 use crate::secret::SecretBytes;
 
-/// Members in the order of the input; `None` if it is anything but an object of strings (RFC 8259).
+/// The members in the order of the input; `None` if it is not an object of strings (RFC 8259).
 pub(super) fn parse(input: &[u8]) -> Option<Vec<(SecretBytes, SecretBytes)>> {
     let mut cursor = Cursor {
         rest: std::str::from_utf8(input).ok()?.as_bytes(),

@@ -1,4 +1,4 @@
-//! Where the master key is kept, and reading it from there.
+//! Reads the master key from where it is kept.
 
 use std::fmt;
 use std::fs::File;
@@ -41,7 +41,7 @@ pub enum KeySource {
     Systemd(String),
 }
 
-/// A key source that is none.
+/// A text that is no key source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key source is file:PATH, env:NAME, command:CMD or systemd:NAME")]
 pub struct InvalidKeySource;
@@ -102,7 +102,7 @@ fn read_systemd(name: &str) -> Result<Input, String> {
         "CREDENTIALS_DIRECTORY is not set: give the unit a LoadCredential= or \
          LoadCredentialEncrypted= line and start Egret through systemd",
     )?;
-    // No look at the mode: systemd guards that directory itself, with a mode or with an ACL.
+    // The mode is not checked: systemd protects that directory, with a mode or with an ACL.
     let path = Path::new(&directory).join(name);
     read_file(&path, |_| Ok(())).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -118,8 +118,8 @@ fn read_or_create(path: &Path) -> Result<Input, String> {
     }
 }
 
-/// Reads a small file after `check` has seen the open descriptor (not the path, which someone
-/// could exchange between the look and the read).
+/// Reads a small file after `check` of the open descriptor. A check of the path could be of another
+/// file than the one that is read.
 fn read_file(path: &Path, check: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Input> {
     let file = File::open(path)?;
     check(&file)?;
@@ -128,7 +128,7 @@ fn read_file(path: &Path, check: impl FnOnce(&File) -> io::Result<()>) -> io::Re
     Ok(input)
 }
 
-/// Refuses a key that other users of the machine can read or that someone else put there.
+/// Refuses a key that other users of the machine can read, or that another user put there.
 fn check_private(path: &Path, file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;
     let mode = metadata.mode() & 0o777;
@@ -149,13 +149,14 @@ fn check_private(path: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a new key. Of two processes that start at once, the first makes it.
+/// Writes a new key. If two processes start at once, both use the key of the first.
 fn create(path: &Path) -> io::Result<()> {
     files::private_directory(path.parent().unwrap_or(Path::new("/")))?;
     let mut random = Zeroizing::new([0; MASTER_KEY]);
     aws_lc_rs::rand::fill(random.as_mut_slice())
         .map_err(|_| io::Error::other("the system gives no randomness"))?;
-    // Room for all of it from the start: growing would leave a copy of the key behind.
+    // Room for all of it from the start: a buffer that grows would leave a copy of the key in
+    // memory.
     let mut line = Zeroizing::new(String::with_capacity(64));
     STANDARD.encode_string(random.as_slice(), &mut line);
     line.push('\n');
@@ -168,7 +169,7 @@ async fn run(command: &str) -> Result<Input, String> {
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // Its own group, so that the deadline ends what the shell started, too.
+        // A process group of its own, so that the deadline ends what the shell started, too.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -198,12 +199,12 @@ async fn run(command: &str) -> Result<Input, String> {
 fn end_group(group: Option<u32>) {
     let pid = group.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
     if let Some(pid) = pid {
-        // It may have ended by itself in this moment; there is nothing left to do then.
+        // It may have ended by itself a moment ago, and that is no error.
         let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
     }
 }
 
-/// Understands 32 raw bytes, 64 hex digits, or base64 in either alphabet, padded or not.
+/// Decodes 32 raw bytes, 64 hex digits, or base64 in either alphabet, padded or not.
 fn decode(input: &[u8]) -> Option<Master> {
     if let Ok(raw) = <&[u8; MASTER_KEY]>::try_from(input) {
         return Some(Zeroizing::new(*raw));
@@ -290,12 +291,12 @@ mod tests {
         assert_eq!(
             fs::read_dir(&data).unwrap().count(),
             1,
-            "no temporary file stays behind"
+            "no temporary file is left"
         );
     }
 
     #[test]
-    fn of_two_starting_processes_the_first_makes_the_key() {
+    fn the_first_of_two_starting_processes_makes_the_key() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("master.key");
         create(&path).unwrap();
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_readable_key_file_is_refused_with_the_way_to_mend_it() {
+    async fn a_readable_key_file_is_refused_with_the_command_that_fixes_it() {
         let home = tempfile::tempdir().unwrap();
         let source = KeySource::File("master.key".into());
         source.read(home.path()).await.unwrap();

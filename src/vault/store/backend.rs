@@ -1,4 +1,4 @@
-//! The store as the program uses it, whatever keeps it.
+//! The store as the program uses it, whichever its backend.
 
 use super::changes::{Changes, Freshness};
 use super::error::{StoreError, StoreUnavailable};
@@ -46,9 +46,9 @@ store! {
         seal: impl FnOnce(u32) -> Result<SealedFields, SealError> + Send
     ) -> Result<u32, StoreError>;
 
-    /// Replaces the value and returns the new version. The one that is replaced stays for
-    /// [`OVERLAP`](crate::vault::model::OVERLAP), sealed, to be looked for; what was before it is
-    /// erased. A revoked credential stays revoked.
+    /// Replaces the value and returns the new version. The replaced one is kept, sealed, for
+    /// [`OVERLAP`](crate::vault::model::OVERLAP), because answers are still searched for it; the
+    /// one before it is erased. A revoked credential stays revoked.
     async fn rotate(
         &self,
         actor: &Actor,
@@ -58,11 +58,11 @@ store! {
         seal: impl FnOnce(u32) -> Result<SealedFields, SealError> + Send
     ) -> Result<u32, StoreError>;
 
-    /// Erases what was replaced at `rotated` (unix seconds) or before. Returns of how many
-    /// credentials.
+    /// Erases the versions that were replaced at `rotated` (unix seconds) or before. Returns the
+    /// number of credentials concerned.
     async fn erase_replaced(&self, rotated: i64) -> Result<u64, StoreError>;
 
-    /// Switches a credential off. Returns whether it was on.
+    /// Revokes a credential. Returns whether it was active.
     async fn revoke(
         &self,
         actor: &Actor,
@@ -70,7 +70,7 @@ store! {
         slug: &Slug
     ) -> Result<bool, StoreError>;
 
-    /// Switches a revoked credential on again. Returns whether it was off.
+    /// Makes a revoked credential active again. Returns whether it was revoked.
     async fn restore(
         &self,
         actor: &Actor,
@@ -78,8 +78,8 @@ store! {
         slug: &Slug
     ) -> Result<bool, StoreError>;
 
-    /// Removes a credential with its ciphertext and shares. What stays is its name and the number
-    /// of its last version.
+    /// Removes a credential with its ciphertext and shares. Its name and the number of its last
+    /// version stay.
     async fn delete(
         &self,
         actor: &Actor,
@@ -87,7 +87,7 @@ store! {
         slug: &Slug
     ) -> Result<(), StoreError>;
 
-    /// Changes where a credential may be used. Returns whether that differs from before.
+    /// Changes where a credential may be used. Returns whether this differs from before.
     async fn allow(
         &self,
         actor: &Actor,
@@ -96,7 +96,7 @@ store! {
         grant: &Grant
     ) -> Result<bool, StoreError>;
 
-    /// Lets `with` use a credential. Returns whether they could not before.
+    /// Shares a credential with a principal. Returns whether it was not shared before.
     async fn share(
         &self,
         actor: &Actor,
@@ -139,22 +139,22 @@ store! {
         expires: Option<i64>
     ) -> Result<Client, StoreError>;
 
-    /// Removes a client: its token, and every action token minted for it, is dead at once.
+    /// Removes a client. Its token and every action token minted for it are invalid at once.
     async fn remove_client(
         &self,
         actor: &Actor,
         name: &ClientName
     ) -> Result<Client, StoreError>;
 
-    /// Moves the end of a token that has one, as `egret run` does while its command lives. Also
-    /// after it has passed: the machine may have been asleep. There is no administrative event,
-    /// since nothing is granted that its owner was not granted before.
+    /// Extends a token that expires, as `egret run` does while its command runs. An expired one is
+    /// extended too: the machine may have been suspended. There is no administrative event, since
+    /// the owner of the token gains nothing that it had not.
     async fn extend_client(&self, name: &ClientName, expires: i64) -> Result<(), StoreError>;
 
     /// All clients by name, expired ones that have not been removed included.
     async fn list_clients(&self) -> Result<Vec<Client>, StoreUnavailable>;
 
-    /// What was committed after revision `since`, all of one moment; 0 for everything.
+    /// What was committed after revision `since`, in one consistent snapshot; 0 for everything.
     ///
     /// The work is proportional to the number of changes, not of credentials.
     async fn changes_since(&self, since: i64) -> Result<Changes, StoreUnavailable>;
@@ -192,7 +192,7 @@ impl Store {
         Ok(CommitWatch(watch))
     }
 
-    /// The database, for tests that do to it what no command would.
+    /// The database, for tests that change it in ways that no command would.
     #[cfg(test)]
     pub(super) fn sqlite(&self) -> &sqlite::Database {
         match &self.0 {
@@ -201,10 +201,9 @@ impl Store {
     }
 }
 
-/// Notices what any process commits to a store.
+/// Notices commits of any process to a store.
 ///
-/// Every request asks, so the question has to cost next to nothing where the backend allows it: no
-/// call, no lock and no wait.
+/// Every request asks, so a backend should answer without a system call, a lock or a wait.
 #[derive(Debug)]
 pub struct CommitWatch(Watch);
 
@@ -214,16 +213,16 @@ enum Watch {
 }
 
 impl CommitWatch {
-    /// Whether what was read last is still what the store holds.
+    /// Whether what was read last is still the store's content.
     pub fn check(&self) -> Freshness {
         match &self.0 {
             Watch::Sqlite(watch) => watch.check(),
         }
     }
 
-    /// Reads the store with `read`. If that succeeds, everything that was committed before this call
-    /// counts as read. A commit in the meantime does not, whether `read` saw it or not: to read it
-    /// twice costs little, and to miss it would keep a revoked credential in use.
+    /// Reads the store with `read`. If that succeeds, everything that was committed before this
+    /// call counts as read. A commit during the call does not, even if `read` saw it: reading it
+    /// twice costs little, and missing it would keep a revoked credential in use.
     pub async fn catch_up<T, E>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match &self.0 {
             Watch::Sqlite(watch) => watch.catch_up(read).await,

@@ -9,12 +9,12 @@ use crate::vault::seal::SealError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credential store is not available: {reason}")]
 pub struct StoreUnavailable {
-    /// What went wrong, for the operator's log.
+    /// What failed, for the operator's log.
     pub reason: String,
 }
 
 impl StoreUnavailable {
-    /// Names a reason.
+    /// With a reason for the log.
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -23,17 +23,17 @@ impl StoreUnavailable {
 }
 
 impl From<StoreUnavailable> for Refusal {
-    /// The reason stays in the log: it can hold a path of the host.
+    /// The reason stays in the log: it can hold a path of this machine.
     fn from(_: StoreUnavailable) -> Self {
         Refusal::new(
             Code::StoreUnavailable,
             "The credential store cannot be read, so nothing was sent. \
-             Whoever runs Egret finds the reason in its log.",
+             The reason is in Egret's log, for its operator.",
         )
     }
 }
 
-/// Why an administrative change was not made. Nothing was changed then.
+/// Why an administrative change was not made. The store is unchanged then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No credential of that owner and slug.
@@ -44,7 +44,7 @@ pub enum StoreError {
         /// The slug asked for.
         slug: Slug,
     },
-    /// The slug is taken, perhaps by a revoked credential.
+    /// The slug is taken, maybe by a revoked credential.
     #[error(
         "{owner} already has a credential `{slug}`: rotate it to change its value, or delete it first"
     )]
@@ -54,7 +54,7 @@ pub enum StoreError {
         /// The slug.
         slug: Slug,
     },
-    /// It was deleted and added again with another kind while a new value was being typed.
+    /// Meanwhile it was deleted and added again with another kind.
     #[error("the credential `{0}` changed its kind in the meantime; nothing was changed")]
     KindChanged(Slug),
     /// A credential is not shared with its own owner.
@@ -70,7 +70,7 @@ pub enum StoreError {
     #[error(
         "the store's values were sealed under master key {expected}, but the key loaded is {found}. \
          Put the old key back, or start with a new data directory; \
-         a key file that was missing has been generated anew and can be replaced by the old one"
+         if the key file was missing, a new one was created, which the old one can replace"
     )]
     OtherKey {
         /// Name of the key the store was sealed with.

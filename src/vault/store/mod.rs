@@ -1,4 +1,4 @@
-//! Where credentials, clients and pending administrative events are kept.
+//! The store of credentials, clients and pending administrative events.
 //!
 //! The store moves [`Sealed`](crate::vault::seal::Sealed) blobs and token hashes. It has no key and
 //! imports nothing that opens a value: a stolen file, a backup of it, or the memory of a database

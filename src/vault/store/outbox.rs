@@ -1,13 +1,14 @@
-//! Administrative events on their way into the ledger.
+//! Administrative events that are not in the ledger yet (a transactional outbox).
 //!
-//! An event is written in the same transaction as the change it reports, so there is no change
-//! without a record and no record without a change, whatever crashes in between. Whoever holds the
-//! ledger takes them from here and removes them once they are durable there (at least once).
+//! An event is written in the same transaction as the change it reports. A crash therefore never
+//! leaves a change without a record, nor a record without a change. The process that writes the
+//! ledger reads the events here and removes them once they are durable there, so each is delivered
+//! at least once.
 
 use crate::substitution::slug::{Field, Slug};
 use crate::vault::name::{ClientName, Principal};
 
-/// What happened.
+/// What was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A credential was added.
@@ -18,7 +19,7 @@ pub enum Event {
     CredentialRevoked,
     /// It was switched on again.
     CredentialRestored,
-    /// It was removed, ciphertext and all.
+    /// It was removed with its ciphertext.
     CredentialDeleted,
     /// Its limits were changed.
     CredentialAllowed,
@@ -75,22 +76,22 @@ pub struct AdminEvent {
     pub id: i64,
     /// When the change was made, unix microseconds.
     pub time: i64,
-    /// What happened.
+    /// What was changed.
     pub event: Event,
     /// The credential's slug.
     pub slug: Option<Slug>,
     /// The field, where one field was concerned.
     pub field: Option<Field>,
-    /// The version in force after the change.
+    /// The version in use after the change.
     pub version: Option<u32>,
     /// The credential's owner.
     pub owner: Option<Principal>,
-    /// With whom it was shared, or whom the client stands for.
+    /// With whom it was shared, or whose credentials the client may use.
     pub principal: Option<Principal>,
     /// The client concerned.
     pub client: Option<ClientName>,
     /// Who did it, `cli:alice`.
     pub actor: String,
-    /// More for people to read; may be empty.
+    /// A detail for readers; may be empty.
     pub detail: String,
 }

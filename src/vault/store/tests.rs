@@ -1,4 +1,4 @@
-//! What every store does, whatever keeps it.
+//! What every backend of the store does.
 
 use super::*;
 use crate::clock;
@@ -70,7 +70,7 @@ async fn lists_are_ordered_and_hold_one_owner_or_all() {
     };
     assert_eq!(names(None).await, "alice/a alice/b alice2/a bob/a");
     assert_eq!(names(Some("alice")).await, "alice/a alice/b");
-    assert_eq!(names(Some("nobody")).await, "");
+    assert_eq!(names(Some("carol")).await, "");
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn a_failed_seal_changes_nothing() {
 }
 
 #[tokio::test]
-async fn expired_clients_are_swept_out_and_names_are_taken_once() {
+async fn expired_clients_are_removed_and_names_are_taken_once() {
     let fixture = Fixture::new();
     let command = fixture.registrar().await;
     let store = command.store();

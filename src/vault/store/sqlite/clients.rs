@@ -1,4 +1,4 @@
-//! Clients: programs that may speak to the proxy.
+//! Clients: programs that may send requests to the proxy.
 
 use super::database::{Change, Database};
 use super::rows;

@@ -1,10 +1,10 @@
-//! Noticing that someone committed to the store, for the price of a look at memory.
+//! Notices commits by reading shared memory.
 //!
-//! A change made by a command must hold from the next request on, so every request asks whether
-//! there was one. Asking SQLite costs a round trip to a thread and two file locks. But in WAL mode
-//! each commit, by whatever process, ends by rewriting the header of the shared WAL index
-//! (`egret.db-shm`), which holds a change counter, the number of frames, their running checksum
-//! and two salts: as long as its 96 bytes are the same, nothing was committed
+//! A change made by a command must apply from the next request on, so every request asks
+//! whether there was one. To ask SQLite costs a round trip to a thread and two file locks. In WAL
+//! mode, however, each commit of any process ends by rewriting the header of the shared WAL index
+//! (`egret.db-shm`), which holds a change counter, the number of frames, their running checksum and
+//! two salts. As long as its 96 bytes are the same, nothing was committed
 //! (<https://sqlite.org/walformat.html#the_wal_index_header>).
 
 use std::collections::HashMap;
@@ -22,12 +22,12 @@ use crate::files::beside;
 use crate::memory;
 use crate::vault::store::changes::Freshness;
 
-/// Both copies of the WAL index header, in words. SQLite's connections share it in memory, and so
-/// it is read there.
+/// Both copies of the WAL index header, in words. SQLite's connections share it in memory, so it is
+/// read there.
 const HEADER: usize = 12;
 type Header = [AtomicU64; HEADER];
 
-/// How often to look whether the paths still lead to the files that are open.
+/// How often to check that the paths still name the files that are open.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The header at some moment.
@@ -36,8 +36,8 @@ pub(super) struct Reading([u64; HEADER]);
 
 /// Detects commits of any process to one SQLite file in WAL mode.
 ///
-/// Where the WAL index cannot be read (a filesystem without shared memory), everything always
-/// counts as changed.
+/// Where the WAL index cannot be read (a filesystem without shared memory), the store always counts
+/// as changed.
 #[derive(Debug)]
 pub struct WalWatch {
     index: Option<&'static Header>,
@@ -55,8 +55,8 @@ fn file_id(metadata: &Metadata) -> FileId {
 }
 
 impl WalWatch {
-    /// A watch for the database at `path`, on which at least one connection is open and stays
-    /// open as long as the watch: the last one to close removes the index file.
+    /// A watch for the database at `path`. At least one connection must stay open as long as the
+    /// watch: the last one to close removes the index file.
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         let mut files = vec![(path.to_owned(), file_id(&fs::metadata(path)?))];
         let index_path = beside(path, "-shm");
@@ -98,10 +98,10 @@ impl WalWatch {
 
     /// The present state.
     ///
-    /// The two copies of the header may be caught in mid-write. That reading equals neither the
-    /// state before nor the one after, so it can only cause a look too many.
+    /// It may be read in the middle of a write. Such a reading equals neither the state before nor
+    /// the one after, so it can only cause one superfluous load.
     pub(super) fn read(&self) -> Option<Reading> {
-        // The words are only compared, and tell nothing by themselves: so their order does not matter.
+        // The words are only compared, so the order in which they are read does not matter.
         let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
         Some(Reading(self.index?.each_ref().map(word)))
     }
@@ -111,13 +111,13 @@ impl WalWatch {
         self.accepted.store(reading.map(Arc::new));
     }
 
-    /// Stops trusting the index: everything counts as changed from now on.
+    /// Ignores the index from now on: the store always counts as changed.
     pub(super) fn distrust(&mut self) {
         self.index = None;
         self.accepted.store(None);
     }
 
-    /// Once in a while, whether each path still leads to the file that is open.
+    /// Checks once per interval that each path still names the file that is open.
     fn check_identity(&self) -> Result<(), String> {
         let now = self.opened.elapsed();
         if now.as_millis() < u128::from(self.next_identity_check.load(Ordering::Relaxed)) {
@@ -135,7 +135,7 @@ impl WalWatch {
                 Err(error) => return Err(format!("{}: {error}", path.display())),
             }
         }
-        // Only a good result is remembered: while the files are gone, every look says so.
+        // Only success is remembered: while the files are gone, every check fails.
         let next = (now + IDENTITY_INTERVAL).as_millis();
         self.next_identity_check
             .store(u64::try_from(next).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -143,7 +143,7 @@ impl WalWatch {
     }
 }
 
-/// The header of an index file, in the file that was opened.
+/// The header of an index file, and which file that is.
 #[derive(Clone, Copy, Debug)]
 struct Index {
     id: FileId,
@@ -153,9 +153,8 @@ struct Index {
 /// Opens the index file once per process and never closes it.
 ///
 /// Closing it would drop the POSIX locks that SQLite holds on it through a descriptor of its own
-/// ([`super`]). Another process would then believe the index unused and
-/// truncate it under the running connections. The price is one descriptor for each
-/// store a process ever had open.
+/// ([`super`]). Another process would then take the index for unused and truncate it under the
+/// running connections. The price is one descriptor for each store that a process ever had open.
 fn open_for_good(path: &Path) -> io::Result<Index> {
     static OPEN: OnceLock<Mutex<HashMap<FileId, Index>>> = OnceLock::new();
     let mut open = OPEN
@@ -172,7 +171,7 @@ fn open_for_good(path: &Path) -> io::Result<Index> {
         true => memory::shared(&file),
         false => Err(io::ErrorKind::UnexpectedEof.into()),
     };
-    // Also where it cannot be shared, and where the path was exchanged since the look above.
+    // Also where it cannot be mapped, and where the path was exchanged since the check above.
     std::mem::forget(file);
     let index = Index {
         id,
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_unchanged_before_a_reading_was_accepted() {
+    fn the_store_is_stale_before_a_reading_was_accepted() {
         let directory = tempfile::tempdir().unwrap();
         let watch = WalWatch::new(&files(directory.path(), 1)).unwrap();
         assert_eq!(watch.check(), Freshness::Stale);
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_readable_index_everything_counts_as_changed() {
+    fn without_a_readable_index_the_store_is_always_stale() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("egret.db");
         fs::write(&path, "").unwrap();
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_index_is_gone_even_though_it_can_still_be_read() {
+    fn a_removed_index_is_gone_even_if_it_can_still_be_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = files(directory.path(), 1);
         let watch = WalWatch::new(&path).unwrap();

@@ -13,7 +13,7 @@ use crate::vault::seal::SealError;
 use crate::vault::store::error::{StoreError, StoreUnavailable};
 use crate::vault::store::outbox::Event;
 
-/// The condition on `credentials` that a replaced version lies there since a time.
+/// The condition on `credentials` that a version was replaced before a time and is still stored.
 macro_rules! replaced {
     () => {
         "rotated <= ? AND EXISTS (
@@ -106,7 +106,7 @@ impl Database {
     }
 
     pub async fn erase_replaced(&self, rotated: i64) -> Result<u64, StoreError> {
-        // A look that takes no lock: mostly there is nothing to do.
+        // A query that takes no write lock: most of the time there is nothing to erase.
         let look = concat!("SELECT 1 FROM credentials WHERE ", replaced!(), " LIMIT 1");
         let outdated = sqlx::query(look)
             .bind(rotated)
@@ -241,7 +241,7 @@ impl Database {
         .bind(slug.as_str())
         .execute(&mut *change.transaction)
         .await?;
-        // The limits themselves: an auditor wants to see what was opened up, and they are public.
+        // The limits themselves, which are public: an auditor wants to see what was permitted.
         change
             .record(
                 Event::CredentialAllowed,
@@ -317,7 +317,7 @@ impl Database {
     }
 }
 
-/// What a change needs to know of the row it is about.
+/// What a change needs to know of its row.
 struct Current {
     live: bool,
     kind: Kind,

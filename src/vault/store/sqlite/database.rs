@@ -1,4 +1,4 @@
-//! Opening the database file, and the transactions on it.
+//! The open database file, and transactions on it.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -24,7 +24,7 @@ use crate::{clock, files};
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A handle on the SQLite store; clones share its connections.
+/// A handle on the database; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(super) pool: SqlitePool,
@@ -33,9 +33,9 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the store at `path`, creating file and tables as needed.
+    /// Opens the database, and creates the file and its tables if they are missing.
     ///
-    /// File and directory are private to the user whatever the umask; SQLite gives its `-wal` and
+    /// File and directory are private to the user whatever the umask. SQLite gives its `-wal` and
     /// `-shm` files the mode of the database.
     pub async fn open(Location(path): &Location) -> Result<Self, StoreUnavailable> {
         let path = prepare_file(path).map_err(|error| {
@@ -59,11 +59,11 @@ impl Database {
         })
     }
 
-    /// Closes every connection. The last one to close folds the write-ahead log into the database.
+    /// The last connection to close moves the write-ahead log into the database.
     pub async fn close(&self) {
         self.pool.close().await;
         if let Some(anchor) = self.anchor.lock().await.take() {
-            // Closing can only fail to checkpoint, and the next opener does that instead.
+            // If this fails, the next process to open the database moves the log.
             let _ = anchor.close().await;
         }
     }
@@ -92,8 +92,8 @@ impl Database {
         })
     }
 
-    /// Watches for commits with a watch that was seen to notice one. Shared memory and file reads
-    /// agree on every filesystem we know; where they do not, a revocation must not be missed.
+    /// A watch that was seen to notice a commit. Shared memory and file reads agree on every known
+    /// filesystem; where they do not, a revocation must not be missed.
     pub async fn watch(&self) -> Result<WalWatch, StoreUnavailable> {
         let mut watch =
             WalWatch::new(&self.path).map_err(|error| StoreUnavailable::new(error.to_string()))?;
@@ -119,7 +119,7 @@ impl Database {
     /// Begins a change: takes the write lock and the next revision.
     pub(super) async fn begin<'a>(&self, actor: &'a Actor) -> Result<Change<'a>, StoreError> {
         // IMMEDIATE: a deferred transaction that first reads and then writes can fail with
-        // SQLITE_BUSY without waiting, because its snapshot is already old.
+        // SQLITE_BUSY without waiting, because its snapshot is outdated.
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let row = sqlx::query(
             "UPDATE state SET revision = revision + 1 WHERE id = 1
@@ -140,8 +140,7 @@ impl Database {
     }
 
     /// Empties the write-ahead log, which still holds pages with ciphertext that was just erased
-    /// from the database. Best effort: a reader may be in the way, and then the next checkpoint
-    /// does it.
+    /// from the database. A reader can prevent it; then the next checkpoint does it.
     pub(super) async fn erase_log(&self) {
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&self.pool)
@@ -152,7 +151,7 @@ impl Database {
     }
 }
 
-/// An administrative change under way. Dropped without [`Change::commit`], it never happened.
+/// An administrative change in progress. Dropped without [`Change::commit`], it is rolled back.
 pub(super) struct Change<'a> {
     pub(super) transaction: Transaction<'static, Sqlite>,
     pub(super) revision: i64,
@@ -177,15 +176,15 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        // Deleted rows are overwritten with zeros, so a deleted value is gone from the file.
+        // Deleted rows are overwritten with zeros, so the file does not hold a deleted value.
         .pragma("secure_delete", "ON")
         .pragma("trusted_schema", "OFF")
         .thread_name(|id| format!("egret-store-{id}"))
         .disable_statement_logging()
 }
 
-/// Waits its turn: changing the mode needs an exclusive lock on which the busy timeout does not
-/// apply, and two processes may be starting on a new data directory at once.
+/// Retries until the deadline: a change of the mode needs an exclusive lock to which the busy
+/// timeout does not apply, and two processes may start on a new data directory at once.
 async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUnavailable> {
     let deadline = tokio::time::Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -193,8 +192,8 @@ async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUn
             .fetch_one(&mut *connection)
             .await;
         match attempt {
-            // On a filesystem without shared memory the mode stays what it was. That is slower,
-            // because every request then asks the database, and still correct.
+            // On a filesystem without shared memory the mode does not change. That is slower, since
+            // every request then asks the database, but correct.
             Ok(_) => return Ok(()),
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -204,7 +203,7 @@ async fn enter_wal_mode(connection: &mut SqliteConnection) -> Result<(), StoreUn
 
 /// Creates the file for SQLite, so that it never exists with a wider mode than 0600.
 ///
-/// An existing file is only ever looked at by path, never opened: see the module's page.
+/// An existing file is checked by path and never opened, for the reason that [`super`] gives.
 fn prepare_file(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     if let Some(directory) = path.parent() {

@@ -1,4 +1,4 @@
-//! Reading credentials back: by name, or what changed after a revision.
+//! Reads credentials: by name, or those that changed after a revision.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::vault::name::Principal;
 use crate::vault::store::changes::Changes;
 use crate::vault::store::error::StoreUnavailable;
 
-/// Rows of one read, from the three tables that make a credential.
+/// Rows of one read, from the three tables of a credential.
 struct RowSets {
     credentials: Vec<SqliteRow>,
     values: Vec<SqliteRow>,
@@ -108,8 +108,8 @@ impl Database {
     }
 }
 
-/// The join order is pinned (`CROSS JOIN`): the few changed credentials first, then their rows.
-/// Left to itself the planner may scan a whole table for one change.
+/// `CROSS JOIN` fixes the join order: the few changed credentials first, then their rows. Otherwise
+/// the planner may scan a whole table for one change.
 async fn changed_rows(
     transaction: &mut Transaction<'static, Sqlite>,
     since: i64,

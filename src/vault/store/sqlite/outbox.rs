@@ -1,4 +1,4 @@
-//! Writing, taking and removing administrative events.
+//! Administrative events: written, read and removed.
 
 use super::database::{Change, Database};
 use super::rows;

@@ -1,5 +1,5 @@
-//! Rows to types. A row that does not parse means a damaged store, and the whole read fails:
-//! guessing a policy from half a row would be worse than serving nothing.
+//! From rows to types. A row that does not parse means a damaged store, and the whole read fails: a
+//! policy guessed from half a row would be worse than no answer.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -56,7 +56,7 @@ pub(super) fn key(row: &SqliteRow) -> Result<(Principal, Slug), StoreUnavailable
     ))
 }
 
-/// A credential without its values and shares, which lie in other tables.
+/// A credential without its values and shares, which are in other tables.
 pub(super) fn credential(row: &SqliteRow) -> Result<Credential, StoreUnavailable> {
     let (owner, slug) = key(row)?;
     Ok(Credential {
@@ -79,7 +79,7 @@ pub(super) fn credential(row: &SqliteRow) -> Result<Credential, StoreUnavailable
     })
 }
 
-/// Adds a sealed value to its credential, of the version in force or of the one it replaced. The
+/// Adds a sealed value to its credential, of the current version or of the one it replaced. The
 /// empty field name is that of a bare value.
 pub(super) fn add_value(
     credential: &mut Credential,

@@ -1,14 +1,15 @@
-//! Tables of the SQLite store and how an older file is brought up to date.
+//! The tables, and the migrations of an older file.
 
 use sqlx::{Row, SqliteConnection};
 
 use crate::vault::store::error::StoreUnavailable;
 
-/// One entry per version of the schema, in order; only ever appended to.
+/// One entry for each version of the schema, in order. Entries are appended and never changed.
 ///
 /// `credentials` keeps the row of a deleted credential (`deleted = 1`, everything but name and
-/// version emptied): running servers learn from it that they must drop theirs, and a credential
-/// that is added again goes on counting, so a version in the ledger always means one value.
+/// version emptied). Running servers learn from it that the credential is deleted, and a credential
+/// that is added again continues its version numbers, so that a version in the ledger always means
+/// one value.
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE state (
         id              INTEGER PRIMARY KEY CHECK (id = 1),
@@ -77,17 +78,17 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT;
 "];
 
-/// Version of the schema this program writes and reads.
+/// The version of the schema that this program reads and writes.
 pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;
 
-/// Brings the tables up to date, once, whoever comes first.
+/// Migrates the tables. Of several processes the first one does it.
 pub(super) async fn migrate(
     connection: &mut SqliteConnection,
     now: i64,
 ) -> Result<(), StoreUnavailable> {
     use sqlx::Connection;
 
-    // Most starts find nothing to do, and need no write lock to see it.
+    // Most starts have nothing to migrate, and take no write lock to find out.
     if version(connection).await? == CURRENT {
         return Ok(());
     }
@@ -125,7 +126,7 @@ async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> 
         .try_get(0)
 }
 
-/// A store made by a later version: its tables may mean something we do not know.
+/// For a store of a later version, whose tables may have another meaning.
 pub(super) fn too_new(found: i64) -> StoreUnavailable {
     StoreUnavailable::new(format!(
         "the store has schema {found}, this version of Egret knows {CURRENT}; use the newer Egret that upgraded it"
