@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 use crate::error::{Code, Refusal};
-use crate::ledger::record::Entry;
+use crate::ledger::format::record::Entry;
 use crate::ledger::{Draft, Ledger, LedgerUnavailable};
 use crate::vault::store::AdminEvent;
 use crate::vault::{Store, StoreUnavailable, Vault};

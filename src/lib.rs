@@ -116,7 +116,7 @@
 //! * **Ledger lines are written as JSON where they arise** ([`ledger::Draft`]), because what they tell
 //!   of can be borrowed there: a request hands the writer one piece of memory.
 //! * **The ledger's signing key is sealed by the vault's master key**, and neither knows the other:
-//!   [`app`] hands the one to the other ([`ledger::signing::Seal`]).
+//!   [`app`] hands the one to the other ([`ledger::writer::signing::Seal`]).
 //! * **The checker of the ledger shares nothing with its writer** ([`ledger::verify`]) but the
 //!   definitions of the format: a mistake of the writer's must not be repeated by what is to find it.
 //! * **The usage index is derived** ([`ledger::usage`]) and bound to its ledger by the hash of the

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use egret::ledger::chain::Chain;
-use egret::ledger::record::{Entry, Timestamp, event, outcome};
+use egret::ledger::format::chain::Chain;
+use egret::ledger::format::record::{Entry, Timestamp, event, outcome};
 use egret::ledger::{Durability, Ledger, Options};
 use tokio::task::JoinSet;
 

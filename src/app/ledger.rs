@@ -61,7 +61,7 @@ impl SigningKeySeal {
     }
 }
 
-impl ledger::signing::Seal for SigningKeySeal {
+impl ledger::writer::signing::Seal for SigningKeySeal {
     fn seal(&self, seed: &SecretBytes) -> Result<Vec<u8>, String> {
         self.0.wrap(seed).map_err(|error| error.to_string())
     }

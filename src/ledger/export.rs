@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::record::{Timestamp, event, outcome};
-use super::view::{Text, View};
+use super::format::record::{Timestamp, event, outcome};
+use super::format::record_ref::{Text, View};
 
 /// The first line of a CSV file: the keys in the order of the ledger.
 pub const CSV_HEADER: &str = "seq,time,event,request,slug,field,version,owner,principal,client,\
@@ -295,8 +295,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::chain::Chain;
-    use crate::ledger::record::Entry;
+    use crate::ledger::format::chain::Chain;
+    use crate::ledger::format::record::Entry;
 
     const GOLDEN: &str = include_str!("../../tests/golden/ledger-record.jsonl");
 

@@ -1,7 +1,7 @@
 //! Which records someone wants to see.
 
-use super::record::Timestamp;
-use super::view::{Text, View};
+use super::format::record::Timestamp;
+use super::format::record_ref::{Text, View};
 
 /// Which records are wanted; `None` is any. A record must satisfy all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,8 +86,8 @@ fn is_destination(destination: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::chain::LineHash;
-    use crate::ledger::record::{Entry, Record};
+    use crate::ledger::format::chain::LineHash;
+    use crate::ledger::format::record::{Entry, Record};
 
     fn is_wanted(filter: &Filter, record: &Record) -> bool {
         let line = serde_json::to_string(record).unwrap();

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::chain::Chain;
-use super::checkpoint::{Cause, Checkpoint};
+use super::format::chain::Chain;
+use super::format::checkpoint::{Cause, Checkpoint};
+use super::format::merkle::{Frontier, TreeHash};
+use super::format::note::{Signer, Verifier};
+use super::format::record::{Entry, Timestamp};
 use super::layout::{CHECKPOINTS, CURRENT, PUBLIC_KEY, rotated};
-use super::merkle::{Frontier, TreeHash};
-use super::note::{Signer, Verifier};
-use super::record::{Entry, Timestamp};
 use crate::secret::SecretBytes;
 
 /// Microseconds between two checkpoints, for each line between them.

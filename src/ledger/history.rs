@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::format::record::Timestamp;
+use super::format::record_ref::View;
 use super::layout::{self, CURRENT, Form, Segment};
 use super::lines::{Next, RawLines};
-use super::record::Timestamp;
-use super::view::View;
 
 /// Bytes read at once.
 const BUFFER: usize = 256 * 1024;
@@ -173,8 +173,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::ledger::chain::Chain;
-    use crate::ledger::record::{Entry, Timestamp};
+    use crate::ledger::format::chain::Chain;
+    use crate::ledger::format::record::{Entry, Timestamp};
 
     fn lines(chain: &mut Chain, count: usize) -> Vec<u8> {
         let mut lines = Vec::new();

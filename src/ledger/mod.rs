@@ -28,52 +28,29 @@
 //! | Two writers | the lock; a file replaced or grown by someone else is noticed before the next line |
 //! | The clock goes back | order is by `seq`; no file is rotated, dropped or overwritten for it |
 
-mod archive;
-mod batch;
-pub mod chain;
-pub mod checkpoint;
-mod checkpoints;
-mod directory;
-mod draft;
 pub mod export;
 mod filter;
 #[cfg(test)]
 mod fixture;
+pub mod format;
 pub mod history;
 pub mod layout;
 pub mod lines;
-pub mod merkle;
-mod notary;
-pub mod note;
-mod opening;
 mod probe;
 pub mod proof;
-mod queue;
 pub mod reader;
-pub mod record;
-mod resume;
 #[cfg(test)]
 mod scale;
-pub mod signing;
 pub mod stats;
-mod storage;
-mod tail;
-mod unfinished;
 pub mod usage;
 pub mod verify;
-pub mod view;
-mod waiter;
-mod walk;
 pub mod writer;
 
-pub use archive::Keep;
-pub use draft::Draft;
+pub use format::Draft;
 pub use layout::CURRENT;
 pub use probe::LedgerProbe;
-pub use queue::LedgerUnavailable;
 pub use stats::Snapshot;
-pub use storage::LedgerError;
-pub use writer::{Durability, Ledger, Options};
+pub use writer::{Durability, Keep, Ledger, LedgerError, LedgerUnavailable, Options};
 
 /// Lets requests, and the one writer, go first: for a thread that nobody waits for. On Linux this is
 /// about the calling thread, and those that it starts.

@@ -24,12 +24,12 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::checkpoint::Checkpoint;
+use super::format::checkpoint::Checkpoint;
+use super::format::merkle::{self, Prover, TreeHash};
+use super::format::note::{NoteError, Verifier};
+use super::format::record::Record;
 use super::history::History;
 use super::lines::{Next, RawLines};
-use super::merkle::{self, Prover, TreeHash};
-use super::note::{NoteError, Verifier};
-use super::record::Record;
 use super::verify::{self, Notes, VerifyError};
 
 /// The first line of a proof.

@@ -8,10 +8,10 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::chain::LineHash;
+use super::format::chain::LineHash;
+use super::format::record::Record;
 use super::history::{History, Part};
 use super::lines::{Next, RawLines};
-use super::record::Record;
 
 pub use super::filter::Filter;
 
@@ -319,9 +319,9 @@ mod tests {
 
     use super::*;
     use crate::ledger::CURRENT;
-    use crate::ledger::chain::Chain;
+    use crate::ledger::format::chain::Chain;
+    use crate::ledger::format::record::{Entry, Timestamp};
     use crate::ledger::layout;
-    use crate::ledger::record::{Entry, Timestamp};
 
     struct Growing {
         dir: tempfile::TempDir,

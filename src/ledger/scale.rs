@@ -12,13 +12,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
-use super::chain::Chain;
-use super::checkpoint::{Cause, Checkpoint};
+use super::format::chain::Chain;
+use super::format::checkpoint::{Cause, Checkpoint};
+use super::format::merkle::{Frontier, TreeHash};
+use super::format::note::Signer;
+use super::format::record::{Entry, Timestamp, event, outcome};
 use super::layout::{self, CHECKPOINTS, CURRENT, PUBLIC_KEY};
-use super::merkle::{Frontier, TreeHash};
-use super::note::Signer;
 use super::proof::prove;
-use super::record::{Entry, Timestamp, event, outcome};
 use super::usage::UsageIndex;
 use super::verify::{Ask, directory};
 use crate::secret::SecretBytes;

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::sorted::sorted;
-use crate::ledger::record::{Record, Timestamp};
+use crate::ledger::format::record::{Record, Timestamp};
 use crate::ledger::verify::{Flaw, Found, KeySource, Report};
 
 /// A ledger that was found to be in order.

@@ -1,7 +1,7 @@
 //! One record as a line for people.
 
 use crate::cli::output::{Style, printable};
-use crate::ledger::record::{Entry, Record, event, outcome};
+use crate::ledger::format::record::{Entry, Record, event, outcome};
 
 /// One record as a line for people.
 pub(in crate::cli) fn describe(record: &Record, style: Style) -> String {
@@ -97,8 +97,8 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::ledger::chain::LineHash;
-    use crate::ledger::record::Timestamp;
+    use crate::ledger::format::chain::LineHash;
+    use crate::ledger::format::record::Timestamp;
 
     const PLAIN: Style = Style::plain();
 

@@ -8,9 +8,9 @@ use super::filters::Filters;
 use super::print::Printer;
 use crate::cli::output;
 use crate::ledger::export::{CSV_HEADER, csv, ocsf};
+use crate::ledger::format::record_ref::View;
 use crate::ledger::history::History;
 use crate::ledger::lines::{Next, RawLines};
-use crate::ledger::view::View;
 
 /// Print the usage record for another program
 ///

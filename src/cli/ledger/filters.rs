@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::cli::when;
+use crate::ledger::format::record::Timestamp;
 use crate::ledger::reader::Filter;
-use crate::ledger::record::Timestamp;
 
 /// What a line must satisfy, all of it.
 #[derive(Args)]

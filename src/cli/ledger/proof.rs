@@ -125,7 +125,7 @@ impl Checkpoint {
         let note = last_checkpoint(dir)?;
         let note =
             note.context("there is no checkpoint yet; the first one comes with the first start")?;
-        let checkpoint = crate::ledger::checkpoint::Checkpoint::open(&note, &key)
+        let checkpoint = crate::ledger::format::checkpoint::Checkpoint::open(&note, &key)
             .context("the latest checkpoint is refused")?;
         let view = views::Checkpoint {
             age: when::ago(checkpoint.time.unix_micros() / 1_000_000, when::now()),

@@ -12,10 +12,10 @@ use super::filters::Filters;
 use super::print::Printer;
 use crate::cli::output::{self, Style};
 use crate::ledger::CURRENT;
+use crate::ledger::format::record_ref::View;
 use crate::ledger::history::{History, Part};
 use crate::ledger::lines::{Next, RawLines};
 use crate::ledger::reader::{Filter, Follower, Line, Lines, ReadError};
-use crate::ledger::view::View;
 
 /// How often a followed ledger is looked at.
 const POLL: Duration = Duration::from_millis(200);

@@ -10,7 +10,7 @@ use clap::Args;
 use super::filters::timestamp;
 use crate::cli::output::{self, Format};
 use crate::cli::when;
-use crate::ledger::note::Verifier;
+use crate::ledger::format::note::Verifier;
 use crate::ledger::verify::{Ask, Found, KeySource, VerifyError, directory};
 use crate::views::{LedgerFlaw, VerifiedLedger};
 

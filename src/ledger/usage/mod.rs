@@ -11,7 +11,7 @@
 
 mod answer;
 mod keeper;
-mod place;
+mod position;
 mod schema;
 mod tally;
 mod write;
@@ -23,7 +23,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Sqlite, Transaction};
 
 use super::history::History;
-use place::{Cursor, Place};
+use position::{Cursor, Place};
 use tally::Tally;
 
 pub use answer::{ActionUsage, LastUses, RecentUse, Usage};

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::ledger::record::{Timestamp, event};
-use crate::ledger::view::{Text, View};
+use crate::ledger::format::record::{Timestamp, event};
+use crate::ledger::format::record_ref::{Text, View};
 
 /// Uses of one credential that are kept one by one; older ones only count.
 pub(super) const RECENT: usize = 100;

@@ -3,9 +3,9 @@ use std::fs;
 use std::io::Write as _;
 
 use super::*;
-use crate::ledger::chain::Chain;
+use crate::ledger::format::chain::Chain;
+use crate::ledger::format::record::{Entry, Timestamp, event, outcome};
 use crate::ledger::layout::{self, CURRENT};
-use crate::ledger::record::{Entry, Timestamp, event, outcome};
 
 /// A ledger that grows, and the entries in it.
 struct Growing {

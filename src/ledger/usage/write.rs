@@ -5,10 +5,10 @@ use std::collections::{HashSet, VecDeque};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::place::Place;
+use super::position::Place;
 use super::tally::{Counts, Key, Outcome, RECENT, Tally};
-use crate::ledger::record::Timestamp;
-use crate::ledger::view::View;
+use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::record_ref::View;
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -1,10 +1,10 @@
 //! The check of one line after the other. Pure: bytes go in, and what is wrong comes out.
 
-use crate::ledger::chain::LineHash;
-use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::merkle::{Frontier, TreeHash};
-use crate::ledger::record::{Timestamp, event};
-use crate::ledger::view::View;
+use crate::ledger::format::chain::LineHash;
+use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::merkle::{Frontier, TreeHash};
+use crate::ledger::format::record::{Timestamp, event};
+use crate::ledger::format::record_ref::View;
 
 use super::flaw::Wrong;
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::note::NoteError;
-use crate::ledger::record::Timestamp;
+use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::note::NoteError;
+use crate::ledger::format::record::Timestamp;
 
 /// The first thing that is wrong with a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,25 +9,25 @@
 //! is to find it.
 
 mod checker;
+mod directory;
 mod flaw;
 mod notes;
-mod place;
 
 use std::io::{self, BufRead};
 
 use serde::Serialize;
 
-use super::checkpoint::Checkpoint;
+use super::format::checkpoint::Checkpoint;
+use super::format::note::Verifier;
+use super::format::record::Timestamp;
 use super::history::{History, Part};
 use super::layout::CHECKPOINTS;
 use super::lines::{Next, RawLines};
-use super::note::Verifier;
-use super::record::Timestamp;
 
 pub use checker::Checker;
+pub use directory::{Ask, Found, KeySource, VerifyError, checkpoints_file, directory, read_key};
 pub use flaw::{Flaw, Wrong};
 pub use notes::{Checkpoints, Notes, Placed};
-pub use place::{Ask, Found, KeySource, VerifyError, checkpoints_file, directory, read_key};
 
 /// What is to be checked besides the lines.
 #[derive(Clone, Debug, Default)]

@@ -2,10 +2,10 @@
 
 use std::io::BufRead;
 
-use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::note::{NoteError, Verifier};
 use crate::ledger::layout::CHECKPOINTS;
 use crate::ledger::lines::{Next, RawLines};
-use crate::ledger::note::{NoteError, Verifier};
 
 use super::flaw::{Flaw, Wrong};
 

@@ -3,11 +3,11 @@
 use std::io::BufRead;
 
 use super::*;
-use crate::ledger::chain::Chain;
-use crate::ledger::checkpoint::Cause;
-use crate::ledger::merkle::{Frontier, TreeHash};
-use crate::ledger::note::Signer;
-use crate::ledger::record::{Entry, event};
+use crate::ledger::format::chain::Chain;
+use crate::ledger::format::checkpoint::Cause;
+use crate::ledger::format::merkle::{Frontier, TreeHash};
+use crate::ledger::format::note::Signer;
+use crate::ledger::format::record::{Entry, event};
 use crate::secret::SecretBytes;
 
 /// Lines of the ledger, and after how many of them there are checkpoints.

@@ -9,7 +9,7 @@ use http::Method;
 
 use crate::error::{Code, Refusal};
 use crate::identity::Caller;
-use crate::ledger::record::{Entry, event, outcome};
+use crate::ledger::format::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
 use crate::policy::decide::{Attempt, Denial, decide};
 use crate::policy::destination::Destination;

@@ -13,7 +13,7 @@ use http::request::Parts;
 
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
-use crate::ledger::record::{Entry, event, outcome};
+use crate::ledger::format::record::{Entry, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
 use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::Held;

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::error::Code;
-use crate::ledger::record::{Entry, event, outcome};
+use crate::ledger::format::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
 use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::used::Used;

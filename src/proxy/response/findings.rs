@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::Draft;
-use crate::ledger::record::{Entry, event};
+use crate::ledger::format::record::{Entry, event};
 use crate::proxy::exchange::authorisation::RequestContext;
 use crate::scrub::{Hit, Needles};
 

@@ -1,0 +1,246 @@
+//! Requests with a `use` and no `result` yet: while Egret runs, to know when none is under way;
+//! after a crash, to name them.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use memchr::{memchr, memmem};
+use serde::Deserialize;
+
+use super::walk;
+use crate::ledger::format::record::{Entry, Record, event, outcome};
+use crate::ledger::layout::Segment;
+
+/// Requests that are followed at most. A server has as many under way as it takes connections.
+const REQUESTS: usize = 100_000;
+
+/// How the lines begin behind their time, up to the request's id.
+const USE: &[u8] = br#","event":"use","request":""#;
+const RESULT: &[u8] = br#","event":"result","request":""#;
+
+/// The requests under way, as the writer sees them pass.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    requests: HashSet<Box<[u8]>>,
+    /// There were more than can be followed, so that nobody knows any more whether one is left.
+    overflown: bool,
+}
+
+impl UnderWay {
+    /// Takes in a line that is durable now, from its event on, as [`Draft`](crate::ledger::Draft) wrote it.
+    pub(super) fn see(&mut self, line: &[u8]) {
+        // Ids are Egret's own and hold nothing that JSON escapes.
+        let id = |rest: &'_ [u8]| memchr(b'"', rest).unwrap_or(rest.len());
+        if let Some(rest) = line.strip_prefix(RESULT) {
+            self.requests.remove(&rest[..id(rest)]);
+        } else if let Some(rest) = line.strip_prefix(USE) {
+            let request = &rest[..id(rest)];
+            if self.requests.contains(request) {
+                return;
+            }
+            match self.requests.len() < REQUESTS {
+                true => drop(self.requests.insert(request.into())),
+                false => self.overflown = true,
+            }
+        }
+    }
+
+    /// Whether every `use` has its `result`.
+    pub(super) fn is_none(&self) -> bool {
+        self.requests.is_empty() && !self.overflown
+    }
+}
+
+/// What a look back has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The `recovered` lines for the uses that have no result, in the order in which they were used.
+    pub(super) entries: Vec<Entry<'static>>,
+    /// Ranges of lines that are not there.
+    pub(super) missing: Vec<String>,
+    /// Names of files that could not be read to their end.
+    pub(super) unreadable: Vec<String>,
+}
+
+/// Looks for uses without a result among these lines. What is missing or cannot be read is told and
+/// passed over: it was there when the last checkpoint was signed, and is the verifier's to judge.
+pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u64>) -> Found {
+    let mut open = Open::default();
+    let mut found = Found::default();
+    let mut last = None;
+    for at in walk::segment_of(segments, *lines.start())..segments.len() {
+        let segment = &segments[at..=at];
+        if let (Some(last), Some(first)) = (last, segment[0].first)
+            && first > last + 1
+        {
+            found.missing.push(format!("{}-{}", last + 1, first - 1));
+        }
+        let read = walk::lines(dir, segment, 0, |seq, line| {
+            if lines.contains(&seq) {
+                open.see(seq, line);
+            }
+            Ok(seq < *lines.end())
+        });
+        last = match read {
+            // A file without lines: where it ends is not known.
+            Ok(0) => None,
+            Ok(last) => Some(last),
+            Err(_) => {
+                let name = segment[0].path.file_name().unwrap_or_default();
+                found.unreadable.push(name.to_string_lossy().into_owned());
+                None
+            }
+        };
+    }
+    found.entries = open.into_entries();
+    found
+}
+
+/// What is needed of a line to know whether it matters.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    request: Option<Cow<'a, str>>,
+}
+
+#[derive(Default)]
+struct Open {
+    requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
+    left_out: u64,
+}
+
+impl Open {
+    fn see(&mut self, seq: u64, line: &[u8]) {
+        // Most lines are not looked at any closer.
+        let may_be = |event: &[u8]| memmem::find(line, event).is_some();
+        let is_use = may_be(b"\"event\":\"use\"");
+        if !is_use && !may_be(b"\"event\":\"result\"") && !may_be(b"\"event\":\"recovered\"") {
+            return;
+        }
+        let Ok(head) = serde_json::from_slice::<Head>(line) else {
+            return;
+        };
+        let Some(request) = head.request else {
+            return;
+        };
+        if head.event != event::USE {
+            self.requests.remove(&*request);
+            return;
+        }
+        if self.requests.len() >= REQUESTS && !self.requests.contains_key(&*request) {
+            self.left_out += 1;
+            return;
+        }
+        if let Ok(record) = serde_json::from_slice::<Record>(line) {
+            let uses = self.requests.entry(request.into_owned()).or_default();
+            uses.push((seq, record.entry));
+        }
+    }
+
+    fn into_entries(self) -> Vec<Entry<'static>> {
+        if self.left_out > 0 {
+            let uses = self.left_out;
+            tracing::error!(
+                uses,
+                "more uses were left without a result than can be named"
+            );
+        }
+        let mut uses: Vec<_> = self.requests.into_values().flatten().collect();
+        uses.sort_by_key(|(seq, _)| *seq);
+        uses.into_iter().map(|(_, entry)| unknown(entry)).collect()
+    }
+}
+
+fn unknown(used: Entry) -> Entry {
+    Entry {
+        event: event::RECOVERED.into(),
+        outcome: Some(outcome::UNKNOWN.into()),
+        ..used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::format::chain::Chain;
+    use crate::ledger::format::record::Timestamp;
+    use crate::ledger::layout;
+
+    fn entry(event: &'static str, request: &'static str) -> Entry<'static> {
+        Entry {
+            request: Some(request.into()),
+            slug: Some("gh".into()),
+            version: Some(3),
+            ..Entry::new(event)
+        }
+    }
+
+    fn found(entries: &[Entry], from: u64) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut chain = Chain::start();
+        let mut lines = Vec::new();
+        for entry in entries {
+            chain.append(Timestamp::from_unix_micros(1), &entry.draft(), &mut lines);
+        }
+        std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
+        let segments = layout::segments(dir.path()).unwrap();
+        let found = look_for(dir.path(), &segments, from..=entries.len() as u64).entries;
+        for entry in &found {
+            assert_eq!(entry.event, event::RECOVERED);
+            assert_eq!(entry.outcome.as_deref(), Some("unknown"));
+            assert_eq!(
+                (entry.slug.as_deref(), entry.version),
+                (Some("gh"), Some(3))
+            );
+        }
+        found
+            .into_iter()
+            .filter_map(|entry| entry.request.map(Cow::into_owned))
+            .collect()
+    }
+
+    #[test]
+    fn uses_without_a_result_are_named_once_each_and_in_order() {
+        let entries = [
+            entry(event::USE, "a"),
+            entry(event::USE, "b"),
+            entry(event::USE, "a"),
+            entry(event::DENIED, "c"),
+            entry(event::RESULT, "b"),
+            entry(event::USE, "d"),
+            entry(event::RECOVERED, "d"),
+            entry(event::USE, "e"),
+            Entry::new("credential.created"),
+        ];
+        assert_eq!(found(&entries, 1), ["a", "a", "e"]);
+        assert_eq!(
+            found(&entries, 3),
+            ["a", "e"],
+            "lines before were looked at before"
+        );
+        assert!(found(&entries, 10).is_empty());
+    }
+
+    #[test]
+    fn requests_are_under_way_from_use_to_result() {
+        let mut under_way = UnderWay::default();
+        let see = |under_way: &mut UnderWay, entry: Entry| {
+            let draft = entry.draft();
+            draft.lines().for_each(|(front, _)| under_way.see(front));
+        };
+        assert!(under_way.is_none());
+        see(&mut under_way, entry(event::DENIED, "a"));
+        see(&mut under_way, Entry::new(event::USE));
+        assert!(under_way.is_none());
+        see(&mut under_way, entry(event::USE, "a"));
+        see(&mut under_way, entry(event::USE, "b"));
+        see(&mut under_way, entry(event::RESULT, "a"));
+        assert!(!under_way.is_none());
+        see(&mut under_way, entry(event::RESULT, "b"));
+        assert!(under_way.is_none());
+    }
+}

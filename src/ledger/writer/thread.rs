@@ -1,0 +1,472 @@
+//! The one writer of the ledger.
+//!
+//! Requests hand their lines to a queue, written but for number, time and link
+//! ([`Draft`]), and wait. A thread of its own takes all that is queued, writes it with
+//! one `write`, makes it durable with one `fdatasync` and tells everyone at once (group commit).
+//! While it waits for the disk the next batch gathers, and a moment longer for those who were just
+//! answered and come back. No async worker ever waits for a file: it waits for an answer, and no
+//! longer than the deadline.
+//!
+//! After a failed `fdatasync` the kernel may have forgotten the pages it could not write, so the
+//! batch counts as not written whatever the file seems to hold: the file is cut back to the last
+//! length known to be durable, and the next batch starts from there. Entries that nobody waits for
+//! (results) are kept for it, together with a line that tells of the interruption. That line is
+//! tried again each second and so finds out when the disk is back, even if no request comes.
+//!
+//! Checkpoints, rotation and the like come after everyone in a batch was answered. They never stand
+//! in the way of lines: one that fails is logged, counted ([`Snapshot`]) and tried again, and lines
+//! go on being written meanwhile, into the old file if need be. How many lines are under no
+//! checkpoint shows in the metrics. Only a line that cannot be written stops requests.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use std::{io, mem, thread};
+
+use tokio::sync::oneshot;
+
+use super::archive::{Archive, Keep, Keeper};
+use super::batch::{Batch, Job};
+use super::checkpointer::Notary;
+use super::in_flight::UnderWay;
+use super::queue::{Answer, ENOUGH, Gathering, LedgerUnavailable, Queue, Room, Stopped, now};
+use super::recovery::{self, Opened, Signed};
+use super::signing::Seal;
+use super::storage::{LedgerError, Storage};
+use super::waiter::{self, Waiter};
+use crate::ledger::format::chain::Chain;
+use crate::ledger::format::encoded::Draft;
+use crate::ledger::format::record::{Entry, Timestamp, event};
+use crate::ledger::in_turns;
+use crate::ledger::stats::{Snapshot, Stats};
+
+/// When [`Ledger::commit`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When the lines are durable.
+    Commit,
+    /// At once; the lines become durable together, each time this much has passed. A crash may
+    /// lose the last interval. As soon as a write fails, `commit` waits as it does with
+    /// [`Durability::Commit`], until the disk is back.
+    Interval(Duration),
+}
+
+/// Bounds on what waits for the disk, and what is done with what is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Entries that may wait; beyond it `commit` is refused at once. Results of requests that were
+    /// let through may take up as much again.
+    pub queue: usize,
+    /// How long `commit` and `close` wait.
+    pub deadline: Duration,
+    /// Longest time without a checkpoint.
+    pub heartbeat: Duration,
+    /// Size in bytes from which on a file is rotated. A batch is never divided, so a file can be
+    /// larger.
+    pub max_size: u64,
+    /// Which rotated files are kept.
+    pub keep: Keep,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            queue: 32_768,
+            deadline: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(600),
+            max_size: 64 * 1024 * 1024,
+            keep: Keep::default(),
+        }
+    }
+}
+
+/// How long lines that nobody waits for may stay in memory under [`Durability::Commit`].
+const LAZY: Duration = Duration::from_secs(1);
+
+/// A handle on the ledger; clones share one writer. When the last one is dropped, what is queued is
+/// still written, in the background; [`Ledger::close`] waits for that.
+#[derive(Clone)]
+pub struct Ledger(Arc<Handle>);
+
+struct Handle {
+    queue: Arc<Queue>,
+    stats: Arc<Stats>,
+    durability: Durability,
+    deadline: Duration,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close(None);
+    }
+}
+
+impl Ledger {
+    /// Opens or creates the ledger in `dir` for adding a few lines, and starts its thread. Reads
+    /// and syncs files, so it blocks.
+    ///
+    /// Without the signing key it writes no checkpoint and rotates nothing: that is left to the
+    /// next [`Ledger::open_signed`].
+    ///
+    /// # Errors
+    /// When another process has it open, its last line is no record, or the file system refuses.
+    pub fn open(dir: &Path, durability: Durability, options: Options) -> Result<Self, LedgerError> {
+        Self::open_with(dir, durability, options, None)
+    }
+
+    /// Opens or creates the ledger in `dir` with everything that belongs to it: what a crash left
+    /// unfinished is named in `recovered` lines, checkpoints are signed with the key that `seal`
+    /// opens, files are rotated and archived. Reads what no checkpoint covers, so it blocks.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`], and when the key cannot be opened or the lines are not those that the
+    /// last checkpoint was signed over.
+    pub fn open_signed(
+        dir: &Path,
+        durability: Durability,
+        options: Options,
+        seal: &dyn Seal,
+    ) -> Result<Self, LedgerError> {
+        Self::open_with(dir, durability, options, Some(seal))
+    }
+
+    fn open_with(
+        dir: &Path,
+        durability: Durability,
+        options: Options,
+        seal: Option<&dyn Seal>,
+    ) -> Result<Self, LedgerError> {
+        let mut opened = recovery::open(dir, now(), seal)?;
+        let signed = opened.signed.take();
+        let queue = Arc::new(Queue::new(options.queue));
+        let stats = Arc::new(Stats::default());
+        let end = End::of(&opened, options.max_size);
+        let archive = match signed {
+            None => None,
+            Some(_) => {
+                let keeper = Keeper {
+                    dir: dir.to_owned(),
+                    keep: options.keep,
+                    queue: Arc::clone(&queue),
+                    stats: Arc::clone(&stats),
+                    _lock: Arc::clone(&opened.lock),
+                };
+                Some(Archive::start(keeper, opened.first).map_err(LedgerError::at(dir))?)
+            }
+        };
+        let Opened { file, .. } = opened;
+        let mut writer = Writer::new((queue, stats), file, end);
+        writer.archive = archive;
+        writer.sign_with(signed, options.heartbeat);
+        writer
+            .spawn(durability, options.deadline)
+            .map_err(LedgerError::at(dir))
+    }
+
+    /// Puts entries on record, in order and next to each other; see [`Durability`] for when it
+    /// returns. After an error the entries may still be found in the ledger (the disk may answer
+    /// right after the deadline), which is the safe side: a use recorded that did not happen.
+    pub async fn commit(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+        let lines = lines.into();
+        let Handle {
+            queue,
+            durability,
+            deadline,
+            ..
+        } = &*self.0;
+        if lines.is_empty() {
+            return Ok(());
+        }
+        if matches!(durability, Durability::Interval(_)) && self.healthy() {
+            return queue.push(Job::new(None), &lines, Room::Requests);
+        }
+        let (waiter, answer) = Waiter::new();
+        queue.push(Job::new(Some(waiter)), &lines, Room::Requests)?;
+        drop(lines);
+        await_answer(*deadline, answer).await
+    }
+
+    /// Queues entries that nothing waits for: they become durable with the next commit, or within
+    /// a second (within the interval, under [`Durability::Interval`]). A write that fails is tried
+    /// again until it succeeds. Never waits, so that it can be called where a request is dropped.
+    ///
+    /// # Errors
+    /// When twice [`Options::queue`] entries are waiting already, or the ledger is closed.
+    pub fn append(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+        let lines = lines.into();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.0.queue.push(Job::new(None), &lines, Room::Results)
+    }
+
+    /// Whether the last write succeeded.
+    pub fn healthy(&self) -> bool {
+        self.0.queue.is_healthy()
+    }
+
+    /// What the ledger has counted so far.
+    pub fn stats(&self) -> Snapshot {
+        let (queued, lag) = self.0.queue.load();
+        Snapshot {
+            queued: queued as u64,
+            lag,
+            healthy: self.healthy(),
+            ..self.0.stats.snapshot()
+        }
+    }
+
+    /// Takes no more entries, writes what is queued, and lets go of the file and its lock.
+    ///
+    /// # Errors
+    /// When the last lines could not be written, or not in time.
+    pub async fn close(&self) -> Result<(), LedgerUnavailable> {
+        let Handle {
+            queue, deadline, ..
+        } = &*self.0;
+        let (waiter, answer) = oneshot::channel();
+        if let Some(answer) = queue.close(Some(waiter)) {
+            return answer;
+        }
+        await_answer(*deadline, answer).await
+    }
+}
+
+async fn await_answer(deadline: Duration, answer: oneshot::Receiver<Answer>) -> Answer {
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(LedgerUnavailable::Closed),
+        Err(_) => Err(LedgerUnavailable::Deadline),
+    }
+}
+
+/// Where writing goes on.
+struct End {
+    chain: Chain,
+    /// Bytes in the file.
+    length: u64,
+    /// The number of the file's first line, or of the one that will be.
+    first: u64,
+    /// When that line was written.
+    since: Option<Timestamp>,
+    /// Bytes from which on the file is rotated.
+    max_size: u64,
+}
+
+impl End {
+    fn of(opened: &Opened, max_size: u64) -> Self {
+        Self {
+            chain: opened.chain.clone(),
+            length: opened.length,
+            first: opened.first,
+            since: opened.since,
+            max_size,
+        }
+    }
+}
+
+struct Writer<S> {
+    queue: Arc<Queue>,
+    stats: Arc<Stats>,
+    storage: S,
+    /// All of it durable.
+    end: End,
+    /// The file may hold bytes behind the end.
+    needs_cut: bool,
+    /// Jobs without a waiter that could not be written yet.
+    backlog: Batch,
+    buffer: Vec<u8>,
+    under_way: UnderWay,
+    /// Not there for a writer that does not sign.
+    notary: Option<Notary>,
+    archive: Option<Archive>,
+    /// When a rotation that failed is tried again.
+    rotate_not_before: Option<Instant>,
+    /// How long company is waited for.
+    gathering: Gathering,
+}
+
+/// Lines in a batch that say that the writer does not keep up: several times those that it does not
+/// wait for more with.
+const PRESSING: usize = 4 * ENOUGH;
+
+fn is_pressing(batch: &Batch) -> bool {
+    batch.entries() > PRESSING
+}
+
+/// A buffer that one large batch blew up beyond this is not kept, in bytes.
+const KEPT_BUFFER: usize = 1024 * 1024;
+
+impl<S: Storage> Writer<S> {
+    fn new((queue, stats): (Arc<Queue>, Arc<Stats>), storage: S, end: End) -> Self {
+        stats.size.store(end.chain.next_seq() - 1, Relaxed);
+        Self {
+            queue,
+            stats,
+            storage,
+            end,
+            needs_cut: false,
+            backlog: Batch::default(),
+            buffer: Vec::new(),
+            under_way: UnderWay::default(),
+            notary: None,
+            archive: None,
+            rotate_not_before: None,
+            gathering: Gathering::default(),
+        }
+    }
+
+    /// Gives the writer its key. What opening found out is the first thing to be written.
+    fn sign_with(&mut self, signed: Option<Signed>, heartbeat: Duration) {
+        let Some(signed) = signed else {
+            return;
+        };
+        self.stats.signed.store(true, Relaxed);
+        if let Some(last) = &signed.last {
+            self.stats.checkpoint_written(last.size(), last.time);
+        }
+        let end = (signed.tree, signed.head);
+        let notary = Notary::new(signed.signer, end, signed.start, heartbeat, Instant::now());
+        self.notary = Some(notary);
+        if !signed.entries.is_empty() {
+            self.backlog.push(Job::new(None), &signed.entries.into());
+        }
+    }
+
+    /// Starts the thread.
+    fn spawn(mut self, durability: Durability, deadline: Duration) -> io::Result<Ledger> {
+        let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
+        let patience = match durability {
+            Durability::Commit => LAZY,
+            Durability::Interval(interval) => interval,
+        };
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                let stopped = Stopped(Arc::clone(&self.queue));
+                let result = self.run(patience);
+                // The lock goes with the file, before anyone hears that the ledger is closed.
+                drop(self);
+                stopped.with(result);
+            })?;
+        Ok(Ledger(Arc::new(Handle {
+            queue,
+            stats,
+            durability,
+            deadline,
+        })))
+    }
+
+    fn run(&mut self, patience: Duration) -> Answer {
+        let mut batch = Batch::default();
+        // What opening found out, and the checkpoint that stands for the start. Lines that cannot be
+        // written yet are kept like all others that nobody waits for.
+        let _ = self.write(&mut batch);
+        self.tend();
+        loop {
+            let duty = self.next_duty(Instant::now());
+            let is_last = self.queue.take(&mut batch, patience, duty, self.gathering);
+            let result = self.write(&mut batch);
+            if is_last {
+                self.tend_last();
+                return result;
+            }
+            self.tend();
+        }
+    }
+
+    /// Writes what is new and answers everyone in it. `new` is empty afterwards.
+    fn write(&mut self, new: &mut Batch) -> Answer {
+        // What could not be written before came first.
+        let mut batch = mem::take(&mut self.backlog);
+        batch.append(new);
+        batch.drop_abandoned();
+        if batch.is_empty() {
+            self.queue.done(0, None);
+            // Its memory serves the next.
+            self.backlog = batch;
+            return Ok(());
+        }
+        let answer = match self.write_batch(&batch) {
+            Ok(()) => {
+                if self.queue.set_healthy(true) {
+                    tracing::info!("the ledger can be written again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot be written");
+                self.stats.write_failures.fetch_add(1, Relaxed);
+                self.restore();
+                if self.queue.set_healthy(false) {
+                    batch.push(Job::new(None), &Entry::new(event::INTERRUPTED).draft());
+                }
+                Err(LedgerUnavailable::WriteFailed)
+            }
+        };
+        let now = Instant::now();
+        let waiters = match answer {
+            Ok(()) => {
+                self.queue.done(0, None);
+                batch.take_waiters()
+            }
+            Err(_) => {
+                // Their requests are refused: they did not happen.
+                let waiters = batch.refuse_waiters();
+                self.queue.done(batch.entries(), batch.since());
+                waiters
+            }
+        };
+        let waiters = waiters.into_iter().map(|(queued, waiter)| {
+            self.stats.commit_latency.record(now - queued);
+            waiter
+        });
+        waiter::tell(waiters, answer);
+        if answer.is_ok() {
+            self.take_in(&batch, now);
+            batch.clear();
+        }
+        self.backlog = batch;
+        answer
+    }
+
+    fn write_batch(&mut self, batch: &Batch) -> io::Result<()> {
+        self.buffer.clear();
+        self.buffer.shrink_to(KEPT_BUFFER);
+        let mut chain = self.end.chain.clone();
+        // Someone waits, or more is coming than goes: no time for courtesy.
+        let offers = batch.waiters() == 0 && !is_pressing(batch);
+        for (job, lines) in in_turns(batch.iter(), offers) {
+            chain.append_lines(job.time, lines, &mut self.buffer);
+        }
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if self.needs_cut {
+            self.storage.cut(self.end.length)?;
+        }
+        self.needs_cut = true;
+        let begun = Instant::now();
+        self.storage.append(&self.buffer)?;
+        self.storage.sync()?;
+        self.gathering = Gathering::beside(begun.elapsed());
+        self.needs_cut = false;
+        self.end.length += self.buffer.len() as u64;
+        self.end.chain = chain;
+        Ok(())
+    }
+
+    /// Takes back what a failed batch left in the file, so that readers do not see half of it. If
+    /// that fails as well, the next batch tries again before it writes.
+    fn restore(&mut self) {
+        if self.needs_cut && self.storage.cut(self.end.length).is_ok() {
+            self.needs_cut = false;
+        }
+    }
+}
+
+mod duties;
+
+#[cfg(test)]
+mod tests;
