@@ -1,174 +1,236 @@
-//! Which credential stands behind a placeholder, whether it may be used there, and what the ledger
-//! is told. Shared by requests that are decided on whole ([`crate::proxy::exchange::pipeline`]) and by bodies that
-//! are decided on as they stream ([`crate::proxy::exchange::late`]).
+//! The one decision about placeholders: which credential one names, whether it may be used at that
+//! place, its value, and the ledger's line about the use.
+//!
+//! ```text
+//! Resolution ─finish─► Resolved ─authorise─► Authorised ─obtain─► Obtained ─record─► Permitted
+//! ```
+//!
+//! A request that is decided on whole ([`super::pipeline`]) and a body that is decided on while it
+//! streams ([`super::late`]) take the same steps. Each step consumes the one before, so that no value
+//! is opened before it was authorised, and none is handed to a stream before its use is on record.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
-use http::Method;
-
+use crate::clock::unix_seconds;
+use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
-use crate::identity::Caller;
 use crate::ledger::format::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
 use crate::policy::decide::{Attempt, Denial, decide};
-use crate::policy::destination::Destination;
 use crate::policy::location::Location;
-use crate::proxy::exchange::request_id::RequestId;
+use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::used::Used;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::SpliceError;
 use crate::substitution::slug::Reference;
 use crate::vault::cache::Found;
 use crate::vault::{Credential, Vault};
 
-/// What is known about a request whatever its state. Nothing in it is secret.
-#[derive(Clone, Debug)]
-pub struct RequestContext {
-    /// The request's id, `Egret-Request`.
-    pub id: RequestId,
-    /// Who asks, and for what.
-    pub caller: Arc<Caller>,
-    /// Where it goes.
-    pub destination: Destination,
-    /// The same as ledger and log show it, `https://host:port`.
-    pub origin: Arc<str>,
-    /// The method as sent.
-    pub method: Method,
-    /// The path as sent, for path rules. Empty for a request whose target has none.
-    pub raw_path: Arc<str>,
-    /// The path with placeholders in place and without a query, for people. Without stored values
-    /// from the scan on, which comes first.
-    pub path: Arc<str>,
-    /// When its head had arrived.
-    pub started: Instant,
-    /// Whether it held a placeholder.
-    pub held_placeholder: bool,
-    /// Slugs that were passed on literally.
-    pub ignored: Vec<String>,
+/// Values that may be written, by what names them.
+pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
+
+/// Finds the credentials of placeholders, one by one.
+pub struct Resolution<'a> {
+    context: &'a RequestContext,
+    vault: &'a Vault,
+    unresolved: Unresolved,
+    /// Unix seconds, for expiry.
+    now: i64,
+    uses: Vec<Use>,
+    ignored: BTreeMap<Reference, Location>,
+    /// With their order: the client is told about the first.
+    refused: BTreeMap<Reference, (usize, Refused)>,
 }
 
-/// A refused exchange: what the client is told, and the lines that the ledger gets.
-#[derive(Debug)]
-pub struct Refused {
-    /// The answer.
-    pub refusal: Refusal,
-    /// `denied` lines, one for each slug that was refused.
-    pub denied: Draft,
-}
-
-impl Refused {
-    /// Writes the lines; what remains is the answer. Nothing left the process, so it stands also
-    /// when the ledger does not take them.
-    pub async fn record(self, ledger: &Ledger, request: &str) -> Refusal {
-        if !self.denied.is_empty() && ledger.commit(self.denied).await.is_err() {
-            tracing::error!(request, "a denial could not be written to the ledger");
-        }
-        self.refusal
-    }
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
+impl<'a> Resolution<'a> {
+    /// Begins to decide about placeholders of one request.
+    pub fn new(context: &'a RequestContext, vault: &'a Vault, unresolved: Unresolved) -> Self {
         Self {
-            refusal,
-            denied: Draft::default(),
+            context,
+            vault,
+            unresolved,
+            now: unix_seconds(),
+            uses: Vec::new(),
+            ignored: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// Looks for the credential of one placeholder, at metadata only. Says whether the placeholder is
+    /// to be replaced; otherwise it travels literally, or the request is refused at the end.
+    ///
+    /// `only_if_named` is for header fields that hold a credential only where its grant names that
+    /// very field.
+    pub fn consider(
+        &mut self,
+        reference: &Reference,
+        location: &Location,
+        only_if_named: bool,
+    ) -> bool {
+        match find(self.context, self.vault, reference, self.now) {
+            Ok(credential) => {
+                let mut rules = credential.grant.locations.iter();
+                if only_if_named && !rules.any(|rule| rule.allows(location)) {
+                    return false;
+                }
+                self.uses.push(Use {
+                    reference: reference.clone(),
+                    location: location.clone(),
+                    credential,
+                });
+                return true;
+            }
+            Err(_) if only_if_named => {}
+            Err(refusal) if self.ignores(&refusal) => {
+                let place = self.ignored.entry(reference.clone());
+                place.or_insert_with(|| location.clone());
+            }
+            Err(refusal) => {
+                let (order, context) = (self.refused.len(), self.context);
+                let first = self.refused.entry(reference.clone());
+                first.or_insert_with(|| {
+                    (order, context.refuse(refusal, reference, None, &[location]))
+                });
+            }
+        }
+        false
+    }
+
+    fn ignores(&self, refusal: &Refusal) -> bool {
+        refusal.code == Code::CredentialNotFound && self.unresolved == Unresolved::Ignore
+    }
+
+    /// Every placeholder has a credential or travels literally; or the request is refused, with one
+    /// line for each slug.
+    pub fn finish(self) -> Result<Resolved, Refused> {
+        let mut refused: Vec<_> = self.refused.into_values().collect();
+        refused.sort_by_key(|(order, _)| *order);
+        match together(refused.into_iter().map(|(_, refused)| refused)) {
+            Some(refused) => Err(refused),
+            None => Ok(Resolved(Uses::from_iter(self.uses), self.ignored)),
         }
     }
 }
 
-impl RequestContext {
-    /// A ledger line about this request.
-    pub fn entry(&self, event: &'static str) -> Entry<'_> {
-        let Caller {
-            client,
-            principal,
-            action,
-            action_source,
-            run,
-            slugs: _,
-            expires: _,
-        } = &*self.caller;
-        Entry {
-            request: Some((&*self.id).into()),
-            principal: Some(principal.as_str().into()),
-            client: Some((&**client).into()),
-            action: Some((&**action).into()),
-            action_source: Some(action_source.as_str().into()),
-            run: run.as_deref().map(Into::into),
-            method: Some(self.method.as_str().into()),
-            destination: Some(self.origin.as_ref().into()),
-            path: Some((&*self.path).into()),
-            ..Entry::new(event)
+/// Every placeholder has a credential, or travels literally.
+#[derive(Default)]
+pub struct Resolved(Uses, BTreeMap<Reference, Location>);
+
+impl Resolved {
+    /// Checks every use of every credential against its grant and the token's limits. `signed` is why
+    /// the places cannot be changed, if a signature of the client's covers them.
+    pub fn authorise(
+        self,
+        context: &RequestContext,
+        signed: Option<&Refusal>,
+    ) -> Result<Authorised, Refused> {
+        self.0.authorise(context)?;
+        match signed {
+            Some(signed) if !self.0.is_empty() => Err(self.0.refuse_all(context, signed)),
+            _ => Ok(Authorised(self)),
         }
+    }
+}
+
+/// Every credential may be used at each of its places.
+pub struct Authorised(Resolved);
+
+impl Authorised {
+    /// Obtains the values. A stored one is opened here and now; this is the step that waits for a
+    /// value that has to be fetched or made.
+    pub async fn obtain(
+        self,
+        context: &RequestContext,
+        vault: &Vault,
+    ) -> Result<Obtained, Refused> {
+        let Self(Resolved(uses, ignored)) = self;
+        let values = uses.open(context, vault)?;
+        Ok(Obtained {
+            uses,
+            ignored,
+            values,
+        })
+    }
+}
+
+/// The values are here, and no use is on record yet.
+pub struct Obtained {
+    uses: Uses,
+    ignored: BTreeMap<Reference, Location>,
+    values: Values,
+}
+
+impl Obtained {
+    /// Whether nothing is used.
+    pub fn is_empty(&self) -> bool {
+        self.uses.is_empty()
     }
 
-    fn entry_for<'a>(&'a self, event: &'static str, reference: &'a Reference) -> Entry<'a> {
-        let field = reference.field.as_ref();
-        Entry {
-            slug: Some(reference.slug.as_str().into()),
-            field: field.map(|field| field.as_str().into()),
-            ..self.entry(event)
-        }
+    /// The value of a reference, to be written into a message that is not sent before
+    /// [`Obtained::record`].
+    pub fn value(&self, reference: &Reference) -> Option<&SecretBytes> {
+        self.values.get(reference)
     }
 
-    /// The line for a placeholder that travels literally.
-    pub fn ignored_entry<'a>(&'a self, reference: &'a Reference, location: &Location) -> Entry<'a> {
-        Entry {
-            locations: vec![location.text()],
-            outcome: Some("ignored".into()),
-            ..self.entry_for(event::IGNORED, reference)
-        }
+    /// The refusal of a value that cannot be written at its place.
+    pub fn unwritable(&self, context: &RequestContext, error: SpliceError) -> Refused {
+        unwritable(context, error, &self.uses)
     }
 
-    /// A line about the stored value called `name`, `slug` or `slug.field`.
-    pub fn entry_named<'a>(&'a self, event: &'static str, name: &'a str) -> Entry<'a> {
-        let (slug, field) = match name.split_once('.') {
-            Some((slug, field)) => (slug, Some(field)),
-            None => (name, None),
-        };
-        Entry {
-            slug: Some(slug.into()),
-            field: field.map(Into::into),
-            ..self.entry(event)
-        }
+    /// Leaves out of the record what `on_record` knows already, and adds the rest to it: a body that
+    /// streams has one line for each slug, however often the slug occurs.
+    pub fn only_new(&mut self, on_record: &mut OnRecord) {
+        self.uses.0.retain(|used| {
+            let version = (used.reference.clone(), used.credential.version);
+            on_record.uses.insert(version)
+        });
+        self.ignored
+            .retain(|reference, _| on_record.ignored.insert(reference.clone()));
     }
 
-    /// A refusal that concerns one placeholder, with its `denied` line.
-    pub fn refuse(
-        &self,
-        refusal: Refusal,
-        reference: &Reference,
-        used: Option<&Credential>,
-        locations: &[&Location],
-    ) -> Refused {
-        let line = Entry {
-            version: used.map(|credential| credential.version),
-            owner: used.map(|credential| credential.owner.as_str().into()),
-            locations: locations.iter().map(|location| location.text()).collect(),
-            outcome: Some(outcome::DENIED.into()),
-            code: Some(refusal.code.as_str().into()),
-            status: Some(refusal.code.status()),
-            ..self.entry_for(event::DENIED, reference)
-        };
-        let mut refusal = refusal
-            .slug(reference.slug.as_str())
-            .destination(self.destination.to_string());
-        if refusal.location.is_none() {
-            refusal.location = locations.first().map(ToString::to_string);
+    /// Puts every use on record, durably, and hands out the values.
+    ///
+    /// From before the line is written the values are looked for in the answer, and a result has to
+    /// follow: the client may go away while the disk is written.
+    pub async fn record(
+        self,
+        context: &RequestContext,
+        ledger: &Ledger,
+        used: &Used,
+    ) -> Result<Permitted, Refused> {
+        used.add(&self.values.0);
+        let mut lines = self.uses.lines(context);
+        for (reference, location) in &self.ignored {
+            used.ignore(reference);
+            lines.push(&context.ignored_entry(reference, location));
         }
-        Refused {
-            refusal,
-            denied: line.draft(),
+        if !lines.is_empty() {
+            used.set_recorded();
+            ledger.commit(lines).await.map_err(Refusal::from)?;
         }
+        Ok(self.values.0)
     }
+}
+
+/// What of a streamed body is in the ledger.
+#[derive(Default)]
+pub struct OnRecord {
+    uses: BTreeSet<(Reference, u32)>,
+    ignored: BTreeSet<Reference>,
+}
+
+/// What the client is told when a value could not be written.
+pub fn unwritable_late(context: &RequestContext, error: SpliceError) -> Refused {
+    unwritable(context, error, &Uses::default())
 }
 
 /// What a request uses and where, in the order of the references, each place once.
 #[derive(Default)]
-pub struct Uses(Vec<Use>);
+struct Uses(Vec<Use>);
 
 /// A reference at one place.
-pub struct Use {
+struct Use {
     /// What stands there.
     pub reference: Reference,
     /// Where.
@@ -191,7 +253,7 @@ impl FromIterator<Use> for Uses {
 
 impl Uses {
     /// Whether nothing is used.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -203,7 +265,7 @@ impl Uses {
     }
 
     /// Checks every use of every credential against its grant and the token's limits.
-    pub fn authorise(&self, context: &RequestContext) -> Result<(), Refused> {
+    fn authorise(&self, context: &RequestContext) -> Result<(), Refused> {
         let refused = self.each().filter_map(|(used, places)| {
             let refusal = check(context, used, places).err()?;
             Some(refuse_use(context, refusal, used, places))
@@ -212,7 +274,7 @@ impl Uses {
     }
 
     /// Refuses every use for one reason that lies in the request.
-    pub fn refuse_all(&self, context: &RequestContext, refusal: &Refusal) -> Refused {
+    fn refuse_all(&self, context: &RequestContext, refusal: &Refusal) -> Refused {
         let refused = self
             .each()
             .map(|(used, places)| refuse_use(context, refusal.clone(), used, places));
@@ -220,7 +282,7 @@ impl Uses {
     }
 
     /// Opens the values. Called once everything is authorised, and not before.
-    pub fn open(&self, context: &RequestContext, vault: &Vault) -> Result<Values, Refused> {
+    fn open(&self, context: &RequestContext, vault: &Vault) -> Result<Values, Refused> {
         let opened = self.each().map(|(used, places)| {
             let reference = &used.reference;
             match vault.open_value(&used.credential, reference.field.as_ref()) {
@@ -239,7 +301,7 @@ impl Uses {
     }
 
     /// The `use` lines.
-    pub fn lines(&self, context: &RequestContext) -> Draft {
+    fn lines(&self, context: &RequestContext) -> Draft {
         self.each()
             .map(|(used, places)| Entry {
                 version: Some(used.credential.version),
@@ -250,61 +312,50 @@ impl Uses {
             })
             .collect()
     }
-
-    /// What the client is told when a value could not be written.
-    pub fn unwritable(&self, context: &RequestContext, error: SpliceError) -> Refused {
-        match error {
-            SpliceError::Unencodable {
-                reference,
-                location,
-                problem,
-            } => {
-                let used = self.0.iter().find(|used| used.reference == reference);
-                let credential = used.map(|used| &*used.credential);
-                let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
-                context.refuse(refusal, &reference, credential, &[&location])
-            }
-            SpliceError::TooLarge => Refused::from(Refusal::new(
-                Code::BodyTooLarge,
-                "with the values put in, the request would be too large; use fewer placeholders",
-            )),
-            SpliceError::Missing(_) | SpliceError::Misplaced => Refused::from(Refusal::new(
-                Code::Internal,
-                "the request could not be put together",
-            )),
-        }
-    }
 }
 
 /// Opened values, wiped when the request has been put together. In the order of the references.
-pub struct Values(Vec<(Reference, Arc<SecretBytes>)>);
+struct Values(Vec<(Reference, Arc<SecretBytes>)>);
 
 impl Values {
-    /// The value of a reference.
-    pub fn get(&self, reference: &Reference) -> Option<&SecretBytes> {
+    fn get(&self, reference: &Reference) -> Option<&SecretBytes> {
         let at = self.0.binary_search_by(|(known, _)| known.cmp(reference));
         Some(&self.0.get(at.ok()?)?.1)
     }
-
-    /// All of them, for what has to outlive the request's assembly.
-    pub fn into_vec(self) -> Vec<(Reference, Arc<SecretBytes>)> {
-        self.0
-    }
 }
-
-/// Values that may be written, by what names them.
-pub type Permitted = Vec<(Reference, Arc<SecretBytes>)>;
 
 fn refuse_use(context: &RequestContext, refusal: Refusal, used: &Use, places: &[Use]) -> Refused {
     let locations: Vec<_> = places.iter().map(|used| &used.location).collect();
     context.refuse(refusal, &used.reference, Some(&used.credential), &locations)
 }
 
+fn unwritable(context: &RequestContext, error: SpliceError, uses: &Uses) -> Refused {
+    match error {
+        SpliceError::Unencodable {
+            reference,
+            location,
+            problem,
+        } => {
+            let used = uses.0.iter().find(|used| used.reference == reference);
+            let credential = used.map(|used| &*used.credential);
+            let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
+            context.refuse(refusal, &reference, credential, &[&location])
+        }
+        SpliceError::TooLarge => Refused::from(Refusal::new(
+            Code::BodyTooLarge,
+            "with the values put in, the request would be too large; use fewer placeholders",
+        )),
+        SpliceError::Missing(_) | SpliceError::Misplaced => Refused::from(Refusal::new(
+            Code::Internal,
+            "the request could not be put together",
+        )),
+    }
+}
 /// Finds the credential that `facts.caller` means by `reference`.
 ///
 /// Unknown, revoked, expired, deleted and somebody else's get one answer, so that a client cannot
 /// find out which slugs exist.
-pub fn find(
+fn find(
     context: &RequestContext,
     vault: &Vault,
     reference: &Reference,
@@ -331,7 +382,7 @@ pub fn find(
 }
 
 /// Several refusals as one: the first is told, all are recorded.
-pub fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
+fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
     refused.reduce(|mut first, next| {
         first.denied.append(&next.denied);
         first

@@ -4,21 +4,20 @@
 //! placeholder turns up. For that placeholder the order is the same as ever: found, authorised,
 //! opened, recorded durably, and only then is the value handed to the stream.
 
-use crate::proxy::exchange::authorisation::Permitted;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
 
-use crate::clock::unix_seconds;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::policy::location::Location;
-use crate::proxy::exchange::authorisation::{Refused, RequestContext, Use, Uses, find, together};
+use crate::proxy::exchange::authorisation::{OnRecord, Permitted, Resolution, unwritable_late};
 use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::occurrences;
+use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::used::Used;
+use crate::proxy::runtime::sync::lock;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::Edit;
@@ -42,6 +41,8 @@ pub struct LateAuthoriser {
     pub ledger: Ledger,
     /// What the request has used.
     pub used: Arc<Used>,
+    /// What of this body or message is in the ledger.
+    pub on_record: Mutex<OnRecord>,
 }
 
 impl LateAuthoriser {
@@ -94,7 +95,7 @@ impl LateAuthoriser {
         match occurrences::substitute_trailers(trailers, &occurrences, &value) {
             Ok(trailers) => Ok(trailers),
             Err(error) => {
-                let refused = Uses::default().unwritable(&self.context, error);
+                let refused = unwritable_late(&self.context, error);
                 Err(self.record(refused).await)
             }
         }
@@ -109,7 +110,7 @@ impl LateAuthoriser {
     /// What the client is told when the stream itself cannot go on.
     pub async fn failed(self: Arc<Self>, error: StreamError) -> Refusal {
         let refused = match error {
-            StreamError::Splice(error) => Uses::default().unwritable(&self.context, error),
+            StreamError::Splice(error) => unwritable_late(&self.context, error),
             StreamError::Body(problem) => Refused::from(Refusal::new(
                 Code::BodyEncodingUnsupported,
                 problem.to_string(),
@@ -126,58 +127,23 @@ impl LateAuthoriser {
                 "the credential store cannot be read any more; check store.url and the disk",
             )
         })?;
-        let mut uses = Vec::new();
-        let mut ignored = BTreeMap::new();
-        let mut refused = Vec::new();
+        let mut resolution = Resolution::new(context, &self.vault, self.unresolved);
+        let mut literal = Permitted::new();
         for &(reference, location) in wanted {
-            match find(context, &self.vault, reference, unix_seconds()) {
-                Ok(credential) => uses.push(Use {
-                    reference: reference.clone(),
-                    location: location.clone(),
-                    credential,
-                }),
-                Err(refusal) if self.ignores(&refusal) => {
-                    ignored.entry(reference).or_insert(location);
-                }
-                Err(refusal) => {
-                    refused.push(context.refuse(refusal, reference, None, &[location]));
-                }
+            if !resolution.consider(reference, location, false) {
+                // It travels as what it says, in the encoding of its place.
+                let text = SecretBytes::new(reference.placeholder().into_bytes());
+                literal.push((reference.clone(), Arc::new(text)));
             }
         }
-        if let Some(refused) = together(refused.into_iter()) {
-            return Err(refused);
-        }
-        let uses = Uses::from_iter(uses);
-        uses.authorise(context)?;
-        if let Some(signed) = self.signed.as_ref().filter(|_| !uses.is_empty()) {
-            return Err(uses.refuse_all(context, signed));
-        }
-        let values = uses.open(context, &self.vault)?;
-        // First: from the moment that it is on record a value is looked for in the answer.
-        let mut permitted = Permitted::new();
-        for (reference, value) in values.into_vec() {
-            self.used.add(reference.clone(), Arc::clone(&value));
-            permitted.push((reference, value));
-        }
-        let mut lines = uses.lines(context);
-        for (reference, at) in &ignored {
-            lines.push(&context.ignored_entry(reference, at));
-        }
-        if !lines.is_empty() {
-            self.ledger.commit(lines).await.map_err(Refusal::from)?;
-            self.used.set_recorded();
-        }
-        for reference in ignored.into_keys() {
-            // It travels as what it says, in the encoding of its place.
-            self.used.ignore(reference);
-            let literal = SecretBytes::new(reference.placeholder().into_bytes());
-            permitted.push((reference.clone(), Arc::new(literal)));
-        }
+        let authorised = resolution
+            .finish()?
+            .authorise(context, self.signed.as_ref())?;
+        let mut obtained = authorised.obtain(context, &self.vault).await?;
+        obtained.only_new(&mut lock(&self.on_record));
+        let mut permitted = obtained.record(context, &self.ledger, &self.used).await?;
+        permitted.append(&mut literal);
         Ok(permitted)
-    }
-
-    fn ignores(&self, refusal: &Refusal) -> bool {
-        refusal.code == Code::CredentialNotFound && self.unresolved == Unresolved::Ignore
     }
 
     async fn record(&self, refused: Refused) -> Refusal {

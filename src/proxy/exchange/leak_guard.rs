@@ -15,8 +15,8 @@ use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::ledger::format::record::{Entry, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
-use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::Held;
+use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::scrub::{Hit, Needles, scrub_bytes};
 
 /// A user name is no secret, though it is stored like one: it stands in many an honest request.

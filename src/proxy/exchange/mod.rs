@@ -13,6 +13,7 @@ pub mod out_body;
 pub mod outcome;
 pub mod pipeline;
 pub mod recode;
+pub mod request_context;
 pub mod request_id;
 pub mod signed;
 pub mod streamed_body;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Code;
 use crate::ledger::format::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
-use crate::proxy::exchange::authorisation::RequestContext;
+use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::used::Used;
 
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went

@@ -1,7 +1,7 @@
 //! The pipeline: one request on its way to the upstream, in states that can only be passed in order.
 //!
 //! ```text
-//! Authenticated ─scan─► Scanned ─resolve─► Resolved ─authorise─► Authorised
+//! Authenticated ─scan─► Scanned ─resolve─► Resolved ─authorise─► Authorised ─obtain─► Obtained
 //!               ─substitute─► Substituted ─record─► Recorded ─► Upstream::send
 //! ```
 //!
@@ -35,20 +35,18 @@
 //! }
 //! ```
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
-use crate::clock::unix_seconds;
 use crate::coding::{self, Codings, Encoder};
 use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
 use crate::error::{Code, Refusal};
-use crate::ledger::{Draft, Ledger};
-use crate::proxy::exchange::authorisation::{Refused, RequestContext, Use, Uses, find, together};
+use crate::ledger::Ledger;
+use crate::proxy::exchange::authorisation::{self, Resolution};
 use crate::proxy::exchange::awaited::{Asked, Awaited};
 use crate::proxy::exchange::body::{Held, Holding, InboundBody};
 use crate::proxy::exchange::hop_by_hop;
@@ -58,6 +56,7 @@ use crate::proxy::exchange::occurrences::{self, Occurrence};
 use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::recode;
+use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::streamed_body::StreamedBody;
 use crate::proxy::exchange::upgrade;
@@ -100,18 +99,27 @@ pub struct Scanned {
 pub struct Resolved {
     payload: Payload,
     occurrences: Vec<Occurrence>,
-    uses: Uses,
-    ignored: Draft,
+    decision: authorisation::Resolved,
 }
 
 /// Every credential may be used at each of its places.
-pub struct Authorised(Resolved);
+pub struct Authorised {
+    payload: Payload,
+    occurrences: Vec<Occurrence>,
+    decision: authorisation::Authorised,
+}
 
-/// The values stand in the request.
+/// The values are here.
+pub struct Obtained {
+    payload: Payload,
+    occurrences: Vec<Occurrence>,
+    decision: authorisation::Obtained,
+}
+
+/// The values are in the request.
 pub struct Substituted {
     payload: Substitute,
-    lines: Draft,
-    used: Arc<Used>,
+    decision: authorisation::Obtained,
 }
 
 /// The message body with its values, or with what those need that are met as it streams.
@@ -274,79 +282,26 @@ impl Exchange<Scanned> {
     /// Finds the credential of every placeholder, as far as the caller may know of it. Looks at
     /// metadata only. With `unresolved = "ignore"`, what has none travels literally.
     pub fn resolve(mut self, vault: &Vault) -> Result<Exchange<Resolved>, Refused> {
-        if self.state.occurrences.is_empty() {
-            return Ok(self.to(|state| Resolved {
-                payload: state.payload,
-                occurrences: state.occurrences,
-                uses: Uses::default(),
-                ignored: Draft::default(),
-            }));
+        let mut resolved = authorisation::Resolved::default();
+        if !self.state.occurrences.is_empty() {
+            let (context, unresolved) = (&self.about.context, self.about.treatment.unresolved);
+            let mut resolution = Resolution::new(context, vault, unresolved);
+            for occurrence in &mut self.state.occurrences {
+                let only_if_named = occurrence.only_if_named;
+                occurrence.edits.retain(|edit| match edit.escape {
+                    true => !only_if_named,
+                    false => resolution.consider(&edit.reference, &edit.location, only_if_named),
+                });
+            }
+            resolved = resolution.finish()?;
+            self.state
+                .occurrences
+                .retain(|occurrence| !occurrence.edits.is_empty());
         }
-        let now = unix_seconds();
-        let ignore = self.about.treatment.unresolved == Unresolved::Ignore;
-        let mut uses = Vec::new();
-        let mut ignored = BTreeMap::new();
-        let mut refused = BTreeMap::new();
-        for occurrence in &mut self.state.occurrences {
-            let only_if_named = occurrence.only_if_named;
-            occurrence.edits.retain(|edit| {
-                if edit.escape {
-                    return !only_if_named;
-                }
-                let (reference, location) = (&edit.reference, &edit.location);
-                match find(&self.about.context, vault, reference, now) {
-                    Ok(credential) => {
-                        let mut rules = credential.grant.locations.iter();
-                        if only_if_named && !rules.any(|rule| rule.allows(location)) {
-                            return false;
-                        }
-                        uses.push(Use {
-                            reference: reference.clone(),
-                            location: location.clone(),
-                            credential,
-                        });
-                        return true;
-                    }
-                    Err(_) if only_if_named => {}
-                    Err(refusal) if ignore && refusal.code == Code::CredentialNotFound => {
-                        ignored
-                            .entry(reference.clone())
-                            .or_insert_with(|| location.clone());
-                    }
-                    Err(refusal) => {
-                        let first = refused.len();
-                        refused.entry(reference.clone()).or_insert_with(|| {
-                            let context = &self.about.context;
-                            (first, context.refuse(refusal, reference, None, &[location]))
-                        });
-                    }
-                }
-                false
-            });
-        }
-        // One line for each slug, however often it stands there; the answer is about the first.
-        let mut refused: Vec<_> = refused.into_values().collect();
-        refused.sort_by_key(|(first, _)| *first);
-        if let Some(refused) = together(refused.into_iter().map(|(_, refused)| refused)) {
-            return Err(refused);
-        }
-        if !ignored.is_empty() {
-            let names = ignored.keys().map(ToString::to_string);
-            Arc::make_mut(&mut self.about.context).ignored = names.collect();
-        }
-        let lines = ignored
-            .iter()
-            .map(|(r, at)| self.about.context.ignored_entry(r, at));
-        let ignored = lines.collect();
-        self.state
-            .occurrences
-            .retain(|occurrence| !occurrence.edits.is_empty());
-        let uses = Uses::from_iter(uses);
-        Ok(self.to(|state| Resolved {
-            payload: state.payload,
-            occurrences: state.occurrences,
-            uses,
-            ignored,
+        Ok(self.to(|scanned| Resolved {
+            payload: scanned.payload,
+            occurrences: scanned.occurrences,
+            decision: resolved,
         }))
     }
 }
@@ -354,16 +309,38 @@ impl Exchange<Scanned> {
 impl Exchange<Resolved> {
     /// Checks every use of every credential against its grant and the token's limits.
     pub fn authorise(self) -> Result<Exchange<Authorised>, Refused> {
-        let ExchangeContext { context, head, .. } = &*self.about;
-        self.state.uses.authorise(context)?;
-        signed::check(head, &self.state.occurrences)
-            .map_err(|refusal| self.state.uses.refuse_all(context, &refusal))?;
-        Ok(self.to(Authorised))
+        let Exchange { about, state } = self;
+        let signed = signed::check(&about.head, &state.occurrences).err();
+        let decision = state.decision.authorise(&about.context, signed.as_ref())?;
+        Ok(Exchange {
+            about,
+            state: Authorised {
+                payload: state.payload,
+                occurrences: state.occurrences,
+                decision,
+            },
+        })
     }
 }
 
 impl Exchange<Authorised> {
-    /// Opens the values and writes them into the request, each in the encoding of its place.
+    /// Obtains the values. This is the step that may wait.
+    pub async fn obtain(self, vault: &Vault) -> Result<Exchange<Obtained>, Refused> {
+        let Exchange { about, state } = self;
+        let decision = state.decision.obtain(&about.context, vault).await?;
+        Ok(Exchange {
+            about,
+            state: Obtained {
+                payload: state.payload,
+                occurrences: state.occurrences,
+                decision,
+            },
+        })
+    }
+}
+
+impl Exchange<Obtained> {
+    /// Writes the values into the request, each in the encoding of its place.
     pub fn substitute(self, vault: &Arc<Vault>) -> Result<Exchange<Substituted>, Refused> {
         let Exchange { mut about, state } = self;
         let ExchangeContext {
@@ -373,13 +350,11 @@ impl Exchange<Authorised> {
             ..
         } = &mut *about;
         let context = &**context;
-        let Resolved {
+        let Obtained {
             payload,
             occurrences,
-            uses,
-            ignored,
-        } = state.0;
-        let values = uses.open(context, vault)?;
+            decision,
+        } = state;
         let (mut held, coded, streamed) = match payload {
             Payload::Held(held, coded) => (held, coded, None),
             Payload::Streamed(streamed) => {
@@ -393,24 +368,21 @@ impl Exchange<Authorised> {
                 )
             }
         };
-        let value = |reference: &_| values.get(reference);
+        let value = |reference: &_| decision.value(reference);
         occurrences::substitute(head, &mut held, &occurrences, &value)
-            .map_err(|error| uses.unwritable(context, error))?;
+            .map_err(|error| decision.unwritable(context, error))?;
         if let Some(coded) = coded {
             held.data = match occurrences.iter().any(Occurrence::is_body) {
                 true => recode::close(coded.encoder, &held.data)?,
                 false => coded.original,
             };
         }
-        let may_use = !uses.is_empty() || streamed.as_ref().is_some_and(|s| s.0.is_searched());
+        let may_use = !decision.is_empty() || streamed.as_ref().is_some_and(|s| s.0.is_searched());
         if may_use && treatment.range == Range::Strip {
             // A few bytes at a time would defeat any scrubbing of the answer.
             head.headers.remove(header::RANGE);
             head.headers.remove(header::IF_RANGE);
         }
-        let mut lines = uses.lines(context);
-        lines.append(&ignored);
-        let used = Arc::new(Used::new(values.into_vec()));
         Ok(Exchange {
             about,
             state: Substituted {
@@ -418,8 +390,7 @@ impl Exchange<Authorised> {
                     None => Substitute::Held(held),
                     Some((streamed, late)) => Substitute::Streamed(streamed, Box::new(late)),
                 },
-                lines,
-                used,
+                decision,
             },
         })
     }
@@ -430,54 +401,64 @@ impl Exchange<Substituted> {
     ///
     /// The handle on the ledger is the connection's own: those who hold it are counted for each
     /// request.
-    pub async fn record(mut self, ledger: &Arc<Ledger>) -> Result<Exchange<Recorded>, Refused> {
-        let lines = std::mem::take(&mut self.state.lines);
-        if !lines.is_empty() {
-            ledger.commit(lines).await.map_err(Refusal::from)?;
-            self.state.used.set_recorded();
-        }
-        Ok(self.recorded(ledger))
-    }
-
-    fn recorded(self, ledger: &Arc<Ledger>) -> Exchange<Recorded> {
+    pub async fn record(self, ledger: &Arc<Ledger>) -> Result<Exchange<Recorded>, Refused> {
         let Exchange { about, state } = self;
-        let ExchangeContext {
-            context,
-            treatment,
-            needles,
-            ..
-        } = &*about;
-        let outcome = Outcome::new(Arc::clone(ledger), Arc::clone(context), state.used);
-        let (body, reframed) = match state.payload {
-            Substitute::Held(held) => (OutBody::held(held), true),
-            Substitute::Streamed(streamed, late) => {
-                let Streamed {
-                    kind,
-                    codings,
-                    prefix,
-                    rest,
-                } = *streamed;
-                let authoriser = Arc::new(LateAuthoriser {
-                    context: Arc::clone(context),
-                    signed: late.signed,
-                    unresolved: treatment.unresolved,
-                    guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
-                    vault: late.vault,
-                    ledger: Ledger::clone(ledger),
-                    used: Arc::clone(outcome.used()),
-                });
-                let body = StreamedBody::new(&kind, &codings, prefix, rest, authoriser);
-                (OutBody::streamed(body), kind != BodyKind::Opaque)
-            }
-        };
-        Exchange {
-            about,
-            state: Recorded {
-                body,
-                reframed,
-                outcome,
-            },
+        let Substituted { payload, decision } = state;
+        let used = Arc::new(Used::default());
+        let (handle, context) = (Arc::clone(ledger), Arc::clone(&about.context));
+        // Made before the line is written: whatever happens from then on, a result follows.
+        let mut outcome = Outcome::new(handle, context, Arc::clone(&used));
+        if let Err(refused) = decision.record(&about.context, ledger, &used).await {
+            outcome.failed(refused.refusal.code);
+            return Err(refused);
         }
+        Ok(recorded(about, payload, outcome, ledger))
+    }
+}
+
+/// The body in the form in which it is sent.
+fn recorded(
+    about: Box<ExchangeContext>,
+    payload: Substitute,
+    outcome: Outcome,
+    ledger: &Arc<Ledger>,
+) -> Exchange<Recorded> {
+    let (body, reframed) = match payload {
+        Substitute::Held(held) => (OutBody::held(held), true),
+        Substitute::Streamed(streamed, late) => {
+            let Streamed {
+                kind,
+                codings,
+                prefix,
+                rest,
+            } = *streamed;
+            let ExchangeContext {
+                context,
+                treatment,
+                needles,
+                ..
+            } = &*about;
+            let authoriser = Arc::new(LateAuthoriser {
+                context: Arc::clone(context),
+                signed: late.signed,
+                unresolved: treatment.unresolved,
+                guard: (treatment.exposed == Exposed::Reject).then(|| Arc::clone(needles)),
+                vault: late.vault,
+                ledger: Ledger::clone(ledger),
+                used: Arc::clone(outcome.used()),
+                on_record: Mutex::default(),
+            });
+            let body = StreamedBody::new(&kind, &codings, prefix, rest, authoriser);
+            (OutBody::streamed(body), kind != BodyKind::Opaque)
+        }
+    };
+    Exchange {
+        about,
+        state: Recorded {
+            body,
+            reframed,
+            outcome,
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use crate::secret::{SecretBytes, is_same};
 use crate::substitution::slug::Reference;
 
 /// A value with what it was sent for.
-type Named = (Reference, Arc<SecretBytes>);
+pub type Named = (Reference, Arc<SecretBytes>);
 
 /// Values that were sent. Clones share them.
 #[derive(Clone, Default)]
@@ -34,16 +34,7 @@ pub struct Used {
 }
 
 impl Used {
-    /// These values are about to be sent.
-    pub fn new(values: Vec<Named>) -> Self {
-        Self {
-            count: AtomicUsize::new(values.len()),
-            values: Mutex::new(Sent((!values.is_empty()).then(|| Arc::new(values)))),
-            ..Self::default()
-        }
-    }
-
-    /// A line of this request is on record, so a result must follow.
+    /// A line of this request is on record or about to be, so a result must follow.
     pub fn set_recorded(&self) {
         self.recorded.store(true, Ordering::Release);
     }
@@ -53,19 +44,23 @@ impl Used {
         self.recorded.load(Ordering::Acquire)
     }
 
-    /// Another value is about to be sent, and may be echoed.
-    pub fn add(&self, reference: Reference, value: Arc<SecretBytes>) {
-        let mut values = lock(&self.values);
-        // A connection of many messages may send the same value for ever.
-        if values.iter().any(|(_, known)| is_same(known, &value)) {
+    /// These values are about to be sent, and may be echoed.
+    pub fn add(&self, sent: &[Named]) {
+        if sent.is_empty() {
             return;
         }
-        let list = Arc::make_mut(values.0.get_or_insert_default());
-        list.push((reference, value));
+        let mut values = lock(&self.values);
+        for (reference, value) in sent {
+            // A connection of many messages may send the same value for ever.
+            if !values.iter().any(|(_, known)| is_same(known, value)) {
+                let list = Arc::make_mut(values.0.get_or_insert_default());
+                list.push((reference.clone(), Arc::clone(value)));
+            }
+        }
         self.count.store(values.len(), Ordering::Release);
     }
 
-    /// How many values were sent so far. Equal ones of the head count each.
+    /// How many different values were sent so far.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -75,7 +70,7 @@ impl Used {
         lock(&self.ignored).push(reference.to_string());
     }
 
-    /// The placeholders of a streamed body that travelled literally.
+    /// The placeholders that travelled literally.
     pub fn ignored(&self) -> Vec<String> {
         lock(&self.ignored).clone()
     }

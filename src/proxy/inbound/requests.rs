@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 use crate::error::{Code, Refusal};
 use crate::observe::access_log::Forwarded;
 use crate::proxy::context::{Proxy, Settings};
-use crate::proxy::exchange::authorisation::{Refused, RequestContext};
 use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
+use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::exchange::upgrade::{Offer, is_extended_connect};
 use crate::proxy::inbound::client::Asking;
@@ -98,7 +98,8 @@ fn forward(
             .scan(settings.config.body.buffer, raw.map(|raw| raw.bytes))
             .await?;
         let authorised = scanned.resolve(&proxy.vault)?.authorise()?;
-        let substituted = authorised.substitute(&proxy.vault)?;
+        let obtained = authorised.obtain(&proxy.vault).await?;
+        let substituted = obtained.substitute(&proxy.vault)?;
         let recorded = substituted.record(&client.ledger).await?;
         let answer = settings.upstream.send(recorded).await?;
 
@@ -160,7 +161,6 @@ fn authenticated(
         raw_path,
         started,
         held_placeholder: false,
-        ignored: Vec::new(),
     };
     let idle = settings.config.proxy.idle_timeout;
     let body = InboundBody::new(body, idle, signal);

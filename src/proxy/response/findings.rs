@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::Draft;
 use crate::ledger::format::record::{Entry, event};
-use crate::proxy::exchange::authorisation::RequestContext;
+use crate::proxy::exchange::request_context::RequestContext;
 use crate::scrub::{Hit, Needles};
 
 /// Most different findings that one answer leaves in the ledger.

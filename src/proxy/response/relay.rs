@@ -123,8 +123,7 @@ pub(in crate::proxy) fn mark(head: &mut Parts, outcome: &Outcome) {
     if !is_recorded {
         return;
     }
-    let mut ignored = used.ignored();
-    ignored.extend_from_slice(&context.ignored);
+    let ignored = used.ignored();
     if !ignored.is_empty()
         && let Ok(names) = HeaderValue::from_str(&ignored.join(", "))
     {

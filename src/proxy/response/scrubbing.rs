@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::coding::{Codings, DecodeLimits, Decoder, Encoder, Pulled, acceptable};
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::authorisation::RequestContext;
+use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::used::Used;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Refusal;
 use crate::identity::Caller;
 use crate::proxy::context::{Proxy, Settings};
-use crate::proxy::exchange::authorisation::RequestContext;
+use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::used::Used;
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::runtime::signal::InFlight;

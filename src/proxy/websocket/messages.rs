@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::timeout;
 
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::response::scrubbing::unscannable;
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::websocket::conversation::{Conversation, Stop};

@@ -4,7 +4,7 @@
 //! larger one streams like a body that is too large to hold, and a refusal in its middle leaves the
 //! upstream with a message that never ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 use crate::config::{Exposed, ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
 use crate::proxy::context::Settings;
-use crate::proxy::exchange::authorisation::RequestContext;
 use crate::proxy::exchange::late::LateAuthoriser;
 use crate::proxy::exchange::leak_guard::Guard;
+use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::{leak_guard, occurrences};
 use crate::proxy::websocket::conversation::{Conversation, Stop};
 use crate::proxy::websocket::outbox::Outbox;
@@ -267,6 +267,7 @@ impl Conversation {
             vault: Arc::clone(&self.proxy.vault),
             ledger: self.proxy.ledger.clone(),
             used: Arc::clone(&self.used),
+            on_record: Mutex::default(),
         }))
     }
 }

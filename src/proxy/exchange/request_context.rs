@@ -1,0 +1,157 @@
+//! What is known about a request whatever its state, and how it is refused.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Method;
+
+use crate::error::Refusal;
+use crate::identity::Caller;
+use crate::ledger::format::record::{Entry, event, outcome};
+use crate::ledger::{Draft, Ledger};
+use crate::policy::destination::Destination;
+use crate::policy::location::Location;
+use crate::proxy::exchange::request_id::RequestId;
+use crate::substitution::slug::Reference;
+use crate::vault::Credential;
+
+/// What is known about a request whatever its state. Nothing in it is secret.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The request's id, `Egret-Request`.
+    pub id: RequestId,
+    /// Who asks, and for what.
+    pub caller: Arc<Caller>,
+    /// Where it goes.
+    pub destination: Destination,
+    /// The same as ledger and log show it, `https://host:port`.
+    pub origin: Arc<str>,
+    /// The method as sent.
+    pub method: Method,
+    /// The path as sent, for path rules. Empty for a request whose target has none.
+    pub raw_path: Arc<str>,
+    /// The path with placeholders in place and without a query, for people. Without stored values
+    /// from the scan on, which comes first.
+    pub path: Arc<str>,
+    /// When its head had arrived.
+    pub started: Instant,
+    /// Whether it held a placeholder.
+    pub held_placeholder: bool,
+}
+
+/// A refused exchange: what the client is told, and the lines that the ledger gets.
+#[derive(Debug)]
+pub struct Refused {
+    /// The answer.
+    pub refusal: Refusal,
+    /// `denied` lines, one for each slug that was refused.
+    pub denied: Draft,
+}
+
+impl Refused {
+    /// Writes the lines; what remains is the answer. Nothing left the process, so it stands also
+    /// when the ledger does not take them.
+    pub async fn record(self, ledger: &Ledger, request: &str) -> Refusal {
+        if !self.denied.is_empty() && ledger.commit(self.denied).await.is_err() {
+            tracing::error!(request, "a denial could not be written to the ledger");
+        }
+        self.refusal
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            denied: Draft::default(),
+        }
+    }
+}
+
+impl RequestContext {
+    /// A ledger line about this request.
+    pub fn entry(&self, event: &'static str) -> Entry<'_> {
+        let Caller {
+            client,
+            principal,
+            action,
+            action_source,
+            run,
+            slugs: _,
+            expires: _,
+        } = &*self.caller;
+        Entry {
+            request: Some((&*self.id).into()),
+            principal: Some(principal.as_str().into()),
+            client: Some((&**client).into()),
+            action: Some((&**action).into()),
+            action_source: Some(action_source.as_str().into()),
+            run: run.as_deref().map(Into::into),
+            method: Some(self.method.as_str().into()),
+            destination: Some(self.origin.as_ref().into()),
+            path: Some((&*self.path).into()),
+            ..Entry::new(event)
+        }
+    }
+
+    /// A line about a placeholder.
+    pub fn entry_for<'a>(&'a self, event: &'static str, reference: &'a Reference) -> Entry<'a> {
+        let field = reference.field.as_ref();
+        Entry {
+            slug: Some(reference.slug.as_str().into()),
+            field: field.map(|field| field.as_str().into()),
+            ..self.entry(event)
+        }
+    }
+
+    /// The line for a placeholder that travels literally.
+    pub fn ignored_entry<'a>(&'a self, reference: &'a Reference, location: &Location) -> Entry<'a> {
+        Entry {
+            locations: vec![location.text()],
+            outcome: Some("ignored".into()),
+            ..self.entry_for(event::IGNORED, reference)
+        }
+    }
+
+    /// A line about the stored value called `name`, `slug` or `slug.field`.
+    pub fn entry_named<'a>(&'a self, event: &'static str, name: &'a str) -> Entry<'a> {
+        let (slug, field) = match name.split_once('.') {
+            Some((slug, field)) => (slug, Some(field)),
+            None => (name, None),
+        };
+        Entry {
+            slug: Some(slug.into()),
+            field: field.map(Into::into),
+            ..self.entry(event)
+        }
+    }
+
+    /// A refusal that concerns one placeholder, with its `denied` line.
+    pub fn refuse(
+        &self,
+        refusal: Refusal,
+        reference: &Reference,
+        used: Option<&Credential>,
+        locations: &[&Location],
+    ) -> Refused {
+        let line = Entry {
+            version: used.map(|credential| credential.version),
+            owner: used.map(|credential| credential.owner.as_str().into()),
+            locations: locations.iter().map(|location| location.text()).collect(),
+            outcome: Some(outcome::DENIED.into()),
+            code: Some(refusal.code.as_str().into()),
+            status: Some(refusal.code.status()),
+            ..self.entry_for(event::DENIED, reference)
+        };
+        let mut refusal = refusal
+            .slug(reference.slug.as_str())
+            .destination(self.destination.to_string());
+        if refusal.location.is_none() {
+            refusal.location = locations.first().map(ToString::to_string);
+        }
+        Refused {
+            refusal,
+            denied: line.draft(),
+        }
+    }
+}
