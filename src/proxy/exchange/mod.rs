@@ -11,6 +11,7 @@ pub mod needle_cache;
 pub mod occurrences;
 pub mod out_body;
 pub mod outcome;
+pub(in crate::proxy) mod payload;
 pub mod pipeline;
 pub mod recode;
 pub mod request_context;

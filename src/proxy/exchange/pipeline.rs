@@ -42,19 +42,20 @@ use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
-use crate::coding::{self, Codings, Encoder};
-use crate::config::{Exposed, Range, ScanPlace, Treatment, Unresolved};
+use crate::coding;
+use crate::config::{Exposed, Range, Treatment};
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::proxy::exchange::authorisation::{self, Resolution};
 use crate::proxy::exchange::awaited::{Asked, Awaited};
-use crate::proxy::exchange::body::{Held, Holding, InboundBody};
+use crate::proxy::exchange::body::{Held, InboundBody};
 use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::late::LateAuthoriser;
 use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::occurrences::{self, Occurrence};
 use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::exchange::payload::{Payload, Streamed, body_kind, take_body};
 use crate::proxy::exchange::recode;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::signed;
@@ -64,10 +65,6 @@ use crate::proxy::exchange::used::Used;
 use crate::scrub::Needles;
 use crate::substitution::body::{self, BodyKind};
 use crate::vault::Vault;
-
-/// How many times `body.buffer` a compressed body may open to and still be decided on whole. Text
-/// compresses about so far; beyond it the body streams.
-const OPENED: usize = 8;
 
 /// A request in state `S`.
 pub struct Exchange<S> {
@@ -141,33 +138,6 @@ pub struct Recorded {
     /// Whether the body's length may have changed, so that the framing has to be made anew.
     reframed: bool,
     outcome: Outcome,
-}
-
-/// The message body: decided on whole, or passed on as it comes.
-enum Payload {
-    Held(Held, Option<Box<Coded>>),
-    Streamed(Box<Streamed>),
-}
-
-/// A body of which the beginning was read.
-struct Streamed {
-    kind: BodyKind,
-    codings: Codings,
-    prefix: Bytes,
-    rest: InboundBody,
-}
-
-impl Streamed {
-    /// Whether this body may yet turn out to hold a placeholder.
-    fn is_searched(&self) -> bool {
-        self.kind != BodyKind::Opaque
-    }
-}
-
-/// What a held body was in its coding: sent again if nothing inside is changed.
-struct Coded {
-    original: Bytes,
-    encoder: Encoder,
 }
 
 impl<S> Exchange<S> {
@@ -516,61 +486,4 @@ fn narrow_accept_encoding(headers: &mut HeaderMap) -> Vec<HeaderValue> {
         headers.insert(header::ACCEPT_ENCODING, narrowed);
     }
     lines
-}
-
-/// Holds a body that is to be searched, if it is small enough.
-async fn take_body(
-    kind: &BodyKind,
-    head: &Parts,
-    body: InboundBody,
-    buffer: usize,
-) -> Result<Payload, Refused> {
-    let streamed = |codings, prefix, rest| {
-        Payload::Streamed(Box::new(Streamed {
-            kind: kind.clone(),
-            codings,
-            prefix,
-            rest,
-        }))
-    };
-    if *kind == BodyKind::Opaque {
-        return Ok(streamed(Codings::default(), Bytes::new(), body));
-    }
-    let lines = head.headers.get_all(header::CONTENT_ENCODING);
-    let codings = match signed::is_aws_chunked(&head.headers) {
-        true => Codings::default(),
-        false => Codings::parse(lines.iter().map(HeaderValue::as_bytes))
-            .map_err(|_| recode::unsupported())?,
-    };
-    let held = match body.hold(buffer).await? {
-        Holding::Whole(held) if codings.is_identity() => return Ok(Payload::Held(held, None)),
-        Holding::Whole(held) => held,
-        Holding::Part(prefix, rest) => return Ok(streamed(codings, prefix, rest)),
-    };
-    match recode::open(&codings, &held.data, buffer.saturating_mul(OPENED))? {
-        Some(opened) => {
-            let original = held.data;
-            let held = Held {
-                data: opened.data,
-                trailers: held.trailers,
-            };
-            let encoder = opened.encoder;
-            let coded = Coded { original, encoder };
-            Ok(Payload::Held(held, Some(Box::new(coded))))
-        }
-        None => Ok(streamed(
-            codings,
-            held.data,
-            InboundBody::ended(held.trailers),
-        )),
-    }
-}
-
-/// How the body is to be read; opaque if it is not to be searched.
-fn body_kind(head: &Parts, body: &InboundBody, treatment: &Treatment) -> BodyKind {
-    if body.is_empty() || !treatment.scan.contains(&ScanPlace::Body) {
-        return BodyKind::Opaque;
-    }
-    let content_type = head.headers.get(header::CONTENT_TYPE);
-    body::classify(content_type.map(HeaderValue::as_bytes))
 }
