@@ -2,6 +2,7 @@
 
 #[path = "../../src/proxy/inbound"]
 pub mod inbound {
+    pub mod chunked;
     pub mod head_check;
     pub mod head_guard;
 }

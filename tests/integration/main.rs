@@ -37,6 +37,7 @@ mod life;
 mod load;
 mod misused_codings;
 mod needs;
+mod pipelined;
 mod pki;
 mod places;
 mod scanning;

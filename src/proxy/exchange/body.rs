@@ -20,6 +20,9 @@ pub enum BodyError {
     /// The sender broke the framing or went away.
     #[error("the body broke off or its framing is wrong")]
     Broken,
+    /// The framing is wrong, as the head guard found out: this is why.
+    #[error("the framing of the body is wrong")]
+    Malformed(&'static str),
     /// The sender was silent for longer than the idle timeout.
     #[error("the body stalled")]
     Stalled,
@@ -40,9 +43,8 @@ enum Source {
 struct Arriving {
     incoming: Incoming,
     idle: IdleTimer,
-    /// Told when a chunked body ends, see [`crate::proxy::inbound::head_guard`].
+    /// Told of every piece; knows what was wrong with the framing, if something was.
     signal: HeadSignal,
-    chunked: bool,
 }
 
 impl InboundBody {
@@ -52,7 +54,6 @@ impl InboundBody {
             return Self::ended(None);
         }
         Self(Source::Arriving(Arriving {
-            chunked: incoming.size_hint().exact().is_none(),
             incoming,
             idle: IdleTimer::new(idle),
             signal: signal.clone(),
@@ -125,13 +126,11 @@ impl Body for InboundBody {
                 this.signal.moved();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Broken))),
-            Poll::Ready(None) => {
-                if this.chunked {
-                    this.signal.message_complete();
-                }
-                Poll::Ready(None)
+            Poll::Ready(Some(Err(_))) => {
+                let malformed = this.signal.broken_framing().map(BodyError::Malformed);
+                Poll::Ready(Some(Err(malformed.unwrap_or(BodyError::Broken))))
             }
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => this
                 .idle
                 .poll_expired(cx)
@@ -171,6 +170,7 @@ async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<Frame<B::Dat
 /// The client's fault in its own upload, as the answer it gets.
 pub fn broken(error: BodyError) -> Refusal {
     let detail = match error {
+        BodyError::Malformed(reason) => reason,
         BodyError::Stalled => "the request body stalled for longer than proxy.idle_timeout",
         _ => "the request body broke off or its framing is wrong; send it again",
     };

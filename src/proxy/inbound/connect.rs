@@ -27,7 +27,7 @@ pub async fn open<A: Service>(
     let opened = try_open::<A>(&client.proxy, &client.entry, request).await;
     if opened.is_err() {
         // git and others send CONNECT again on the same connection after a 407.
-        client.signal.message_complete();
+        client.signal.connect_refused();
     }
     opened
 }

@@ -22,6 +22,8 @@ pub enum Framing {
 pub struct Checked {
     /// Where its message ends.
     pub framing: Framing,
+    /// How many header lines there are.
+    pub lines: usize,
     /// A name in it is not written in small letters only.
     pub has_capitals: bool,
 }
@@ -43,6 +45,7 @@ pub fn check(head: &[u8], max_headers: usize) -> Result<Checked, Refusal> {
     }
     Ok(Checked {
         framing: fields.framing(method, version)?,
+        lines: fields.count,
         has_capitals: fields.has_capitals,
     })
 }
@@ -135,6 +138,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
 struct Fields {
     count: usize,
     hosts: usize,
+    authorizations: usize,
     length: Option<u64>,
     chunked: bool,
     has_capitals: bool,
@@ -165,6 +169,7 @@ impl Fields {
             4 if name.eq_ignore_ascii_case(b"host") => self.add_host(),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.add_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.add_coding(value),
+            19 if name.eq_ignore_ascii_case(b"proxy-authorization") => self.add_authorization(),
             _ => Ok(()),
         }
     }
@@ -173,6 +178,18 @@ impl Fields {
         self.hosts += 1;
         if self.hosts > 1 {
             return Err(malformed("the request has more than one Host"));
+        }
+        Ok(())
+    }
+
+    /// RFC 9110 section 11.7.2 knows one. With two, what reads the first and what reads the last would
+    /// take the request for different clients'.
+    fn add_authorization(&mut self) -> Result<(), Refusal> {
+        self.authorizations += 1;
+        if self.authorizations > 1 {
+            return Err(malformed(
+                "the request has more than one Proxy-Authorization",
+            ));
         }
         Ok(())
     }
@@ -320,6 +337,7 @@ mod tests {
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: \u{b}chunked\r\n",
             "Host: b\r\n",
+            "Proxy-Authorization: Basic YTpi\r\nproxy-authorization: Basic YTpi\r\n",
             " folded: x\r\n",
             "Name : x\r\n",
             "Garbage\r\n",

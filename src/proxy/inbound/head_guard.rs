@@ -13,10 +13,14 @@
 //! * A head that cannot be served is replaced by a harmless one, so that the service can still
 //!   answer with a problem document instead of a bare status line.
 //!
-//! hyper remains the only parser of message *framing*: a head is looked at only where one begins,
-//! which is known from its own length header, or, after a chunked body, from the service's word
-//! ([`HeadSignal::message_complete`]). A head that slipped past (pipelined behind a chunked body in
-//! the same read) has no [`HeadNote`], and the service refuses it.
+//! hyper parses the same bytes again, and must find the same requests in them. So the guard follows the
+//! framing itself, chunked bodies too ([`Chunked`]), and hands on one message at a time: a head is
+//! passed on once no earlier request is in flight any more, and what follows a CONNECT only once that
+//! is refused. At that moment hyper has nothing left of an earlier message, or it has bytes that
+//! the guard did not take for a head: then the request has no [`HeadNote`], or one that does not agree
+//! with it, and the service refuses it.
+//!
+//! [`HeadNote`]: crate::proxy::runtime::signal::HeadNote
 
 use crate::proxy::runtime::limits::HeadLimits;
 use crate::proxy::runtime::signal::HeadSignal;
@@ -34,6 +38,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::{Code, Refusal};
+use crate::proxy::inbound::chunked::{Chunked, Malformed, Progress};
 use crate::proxy::inbound::head_check::{self, Checked, Framing};
 use crate::proxy::runtime::idle::IdleTimer;
 
@@ -60,8 +65,14 @@ enum State {
     Head,
     /// So many bytes of body remain.
     Body(u64),
-    /// Bytes whose end only hyper knows: a chunked body, a tunnel, or another protocol.
-    Opaque,
+    /// In a chunked body.
+    Chunked(Chunked),
+    /// After a CONNECT: the bytes belong to the tunnel, or are a head if the CONNECT is refused.
+    Connect,
+    /// Another protocol, after an upgrade.
+    Upgraded,
+    /// The framing of a body is wrong. Whoever reads it finds that it ends too early.
+    Broken,
     /// A head was refused: nothing that follows can be trusted to be anything.
     Refused,
 }
@@ -87,6 +98,8 @@ pub struct HeadGuard<S> {
     stalled_write: IdleTimer,
     linger: Option<Pin<Box<Sleep>>>,
     half_closed: Option<Pin<Box<Sleep>>>,
+    /// The client has ended its side.
+    has_ended: bool,
 }
 
 impl<S> HeadGuard<S> {
@@ -106,6 +119,7 @@ impl<S> HeadGuard<S> {
             stalled_write: IdleTimer::new(limits.idle_timeout),
             linger: None,
             half_closed: None,
+            has_ended: false,
         }
     }
 
@@ -137,18 +151,22 @@ impl<S> HeadGuard<S> {
         };
         self.searched = 0;
         self.head_since = None;
+        self.half_closed = None;
         match head_check::check(&head, self.limits.headers) {
             Ok(Checked {
                 framing,
+                lines,
                 has_capitals,
             }) => {
                 self.state = match framing {
                     Framing::Length(length) => State::Body(length),
-                    Framing::Chunked | Framing::Tunnel => State::Opaque,
+                    Framing::Chunked => State::Chunked(Chunked::new()),
+                    Framing::Tunnel => State::Connect,
                 };
                 self.checked = head_check::normalise_request_line(head).freeze();
                 let head = RawHead {
                     bytes: self.checked.clone(),
+                    lines,
                     has_capitals,
                 };
                 self.signal.note(None, Some(head));
@@ -183,12 +201,12 @@ impl<S> HeadGuard<S> {
         self.signal.note(Some(Box::new(refusal)), None);
     }
 
-    /// Whether the next bytes need no look at all, so that they are spared a copy.
+    /// Whether the next bytes may go to the parser without a copy of them here.
     fn may_read_directly(&self, out: &ReadBuf<'_>) -> bool {
         let fits = match self.state {
-            State::Opaque => true,
+            State::Chunked(_) | State::Upgraded => true,
             State::Body(left) => left >= out.remaining() as u64,
-            State::Head | State::Refused => false,
+            State::Head | State::Connect | State::Broken | State::Refused => false,
         };
         fits && self.raw.is_empty()
     }
@@ -203,18 +221,61 @@ impl<S> HeadGuard<S> {
             }
             return true;
         }
-        match self.state {
-            State::Body(left) if left > 0 && !self.raw.is_empty() => {
-                let most = usize::try_from(left).unwrap_or(usize::MAX);
-                let moved = move_bytes(&mut self.raw, out, most);
-                self.count_body(moved);
-                true
+        let most = self.raw.len().min(out.remaining());
+        let count = self.follow_framing(most);
+        move_bytes(&mut self.raw, out, count) > 0
+    }
+
+    /// How many of the first `most` raw bytes belong to the current message, which is taken to have
+    /// them from now on.
+    fn follow_framing(&mut self, most: usize) -> usize {
+        match &mut self.state {
+            State::Body(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(most);
+                self.count_body(count);
+                count
             }
-            State::Opaque if !self.raw.is_empty() => {
-                move_bytes(&mut self.raw, out, usize::MAX);
-                true
+            State::Chunked(chunked) => {
+                let read = chunked.read(&self.raw[..most], self.limits.headers);
+                self.follow_chunks(read)
             }
-            _ => false,
+            State::Upgraded => most,
+            State::Head | State::Connect | State::Broken | State::Refused => 0,
+        }
+    }
+
+    /// How many of the bytes that were read from a chunked body belong to it.
+    fn follow_chunks(&mut self, read: Result<Progress, Malformed>) -> usize {
+        match read {
+            Ok(Progress { taken, has_ended }) => {
+                if has_ended {
+                    self.state = State::Head;
+                }
+                taken
+            }
+            Err(Malformed { taken, reason }) => {
+                self.state = State::Broken;
+                self.signal.broken(reason);
+                taken
+            }
+        }
+    }
+
+    /// Follows the framing of what was read without a copy, from `before` on. What is beyond the end
+    /// of a chunked body comes back.
+    fn follow_direct(&mut self, out: &mut ReadBuf<'_>, before: usize) {
+        let read = &out.filled()[before..];
+        match &mut self.state {
+            State::Body(_) => self.count_body(read.len()),
+            State::Chunked(chunked) => {
+                let progress = chunked.read(read, self.limits.headers);
+                let end = before + self.follow_chunks(progress);
+                if self.state == State::Head {
+                    self.raw.extend_from_slice(&out.filled()[end..]);
+                }
+                out.set_filled(end);
+            }
+            _ => {}
         }
     }
 
@@ -224,19 +285,23 @@ impl<S> HeadGuard<S> {
         }
     }
 
-    /// Moves from one message to the next where its end is known.
+    /// Moves on where that does not depend on the bytes.
     fn advance_state(&mut self) {
-        let ended = match self.state {
-            State::Body(0) => true,
-            State::Opaque => self.signal.take_complete(),
-            _ => false,
-        };
-        if ended {
-            self.state = State::Head;
+        match self.state {
+            State::Body(0) => self.state = State::Head,
+            State::Connect if self.signal.take_connect_refused() => self.state = State::Head,
+            _ => {}
         }
         if self.state == State::Head && self.signal.is_upgraded() {
-            self.state = State::Opaque;
+            self.state = State::Upgraded;
         }
+    }
+
+    /// Whether what has come has to wait for the end of a request: `cx` is woken at that end.
+    fn is_withheld(&self, cx: &Context<'_>) -> bool {
+        matches!(self.state, State::Head | State::Connect)
+            && !self.raw.is_empty()
+            && self.signal.is_busy_until_woken(cx)
     }
 
     /// A client that does not read holds memory here and a connection upstream.
@@ -253,10 +318,10 @@ impl<S> HeadGuard<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The client has ended its side. Behind a whole message the library hears of it once the answer
+    /// The client has ended its side. After a whole message the library hears of it once the answer
     /// is written, because it takes the end for the end of the client.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_whole = self.state == State::Head && self.raw.is_empty();
+        let is_whole = matches!(self.state, State::Head | State::Connect);
         if !is_whole || !self.signal.is_busy_until_woken(cx) {
             return Poll::Ready(());
         }
@@ -330,9 +395,9 @@ impl<S: AsyncRead + Unpin> HeadGuard<S> {
         Poll::Ready(())
     }
 
-    /// Whether the client may still be sending what nobody will read.
+    /// Whether the client may still be sending what will not be served.
     fn is_cut_short(&self) -> bool {
-        !matches!(self.state, State::Head | State::Body(0))
+        self.state != State::Head || !self.raw.is_empty()
     }
 }
 
@@ -348,23 +413,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
             if guard.release(out) {
                 return Poll::Ready(Ok(()));
             }
-            if guard.state == State::Refused {
+            match guard.state {
                 // Not the end: hyper would take it for a client that has gone and not answer.
-                return guard.poll_discard(cx, usize::MAX).map(|_| Ok(()));
+                State::Refused => return guard.poll_discard(cx, usize::MAX).map(|_| Ok(())),
+                State::Broken => return Poll::Ready(Ok(())),
+                _ => {}
             }
-            if guard.state == State::Head && !guard.raw.is_empty() && guard.check_head() {
+            let is_withheld = guard.is_withheld(cx);
+            if guard.state == State::Head
+                && !guard.raw.is_empty()
+                && !is_withheld
+                && guard.check_head()
+            {
                 continue;
             }
             if guard.may_read_directly(out) {
                 let before = out.filled().len();
                 ready!(Pin::new(&mut guard.io).poll_read(cx, out))?;
-                guard.count_body(out.filled().len() - before);
+                guard.follow_direct(out, before);
                 return Poll::Ready(Ok(()));
             }
+            if guard.has_ended {
+                return guard.poll_end(cx).map(Ok);
+            }
+            if is_withheld && guard.raw.len() >= guard.limits.bytes {
+                return Poll::Pending;
+            }
             match guard.poll_fill(cx) {
-                Poll::Ready(Ok(0)) => return guard.poll_end(cx).map(Ok),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(read) => guard.has_ended = read? == 0,
                 Poll::Pending => {
                     ready!(guard.poll_deadline(cx));
                     // Past the deadline the connection ends here; a client that was only idle sees
@@ -410,6 +486,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let guard = self.get_mut();
         ready!(Pin::new(&mut guard.io).poll_shutdown(cx))?;
+        guard.advance_state();
         if guard.is_cut_short() {
             let timer = guard
                 .linger

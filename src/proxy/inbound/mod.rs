@@ -1,5 +1,7 @@
 //! From an accepted connection to a request: the listener, CONNECT, tunnels, and HTTP in both versions.
 
+pub mod agreement;
+pub mod chunked;
 pub mod client;
 pub mod connect;
 pub mod destination;

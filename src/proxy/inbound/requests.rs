@@ -17,6 +17,7 @@ use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::exchange::upgrade::{Offer, is_extended_connect};
+use crate::proxy::inbound::agreement;
 use crate::proxy::inbound::client::Asking;
 use crate::proxy::inbound::connect;
 use crate::proxy::inbound::destination;
@@ -43,16 +44,15 @@ impl Service for Requests {
         async move {
             let proxy = &client.proxy;
             let Some(note) = note else {
-                let unguarded = Refusal::new(
-                    Code::RequestMalformed,
-                    "a request was pipelined behind a chunked body; wait for the answer first",
-                );
+                let unguarded = agreement::out_of_step();
                 proxy.counters.refuse(unguarded.code);
                 return Ok(problem::refuse(&unguarded, &id));
             };
             let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
-            let answer = match note.refusal {
-                Some(refusal) => Err(Refused::from(*refusal)),
+            let refusal = note.refusal.map(|refusal| *refusal);
+            let refusal = refusal.or_else(|| agreement::check(note.head.as_ref(), &request).err());
+            let answer = match refusal {
+                Some(refusal) => Err(Refused::from(refusal)),
                 None if client.is_draining() => Err(Refused::from(shutting_down())),
                 None if is_tunnel => Box::pin(connect::open::<Self>(&client, request))
                     .await

@@ -187,7 +187,7 @@ impl UpstreamBody {
                 "the destination's answer stalled for longer than upstream.idle_timeout",
             )
             .destination(destination),
-            BodyError::Broken => Refusal::new(
+            BodyError::Broken | BodyError::Malformed(_) => Refusal::new(
                 Code::UpstreamProtocolError,
                 "the destination's answer broke off",
             )

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub struct HeadNote {
 pub struct RawHead {
     /// All of it.
     pub bytes: Bytes,
+    /// How many header lines it has.
+    pub lines: usize,
     /// A name in it is not written in small letters only.
     pub has_capitals: bool,
 }
@@ -70,7 +72,9 @@ pub struct HeadSignal(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     notes: Mutex<VecDeque<HeadNote>>,
-    complete: AtomicBool,
+    connect_refused: AtomicBool,
+    /// What is wrong with the framing of the current body.
+    broken: OnceLock<&'static str>,
     upgraded: AtomicBool,
     in_flight: AtomicUsize,
     /// Counts requests and pieces of bodies, either way.
@@ -89,20 +93,29 @@ impl HeadSignal {
         lock(&self.0.notes).pop_front()
     }
 
-    /// Says that the current message has ended, so that the next bytes are a head again: after a
-    /// chunked body, and after a CONNECT that was refused.
-    pub fn message_complete(&self) {
-        self.0.complete.store(true, Ordering::Release);
+    /// Says that a CONNECT was refused, so that the next bytes are a head again.
+    pub fn connect_refused(&self) {
+        self.0.connect_refused.store(true, Ordering::Release);
+    }
+
+    /// Whether the service has said so since this was last asked.
+    pub fn take_connect_refused(&self) -> bool {
+        self.0.connect_refused.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says that the framing of the current body is wrong, and why: the connection ends with it.
+    pub fn broken(&self, reason: &'static str) {
+        let _ = self.0.broken.set(reason);
+    }
+
+    /// What is wrong with the framing of the current body, if that is why it ended.
+    pub fn broken_framing(&self) -> Option<&'static str> {
+        self.0.broken.get().copied()
     }
 
     /// Says that what follows on this connection is no HTTP. The client hears of it after this.
     pub fn upgraded(&self) {
         self.0.upgraded.store(true, Ordering::Release);
-    }
-
-    /// Whether the service has said so since this was last asked.
-    pub fn take_complete(&self) -> bool {
-        self.0.complete.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the connection has left HTTP.

@@ -4,6 +4,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 
+#[path = "properties.rs"]
+mod properties;
+
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 4096,
     headers: 50,
@@ -57,6 +60,104 @@ async fn any_split_of_the_bytes_gives_the_same() {
     for at in 1..bytes.len() {
         assert_eq!(play(&[&bytes[..at], &bytes[at..]]).await, whole, "{at}");
     }
+}
+
+/// The guard used to take what followed for a head, and hyper for the rest of one that had begun in
+/// the segment before.
+#[tokio::test]
+async fn a_head_that_begins_in_the_segment_of_a_chunked_body_is_one_head() {
+    let first = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
+        GET /b HTTP/1.1\r\nHost: a\r\nX: ";
+    let second = b"G / HTTP/1.1\r\nHost: evil.test\r\nA: <<gh>>\r\n\r\n";
+    let (out, notes) = play(&[first, second]).await;
+    assert_eq!(notes, [None, Some(Code::RequestMalformed)], "two Hosts");
+    assert!(out.ends_with(&[b"0\r\n\r\n", REFUSED_HEAD].concat()));
+}
+
+#[tokio::test]
+async fn a_chunked_body_whose_framing_is_wrong_ends_too_early() {
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (body, passed) in [
+        ("5\r\nhello\n0\r\n\r\n", "5\r\nhello"),
+        ("0\r\nA: b\nHost: c\r\n\r\n", "0\r\nA: b"),
+    ] {
+        let next = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (out, notes) = play(&[head, body.as_bytes(), next]).await;
+        assert_eq!(out, [head, passed.as_bytes()].concat());
+        assert_eq!(notes, [None]);
+    }
+}
+
+/// What follows a request waits for its answer, so that the library never holds two messages.
+#[tokio::test]
+async fn the_next_head_is_withheld_while_a_request_is_in_flight() {
+    let (mut client, server) = tokio::io::duplex(1 << 16);
+    let signal = HeadSignal::default();
+    let mut guard = HeadGuard::new(server, BytesMut::new(), LIMITS, signal.clone());
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(&head.repeat(500)).await.unwrap();
+    let mut buf = [0u8; 1024];
+    for _ in 0..500 {
+        assert_eq!(guard.read(&mut buf).await.unwrap(), head.len());
+        let early = tokio::time::timeout(Duration::ZERO, guard.read(&mut buf)).await;
+        assert!(early.is_err(), "a head came before the answer");
+        assert!(
+            guard.raw.len() <= LIMITS.bytes + READ_SIZE,
+            "{}",
+            guard.raw.len()
+        );
+        drop(signal.take());
+    }
+}
+
+/// The bytes after a CONNECT are the tunnel's if it is granted, and a head if it is refused.
+#[tokio::test]
+async fn what_follows_a_connect_waits_for_its_answer() {
+    let connect = b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let next = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for is_refused in [true, false] {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let signal = HeadSignal::default();
+        let mut guard = HeadGuard::new(server, BytesMut::new(), LIMITS, signal.clone());
+        client
+            .write_all(&[&connect[..], next].concat())
+            .await
+            .unwrap();
+        let mut buf = [0u8; 1024];
+        assert_eq!(guard.read(&mut buf).await.unwrap(), connect.len());
+        let early = tokio::time::timeout(Duration::from_millis(20), guard.read(&mut buf)).await;
+        assert!(
+            early.is_err(),
+            "bytes of a tunnel, or a head, came before the answer"
+        );
+        if is_refused {
+            signal.connect_refused();
+            drop(signal.take());
+            assert_eq!(guard.read(&mut buf).await.unwrap(), next.len());
+            assert!(signal.take().is_some());
+        } else {
+            assert_eq!(guard.into_parts().1, next[..]);
+        }
+    }
+}
+
+/// `printf … | nc` with two requests.
+#[tokio::test]
+async fn a_client_that_ends_its_side_after_two_requests_gets_both_answers() {
+    let (mut client, server) = tokio::io::duplex(4096);
+    let signal = HeadSignal::default();
+    let mut guard = HeadGuard::new(server, BytesMut::new(), LIMITS, signal.clone());
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(&head.repeat(2)).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut buf = [0u8; 1024];
+    for _ in 0..2 {
+        assert_eq!(guard.read(&mut buf).await.unwrap(), head.len());
+        let early = tokio::time::timeout(Duration::from_millis(50), guard.read(&mut buf)).await;
+        assert!(early.is_err(), "the end was passed on before the answer");
+        drop(signal.take());
+    }
+    assert_eq!(guard.read(&mut buf).await.unwrap(), 0);
 }
 
 #[tokio::test]
