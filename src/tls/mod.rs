@@ -9,7 +9,6 @@ pub mod leaf;
 mod profile;
 mod provider;
 pub mod server;
-pub mod ticket;
 pub mod verify;
 
 pub use provider::provider;

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::leaf::LeafCache;
-use super::ticket::HoldTicket;
 use crate::policy::destination::Host;
 
 /// A client's TLS session with the server name it asked for.
 pub struct Intercepted<S> {
     /// The decrypted stream.
-    pub stream: TlsStream<HoldTicket<S>>,
+    pub stream: TlsStream<S>,
     /// The TLS server name (SNI, RFC 6066 section 3), if the client sent one that is a host name.
     pub server_name: Option<Host>,
 }
@@ -44,7 +43,7 @@ pub async fn intercept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), HoldTicket::new(io))
+    let start = LazyConfigAcceptor::new(Acceptor::default(), io)
         .await
         .map_err(|_| InterceptError::Handshake)?;
     let server_name = start
@@ -54,17 +53,138 @@ where
     let config = leaves
         .config_for(server_name.as_ref().unwrap_or(connect_host))
         .map_err(|_| InterceptError::Mint)?;
-    let mut stream = match start.into_stream(config).into_fallible().await {
-        Ok(stream) => stream,
-        Err((_, mut io)) => {
-            // With the alert, if the client still listens.
-            let _ = io.shutdown().await;
-            return Err(InterceptError::Handshake);
-        }
-    };
-    stream.get_mut().0.open();
+    let accepted = start.into_stream(config).await;
+    let stream = accepted.map_err(|_| InterceptError::Handshake)?;
     Ok(Intercepted {
         stream,
         server_name,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use rustls::pki_types::ServerName;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+    use crate::tls::authority::Authority;
+
+    const NAME: &str = "api.example.test";
+
+    struct World {
+        leaves: Arc<LeafCache>,
+        client: Arc<ClientConfig>,
+        _directory: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |name: &str| directory.path().join(name);
+            let authority = Authority::load_or_create(&path("c"), &path("k")).unwrap();
+            let mut roots = RootCertStore::empty();
+            let pem = authority.cert_pem().as_bytes();
+            let root = rustls::pki_types::CertificateDer::from_pem_slice(pem).unwrap();
+            roots.add(root).unwrap();
+            let client = ClientConfig::builder_with_provider(crate::tls::provider())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            Self {
+                leaves: Arc::new(LeafCache::new(authority, Vec::new()).unwrap()),
+                client: Arc::new(client),
+                _directory: directory,
+            }
+        }
+
+        fn connect(&self) -> ClientConnection {
+            let name = ServerName::try_from(NAME).unwrap();
+            ClientConnection::new(Arc::clone(&self.client), name).unwrap()
+        }
+
+        async fn intercept(
+            &self,
+            io: DuplexStream,
+        ) -> Result<Intercepted<DuplexStream>, InterceptError> {
+            intercept(io, &Host::parse(NAME).unwrap(), &self.leaves).await
+        }
+    }
+
+    fn flight(client: &mut ClientConnection) -> Vec<u8> {
+        let mut flight = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut flight).unwrap();
+        }
+        flight
+    }
+
+    async fn receive(client: &mut ClientConnection, io: &mut DuplexStream) {
+        let mut read = vec![0; 16 * 1024];
+        let count = io.read(&mut read).await.unwrap();
+        client.read_tls(&mut &read[..count]).unwrap();
+        client.process_new_packets().unwrap();
+    }
+
+    /// The client's side of the handshake, to its last message, which `alter` may change.
+    async fn shake_hands(
+        client: &mut ClientConnection,
+        io: &mut DuplexStream,
+        alter: impl FnOnce(&mut Vec<u8>),
+    ) {
+        io.write_all(&flight(client)).await.unwrap();
+        while client.is_handshaking() {
+            receive(client, io).await;
+        }
+        let mut last = flight(client);
+        alter(&mut last);
+        io.write_all(&last).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_again_resumes_its_session() {
+        let world = World::new();
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (mut near, far) = duplex(64 * 1024);
+            let mut client = world.connect();
+            let (served, ()) = tokio::join!(
+                world.intercept(far),
+                shake_hands(&mut client, &mut near, |_| {})
+            );
+            let mut intercepted = served.unwrap();
+            assert_eq!(client.handshake_kind(), Some(kind));
+            assert_eq!(intercepted.server_name, Host::parse(NAME).ok());
+            intercepted.stream.write_all(b"answer").await.unwrap();
+            intercepted.stream.flush().await.unwrap();
+            let mut answer = Vec::new();
+            while answer.is_empty() {
+                receive(&mut client, &mut near).await;
+                // The ticket may come before the answer.
+                let _ = client.reader().read_to_end(&mut answer);
+            }
+            assert_eq!(answer, b"answer");
+            assert_eq!(client.tls13_tickets_received(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_fails_ends_with_an_alert() {
+        let world = World::new();
+        let (mut near, far) = duplex(64 * 1024);
+        let mut client = world.connect();
+        let damage = |last: &mut Vec<u8>| *last.last_mut().unwrap() ^= 1;
+        let (served, ()) = tokio::join!(
+            world.intercept(far),
+            shake_hands(&mut client, &mut near, damage)
+        );
+        assert!(matches!(served, Err(InterceptError::Handshake)));
+        let mut alert = Vec::new();
+        near.read_to_end(&mut alert).await.unwrap();
+        // The alert is encrypted, as application data (RFC 8446 section 5.2).
+        assert_eq!(alert.first(), Some(&23));
+    }
 }
