@@ -2,6 +2,7 @@
 //! drains. Nothing else in the crate puts parts together.
 
 mod ledger;
+mod open_files;
 mod server_file;
 mod settings;
 mod upkeep;
@@ -68,7 +69,9 @@ impl Server {
 
         let admin = Arc::new(parts.admin_state());
         let proxy = Arc::new(parts.proxy(settings, &admin)?);
-        let places = Arc::new(Semaphore::new(config.proxy.max_connections));
+        let places = Arc::new(Semaphore::new(open_files::connections(
+            config.proxy.max_connections,
+        )));
         let mut background =
             listener::start::<ProxyPort>(&proxy, listeners.proxy, &places, &workers)
                 .context("cannot accept connections")?;

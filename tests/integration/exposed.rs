@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::client::{Tunnel, assert_refused, basic, request};
+use crate::client::{Tunnel, Wanted, assert_refused, basic, request};
 use crate::coded::{CODINGS, chunked, close, noise};
 use crate::leak::{assert_absent, forms};
 use crate::upstream::Stub;
@@ -310,4 +310,56 @@ async fn a_destination_may_be_sent_values_in_the_clear() {
     let forms = forms(VALUE.as_bytes());
     assert_absent("the log", &world.log_bytes(), &forms);
     assert_absent("the ledger", &world.ledger_bytes(), &forms);
+}
+
+/// A value that is also a token, as names and methods are (RFC 9110 section 5.6.2).
+const TOKEN: &str = "Canary-Tok3n_91f4c7";
+
+async fn assert_kept_from_everyone(world: &World, stub: &Stub) {
+    let ledger = world.ledger_bytes();
+    assert_absent("the ledger", &ledger, &forms(TOKEN.as_bytes()));
+    assert_absent("the log", &world.log_bytes(), &forms(TOKEN.as_bytes()));
+    assert_absent("the upstream", &stub.bytes(), &forms(TOKEN.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_value_in_a_name_or_the_method_is_in_the_clear_as_well() {
+    let (world, stub) = one_upstream().await;
+    world.save("token", TOKEN, &["--host", HOST]).await;
+    for (raw, place) in [
+        (
+            request("GET", "/", &[&format!("X-{TOKEN}: 1")], ""),
+            "header",
+        ),
+        (request("GET", "/", &[&format!("{TOKEN}: 1")], ""), "header"),
+        (request(TOKEN, "/", &[], ""), "method"),
+    ] {
+        let answer = world.tunnel().await.roundtrip(&raw).await;
+        assert_refused(&answer, "secret_exposed");
+        assert_eq!(answer.json()["location"], place, "{raw}");
+        assert_eq!(answer.json()["slug"], "token");
+    }
+    let denied = |line: &Value| line["locations"] == serde_json::json!(["method"]);
+    world.ledger_line("a denial of the method", denied).await;
+    assert_kept_from_everyone(&world, &stub).await;
+}
+
+#[tokio::test]
+async fn a_value_as_action_or_run_is_not_written_down() {
+    let (world, stub) = one_upstream().await;
+    world.save("token", TOKEN, &["--host", HOST]).await;
+    let token = world.client("assistant", "default").await;
+    let wanted = Wanted::new(&world).authorized(basic(TOKEN, &token));
+    let mut tunnel = wanted.open(&world).await.expect("a tunnel");
+    let answer = tunnel.get("/", &[]).await;
+    assert_refused(&answer, "secret_exposed");
+    assert_eq!(answer.json()["location"], "action");
+    for name in ["Egret-Action", "Egret-Run"] {
+        let mut tunnel = world.tunnel().await;
+        let answer = tunnel.get("/", &[&format!("{name}: {TOKEN}")]).await;
+        assert_refused(&answer, "secret_exposed");
+    }
+    let denied = |line: &Value| line["locations"] == serde_json::json!(["run"]);
+    world.ledger_line("a denial of the run", denied).await;
+    assert_kept_from_everyone(&world, &stub).await;
 }

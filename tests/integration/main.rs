@@ -26,6 +26,7 @@ mod durability_files;
 mod durability_kill;
 mod durability_space;
 mod exposed;
+mod fields;
 mod framing;
 mod http2;
 mod hunt;

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::error::{Code, Refusal};
+use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::runtime::idle::IdleTimer;
 use crate::proxy::runtime::signal::HeadSignal;
 
@@ -124,7 +125,7 @@ impl Body for InboundBody {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.reset();
                 this.signal.moved();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(without_foreign_fields(frame))))
             }
             Poll::Ready(Some(Err(_))) => {
                 let malformed = this.signal.broken_framing().map(BodyError::Malformed);
@@ -151,6 +152,14 @@ impl Body for InboundBody {
             Source::Ended(_) => SizeHint::new(),
         }
     }
+}
+
+/// The frame, if it is a trailer section without what is no trailer.
+pub fn without_foreign_fields(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        hop_by_hop::strip_trailers(trailers);
+    }
+    frame
 }
 
 /// A body that was read to its end before anything was decided.

@@ -46,6 +46,61 @@ fn ends_here(lower_case_name: &str) -> bool {
     }
 }
 
+/// Fields that a sender must not put into a trailer section, because a recipient has acted on the
+/// head by then: framing, routing, request modifiers, response control data, and what says how the
+/// content is to be read (RFC 9110 section 6.5.1). A digest of the content is no such field.
+const NEVER_TRAILERS: [HeaderName; 22] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::COOKIE,
+    header::DATE,
+    header::EXPECT,
+    header::EXPIRES,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::PRAGMA,
+    header::RANGE,
+    header::RETRY_AFTER,
+    header::SET_COOKIE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::VARY,
+    header::WARNING,
+    header::WWW_AUTHENTICATE,
+];
+
+/// Removes from a trailer section, in either direction, what ends at this hop and what is no
+/// trailer. Without this a client could send the upstream a second `Host`, and an upstream could
+/// answer in the proxy's name after its head was checked.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    if !trailers.keys().any(is_no_trailer) {
+        return;
+    }
+    let mut kept = HeaderMap::with_capacity(trailers.len());
+    for (name, value) in trailers.iter().filter(|(name, _)| !is_no_trailer(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    *trailers = kept;
+}
+
+fn is_no_trailer(name: &HeaderName) -> bool {
+    match header_role(name.as_str()) {
+        HeaderRole::Forbidden => !is_digest(name.as_str()),
+        HeaderRole::HopByHop | HeaderRole::ProxyOwn => true,
+        _ => NEVER_TRAILERS.contains(name),
+    }
+}
+
+/// Digests of the content are made while it is sent (RFC 9530, and `Content-MD5` of RFC 2616).
+fn is_digest(lower_case_name: &str) -> bool {
+    matches!(lower_case_name, "content-digest" | "content-md5")
+}
+
 /// The header names that `Connection` lists, lower-case. A list is made of those that would not end
 /// here anyway: in nearly every request that leaves none.
 pub fn nominated(headers: &HeaderMap) -> HashSet<String> {
@@ -53,7 +108,25 @@ pub fn nominated(headers: &HeaderMap) -> HashSet<String> {
         // One in capitals is not recognised, and is listed to no harm.
         .filter(|option| !ends_here(option))
         .map(str::to_ascii_lowercase)
+        .filter(|option| !is_end_to_end(option))
         .collect()
+}
+
+/// Fields that `Connection` must not take away (RFC 9110 section 7.6.1: never one that is meant for
+/// all recipients). Without `Host` a value would go to the upstream's default virtual host, without
+/// `Content-Encoding` a body would be read as something else, and without `Authorization` the
+/// request would go out as somebody without a credential. Such an option is ignored.
+fn is_end_to_end(lower_case_name: &str) -> bool {
+    const FIELDS: [HeaderName; 6] = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::COOKIE,
+        header::ETAG,
+        header::SET_COOKIE,
+        header::LOCATION,
+    ];
+    header_role(lower_case_name) == HeaderRole::Forbidden
+        || FIELDS.iter().any(|field| field == lower_case_name)
 }
 
 /// Whether `Connection` lists this name.
@@ -111,6 +184,58 @@ mod tests {
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["host", "accept", "x-last", "te"]);
         assert_eq!(headers["te"], "trailers");
+    }
+
+    #[test]
+    fn connection_takes_no_field_away_that_is_meant_for_the_upstream() {
+        let mut headers = map(&[
+            ("host", "a"),
+            (
+                "connection",
+                "Host, content-type, Content-Encoding, authorization, COOKIE, x-hop",
+            ),
+            ("content-type", "b"),
+            ("content-encoding", "gzip"),
+            ("authorization", "c"),
+            ("cookie", "d"),
+            ("x-hop", "e"),
+        ]);
+        strip(&mut headers);
+        let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let kept = [
+            "host",
+            "content-type",
+            "content-encoding",
+            "authorization",
+            "cookie",
+        ];
+        assert_eq!(names, kept);
+    }
+
+    #[test]
+    fn a_trailer_section_holds_trailers_only() {
+        let mut trailers = map(&[
+            ("x-checksum", "1"),
+            ("host", "evil.test"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-authenticate", "Basic"),
+            ("egret-action", "a"),
+            ("egret-error", "b"),
+            ("content-length", "7"),
+            ("content-type", "text/html"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "x-last"),
+            ("set-cookie", "c"),
+            ("content-digest", "d"),
+            ("grpc-status", "0"),
+            ("x-last", "e"),
+        ]);
+        strip_trailers(&mut trailers);
+        let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(
+            names,
+            ["x-checksum", "content-digest", "grpc-status", "x-last"]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::scrub::Scrubber;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::header::HeaderName;
 use http::request::Parts;
 
 use crate::config::{ScanPlace, Treatment};
@@ -22,11 +23,25 @@ use crate::scrub::{Hit, Needles, scrub_bytes};
 /// A user name is no secret, though it is stored like one: it stands in many an honest request.
 const PUBLIC_FIELD: &str = ".username";
 
-/// Refuses a destination that is a stored value. To be asked first, because whatever else is found
-/// would name it.
-pub fn check_origin(context: &RequestContext, needles: &Needles) -> Result<(), Refused> {
-    let exposed = find(needles, context.origin.as_bytes());
-    exposed.map_or(Ok(()), |name| Err(refuse_host(context, &name)))
+/// How much of a field name is compared, in bytes. No name that is in use comes near this.
+const LONGEST_NAME: usize = 256;
+
+/// Refuses a destination, a method, an action or a run that holds a stored value. Every ledger line
+/// names these, so this is asked before anything else could write one.
+pub fn check_named(context: &RequestContext, needles: &Needles) -> Result<(), Refused> {
+    if let Some(exposed) = find(needles, context.origin.as_bytes()) {
+        return Err(refuse_host(context, &exposed));
+    }
+    let caller = &context.caller;
+    let texts = [
+        ("method", Some(context.method.as_str())),
+        ("action", Some(&*caller.action)),
+        ("run", caller.run.as_deref()),
+    ];
+    for (place, text) in texts {
+        check(context, needles, text.unwrap_or_default().as_bytes(), place)?;
+    }
+    Ok(())
 }
 
 /// Refuses a head that carries a stored value.
@@ -57,10 +72,15 @@ pub fn check_fields(
     needles: &Needles,
 ) -> Result<(), Refused> {
     for (name, value) in fields {
-        if let Some(exposed) = find(needles, value.as_bytes())
-            && header_role(name.as_str()) != HeaderRole::ProxyOwn
-        {
+        if header_role(name.as_str()) == HeaderRole::ProxyOwn {
+            continue;
+        }
+        if let Some(exposed) = find(needles, value.as_bytes()) {
             return Err(refuse(context, &exposed, &format!("header:{name}")));
+        }
+        // Its own text may hold the value, so the refusal does not name it.
+        if let Some(exposed) = find_in_name(needles, name) {
+            return Err(refuse(context, &exposed, "header"));
         }
     }
     Ok(())
@@ -71,6 +91,13 @@ pub fn check_body(context: &RequestContext, held: &Held, needles: &Needles) -> R
     check(context, needles, &held.data, "body")?;
     let trailers = held.trailers.as_ref();
     trailers.map_or(Ok(()), |trailers| check_fields(context, trailers, needles))
+}
+
+/// The same for a field name, which is compared in any case: HTTP/2 knows lower case only.
+fn find_in_name(needles: &Needles, name: &HeaderName) -> Option<String> {
+    let text = name.as_str().as_bytes();
+    let hit = needles.find_in_name(&text[..text.len().min(LONGEST_NAME)]);
+    first_secret(needles, hit.as_slice())
 }
 
 /// The name of the first stored value in `text`, `slug` or `slug.field`.
@@ -122,6 +149,18 @@ fn refuse_at(
         destination: destination.map(Into::into),
         locations: vec![place.to_owned()],
         ..context.entry_named(event::DENIED, name)
+    };
+    let line = match place {
+        "method" => Entry {
+            method: None,
+            ..line
+        },
+        "action" => Entry {
+            action: None,
+            ..line
+        },
+        "run" => Entry { run: None, ..line },
+        _ => line,
     };
     let denied = line.draft();
     let mut refusal = refusal.slug(line.slug.unwrap_or_default()).location(place);

@@ -201,7 +201,7 @@ impl Exchange<Authenticated> {
         }
         let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
         if guarded {
-            leak_guard::check_origin(context, needles)?;
+            leak_guard::check_named(context, needles)?;
         }
         if guarded && !is_clean {
             leak_guard::check_head(context, head, treatment, needles)?;

@@ -11,7 +11,7 @@ use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::error::{Code, Refusal};
-use crate::proxy::exchange::body::BodyError;
+use crate::proxy::exchange::body::{BodyError, without_foreign_fields};
 use crate::proxy::exchange::out_body::Transfer;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::outbound::answer::Lease;
@@ -234,7 +234,7 @@ impl UpstreamBody {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.idle.reset();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(without_foreign_fields(frame))))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(_))) => {

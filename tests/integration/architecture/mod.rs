@@ -3,6 +3,8 @@
 
 mod source;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use source::{Source, relative, root, rust_files, sources};
 
 /// The rooms in the order in which they build on each other, with the rooms each may import. A room
@@ -235,6 +237,80 @@ fn rooms_import_only_what_they_may() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The wings of the proxy in the order in which they build on each other: each imports only from
+/// those before it. `context` is a file between them: what every request needs.
+const WINGS: &[&str] = &[
+    "runtime",
+    "exchange",
+    "outbound",
+    "response",
+    "context",
+    "websocket",
+    "inbound",
+];
+
+#[test]
+fn the_wings_of_the_proxy_build_on_each_other() {
+    let wing = |module: &str| {
+        let inside = module.strip_prefix("proxy::")?;
+        let name = inside.split("::").next()?;
+        WINGS.iter().position(|wing| *wing == name)
+    };
+    let graph = modules();
+    let mut broken = Vec::new();
+    for (module, imports) in &graph {
+        if !module.starts_with("proxy::") {
+            continue;
+        }
+        let own = wing(module).unwrap_or_else(|| panic!("{module} is in no wing"));
+        for import in imports {
+            if wing(import).is_some_and(|other| other > own) {
+                broken.push(format!("{module} imports {import}, which is above it"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Prints the modules, each below all that it imports (`cargo test no_circle -- --nocapture`).
+#[test]
+fn there_is_no_circle_among_modules() {
+    let mut graph = modules();
+    let mut printed = BTreeSet::new();
+    while !graph.is_empty() {
+        let is_free = |(_, imports): &(&String, &BTreeSet<String>)| {
+            imports.iter().all(|import| printed.contains(import))
+        };
+        let free: Vec<String> = graph
+            .iter()
+            .filter(is_free)
+            .map(|(m, _)| m.clone())
+            .collect();
+        assert!(
+            !free.is_empty(),
+            "these modules import each other in a circle: {graph:#?}"
+        );
+        for module in free {
+            let imports = graph.remove(&module).unwrap_or_default();
+            let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
+            println!("{module} -> {}", imports.join(" "));
+            printed.insert(module);
+        }
+    }
+    assert!(printed.len() > 200, "the modules were not found");
+}
+
+/// Every module of the program with those it imports.
+fn modules() -> BTreeMap<String, BTreeSet<String>> {
+    let sources = sources();
+    let named = sources.iter().map(Source::module_name);
+    let all: BTreeSet<String> = named.filter(|name| !name.is_empty()).collect();
+    let inside = sources.iter().filter(|s| !s.module_name().is_empty());
+    inside
+        .map(|source| (source.module_name(), source.imported_modules(&all)))
+        .collect()
 }
 
 #[test]

@@ -22,6 +22,34 @@ impl Source {
             .trim_end_matches(".rs")
     }
 
+    /// The name of the file's module: `proxy::exchange::pipeline`; empty for the crate itself.
+    pub fn module_name(&self) -> String {
+        self.module().join("::")
+    }
+
+    /// The modules, among `all`, that the file imports from or names. A path leads to the longest
+    /// part of it that is a module; a name without `crate`, `super` or `self` may be a child's.
+    pub fn imported_modules(&self, all: &BTreeSet<String>) -> BTreeSet<String> {
+        let own = self.module_name();
+        let in_crate = |path: String| match path.strip_prefix("crate::") {
+            Some(inside) => Some(inside.to_owned()),
+            None => {
+                let child = format!("{own}::{path}");
+                let first = path.split("::").next().unwrap_or_default();
+                all.contains(&format!("{own}::{first}")).then_some(child)
+            }
+        };
+        let to_module = |path: String| {
+            let ends = path.match_indices("::").map(|(at, _)| at);
+            let ends: Vec<usize> = ends.chain([path.len()]).collect();
+            let mut parts = ends.into_iter().rev().map(|end| &path[..end]);
+            parts.find(|part| all.contains(*part)).map(str::to_owned)
+        };
+        let paths = self.paths().into_iter();
+        let modules = paths.filter_map(in_crate).filter_map(to_module);
+        modules.filter(|module| *module != own).collect()
+    }
+
     /// The module path of the file: `["proxy", "exchange"]`.
     fn module(&self) -> Vec<&str> {
         let inside = self.path.strip_prefix("src/").expect("below src");
@@ -45,9 +73,10 @@ impl Source {
                 expand("", tree, &mut found);
             }
         }
+        // `pub(in path)` names the module that may see an item, and imports nothing from it.
+        let visible = self.code.replace("(in crate::", "(in ");
         let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-        for word in self
-            .code
+        for word in visible
             .split(|c: char| !is_path(c))
             .filter(|w| w.contains("::"))
         {

@@ -1,0 +1,62 @@
+//! How many connections the system's limit on open files has room for.
+//!
+//! A connection is a file descriptor, and a request needs two: the client's and the upstream's. With
+//! the usual soft limit of 1,024 a thousand silent clients would leave none for anybody's request,
+//! for the ledger and for probes. So the soft limit is raised to the hard one, some descriptors are
+//! kept back, and past the rest a client is turned away with `overloaded`.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that connections may not take: store, ledger, log, admin listener and its probes,
+/// configuration files, name resolution.
+const RESERVE: usize = 192;
+/// Descriptors of a client's connection: its own, and one towards the upstream.
+const PER_CONNECTION: usize = 2;
+
+/// Raises the soft limit as far as the process may, and returns what it is then.
+fn raise() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit.clone()
+    };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
+        limit.current = limit.maximum;
+    }
+    let current = limit.current.unwrap_or(u64::MAX);
+    usize::try_from(current).unwrap_or(usize::MAX)
+}
+
+/// How many clients may be connected at once: `wanted`, or as many as open files allow.
+pub fn connections(wanted: usize) -> usize {
+    let files = raise();
+    let connections = wanted.min(room(files));
+    if connections < wanted {
+        tracing::warn!(
+            files,
+            connections,
+            wanted,
+            "the limit on open files allows fewer connections than proxy.max_connections; raise it \
+             (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    tracing::info!(connections, files, "limits");
+    connections
+}
+
+fn room(files: usize) -> usize {
+    (files.saturating_sub(RESERVE) / PER_CONNECTION).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn descriptors_are_kept_back() {
+        assert_eq!(room(1_024), 416);
+        assert_eq!(room(256), 32);
+        assert_eq!(room(10), 1);
+        assert_eq!(room(usize::MAX), (usize::MAX - 192) / 2);
+    }
+}
