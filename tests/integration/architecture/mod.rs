@@ -290,7 +290,8 @@ fn there_is_no_circle_among_modules() {
             .collect();
         assert!(
             !free.is_empty(),
-            "these modules import each other in a circle: {graph:#?}"
+            "a circle of modules: {:#?}",
+            circles(&graph)
         );
         for module in free {
             let imports = graph.remove(&module).unwrap_or_default();
@@ -300,6 +301,30 @@ fn there_is_no_circle_among_modules() {
         }
     }
     assert!(printed.len() > 200, "the modules were not found");
+}
+
+/// The modules that can be reached from themselves, with those of them that they import.
+fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<&str, Vec<&str>> {
+    let reached_from = |start: &String| {
+        let mut reached = BTreeSet::new();
+        let mut next: Vec<&String> = graph[start].iter().collect();
+        while let Some(module) = next.pop() {
+            if reached.insert(module) {
+                next.extend(graph.get(module).into_iter().flatten());
+            }
+        }
+        reached
+    };
+    let all = graph.iter().filter_map(|(module, imports)| {
+        let reached = reached_from(module);
+        let inside =
+            |import: &&String| graph.contains_key(*import) && reached_from(import).contains(module);
+        let inside = imports.iter().filter(inside).map(String::as_str);
+        reached
+            .contains(module)
+            .then(|| (module.as_str(), inside.collect()))
+    });
+    all.collect()
 }
 
 /// Every module of the program with those it imports.

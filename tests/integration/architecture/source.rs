@@ -78,7 +78,8 @@ impl Source {
         let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
         for word in visible
             .split(|c: char| !is_path(c))
-            .filter(|w| w.contains("::"))
+            // One that ends so is the beginning of a `use` tree, whose branches are read above.
+            .filter(|w| w.contains("::") && !w.ends_with("::"))
         {
             found.insert(word.trim_end_matches(':').to_owned());
         }
