@@ -11,7 +11,7 @@ use clap::Args;
 use super::{output, server};
 use crate::app;
 use crate::changes;
-use crate::config::{Config, Loaded, Problems, Sources};
+use crate::config::{Config, Flag, Loaded, Problems, Sources};
 use crate::ledger::Ledger;
 use crate::tls::authority::Authority;
 use crate::vault::{Actor, Keyring, Registrar, Store};
@@ -55,7 +55,7 @@ impl Context {
     }
 
     /// The sources of the configuration, with flags of the command that set a key.
-    pub(super) fn sources(&self, flags: Vec<(&'static str, &'static str, String)>) -> Sources {
+    pub(super) fn sources(&self, flags: Vec<Flag>) -> Sources {
         Sources::from_process(
             self.global.data_dir.clone(),
             self.global.config.clone(),

@@ -25,9 +25,11 @@ mod value;
 mod version;
 mod when;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use self::context::{Context, Global};
 use crate::{memory, observe};
@@ -97,13 +99,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let context = Context::new(cli.global);
     match cli.command {
-        Command::Serve(serve) => runtime(true)?.block_on(serve.run(context)),
-        Command::Run(run) => runtime(true)?.block_on(run.run(&context)),
-        Command::Demo(demo) => runtime(true)?.block_on(demo.run()),
-        Command::Env(env) => done(runtime(false)?.block_on(env.run(&context))),
-        Command::Credential(credential) => done(runtime(false)?.block_on(credential.run(&context))),
-        Command::Client(client) => done(runtime(false)?.block_on(client.run(&context))),
-        Command::Token(token) => done(runtime(false)?.block_on(token.run(&context))),
+        Command::Serve(serve) => server_runtime()?.block_on(serve.run(context)),
+        Command::Run(run) => server_runtime()?.block_on(run.run(&context)),
+        Command::Demo(demo) => server_runtime()?.block_on(demo.run()),
+        Command::Env(env) => done(command_runtime()?.block_on(env.run(&context))),
+        Command::Credential(credential) => {
+            done(command_runtime()?.block_on(credential.run(&context)))
+        }
+        Command::Client(client) => done(command_runtime()?.block_on(client.run(&context))),
+        Command::Token(token) => done(command_runtime()?.block_on(token.run(&context))),
         Command::Ledger(ledger) => done(ledger.run(&context)),
         Command::Ca(ca) => done(ca.run(&context)),
         Command::Config(config) => config.run(&context),
@@ -117,16 +121,19 @@ fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// What a server does beside serving connections, for which it has workers, needs a thread that also
-/// runs while the main one waits; a command that talks to a file needs no other thread.
-fn runtime(server: bool) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = match server {
-        true => tokio::runtime::Builder::new_multi_thread(),
-        false => tokio::runtime::Builder::new_current_thread(),
-    };
-    builder.worker_threads(1);
-    builder.on_thread_park(memory::stack::on_park);
-    builder.enable_all().build()
+/// A runtime for commands that read and write files: they need no thread but their own.
+fn command_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// A runtime for what a server does beside serving connections, for which it has workers. It needs a
+/// thread that also runs while the main one waits.
+fn server_runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_park(memory::stack::on_park)
+        .enable_all()
+        .build()
 }
 
 #[cfg(test)]

@@ -25,9 +25,10 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 
 /// Writes one JSON value: indented for a person, on one line for a program.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let text = match io::stdout().is_terminal() {
-        true => serde_json::to_string_pretty(value)?,
-        false => serde_json::to_string(value)?,
+    let text = if io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)?
+    } else {
+        serde_json::to_string(value)?
     };
     print(&format!("{text}\n"))
 }
@@ -108,9 +109,10 @@ impl Style {
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        match self.colour {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
         }
     }
 

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::output;
 use super::server;
 use crate::app::Server;
-use crate::config::{Config, LogFormat, Sources};
+use crate::config::{Config, Flag, LogFormat, Sources};
 use crate::observe::{self, Logging};
 
 /// Run the proxy
@@ -46,11 +46,11 @@ impl Serve {
             ("proxy.listen", "--listen", self.listen),
             ("admin.listen", "--admin-listen", self.admin_listen),
         ];
-        let flags = flags
-            .into_iter()
-            .filter_map(|(key, flag, value)| Some((key, flag, value?)))
-            .collect();
-        let sources = context.sources(flags);
+        let flags = flags.into_iter().filter_map(|(key, name, text)| {
+            let text = text?;
+            Some(Flag { key, name, text })
+        });
+        let sources = context.sources(flags.collect());
         let config = sources.load()?.config;
         let log = observe::init(&config.log)?;
 

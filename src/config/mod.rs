@@ -23,5 +23,6 @@ pub use self::model::{
     Tls, Upstream,
 };
 pub use self::problem::{Origin, Problem, Problems};
+pub use self::raw::Flag;
 pub use self::sources::{Loaded, Shown, Sources};
 pub use self::treatment::{DestinationRule, Exposed, Range, ScanPlace, Treatment, Unresolved};

@@ -38,6 +38,17 @@ pub(super) struct Setting {
     pub(super) origin: Origin,
 }
 
+/// A flag of the command line that sets a key.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The key, `proxy.listen`.
+    pub key: &'static str,
+    /// What the user typed it as, `--listen`.
+    pub name: &'static str,
+    /// Its value as text.
+    pub text: String,
+}
+
 /// The settings that were typed, by key. A later layer replaces an earlier one.
 pub(super) type Settings = BTreeMap<&'static str, Setting>;
 
@@ -235,16 +246,13 @@ pub(super) fn from_environment(
     settings
 }
 
-/// Reads the settings that flags of the command line carry, as (key, flag, text).
-pub(super) fn from_flags(
-    flags: &[(&'static str, &'static str, String)],
-    problems: &mut Vec<Problem>,
-) -> Settings {
+/// Reads the settings that flags of the command line carry.
+pub(super) fn from_flags(flags: &[Flag], problems: &mut Vec<Problem>) -> Settings {
     let mut settings = Settings::new();
-    for (name, flag, text) in flags {
-        if let Some(key) = key::find(name) {
-            let origin = Origin::Flag((*flag).to_owned());
-            read_text(key, text, origin, &mut settings, problems);
+    for flag in flags {
+        if let Some(key) = key::find(flag.key) {
+            let origin = Origin::Flag(flag.name.to_owned());
+            read_text(key, &flag.text, origin, &mut settings, problems);
         }
     }
     settings

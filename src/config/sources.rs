@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::key::KEYS;
 use super::model::Config;
 use super::problem::{Origin, Problem, Problems};
-use super::raw::{self, Settings};
+use super::raw::{self, Flag, Settings};
 use super::resolve::Resolver;
 
 /// The name of the file that is read from the data directory when none is named.
@@ -22,8 +22,8 @@ pub struct Sources {
     pub data_dir: Option<PathBuf>,
     /// `--config`
     pub file: Option<PathBuf>,
-    /// Flags that set a key, as (key, flag, text): `("proxy.listen", "--listen", "[::1]:80")`.
-    pub flags: Vec<(&'static str, &'static str, String)>,
+    /// Flags that set a key.
+    pub flags: Vec<Flag>,
     /// The environment.
     pub environment: BTreeMap<String, OsString>,
 }
@@ -57,7 +57,7 @@ impl Sources {
     pub fn from_process(
         data_dir: Option<PathBuf>,
         file: Option<PathBuf>,
-        flags: Vec<(&'static str, &'static str, String)>,
+        flags: Vec<Flag>,
     ) -> Self {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
@@ -281,7 +281,11 @@ mod tests {
                 ("EGRET_ADMIN_LISTEN", "127.0.0.1:4"),
             ],
         );
-        sources.flags = vec![("proxy.listen", "--listen", "127.0.0.1:5".to_owned())];
+        sources.flags = vec![Flag {
+            key: "proxy.listen",
+            name: "--listen",
+            text: "127.0.0.1:5".to_owned(),
+        }];
         let loaded = sources.load().expect("valid");
         assert_eq!(loaded.config.proxy.listen.port(), 5);
         assert_eq!(loaded.config.admin.listen.port(), 4);

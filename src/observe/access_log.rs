@@ -17,8 +17,8 @@ use super::log_writer::LogWriter;
 use super::redact::Redacting;
 use super::timestamp::write_time;
 
-/// What such lines are filtered by.
-pub(super) const TARGET: &str = "egret::proxy::inbound::http1";
+/// The target of such lines, for filters: the module whose refusals are logged too.
+pub(super) const TARGET: &str = "egret::proxy::inbound::requests";
 /// Room for a line of the usual length, in bytes.
 const USUAL: usize = 512;
 

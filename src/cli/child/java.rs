@@ -58,11 +58,14 @@ pub(super) fn options(
 
 /// Java separates hosts by bars and writes IPv6 addresses in brackets.
 fn hosts(direct: &[String]) -> String {
-    let hosts = direct.iter().map(|host| match host.contains(':') {
-        true => format!("[{host}]"),
-        false => host.clone(),
-    });
-    hosts.collect::<Vec<_>>().join("|")
+    let in_brackets = |host: &String| {
+        if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        }
+    };
+    direct.iter().map(in_brackets).collect::<Vec<_>>().join("|")
 }
 
 /// A JVM splits the variable at white space and honours quotes.

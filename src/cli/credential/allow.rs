@@ -80,9 +80,10 @@ fn difference(slug: &str, before: &Grant, after: &Grant) -> String {
             format!("  {name:8} {after}\n  {:8} (was: {before})\n", "")
         })
         .collect();
-    match changes.is_empty() {
-        true => format!("{slug} allows that already; nothing was changed.\n"),
-        false => format!("Changed where {slug} may be used:\n{changes}"),
+    if changes.is_empty() {
+        format!("{slug} allows that already; nothing was changed.\n")
+    } else {
+        format!("Changed where {slug} may be used:\n{changes}")
     }
 }
 

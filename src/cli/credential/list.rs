@@ -64,9 +64,10 @@ fn row(credential: &Credential, uses: &LastUses, now: i64) -> [String; 6] {
 
 /// The state as people see it: an expired credential is as good as revoked.
 fn state(credential: &Credential, now: i64) -> &'static str {
-    match credential.grant.expired(now) {
-        true => "expired",
-        false => credential.state.as_str(),
+    if credential.grant.expired(now) {
+        "expired"
+    } else {
+        credential.state.as_str()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::{output, when};
 use crate::config::Config;
 use crate::ledger::format::record::Timestamp;
-use crate::ledger::usage::{RecentUse, UsageError, UsageIndex};
+use crate::ledger::usage::{ActionUsage, RecentUse, UsageError, UsageIndex};
 use crate::vault::Credential;
 use crate::vault::StoreError;
 use crate::views::Usage;
@@ -55,8 +55,36 @@ fn describe(usage: &Usage) -> String {
     if usage.actions.is_empty() {
         return format!("{slug} was never used.\n");
     }
-    let rows: Vec<[String; 6]> = usage
-        .actions
+    let mut text = format!(
+        "{slug} of {}: used {}, denied {}\n\n{}",
+        usage.owner,
+        times(usage.uses),
+        times(usage.denied),
+        actions(&usage.actions)
+    );
+    if usage.more_actions > 0 {
+        text += &format!(
+            "and {} more actions, last seen earlier\n",
+            usage.more_actions
+        );
+    }
+    if !usage.recent.is_empty() {
+        text += "\nLast uses:\n";
+    }
+    for used in usage.recent.iter().take(SHOWN) {
+        text += &format!("  {}\n", output::printable(&describe_use(used)));
+    }
+    if usage.from_seq > 1 {
+        text += &format!(
+            "\nCounted from line {} of the ledger on: earlier lines are no longer kept.\n",
+            usage.from_seq
+        );
+    }
+    text
+}
+
+fn actions(actions: &[ActionUsage]) -> String {
+    let rows: Vec<[String; 6]> = actions
         .iter()
         .map(|action| {
             let versions: Vec<_> = action.versions.iter().map(u32::to_string).collect();
@@ -82,30 +110,7 @@ fn describe(usage: &Usage) -> String {
         "LAST USED (UTC)",
         "OUTCOMES",
     ];
-    let mut text = format!(
-        "{slug} of {}: used {}, denied {}\n\n{}",
-        usage.owner,
-        times(usage.uses),
-        times(usage.denied),
-        output::table(headers, &rows)
-    );
-    if usage.more_actions > 0 {
-        text += &format!(
-            "and {} more actions, not seen as lately\n",
-            usage.more_actions
-        );
-    }
-    if !usage.recent.is_empty() {
-        text += "\nLately:\n";
-    }
-    for used in usage.recent.iter().take(SHOWN) {
-        text += &format!("  {}\n", output::printable(&describe_use(used)));
-    }
-    if usage.from_seq > 1 {
-        let first = usage.from_seq;
-        text += &format!("\nCounted from line {first} of the ledger: older ones are gone.\n");
-    }
-    text
+    output::table(headers, &rows)
 }
 
 fn describe_use(used: &RecentUse) -> String {
@@ -133,7 +138,6 @@ fn times(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::usage::ActionUsage;
 
     #[test]
     fn what_a_client_chose_cannot_move_the_cursor() {

@@ -17,7 +17,7 @@ use crate::cli::context::{Session, actor};
 use crate::cli::output::{self, Style};
 use crate::cli::own_client::{OwnClient, random_name};
 use crate::cli::server;
-use crate::config::{Config, Sources};
+use crate::config::{Config, Flag, Sources};
 use crate::ledger::CURRENT;
 use crate::ledger::format::record::Record;
 use crate::ledger::reader::Lines;
@@ -211,7 +211,11 @@ async fn tell(directory: &Path) -> anyhow::Result<()> {
 
 /// The configuration of the demonstration: nothing of the user's own comes in.
 fn configuration(directory: &Path, upstream: &Upstream) -> anyhow::Result<Config> {
-    let flag = |key, value: String| (key, "egret demo", value);
+    let flag = |key, text| Flag {
+        key,
+        name: "egret demo",
+        text,
+    };
     let sources = Sources {
         data_dir: Some(directory.to_owned()),
         flags: vec![

@@ -86,9 +86,10 @@ fn who(entry: &Entry) -> String {
     add("run ", entry.run.as_deref());
     add("by ", entry.client.as_deref());
     add("for ", entry.principal.as_deref());
-    match text.is_empty() {
-        true => text,
-        false => format!("({})", printable(&text)),
+    if text.is_empty() {
+        text
+    } else {
+        format!("({})", printable(&text))
     }
 }
 

@@ -11,7 +11,7 @@ use super::filters::timestamp;
 use crate::cli::output::{self, Format};
 use crate::cli::when;
 use crate::ledger::format::note::Verifier;
-use crate::ledger::verify::{Ask, Found, KeySource, VerifyError, directory};
+use crate::ledger::verify::{Ask, Found, KeySource, Report, VerifyError, directory};
 use crate::views::{LedgerFlaw, VerifiedLedger};
 
 /// The largest key or note that is read from a file, in bytes.
@@ -118,29 +118,7 @@ fn set_aside(dir: &Path) -> Vec<String> {
 
 fn describe(found: &Found, aside: &[String]) -> String {
     let Found { report, key } = found;
-    let mut text = match report.first {
-        None => "No lines to check".to_owned(),
-        Some(first) => format!("{} lines ({first} to {})", report.lines, report.last),
-    };
-    text += &format!(
-        " in {} files: every line is in its place and linked.\n",
-        report.files
-    );
-    match &report.last_checkpoint {
-        Some(last) => {
-            text += &format!(
-                "{} checkpoints are signed, {} of them compared with the lines; the last one is of \
-                 line {} at {} ({}).\n",
-                report.checkpoints, report.compared, last.size, last.time, last.cause
-            );
-        }
-        None => {
-            text += "This ledger is NOT SIGNED: it has no checkpoints. Its chain holds, but whoever can write the file can write another chain.\n"
-        }
-    }
-    if report.checkpoints > 0 {
-        text += &format!("{} lines behind it are not signed yet.\n", report.unsigned);
-    }
+    let mut text = lines(report) + &checkpoints(report);
     match key {
         Some((key, KeySource::Given)) => text += &format!("Checked with the key given: {key}\n"),
         Some((key, KeySource::Beside)) => {
@@ -151,11 +129,13 @@ fn describe(found: &Found, aside: &[String]) -> String {
         }
         None => {}
     }
-    match report.kept {
-        0 => {
-            text += "Lines that were cut off from the end show only against a checkpoint kept elsewhere (--checkpoint).\n"
-        }
-        kept => text += &format!("It agrees with {kept} checkpoint(s) kept elsewhere.\n"),
+    if report.kept == 0 {
+        text += "Lines that were cut off from the end show only against a checkpoint kept elsewhere (--checkpoint).\n";
+    } else {
+        text += &format!(
+            "It agrees with {} checkpoint(s) kept elsewhere.\n",
+            report.kept
+        );
     }
     if report.unfinished > 0 {
         text += &format!(
@@ -170,4 +150,26 @@ fn describe(found: &Found, aside: &[String]) -> String {
         text += &format!("Torn lines set aside after crashes: {}\n", aside.join(", "));
     }
     text
+}
+
+fn lines(report: &Report) -> String {
+    let lines = match report.first {
+        None => "No lines to check".to_owned(),
+        Some(first) => format!("{} lines ({first} to {})", report.lines, report.last),
+    };
+    format!(
+        "{lines} in {} files: every line is in its place and linked.\n",
+        report.files
+    )
+}
+
+fn checkpoints(report: &Report) -> String {
+    let Some(last) = &report.last_checkpoint else {
+        return "This ledger is NOT SIGNED: it has no checkpoints. Its chain holds, but whoever can write the file can write another chain.\n".to_owned();
+    };
+    format!(
+        "{} checkpoints are signed, {} of them compared with the lines; the last one is of line {} \
+         at {} ({}).\n{} lines after it are not signed yet.\n",
+        report.checkpoints, report.compared, last.size, last.time, last.cause, report.unsigned
+    )
 }

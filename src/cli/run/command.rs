@@ -224,9 +224,10 @@ fn action_of(program: &OsStr) -> String {
         .map(|c| if c.is_ascii_graphic() { c } else { '-' })
         .take(identity::MAX_LABEL)
         .collect();
-    match action.is_empty() {
-        true => "run".to_owned(),
-        false => action,
+    if action.is_empty() {
+        "run".to_owned()
+    } else {
+        action
     }
 }
 
