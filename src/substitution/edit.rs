@@ -52,9 +52,12 @@ pub enum SpliceError {
         /// Why not.
         problem: Unencodable,
     },
-    /// The result would exceed [`MAX_OUTPUT`].
-    #[error("with the values put in, the text would exceed {MAX_OUTPUT} bytes")]
+    /// The result would exceed its bound, [`MAX_OUTPUT`] or less.
+    #[error("with the values put in, the text would be too large")]
     TooLarge,
+    /// The result would exceed what a request's head may have.
+    #[error("with the values put in, the head would be too large")]
+    HeadTooLarge,
     /// The edits are not those of this source.
     #[error("the edits do not fit the text")]
     Misplaced,

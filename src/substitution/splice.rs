@@ -15,6 +15,17 @@ use super::slug::Reference;
 pub fn splice<'v>(
     source: &[u8],
     edits: &[Edit],
+    value: impl FnMut(&Reference) -> Option<&'v SecretBytes>,
+) -> Result<Vec<u8>, SpliceError> {
+    splice_within(MAX_OUTPUT, source, edits, value)
+}
+
+/// The same for a result of at most `most` bytes. The length is added up before anything is
+/// allocated.
+pub fn splice_within<'v>(
+    most: usize,
+    source: &[u8],
+    edits: &[Edit],
     mut value: impl FnMut(&Reference) -> Option<&'v SecretBytes>,
 ) -> Result<Vec<u8>, SpliceError> {
     let mut replacements = Vec::with_capacity(edits.len());
@@ -31,7 +42,7 @@ pub fn splice<'v>(
         let replacement = Insertion::new(edit, &mut value)?;
         replacement.check_segment(edit)?;
         len = len - edit.span.len() + replacement.encoded_len(edit)?;
-        if len > MAX_OUTPUT {
+        if len > most {
             return Err(SpliceError::TooLarge);
         }
         replacements.push(replacement);

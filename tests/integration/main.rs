@@ -11,6 +11,7 @@ use std::time::Duration;
 mod answers;
 mod architecture;
 mod authentication;
+mod bounds;
 mod client;
 mod clients;
 mod coded;

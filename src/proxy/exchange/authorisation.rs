@@ -19,7 +19,7 @@ use crate::ledger::format::record::{Entry, event, outcome};
 use crate::ledger::{Draft, Ledger};
 use crate::policy::decide::{Attempt, Denial, decide};
 use crate::policy::location::Location;
-use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_locations};
 use crate::proxy::exchange::used::Used;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::SpliceError;
@@ -41,7 +41,14 @@ pub struct Resolution<'a> {
     ignored: BTreeMap<Reference, Location>,
     /// With their order: the client is told about the first.
     refused: BTreeMap<Reference, (usize, Refused)>,
+    /// How many placeholders there were.
+    places: usize,
 }
+
+/// Most different placeholders of one request. Each is a line in the ledger.
+pub const MOST_NAMES: usize = 256;
+/// Most places of one request where a placeholder occurs.
+pub const MOST_PLACES: usize = 16 * 1024;
 
 impl<'a> Resolution<'a> {
     /// Begins to decide about placeholders of one request.
@@ -54,7 +61,13 @@ impl<'a> Resolution<'a> {
             uses: Vec::new(),
             ignored: BTreeMap::new(),
             refused: BTreeMap::new(),
+            places: 0,
         }
+    }
+
+    fn is_too_much(&self) -> bool {
+        let names = self.ignored.len() + self.refused.len();
+        self.places > MOST_PLACES || names > MOST_NAMES
     }
 
     /// Looks for the credential of one placeholder, at metadata only. Says whether the placeholder is
@@ -68,6 +81,11 @@ impl<'a> Resolution<'a> {
         location: &Location,
         only_if_named: bool,
     ) -> bool {
+        self.places += 1;
+        if self.is_too_much() {
+            // Refused at the end. Nothing more is kept of it.
+            return false;
+        }
         match find(self.context, self.vault, reference, self.now) {
             Ok(credential) => {
                 let mut rules = credential.grant.locations.iter();
@@ -104,11 +122,20 @@ impl<'a> Resolution<'a> {
     /// Every placeholder has a credential or travels literally; or the request is refused, with one
     /// line for each slug.
     pub fn finish(self) -> Result<Resolved, Refused> {
+        if self.is_too_much() {
+            return Err(too_much(self.context, self.places));
+        }
         let mut refused: Vec<_> = self.refused.into_values().collect();
         refused.sort_by_key(|(order, _)| *order);
         match together(refused.into_iter().map(|(_, refused)| refused)) {
             Some(refused) => Err(refused),
-            None => Ok(Resolved(Uses::from_iter(self.uses), self.ignored)),
+            None => {
+                let uses = Uses::from_iter(self.uses);
+                if uses.each().count() > MOST_NAMES {
+                    return Err(too_much(self.context, self.places));
+                }
+                Ok(Resolved(uses, self.ignored))
+            }
         }
     }
 }
@@ -220,6 +247,38 @@ pub struct OnRecord {
     ignored: BTreeSet<Reference>,
 }
 
+impl OnRecord {
+    /// Refuses a body that holds more different placeholders than a request may.
+    pub fn check(&self, context: &RequestContext) -> Result<(), Refused> {
+        let names = self.uses.len() + self.ignored.len();
+        match names > MOST_NAMES {
+            true => Err(too_much(context, names)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The refusal of a request with more placeholders than anybody means to send, with one line that
+/// says how many: a line for each would let one request fill the ledger.
+fn too_much(context: &RequestContext, places: usize) -> Refused {
+    let refusal = Refusal::new(
+        Code::BodyTooLarge,
+        format!(
+            "the request has placeholders at {places} places; at most {MOST_NAMES} different ones \
+             and {MOST_PLACES} places are understood in one request"
+        ),
+    );
+    let line = Entry {
+        locations: vec![format!("{places} places")],
+        outcome: Some(outcome::DENIED.into()),
+        code: Some(refusal.code.as_str().into()),
+        status: Some(refusal.code.status()),
+        ..context.entry(event::DENIED)
+    };
+    let denied = line.draft();
+    Refused { refusal, denied }
+}
+
 /// What the client is told when a value could not be written.
 pub fn unwritable_late(context: &RequestContext, error: SpliceError) -> Refused {
     unwritable(context, error, &Uses::default())
@@ -306,7 +365,7 @@ impl Uses {
             .map(|(used, places)| Entry {
                 version: Some(used.credential.version),
                 owner: Some(used.credential.owner.as_str().into()),
-                locations: places.iter().map(|used| used.location.text()).collect(),
+                locations: shown_locations(places.iter().map(|used| &used.location)),
                 outcome: Some(outcome::USED.into()),
                 ..context.entry_for(event::USE, &used.reference)
             })
@@ -341,6 +400,11 @@ fn unwritable(context: &RequestContext, error: SpliceError, uses: &Uses) -> Refu
             let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
             context.refuse(refusal, &reference, credential, &[&location])
         }
+        SpliceError::HeadTooLarge => Refused::from(Refusal::new(
+            Code::HeadersTooLarge,
+            "with the values put in, the request's head would be too large; use fewer placeholders, \
+             or put the value into the body",
+        )),
         SpliceError::TooLarge => Refused::from(Refusal::new(
             Code::BodyTooLarge,
             "with the values put in, the request would be too large; use fewer placeholders",

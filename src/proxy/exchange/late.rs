@@ -140,7 +140,11 @@ impl LateAuthoriser {
             .finish()?
             .authorise(context, self.signed.as_ref())?;
         let mut obtained = authorised.obtain(context, &self.vault).await?;
-        obtained.only_new(&mut lock(&self.on_record));
+        {
+            let mut on_record = lock(&self.on_record);
+            obtained.only_new(&mut on_record);
+            on_record.check(context)?;
+        }
         let mut permitted = obtained.record(context, &self.ledger, &self.used).await?;
         permitted.append(&mut literal);
         Ok(permitted)

@@ -20,7 +20,10 @@ use crate::substitution::encoding::Encoding;
 use crate::substitution::find;
 use crate::substitution::placeholder::may_contain;
 use crate::substitution::slug::Reference;
-use crate::substitution::splice::splice;
+use crate::substitution::splice::{splice, splice_within};
+
+/// The longest target that the HTTP library takes, in bytes.
+const LONGEST_TARGET: usize = 65_534;
 
 /// One part of a request and what is to be changed in it.
 pub struct Occurrence {
@@ -234,8 +237,10 @@ pub fn substitute<'v>(
     value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
 ) -> Result<(), SpliceError> {
     let (mut path, mut query) = (None, None);
+    let mut head_growth = Growth::of_a_head();
+    let mut body_growth = Growth::of_a_body();
     for occurrence in occurrences {
-        let put = |source: &[u8]| splice(source, &occurrence.edits, value);
+        let mut put = |source: &[u8]| head_growth.splice(source, &occurrence.edits, value);
         match &occurrence.part {
             Part::Path => path = Some(put(head.uri.path().as_bytes())?),
             Part::Query => query = Some(put(head.uri.query().unwrap_or_default().as_bytes())?),
@@ -248,7 +253,10 @@ pub fn substitute<'v>(
                 let new = basic.render(&put(basic.decoded())?);
                 set_nth(&mut head.headers, *index, new)?;
             }
-            Part::Body => held.data = Bytes::from(put(&held.data)?),
+            Part::Body => {
+                let new = body_growth.splice(&held.data, &occurrence.edits, value)?;
+                held.data = Bytes::from(new);
+            }
             // Below, all at once.
             Part::Trailer(_) => {}
         }
@@ -265,6 +273,49 @@ pub fn substitute<'v>(
         set_target(head, path, query)?;
     }
     Ok(())
+}
+
+/// How much larger one request may get. A few placeholders take a few bytes, and a value has up to
+/// 64 KiB: without a bound on the sum, a head of 50 kB would become a gigabyte.
+struct Growth {
+    left: usize,
+    past: SpliceError,
+}
+
+impl Growth {
+    /// Upstreams take heads of 8 KiB to 64 KiB; there is no use for more than this.
+    const HEAD: usize = 256 * 1024;
+    /// For a body that is held, whatever its length.
+    const BODY: usize = 16 << 20;
+
+    fn of_a_head() -> Self {
+        Self {
+            left: Self::HEAD,
+            past: SpliceError::HeadTooLarge,
+        }
+    }
+
+    fn of_a_body() -> Self {
+        Self {
+            left: Self::BODY,
+            past: SpliceError::TooLarge,
+        }
+    }
+
+    fn splice<'v>(
+        &mut self,
+        source: &[u8],
+        edits: &[Edit],
+        value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
+    ) -> Result<Vec<u8>, SpliceError> {
+        let most = source.len().saturating_add(self.left);
+        let new = splice_within(most, source, edits, value).map_err(|error| match error {
+            SpliceError::TooLarge => self.past.clone(),
+            error => error,
+        })?;
+        self.left -= new.len().saturating_sub(source.len());
+        Ok(new)
+    }
 }
 
 /// Writes the values into a message that is no request of its own.
@@ -285,9 +336,11 @@ pub fn substitute_trailers<'v>(
     occurrences: &[Occurrence],
     value: &dyn Fn(&Reference) -> Option<&'v SecretBytes>,
 ) -> Result<HeaderMap, SpliceError> {
+    let mut growth = Growth::of_a_head();
     for occurrence in occurrences {
         if let Part::Trailer(index) = occurrence.part {
-            let new = splice(nth(&trailers, index)?.as_bytes(), &occurrence.edits, value)?;
+            let old = nth(&trailers, index)?.as_bytes();
+            let new = growth.splice(old, &occurrence.edits, value)?;
             set_nth(&mut trailers, index, new)?;
         }
     }
@@ -322,6 +375,9 @@ fn set_target(
             Some(query) => target.extend_from_slice(query),
             None => target.extend_from_slice(old_query.unwrap_or_default().as_bytes()),
         }
+    }
+    if target.len() > LONGEST_TARGET {
+        return Err(SpliceError::HeadTooLarge);
     }
     let target =
         PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| SpliceError::Misplaced)?;

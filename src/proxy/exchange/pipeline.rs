@@ -57,7 +57,7 @@ use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::payload::{Payload, Streamed, body_kind, take_body};
 use crate::proxy::exchange::recode;
-use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_path};
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::streamed_body::StreamedBody;
 use crate::proxy::exchange::upgrade;
@@ -197,7 +197,7 @@ impl Exchange<Authenticated> {
                 .is_some_and(|raw| needles.find(raw).is_empty());
         if !is_clean {
             let context = Arc::make_mut(context);
-            context.path = leak_guard::without(needles, Arc::clone(&context.raw_path));
+            context.path = shown_path(leak_guard::without(needles, Arc::clone(&context.raw_path)));
         }
         let guarded = treatment.exposed == Exposed::Reject && !needles.is_empty();
         if guarded {
@@ -232,10 +232,8 @@ impl Exchange<Authenticated> {
             let context = Arc::make_mut(context);
             context.held_placeholder = occurrences.iter().flat_map(|s| &s.edits).any(|e| !e.escape);
             if occurrences.iter().any(Occurrence::is_path) {
-                context.path = leak_guard::without(
-                    needles,
-                    occurrences::shown_path(head, &occurrences).into(),
-                );
+                let path = occurrences::shown_path(head, &occurrences);
+                context.path = shown_path(leak_guard::without(needles, path.into()));
             }
         }
         Ok(Exchange {

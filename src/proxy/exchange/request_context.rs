@@ -48,6 +48,45 @@ pub struct Refused {
     pub denied: Draft,
 }
 
+/// The longest path of a ledger line or log line, in bytes.
+const LONGEST_PATH: usize = 2 * 1024;
+/// The longest name of a place in a ledger line, in bytes: a field's name comes from the client.
+const LONGEST_LOCATION: usize = 256;
+/// Most places that a line names.
+const MOST_LOCATIONS: usize = 64;
+
+/// A path as ledger and log show it. A line of any length would be one that no reader takes.
+pub fn shown_path(path: Arc<str>) -> Arc<str> {
+    match path.len() > LONGEST_PATH {
+        true => cut(&path, LONGEST_PATH).into(),
+        false => path,
+    }
+}
+
+/// Places as a ledger line names them; the last entry says how many more there are.
+pub fn shown_locations<'a>(locations: impl Iterator<Item = &'a Location>) -> Vec<String> {
+    let mut locations = locations.peekable();
+    let mut shown = Vec::new();
+    while shown.len() < MOST_LOCATIONS
+        && let Some(location) = locations.next()
+    {
+        shown.push(cut(&location.text(), LONGEST_LOCATION));
+    }
+    if locations.peek().is_some() {
+        shown.push(format!("and {} more", locations.count()));
+    }
+    shown
+}
+
+/// At most so many bytes of a text, with an ellipsis where something was cut off.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
+    format!("{}…", &text[..end.unwrap_or_default()])
+}
+
 impl Refused {
     /// Writes the lines; what remains is the answer. Nothing left the process, so it stands also
     /// when the ledger does not take them.
@@ -107,7 +146,7 @@ impl RequestContext {
     /// The line for a placeholder that travels literally.
     pub fn ignored_entry<'a>(&'a self, reference: &'a Reference, location: &Location) -> Entry<'a> {
         Entry {
-            locations: vec![location.text()],
+            locations: shown_locations([location].into_iter()),
             outcome: Some("ignored".into()),
             ..self.entry_for(event::IGNORED, reference)
         }
@@ -137,7 +176,7 @@ impl RequestContext {
         let line = Entry {
             version: used.map(|credential| credential.version),
             owner: used.map(|credential| credential.owner.as_str().into()),
-            locations: locations.iter().map(|location| location.text()).collect(),
+            locations: shown_locations(locations.iter().copied()),
             outcome: Some(outcome::DENIED.into()),
             code: Some(refusal.code.as_str().into()),
             status: Some(refusal.code.status()),

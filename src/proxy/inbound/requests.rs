@@ -14,7 +14,7 @@ use crate::observe::access_log::Forwarded;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
-use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_path};
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::exchange::upgrade::{Offer, is_extended_connect};
 use crate::proxy::inbound::agreement;
@@ -157,7 +157,7 @@ fn authenticated(
         destination,
         origin,
         method: head.method.clone(),
-        path: Arc::clone(&raw_path),
+        path: shown_path(Arc::clone(&raw_path)),
         raw_path,
         started,
         held_placeholder: false,
