@@ -1,44 +1,45 @@
 //! Egret, an outbound HTTP proxy that injects secrets.
 //!
-//! A request that says `<<github-pat>>` where a credential belongs goes in; the request with the
-//! real value comes out at the upstream, and nowhere else. This page is the architecture: how the
-//! inside holds together, and why.
+//! A request that says `<<github-pat>>` where a credential belongs goes in. The request with the
+//! real value reaches the upstream, and the value goes nowhere else. This page is the architecture:
+//! how the parts fit together, and why.
 //!
 //! # The flow
 //!
 //! ```text
-//! client ─► listener ─┬ absolute-form ───────────────────────────────┐
-//!                     └ CONNECT ► sniff ► TLS (leaf) ► http or http2 ─┴► Exchange
+//! client ─► listener ─┬ absolute-form ───────────────────────────────────┐
+//!                     └ CONNECT ► sniff ► TLS (leaf) ► HTTP/1.1 or HTTP/2 ─┴► Exchange
 //!
-//!   authenticate ► scan ► resolve ► authorise ► open + substitute ► record ► Upstream::send
-//!                         metadata                                  durable        │
-//!         client ◄──── scrub (head, body, trailers, messages) ◄──────────────────────────────┘
+//!   authenticate ► scan ► resolve ► authorise ► obtain ► substitute ► record ► Upstream::send
+//!                         metadata              may wait              durable        │
+//!         client ◄──── scrub (head, body, trailers, messages) ◄─────────────────────────────┘
 //!                                  └► `scrubbed` and `result` lines in the ledger
 //! ```
 //!
 //! # Three promises
 //!
 //! **One way out.** A secret leaves the process only through
-//! [`Upstream::send`](proxy::outbound::upstream::Upstream::send), and that takes an
+//! [`Upstream::send`](proxy::outbound::upstream::Upstream::send). That function takes an
 //! [`Exchange`](proxy::exchange::pipeline::Exchange) in state `Recorded`: authenticated, resolved,
 //! authorised, substituted and on disk. Every state is reached by consuming the one before, so the
 //! wrong order does not compile ([`proxy::exchange::pipeline`] shows that it does not).
 //!
-//! **One of each.** There is one placeholder scanner ([`substitution::placeholder`]), one splice
-//! ([`substitution::splice`]), one list of hop-by-hop headers ([`policy::location::header_role`],
-//! applied by [`proxy::exchange::hop_by_hop`]) and one place that answers a refusal ([`proxy::response::problem`]), whatever
-//! the transport; one scrubber ([`scrub`]) for all that comes back. Where each transport has its own copy, the copies differ exactly where the
-//! security bugs are.
+//! **One of each.** Every transport shares one placeholder scanner
+//! ([`substitution::placeholder`]), one splice ([`substitution::splice`]), one decision about a
+//! placeholder ([`proxy::exchange::authorisation`]), one list of hop-by-hop fields
+//! ([`policy::location::header_role`], applied by [`proxy::exchange::hop_by_hop`]), one error
+//! responder ([`proxy::response::problem`]) and one scrubber ([`scrub`]). Where each transport has
+//! a copy of its own, the copies differ exactly where the security bugs are.
 //!
 //! **Fail closed, soon, and say why.** What cannot be understood, opened or recorded is refused
-//! with a code of [`error::Code`] and a detail that says how to mend it. Nothing is forwarded bare,
-//! cut short or passed over in silence.
+//! with a code of [`error::Code`] and a detail that says how to fix it. Nothing is forwarded bare,
+//! truncated or skipped in silence.
 //!
-//! # The rooms, in flow order
+//! # The modules, in flow order
 //!
 //! | module | what it does | what it may not know |
 //! | --- | --- | --- |
-//! | [`proxy`] | connections, tunnels, the pipeline, the way out and back | how values are stored |
+//! | [`proxy`] | connections, tunnels, the pipeline, upstreams and answers | how values are stored |
 //! | [`tls`] | the local authority, leaves, both handshakes | requests |
 //! | [`identity`] | from `Proxy-Authorization` to principal and action | values |
 //! | [`substitution`] | slugs, scanning, encodings, splicing. Pure | clocks, files, sockets |
@@ -47,82 +48,92 @@
 //! | [`websocket`] | frames, read and written. Pure | clocks, files, sockets, values |
 //! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
 //! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
-//! | [`ledger`] | the usage record: lines, chain, signed tree, the one writer, its checker, readers, the usage index | values, the vault |
-//! | [`config`] | what was typed becomes what the program needs | |
+//! | [`ledger`] | the usage record: lines, chain, signed tree, writer, checker, readers, usage index | values, the vault |
+//! | [`changes`] | administrative events, from the store into the ledger | values |
+//! | [`config`] | from what was typed to what the program needs | |
 //! | [`views`] | what commands, API and page show, as JSON | values |
 //! | [`admin`] | health, readiness and metrics | values |
-//! | [`observe`] | logs that hold no value; a process that cannot be dumped | |
-//! | [`memory`] | locked pages for values; zeros over all that is freed | what a value is |
+//! | [`observe`] | logs without values; a process that cannot be dumped | |
+//! | [`memory`] | locked pages for values; all freed memory is wiped | what a value is |
 //! | [`cli`] | the commands | |
-//! | [`app`] | the only place that puts parts together | |
+//! | [`app`] | the composition root: the only place that puts parts together | |
 //! | [`secret`], [`error`] | the one type that owns a value; the closed set of codes | |
+//! | [`files`], [`clock`] | the data directory's file names; the clock | |
 //!
-//! A test reads every `use` line and holds these rules.
+//! Inside [`proxy`] there are six wings, each of which imports only from those before it:
+//! [`runtime`](proxy::runtime), [`exchange`](proxy::exchange), [`outbound`](proxy::outbound),
+//! [`response`](proxy::response), [`websocket`](proxy::websocket) and [`inbound`](proxy::inbound).
+//! A test reads every `use` line, holds these rules, and refuses a circle among modules anywhere.
 //!
 //! # Why it is so
 //!
-//! * **The head guard** ([`proxy::inbound::head_guard`]). The HTTP library refuses raw `<` in a request line, and
-//!   real clients send exactly that. So heads are read on the raw bytes first, and what two parsers
-//!   could read differently is refused there, with a problem document. The library stays the only
-//!   parser of message framing.
-//! * **Each client's own protocol goes on to the upstream** ([`proxy::outbound::upstream`]): one of HTTP/1.1
-//!   keeps the order and case of its header lines, one of HTTP/2 its streams. An upstream that will
-//!   not have it gets the other. HTTP/2 ([`proxy::inbound::http2`]) needs no head guard; it also has no way
-//!   to carry a raw `<` in a target, so a client that offers both gets HTTP/1.1.
-//! * **The same bytes are compared and sent.** A URL library that tidies a path would make the
-//!   policy judge another path than the upstream serves. The destination is decided once; `Host`,
-//!   CONNECT and TLS name have to agree with it; the address that was checked is the one dialled.
-//! * **Plaintext is opened for one request**, after it was authorised; values lie sealed in memory
-//!   as on disk. The exception is the scrubber's needles, which cannot search for what they do not
-//!   know ([`proxy::exchange::needle_cache`]), and the same for the filter over log lines ([`observe::redact`]).
-//! * **Freed memory is wiped by the allocator** ([`memory`]), because a value passes through buffers
-//!   of libraries that no type of ours can wipe. `docs/security.md` says what that does not reach.
-//! * **A body too large to hold is decided on as it streams** ([`proxy::exchange::streamed_body`]): found,
-//!   authorised, opened, recorded, and only then handed to the stream, placeholder by placeholder.
-//! * **A WebSocket message is decided on like a request** ([`proxy::websocket`]): at its moment, by the
-//!   same search, permits and ledger lines. Frames are cut anew on the way through, so one of any
-//!   length passes in constant memory, and a message to the client is scrubbed as one text.
+//! * **The head guard** ([`proxy::inbound::head_guard`]) reads request heads on the raw bytes,
+//!   before the HTTP library does. The library refuses a raw `<` in a request line, and real clients
+//!   send exactly that. What two parsers could read differently is refused there, with a problem
+//!   document.
+//! * **The client's protocol version is the upstream's** ([`proxy::outbound::upstream`]). A client
+//!   of HTTP/1.1 keeps the order and case of its field lines, one of HTTP/2 its streams. An upstream
+//!   that refuses the version gets the other one. HTTP/2 ([`proxy::inbound::http2`]) needs no head
+//!   guard. It has no way to carry a raw `<` in a target, so a client that offers both versions gets
+//!   HTTP/1.1.
+//! * **The same bytes are compared and sent.** A URL library that normalises a path would make the
+//!   policy judge another path than the upstream serves. The destination is decided once. `Host`,
+//!   CONNECT and the TLS server name have to agree with it. The address that was checked is the one
+//!   dialled.
+//! * **Plaintext is opened for one request**, after it was authorised. Values are sealed in memory
+//!   as on disk. The exceptions are the scrubber's needles, which cannot search for what they do not
+//!   know ([`proxy::exchange::needle_cache`]), and the filter over log lines ([`observe::redact`]).
+//! * **The allocator wipes freed memory** ([`memory`]), because a value passes through buffers of
+//!   libraries that no type of ours can wipe. `docs/security.md` says what that does not reach.
+//! * **A body too large to hold is decided on as it streams**
+//!   ([`proxy::exchange::streamed_body`]). Each placeholder is found, authorised, obtained and
+//!   recorded before its value is handed to the stream.
+//! * **A WebSocket message is decided on like a request** ([`proxy::websocket`]), when it arrives,
+//!   by the same search and the same decision. Frames are written again on the way through, so a
+//!   frame of any length passes in constant memory, and a message to the client is scrubbed as one
+//!   text.
 //! * **A change holds from the next request.** Whether another process has committed to the store
-//!   is seen in memory ([`vault::store::CommitWatch`]), cheap enough to ask every time, so there is no interval in
-//!   which a revoked credential still works.
-//! * **A connection stays on one thread** ([`proxy::runtime::workers`]), with the upstream connections of its
-//!   requests: each core has a runtime of its own and accepts for itself, from the one listening
-//!   socket, unless another has fewer connections. Nothing on the path of a request is handed
-//!   over. The price is that a long computation keeps waiting what else is on its core, so whatever
-//!   takes long is done in pieces.
-//! * **Requests go before handshakes** ([`proxy::runtime::pacing`]), whose steps take ten times as long:
-//!   a thousand that begin at once take turns, and between two turns the worker serves what is
-//!   ready. What requests under way wait for goes before clients that have just come.
-//! * **A tunnel remembers who asks** ([`proxy::inbound::entry`]) until the clients, the settings or the time
-//!   could make it somebody else. Besides the work this keeps a client's connections on two cores
-//!   from counting together who holds its name.
-//! * **What all share, each connection or worker holds once** ([`proxy::inbound::http1`], [`proxy::exchange::needle_cache`]),
-//!   and a request holds on to that: two cores that count together who holds a thing wait for each
-//!   other at each request.
-//! * **A head is searched as it came** ([`proxy::exchange::pipeline`]), all at once; its parts one by one only
-//!   if something is in there.
-//! * **The future of a request is small** ([`proxy::inbound::http1`]), because each connection has room for one
-//!   and it is moved for each request: what few requests need is in a box.
-//! * **An exchange drives its upstream connection itself** ([`proxy::outbound::http1`]) while it waits for
-//!   the answer: a task for each connection would be woken, and would wake, for every request.
-//!   One that many share has a task of its own, and what comes on it for a request wakes that
-//!   request's task and no other ([`proxy::outbound::http2`]).
-//! * **Log lines gather for a thread** ([`observe::access_log`]), because a reader that is slow would
+//!   is seen in mapped memory ([`vault::store::CommitWatch`]). That is cheap enough to ask for every
+//!   request, so there is no interval in which a revoked credential still works.
+//! * **A connection stays on one thread** ([`proxy::runtime::workers`]), with the upstream
+//!   connections of its requests. Each core has a runtime of its own and accepts from the one
+//!   listening socket, unless another core has fewer connections. No request is handed from thread
+//!   to thread. The price: a long computation delays everything else on its core, so long work is
+//!   done in pieces.
+//! * **Requests go before handshakes** ([`proxy::runtime::pacing`]), whose steps take ten times as
+//!   long. A thousand handshakes that begin at once take turns, and between two turns the worker
+//!   serves what is ready. Handshakes with upstreams go before those with new clients.
+//! * **A tunnel remembers its caller** ([`proxy::inbound::entry`]) until the clients, the settings
+//!   or the time could change the answer. It also saves the cores from contending on the reference
+//!   count of a client's name.
+//! * **Each connection or worker has its own handle on what all share**
+//!   ([`proxy::inbound::client`], [`proxy::exchange::needle_cache`]). Sharing one `Arc` makes cores
+//!   contend on its reference count at each request.
+//! * **A head is searched as it came** ([`proxy::exchange::pipeline`]), in one pass. Its parts are
+//!   searched one by one only if that pass finds something.
+//! * **The future of a request is small** ([`proxy::inbound::requests`]), because each connection
+//!   has room for one and moves it for each request. What few requests need is in a box.
+//! * **An exchange drives its upstream connection itself** ([`proxy::outbound::http1`]) while it
+//!   waits for the answer. A task for each connection would be woken, and would wake another, for
+//!   every request. A shared HTTP/2 connection has a task of its own, and a frame wakes only the
+//!   request that it belongs to ([`proxy::outbound::http2`]).
+//! * **A thread writes the access log** ([`observe::access_log`]), because a slow reader would
 //!   otherwise stop a worker with all its connections.
-//! * **Large bodies are read in large pieces** ([`proxy::runtime::read_ahead`]), small ones as they come: no
-//!   connection that waits holds a buffer.
-//! * **The ledger writer is a thread**, because an fsync on an async worker stalls every connection
-//!   on it; requests that arrive together share one. It signs and rotates after they were answered.
-//! * **Ledger lines are written as JSON where they arise** ([`ledger::Draft`]), because what they tell
-//!   of can be borrowed there: a request hands the writer one piece of memory.
-//! * **The ledger's signing key is sealed by the vault's master key**, and neither knows the other:
-//!   [`app`] hands the one to the other ([`ledger::writer::signing::Seal`]).
-//! * **The checker of the ledger shares nothing with its writer** ([`ledger::verify`]) but the
-//!   definitions of the format: a mistake of the writer's must not be repeated by what is to find it.
+//! * **Large bodies are read in large pieces** ([`proxy::runtime::read_ahead`]), small ones as they
+//!   come. No idle connection holds a buffer.
+//! * **A thread writes the ledger**, because an fsync on an async worker stalls every connection on
+//!   it. Requests that arrive together share one fsync. The thread signs and rotates after they were
+//!   answered.
+//! * **Ledger lines are pre-serialised by the request** ([`ledger::Draft`]), which can borrow what
+//!   they name. The writer adds `seq`, `time` and `prev`.
+//! * **The vault's master key seals the ledger's signing key**, and neither knows the other: [`app`]
+//!   passes the one to the other ([`ledger::writer::signing::Seal`]).
+//! * **The checker of the ledger shares only the format's definitions with its writer**
+//!   ([`ledger::verify`]): it must not repeat a mistake of the writer.
 //! * **The usage index is derived** ([`ledger::usage`]) and bound to its ledger by the hash of the
-//!   last line it knows. It may be lost or wrong at any time, because it can be made again.
+//!   last line it knows. It may be lost or wrong at any time, because it can be rebuilt.
 //! * **Library errors are never shown.** They quote what they were handling, and that can be a
-//!   secret. Ours are written here.
+//!   secret. The texts of errors are written here.
 
 pub mod admin;
 pub mod app;

@@ -39,7 +39,7 @@ async fn follow_changes(proxy: Arc<Proxy>) {
     }
 }
 
-/// Keeps the log's filter up to date, and lets go of values that are out of use: of what was
+/// Keeps the log's filter up to date, and drops values that are out of use: of what was
 /// prepared for searching, of idle connections, in whose buffers they may lie, and of what calls
 /// have left on the stacks of the runtimes' `threads`.
 async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
@@ -80,7 +80,7 @@ async fn apart<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> 
     opened.await.ok()
 }
 
-/// Makes the way out anew. Idle connections go with the old one, and those in use when their
+/// Makes the upstream connections again. Idle connections go with the old one, and those in use when their
 /// exchange is over.
 fn renew_upstream(proxy: &Proxy) {
     let running = proxy.settings.load_full();

@@ -11,7 +11,7 @@ pub enum CodingError {
     /// The body ended before its coding did.
     #[error("the {0} body ends too early")]
     Truncated(Coding),
-    /// It opens to more than the [`DecodeLimits`] allow.
+    /// It opens to more than the [`DecodeLimits`](crate::coding::DecodeLimits) allow.
     #[error("the coded body opens to an absurd size")]
     Bomb,
     /// The compressor gave up, which it has no reason to but a lack of memory.

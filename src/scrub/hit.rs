@@ -14,7 +14,7 @@ pub enum Replacement {
 /// A value was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Which value, for [`Needles::name`].
+    /// Which value, for [`Needles::name`](crate::scrub::Needles::name).
     pub reference: usize,
     /// How it was written.
     pub form: HitForm,

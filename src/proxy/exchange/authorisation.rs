@@ -290,7 +290,7 @@ struct Uses(Vec<Use>);
 
 /// A reference at one place.
 struct Use {
-    /// What stands there.
+    /// What is named there.
     pub reference: Reference,
     /// Where.
     pub location: Location,
@@ -417,7 +417,7 @@ fn unwritable(context: &RequestContext, error: SpliceError, uses: &Uses) -> Refu
 }
 /// Finds the credential that `facts.caller` means by `reference`.
 ///
-/// Unknown, revoked, expired, deleted and somebody else's get one answer, so that a client cannot
+/// Unknown, revoked, expired, deleted and other people's get one answer, so that a client cannot
 /// find out which slugs exist.
 fn find(
     context: &RequestContext,

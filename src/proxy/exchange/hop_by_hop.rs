@@ -115,7 +115,7 @@ pub fn nominated(headers: &HeaderMap) -> HashSet<String> {
 /// Fields that `Connection` must not take away (RFC 9110 section 7.6.1: never one that is meant for
 /// all recipients). Without `Host` a value would go to the upstream's default virtual host, without
 /// `Content-Encoding` a body would be read as something else, and without `Authorization` the
-/// request would go out as somebody without a credential. Such an option is ignored.
+/// request would be sent without a credential. Such an option is ignored.
 fn is_end_to_end(lower_case_name: &str) -> bool {
     const FIELDS: [HeaderName; 6] = [
         header::AUTHORIZATION,

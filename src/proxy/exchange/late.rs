@@ -107,7 +107,7 @@ impl LateAuthoriser {
         self.record(refused).await
     }
 
-    /// What the client is told when the stream itself cannot go on.
+    /// What the client is told when the stream itself cannot continue.
     pub async fn failed(self: Arc<Self>, error: StreamError) -> Refusal {
         let refused = match error {
             StreamError::Splice(error) => unwritable_late(&self.context, error),

@@ -20,7 +20,7 @@ use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::scrub::{Hit, Needles, scrub_bytes};
 
-/// A user name is no secret, though it is stored like one: it stands in many an honest request.
+/// A user name is no secret, though it is stored like one: it occurs in many honest requests.
 const PUBLIC_FIELD: &str = ".username";
 
 /// How much of a field name is compared, in bytes. No name that is in use comes near this.
@@ -182,7 +182,7 @@ fn check(
     find(needles, text).map_or(Ok(()), |name| Err(refuse(context, &name, place)))
 }
 
-/// A scrubber whose output nobody wants, only its hits.
+/// Scans for exposed values; discards the output.
 pub struct Guard {
     needles: Arc<Needles>,
     scrubber: Scrubber,

@@ -10,10 +10,10 @@ use crate::scrub::Needles;
 use crate::substitution::slug::Reference;
 use crate::vault::{Credential, Principal, Vault};
 
-/// The needles of each principal, made when first asked for and made anew when a credential
+/// The needles of each principal, made when first asked for and made again when a credential
 /// changes. Requests under way keep theirs.
 ///
-/// Each worker has a list of its own, with the same values behind it: who holds them is counted
+/// Each worker has a list of its own, with the same values: holders of a shared list are counted
 /// for each request.
 #[derive(Default)]
 pub struct NeedleCache(PerWorker<Mutex<Known>>);

@@ -1,4 +1,4 @@
-//! The places of one request where placeholders stand: the glue between HTTP's types and the pure
+//! The places of one request where placeholders occur: the glue between HTTP's types and the pure
 //! [`crate::substitution`].
 
 use bytes::Bytes;
@@ -44,11 +44,11 @@ enum Part {
     Trailer(usize),
 }
 
-/// A placeholder stands where none may: the refusal, and what was named there.
+/// A placeholder occurs where none may: the refusal, and what was named there.
 pub struct Misplaced {
     /// What the client is told.
     pub refusal: Refusal,
-    /// What stood there.
+    /// What was there.
     pub reference: Reference,
     /// Where.
     pub location: Location,
@@ -113,7 +113,7 @@ pub fn in_head(
     Ok(occurrences)
 }
 
-/// Adds what was found in a held body, and what stands in its trailers.
+/// Adds what was found in a held body, and what is in its trailers.
 pub fn in_body(
     edits: Vec<Edit>,
     held: &Held,
@@ -188,7 +188,7 @@ fn in_header(name: &HeaderName, value: &HeaderValue, part: Part) -> Option<Occur
     (!edits.is_empty()).then(|| Occurrence::new(part, edits))
 }
 
-/// An escape may stand anywhere: it is not a use.
+/// An escape may occur anywhere: it is not a use.
 fn refuse_named(occurrence: &Occurrence, name: &HeaderName, code: Code) -> Result<(), Misplaced> {
     let Some(edit) = occurrence.edits.iter().find(|edit| !edit.escape) else {
         return Ok(());

@@ -14,7 +14,7 @@ use crate::proxy::exchange::body::{BodyError, Held, broken};
 use crate::proxy::exchange::streamed_body::{Fault, StreamedBody};
 use crate::proxy::runtime::idle::Activity;
 
-/// How an upload that streams is getting on, shared between the body that hyper pulls and whoever
+/// The progress of an upload that streams, shared between the body that hyper pulls and the exchange that
 /// waits for the answer.
 #[derive(Debug)]
 pub struct Transfer {
@@ -42,7 +42,7 @@ impl Transfer {
         self.complete.load(Ordering::Acquire)
     }
 
-    /// Why the upload ended before its end, if that lies with the client or the proxy.
+    /// Why the upload ended before its end, if the client or the proxy is the reason.
     pub fn fault(&self) -> Option<Refusal> {
         self.fault.get().cloned()
     }
@@ -86,7 +86,7 @@ impl OutBody {
         }
     }
 
-    /// The view of this upload for whoever waits for the answer. None where all of it is here.
+    /// The progress of this upload, for the exchange that waits for the answer. None where all of it is here.
     pub fn transfer(&self) -> Option<Arc<Transfer>> {
         match &self.0 {
             OutSource::Held(_) => None,

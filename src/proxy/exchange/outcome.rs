@@ -12,7 +12,7 @@ use crate::proxy::exchange::used::Used;
 /// A `result` line waiting for its outcome. Dropped without one, it says that the client went
 /// away: that is the only way to lose an exchange without an answer.
 ///
-/// It holds what is known of the exchange as long as that goes on, for whoever passes the answer on.
+/// It holds what is known of the exchange as long as it lasts, for the side that passes the answer on.
 pub struct Outcome {
     ledger: Arc<Ledger>,
     context: Arc<RequestContext>,
@@ -57,7 +57,7 @@ impl Outcome {
         self.bytes += bytes as u64;
     }
 
-    /// Values were taken out of the answer. The lines stand before the result.
+    /// Values were taken out of the answer. The lines come before the result.
     pub fn scrubbed(&self, lines: Draft) {
         if !lines.is_empty() && !self.is_told && self.ledger.append(lines).is_err() {
             tracing::error!(request = %self.context.id, "a scrubbed value could not be recorded");

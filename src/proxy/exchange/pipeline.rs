@@ -135,7 +135,7 @@ struct Late {
 /// Every use is on record, durably.
 pub struct Recorded {
     body: OutBody,
-    /// Whether the body's length may have changed, so that the framing has to be made anew.
+    /// Whether the body's length may have changed, so that the framing has to be made again.
     reframed: bool,
     outcome: Outcome,
 }
@@ -174,7 +174,7 @@ impl Exchange<Authenticated> {
     /// Finds the placeholders. A body of a kind that can hold one is read to its end if it has at
     /// most `buffer` bytes; a larger one is searched while it streams.
     ///
-    /// `raw` is the head as it was before it was parsed, if somebody kept it. What is not in there
+    /// `raw` is the head as it was before it was parsed, if it was kept. What is not in there
     /// is in none of its parts, and one search takes less time than one of each part.
     pub async fn scan(
         self,

@@ -88,7 +88,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 impl Refused {
-    /// Writes the lines; what remains is the answer. Nothing left the process, so it stands also
+    /// Writes the lines; what remains is the answer. Nothing left the process, so the answer holds also
     /// when the ledger does not take them.
     pub async fn record(self, ledger: &Ledger, request: &str) -> Refusal {
         if !self.denied.is_empty() && ledger.commit(self.denied).await.is_err() {

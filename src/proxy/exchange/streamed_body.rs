@@ -49,7 +49,7 @@ pub struct StreamedBody {
     ended: bool,
 }
 
-/// Something that has to be decided before the body goes on.
+/// Something that has to be decided before the body continues.
 enum Waiting {
     Value(Deciding<Arc<SecretBytes>>),
     Trailers(Deciding<HeaderMap>),

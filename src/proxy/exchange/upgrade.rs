@@ -1,8 +1,8 @@
 //! The change from HTTP to WebSocket (RFC 6455 section 4, RFC 9110 section 7.8; RFC 8441).
 //!
 //! The request that asks for it is a request like any other: searched, authorised, recorded. Only
-//! what belongs to this hop is made anew on each side of the proxy. Any other upgrade is stripped
-//! (h2c would carry requests that nobody looks at), and so is every extension: compressed messages
+//! what belongs to this hop is made again on each side of the proxy. Any other upgrade is stripped
+//! (h2c would carry requests that are not searched), and so is every extension: compressed messages
 //! could not be searched for values.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -21,7 +21,7 @@ use crate::proxy::exchange::hop_by_hop;
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// What makes an answer to the key one that only a WebSocket server gives (RFC 6455 section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The bytes behind a `Sec-WebSocket-Key` (RFC 6455 section 4.1).
+/// The bytes in a `Sec-WebSocket-Key` (RFC 6455 section 4.1).
 const KEY_BYTES: usize = 16;
 
 /// Marks a request that asks its upstream for WebSocket, on its way through the pipeline.
@@ -139,7 +139,7 @@ fn offered(request: &Request<Incoming>) -> Option<String> {
     (is_one && is_key).then(|| key.to_owned())
 }
 
-/// Whether a request is the extended CONNECT that stands for a handshake in HTTP/2 (RFC 8441). It
+/// Whether a request is the extended CONNECT that is a WebSocket handshake in HTTP/2 (RFC 8441). It
 /// has a target and is a request like any other.
 pub fn is_extended_connect(request: &Request<Incoming>) -> bool {
     let protocol = request.extensions().get::<Protocol>();

@@ -12,10 +12,10 @@ use crate::proxy::inbound::entry::{Entry, IDENTITY};
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::websocket::conversation::{Asker, Identify};
 
-/// A client's connection, for its requests. Each holds on to it, and to nothing that other
+/// A client's connection, for its requests. Each request shares it, and nothing that other
 /// connections hold as well: counting those who hold something is what cores wait for each other for.
 pub struct Client {
-    /// All that is behind it.
+    /// The proxy that serves it.
     pub proxy: Arc<Proxy>,
     /// Where its requests come in.
     pub entry: Entry,

@@ -61,7 +61,7 @@ fn named_in_target(head: &mut Parts) -> Result<Option<Destination>, Refusal> {
 }
 
 /// CONNECT and `Host` name the same host and port, or the request goes nowhere (domain fronting).
-/// A `Host` without a port stands for the well-known ones, also where plain HTTP is spoken in a
+/// A `Host` without a port means the well-known ones, also where plain HTTP is spoken in a
 /// tunnel to 443: the credential's scheme decides about that.
 fn check_host(head: &Parts, tunnel: &TunnelEntry) -> Result<(), Refusal> {
     let Some(host) = head.headers.get(header::HOST) else {

@@ -67,7 +67,7 @@ pub struct TunnelEntry {
 }
 
 impl TunnelEntry {
-    /// A tunnel to the CONNECT authority, with the scheme that was found inside, for whoever asked
+    /// A tunnel to the CONNECT authority, with the scheme that was found inside, for the client that asked
     /// for it. With a `mismatch`, because CONNECT and the TLS server name disagree, no request gets
     /// through.
     pub fn new(
@@ -157,7 +157,7 @@ impl PresentedIdentity {
         }
     }
 
-    /// The caller behind the claim, as of now. A request inside a tunnel may name another action
+    /// The caller that was presented, as of now. A request inside a tunnel may name another action
     /// and run than its CONNECT did; its token is the tunnel's, whatever it repeats.
     pub fn caller(&self, settings: &Settings, inside: &HeaderMap) -> Result<Caller, Refusal> {
         let action = inside.get(EGRET_ACTION).or(self.action.as_ref());

@@ -8,7 +8,7 @@
 //!   have been.
 //! * Heads whose framing cannot be trusted (RFC 9112 sections 2.2, 5.1, 5.2, 6.1 and 6.3: bare LF,
 //!   folded lines, space before the colon, several lengths, a length beside a transfer coding) are
-//!   refused here. hyper would mend some of them silently, and a peer that reads them differently
+//!   refused here. hyper would repair some of them silently, and a peer that reads them differently
 //!   is what request smuggling needs.
 //! * A head that cannot be served is replaced by a harmless one, so that the service can still
 //!   answer with a problem document instead of a bare status line.
@@ -49,7 +49,7 @@ const REFUSED_HEAD: &[u8] =
 /// How much is read from the socket at once while a head is awaited.
 const READ_SIZE: usize = 8 * 1024;
 
-/// How long, and for how many bytes, a client that was answered early may go on sending.
+/// How long, and for how many bytes, a client that was answered early may continue to send.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -58,7 +58,7 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// only when something is written to it.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 
-/// Where in the stream of messages the guard stands.
+/// The guard's position in the stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// At the start of a head.
@@ -345,7 +345,7 @@ impl<S> HeadGuard<S> {
     }
 
     /// Waits for the deadline. It moves away with every request, and setting a timer costs more than
-    /// looking at one: so the timer is left as it is, and set anew when it goes off too early.
+    /// looking at one: so the timer is left as it is, and set again when it fires too early.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.state != State::Head {
             return Poll::Pending;

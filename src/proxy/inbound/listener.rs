@@ -163,7 +163,7 @@ async fn turn_away(proxy: &Proxy, mut stream: TcpStream) {
         "the proxy has as many connections as proxy.max_connections allows; try again later",
     );
     let answer = problem::refuse_bytes(&refusal, &id);
-    // The client may be gone already; there is nobody else to tell.
+    // The client may be gone already, and then no one has to be told.
     let _ = timeout(TURN_AWAY, async {
         stream.write_all(&answer).await?;
         stream.shutdown().await

@@ -1,4 +1,4 @@
-//! One HTTP request, whichever door it came through: the glue between hyper and the exchange.
+//! One HTTP request, wherever it came in: the glue between hyper and the exchange.
 
 use crate::proxy::inbound::client::Client;
 use std::convert::Infallible;

@@ -82,7 +82,7 @@ pub fn spawn_blind(
         tracing::info!(destination = %tunnel.destination, "blind tunnel (tls.passthrough)");
         tokio::select! {
             () = copy_until_idle(client, upstream, idle) => {}
-            // Nothing can be known of what goes on inside, so there is nothing to wait for.
+            // The proxy does not see what happens inside, so there is nothing to wait for.
             () = draining.cancelled() => {}
         }
         drop(tunnel.slot);
@@ -267,7 +267,7 @@ async fn copy_until_idle(client: Rewound, mut upstream: TcpStream, idle: Duratio
     let copy =
         copy_bidirectional_with_sizes(&mut client, &mut upstream, BLIND_BUFFER, BLIND_BUFFER);
     tokio::select! {
-        // Either side may end the connection as it likes; there is nobody to report it to.
+        // Either side may end the connection as it likes; and no one is told.
         _ = copy => {}
         () = activity.silence(idle) => {}
     }

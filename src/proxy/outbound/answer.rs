@@ -27,8 +27,8 @@ pub struct Answer {
 /// The connection that an answer comes on.
 pub enum Lease {
     /// HTTP/1.1: this exchange's alone. It goes back to the pool only through
-    /// [`Lease::give_back`]; dropped on any other path it is closed, because nobody knows where in
-    /// its stream it stands.
+    /// [`Lease::give_back`]; dropped on any other path it is closed, because its position in
+    /// the stream of messages is unknown.
     Exclusive {
         /// The connection.
         connection: Connection,

@@ -64,7 +64,7 @@ pub enum Opened {
     /// One at a time.
     Http1(Connection),
     /// Many at once. It completes once the upstream has said how many: until then it is one, because
-    /// more would have to wait behind each other for as long as their answers take.
+    /// more would wait for one another for as long as their answers take.
     Http2(Shareable, oneshot::Receiver<()>),
 }
 
@@ -77,7 +77,7 @@ pub struct Handshaker {
 }
 
 impl Handshaker {
-    /// Connections by way of `dialer` under `tls`, whose protocols are set here.
+    /// Connections through `dialer` under `tls`, whose protocols are set here.
     pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
         let offering = |protocols: &[&[u8]]| {
             let mut config = ClientConfig::clone(&tls);
@@ -161,7 +161,7 @@ impl Handshaker {
             .await
             .map_err(|_| no_http(destination))?;
         let driver = async {
-            // Its error is seen by the exchange on it; there is nobody else to tell.
+            // The exchange on it sees its error; nothing else has to know.
             let _ = connection.with_upgrades().await;
         };
         Ok(Opened::Http1(Connection::new(sender, Box::pin(driver))))

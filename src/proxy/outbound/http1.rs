@@ -1,12 +1,12 @@
-//! A connection to an upstream that takes one request at a time, driven by whoever uses it.
+//! A connection to an upstream that takes one request at a time, driven by the exchange that uses it.
 //!
-//! The library's connection is a future that somebody has to poll. A task of its own would be woken
+//! The library's connection is a future that has to be polled. A task of its own would be woken
 //! for each request and wake the client's task for each answer, which costs more than most requests
 //! do otherwise. So the exchange polls it: as long as it waits for the answer or for more of the
 //! answer's body, the connection's events wake the client's task itself.
 //!
-//! Two kinds of exchange let go of it ([`Connection::detach`]): an upload that streams goes on
-//! whether or not somebody reads the answer meanwhile, and a connection that changes its protocol has
+//! Two kinds of exchange give it a task ([`Connection::detach`]): an upload that streams continues
+//! whether or not the client reads the answer meanwhile, and a connection that changes its protocol has
 //! to outlive its request.
 
 use std::future::{Future, poll_fn};
@@ -28,8 +28,8 @@ const TURNS: usize = 4;
 /// The library's connection, whatever it runs over. Its error is seen by the exchange on it.
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// An HTTP/1.1 connection that takes one request at a time. Dropped, it is closed, because nobody
-/// knows where in its stream it stands.
+/// An HTTP/1.1 connection that takes one request at a time. Dropped, it is closed, because its
+/// position in the stream of messages is unknown.
 pub struct Connection {
     sender: SendRequest<OutBody>,
     /// None when it has ended, or is driven by a task of its own.
@@ -100,7 +100,7 @@ impl Connection {
             }
             let unwoken = &mut Context::from_waker(Waker::noop());
             // Out of turn: a task that has done much already would be told to come back later, and
-            // nobody would tell it when.
+            // nothing would tell it when.
             let polled = pin!(unconstrained(poll_fn(&mut poll))).poll(unwoken);
             if polled.is_ready() {
                 self.signal.leave();
@@ -156,7 +156,7 @@ const WOKEN: u8 = 1;
 /// Its user is about to see to that, and looks again afterwards.
 const ENTERED: u8 = 2;
 
-/// Notes that the connection has something to do, and tells whoever uses it.
+/// Notes that the connection has something to do, and wakes the exchange that uses it.
 ///
 /// Both notes are in one place, so that each change of one is seen in order with those of the other:
 /// who wakes a connection either sees that its user is at it, or the user sees it woken.
@@ -200,7 +200,7 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Woken before, somebody was told already, or will look.
+        // Woken before: the exchange was told already, or will look.
         if self.state.fetch_or(WOKEN, AcqRel) != 0 {
             return;
         }

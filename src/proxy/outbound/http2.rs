@@ -1,4 +1,4 @@
-//! One request on a shared HTTP/2 connection (RFC 9113 section 8), driven by whoever asks.
+//! One request on a shared HTTP/2 connection (RFC 9113 section 8), driven by the exchange that asks.
 //!
 //! The HTTP library would give each request a task of its own, as large as the state of a whole
 //! connection, and hand request and answer from task to task. Here the task that serves the client
@@ -22,7 +22,7 @@ use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::upgrade;
 
 /// A request that was sent, until the head of its answer comes. Dropped, it is reset, the upload
-/// that goes on in a task with it.
+/// that continues in a task with it.
 pub struct Sent {
     answer: ResponseFuture,
     upload: Option<AbortOnDropHandle<()>>,
@@ -155,7 +155,7 @@ impl Body for Arriving {
         };
         let ended = match ready!(stream.poll_data(cx)) {
             Some(Ok(data)) => {
-                // It fails only where the stream is over, and then nobody waits for it.
+                // It fails only where the stream is over, and then nothing waits for it.
                 let _ = stream.flow_control().release_capacity(data.len());
                 *left = left.map(|left| left.saturating_sub(data.len() as u64));
                 return Poll::Ready(Some(Ok(Frame::data(data))));

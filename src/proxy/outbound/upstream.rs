@@ -176,7 +176,7 @@ impl Upstream {
             return self.exclusive(destination).await;
         }
         match self.h2_pool.spoken(destination) {
-            // In the clear nobody negotiates: what the client knows of the upstream has to do.
+            // Without TLS there is no ALPN: the client's own version is used.
             NegotiatedProtocol::Http1 if destination.scheme == Scheme::Https => {
                 self.exclusive(destination).await
             }
@@ -387,7 +387,7 @@ fn start(
             Ok(Some((Sent::begin(answer, outgoing, body), again)))
         }
         Err(error) => {
-            // Anything else lies with the request.
+            // Any other error is about the request itself.
             if error.is_go_away() || error.is_io() {
                 *unsent = Some(Request::from_parts(copy, body));
             }

@@ -15,7 +15,7 @@ const FINDINGS: usize = 64;
 pub struct Findings {
     /// What there is no line about yet.
     fresh: BTreeSet<(String, String)>,
-    /// What there is one about: a conversation can go on for days.
+    /// What there is one about: a conversation can last for days.
     reported: BTreeSet<(String, String)>,
 }
 

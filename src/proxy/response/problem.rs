@@ -95,7 +95,7 @@ fn proxy_status(code: Code) -> String {
     format!("egret; error={}; details=\"{code}\"", code.proxy_status())
 }
 
-/// After these the bytes that follow on the connection cannot be trusted, or nobody should wait.
+/// After these the bytes that follow on the connection cannot be trusted, or the client should not wait.
 fn ends_connection(code: Code) -> bool {
     matches!(
         code,

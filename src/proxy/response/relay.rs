@@ -70,7 +70,7 @@ fn begin(answer: Answer, idle: Duration) -> Result<Begun, Refusal> {
     }
     let has_body = !incoming.is_end_stream();
     let declared = incoming.size_hint().exact();
-    // A part of a coded body cannot be opened. To somebody who asked for one without a secret it is
+    // A part of a coded body cannot be opened. To a client that asked for one without a secret it is
     // passed on; an upstream that sends one unasked has something to hide.
     let is_wanted = head.status != StatusCode::PARTIAL_CONTENT || asked.part;
     let scrubber = match has_body && (!needles.is_empty() || may_use_more) {

@@ -159,7 +159,7 @@ impl UpstreamBody {
                         joined.extend_from_slice(&bytes);
                         held = joined.freeze();
                     }
-                    // Trailers need chunked framing, and go out behind everything held.
+                    // Trailers need chunked framing, and are sent after everything that is held.
                     Err(frame) => {
                         self.trailers = frame.into_trailers().ok();
                         break;
@@ -351,7 +351,7 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.scrubber {
             None => self.incoming.size_hint(),
-            // Whatever is known of the length stands in the head.
+            // What is known of the length is in the head.
             Some(_) => SizeHint::default(),
         }
     }

@@ -65,7 +65,7 @@ fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findin
 }
 
 /// Whether the body is made of messages that say their length in front: a placeholder of another
-/// length would make everything behind it unreadable.
+/// length would make everything after it unreadable.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     media_type.is_some_and(|text| {
@@ -109,12 +109,12 @@ impl Stage {
 pub struct Clean {
     /// What comes first: what was held back before, or all of a piece that held something.
     pub written: Vec<u8>,
-    /// What of the piece comes behind that, as it is.
+    /// The rest of the piece, which is unchanged.
     pub passed: Range<usize>,
 }
 
 impl Clean {
-    /// The whole of it, for somebody who needs it in one place.
+    /// The whole of it as one text.
     pub fn join(mut self, input: &[u8]) -> Vec<u8> {
         self.written.extend_from_slice(&input[self.passed]);
         self.written
@@ -195,7 +195,7 @@ pub struct BodyScrubber {
     decoder: Option<Decoder>,
     stages: Stages,
     encoder: Option<Encoder>,
-    /// What goes on as it came, behind what was given out last.
+    /// Unchanged bytes that follow what was given out last.
     passed: Bytes,
     /// Whether opened bytes wait to be pulled.
     more: bool,
@@ -217,9 +217,9 @@ pub struct Unscannable;
 
 impl BodyScrubber {
     /// Prepares the head of an answer for its body being scrubbed, and the scrubber. What the head
-    /// says of the body's length is left to whoever sends it, see [`BodyScrubber::keeps_length`].
+    /// says of the body's length is left to the sender, see [`BodyScrubber::keeps_length`].
     ///
-    /// The body goes on without its coding, unless the client refuses that. `needles` hold the
+    /// The body is passed on without its coding, unless the client refuses that. `needles` hold the
     /// first `known` values of `used`.
     pub fn new(
         head: &mut Parts,
@@ -280,7 +280,7 @@ impl BodyScrubber {
         }
     }
 
-    /// Whether the body goes on with the length that it had.
+    /// Whether the body keeps the length that it had.
     pub fn keeps_length(&self) -> bool {
         self.partial
     }
@@ -295,7 +295,7 @@ impl BodyScrubber {
         self.more || !self.passed.is_empty()
     }
 
-    /// Takes bytes as they arrived; none come behind the `last`. [`BodyScrubber::next`] is to be
+    /// Takes bytes as they arrived; none follow the `last`. [`BodyScrubber::next`] is to be
     /// called for the rest of them.
     pub fn push(
         &mut self,

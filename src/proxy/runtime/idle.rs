@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// When bytes last moved. Shared between whoever moves them and whoever watches.
+/// When bytes last moved. Shared between the side that moves them and the side that waits.
 #[derive(Debug)]
 pub struct Activity {
     origin: Instant,

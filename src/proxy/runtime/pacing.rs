@@ -2,7 +2,7 @@
 //!
 //! A step of a TLS handshake (a key exchange, a signature, a chain to verify) keeps a worker ten
 //! times as long as a request does. Left to themselves, the steps of a thousand handshakes that
-//! begin at once stand in the worker's queue in one piece, and every request behind them. So they
+//! begin at once fill the worker's queue, and every request waits for all of them. So they
 //! wait in a line of their own, and have a step or two before the worker looks at its sockets again
 //! and serves what is ready there.
 //!
@@ -20,7 +20,7 @@ use tokio::task::yield_now;
 
 use crate::proxy::runtime::sync::lock;
 
-/// How long handshakes go on without a look at the sockets, a step or two.
+/// How long handshakes may run before the sockets are polled again: a step or two.
 const BUDGET: Duration = Duration::from_micros(300);
 
 thread_local! {
@@ -86,7 +86,7 @@ impl HandshakePacer {
         let mut turn = Turn::new(self, patience);
         poll_fn(|cx| turn.poll_called(cx.waker())).await;
         if !self.has_time() {
-            // Goes on behind everything that the sockets have woken.
+            // Continues after everything that the sockets have woken.
             yield_now().await;
             lock(&self.queue).looked((self.now)());
         }
@@ -210,7 +210,7 @@ mod tests {
         static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
-    /// A clock that goes on only when it is told to.
+    /// A clock that advances only when it is told to.
     fn now() -> Instant {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         *START + Duration::from_secs(60) + CLOCK.get()

@@ -2,7 +2,7 @@
 //!
 //! The TLS library reads 4 KiB at a time and gives out one record, 16 KiB, at a time. Left alone, a
 //! large body costs a system call for each 4 KiB of it, and a turn of both connections' tasks for
-//! each record. [`ReadAhead`] stands below TLS and [`RecordCoalescer`] above it. Neither does anything as
+//! each record. [`ReadAhead`] is below TLS and [`RecordCoalescer`] above it. Neither does anything as
 //! long as messages are small, and neither keeps memory for a connection that waits.
 
 use std::io;
@@ -58,7 +58,7 @@ impl<S: AsyncRead + Unpin> ReadAhead<S> {
         let mut wide = ReadBuf::new(&mut self.buffer);
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut wide);
         self.ahead = 0..wide.filled().len();
-        // After a pause it begins anew, so that no memory waits.
+        // After a pause the memory is given back, so that an idle connection holds none.
         self.is_flowing = self.ahead.len() >= LARGE;
         if self.ahead.is_empty() {
             self.buffer = Vec::new();

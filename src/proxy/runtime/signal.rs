@@ -18,7 +18,7 @@ use crate::proxy::runtime::sync::lock;
 pub struct HeadNote {
     /// Why the request cannot be served, if it cannot.
     pub refusal: Option<Box<Refusal>>,
-    /// The head itself. None where nobody read it before it was parsed.
+    /// The head itself. None over HTTP/2, where no guard reads it.
     pub head: Option<RawHead>,
     /// To be kept until the answer has been written.
     pub in_flight: InFlight,
@@ -137,7 +137,7 @@ impl HeadSignal {
         }
     }
 
-    /// For what goes on after its request was answered.
+    /// For work that continues after its request was answered.
     pub fn in_flight(&self) -> InFlight {
         InFlight::new(&self.0)
     }
@@ -189,8 +189,8 @@ impl Shared {
     }
 }
 
-/// Lets go of the notes that nobody took, on heads that the library would not have: each holds on to
-/// the list that it is in.
+/// Drops the notes that the service never took, about heads that the library refused. Each of them
+/// owns a reference to the list that it is in.
 pub struct Untaken(pub HeadSignal);
 
 impl Drop for Untaken {

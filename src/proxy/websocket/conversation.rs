@@ -46,7 +46,7 @@ impl Conversation {
 pub enum Stop {
     /// It is not let through.
     Refused(Refusal),
-    /// There is nobody to take it.
+    /// The other side has gone.
     Gone,
 }
 

@@ -65,7 +65,7 @@ impl<'a> Incoming<'a> {
         Close::new(close.code, &String::from_utf8_lossy(&reason))
     }
 
-    /// Tells the ledger what was found for the first time, before it goes on. Not only once a
+    /// Tells the ledger what was found for the first time, before it is passed on. Not only once a
     /// message is complete: it need never be.
     fn report(&mut self) {
         let lines = self.findings.take_entries(&self.about.context);

@@ -13,7 +13,7 @@ use crate::websocket::{Close, MessageKind, Peer, Receiver, Sender};
 /// How much is read at once, in bytes: a TLS record.
 const READ: usize = 16 * 1024;
 /// How much may wait to be written before the reading side has to wait too, in bytes. One frame
-/// more can come to lie behind it.
+/// more can be queued after it.
 const WAITING: usize = 64 * 1024;
 /// How many masking keys are drawn at once.
 const KEYS: usize = 64;
@@ -31,7 +31,7 @@ pub struct Outbox<W> {
 }
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
-    /// To `peer` by way of `io`; `activity` is told what moves.
+    /// To `peer` through `io`; `activity` is told what moves.
     pub fn new(io: W, peer: Peer, activity: Arc<Activity>) -> Self {
         Self {
             io,
@@ -72,7 +72,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         self.flush().await
     }
 
-    /// Writes what waits, with `close` behind it if nothing else has ended the conversation, and
+    /// Writes what waits, then `close` if nothing else has ended the conversation, and
     /// ends the stream.
     pub async fn end(&mut self, close: Option<Close>) {
         if let Some(close) = close {
@@ -119,7 +119,7 @@ impl<W> Drop for Outbox<W> {
     }
 }
 
-/// Masking keys from the cryptographic generator, many at a time (RFC 6455 section 10.3: whoever
+/// Masking keys from the cryptographic generator, many at a time (RFC 6455 section 10.3: an attacker who
 /// could foresee them could put bytes of his choosing on the wire).
 #[derive(Default)]
 pub struct Keys(Vec<[u8; 4]>);
