@@ -1,8 +1,10 @@
-//! Changes made through other doors: in force, and on record, before the next request.
+//! Changes made by other processes: in force, and on record, before the next request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::error::{Code, Refusal};
 use crate::ledger::format::record::Entry;
@@ -25,7 +27,10 @@ pub enum DrainError {
 }
 
 /// Keeps the proxy in step with the store.
-pub struct Changes {
+pub struct Changes(Arc<Progress>);
+
+/// How far events have been moved into the ledger.
+struct Progress {
     /// The vault's generation whose events are in the ledger.
     recorded: AtomicU64,
     /// Held while events are moved, so that no two requests move the same ones.
@@ -35,10 +40,10 @@ pub struct Changes {
 impl Changes {
     /// In step with nothing yet.
     pub fn new() -> Self {
-        Self {
+        Self(Arc::new(Progress {
             recorded: AtomicU64::new(u64::MAX),
             moving: Mutex::new(()),
-        }
+        }))
     }
 
     /// Makes what other processes committed hold for this request, and puts it on record first: in
@@ -54,14 +59,24 @@ impl Changes {
             )
         })?;
         let generation = vault.generation();
-        if self.recorded.load(Ordering::Acquire) == generation {
-            return Ok(());
+        if self.0.recorded.load(Ordering::Acquire) != generation {
+            // Only a panic could end it otherwise, and the events are still in the outbox then.
+            let _ = self.record(generation, vault.store(), ledger).await;
         }
-        // In a box, because every request carries this future with it and hardly any runs it.
-        Box::pin(self.record(generation, vault.store(), ledger)).await;
         Ok(())
     }
 
+    /// Moves the events in a task of its own. A request whose client leaves is dropped wherever it
+    /// waits, and so is a task of a server that stops: between the write to the ledger and the
+    /// removal from the outbox, the same events would be written again by whoever comes next.
+    fn record(&self, generation: u64, store: &Store, ledger: &Ledger) -> JoinHandle<()> {
+        let progress = Arc::clone(&self.0);
+        let (store, ledger) = (store.clone(), ledger.clone());
+        tokio::spawn(async move { progress.record(generation, &store, &ledger).await })
+    }
+}
+
+impl Progress {
     async fn record(&self, generation: u64, store: &Store, ledger: &Ledger) {
         let _moving = self.moving.lock().await;
         if self.recorded.load(Ordering::Acquire) == generation {
@@ -107,5 +122,52 @@ fn entry(event: &AdminEvent) -> Entry<'_> {
         // Who did it. An administrative line has no action of a request.
         action: Some(event.actor.as_str().into()),
         ..Entry::new(event.event.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::{Durability, Options};
+    use crate::vault::ClientName;
+    use crate::vault::fixture::{Fixture, actor, principal};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_request_that_is_dropped_while_events_move_repeats_none() {
+        const CLIENTS: u8 = 40;
+        let fixture = Fixture::new();
+        let vault = fixture.vault().await;
+        let dir = fixture.data_dir().join("ledger");
+        let ledger = Ledger::open(&dir, Durability::Commit, Options::default()).unwrap();
+        let registrar = fixture.registrar().await;
+        let changes = Changes::new();
+        for number in 0..CLIENTS {
+            let hash = [number; 32];
+            let name = ClientName::parse(&format!("client-{number}")).unwrap();
+            let added = registrar
+                .store()
+                .add_client(&actor(), &name, &principal("alice"), &hash, None)
+                .await;
+            added.unwrap();
+            // Dropped at another moment each time.
+            let patience = Duration::from_micros(100 * u64::from(number));
+            let _ = tokio::time::timeout(patience, changes.follow(&vault, &ledger)).await;
+        }
+        changes.follow(&vault, &ledger).await.unwrap();
+        ledger.close().await.unwrap();
+
+        let text = std::fs::read_to_string(dir.join(crate::ledger::CURRENT)).unwrap();
+        let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["event"], "client.added");
+            *lines.entry(line["client"].to_string()).or_default() += 1;
+        }
+        let repeated: Vec<_> = lines.iter().filter(|(_, times)| **times != 1).collect();
+        assert!(repeated.is_empty(), "{repeated:?}");
+        assert_eq!(lines.len(), usize::from(CLIENTS));
     }
 }
