@@ -3,6 +3,7 @@
 #[path = "../../src/proxy/inbound"]
 pub mod inbound {
     pub mod chunked;
+    pub mod half_closed;
     pub mod head_check;
     pub mod head_guard;
 }

@@ -1,5 +1,6 @@
-//! The guard in front of the HTTP/1 parser: what it lets pass, another parser reads the same way,
-//! and what comes out does not depend on the pieces. Input: cuts, connection.
+//! The guard in front of the HTTP/1 parser: in what it lets pass, other parsers find the same heads,
+//! after bodies of either framing, and what comes out does not depend on the pieces. Input: cuts,
+//! connection.
 
 #![no_main]
 
@@ -11,12 +12,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use egret_fuzz::pieces;
+use egret_fuzz::proxy::inbound::head_check::{self, Framing};
 use egret_fuzz::proxy::inbound::head_guard::HeadGuard;
 use egret_fuzz::proxy::runtime::limits::HeadLimits;
 use egret_fuzz::proxy::runtime::signal::HeadSignal;
-use egret_fuzz::proxy::inbound::head_check::{self, Framing};
 use libfuzzer_sys::fuzz_target;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
 const MAX_HEADERS: usize = 20;
@@ -35,6 +36,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let _entered = RUNTIME.enter();
     let whole = guarded(&[stream]);
+    walk(&whole);
     let cut = guarded(&pieces(stream, *cuts));
     assert_eq!(whole, cut, "{}", stream.escape_ascii());
 });
@@ -74,8 +76,16 @@ fn compare(head: &[u8]) {
     assert_eq!(framing, expected);
 }
 
-/// What the guard lets pass, and how many heads it refused.
-fn guarded(pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
+/// What the guard lets pass.
+#[derive(Debug, PartialEq, Eq)]
+struct Guarded {
+    /// All of it.
+    passed: Vec<u8>,
+    /// The heads in it; none for one that was refused.
+    heads: Vec<Option<Vec<u8>>>,
+}
+
+fn guarded(pieces: &[&[u8]]) -> Guarded {
     let limits = HeadLimits {
         bytes: 2048,
         headers: MAX_HEADERS,
@@ -85,8 +95,7 @@ fn guarded(pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
     let signal = HeadSignal::default();
     let io = Pieces(pieces.iter().map(|piece| piece.to_vec()).collect());
     let mut guard = HeadGuard::new(io, BytesMut::new(), limits, signal.clone());
-    let mut passed = Vec::new();
-    let (mut heads, mut refused) = (0, false);
+    let (mut passed, mut heads) = (Vec::new(), Vec::new());
     let mut cx = Context::from_waker(Waker::noop());
     loop {
         let mut space = [0; 512];
@@ -98,11 +107,73 @@ fn guarded(pieces: &[&[u8]]) -> (Vec<u8>, usize, bool) {
         }
         // Each request is answered at once: the guard waits at the end for answers that are due.
         while let Some(note) = signal.take() {
-            heads += 1;
-            refused |= note.refusal.is_some();
+            assert_eq!(note.refusal.is_some(), note.head.is_none());
+            heads.push(note.head.map(|head| head.bytes.to_vec()));
         }
     }
-    (passed, heads, refused)
+    Guarded { passed, heads }
+}
+
+/// Reads what passed as another server would, message by message: it has to find these heads, and
+/// nothing else.
+fn walk(guarded: &Guarded) {
+    let mut rest = &guarded.passed[..];
+    for head in &guarded.heads {
+        let Some(head) = head else {
+            assert!(rest.starts_with(b"GET /refused HTTP/1.1\r\n"));
+            return;
+        };
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        let parsed = request.parse(rest);
+        assert_eq!(parsed, Ok(httparse::Status::Complete(head.len())));
+        assert_eq!(&rest[..head.len()], &head[..]);
+        let value = |name: &str| {
+            let mut headers = request.headers.iter();
+            headers
+                .find(|h| h.name.eq_ignore_ascii_case(name))
+                .map(|h| h.value)
+        };
+        let length = value("content-length").and_then(|value| std::str::from_utf8(value).ok());
+        let after = &rest[head.len()..];
+        rest = match length {
+            _ if request.method == Some("CONNECT") => &[],
+            _ if value("transfer-encoding").is_some() => after_chunks(after),
+            None => after,
+            Some(length) => {
+                let length = length.parse().unwrap_or(u64::MAX);
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                after.get(length..).unwrap_or_default()
+            }
+        };
+    }
+    assert!(
+        rest.is_empty(),
+        "bytes without a head: {}",
+        rest.escape_ascii()
+    );
+}
+
+/// What follows a chunked body; nothing if it has no end.
+fn after_chunks(mut rest: &[u8]) -> &[u8] {
+    while let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(rest) {
+        if size == 0 {
+            let mut trailers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            return match httparse::parse_headers(&rest[line..], &mut trailers) {
+                Ok(httparse::Status::Complete((end, _))) => &rest[line + end..],
+                _ => &[],
+            };
+        }
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let Some(after) = rest[line..].get(size..) else {
+            return &[];
+        };
+        let Some(next) = after.strip_prefix(b"\r\n") else {
+            return &[];
+        };
+        rest = next;
+    }
+    &[]
 }
 
 /// A connection on which everything has arrived, in these pieces.
@@ -122,6 +193,25 @@ impl AsyncRead for Pieces {
                 self.0.push_front(piece);
             }
         }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The guard writes interim responses only, and none to a client whose requests were answered.
+impl AsyncWrite for Pieces {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        panic!("{} was written", bytes.escape_ascii())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }

@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::unread::Unread;
 use crate::proxy::runtime::idle::IdleTimer;
 use crate::proxy::runtime::signal::HeadSignal;
 
@@ -42,23 +43,67 @@ enum Source {
 }
 
 struct Arriving {
-    incoming: Incoming,
+    /// None once it was read to its end, or broke off.
+    incoming: Option<Incoming>,
     idle: IdleTimer,
     /// Told of every piece; knows what was wrong with the framing, if something was.
     signal: HeadSignal,
+    /// Told how far it was read, where the connection depends on that.
+    unread: Option<Unread>,
+    /// Whether the rest may be read after it was given up. Not where the client waits for leave to
+    /// send it: reading on would give that leave (RFC 9110 section 10.1.1).
+    may_be_left: bool,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if self.may_be_left
+            && let Some((unread, incoming)) = self.unread.take().zip(self.incoming.take())
+        {
+            unread.leave(incoming);
+        }
+    }
+}
+
+impl Arriving {
+    fn is_at_end(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    /// Nothing more comes.
+    fn end(&mut self, is_whole: bool) {
+        self.incoming = None;
+        if is_whole && let Some(unread) = &self.unread {
+            unread.end();
+        }
+    }
 }
 
 impl InboundBody {
-    /// Wraps a request's body; `idle` bounds every silence in it.
-    pub fn new(incoming: Incoming, idle: Duration, signal: &HeadSignal) -> Self {
-        if incoming.is_end_stream() {
-            return Self::ended(None);
+    /// Wraps the body of a request; `idle` bounds every silence in it. `unread` is there over
+    /// HTTP/1.1.
+    pub fn new(
+        request: Request<Incoming>,
+        idle: Duration,
+        signal: &HeadSignal,
+        unread: Option<&Unread>,
+    ) -> Request<Self> {
+        if request.body().is_end_stream() {
+            return request.map(|_| Self::ended(None));
         }
-        Self(Source::Arriving(Arriving {
-            incoming,
-            idle: IdleTimer::new(idle),
-            signal: signal.clone(),
-        }))
+        let may_be_left = !request.headers().contains_key(header::EXPECT);
+        if let Some(unread) = unread {
+            unread.begin();
+        }
+        request.map(|incoming| {
+            Self(Source::Arriving(Arriving {
+                incoming: Some(incoming),
+                idle: IdleTimer::new(idle),
+                signal: signal.clone(),
+                unread: unread.cloned(),
+                may_be_left,
+            }))
+        })
     }
 
     /// What is left of a body whose bytes were all read.
@@ -121,17 +166,27 @@ impl Body for InboundBody {
                 return Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(*t))));
             }
         };
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.reset();
                 this.signal.moved();
+                if this.is_at_end() {
+                    this.end(true);
+                }
                 Poll::Ready(Some(Ok(without_foreign_fields(frame))))
             }
             Poll::Ready(Some(Err(_))) => {
+                this.end(false);
                 let malformed = this.signal.broken_framing().map(BodyError::Malformed);
                 Poll::Ready(Some(Err(malformed.unwrap_or(BodyError::Broken))))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                this.end(true);
+                Poll::Ready(None)
+            }
             Poll::Pending => this
                 .idle
                 .poll_expired(cx)
@@ -141,14 +196,18 @@ impl Body for InboundBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Arriving(arriving) => arriving.incoming.is_end_stream(),
+            Source::Arriving(arriving) => arriving.is_at_end(),
             Source::Ended(trailers) => trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Arriving(arriving) => arriving.incoming.size_hint(),
+            Source::Arriving(Arriving {
+                incoming: Some(incoming),
+                ..
+            }) => incoming.size_hint(),
+            Source::Arriving(_) => SizeHint::with_exact(0),
             Source::Ended(_) => SizeHint::new(),
         }
     }

@@ -18,5 +18,6 @@ pub mod request_context;
 pub mod request_id;
 pub mod signed;
 pub mod streamed_body;
+pub mod unread;
 pub mod upgrade;
 pub mod used;

@@ -21,6 +21,7 @@ pub struct Transfer {
     activity: Activity,
     complete: AtomicBool,
     fault: OnceLock<Refusal>,
+    client_gone: AtomicBool,
 }
 
 impl Transfer {
@@ -29,6 +30,7 @@ impl Transfer {
             activity: Activity::new(),
             complete: AtomicBool::new(complete),
             fault: OnceLock::new(),
+            client_gone: AtomicBool::new(false),
         })
     }
 
@@ -40,6 +42,11 @@ impl Transfer {
     /// Whether the whole body has been handed over. Only then may the connection be used again.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
+    }
+
+    /// Whether the client went away before the end of its upload.
+    pub fn is_client_gone(&self) -> bool {
+        self.client_gone.load(Ordering::Acquire)
     }
 
     /// Why the upload ended before its end, if the client or the proxy is the reason.
@@ -123,6 +130,9 @@ impl Body for OutBody {
                 Some(Ok(frame))
             }
             Some(Err(fault)) => {
+                if matches!(fault, Fault::Body(BodyError::Broken)) {
+                    transfer.client_gone.store(true, Ordering::Release);
+                }
                 let (error, refusal) = match fault {
                     Fault::Body(error) => (error, broken(error)),
                     Fault::Refused(refusal) => (BodyError::Refused, refusal),

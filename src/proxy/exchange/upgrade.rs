@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
@@ -46,7 +46,7 @@ enum Over {
 impl Offer {
     /// The offer that a request makes, if it is one to be passed on. The request is marked, and is
     /// then one that makes it over HTTP/1.1.
-    pub fn of(request: &mut Request<Incoming>) -> Result<Option<Self>, Refusal> {
+    pub fn of<B: Body>(request: &mut Request<B>) -> Result<Option<Self>, Refusal> {
         let over = match is_extended_connect(request) {
             true => Over::Http2,
             false => Over::Http1,
@@ -118,7 +118,7 @@ impl Offer {
 }
 
 /// The key of an offer over HTTP/1.1: version 13, with a key that is one.
-fn offered(request: &Request<Incoming>) -> Option<String> {
+fn offered<B: Body>(request: &Request<B>) -> Option<String> {
     let headers = request.headers();
     // First, because hardly any request has one.
     let key = only(headers, header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
@@ -141,7 +141,7 @@ fn offered(request: &Request<Incoming>) -> Option<String> {
 
 /// Whether a request is the extended CONNECT that is a WebSocket handshake in HTTP/2 (RFC 8441). It
 /// has a target and is a request like any other.
-pub fn is_extended_connect(request: &Request<Incoming>) -> bool {
+pub fn is_extended_connect<B>(request: &Request<B>) -> bool {
     let protocol = request.extensions().get::<Protocol>();
     *request.method() == Method::CONNECT
         && protocol.is_some_and(|name| name.as_str().eq_ignore_ascii_case("websocket"))
@@ -149,7 +149,7 @@ pub fn is_extended_connect(request: &Request<Incoming>) -> bool {
 
 /// Turns an extended CONNECT into the handshake of HTTP/1.1, with a key of the proxy's own, because
 /// that of its client does not exist (RFC 8441 section 5).
-fn take_the_place(request: &mut Request<Incoming>) -> Result<String, Refusal> {
+fn take_the_place<B: Body>(request: &mut Request<B>) -> Result<String, Refusal> {
     if !is_version_13(request.headers()) {
         return Err(Refusal::new(
             Code::RequestMalformed,

@@ -8,6 +8,7 @@ use crate::error::Refusal;
 use crate::identity::Caller;
 use crate::ledger::Ledger;
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::unread::Unread;
 use crate::proxy::inbound::entry::{Entry, IDENTITY};
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::websocket::conversation::{Asker, Identify};
@@ -21,6 +22,8 @@ pub struct Client {
     pub entry: Entry,
     /// The service's end of its head guard.
     pub signal: HeadSignal,
+    /// The body of the request that it sends now, over HTTP/1.1.
+    pub unread: Unread,
     /// A handle of its own on the usage record.
     pub ledger: Arc<Ledger>,
     /// The proxy takes no more requests.
@@ -36,6 +39,7 @@ impl Client {
             proxy,
             entry,
             signal,
+            unread: Unread::default(),
             is_draining,
         })
     }
@@ -51,6 +55,7 @@ impl Client {
         let draining = self.proxy.draining.child_token();
         draining.cancelled().await;
         self.is_draining.store(true, Ordering::Relaxed);
+        self.signal.drain();
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Checked {
     pub lines: usize,
     /// A name in it is not written in small letters only.
     pub has_capitals: bool,
+    /// It is HTTP/1.1.
+    pub is_http11: bool,
 }
 
 /// Checks a whole head, terminator included.
@@ -47,6 +49,7 @@ pub fn check(head: &[u8], max_headers: usize) -> Result<Checked, Refusal> {
         framing: fields.framing(method, version)?,
         lines: fields.count,
         has_capitals: fields.has_capitals,
+        is_http11: version == Version::Http11,
     })
 }
 

@@ -39,6 +39,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::error::{Code, Refusal};
 use crate::proxy::inbound::chunked::{Chunked, Malformed, Progress};
+use crate::proxy::inbound::half_closed::HalfClosed;
 use crate::proxy::inbound::head_check::{self, Checked, Framing};
 use crate::proxy::runtime::idle::IdleTimer;
 
@@ -49,14 +50,12 @@ const REFUSED_HEAD: &[u8] =
 /// How much is read from the socket at once while a head is awaited.
 const READ_SIZE: usize = 8 * 1024;
 
-/// How long, and for how many bytes, a client that was answered early may continue to send.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
-
-/// How long an answer may still be waited for by a client that has ended its own side: it may have
-/// said all it has to say (`printf … | nc`), or it may have gone, and which of the two it is shows
-/// only when something is written to it.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
+/// How long, and for how many bytes, a client that was answered early may still be sending. A client
+/// that writes its whole request before it reads needs that to see the answer.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// How long at most while the proxy shuts down.
+const SHORT_LINGER: Duration = Duration::from_secs(1);
 
 /// The guard's position in the stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +74,12 @@ enum State {
     Broken,
     /// A head was refused: nothing that follows can be trusted to be anything.
     Refused,
+}
+
+/// What a client that was answered early may still send.
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 /// A byte stream whose request heads are checked and normalised before they are read from it.
@@ -96,10 +101,16 @@ pub struct HeadGuard<S> {
     head_since: Option<Instant>,
     /// Bounds how long the client may take to read what is written.
     stalled_write: IdleTimer,
-    linger: Option<Pin<Box<Sleep>>>,
-    half_closed: Option<Pin<Box<Sleep>>>,
+    linger: Option<Linger>,
+    half_closed: Option<HalfClosed>,
     /// The client has ended its side.
     has_ended: bool,
+    /// The request in flight came with HTTP/1.1, which has interim responses.
+    has_interim: bool,
+    /// Part of its answer was written.
+    is_answered: bool,
+    /// The library may have written part of what it has to write.
+    is_writing: bool,
 }
 
 impl<S> HeadGuard<S> {
@@ -120,6 +131,9 @@ impl<S> HeadGuard<S> {
             linger: None,
             half_closed: None,
             has_ended: false,
+            has_interim: false,
+            is_answered: false,
+            is_writing: false,
         }
     }
 
@@ -157,7 +171,10 @@ impl<S> HeadGuard<S> {
                 framing,
                 lines,
                 has_capitals,
+                is_http11,
             }) => {
+                self.has_interim = is_http11;
+                self.is_answered = false;
                 self.state = match framing {
                     Framing::Length(length) => State::Body(length),
                     Framing::Chunked => State::Chunked(Chunked::new()),
@@ -304,6 +321,14 @@ impl<S> HeadGuard<S> {
             && self.signal.is_busy_until_woken(cx)
     }
 
+    fn has_written(&mut self) {
+        self.is_answered = true;
+        self.is_writing = true;
+        if let Some(half_closed) = &mut self.half_closed {
+            half_closed.progress();
+        }
+    }
+
     /// A client that does not read holds memory here and a connection upstream.
     fn bound_write<T>(
         &mut self,
@@ -320,17 +345,6 @@ impl<S> HeadGuard<S> {
 
     /// The client has ended its side. After a whole message the library hears of it once the answer
     /// is written, because it takes the end for the end of the client.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_whole = matches!(self.state, State::Head | State::Connect);
-        if !is_whole || !self.signal.is_busy_until_woken(cx) {
-            return Poll::Ready(());
-        }
-        self.half_closed
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HALF_CLOSED)))
-            .as_mut()
-            .poll(cx)
-    }
-
     /// The deadline of what we wait for: only heads have one, bodies and tunnels have theirs where
     /// they are consumed. None while a request is on its way.
     fn deadline(&mut self) -> Option<Instant> {
@@ -382,17 +396,33 @@ impl<S: AsyncRead + Unpin> HeadGuard<S> {
         Poll::Ready(Ok(read.filled().len()))
     }
 
-    /// Reads and throws away, at most `most` bytes. Ready when there is nothing more to come.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
-        let mut left = most;
-        while left > 0 {
+    /// Reads and throws away, at most `left` bytes. Ready when no more is to come.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        while *left > 0 {
             self.raw.clear();
             match ready!(self.poll_fill(cx)) {
                 Ok(0) | Err(_) => break,
-                Ok(read) => left = left.saturating_sub(read),
+                Ok(read) => *left = left.saturating_sub(read),
             }
         }
         Poll::Ready(())
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut linger = self.linger.take().unwrap_or_else(|| Linger {
+            timer: Box::pin(sleep_until(Instant::now() + LINGER)),
+            left: LINGER_BYTES,
+        });
+        let short = Instant::now() + SHORT_LINGER;
+        if self.signal.is_draining() && short < linger.timer.deadline() {
+            linger.timer.as_mut().reset(short);
+        }
+        if linger.timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let polled = self.poll_discard(cx, &mut linger.left);
+        self.linger = Some(linger);
+        polled
     }
 
     /// Whether the client may still be sending what will not be served.
@@ -401,7 +431,22 @@ impl<S: AsyncRead + Unpin> HeadGuard<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> HeadGuard<S> {
+    /// The client has ended its side. After a whole message the library hears of it once the answer
+    /// is written, because it takes the end for the end of the client.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_whole = matches!(self.state, State::Head | State::Connect);
+        if !is_whole || !self.signal.is_busy_until_woken(cx) {
+            return Poll::Ready(());
+        }
+        let may_probe = self.has_interim && !self.is_answered && !self.is_writing;
+        self.half_closed
+            .get_or_insert_with(HalfClosed::new)
+            .poll_gone(cx, &mut self.io, may_probe)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HeadGuard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -415,7 +460,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
             }
             match guard.state {
                 // Not the end: hyper would take it for a client that has gone and not answer.
-                State::Refused => return guard.poll_discard(cx, usize::MAX).map(|_| Ok(())),
+                State::Refused => {
+                    let mut all = usize::MAX;
+                    return guard.poll_discard(cx, &mut all).map(Ok);
+                }
                 State::Broken => return Poll::Ready(Ok(())),
                 _ => {}
             }
@@ -459,6 +507,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.has_written();
         self.bound_write(cx, written)
     }
 
@@ -468,6 +517,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
+        self.has_written();
         self.bound_write(cx, written)
     }
 
@@ -477,6 +527,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.is_writing &= flushed.is_pending();
         self.bound_write(cx, flushed)
     }
 
@@ -488,12 +539,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         ready!(Pin::new(&mut guard.io).poll_shutdown(cx))?;
         guard.advance_state();
         if guard.is_cut_short() {
-            let timer = guard
-                .linger
-                .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
-            if timer.as_mut().poll(cx).is_pending() {
-                ready!(guard.poll_discard(cx, LINGER_BYTES));
-            }
+            ready!(guard.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
     }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod connect;
 pub mod destination;
 pub mod entry;
+pub mod half_closed;
 pub mod head_check;
 pub mod head_guard;
 pub mod http1;

@@ -6,8 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::error::{Code, Refusal};
 use crate::observe::access_log::Forwarded;
@@ -49,6 +50,7 @@ impl Service for Requests {
                 return Ok(problem::refuse(&unguarded, &id));
             };
             let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
+            let has_body = note.head.is_some() && !request.body().is_end_stream();
             let refusal = note.refusal.map(|refusal| *refusal);
             let refusal = refusal.or_else(|| agreement::check(note.head.as_ref(), &request).err());
             let answer = match refusal {
@@ -59,7 +61,7 @@ impl Service for Requests {
                     .map_err(Refused::from),
                 None => forward(&client, request, id, note.head).await,
             };
-            let answer = match answer {
+            let mut answer = match answer {
                 Ok(response) => {
                     match is_tunnel {
                         true => proxy.counters.tunnel(),
@@ -69,6 +71,10 @@ impl Service for Requests {
                 }
                 Err(refused) => Box::pin(refuse(proxy, refused, &id)).await,
             };
+            if has_body && !client.unread.settle().await {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok(answer.map(|body| body.with_in_flight(note.in_flight)))
         }
     }
@@ -77,7 +83,7 @@ impl Service for Requests {
 /// The pipeline. Everything that may happen to a request is in these lines.
 fn forward(
     client: &Arc<Client>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     id: RequestId,
     raw: Option<RawHead>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Refused>> {
@@ -85,6 +91,9 @@ fn forward(
     let Client { proxy, signal, .. } = &**client;
     async move {
         let settings = proxy.settings.load();
+        let idle = settings.config.proxy.idle_timeout;
+        let unread = raw.as_ref().map(|_| &client.unread);
+        let mut request = InboundBody::new(request, idle, signal, unread);
         proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
         let offer = Offer::of(&mut request)?;
         if offer.is_none() && raw.as_ref().is_some_and(|raw| !raw.has_capitals) {
@@ -124,16 +133,11 @@ fn forward(
 fn authenticated(
     client: &Client,
     settings: &Arc<Settings>,
-    request: Request<Incoming>,
+    request: Request<InboundBody>,
     id: RequestId,
     started: Instant,
 ) -> Result<Exchange<Authenticated>, Refusal> {
-    let Client {
-        proxy,
-        entry,
-        signal,
-        ..
-    } = client;
+    let Client { proxy, entry, .. } = client;
     let (mut head, body) = request.into_parts();
     let (caller, destination, origin, treatment) = match entry {
         Entry::Tunnel(tunnel) => {
@@ -162,8 +166,6 @@ fn authenticated(
         started,
         held_placeholder: false,
     };
-    let idle = settings.config.proxy.idle_timeout;
-    let body = InboundBody::new(body, idle, signal);
     Ok(Exchange::new(context, head, body, treatment, needles))
 }
 

@@ -112,7 +112,10 @@ impl Upstream {
                     awaited,
                 }),
                 Err(refusal) => {
-                    awaited.outcome.failed(refusal.code);
+                    // Without this the result says that the client has gone.
+                    if !transfer.is_some_and(|transfer| transfer.is_client_gone()) {
+                        awaited.outcome.failed(refusal.code);
+                    }
                     Err(refusal)
                 }
             }

@@ -76,6 +76,7 @@ struct Shared {
     /// What is wrong with the framing of the current body.
     broken: OnceLock<&'static str>,
     upgraded: AtomicBool,
+    draining: AtomicBool,
     in_flight: AtomicUsize,
     /// Counts requests and pieces of bodies, either way.
     moved: AtomicU64,
@@ -101,6 +102,16 @@ impl HeadSignal {
     /// Whether the service has said so since this was last asked.
     pub fn take_connect_refused(&self) -> bool {
         self.0.connect_refused.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says that the proxy shuts down.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the proxy shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     /// Says that the framing of the current body is wrong, and why: the connection ends with it.
