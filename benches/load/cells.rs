@@ -217,13 +217,12 @@ impl Cell {
 
 /// A request for `host`, in origin form.
 pub fn get(route: &Route, host: &str, with_value: bool) -> Vec<u8> {
-    let (path, authorization) = match with_value {
-        true => (
-            "/auth",
-            format!("Authorization: Bearer {}\r\n", route.written),
-        ),
+    let (path, authorization) = if with_value {
+        let authorization = format!("Authorization: Bearer {}\r\n", route.written);
+        ("/auth", authorization)
+    } else {
         // The same bytes on the wire, and nothing to put in.
-        false => ("/open", "X-Unrelated: Bearer 0123456789\r\n".to_owned()),
+        ("/open", "X-Unrelated: Bearer 0123456789\r\n".to_owned())
     };
     let port = route.ports.tls;
     format!(

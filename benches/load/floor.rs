@@ -158,18 +158,15 @@ async fn tunnel(floor: Arc<Floor>, upgraded: hyper::upgrade::Upgraded, to: Arc<s
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| inner(Arc::clone(&floor), Arc::clone(&to), request));
     let io = TokioIo::new(stream);
-    match is_h2 {
-        true => {
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .max_concurrent_streams(256)
-                .serve_connection(io, service)
-                .await?;
-        }
-        false => {
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(io, service)
-                .await?;
-        }
+    if is_h2 {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .max_concurrent_streams(256)
+            .serve_connection(io, service)
+            .await?;
+    } else {
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(io, service)
+            .await?;
     }
     Ok(())
 }

@@ -119,12 +119,13 @@ async fn answer(
         "/auth" => {
             let sent = request.headers().get("authorization");
             let expected = [b"Bearer ", SECRET.as_bytes()].concat();
-            match sent.is_some_and(|value| value.as_bytes() == expected) {
-                true => json(StatusCode::OK, Bytes::from_static(OK)),
-                false => json(
+            if sent.is_some_and(|value| value.as_bytes() == expected) {
+                json(StatusCode::OK, Bytes::from_static(OK))
+            } else {
+                json(
                     StatusCode::UNAUTHORIZED,
                     Bytes::from_static(br#"{"ok":false}"#),
-                ),
+                )
             }
         }
         "/open" => json(StatusCode::OK, Bytes::from_static(OK)),

@@ -68,7 +68,7 @@ pub struct Results(BTreeMap<(String, Cell), Vec<(Figures, Cpu)>>);
 struct Row {
     what: &'static str,
     cell: Cell,
-    value: fn(&Figures, &Cpu) -> Option<f64>,
+    value: Value,
     digits: usize,
 }
 
@@ -175,101 +175,174 @@ fn p999(figures: &Figures, _: &Cpu) -> Option<f64> {
     figures.latency.map(|latency| latency[2])
 }
 
+fn memory_idle(figures: &Figures, _: &Cpu) -> Option<f64> {
+    figures.memory.map(|memory| memory[0])
+}
+
+fn memory_some(figures: &Figures, _: &Cpu) -> Option<f64> {
+    figures.memory.map(|memory| memory[1])
+}
+
+fn memory_many(figures: &Figures, _: &Cpu) -> Option<f64> {
+    figures.memory.map(|memory| memory[2])
+}
+
+type Value = fn(&Figures, &Cpu) -> Option<f64>;
+
+fn row(what: &'static str, cell: Cell, value: Value, digits: usize) -> Row {
+    Row {
+        what,
+        cell,
+        value,
+        digits,
+    }
+}
+
 fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
-    let mut row = |what, cell, value, digits| {
-        rows.push(Row {
-            what,
-            cell,
-            value,
-            digits,
-        });
-    };
-    let busy = Cell::Requests(32, true);
-    row("keep-alive requests/s, 32 connections", busy, rate, 0);
-    row("proxy CPU ms per 1,000 requests", busy, cpu_per_thousand, 1);
-    row("left to do afterwards", busy, behind_per_thousand, 1);
-    row("CPU / client CPU", busy, cpu_by_client, 2);
-    row("p50 us, 32 connections", busy, p50, 0);
-    row("p99", busy, p99, 0);
-    row("p99.9", busy, p999, 0);
-    let bare = Cell::Requests(32, false);
-    row("without a placeholder: requests/s", bare, rate, 0);
-    row("CPU / client CPU", bare, cpu_by_client, 2);
-    let one = Cell::Requests(1, true);
-    row("1 connection: p50 us", one, p50, 0);
-    row("p99", one, p99, 0);
-    row(
-        "without a placeholder: p50",
-        Cell::Requests(1, false),
-        p50,
-        0,
-    );
-    row(
-        "256 connections: requests/s",
-        Cell::Requests(256, true),
-        rate,
-        0,
-    );
-    row("without a placeholder", Cell::Requests(256, false), rate, 0);
-    let crowded = "32 connections beside 9,900 open tunnels: requests/s";
-    row(crowded, Cell::Crowded, rate, 0);
-    row("CPU / client CPU", Cell::Crowded, cpu_by_client, 2);
-    row("open loop at 2,000/s: p50 us", Cell::Paced, p50, 0);
-    row("p99", Cell::Paced, p99, 0);
-    row("p99.9", Cell::Paced, p999, 0);
-    row(
-        "plain http requests/s, 32 connections",
-        Cell::Plain,
-        rate,
-        0,
-    );
-    row("h2 requests/s, 4 x 16 streams", Cell::H2, rate, 0);
-    row("CPU / client CPU", Cell::H2, cpu_by_client, 2);
-    row("p99 us", Cell::H2, p99, 0);
-    row(
-        "new connections/s (TCP, CONNECT, TLS, GET), warm host",
-        Cell::Warm,
-        rate,
-        0,
-    );
-    row("CPU / client CPU", Cell::Warm, cpu_by_client, 2);
-    row("resumed", Cell::Resumed, rate, 0);
-    row("cold hosts", Cell::Cold, rate, 0);
-    row("CPU / client CPU", Cell::Cold, cpu_by_client, 2);
-    row("1,000 cold hosts at once, /s", Cell::Flood, rate, 0);
-    row("warm requests meanwhile: p50 us", Cell::Flood, p50, 0);
-    row("p99", Cell::Flood, p99, 0);
-    row(
-        "upload MB/s, a placeholder per MiB",
-        Cell::Upload(true),
-        rate,
-        0,
-    );
-    let per_gigabyte = "proxy CPU ms per GB";
-    row(per_gigabyte, Cell::Upload(true), cpu_per_thousand, 0);
-    row("CPU / origin CPU", Cell::Upload(true), cpu_by_origin, 2);
-    row("upload MB/s, binary", Cell::Upload(false), rate, 0);
-    row(per_gigabyte, Cell::Upload(false), cpu_per_thousand, 0);
-    row("download MB/s, text", Cell::Download, rate, 0);
-    row(per_gigabyte, Cell::Download, cpu_per_thousand, 0);
-    row("CPU / origin CPU", Cell::Download, cpu_by_origin, 2);
-    row(
-        "server-sent event, origin to client: p50 us",
-        Cell::Events,
-        p50,
-        0,
-    );
-    row("p99", Cell::Events, p99, 0);
-    let memory = |at: usize| -> fn(&Figures, &Cpu) -> Option<f64> {
-        match at {
-            0 => |figures, _| figures.memory.map(|m| m[0]),
-            1 => |figures, _| figures.memory.map(|m| m[1]),
-            _ => |figures, _| figures.memory.map(|m| m[2]),
-        }
-    };
-    row("resident MiB, idle", Cell::Memory, memory(0), 1);
-    row("at 1,000 connections", Cell::Memory, memory(1), 1);
-    row("at 10,000 connections", Cell::Memory, memory(2), 1);
-    rows
+    let groups = [
+        request_rows(),
+        connection_rows(),
+        transfer_rows(),
+        memory_rows(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+fn request_rows() -> Vec<Row> {
+    vec![
+        row(
+            "keep-alive requests/s, 32 connections",
+            Cell::Requests(32, true),
+            rate,
+            0,
+        ),
+        row(
+            "proxy CPU ms per 1,000 requests",
+            Cell::Requests(32, true),
+            cpu_per_thousand,
+            1,
+        ),
+        row(
+            "left to do afterwards",
+            Cell::Requests(32, true),
+            behind_per_thousand,
+            1,
+        ),
+        row(
+            "CPU / client CPU",
+            Cell::Requests(32, true),
+            cpu_by_client,
+            2,
+        ),
+        row("p50 us, 32 connections", Cell::Requests(32, true), p50, 0),
+        row("p99", Cell::Requests(32, true), p99, 0),
+        row("p99.9", Cell::Requests(32, true), p999, 0),
+        row(
+            "without a placeholder: requests/s",
+            Cell::Requests(32, false),
+            rate,
+            0,
+        ),
+        row(
+            "CPU / client CPU",
+            Cell::Requests(32, false),
+            cpu_by_client,
+            2,
+        ),
+        row("1 connection: p50 us", Cell::Requests(1, true), p50, 0),
+        row("p99", Cell::Requests(1, true), p99, 0),
+        row(
+            "without a placeholder: p50",
+            Cell::Requests(1, false),
+            p50,
+            0,
+        ),
+        row(
+            "256 connections: requests/s",
+            Cell::Requests(256, true),
+            rate,
+            0,
+        ),
+        row("without a placeholder", Cell::Requests(256, false), rate, 0),
+        row(
+            "32 connections beside 9,900 open tunnels: requests/s",
+            Cell::Crowded,
+            rate,
+            0,
+        ),
+        row("CPU / client CPU", Cell::Crowded, cpu_by_client, 2),
+        row("open loop at 2,000/s: p50 us", Cell::Paced, p50, 0),
+        row("p99", Cell::Paced, p99, 0),
+        row("p99.9", Cell::Paced, p999, 0),
+        row(
+            "plain http requests/s, 32 connections",
+            Cell::Plain,
+            rate,
+            0,
+        ),
+        row("h2 requests/s, 4 x 16 streams", Cell::H2, rate, 0),
+        row("CPU / client CPU", Cell::H2, cpu_by_client, 2),
+        row("p99 us", Cell::H2, p99, 0),
+    ]
+}
+
+fn connection_rows() -> Vec<Row> {
+    vec![
+        row(
+            "new connections/s (TCP, CONNECT, TLS, GET), warm host",
+            Cell::Warm,
+            rate,
+            0,
+        ),
+        row("CPU / client CPU", Cell::Warm, cpu_by_client, 2),
+        row("resumed", Cell::Resumed, rate, 0),
+        row("cold hosts", Cell::Cold, rate, 0),
+        row("CPU / client CPU", Cell::Cold, cpu_by_client, 2),
+        row("1,000 cold hosts at once, /s", Cell::Flood, rate, 0),
+        row("warm requests meanwhile: p50 us", Cell::Flood, p50, 0),
+        row("p99", Cell::Flood, p99, 0),
+    ]
+}
+
+fn transfer_rows() -> Vec<Row> {
+    vec![
+        row(
+            "upload MB/s, a placeholder per MiB",
+            Cell::Upload(true),
+            rate,
+            0,
+        ),
+        row(
+            "proxy CPU ms per GB",
+            Cell::Upload(true),
+            cpu_per_thousand,
+            0,
+        ),
+        row("CPU / origin CPU", Cell::Upload(true), cpu_by_origin, 2),
+        row("upload MB/s, binary", Cell::Upload(false), rate, 0),
+        row(
+            "proxy CPU ms per GB",
+            Cell::Upload(false),
+            cpu_per_thousand,
+            0,
+        ),
+        row("download MB/s, text", Cell::Download, rate, 0),
+        row("proxy CPU ms per GB", Cell::Download, cpu_per_thousand, 0),
+        row("CPU / origin CPU", Cell::Download, cpu_by_origin, 2),
+        row(
+            "server-sent event, origin to client: p50 us",
+            Cell::Events,
+            p50,
+            0,
+        ),
+        row("p99", Cell::Events, p99, 0),
+    ]
+}
+
+fn memory_rows() -> Vec<Row> {
+    vec![
+        row("resident MiB, idle", Cell::Memory, memory_idle, 1),
+        row("at 1,000 connections", Cell::Memory, memory_some, 1),
+        row("at 10,000 connections", Cell::Memory, memory_many, 1),
+    ]
 }

@@ -41,9 +41,10 @@ pub fn replaced(text: &str, value: &dyn Fn(&str) -> String) -> String {
     let mut from = 0;
     for found in scan(Encoding::Raw, text.as_bytes()) {
         out.push_str(&text[from..found.start]);
-        match found.escape {
-            true => out.push_str(&format!("<<{}>>", found.name)),
-            false => out.push_str(&value(&found.name)),
+        if found.escape {
+            out.push_str(&format!("<<{}>>", found.name));
+        } else {
+            out.push_str(&value(&found.name));
         }
         from = found.end;
     }

@@ -103,10 +103,10 @@ impl Read {
         let (first, mut message) = self.open.take().unwrap_or((kind, Vec::new()));
         assert_eq!(first, kind, "a message is of one kind");
         message.extend_from_slice(payload);
-        match end {
-            true => self.heard.push(Heard::Message(kind, message)),
-            false if message.is_empty() => {}
-            false => self.open = Some((kind, message)),
+        if end {
+            self.heard.push(Heard::Message(kind, message));
+        } else if !message.is_empty() {
+            self.open = Some((kind, message));
         }
     }
 
@@ -203,12 +203,13 @@ fn said(lines: &[u8], from: Peer, to: Peer) -> Vec<u8> {
         say(&mut sender, &mut meant, *what, &payload, &mut wire);
     }
     let read = Read::of(from, &[&wire]);
-    match is_text(&meant) {
-        true => assert_eq!(read, meant),
-        false => match read.end {
+    if is_text(&meant) {
+        assert_eq!(read, meant);
+    } else {
+        match read.end {
             End::Violated(violation) => assert_eq!(violation.code, Close::INVALID_PAYLOAD),
             end => panic!("{end:?} of what is not UTF-8"),
-        },
+        }
     }
     wire
 }

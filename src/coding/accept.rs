@@ -1,15 +1,16 @@
-//! `Accept-Encoding` (RFC 9110, 12.5.3): what the upstream is told, and what the client takes.
+//! `Accept-Encoding` (RFC 9110, 12.5.3): what is sent to the upstream, and what the client accepts.
 
 use super::codings::{Coding, Codings, list_members, trim_blanks};
 
 /// Digits of a weight that are read. The grammar has four.
 const MAX_WEIGHT: usize = 8;
 
-/// A client's `Accept-Encoding`, reduced to what can be opened here, so that the upstream does not
-/// answer in a coding under which an echoed value would pass unseen. Takes the values of all field
-/// lines in their order; the order and the weights are kept, and `*` becomes the codings that are
-/// meant and can be opened. None if there is no line at all, which leaves it open what the client
-/// takes; if the client names only codings that cannot be opened, or none, the result is `identity`.
+/// A client's `Accept-Encoding`, reduced to codings that can be decoded here, so that the upstream
+/// does not answer in a coding in which an echoed value would not be found. Takes the values of all
+/// field lines in their order. The order and the weights are kept, and `*` is replaced by the
+/// codings that it covers and that can be decoded. None if there is no line at all, which permits
+/// every coding. If the client names only codings that cannot be decoded, or none, the result is
+/// `identity`.
 pub fn narrow_accept_encoding<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<String> {
     let members = members(lines)?;
     let mut narrowed = Vec::new();
@@ -23,7 +24,7 @@ pub fn narrow_accept_encoding<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> 
                 expanded = true;
                 let refused = is_zero(weight);
                 let meant = Coding::ALL.map(Some).into_iter().chain([None]);
-                // Refusing what is not named changes only identity: the others are refused anyway.
+                // A weight of zero matters only for identity: other codings are refused unless named.
                 let meant = meant.filter(|coding| !refused || coding.is_none());
                 narrowed.extend(
                     meant
@@ -41,9 +42,9 @@ pub fn narrow_accept_encoding<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> 
     Some(narrowed.join(", "))
 }
 
-/// Whether a client that sent these `Accept-Encoding` field lines takes a body in these codings.
-/// Without any line it takes everything; identity unless it says otherwise; a stack if it takes
-/// every coding of it.
+/// Whether a client that sent these `Accept-Encoding` field lines accepts a body in these codings.
+/// Without any line it accepts everything; it accepts identity unless it says otherwise, and a stack
+/// if it accepts every coding of it.
 pub fn acceptable<'a>(lines: impl IntoIterator<Item = &'a [u8]>, codings: &Codings) -> bool {
     let Some(members) = members(lines) else {
         return true;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// How many codings may be applied to one body. Each costs the memory of a decompressor, and
-/// nobody has a reason to use more than two.
+/// How many codings may be applied to one body. Each costs the memory of a decompressor, and no
+/// known software applies more than two.
 const MAX_STACKED: usize = 4;
 
-/// One content coding that can be opened and written here.
+/// A content coding that can be decoded and encoded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coding {
     /// RFC 1952. Also called `x-gzip`.
@@ -20,7 +20,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All of them, in the order in which an answer is best asked for.
+    /// Every coding, in the order of preference for an answer.
     pub const ALL: [Self; 4] = [Self::Gzip, Self::Brotli, Self::Zstd, Self::Deflate];
 
     /// The registered name.
@@ -54,8 +54,8 @@ impl fmt::Display for Coding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codings(Vec<Coding>);
 
-/// Why a `Content-Encoding` cannot be opened. The name is not kept: an upstream can put anything
-/// there, an echoed value too.
+/// Why a `Content-Encoding` cannot be decoded. The name is not kept: an upstream can write anything
+/// there, also an echoed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsupportedCoding {
     /// A coding that is not known here, or something that is not a coding.
@@ -86,7 +86,7 @@ impl Codings {
         Ok(Self(codings))
     }
 
-    /// Whether the body is as it is.
+    /// Whether the body is not coded.
     pub fn is_identity(&self) -> bool {
         self.0.is_empty()
     }

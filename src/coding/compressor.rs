@@ -1,4 +1,4 @@
-//! The three compressors behind one face.
+//! The three compressors with one interface.
 
 use brotli::enc::StandardAlloc;
 use brotli::enc::encode::{
@@ -10,31 +10,32 @@ use zstd::stream::raw::{CParameter, Encoder as ZstdState, InBuffer, Operation, O
 use super::codings::Coding;
 use super::decompressor::DEFLATE_WINDOW;
 
-/// Like most servers on the fly: a body passes once, so the time counts more than the last percent.
+/// The level at which most servers compress a body that is sent once: time matters more than the
+/// last percent of size.
 const DEFLATE_LEVEL: u32 = 6;
 const BROTLI_LEVEL: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 
-/// Windows as powers of two, in bytes. Smaller than the levels would choose, because every stream
-/// under way pays for its window.
+/// Windows as powers of two, in bytes. Smaller than the levels would choose, because every open
+/// stream holds a window.
 const BROTLI_WINDOW: u32 = 18;
 const ZSTD_WINDOW: u32 = 19;
 
-/// A compressor at work.
+/// The state of a compressor.
 pub(super) enum Compressor {
     Flate(Compress),
     Brotli(Box<BrotliEncoderStateStruct<StandardAlloc>>),
     Zstd(ZstdState<'static>),
 }
 
-/// What is asked of a compressor.
+/// A request to a compressor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CompressRequest {
-    /// Take the input; some can stay inside.
+    /// Take the input; some of it may stay inside.
     Take,
-    /// Let out everything that was taken.
+    /// Write everything that was taken.
     Flush,
-    /// That, and the end.
+    /// Write it, and the end.
     Finish,
 }
 
@@ -47,7 +48,7 @@ pub(super) struct Compressed {
 }
 
 impl Compressor {
-    /// At the start of a body. `bare` writes deflate without the zlib wrapping.
+    /// At the start of a body. `bare` writes raw deflate, without the zlib wrapping.
     pub(super) fn start(coding: Coding, bare: bool) -> Option<Self> {
         let level = Compression::new(DEFLATE_LEVEL);
         Some(match coding {

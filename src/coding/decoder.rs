@@ -1,8 +1,9 @@
-//! Opening a coded body, bounded at every step.
+//! Decoding a body, bounded at every step.
 //!
-//! The codings of a stack form a chain, and output is drawn from its end: a coding asks the one
-//! outside it for more only when it has used up what it has. So a pull never produces more than it
-//! is asked for, whatever the body claims to open to, and each link holds a few kilobytes.
+//! The codings of a stack form a chain of stages, and output is pulled from its end: a stage asks
+//! the one outside it for more only when it has used up its input. So a pull never produces more
+//! than the caller asks for, whatever size the body decodes to, and each stage holds a few
+//! kilobytes.
 
 use zeroize::Zeroizing;
 
@@ -10,30 +11,30 @@ use super::codings::{Coding, Codings};
 use super::decompressor::Decompressor;
 use super::error::CodingError;
 
-/// How much passes from one coding to the next at a time, in bytes.
+/// How much one stage passes to the next at a time, in bytes.
 const LINK: usize = 16 << 10;
 
-/// What a coding may open to whatever its ratio, in bytes. A short body of blanks has a ratio like
-/// a bomb and does no harm.
+/// What a coding may decode to whatever its ratio, in bytes. A short body of blanks has the ratio
+/// of a bomb and does no harm.
 const FREE: u64 = 1 << 20;
 
-/// What beginning another member or frame counts for, in bytes of output. It is work also where it
-/// opens to nothing.
+/// What the start of another member or frame counts for, in bytes of output. It costs time even if
+/// it decodes to nothing.
 const RESTART: u64 = 1 << 10;
 
-/// How far a body may open.
+/// How much a body may decode to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// Bytes of output for each byte of input beyond the first MiB of output. Holds for every
-    /// coding of a stack against the bytes on the wire: one that opens to a gigabyte which the
-    /// next reads as nothing is a bomb as well.
+    /// Bytes of output for each byte of input beyond the first MiB of output. Applies to every
+    /// coding of a stack, against the bytes on the wire: a coding whose gigabyte of output the next
+    /// one decodes to nothing is a bomb as well.
     pub max_ratio: u32,
     /// Bytes of output altogether, if there is a cap.
     pub max_output: Option<u64>,
 }
 
 impl Default for DecodeLimits {
-    /// A ratio of 200, beyond what text is compressed to and far below what a bomb needs. No cap.
+    /// A ratio of 200, more than compressed text reaches and far less than a bomb needs. No cap.
     fn default() -> Self {
         Self {
             max_ratio: 200,
@@ -45,20 +46,20 @@ impl Default for DecodeLimits {
 /// How a [`Decoder::pull`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pulled {
-    /// There was as much as asked for, and there can be more. Pull again.
+    /// There was as much as the caller asked for, and there may be more. Pull again.
     More,
-    /// All that can be opened of what was pushed was given out. Push, or finish.
+    /// All that can be decoded of what was pushed was returned. Push, or finish.
     NeedInput,
-    /// The body is complete, and its end is where it said.
+    /// The body is complete, and so is its coding.
     Done,
 }
 
-/// A body being opened.
+/// A body that is being decoded.
 ///
-/// [`push`](Self::push) what arrived, [`pull`](Self::pull) until [`Pulled::NeedInput`], and again;
+/// [`push`](Self::push) what arrived, [`pull`](Self::pull) until [`Pulled::NeedInput`], and repeat;
 /// [`finish`](Self::finish) at the end of the body and pull until [`Pulled::Done`]. Everything that
-/// can be opened of what was pushed comes out at once. A body without any bytes opens to nothing:
-/// servers label empty bodies too.
+/// can be decoded of what was pushed is returned at once. A body without any bytes decodes to
+/// nothing: servers name a coding for empty bodies too.
 pub struct Decoder {
     wire: Wire,
     /// Outermost first.
@@ -85,18 +86,18 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes of the body. They are kept until they were pulled through.
+    /// Takes the next bytes of the body. They are kept until a pull reads them.
     pub fn push(&mut self, input: &[u8]) {
         self.wire.push(input);
     }
 
-    /// Says that nothing more will come.
+    /// Ends the body: no more bytes follow.
     pub fn finish(&mut self) {
         self.wire.eof = true;
     }
 
-    /// Appends at most `room` bytes of the opened body to `out`. With an error, `out` may have
-    /// got some that was opened before the fault; the next pull gives the same error.
+    /// Appends at most `room` bytes of the decoded body to `out`. On an error, `out` may have got
+    /// bytes from before the fault; the next pull returns the same error.
     ///
     /// # Errors
     ///
@@ -133,7 +134,7 @@ impl Decoder {
                 .and_then(|max| self.given.checked_sub(max))
                 && excess > 0
             {
-                // What was opened here fits in memory, so its length fits as well.
+                // The output is in memory, so its length fits as well.
                 out.truncate(
                     out.len()
                         .saturating_sub(usize::try_from(excess).unwrap_or(usize::MAX)),
@@ -146,7 +147,7 @@ impl Decoder {
         }
     }
 
-    /// The codings in the order in which they were applied, and whether each was found to be bare
+    /// The codings in the order in which they were applied, and whether each was found to be raw
     /// deflate.
     pub(super) fn dialects(&self) -> impl Iterator<Item = (Coding, bool)> {
         let bare =
@@ -158,7 +159,7 @@ impl Decoder {
     }
 }
 
-/// Appends some output of the last link to `out`, at most `room` bytes. [`Pulled::More`] means
+/// Appends some output of the last stage to `out`, at most `room` bytes. [`Pulled::More`] means
 /// that there was some.
 fn draw(
     stages: &mut [DecoderStage],
@@ -197,7 +198,7 @@ fn draw(
 struct Wire {
     bytes: Zeroizing<Vec<u8>>,
     read: usize,
-    /// How much was handed to the outermost coding since the start.
+    /// How much was passed to the outermost coding since the start.
     taken: u64,
     eof: bool,
 }
@@ -230,12 +231,12 @@ impl Wire {
 struct DecoderStage {
     coding: Coding,
     decompressor: Option<Decompressor>,
-    /// What the coding outside gave, read up to `read`.
+    /// What the stage outside wrote, read up to `read`.
     input: Zeroizing<Vec<u8>>,
     read: usize,
     /// A member, frame or stream is complete and no other has begun.
     ended: bool,
-    /// The last output filled its space, so the decompressor can hold more.
+    /// The last output filled its space, so the decompressor may hold more.
     holds_more: bool,
     /// What counts against the ratio.
     written: u64,
@@ -254,8 +255,8 @@ impl DecoderStage {
         }
     }
 
-    /// Opens input until there is some output, and returns how much. None is zero: all of the
-    /// input that tells something is read.
+    /// Decodes input until there is some output, and returns how much. Zero means that all input
+    /// from which output can be made was read.
     fn decompress_some(&mut self, out: &mut Vec<u8>, room: usize) -> Result<usize, CodingError> {
         let corrupt = CodingError::Corrupt(self.coding);
         loop {
@@ -302,7 +303,7 @@ impl DecoderStage {
         self.read = 0;
     }
 
-    /// Judges the end of the input.
+    /// Decides whether the input may end here.
     fn close(&self) -> Result<Pulled, CodingError> {
         let untouched = self.decompressor.is_none() && self.input.is_empty();
         if self.ended || untouched {

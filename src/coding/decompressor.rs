@@ -1,4 +1,4 @@
-//! The three decompressors behind one face.
+//! The three decompressors with one interface.
 
 use brotli::enc::StandardAlloc;
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
@@ -8,11 +8,11 @@ use zstd::stream::raw::{DParameter, Decoder as ZstdState, InBuffer, Operation, O
 use super::codings::Coding;
 use super::error::CodingError;
 
-/// The window of deflate, as a power of two. There is no other in practice.
+/// The window of deflate, as a power of two. No other occurs in practice.
 pub(super) const DEFLATE_WINDOW: u8 = 15;
 
-/// The window that a zstd coding may need at most, as a power of two (8 MiB, RFC 9659). Without a
-/// limit, a frame header of a few bytes would claim memory at will.
+/// The largest window that a zstd body may need, as a power of two (8 MiB, RFC 9659). Without a
+/// limit, a frame header of a few bytes could claim any amount of memory.
 const ZSTD_WINDOW: u32 = 23;
 
 /// The longest header of a zstd frame, in bytes (RFC 8878, 3.1.1: with the magic number).
@@ -20,7 +20,7 @@ const ZSTD_HEADER: usize = 18;
 
 type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
-/// A decompressor at work.
+/// The state of a decompressor.
 pub(super) enum Decompressor {
     Gzip(Decompress),
     Zlib(Decompress),
@@ -29,7 +29,7 @@ pub(super) enum Decompressor {
     Zstd(Zstd),
 }
 
-/// A zstd decompressor.
+/// The state of a zstd decompressor.
 pub(super) struct Zstd {
     state: ZstdState<'static>,
     /// How many bytes of the frame can still belong to its header.
@@ -45,7 +45,7 @@ pub(super) struct Decompressed {
 }
 
 impl Decompressor {
-    /// Starts on a body that begins with these bytes. None if they do not tell enough yet.
+    /// The decompressor for a body that begins with these bytes. None if they are too few to tell.
     pub(super) fn start(coding: Coding, head: &[u8]) -> Result<Option<Self>, CodingError> {
         Ok(Some(match (coding, head) {
             (_, []) | (Coding::Deflate, [_]) => return Ok(None),
@@ -54,7 +54,7 @@ impl Decompressor {
             }
             (Coding::Deflate, _) => Self::RawDeflate(Decompress::new(false)),
             (Coding::Gzip, _) => Self::Gzip(Decompress::new_gzip(DEFLATE_WINDOW)),
-            // Strict: the other constructor accepts windows of 1 GiB, which `br` does not have.
+            // Strict: the other constructor accepts windows of 1 GiB, which `br` does not allow.
             (Coding::Brotli, _) => Self::Brotli(Box::new(BrotliState::new_strict(
                 StandardAlloc::default(),
                 StandardAlloc::default(),
@@ -64,7 +64,7 @@ impl Decompressor {
         }))
     }
 
-    /// Gets ready for what follows after an end. False if nothing may.
+    /// Prepares for another member or frame after an end. False if none may follow.
     pub(super) fn restart(&mut self) -> bool {
         match self {
             Self::Gzip(state) => {
@@ -91,8 +91,8 @@ impl Decompressor {
     }
 }
 
-/// RFC 1950, 2.2: the method, a window that exists, and the check of both bytes. What a
-/// compressor writes as bare deflate never begins like that.
+/// RFC 1950, 2.2: the method, a valid window, and the check of both bytes. Raw deflate as a
+/// compressor writes it never begins like that.
 fn is_zlib_header(cmf: u8, flg: u8) -> bool {
     cmf & 0x0f == 8 && cmf >> 4 <= 7 && u16::from_be_bytes([cmf, flg]).is_multiple_of(31)
 }
@@ -144,9 +144,9 @@ impl Zstd {
     }
 
     fn step(&mut self, input: &[u8], out: &mut [u8]) -> Option<Decompressed> {
-        // A frame that lies before the library as a whole takes a shortcut, with checks and limits
-        // of its own; it even looks for one at any place where its input happens to be cut within
-        // a header. Headers given byte by byte keep all frames on one path, however they arrive.
+        // If the input contains a whole frame, the library takes a shortcut with checks and limits
+        // of its own, also where its input happens to be cut within a header. Headers given byte by
+        // byte keep all frames on one path, however they arrive.
         let input = if self.header > 0 {
             &input[..input.len().min(1)]
         } else {
@@ -155,7 +155,7 @@ impl Zstd {
         self.header = self.header.saturating_sub(input.len());
         let mut source = InBuffer::around(input);
         let mut target = OutBuffer::around(out);
-        // The library goes on with the next frame by itself.
+        // The library continues with the next frame by itself.
         let wanted = self.state.run(&mut source, &mut target).ok()?;
         Some(Decompressed {
             read: source.pos(),

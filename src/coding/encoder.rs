@@ -7,15 +7,15 @@ use super::compressor::{CompressRequest, Compressor};
 use super::decoder::Decoder;
 use super::error::CodingError;
 
-/// How much passes from one coding to the next at a time, in bytes.
+/// How much one stage passes to the next at a time, in bytes.
 const LINK: usize = 8 << 10;
 
-/// A body being coded.
+/// A body that is being encoded.
 ///
-/// Nothing needs to come out of a [`push`](Self::push): compressors gather. A
-/// [`flush`](Self::flush) lets everything out that was pushed, at the price of a few bytes, and
-/// [`finish`](Self::finish) ends the body; after it, the encoder is used up. A body that is
-/// finished without a push is a valid empty one, which in most codings is not a body of no bytes.
+/// A [`push`](Self::push) need not write anything: compressors buffer. A [`flush`](Self::flush)
+/// writes everything that was pushed, at the cost of a few bytes, and [`finish`](Self::finish) ends
+/// the body and consumes the encoder. A body that is finished without a push is a valid empty one,
+/// which in most codings is not a body of no bytes.
 pub struct Encoder {
     /// Innermost first.
     stages: Vec<EncoderStage>,
@@ -33,9 +33,9 @@ impl Encoder {
         }
     }
 
-    /// In the codings that this decoder opens, and in the dialect that it met: who sends bare
-    /// deflate talks to somebody who may read only that. Which it is, is known once the decoder
-    /// has given some output.
+    /// In the codings that this decoder reads, and in the dialect that it met: a client that sends
+    /// raw deflate may know that its server reads only that. The dialect is known once the decoder
+    /// has returned some output.
     pub fn like(decoder: &Decoder) -> Self {
         let stages = decoder
             .dialects()
@@ -45,7 +45,7 @@ impl Encoder {
         }
     }
 
-    /// Takes the next bytes of the body and appends to `out` what comes out.
+    /// Takes the next bytes of the body and appends what the compressors write to `out`.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Encoder {
         drive(&mut self.stages, CompressRequest::Take, input, out)
     }
 
-    /// Appends to `out` all that makes what was pushed readable. Nothing if it is already.
+    /// Appends to `out` what a decoder needs to read all that was pushed. Nothing if it can already.
     pub fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), CodingError> {
         drive(&mut self.stages, CompressRequest::Flush, &[], out)
     }
@@ -68,7 +68,7 @@ impl Encoder {
 /// One coding of the stack.
 struct EncoderStage {
     coding: Coding,
-    /// Deflate without the zlib wrapping.
+    /// Raw deflate, without the zlib wrapping.
     bare: bool,
     compression: Option<Compression>,
     /// Something was taken since the last flush.
@@ -101,7 +101,7 @@ impl EncoderStage {
     }
 }
 
-/// Has the first link do what is asked, and those outside it with what it lets out.
+/// Makes a request to the first stage, and passes what it writes to the stages outside it.
 fn drive(
     stages: &mut [EncoderStage],
     request: CompressRequest,
@@ -114,7 +114,7 @@ fn drive(
     };
     let idle = match request {
         CompressRequest::Take => input.is_empty(),
-        // A second flush would write its marker again, which the outer coding would have to carry.
+        // A second flush would write its marker again, for the outer coding to encode.
         CompressRequest::Flush => !stage.holds_some,
         CompressRequest::Finish => false,
     };

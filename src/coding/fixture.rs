@@ -1,4 +1,4 @@
-//! What the tests of this module share.
+//! Helpers that the tests of this module share.
 
 use super::{CodingError, Codings, DecodeLimits, Decoder, Encoder, Pulled};
 
@@ -15,7 +15,7 @@ pub(super) fn compress(codings: &Codings, text: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Pulls until nothing comes any more, checking that no step gives more than its room.
+/// Pulls until there is no more output, and checks that no pull returns more than its room.
 pub(super) fn drain(
     decoder: &mut Decoder,
     out: &mut Vec<u8>,
@@ -33,7 +33,7 @@ pub(super) fn drain(
     }
 }
 
-/// Opens a whole body that arrives in pieces, and returns what came out and how it ended.
+/// Decodes a whole body that arrives in pieces, and returns the output and how it ended.
 pub(super) fn decompress_pieces<'a>(
     codings: &Codings,
     limits: DecodeLimits,
@@ -57,7 +57,7 @@ pub(super) fn decompress_pieces<'a>(
     (out, end.map(|pulled| assert_eq!(pulled, Pulled::Done)))
 }
 
-/// Opens a whole body at once.
+/// Decodes a whole body at once.
 pub(super) fn decompress(codings: &Codings, wire: &[u8]) -> Result<Vec<u8>, CodingError> {
     let (out, end) = decompress_pieces(codings, DecodeLimits::default(), [wire], 4096);
     end.map(|()| out)

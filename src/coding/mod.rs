@@ -1,10 +1,10 @@
-//! Content codings (RFC 9110, 8.4.1): opening a body, and closing it again.
+//! Content codings (RFC 9110, 8.4.1): decoding a body, and encoding it again.
 //!
-//! A body that is looked into, be it a request in which placeholders stand or an answer that is to
-//! be scrubbed, has to be opened first if it is compressed. This module does that without any input
-//! or output of its own: [`Decoder`] and [`Encoder`] take bytes and give bytes. gzip (RFC 1952),
-//! deflate (RFC 1950, and the bare RFC 1951 that some senders write instead), br (RFC 7932) and
-//! zstd (RFC 8878, in the window of RFC 9659) are known, alone and stacked.
+//! A compressed body has to be decoded before placeholders can be found in a request, or values in
+//! an answer. This module does no input or output: [`Decoder`] and [`Encoder`] take bytes and return
+//! bytes. It supports gzip (RFC 1952), deflate (RFC 1950, and the raw RFC 1951 that some senders
+//! write instead), br (RFC 7932) and zstd (RFC 8878, with the window limit of RFC 9659), alone and
+//! stacked.
 //!
 //! ```
 //! use egret::coding::{Codings, Decoder, Encoder, Limits, Pulled};
@@ -33,8 +33,8 @@
 //!
 //! The buffers between codings are wiped when they are dropped. The libraries' own windows are not
 //! and cannot be: a [`Decoder`] or [`Encoder`] holds up to a window of plaintext (32 KiB for gzip
-//! and deflate, 16 MiB at most for br, 8 MiB for zstd; what is written here stays below 1 MiB)
-//! until it is dropped, and the freed memory holds it after that until it is used again.
+//! and deflate, 16 MiB at most for br, 8 MiB for zstd; an [`Encoder`]'s stays below 1 MiB) until it
+//! is dropped, and after that the freed memory holds it until it is used again.
 
 mod accept;
 mod codings;

@@ -101,7 +101,7 @@ proptest! {
         }
         let whole = decompress(&codings, &wire);
         let (out, end) = decompress_pieces(&codings, DecodeLimits::default(), cut(&wire, &sent), 100);
-        // In a stack, which coding notices first depends on the pieces; that one does, does not.
+        // In a stack, the pieces decide which coding fails first, but not whether one fails.
         prop_assert_eq!(whole.is_ok(), end.is_ok(), "{:?} {:?}", whole.err(), end);
         if let Ok(whole) = whole {
             prop_assert_eq!(out, whole);

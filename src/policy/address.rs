@@ -1,8 +1,8 @@
 //! Which addresses Egret dials.
 //!
 //! A name that an assistant chooses may resolve to the machine that Egret runs on, to its
-//! neighbours, or to the cloud's metadata service, which hands out credentials to whoever asks.
-//! Every resolved address is judged here, and the one that passed is the one that is dialled.
+//! neighbours, or to the cloud's metadata service, which gives credentials to any client. Every
+//! resolved address is checked here, and the address that was checked is the one that is dialled.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,8 +31,8 @@ const fn v6(high: [u16; 4], low: [u16; 4], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// From the IANA special-purpose registry, without the documentation ranges (nothing lives there).
-/// Single hosts before the ranges that contain them, so that the answer is the telling one.
+/// From the IANA special-purpose registry, without the documentation ranges, which no host uses.
+/// Single hosts come before the ranges that contain them, so that the error names the host's use.
 const FORBIDDEN_V4: &[(Ipv4Net, &str)] = &[
     (v4(169, 254, 169, 254, 32), "cloud metadata"),
     (v4(169, 254, 170, 0, 24), "cloud metadata"), // AWS container credentials
@@ -62,16 +62,16 @@ const FORBIDDEN_V6: &[(Ipv6Net, &str)] = &[
     (v6([0xfe80, 0, 0, 0], [0; 4], 10), "link-local"),
     (v6([0xfec0, 0, 0, 0], [0; 4], 10), "private"), // site-local, RFC 3879
     (v6([0xff00, 0, 0, 0], [0; 4], 8), "multicast"),
-    // The operator's own NAT64 prefix (RFC 8215): where the IPv4 address stands in it depends on
+    // The operator's own NAT64 prefix (RFC 8215): the position of the IPv4 address in it depends on
     // a prefix length that only the operator knows (RFC 6052 section 2.2).
     (v6([0x64, 0xff9b, 1, 0], [0; 4], 48), "local NAT64"),
 ];
 
-/// The only part of IPv6 that is handed out to networks on the internet.
+/// The only part of IPv6 that is allocated to networks on the internet.
 const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0], [0; 4], 3);
 
 impl AddressPolicy {
-    /// A policy that frees these ranges (`upstream.allow_private`).
+    /// A policy that allows these ranges (`upstream.allow_private`).
     pub fn new(allow: Vec<IpNet>) -> Self {
         Self { allow }
     }
@@ -112,8 +112,8 @@ fn forbidden_in<Net>(
 
 const NONE_EMBEDDED: [Option<Ipv4Addr>; 2] = [None, None];
 
-/// The IPv4 addresses to which a packet for this IPv6 address is handed on by some translator or
-/// tunnel. `::ffff:127.0.0.1` reaches loopback, and so may `64:ff9b::127.0.0.1`.
+/// The IPv4 addresses to which a translator or tunnel forwards a packet for this IPv6 address.
+/// `::ffff:127.0.0.1` reaches loopback, and so may `64:ff9b::127.0.0.1`.
 fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let last = Ipv4Addr::from_bits(low_32(address, 0));
     match address.segments() {
@@ -140,7 +140,7 @@ fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
 
 /// The 32 bits that are left when the address is shifted right by this many.
 fn low_32(address: Ipv6Addr, shift: u32) -> u32 {
-    // Truncation is the point.
+    // Truncation is intended.
     (address.to_bits() >> shift) as u32
 }
 

@@ -1,9 +1,9 @@
 //! The destination of a request, normalised once.
 //!
-//! CONNECT authority, TLS server name and inner `Host` are all turned into a [`Destination`] and
+//! CONNECT authority, TLS server name and inner `Host` are all parsed into a [`Destination`] and
 //! compared as such; policy, DNS, certificate check and the forwarded `Host` then use that same
 //! value. A name that could be read in two ways (percent-encoding, user information, `127.1`,
-//! `0x7f000001`) is refused here, so that no later step has a second opinion about it.
+//! `0x7f000001`) is refused here, so that no later step reads it differently.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +19,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme as it stands in a URL.
+    /// The scheme as a URL writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -169,7 +169,7 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Parses `host` or `host:port` as it stands in a CONNECT target, an absolute-form target, a
+    /// Parses `host` or `host:port` as written in a CONNECT target, an absolute-form target, a
     /// `Host` header or `:authority`. IPv6 literals need their brackets here.
     pub fn from_authority(scheme: Scheme, authority: &str) -> Result<Self, InvalidAuthority> {
         if authority.contains('@') {

@@ -21,7 +21,7 @@ pub use super::path::{InvalidPathPrefix, PathPrefix};
 pub struct Grant {
     /// Where the value may go. Empty allows nothing.
     pub hosts: Vec<HostPattern>,
-    /// Where in a request it may stand. Empty allows nothing.
+    /// Where in a request it may be written. Empty allows nothing.
     pub locations: Vec<LocationRule>,
     /// Upper-case methods, as [`parse_method`] gives them. Empty or `*` is any.
     #[serde(default)]
@@ -168,14 +168,14 @@ impl fmt::Display for HostPattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHostPattern {
     /// A scheme that is neither of the two.
-    #[error("only `https://` and `http://` may stand before the host")]
+    #[error("only `https://` and `http://` are allowed before the host")]
     Scheme,
-    /// Something behind the host and port.
+    /// Something after the host and port.
     #[error("a host ends after its name and port; a path goes into `--path`")]
     Path,
     /// A `*` that is not the whole first label of a longer domain.
     #[error(
-        "`*` stands only as the first label, before a domain of two labels or more: `*.example.com`"
+        "`*` is allowed only as the first label, before a domain of two labels or more: `*.example.com`"
     )]
     Wildcard,
     /// An international name without an ASCII form.
@@ -225,7 +225,7 @@ fn parse_host_rule(text: &str) -> Result<HostRule, InvalidHostPattern> {
         None if text.contains('*') => Err(InvalidHostPattern::Wildcard),
         None => Ok(HostRule::Exact(parse_host(text)?)),
         Some(rest) => match parse_host(rest) {
-            // `*.com` would hand the secret to whoever registers a name.
+            // `*.com` would give the secret to anyone who registers a name.
             Ok(Host::Domain(domain)) if domain.contains('.') => {
                 Ok(HostRule::OneLabelBefore(domain))
             }

@@ -1,8 +1,8 @@
-//! Where in a request a placeholder stands, and which of these places a credential is allowed in.
+//! Where in a request a placeholder is, and where a grant allows a credential.
 //!
-//! [`header_role`] is the one list of header names with a special part. Scanning, policy and the
-//! code that strips headers before forwarding all ask it, because two lists would differ exactly
-//! where it hurts.
+//! [`header_role`] is the only list of header names with a special role. Scanning, policy and the
+//! code that strips headers before forwarding all use it: a second list could differ, and a value
+//! would then be written into a header that policy did not check.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::serde_text::serde_as_string;
 
-/// The place of one placeholder.
+/// The location of one placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
     /// The value of the header of this lower-case name. Shared: a request says it in several places.
@@ -23,10 +23,10 @@ pub enum Location {
     Body(BodyField),
 }
 
-/// How precisely a place in the body is known.
+/// How precisely a location in the body is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BodyField {
-    /// No finer than the body: plain text, or JSON that is not strictly valid.
+    /// Only that it is in the body: plain text, or JSON that is not strictly valid.
     Whole,
     /// The field of a form, or the part of a multipart body, of this name.
     Field(String),
@@ -35,7 +35,7 @@ pub enum BodyField {
 }
 
 impl Location {
-    /// The place, and the name behind it if it has one: together the text of the location.
+    /// The kind of location, and the name after it if it has one: together its text.
     fn parts(&self) -> [&str; 2] {
         match self {
             Self::Header(name) => ["header:", name],
@@ -45,7 +45,7 @@ impl Location {
         }
     }
 
-    /// The same as its `Display`, in one allocation: the ledger names a place for each use.
+    /// The same as its `Display`, in one allocation: the ledger records a location for each use.
     pub fn text(&self) -> String {
         self.parts().concat()
     }
@@ -67,7 +67,7 @@ impl BodyField {
     }
 }
 
-/// The places that a grant opens: `header`, `header:authorization`, `query`, `query:api_key`,
+/// The locations that a grant allows: `header`, `header:authorization`, `query`, `query:api_key`,
 /// `path`, `body`, `body:client_secret`, `body:/auth/token`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LocationRule {
@@ -123,7 +123,7 @@ pub enum InvalidLocation {
         "a location is `header`, `query`, `path` or `body`, each but `path` optionally with `:NAME`"
     )]
     UnknownPlace,
-    /// A colon with nothing usable behind it.
+    /// A colon without a usable name after it.
     #[error("the name after `{0}:` is empty or holds characters that such a name cannot have")]
     InvalidName(&'static str),
     /// The header is one that Egret never puts a value into.
@@ -190,10 +190,10 @@ pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The part that a header plays for placeholders.
+/// How placeholders in a header are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderRole {
-    /// An ordinary place for a value: covered by the rule `header`.
+    /// An ordinary header: the rule `header` covers it.
     Scanned,
     /// Scanned, but only `header:cookie` allows it: browsers repeat cookies on every request.
     Cookie,
@@ -204,7 +204,7 @@ pub enum HeaderRole {
     Forbidden,
     /// Ends at the next hop (RFC 9110 section 7.6.1); a placeholder here is `request_malformed`.
     HopByHop,
-    /// Meant for Egret itself: removed unread before the request goes on.
+    /// Meant for Egret itself: removed, not scanned, before the request is forwarded.
     ProxyOwn,
 }
 

@@ -1,9 +1,9 @@
 //! Path rules, and how a request path is read for comparison with one.
 //!
-//! A path rule is only worth something if Egret and the upstream read the path alike, and
-//! upstreams differ: some decode before they resolve `..`, some decode twice, some merge slashes,
-//! some take `\` for `/`, some cut `;parameters` off first (`/v1/..;/admin`). A path on which such
-//! readers disagree is [`Unclear::Ambiguous`]; it is never guessed at.
+//! A path rule protects only if Egret and the upstream read the path alike, and upstreams differ:
+//! some decode before they resolve `..`, some decode twice, some merge slashes, some take `\` for `/`,
+//! some cut `;parameters` off first (`/v1/..;/admin`). A path that they read differently is
+//! [`Unclear::Ambiguous`]; Egret never guesses.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -28,8 +28,8 @@ pub(super) enum Unclear {
     Ambiguous,
 }
 
-/// Layers of percent-encoding that are looked through. More have no honest use, and undoing them
-/// all would take quadratic time in the length of `%252525…`.
+/// Layers of percent-encoding that are decoded. More have no legitimate use, and decoding them all
+/// would take quadratic time in the length of `%252525…`.
 const MAX_LAYERS: usize = 3;
 
 impl ReadPath {
@@ -126,8 +126,8 @@ fn decode_layers(raw: &str) -> Result<String, Unclear> {
     }
 }
 
-/// What becomes of a `%` that starts no escape. As sent it has no agreed meaning (`%u002e`);
-/// inside a decoded text it is just a percent sign.
+/// What happens to a `%` that begins no escape. As sent it has no agreed meaning (`%u002e`); in a
+/// decoded text it is a percent sign.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Malformed {
     Refused,
@@ -165,7 +165,7 @@ fn decode_once(bytes: &[u8], malformed: Malformed) -> Result<Option<String>, Unc
     Ok(found.then_some(text))
 }
 
-/// The byte that `%XX` at this index stands for.
+/// The byte that `%XX` at this index means.
 fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
     let [b'%', high, low] = *bytes.get(at..at + 3)? else {
         return None;
@@ -187,7 +187,7 @@ fn normalise(segment: &[u8]) -> String {
     text
 }
 
-/// The same for a segment whose escapes stay escapes, unless they stand for unreserved bytes.
+/// The same for a segment whose escapes stay escapes, unless they mean unreserved bytes.
 fn normalise_raw(segment: &str) -> String {
     let bytes = segment.as_bytes();
     let mut text = String::with_capacity(bytes.len());
@@ -225,7 +225,7 @@ fn is_sub_delim(byte: u8) -> bool {
     b"!$&'()*+,;=:@".contains(&byte)
 }
 
-/// The beginning of the paths that a grant opens, by whole segments: `/v1` covers `/v1` and
+/// The beginning of the paths that a grant allows, by whole segments: `/v1` covers `/v1` and
 /// `/v1/x` but not `/v10`; `/v1/` covers only what is below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathPrefix {

@@ -14,14 +14,14 @@ use super::placeholder::scan_map;
 ///
 /// Clients put their own passwords here too, so there is no `Debug`.
 pub struct Basic {
-    /// The scheme and the white space behind it, as the client wrote them.
+    /// The scheme and the white space after it, as the client wrote them.
     prefix: String,
     decoded: Vec<u8>,
     url_alphabet: bool,
     padded: bool,
 }
 
-/// Clients differ in padding and some leave bits set behind the last byte.
+/// Clients differ in padding, and some leave bits set after the last byte.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
@@ -29,7 +29,7 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const DECODER: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 
 impl Basic {
-    /// Whether the value of an `Authorization` header says that it is of this scheme.
+    /// Whether the value of an `Authorization` header names this scheme.
     pub fn is_named(header_value: &[u8]) -> bool {
         let scheme = header_value.get(..5);
         scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
@@ -60,7 +60,7 @@ impl Basic {
             prefix: String::from_utf8(header_value[..5 + blank].to_vec()).ok()?,
             decoded: DECODER.decode(&standard).ok()?,
             url_alphabet,
-            // Without padding only a length that needs none tells nothing; the default is to pad.
+            // A length that needs no padding does not tell whether the client pads. Most do.
             padded: credentials.len().is_multiple_of(4),
         })
     }
@@ -95,7 +95,7 @@ impl Basic {
         };
         let encoder = GeneralPurpose::new(alphabet, LENIENT.with_encode_padding(self.padded));
         let room = base64::encoded_len(spliced.len(), self.padded).unwrap_or_default();
-        // Once, so that no copy of the credentials is left behind by a growing buffer.
+        // Allocated once, so that no growing buffer leaves a copy of the credentials in freed memory.
         let mut value = String::with_capacity(self.prefix.len() + room);
         value.push_str(&self.prefix);
         encoder.encode_string(spliced, &mut value);
@@ -137,7 +137,7 @@ mod tests {
                 let credentials = result.strip_prefix(b"bAsIc  ").unwrap();
                 let reread = Basic::parse(&result).unwrap();
                 assert_eq!(reread.decoded(), after.as_bytes());
-                // Where the client's spelling tells the engine, the same is used.
+                // Where the header shows which engine the client used, the same is used.
                 if header.contains(['-', '_']) || header.contains(['+', '/']) {
                     let told = header.contains('=') || before.len() % 3 != 0;
                     assert!(!told || engine.decode(credentials).is_ok(), "{header}");

@@ -7,11 +7,11 @@ use super::body_scanner::BodyScanner;
 use super::edit::Edit;
 use super::encoding::Encoding;
 
-/// Finds the placeholders of a body that is there as a whole.
+/// Finds the placeholders of a complete body.
 ///
 /// A location carries a JSON pointer only if the body is strictly valid JSON: otherwise recipients
-/// may disagree with us on where the value stands. A value goes into a message as a JSON escape
-/// only if all of it is JSON.
+/// may read the value at another pointer. A value is written into a message with JSON escapes only
+/// if all of the message is JSON.
 pub fn find(kind: &BodyKind, body: &[u8]) -> Result<Vec<Edit>, BodyProblem> {
     if !kind.may_hold_placeholder(body) {
         return Ok(Vec::new());

@@ -9,28 +9,28 @@ use super::placeholder::may_contain;
 pub enum BodyKind {
     /// One JSON document.
     Json,
-    /// Several, one after the other. Locations in them carry no pointer.
+    /// Several JSON documents, one after the other. Locations in them carry no pointer.
     JsonLines,
     /// `application/x-www-form-urlencoded`.
     Form,
     /// XML.
     Xml,
-    /// Text that is read as it is, a body without a type included.
+    /// Text without an encoding of its own. A body without a type counts as text.
     Text,
     /// Parts, each with a type of its own.
     Multipart {
-        /// What separates them.
+        /// The boundary between them (RFC 2046 section 5.1.1).
         boundary: Vec<u8>,
     },
     /// A WebSocket text message: JSON texts one after the other, or any other text.
     Message,
     /// Text in UTF-16 or UTF-32, which is searched but cannot be changed.
     Wide,
-    /// Anything else: not scanned, passed through.
+    /// Any other type: not scanned, passed through.
     Opaque,
 }
 
-/// Why a body cannot be dealt with.
+/// Why a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyProblem {
     /// It holds a placeholder in UTF-16 or UTF-32.
@@ -42,12 +42,13 @@ pub enum BodyProblem {
 }
 
 impl BodyKind {
-    /// Whether placeholders are sought in such a body at all. If not, it passes through as it is.
+    /// Whether placeholders are searched in such a body. If not, it passes through unchanged.
     pub fn is_scanned(&self) -> bool {
         *self != BodyKind::Opaque
     }
 
-    /// `false` is certain. Saves following the structure of a body without placeholders.
+    /// Whether `body` may contain a placeholder. `false` is certain, and spares a body without
+    /// placeholders the parsing of its structure.
     pub(super) fn may_hold_placeholder(&self, body: &[u8]) -> bool {
         let encoding = match self {
             BodyKind::Json | BodyKind::JsonLines => Encoding::Json,
@@ -58,7 +59,7 @@ impl BodyKind {
             BodyKind::Multipart { .. } | BodyKind::Wide => return true,
             BodyKind::Opaque => return false,
         };
-        // These bytes can be the beginning of UTF-16, which no form would recognise.
+        // These bytes can be the beginning of UTF-16, which no encoding would recognise.
         let may_be_wide = body
             .iter()
             .take(2)
@@ -67,7 +68,7 @@ impl BodyKind {
     }
 }
 
-/// Tells from the `Content-Type` how a body is to be read.
+/// How a body with this `Content-Type` is read.
 pub fn classify(content_type: Option<&[u8]>) -> BodyKind {
     let media = MediaType::parse(content_type.unwrap_or_default());
     let kind = classify_essence(&media);
@@ -94,7 +95,7 @@ pub fn classify(content_type: Option<&[u8]>) -> BodyKind {
 
 fn classify_essence(media: &MediaType) -> BodyKind {
     let Some((kind, subtype)) = media.essence.split_once('/') else {
-        // No type, or none that could be read: the sender did not say that it is binary.
+        // No type, or none that could be parsed: the sender did not say that the body is binary.
         return BodyKind::Text;
     };
     match (kind, subtype) {
@@ -102,7 +103,7 @@ fn classify_essence(media: &MediaType) -> BodyKind {
             Some(boundary) if is_boundary(boundary) => BodyKind::Multipart {
                 boundary: boundary.to_vec(),
             },
-            // No recipient can take such a body apart either.
+            // No recipient can split such a body into parts either.
             _ => BodyKind::Text,
         },
         (_, "json") => BodyKind::Json,

@@ -1,5 +1,5 @@
-//! Reading a body from left to right, whole or in pieces: the one way in which placeholders in
-//! bodies are found.
+//! Finds the placeholders of a body as it is read from left to right, whole or in pieces. No other
+//! code finds placeholders in bodies.
 
 use super::body_kind::{BodyKind, BodyProblem};
 use super::edit::Edit;
@@ -11,17 +11,17 @@ use super::placeholder::{Partial, scan_partial};
 use super::single_part::{Segment, SinglePart};
 use crate::policy::location::{BodyField, Location};
 
-/// Reads a body in pieces and tells where its placeholders stand.
+/// Reads a body in pieces and finds its placeholders, each with its location.
 pub(super) struct BodyScanner {
     reader: BodyReader,
 }
 
-/// What could be decided.
+/// The decided bytes of a window.
 #[derive(Debug)]
 pub(super) struct Decided {
     /// The placeholders, with spans in the bytes given.
     pub(super) edits: Vec<Edit>,
-    /// How many bytes are decided. The others are to be given again, with what follows them.
+    /// How many bytes are decided. The caller gives the others again, with what follows them.
     pub(super) len: usize,
 }
 
@@ -33,7 +33,7 @@ enum BodyReader {
     Multipart(MultipartReader),
 }
 
-/// Follows a body to know the place of each placeholder.
+/// Tracks which field of the body a byte belongs to.
 enum PositionTracker {
     Whole,
     FormTracker(FormTracker),
@@ -61,8 +61,8 @@ impl BodyScanner {
         Self { reader }
     }
 
-    /// Reads what can be decided of `window`, which begins where the last call left off. With
-    /// `eof`, nothing follows it and everything is decided.
+    /// Reads what can be decided of `window`, which begins after the bytes that the last call
+    /// decided. With `eof`, no bytes follow it and all of it is decided.
     pub(super) fn read(&mut self, window: &[u8], eof: bool) -> Result<Decided, BodyProblem> {
         if let BodyReader::Multipart(parts) = &mut self.reader {
             parts.refresh();
@@ -91,8 +91,8 @@ impl BodyScanner {
         }
     }
 
-    /// Advances over the decided part of `bytes`, which stand at `offset` of the window, and takes
-    /// down the place of each token on the way.
+    /// Advances over the decided part of `bytes`, which are at `offset` of the window, and makes an
+    /// edit of each token, with its location.
     fn edits(
         &mut self,
         found: Partial,
@@ -117,7 +117,7 @@ impl BodyScanner {
         Ok(edits)
     }
 
-    /// Whether the pointers given are to be relied on: the body is one strictly valid JSON text.
+    /// Whether the pointers can be relied on: the body is one strictly valid JSON text.
     pub(super) fn is_complete_json(&self) -> bool {
         self.document()
             .is_some_and(|document| document.is_complete() && !document.is_later())
@@ -161,8 +161,8 @@ impl BodyReader {
         }
     }
 
-    /// The form in which a value goes where `form` was read. A message is written as JSON as long as
-    /// it may be some: one that is streamed has to be decided on before its end.
+    /// The encoding in which a value is written where `encoding` was read. A message is written as
+    /// JSON as long as it may be JSON: a streamed one must be decided before its end is known.
     fn written_as(&self, encoding: Encoding) -> Encoding {
         match self {
             Self::SinglePart {

@@ -1,8 +1,8 @@
-//! Keeping values from spelling a delimiter of the multipart body they stand in.
+//! Refuses values that would produce a delimiter of the multipart body that contains them.
 //!
-//! A value that holds `CR LF --boundary` would add a part of its own. The same can come about from
-//! a value together with the text around it, so the check is made on what is written, across
-//! values and literal text, with as few bytes of memory as a delimiter is long.
+//! A value that contains `CR LF --boundary` would add a part of its own. A value can also produce a
+//! delimiter together with the text around it. So the guard checks what is written, values and
+//! literal text alike, and remembers as many bytes as a delimiter is long.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use super::delimiters::{Delimiters, MAX_DELIMITER};
 use super::edit::{Edit, SpliceError, unencodable};
 use super::encode::{Unencodable, has_escapes};
 
-/// Watches what is written.
+/// Checks what is written.
 #[derive(Default)]
 pub(super) struct BoundaryGuard {
     /// The last bytes written, as many as a delimiter could begin in.
     tail: Zeroizing<Vec<u8>>,
     /// The last value written, while a delimiter could still begin in it.
     last: Option<LastValue>,
-    /// Nothing to be written depends on what was written before.
+    /// Nothing that will be written depends on what was written before.
     idle: bool,
 }
 
@@ -31,7 +31,7 @@ struct LastValue {
 }
 
 impl BoundaryGuard {
-    /// For these edits and no others. Most stand where there are neither delimiters nor escapes.
+    /// For these edits and no others. Most are where there are neither delimiters nor escapes.
     pub(super) fn around(edits: &[Edit]) -> Self {
         let depends = |edit: &Edit| edit.delimiters.is_some() || has_escapes(edit.encoding);
         Self {
@@ -40,8 +40,8 @@ impl BoundaryGuard {
         }
     }
 
-    /// Takes literal text. Refuses it if a delimiter ends in it that begins in a value, or right
-    /// behind one. Line breaks are not considered: recipients disagree on them.
+    /// Takes literal text. Refuses it if a delimiter ends in it that begins in a value, or directly
+    /// after one. Line breaks are not considered: recipients disagree on them.
     pub(super) fn literal(&mut self, bytes: &[u8]) -> Result<(), SpliceError> {
         if let Some(last) = &mut self.last {
             let value_end = self.tail.len().saturating_sub(last.since);
@@ -88,7 +88,7 @@ impl BoundaryGuard {
         let fresh = &written[written.len().saturating_sub(kept)..];
         let stale = (self.tail.len() + fresh.len()).saturating_sub(kept);
         if self.tail.capacity() == 0 {
-            // Once and for all: a growing buffer would leave copies of a value behind.
+            // Allocated once: a growing buffer would leave copies of a value in freed memory.
             self.tail.reserve_exact(kept);
         }
         self.tail.drain(..stale);
@@ -120,8 +120,8 @@ mod tests {
         edit
     }
 
-    /// Whether the text of all pieces holds a delimiter that begins in a value or right behind one,
-    /// or ends in one.
+    /// Whether the text of all pieces contains a delimiter that begins in a value or directly after
+    /// one, or ends in one.
     fn is_spelled(pieces: &[(bool, String)]) -> bool {
         let text: String = pieces.iter().map(|(_, piece)| piece.as_str()).collect();
         let mut at = 0;

@@ -14,8 +14,8 @@ impl Delimiters {
         Self(boundaries.into_iter().map(delimiter).collect())
     }
 
-    /// Whether a delimiter ends in `bytes` that begins at or before `latest` in `tail` followed by
-    /// `bytes`.
+    /// Whether `tail` followed by `bytes` contains a delimiter that begins at `latest` or before and
+    /// ends in `bytes`.
     pub(super) fn are_spelled(&self, tail: &[u8], bytes: &[u8], latest: usize) -> bool {
         let mut text = Zeroizing::new(Vec::with_capacity(tail.len() + bytes.len()));
         text.extend_from_slice(tail);

@@ -12,7 +12,7 @@ use super::placeholder::PlaceholderToken;
 use super::slug::Reference;
 
 /// The longest name of a parameter, field or pointer that a location carries, in bytes. Each
-/// placeholder has its own copy, so the limit bounds what a request can make us hold.
+/// placeholder has its own copy, so the limit bounds the memory that a request can claim.
 pub(super) const MAX_LOCATION_NAME: usize = 512;
 
 /// The longest result of a splice, in bytes. A body made of nothing but placeholders of a long
@@ -22,7 +22,7 @@ pub const MAX_OUTPUT: usize = 64 << 20;
 /// One placeholder at its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// The bytes it takes up.
+    /// The bytes that it replaces.
     pub span: Range<usize>,
     /// The encoding in which its replacement is written.
     pub encoding: Encoding,
@@ -30,9 +30,9 @@ pub struct Edit {
     pub escape: bool,
     /// What it names.
     pub reference: Reference,
-    /// Where it stands, for policy and ledger.
+    /// Where it is, for policy and ledger.
     pub location: Location,
-    /// What its replacement must not spell, where it stands in a multipart body.
+    /// The delimiters that its replacement must not produce, if it is in a multipart body.
     pub delimiters: Option<Arc<Delimiters>>,
 }
 
@@ -45,9 +45,9 @@ pub enum SpliceError {
     /// A value cannot be written at its place.
     #[error("the value of {reference} cannot be written at {location}: {}", problem.reason)]
     Unencodable {
-        /// What was to be put in.
+        /// Whose value it is.
         reference: Reference,
-        /// Where.
+        /// Where it was to be written.
         location: Location,
         /// Why not.
         problem: Unencodable,

@@ -1,24 +1,24 @@
-//! Writing bytes in the encoding of the place where they go.
+//! Writing a value in the encoding of the part of the request that it is written to.
 //!
-//! A value must come out of the receiver's parser exactly as it was saved, and must not be able to
-//! end the string, parameter, header or element it stands in. Where a place has no way to write
-//! some byte, the value is refused; nothing is dropped or replaced.
+//! The receiver's parser must read the value exactly as it was saved, and the value must not be able
+//! to end the string, parameter, header or element that contains it. A value with a byte that the
+//! encoding cannot write is refused; nothing is dropped or replaced.
 
-use super::encoding::Encoding;
+use super::encoding::{Encoding, Notation};
 
-/// Bytes that a place has no way to write.
+/// A value that an encoding cannot write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Unencodable {
-    /// Why, in words that hold nothing of the bytes.
+    /// Why, in words that contain nothing of the value.
     pub reason: &'static str,
 }
 
-/// Appends `bytes` to `out` in the encoding of `form`. On an error, what was appended is to be thrown away.
+/// Appends `bytes` to `out` in `encoding`. On an error, the caller discards what was appended.
 ///
-/// `before` is what stands before it. Behind the beginning of an escape (`%` or `\u00`) the first
-/// character is written as an escape of its own: the receiver would read it as the rest of the one
-/// begun, and what it then sends back is no longer the value that the scrubber looks for.
+/// `before` is the text before it. If it ends in the beginning of an escape (`%` or `\u00`), the first
+/// character is written as an escape of its own. Otherwise the receiver would read it as the rest
+/// of the escape, and what it then sent back would not be the value that the scrubber searches.
 pub fn encode(
     encoding: Encoding,
     bytes: &[u8],
@@ -37,8 +37,8 @@ pub fn encode(
     write(encoding, rest, out)
 }
 
-/// How many bytes [`encode`] would append at most. Lets the caller allocate once, so that a growing
-/// buffer leaves no copies of a value behind.
+/// How many bytes [`encode`] would append at most. The caller can then allocate once, so that no
+/// growing buffer leaves copies of a value in freed memory.
 pub(super) fn encoded_len(encoding: Encoding, bytes: &[u8]) -> Result<usize, Unencodable> {
     let mut counter = Counter(0);
     write(encoding, bytes, &mut counter)?;
@@ -74,26 +74,19 @@ fn begins_escape(encoding: Encoding, before: &[u8]) -> bool {
     }
 }
 
-/// Whether `form` has escapes, so that what is written depends on what stands before it.
+/// Whether `encoding` has escapes, so that what is written depends on the text before it.
 pub(super) fn has_escapes(encoding: Encoding) -> bool {
     introducer(encoding).is_some()
 }
 
-/// What escapes of `form` begin with, if it has any.
+/// What the escapes begin with that are written in this encoding, if it has any.
 fn introducer(encoding: Encoding) -> Option<u8> {
-    match encoding {
-        Encoding::Percent | Encoding::FormUrl => Some(b'%'),
-        Encoding::Json => Some(b'\\'),
-        Encoding::Xml => Some(b'&'),
-        Encoding::Raw
-        | Encoding::Header
-        | Encoding::BasicUser
-        | Encoding::Cdata
-        | Encoding::Message => None,
-    }
+    let is_written_raw = encoding == Encoding::Message;
+    let notation = encoding.notation().filter(|_| !is_written_raw);
+    notation.map(Notation::introducer)
 }
 
-/// Whether `form` writes this byte as it is, and could write it as an escape.
+/// Whether `encoding` writes this byte as it is, and could write it as an escape.
 fn stands_for_itself(encoding: Encoding, byte: u8) -> bool {
     byte.is_ascii_graphic()
         && match encoding {
@@ -176,7 +169,7 @@ fn basic_user(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
     Ok(())
 }
 
-/// RFC 3986 section 2.3: only the unreserved characters stand for themselves.
+/// RFC 3986 section 2.3: only the unreserved characters are written as they are.
 fn percent(bytes: &[u8], space_as_plus: bool, out: &mut impl Sink) {
     for &byte in bytes {
         match byte {
@@ -242,8 +235,8 @@ fn xml(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
     Ok(())
 }
 
-/// A CDATA section has no escapes: what would end it is refused, and so is what would do so
-/// together with the text around it, whatever that is.
+/// A CDATA section has no escapes: a value is refused if it would end the section, alone or together
+/// with any text around it.
 fn cdata(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
     let text = xml_text(bytes)?;
     if text.contains("]]>")
@@ -252,7 +245,7 @@ fn cdata(bytes: &[u8], out: &mut impl Sink) -> Result<(), Unencodable> {
         || text.ends_with(']')
     {
         return Err(Unencodable {
-            reason: "it could end the CDATA section it stands in; use character data instead",
+            reason: "it could end the CDATA section that contains it; use character data instead",
         });
     }
     if text.contains('\r') {

@@ -1,15 +1,25 @@
-//! Wire forms: how one character of a placeholder may be spelled at each kind of place.
+//! Encodings: how one character of a placeholder may be written in each part of a request.
 //!
-//! A form decodes *one unit at a time* and only one level deep: `%253C` is data, and so are
-//! `\\u003c` and `&amp;lt;`. That is what the receiver will do too, so what is found here is
-//! exactly what the receiver would read as a placeholder.
+//! An encoding is decoded *one character at a time* and only one level deep: `%253C` is data, and
+//! so are `\\u003c` and `&amp;lt;`. The receiver does the same, so what is found here is exactly
+//! what the receiver would read as a placeholder.
+//!
+//! # Adding an encoding
+//!
+//! The compiler names every place that has to know a new [`Encoding`]: here how it is decoded, in
+//! `encode` how a value is written in it, in `placeholder` what a placeholder in it begins with.
+//! What an upstream receives in that encoding it can send back in it, so the scrubber must be able
+//! to undo it. That is what [`Encoding::notation`] is for: it names the [`Notation`] of the
+//! encoding's escapes, and `scrub::escapes` undoes every notation by a `match` over all of them. A
+//! property test of the scrubber writes values in every encoding and expects to find them.
 
-/// The encoding of the place where a placeholder stands.
+/// The encoding of the part of a request that contains a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// Text without an encoding of its own.
     Raw,
-    /// A header value (RFC 9110 section 5.5). Read like [`Encoding::Raw`], stricter about what is written.
+    /// A header value (RFC 9110 section 5.5). Read like [`Encoding::Raw`], but some bytes cannot be
+    /// written.
     Header,
     /// The user name of Basic credentials, after base64: as [`Encoding::Raw`], but a colon would end it
     /// (RFC 7617 section 2).
@@ -29,34 +39,94 @@ pub enum Encoding {
     Message,
 }
 
-/// The longest spelling of one character in any form, in bytes: `&#x` + digits + `;`.
+/// How escapes are written. Each notation is undone by the scrubber (`scrub::escapes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Notation {
+    /// `%41` (RFC 3986 section 2.1).
+    Percent,
+    /// `\u0041`, `\n`, `\"` (RFC 8259 section 7).
+    Backslash,
+    /// `&lt;`, `&#60;`, `&#x3c;` (XML 1.0 section 4.1).
+    Reference,
+}
+
+impl Notation {
+    /// Every notation.
+    pub const ALL: [Self; 3] = [Self::Percent, Self::Backslash, Self::Reference];
+
+    /// The notation whose escapes begin with this byte.
+    #[inline]
+    pub fn of_introducer(byte: u8) -> Option<Self> {
+        match byte {
+            b'%' => Some(Self::Percent),
+            b'\\' => Some(Self::Backslash),
+            b'&' => Some(Self::Reference),
+            _ => None,
+        }
+    }
+
+    /// The byte with which its escapes begin.
+    pub fn introducer(self) -> u8 {
+        match self {
+            Self::Percent => b'%',
+            Self::Backslash => b'\\',
+            Self::Reference => b'&',
+        }
+    }
+}
+
+/// The longest spelling of one character in any encoding, in bytes: `&#x` + digits + `;`.
 pub(super) const MAX_ENCODED_CHAR: usize = MAX_XML_DIGITS + 4;
 
-/// Leading zeros are legal in a character reference without limit; a carry window needs one.
+/// The number of leading zeros in a character reference has no limit; what a stream holds back
+/// needs one.
 const MAX_XML_DIGITS: usize = 8;
 
-/// One unit at the front of some bytes.
+/// The character at the front of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EncodedChar {
-    /// A character and the length of its spelling in bytes.
+    /// This character, and the length of its spelling in bytes.
     Is(u8, usize),
-    /// Nothing that can stand in a placeholder.
+    /// No character that can be part of a placeholder.
     Other,
     /// The bytes end inside a spelling.
     Cut,
 }
 
 impl Encoding {
-    /// Reads the unit at the front of `bytes`; `Cut` if there are too few to tell.
+    /// Every encoding.
+    pub const ALL: [Self; 9] = [
+        Self::Raw,
+        Self::Header,
+        Self::BasicUser,
+        Self::Percent,
+        Self::FormUrl,
+        Self::Json,
+        Self::Xml,
+        Self::Cdata,
+        Self::Message,
+    ];
+
+    /// The notation of the escapes that are read in this encoding, if it has any.
+    pub fn notation(self) -> Option<Notation> {
+        match self {
+            Self::Percent | Self::FormUrl => Some(Notation::Percent),
+            Self::Json | Self::Message => Some(Notation::Backslash),
+            Self::Xml => Some(Notation::Reference),
+            Self::Raw | Self::Header | Self::BasicUser | Self::Cdata => None,
+        }
+    }
+
+    /// Decodes the character at the front of `bytes`; `Cut` if there are too few to tell.
     pub(super) fn encoded_char(self, bytes: &[u8]) -> EncodedChar {
         let Some(&first) = bytes.first() else {
             return EncodedChar::Cut;
         };
-        match (self, first) {
-            (Encoding::Percent | Encoding::FormUrl, b'%') => percent_escape(&bytes[1..]),
-            (Encoding::Json | Encoding::Message, b'\\') => json_escape(&bytes[1..]),
-            (Encoding::Xml, b'&') => xml_reference(&bytes[1..]),
-            _ => EncodedChar::Is(first, 1),
+        match self.notation().filter(|it| it.introducer() == first) {
+            None => EncodedChar::Is(first, 1),
+            Some(Notation::Percent) => percent_escape(&bytes[1..]),
+            Some(Notation::Backslash) => json_escape(&bytes[1..]),
+            Some(Notation::Reference) => xml_reference(&bytes[1..]),
         }
     }
 }
@@ -66,8 +136,8 @@ fn percent_escape(rest: &[u8]) -> EncodedChar {
     hex_pair(rest, 1)
 }
 
-/// `rest` follows a backslash that begins an escape. Only `\u00XX` can spell a character of the
-/// grammar; the two-character escapes stand for others.
+/// `rest` follows a backslash that begins an escape. Only `\u00XX` can mean a character of the
+/// grammar; the two-character escapes mean others.
 fn json_escape(rest: &[u8]) -> EncodedChar {
     for (index, expected) in b"u00".iter().enumerate() {
         match rest.get(index) {
@@ -92,7 +162,7 @@ fn hex_pair(digits: &[u8], before: usize) -> EncodedChar {
     EncodedChar::Is(value, before + 2)
 }
 
-/// `rest` follows an `&`. Of the named entities only `&lt;` and `&gt;` spell a character of the grammar.
+/// `rest` follows an `&`. Of the named entities only `&lt;` and `&gt;` mean a character of the grammar.
 fn xml_reference(rest: &[u8]) -> EncodedChar {
     match rest.first() {
         None => EncodedChar::Cut,
@@ -149,6 +219,25 @@ mod tests {
 
     fn encoded_char(encoding: Encoding, text: &str) -> EncodedChar {
         encoding.encoded_char(text.as_bytes())
+    }
+
+    /// A new encoding does not compile without a line here, which is the reminder that it belongs
+    /// into [`Encoding::ALL`] too.
+    #[test]
+    fn all_means_all() {
+        let number = |encoding| match encoding {
+            Encoding::Raw => 0,
+            Encoding::Header => 1,
+            Encoding::BasicUser => 2,
+            Encoding::Percent => 3,
+            Encoding::FormUrl => 4,
+            Encoding::Json => 5,
+            Encoding::Xml => 6,
+            Encoding::Cdata => 7,
+            Encoding::Message => 8,
+        };
+        let numbers = Encoding::ALL.map(number);
+        assert!(numbers.into_iter().eq(0..Encoding::ALL.len()));
     }
 
     #[test]

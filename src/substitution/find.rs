@@ -1,4 +1,4 @@
-//! Placeholders in the head of a request, with the places where they stand.
+//! Placeholders in the head of a request, with their locations.
 
 use crate::policy::location::Location;
 
@@ -7,15 +7,15 @@ use super::encoding::Encoding;
 use super::form::FormTracker;
 use super::placeholder::{scan, scan_map};
 
-/// Finds the placeholders of a path, as it stands in the request line.
+/// Finds the placeholders of a path, as the request line has it.
 pub fn in_path(path: &str) -> Vec<Edit> {
     let edit = |token| Edit::new(token, Encoding::Percent, Location::Path);
     scan_map(Encoding::Percent, path.as_bytes(), edit)
 }
 
 /// Finds the placeholders of a query, without its question mark. The location carries the decoded
-/// name of the parameter in whose value the placeholder stands. It is empty, and so equal to no
-/// name in a rule, where the placeholder is part of a name or the name exceeds 512 bytes.
+/// name of the parameter whose value contains the placeholder. It is empty, and so equal to no name
+/// in a rule, where the placeholder is part of a name or the name exceeds 512 bytes.
 pub fn in_query(query: &str) -> Vec<Edit> {
     let bytes = query.as_bytes();
     let mut pairs = FormTracker::default();
@@ -30,8 +30,8 @@ pub fn in_query(query: &str) -> Vec<Edit> {
     edits
 }
 
-/// Finds the placeholders of a header value. `name` is in lower case. Basic credentials are
-/// another matter: see [`Basic`](super::basic::Basic).
+/// Finds the placeholders of a header value. `name` is in lower case. Basic credentials have to be
+/// decoded first: see [`Basic`](super::basic::Basic).
 pub fn in_header(name: &str, value: &[u8]) -> Vec<Edit> {
     let edit = |token| Edit::new(token, Encoding::Header, Location::Header(name.into()));
     scan_map(Encoding::Header, value, edit)

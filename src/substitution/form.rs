@@ -1,4 +1,4 @@
-//! Following the `name=value` pairs of a query or a form body.
+//! Tells which parameter of a query or form body a byte belongs to.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,18 @@ use memchr::{memchr, memchr2};
 use super::edit::MAX_LOCATION_NAME;
 use super::encoding::hex_value;
 
-/// Reads pairs from left to right, in pieces of any size, and knows in whose value it stands.
+/// Reads `name=value` pairs from left to right, in pieces of any size, and knows whose value comes
+/// next.
 #[derive(Debug, Default)]
 pub(super) struct FormTracker {
-    /// The name so far, as it was spelled; at most one byte more than what is kept.
+    /// The name so far, as it was written; at most one byte more than what is kept.
     raw: Vec<u8>,
     /// The decoded name, once its `=` was read.
     name: Option<String>,
     in_value: bool,
 }
 
-/// What is kept of a name as spelled: each byte may take three.
+/// What is kept of a name as it was written: each byte may take three.
 const MAX_RAW: usize = 3 * MAX_LOCATION_NAME;
 
 impl FormTracker {
@@ -45,8 +46,8 @@ impl FormTracker {
         }
     }
 
-    /// The decoded name of the pair in whose value the next byte stands. `None` inside a name, and
-    /// where the name exceeds [`MAX_LOCATION_NAME`] bytes.
+    /// The decoded name of the pair to whose value the next byte belongs. `None` inside a name, and
+    /// if the name exceeds [`MAX_LOCATION_NAME`] bytes.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -68,7 +69,7 @@ fn decoded_name(raw: &[u8]) -> Option<String> {
         rest = tail;
     }
     let fits = raw.len() <= MAX_RAW && name.len() <= MAX_LOCATION_NAME;
-    // Names that are no UTF-8 are shown with replacement characters, which no rule holds.
+    // Names that are not UTF-8 get replacement characters, which no rule contains.
     fits.then(|| String::from_utf8_lossy(&name))
         .map(Cow::into_owned)
 }

@@ -1,4 +1,4 @@
-//! Following a JSON text to know at which pointer one stands.
+//! Tells at which JSON pointer a byte of a JSON text is.
 //!
 //! This is a recogniser, not a parser: it takes pieces of any size, keeps the open containers and
 //! their current keys, and builds no values. Placeholders are found without it (the scanner need
@@ -11,7 +11,7 @@ use super::edit::MAX_LOCATION_NAME;
 /// The deepest nesting that is followed. Most parsers stop here too.
 const MAX_DEPTH: usize = 128;
 
-/// What is kept of a key as spelled: each character may take six bytes.
+/// What is kept of a key as it was written: each character may take six bytes.
 const MAX_RAW_KEY: usize = 6 * MAX_LOCATION_NAME;
 
 /// Begins a text of a sequence (RFC 7464 section 2.2).
@@ -24,7 +24,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct JsonTracker {
     open: Vec<Container>,
     state: JsonState,
-    /// The key being read, as spelled.
+    /// The key being read, as it was written.
     key: Vec<u8>,
     /// Whether further texts may follow the first.
     several: bool,
@@ -45,13 +45,13 @@ enum JsonState {
     /// The rest of an optional byte order mark.
     Mark(&'static [u8]),
     Value,
-    /// Behind `[`.
+    /// After `[`.
     ValueOrEnd,
-    /// Behind `{`.
+    /// After `{`.
     KeyOrEnd,
     Key,
     Colon,
-    /// Behind a value: a comma, the end of the container, or nothing more.
+    /// After a value: a comma, the end of the container, or nothing more.
     After,
     Text {
         is_key: bool,
@@ -59,14 +59,14 @@ enum JsonState {
     },
     Literal(&'static [u8]),
     Number(Number),
-    /// Not JSON, or too deep. There is no way back.
+    /// Not JSON, or too deep. This is final.
     Broken,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StringEscape {
     None,
-    /// Behind a backslash.
+    /// After a backslash.
     Begun,
     /// How many hexadecimal digits are missing.
     Digits(u8),
@@ -97,9 +97,9 @@ impl JsonTracker {
         }
     }
 
-    /// At the start of JSON texts one after the other, as messages hold them: separated by line
-    /// feeds, by the record separator of RFC 7464 (SignalR puts it at the end), or by nothing
-    /// (Socket.IO puts a number in front). Every text but the first is an object or an array.
+    /// At the start of several JSON texts, as messages contain them: separated by line feeds, by the
+    /// record separator of RFC 7464 (SignalR writes it at the end), or by nothing (Socket.IO writes a
+    /// number first). Every text but the first is an object or an array.
     pub(super) fn of_several() -> Self {
         Self {
             several: true,
@@ -151,8 +151,8 @@ impl JsonTracker {
         self.later
     }
 
-    /// The pointer of the string value in which the next byte stands. `None` outside of string
-    /// values, for a text that is nothing but a string or is not the first, and where the pointer
+    /// The pointer of the string value to which the next byte belongs. `None` outside of string
+    /// values, for a text that is nothing but a string or is not the first, and if the pointer
     /// exceeds [`MAX_LOCATION_NAME`] bytes.
     pub(super) fn pointer(&self) -> Option<String> {
         if self.later || !matches!(self.state, JsonState::Text { is_key: false, .. }) {
@@ -340,7 +340,7 @@ impl Number {
     }
 }
 
-/// Decodes a key as spelled and writes it as a pointer token.
+/// Decodes a key and writes it as a pointer token.
 fn pointer_token(spelled: &[u8]) -> Option<String> {
     if spelled.len() > MAX_RAW_KEY {
         return None;
@@ -475,7 +475,7 @@ pub(super) mod tests {
             prop_assert!(document.is_complete(), "{}", text);
         }
 
-        /// Wherever the cursor stands, the pointer leads to the string it stands in.
+        /// Wherever reading stops, the pointer leads to the string that it stopped in.
         #[test]
         fn the_pointer_leads_to_its_string(value in json_value(), at in any::<prop::sample::Index>()) {
             let text = serde_json::to_string(&value).unwrap();

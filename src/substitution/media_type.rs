@@ -1,4 +1,4 @@
-//! Media types and the parameters behind them (RFC 9110 section 8.3, RFC 2045 section 5.1).
+//! Media types and their parameters (RFC 9110 section 8.3, RFC 2045 section 5.1).
 
 /// A media type with its parameters, unquoted and in order.
 #[derive(Debug, PartialEq, Eq)]

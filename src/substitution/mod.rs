@@ -2,9 +2,9 @@
 //!
 //! From the inside out:
 //!
-//! * [`slug`]: the names; [`encoding`]: how one character can be spelled at each kind of place;
+//! * [`slug`]: the names; [`encoding`]: how one character can be written in each part of a request;
 //! * [`placeholder`]: the scanner; [`encode`]: how a value is written there;
-//! * [`find`], [`basic`] and [`body`]: where the placeholders of a request stand;
+//! * [`find`], [`basic`] and [`body`]: where the placeholders of a request are;
 //! * [`splice`]: the single pass that puts the values in; [`stream`]: the same for a body too large to hold.
 //!
 //! There is one scanner and one writer. A held body is read by the same code as a streamed one, as

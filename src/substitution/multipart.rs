@@ -1,9 +1,7 @@
-//! Following a multipart body (RFC 2046 section 5.1, RFC 7578): where its parts begin and end, and
-//! what they are.
+//! Splits a multipart body (RFC 2046 section 5.1, RFC 7578) into its parts as it is read.
 //!
-//! Delimiters and part headers are never changed. A part is read by its own type; what lies before
-//! the first and behind the last part is read as text, so that a placeholder there is not passed
-//! on in silence.
+//! Delimiters and part headers are never changed. A part is read by its own type. What precedes the
+//! first part and follows the last is read as text, so that no placeholder there is sent unnoticed.
 
 use std::sync::Arc;
 
@@ -14,7 +12,7 @@ use super::delimiters::Delimiters;
 use super::part_head::PartHead;
 use super::single_part::{Segment, SinglePart};
 
-/// The deepest nesting that is taken apart; what is deeper is read as text.
+/// The deepest nesting of which the parts are read; a deeper multipart is read as text.
 const MAX_DEPTH: usize = 8;
 
 /// The longest header section of a part, in bytes.
@@ -42,8 +40,8 @@ enum PartState {
         depth: usize,
         left: usize,
     },
-    /// Behind a delimiter: two hyphens close the multipart. They are there if they come at all,
-    /// because the delimiter was not told from other text without them.
+    /// After a delimiter: two hyphens close the multipart. If they follow, they are in the window:
+    /// without them the delimiter would not have been recognised.
     Tail {
         depth: usize,
     },
@@ -57,7 +55,7 @@ enum PartState {
 struct Lookahead {
     /// How many of them are content for certain.
     content: usize,
-    /// The delimiter behind them, if one was found.
+    /// The delimiter after them, if one was found.
     delimiter: Option<Delimiter>,
 }
 
@@ -79,12 +77,12 @@ impl MultipartReader {
         }
     }
 
-    /// The name of the part one stands in, if it has one.
+    /// The name of the current part, if it has one.
     pub(super) fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }
 
-    /// The delimiters that must not be spelled here.
+    /// The delimiters that a value must not produce here.
     pub(super) fn delimiters(&self) -> Arc<Delimiters> {
         Arc::clone(&self.delimiters)
     }
@@ -98,7 +96,7 @@ impl MultipartReader {
         }
     }
 
-    /// What stands at the front of `window`.
+    /// The segment at the front of `window`.
     pub(super) fn front(&mut self, window: &[u8], eof: bool) -> Result<Segment, BodyProblem> {
         match &mut self.state {
             PartState::Content {
@@ -130,7 +128,8 @@ impl MultipartReader {
         }
     }
 
-    /// Takes the first bytes of what [`MultipartReader::front`] described, at most its length.
+    /// Takes the first bytes of the segment that [`MultipartReader::front`] returned, at most its
+    /// length.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         if bytes.is_empty() {
             return Ok(());
@@ -168,8 +167,8 @@ impl MultipartReader {
         Ok(())
     }
 
-    /// Describes the header section at the front of `window`, blank line included. It must be
-    /// there in full. A part may lack one: then the next delimiter comes first.
+    /// The segment of the header section at the front of `window`, blank line included. It must be
+    /// complete. A part may lack one: then the next delimiter comes first.
     fn head(&mut self, window: &[u8], eof: bool) -> Result<Segment, BodyProblem> {
         let ahead = look_ahead(&self.boundaries, window, true, eof);
         let reach = &window[..ahead.content + ahead.delimiter.map_or(0, |delimiter| delimiter.len)];
@@ -258,8 +257,8 @@ fn head_end(window: &[u8]) -> Option<usize> {
     })
 }
 
-/// Finds the next delimiter of any open multipart. Only places behind a line break can begin one,
-/// so all boundaries are sought in one pass.
+/// Finds the next delimiter of any open multipart. A delimiter follows a line break, so all
+/// boundaries are searched in one pass over the line breaks.
 fn look_ahead(boundaries: &[Vec<u8>], window: &[u8], at_line_start: bool, eof: bool) -> Lookahead {
     let first = (at_line_start && window.starts_with(b"--")).then_some(0);
     let others = memmem::find_iter(window, b"\n--").map(|at| at + 1);
@@ -291,7 +290,8 @@ fn look_ahead(boundaries: &[Vec<u8>], window: &[u8], at_line_start: bool, eof: b
     }
 }
 
-/// How many bytes at the end of `window` could begin a delimiter, which is then cut before its second hyphen.
+/// How many bytes at the end of `window` could begin a delimiter that is cut before its second
+/// hyphen.
 fn begun_delimiter(window: &[u8], at_line_start: bool) -> usize {
     if at_line_start && b"-".starts_with(window) {
         return window.len();
@@ -321,8 +321,8 @@ enum DelimiterMatch {
     },
 }
 
-/// Whether `text`, which follows two hyphens at the start of a line, goes on as a delimiter. The
-/// innermost multipart is asked first.
+/// Whether `text`, which follows two hyphens at the start of a line, continues as a delimiter. The
+/// innermost multipart is tried first.
 fn delimiter_at(boundaries: &[Vec<u8>], text: &[u8], eof: bool) -> DelimiterMatch {
     let mut cut = false;
     for (depth, boundary) in boundaries.iter().enumerate().rev() {

@@ -4,7 +4,7 @@ use super::body_kind::{BodyKind, classify};
 use super::edit::MAX_LOCATION_NAME;
 use super::media_type::MediaType;
 
-/// What the header section of a part says of it.
+/// What the header section of a part says about it.
 pub(super) struct PartHead {
     /// How the content is to be read.
     pub(super) kind: BodyKind,
@@ -23,7 +23,7 @@ impl PartHead {
                 .iter()
                 .any(|plain| value.eq_ignore_ascii_case(plain.as_bytes()))
         });
-        // In base64 or quoted-printable neither the placeholder nor the value would be in plain sight.
+        // In base64 or quoted-printable, neither placeholders nor values are readable.
         let kind = if encoded {
             BodyKind::Opaque
         } else {

@@ -1,9 +1,9 @@
 //! The placeholder scanner: the only one there is.
 //!
 //! Held bodies, streams, headers, URLs and messages are all read by the same [`scan_partial`];
-//! [`scan`] is the case in which nothing more will come. It looks for the few byte pairs that can
-//! begin a placeholder in the form at hand and reads the grammar only there, so text without them
-//! costs a vectorised search and no allocation.
+//! [`scan`] is the case in which no more bytes follow. It searches for the few byte pairs with which
+//! a placeholder can begin in the encoding at hand and reads the grammar only there, so text without
+//! them costs a vectorised search and no allocation.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,15 +11,15 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 
-use super::encoding::{EncodedChar, Encoding, MAX_ENCODED_CHAR};
+use super::encoding::{EncodedChar, Encoding, MAX_ENCODED_CHAR, Notation};
 use super::slug::{self, Field, Reference, Slug};
 
 /// A placeholder, or an escaped one, in some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaceholderToken {
-    /// Where it stands.
+    /// The bytes that it consists of.
     pub span: Range<usize>,
-    /// Whether it is `<<!slug>>`, which leaves as the literal `<<slug>>`.
+    /// Whether it is `<<!slug>>`, which is sent as the literal `<<slug>>`.
     pub escape: bool,
     /// What it names.
     pub reference: Reference,
@@ -30,7 +30,7 @@ pub struct PlaceholderToken {
 pub struct Partial {
     /// The placeholders found, leftmost first.
     pub tokens: Vec<PlaceholderToken>,
-    /// How many bytes are decided. What follows could still begin a placeholder; it is at most
+    /// How many bytes are decided. What follows them could still begin a placeholder; it is at most
     /// [`MAX_CARRY`] bytes and must be scanned again with its continuation.
     pub decided: usize,
 }
@@ -38,7 +38,7 @@ pub struct Partial {
 /// The longest a placeholder can be on the wire, in bytes, less one: what a stream holds back.
 pub const MAX_CARRY: usize = MAX_ENCODED_CHAR * (slug::MAX_SLUG + slug::MAX_FIELD + 6) - 1;
 
-/// Whether `bytes` could hold a placeholder. `false` is certain, and cheap.
+/// Whether `bytes` may contain a placeholder. `false` is certain, and cheap.
 pub fn may_contain(encoding: Encoding, bytes: &[u8]) -> bool {
     let Some(first) = first_byte(encoding, bytes) else {
         return false;
@@ -52,7 +52,7 @@ pub fn scan(encoding: Encoding, bytes: &[u8]) -> Vec<PlaceholderToken> {
     scan_map(encoding, bytes, |token| token)
 }
 
-/// [`scan`], with each placeholder made into what the caller keeps.
+/// [`scan`], with each placeholder converted by `make`.
 pub fn scan_map<T>(
     encoding: Encoding,
     bytes: &[u8],
@@ -63,17 +63,17 @@ pub fn scan_map<T>(
     found
 }
 
-/// Finds every placeholder of which all bytes are there. With `eof`, nothing more will come.
+/// Finds every placeholder that is complete. With `eof`, no more bytes follow.
 ///
-/// What is decided never ends inside an escape of the form, so the next call needs to know nothing
-/// of what came before.
+/// The decided bytes never end inside an escape of the encoding, so the next call need not know
+/// them.
 pub fn scan_partial(encoding: Encoding, bytes: &[u8], eof: bool) -> Partial {
     let mut tokens = Vec::new();
     let decided = search(encoding, bytes, eof, |token| tokens.push(token));
     Partial { tokens, decided }
 }
 
-/// Hands out every placeholder and returns how many bytes are decided.
+/// Calls `found` with every placeholder and returns how many bytes are decided.
 fn search(
     encoding: Encoding,
     bytes: &[u8],
@@ -84,7 +84,7 @@ fn search(
     let mut from = 0;
     while let Some(at) = candidates.next(from) {
         match read_at(encoding, bytes, at, eof) {
-            CandidateReading::PlaceholderToken(token) => {
+            CandidateReading::Found(token) => {
                 from = token.span.end;
                 found(token);
             }
@@ -108,30 +108,26 @@ type Starters = Vec<Finder<'static>>;
 /// The longest of the starters below, in bytes.
 const MAX_STARTER: usize = 6;
 
-/// Byte strings one of which begins every placeholder of `form`: either its first character is
-/// encoded, or it is a bare `<` followed by the second one in either spelling.
+/// Byte strings with one of which every placeholder in `encoding` begins: either its first character
+/// is encoded, or it is a bare `<` followed by the second character, encoded or not.
 fn starters(encoding: Encoding) -> &'static Starters {
     static RAW: LazyLock<Starters> = LazyLock::new(|| finders(&["<<"]));
     static PERCENT: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<%3", "%3C", "%3c"]));
-    static JSON: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<\\u003", "\\u003"]));
-    static XML: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<&", "&lt;", "&#"]));
-    match encoding {
-        Encoding::Raw | Encoding::Header | Encoding::BasicUser | Encoding::Cdata => &RAW,
-        Encoding::Percent | Encoding::FormUrl => &PERCENT,
-        Encoding::Json | Encoding::Message => &JSON,
-        Encoding::Xml => &XML,
+    static BACKSLASH: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<\\u003", "\\u003"]));
+    static REFERENCE: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<&", "&lt;", "&#"]));
+    match encoding.notation() {
+        None => &RAW,
+        Some(Notation::Percent) => &PERCENT,
+        Some(Notation::Backslash) => &BACKSLASH,
+        Some(Notation::Reference) => &REFERENCE,
     }
 }
 
-/// Where the first byte stands with which a starter of `form` begins.
+/// Where the first byte is with which a starter of `encoding` begins.
 fn first_byte(encoding: Encoding, bytes: &[u8]) -> Option<usize> {
-    match encoding {
-        Encoding::Raw | Encoding::Header | Encoding::BasicUser | Encoding::Cdata => {
-            memchr(b'<', bytes)
-        }
-        Encoding::Percent | Encoding::FormUrl => memchr2(b'<', b'%', bytes),
-        Encoding::Json | Encoding::Message => memchr2(b'<', b'\\', bytes),
-        Encoding::Xml => memchr2(b'<', b'&', bytes),
+    match encoding.notation() {
+        None => memchr(b'<', bytes),
+        Some(notation) => memchr2(b'<', notation.introducer(), bytes),
     }
 }
 
@@ -142,7 +138,7 @@ fn finders(starters: &[&'static str]) -> Starters {
         .collect()
 }
 
-/// Positions at which a starter stands. Each finder passes over the bytes once in all.
+/// Positions at which a starter begins. Each finder passes over the bytes once in all.
 struct Candidates<'a> {
     bytes: &'a [u8],
     starters: &'static Starters,
@@ -154,7 +150,7 @@ impl<'a> Candidates<'a> {
     fn new(encoding: Encoding, bytes: &'a [u8]) -> Self {
         let starters = starters(encoding);
         let mut ahead = [None; 4];
-        // One search settles most short texts, for all starters.
+        // One search rules out all starters in most short texts.
         if let Some(first) = first_byte(encoding, bytes) {
             for (next, starter) in ahead.iter_mut().zip(starters) {
                 *next = starter.find(&bytes[first..]).map(|at| first + at);
@@ -179,7 +175,7 @@ impl<'a> Candidates<'a> {
 }
 
 enum CandidateReading {
-    PlaceholderToken(PlaceholderToken),
+    Found(PlaceholderToken),
     Nothing,
     Cut,
 }
@@ -198,7 +194,7 @@ enum ReadStop {
 }
 
 fn read_at(encoding: Encoding, bytes: &[u8], at: usize, eof: bool) -> CandidateReading {
-    // In JSON a backslash never precedes a bare `<`, so there the two forms read alike.
+    // In JSON a backslash never precedes a bare `<`, so there the two encodings read alike.
     let may_be_escaped = match encoding {
         Encoding::Json => true,
         Encoding::Message => bytes[at] == b'\\',
@@ -213,7 +209,7 @@ fn read_at(encoding: Encoding, bytes: &[u8], at: usize, eof: bool) -> CandidateR
         at,
     };
     match reader.placeholder() {
-        Ok((escape, reference)) => CandidateReading::PlaceholderToken(PlaceholderToken {
+        Ok((escape, reference)) => CandidateReading::Found(PlaceholderToken {
             span: at..reader.at,
             escape,
             reference,
@@ -506,7 +502,7 @@ mod tests {
         let mut at = 0;
         while at < bytes.len() {
             match read_at(encoding, bytes, at, true) {
-                CandidateReading::PlaceholderToken(token) => {
+                CandidateReading::Found(token) => {
                     at = token.span.end;
                     tokens.push(token);
                 }

@@ -18,18 +18,6 @@ use super::slug::{Field, Reference, Slug};
 use super::splice::splice;
 use super::stream::{BodyStream, StreamError, StreamStep};
 
-const FORMS: [Encoding; 9] = [
-    Encoding::Raw,
-    Encoding::Header,
-    Encoding::BasicUser,
-    Encoding::Percent,
-    Encoding::FormUrl,
-    Encoding::Json,
-    Encoding::Xml,
-    Encoding::Cdata,
-    Encoding::Message,
-];
-
 fn reference() -> impl Strategy<Value = Reference> {
     (
         "[a-z][a-z0-9_-]{0,63}",
@@ -41,7 +29,7 @@ fn reference() -> impl Strategy<Value = Reference> {
         })
 }
 
-/// Every way in which `form` can spell one character of the grammar.
+/// Every way in which `encoding` can write one character of the grammar.
 fn spellings(encoding: Encoding, c: char) -> Vec<String> {
     let code = u32::from(c);
     let mut spellings = vec![c.to_string()];
@@ -70,7 +58,7 @@ fn spellings(encoding: Encoding, c: char) -> Vec<String> {
     spellings
 }
 
-/// A placeholder, every character of it spelled in some way.
+/// A placeholder, every character of it written in some way.
 fn spelled(encoding: Encoding, text: &str, choice: &[prop::sample::Index]) -> String {
     let choice = choice.iter().cycle();
     text.chars()
@@ -111,7 +99,7 @@ proptest! {
     #[test]
     fn every_spelling_of_a_placeholder_is_found(reference in reference(), escape: bool, choice in choice()) {
         let mark = if escape { "!" } else { "" };
-        for encoding in FORMS {
+        for encoding in Encoding::ALL {
             let text = spelled(encoding, &format!("<<{mark}{reference}>>"), &choice);
             let tokens = super::placeholder::scan(encoding, format!("<{text}>").as_bytes());
             prop_assert_eq!(tokens.len(), 1, "{:?} {}", encoding, text);
@@ -132,7 +120,7 @@ proptest! {
         prop_assert_eq!(&parsed[&key][1], &serde_json::Value::from(1));
     }
 
-    /// JSON alone, in front of SignalR's separator, behind Socket.IO's number; and plain text.
+    /// JSON alone, before SignalR's separator, after Socket.IO's number; and plain text.
     #[test]
     fn a_message_gives_the_value_back(value in value(), choice in choice()) {
         let placeholder = spelled(Encoding::Message, "<<gh>>", &choice);
@@ -335,78 +323,81 @@ fn kinds() -> [BodyKind; 9] {
     ]
 }
 
+const PLACEHOLDERS: [&str; 12] = [
+    "<<a>>",
+    "<<b>>",
+    "<<c.f>>",
+    "<<!a>>",
+    "<",
+    "<<",
+    ">>",
+    "%3C%3ca>>",
+    "\\u003c<a\\u003E>",
+    "&lt;&#60;b&gt;>",
+    "\\",
+    "%3",
+];
+
+/// What bodies of this kind are made of.
+fn fragments(kind: &BodyKind) -> Vec<&'static str> {
+    let own: &[&str] = match kind {
+        BodyKind::Json | BodyKind::JsonLines => {
+            &["{\"k\":\"", "\"", ",", "}", "[", "]", "\u{feff}", "1"]
+        }
+        BodyKind::Message => &[
+            "{\"k\":\"",
+            "\"}",
+            "[\"",
+            "\"]",
+            "\u{1e}",
+            "\n",
+            "42",
+            "text",
+        ],
+        BodyKind::Form => &["k=", "&", "=", "+", "%20"],
+        BodyKind::Xml => &[
+            "<a>",
+            "<![CDATA[",
+            "]]>",
+            "]",
+            "<!--",
+            "-->",
+            "<?",
+            "?>",
+            "&amp;",
+            "<!",
+        ],
+        BodyKind::Multipart { .. } => &[
+            "\r\n--B\r\n",
+            "--B\r\n",
+            "\r\n--B--\r\n",
+            "\n--B\n",
+            "\r\n--BB\r\n",
+            "--B",
+            "\r\n--BB--\r\n",
+            "\r\n\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            "-",
+            "--",
+            "B",
+            "Content-Disposition: form-data; name=\"k\"\r\n",
+            "Content-Type: application/json\r\n\r\n",
+            "Content-Type: application/xml\r\n\r\n<![CDATA[",
+            "]]>",
+            "Content-Type: image/png\r\n\r\n",
+            "Content-Type: multipart/mixed; boundary=BB\r\n\r\n",
+            "Content-Transfer-Encoding: base64\r\n",
+        ],
+        BodyKind::Text | BodyKind::Wide | BodyKind::Opaque => &["text", "\n"],
+    };
+    [own, own, &PLACEHOLDERS].concat()
+}
+
 /// Bodies near those of their kind: fragments in random order.
 fn any_body() -> impl Strategy<Value = (BodyKind, String)> {
-    const PLACEHOLDERS: [&str; 12] = [
-        "<<a>>",
-        "<<b>>",
-        "<<c.f>>",
-        "<<!a>>",
-        "<",
-        "<<",
-        ">>",
-        "%3C%3ca>>",
-        "\\u003c<a\\u003E>",
-        "&lt;&#60;b&gt;>",
-        "\\",
-        "%3",
-    ];
-    let fragments = |kind: &BodyKind| -> Vec<&'static str> {
-        let own: &[&str] = match kind {
-            BodyKind::Json | BodyKind::JsonLines => {
-                &["{\"k\":\"", "\"", ",", "}", "[", "]", "\u{feff}", "1"]
-            }
-            BodyKind::Message => &[
-                "{\"k\":\"",
-                "\"}",
-                "[\"",
-                "\"]",
-                "\u{1e}",
-                "\n",
-                "42",
-                "text",
-            ],
-            BodyKind::Form => &["k=", "&", "=", "+", "%20"],
-            BodyKind::Xml => &[
-                "<a>",
-                "<![CDATA[",
-                "]]>",
-                "]",
-                "<!--",
-                "-->",
-                "<?",
-                "?>",
-                "&amp;",
-                "<!",
-            ],
-            BodyKind::Multipart { .. } => &[
-                "\r\n--B\r\n",
-                "--B\r\n",
-                "\r\n--B--\r\n",
-                "\n--B\n",
-                "\r\n--BB\r\n",
-                "--B",
-                "\r\n--BB--\r\n",
-                "\r\n\r\n",
-                "\r\n",
-                "\n",
-                "\r",
-                "-",
-                "--",
-                "B",
-                "Content-Disposition: form-data; name=\"k\"\r\n",
-                "Content-Type: application/json\r\n\r\n",
-                "Content-Type: application/xml\r\n\r\n<![CDATA[",
-                "]]>",
-                "Content-Type: image/png\r\n\r\n",
-                "Content-Type: multipart/mixed; boundary=BB\r\n\r\n",
-                "Content-Transfer-Encoding: base64\r\n",
-            ],
-            BodyKind::Text | BodyKind::Wide | BodyKind::Opaque => &["text", "\n"],
-        };
-        [own, own, &PLACEHOLDERS].concat()
-    };
-    let disordered = prop::sample::select(kinds().to_vec()).prop_flat_map(move |kind| {
+    let disordered = prop::sample::select(kinds().to_vec()).prop_flat_map(|kind| {
         prop::collection::vec(prop::sample::select(fragments(&kind)), 0..24)
             .prop_map(move |fragments| (kind.clone(), fragments.concat()))
     });
@@ -451,7 +442,7 @@ fn multipart() -> impl Strategy<Value = (BodyKind, String)> {
     })
 }
 
-/// What the placeholders of [`any_body`] stand for.
+/// The values of the placeholders of [`any_body`].
 struct Values([Arc<SecretBytes>; 3]);
 
 impl Values {

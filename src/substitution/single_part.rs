@@ -5,17 +5,17 @@ use super::encoding::Encoding;
 use super::placeholder::scan_partial;
 use super::xml::XmlTracker;
 
-/// Bytes at the front that are read in one way.
+/// Bytes at the front of the window that are read in one way.
 pub(super) struct Segment {
     pub(super) len: usize,
-    /// How. `None`: they are passed over.
+    /// The encoding in which they are searched. `None`: they are not searched.
     pub(super) scan: Option<Encoding>,
-    /// Whether what comes behind them is read anew. Otherwise they may go on.
+    /// Whether what follows is read as a new segment. Otherwise more of this one may follow.
     pub(super) closed: bool,
 }
 
 impl Segment {
-    /// Bytes to be passed over.
+    /// Bytes that are not searched.
     pub(super) fn skip(len: usize, closed: bool) -> Self {
         Self {
             len,
@@ -62,7 +62,7 @@ impl SinglePart {
         }
     }
 
-    /// What stands at the front of `window`, which belongs to this body as a whole.
+    /// The segment at the front of `window`, all of which belongs to this body.
     pub(super) fn front(&mut self, window: &[u8], eof: bool) -> Segment {
         if self.at_start {
             if window.len() < 2 && !eof {
@@ -85,7 +85,7 @@ impl SinglePart {
         }
     }
 
-    /// Takes the first bytes of what [`SinglePart::front`] described, at most its length.
+    /// Takes the first bytes of the segment that [`SinglePart::front`] returned, at most its length.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         match &mut self.syntax {
             Syntax::Xml(section) => section.advance(bytes),
@@ -108,7 +108,7 @@ fn is_wide(syntax: &Syntax, start: &[u8]) -> bool {
     }
 }
 
-/// Searches UTF-16 and UTF-32. Without their zero bytes, ASCII characters stand side by side in
+/// Searches UTF-16 and UTF-32. Once their zero bytes are removed, ASCII characters are adjacent in
 /// every byte order.
 #[derive(Default)]
 struct WideSearch {

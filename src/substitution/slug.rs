@@ -117,12 +117,12 @@ pub(super) fn is_first_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase()
 }
 
-/// Whether `byte` may stand in a slug after its first byte.
+/// Whether a slug may contain `byte` after its first byte.
 pub(super) fn is_slug_byte(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')
 }
 
-/// Whether `byte` may stand in a field name after its first byte.
+/// Whether a field name may contain `byte` after its first byte.
 pub(super) fn is_field_byte(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')
 }

@@ -61,7 +61,7 @@ pub fn splice_within<'v>(
     Ok(out)
 }
 
-/// Writes what stays and what is put in, in order. The one place where a value is written.
+/// Writes the bytes that stay and the replacements, in order. Values are written only here.
 #[derive(Default)]
 pub(super) struct SpliceWriter {
     guard: BoundaryGuard,
@@ -75,12 +75,12 @@ impl SpliceWriter {
         Ok(())
     }
 
-    /// Takes note of bytes of the source that somebody else writes.
+    /// Notes bytes of the source that the caller writes.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), SpliceError> {
         self.guard.literal(bytes)
     }
 
-    /// Writes what goes in for `edit`. On an error, what was written to `out` is to be thrown away.
+    /// Writes the replacement of `edit`. On an error, the caller discards what was written to `out`.
     pub(super) fn replace(
         &mut self,
         edit: &Edit,
@@ -94,11 +94,11 @@ impl SpliceWriter {
     }
 }
 
-/// What goes in for one edit, before encoding.
+/// The replacement of one edit, before it is encoded.
 pub(super) enum Insertion<'v> {
     /// A credential's value.
     Value(&'v SecretBytes),
-    /// The placeholder that an escape stands for.
+    /// The literal placeholder that an escape means.
     Literal(String),
 }
 

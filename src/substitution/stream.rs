@@ -1,10 +1,10 @@
 //! Substitution in a body that is too large to hold.
 //!
-//! A state machine without any input or output of its own. Bytes go in with [`BodyStream::push`];
-//! [`BodyStream::step`] gives out what is decided, and stops at the first placeholder whose value it
-//! was not given, so that the caller can authorise and record the use before any byte of the value
-//! is written. Only the bytes that could still begin a placeholder (or a multipart delimiter) are
-//! held back.
+//! A state machine that does no input or output. The caller pushes bytes with [`BodyStream::push`];
+//! [`BodyStream::step`] writes what is decided, and stops at the first placeholder whose value it was
+//! not given, so that the caller can authorise and record the use before any byte of the value is
+//! written. Only bytes that could still begin a placeholder (or a multipart delimiter) are held
+//! back.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -55,7 +55,7 @@ const MAX_PERMITTED: usize = 256;
 pub struct BodyStream {
     scanner: BodyScanner,
     writer: SpliceWriter,
-    /// Source bytes that were not written yet, behind `written` that were.
+    /// Source bytes, of which the first `written` were written.
     window: Bytes,
     written: usize,
     /// How much of the window is decided.
@@ -86,15 +86,15 @@ pub enum StreamStep {
 pub struct Need {
     /// What it names.
     pub reference: Reference,
-    /// Where it stands. In JSON, a pointer holds for what was read so far: a later error in the
-    /// document is not known yet.
+    /// Where it is. In JSON, the pointer is right as far as the document was read: an error that
+    /// follows is not known yet.
     pub location: Location,
 }
 
-/// Why a stream cannot go on. The upstream request must then be reset, not ended.
+/// Why a stream cannot continue. The upstream request must then be reset, not ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
-    /// The body cannot be dealt with.
+    /// The body is refused.
     #[error(transparent)]
     Body(#[from] BodyProblem),
     /// A value cannot be written at its place.
@@ -122,14 +122,15 @@ impl BodyStream {
     /// not written yet stays in memory.
     pub fn push(&mut self, bytes: Bytes) -> Result<(), StreamError> {
         self.discard_written();
-        self.window = match self.window.is_empty() {
-            true => bytes,
-            false => [&self.window[..], &bytes].concat().into(),
+        self.window = if self.window.is_empty() {
+            bytes
+        } else {
+            [&self.window[..], &bytes].concat().into()
         };
         self.read(false)
     }
 
-    /// Says that nothing more will come.
+    /// Ends the body: no more bytes follow.
     pub fn finish(&mut self) -> Result<(), StreamError> {
         self.eof = true;
         self.read(true)
@@ -145,8 +146,8 @@ impl BodyStream {
         }
     }
 
-    /// The bytes before the next placeholder, as they came. To be sent before anything that the
-    /// next step writes, which then spares it a copy of them.
+    /// The bytes before the next placeholder, without a copy. The caller sends them before what the
+    /// next step writes.
     pub fn pass(&mut self) -> Result<Bytes, StreamError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -176,7 +177,7 @@ impl BodyStream {
 
     fn write(&mut self, out: &mut Vec<u8>) -> Result<StreamStep, StreamError> {
         let (ready, len) = self.ready()?;
-        // Once, so that no copies of a value are left behind by a growing buffer.
+        // Allocated once, so that no growing buffer leaves copies of a value in freed memory.
         out.reserve(len);
         for edit in self.edits.drain(..ready) {
             self.writer

@@ -1,7 +1,7 @@
-//! Following an XML text to know whether one stands in a CDATA section.
+//! Tells which parts of an XML text are in a CDATA section.
 //!
-//! References are read everywhere but there. Comments and processing instructions are followed
-//! only so that a `<![CDATA[` inside one is not taken for a section.
+//! Character references are read everywhere but there. Comments and processing instructions are
+//! tracked only so that a `<![CDATA[` inside one is not taken for a section.
 
 use memchr::memchr;
 
@@ -13,30 +13,30 @@ pub(super) enum XmlTracker {
     /// Character data and tags.
     #[default]
     Text,
-    /// Behind `<` and this much of what may open a section.
+    /// After `<` and this much of what may open a section.
     Opening(Opening),
-    /// In a comment, behind this many hyphens (two at most).
+    /// In a comment, after this many hyphens (two at most).
     Comment(u8),
-    /// In a processing instruction, behind a question mark or not.
+    /// In a processing instruction, and whether directly after a question mark.
     Instruction(bool),
-    /// In a CDATA section, behind this many closing brackets (two at most).
+    /// In a CDATA section, after this many closing brackets (two at most).
     Cdata(u8),
 }
 
-/// What was read behind a `<`.
+/// What was read after a `<`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
     Less,
     Bang,
     BangHyphen,
-    /// Behind `<![` and this many bytes of `CDATA[`.
+    /// After `<![` and this many bytes of `CDATA[`.
     Bracket(usize),
 }
 
 const CDATA: &[u8] = b"CDATA[";
 
 impl XmlTracker {
-    /// The form in which the next byte is read.
+    /// The encoding in which the next byte is read.
     pub(super) fn encoding(self) -> Encoding {
         match self {
             XmlTracker::Cdata(_) => Encoding::Cdata,
@@ -52,7 +52,7 @@ impl XmlTracker {
         }
     }
 
-    /// Reads on until the form changes. Returns how many bytes were read and whether it did.
+    /// Reads on until the encoding changes. Returns how many bytes were read and whether it did.
     pub(super) fn advance_to_change(&mut self, bytes: &[u8]) -> (usize, bool) {
         let encoding = self.encoding();
         let mut at = 0;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_change_of_form_is_found_right_behind_the_marks() {
+    fn the_encoding_changes_right_after_the_marks() {
         let mut section = XmlTracker::default();
         assert_eq!(section.advance_to_change(b"<a><![CDATA[x]]>y"), (12, true));
         assert_eq!(section.advance_to_change(b"x]]>y"), (4, true));

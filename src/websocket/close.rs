@@ -7,7 +7,7 @@ use super::frame::MAX_CONTROL;
 pub struct Close {
     /// One that may be sent.
     pub code: u16,
-    /// For people. At most 123 bytes.
+    /// For a person to read. At most 123 bytes.
     pub reason: String,
 }
 
@@ -20,9 +20,9 @@ impl Close {
     pub const INVALID_PAYLOAD: u16 = 1007;
     /// A message is refused.
     pub const POLICY_VIOLATION: u16 = 1008;
-    /// Something failed here.
+    /// An internal error.
     pub const INTERNAL_ERROR: u16 = 1011;
-    /// What lies behind this server broke the protocol (IANA WebSocket Close Code registry).
+    /// The upstream broke the protocol (IANA WebSocket Close Code registry).
     pub const BAD_GATEWAY: u16 = 1014;
 
     /// A code with a reason, cut to what fits.

@@ -144,7 +144,7 @@ impl FrameHead {
     }
 }
 
-/// Masks or unmasks `bytes`, which stand at `offset` of their payload.
+/// Masks or unmasks `bytes`, which are at `offset` of their payload.
 pub(super) fn mask(bytes: &mut [u8], key: [u8; 4], offset: u64) {
     let mut turned = key;
     turned.rotate_left((offset % 4) as usize);

@@ -1,12 +1,12 @@
-//! WebSocket framing (RFC 6455 section 5) without input or output: bytes in, events out, and back.
+//! WebSocket framing (RFC 6455 section 5) without input or output: bytes become events, and back.
 //!
-//! A [`Receiver`] reads the frames of one side and checks everything the protocol lets it check; a
-//! [`Sender`] writes frames to the other. Between the two an intermediary may change how a message
-//! is cut into frames as long as no extension was negotiated (section 5.4), and here that is what
-//! lets a frame of any length pass in constant memory: its payload is handed on as it comes.
+//! A [`Receiver`] reads the frames of one side and checks all that the protocol specifies; a
+//! [`Sender`] writes frames to the other. An intermediary may fragment a message differently as long
+//! as no extension was negotiated (section 5.4). So a frame of any length passes in constant memory:
+//! its payload is forwarded as it arrives.
 //!
-//! The codec is our own because the libraries for this read whole frames into memory, and because
-//! an intermediary has to refuse what an endpoint may leave unsaid.
+//! The codec is our own because WebSocket libraries read whole frames into memory, and because an
+//! intermediary has to refuse protocol errors that an endpoint may ignore.
 
 mod close;
 mod frame;

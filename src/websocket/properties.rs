@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// One thing to be sent.
+/// A message or a control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Item {
     Message(MessageKind, Vec<Vec<u8>>),

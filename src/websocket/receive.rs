@@ -1,10 +1,10 @@
-//! Reading one side of a connection: frames, messages, and everything that is wrong with them.
+//! Reading one side of a connection: frames and messages, with all checks of the protocol.
 
 use super::close::Close;
 use super::frame::{FrameHead, MAX_CONTROL, MessageKind, Opcode, Peer, mask};
 use super::utf8::Utf8;
 
-/// Something that the peer has sent.
+/// What the peer has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FrameEvent<'a> {
     /// The next piece of the current message, or the first of a new one. `end`: also its last.
@@ -24,19 +24,19 @@ pub enum FrameEvent<'a> {
     Close(Option<Close>),
 }
 
-/// The peer broke the protocol. The connection cannot go on.
+/// The peer broke the protocol. The connection has to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The close code that says so.
     pub code: u16,
-    /// What was wrong. Holds nothing of what was sent.
+    /// What was wrong. Contains nothing of what was sent.
     pub reason: &'static str,
 }
 
 /// Reads the frames of one side.
 ///
-/// Holds what was pushed until it was asked for, and then no more than a part of a head or of a
-/// control frame.
+/// Holds what was pushed until the caller asks for it, and then no more than a part of a frame header
+/// or of a control frame.
 #[derive(Debug)]
 pub struct Receiver {
     peer: Peer,
@@ -78,7 +78,7 @@ impl Receiver {
     pub fn push(&mut self, bytes: &[u8]) {
         let kept = self.buffer.len() - self.at;
         if kept == 0 {
-            // Not what is left of a larger one: a connection that waits holds no memory.
+            // A new buffer, not the old one: a connection that waits holds no memory.
             self.buffer = Vec::with_capacity(bytes.len());
         } else {
             self.buffer.drain(..self.at);
@@ -87,7 +87,7 @@ impl Receiver {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// What comes next, if all of it is there. After a close frame there is none.
+    /// The next event, if all of it has arrived. After a close frame there is none.
     pub fn event(&mut self) -> Result<Option<FrameEvent<'_>>, Violation> {
         if let Some(violation) = &self.failed {
             return Err(violation.clone());
@@ -245,9 +245,10 @@ impl EventSpan {
 /// RFC 6455 section 5.5.1: nothing, or a code and a reason in UTF-8.
 fn read_close(payload: &[u8]) -> Result<Option<Close>, Violation> {
     let &[high, low, ref reason @ ..] = payload else {
-        return match payload.is_empty() {
-            true => Ok(None),
-            false => Err(protocol("a close code has two bytes")),
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(protocol("a close code has two bytes"))
         };
     };
     let code = u16::from_be_bytes([high, low]);
@@ -261,7 +262,7 @@ fn read_close(payload: &[u8]) -> Result<Option<Close>, Violation> {
     }))
 }
 
-/// RFC 6455 section 7.4 and the registry it set up: 1004 to 1006 and 1015 never stand in a frame.
+/// RFC 6455 section 7.4 and its registry: 1004 to 1006 and 1015 are never sent in a frame.
 fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

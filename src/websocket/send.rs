@@ -3,12 +3,12 @@
 use super::close::Close;
 use super::frame::{FrameHead, MAX_CONTROL, MAX_HEAD, MessageKind, Opcode, Peer, mask};
 
-/// There was no key to mask a frame with, so the frame was not written.
+/// No masking key was available, so the frame was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no masking key could be drawn")]
 pub struct NoKey;
 
-/// Writes frames for one side. `keys` gives the masking keys, which a client takes from a strong
+/// Writes frames for one side. `keys` yields the masking keys, which a client takes from a strong
 /// source of randomness, a new one for each frame (RFC 6455 section 5.3).
 #[derive(Debug)]
 pub struct Sender<K> {
@@ -28,8 +28,8 @@ impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
         }
     }
 
-    /// Appends the next piece of a message to `out` as one frame. A piece without bytes that is not
-    /// the last makes none.
+    /// Appends the next piece of a message to `out` as one frame. An empty piece that is not the last
+    /// is not written.
     pub fn data(
         &mut self,
         kind: MessageKind,
@@ -59,7 +59,7 @@ impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
         self.control(Opcode::Pong, payload, out)
     }
 
-    /// Appends a close frame. Nothing may follow it, and nothing does.
+    /// Appends a close frame. No frame is written after it.
     pub fn close(&mut self, close: Option<&Close>, out: &mut Vec<u8>) -> Result<(), NoKey> {
         let mut payload = Vec::new();
         if let Some(close) = close {
@@ -96,7 +96,7 @@ impl<K: Iterator<Item = [u8; 4]>> Sender<K> {
             len: payload.len() as u64,
             mask: key,
         };
-        // Once, so that no copies of a value are left behind by a growing buffer.
+        // Allocated once, so that no growing buffer leaves copies of a value in freed memory.
         out.reserve(MAX_HEAD + payload.len());
         head.write(out);
         let start = out.len();

@@ -1,9 +1,9 @@
-//! UTF-8 that comes in pieces.
+//! UTF-8 that arrives in pieces.
 
 /// Checks a text piece by piece (RFC 6455 section 8.1), and holds at most three bytes of it.
 #[derive(Debug, Default)]
 pub(super) struct Utf8 {
-    /// The beginning of a character whose end has not come.
+    /// The beginning of a character whose end has not arrived.
     begun: Vec<u8>,
 }
 
@@ -36,11 +36,12 @@ impl Utf8 {
         }
     }
 
-    /// The text has ended; the next piece begins another.
+    /// Ends the text; the next piece begins another.
     pub(super) fn finish(&mut self) -> Result<(), NotUtf8> {
-        match self.begun.is_empty() {
-            true => Ok(()),
-            false => Err(NotUtf8),
+        if self.begun.is_empty() {
+            Ok(())
+        } else {
+            Err(NotUtf8)
         }
     }
 }

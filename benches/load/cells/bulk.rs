@@ -25,9 +25,10 @@ pub async fn upload(route: &Route, scale: Scale, is_text: bool) -> Result<Figure
     } else {
         [block("", 0), block("", 0)]
     };
-    let (content_type, expected) = match is_text {
-        true => ("text/plain", scale.mebibytes),
-        false => ("application/octet-stream", 0),
+    let (content_type, expected) = if is_text {
+        ("text/plain", scale.mebibytes)
+    } else {
+        ("application/octet-stream", 0)
     };
     let length = scale.mebibytes * MEBIBYTE as u64;
     let mut connection = Connection::tls(route, HOST, &route.connectors.full).await?;
