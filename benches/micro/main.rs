@@ -12,6 +12,7 @@ mod scrub;
 mod substitution;
 mod tls;
 mod vault;
+mod worst_case;
 
 /// Every benchmark says how many allocations one round makes. They cost what they cost in the
 /// program: freed memory is wiped.
@@ -19,6 +20,10 @@ mod vault;
 static COUNTING: divan::AllocProfiler<Wiping> = divan::AllocProfiler::new(WIPING);
 
 fn main() {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    if filter.is_none_or(|filter| "worst_case".contains(&filter)) {
+        worst_case::report();
+    }
     divan::main();
 }
 

@@ -5,8 +5,9 @@
 //! without listing the readings of every level.
 
 use super::backslash::meant_by;
-use super::escapes::{BACKSLASH, PERCENT, TextUnit, introduces};
+use super::escapes::{Notations, TextUnit, introduces};
 use super::haystack::Haystack;
+use crate::substitution::encoding::Notation;
 
 impl Haystack<'_> {
     /// Whether an escape may begin with the introducer at `pos`. `false` is certain, and cheap: in
@@ -28,15 +29,19 @@ impl Haystack<'_> {
     /// character, or `%41`. As [`Haystack::units`] says, but with little ado.
     #[inline]
     pub fn plain_escape(self, pos: usize) -> Option<TextUnit> {
-        let (byte, next, kinds) = match *self.bytes.get(pos..)? {
-            [b'\\', letter, ..] => (meant_by(letter)?, pos + 2, BACKSLASH),
+        let (byte, next, notation) = match *self.bytes.get(pos..)? {
+            [b'\\', letter, ..] => (meant_by(letter)?, pos + 2, Notation::Backslash),
             [b'%', high, low, ..] => {
                 let digit = |byte| char::from(byte).to_digit(16);
-                ((digit(high)? << 4 | digit(low)?) as u8, pos + 3, PERCENT)
+                (
+                    (digit(high)? << 4 | digit(low)?) as u8,
+                    pos + 3,
+                    Notation::Percent,
+                )
             }
             _ => return None,
         };
-        (!introduces(byte)).then(|| TextUnit::of_byte(byte, next, kinds))
+        (!introduces(byte)).then(|| TextUnit::of_byte(byte, next, Notations::of(notation)))
     }
 }
 
@@ -49,7 +54,7 @@ mod tests {
     use super::*;
 
     fn same(one: &TextUnit, other: &TextUnit) -> bool {
-        (one.bytes(), one.next, one.kinds) == (other.bytes(), other.next, other.kinds)
+        (one.bytes(), one.next, one.notations) == (other.bytes(), other.next, other.notations)
     }
 
     proptest! {

@@ -10,13 +10,41 @@
 use super::backslash::meant_by;
 use super::entities::named;
 use super::haystack::Haystack;
+use crate::substitution::encoding::Notation;
 
-/// Percent-encoding was used: `%41`, `%u0041`.
-pub(super) const PERCENT: u8 = 1;
-/// A backslash escape was used: `\n`, `\/`, `\u0041`, `\x41`, `\101`.
-pub(super) const BACKSLASH: u8 = 2;
-/// An XML or HTML character reference was used: `&lt;`, `&#60;`, `&#x3c;`.
-pub(super) const ENTITY: u8 = 4;
+const PERCENT: Notations = Notations::of(Notation::Percent);
+const BACKSLASH: Notations = Notations::of(Notation::Backslash);
+const REFERENCE: Notations = Notations::of(Notation::Reference);
+
+/// The notations of the escapes that a reading has undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Notations(u8);
+
+impl Notations {
+    /// No escape was undone.
+    pub const NONE: Self = Self(0);
+
+    /// Just this one.
+    pub const fn of(notation: Notation) -> Self {
+        Self(1 << notation as u8)
+    }
+
+    /// These and those.
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether no escape was undone.
+    pub fn is_empty(self) -> bool {
+        self == Self::NONE
+    }
+
+    /// The only notation, if there is just one.
+    pub fn only(self) -> Option<Notation> {
+        let is_it = |notation: &Notation| self == Self::of(*notation);
+        Notation::ALL.into_iter().find(is_it)
+    }
+}
 
 /// Escapes are undone twice: JSON in a query parameter (`%5C%22`), JSON in JSON (`\\\"`),
 /// HTML in JSON (`\u0026lt;`) and double percent-encoding (`%2541`) are all ordinary echoes.
@@ -36,32 +64,32 @@ pub(super) struct TextUnit {
     /// Position after the escape.
     pub next: usize,
     /// Notations used, a mask of [`PERCENT`], [`BACKSLASH`] and [`ENTITY`].
-    pub kinds: u8,
+    pub notations: Notations,
 }
 
 impl TextUnit {
     /// The byte at `pos` as itself.
     pub fn literal(byte: u8, pos: usize) -> Self {
-        Self::of_byte(byte, pos + 1, 0)
+        Self::of_byte(byte, pos + 1, Notations::NONE)
     }
 
-    pub fn of_byte(byte: u8, next: usize, kinds: u8) -> Self {
+    pub fn of_byte(byte: u8, next: usize, notations: Notations) -> Self {
         Self {
             bytes: [byte, 0, 0, 0],
             len: 1,
             next,
-            kinds,
+            notations,
         }
     }
 
-    fn of_char(c: char, next: usize, kinds: u8) -> Self {
+    fn of_char(c: char, next: usize, notations: Notations) -> Self {
         let mut bytes = [0; 4];
         let len = c.encode_utf8(&mut bytes).len() as u8;
         Self {
             bytes,
             len,
             next,
-            kinds,
+            notations,
         }
     }
 
@@ -85,7 +113,7 @@ impl Escapes {
             bytes: [0; 4],
             len: 0,
             next: 0,
-            kinds: 0,
+            notations: Notations::NONE,
         }; 4],
         len: 0,
         undecided: false,
@@ -102,15 +130,15 @@ impl Escapes {
         let ParsedEscape {
             meaning,
             next,
-            kinds,
+            notations,
         } = escape;
         match meaning {
-            Meaning::Byte(byte) => self.push(TextUnit::of_byte(byte, next, kinds)),
+            Meaning::Byte(byte) => self.push(TextUnit::of_byte(byte, next, notations)),
             Meaning::Char(c) => {
-                self.push(TextUnit::of_char(c, next, kinds));
+                self.push(TextUnit::of_char(c, next, notations));
                 // Binary data put through Latin-1 on its way into JSON or XML.
                 if ('\u{80}'..='\u{ff}').contains(&c) {
-                    self.push(TextUnit::of_byte(c as u32 as u8, next, kinds));
+                    self.push(TextUnit::of_byte(c as u32 as u8, next, notations));
                 }
             }
         }
@@ -128,7 +156,7 @@ struct Cut;
 struct Symbol {
     byte: u8,
     next: usize,
-    kinds: u8,
+    notations: Notations,
 }
 
 #[derive(Clone, Copy)]
@@ -141,7 +169,7 @@ enum Meaning {
 struct ParsedEscape {
     meaning: Meaning,
     next: usize,
-    kinds: u8,
+    notations: Notations,
 }
 
 impl ParsedEscape {
@@ -161,7 +189,7 @@ impl ParsedEscape {
 
 /// Whether an escape can begin with this byte.
 pub(super) fn introduces(byte: u8) -> bool {
-    matches!(byte, b'%' | b'\\' | b'&')
+    Notation::of_introducer(byte).is_some()
 }
 
 impl Haystack<'_> {
@@ -217,7 +245,7 @@ impl Haystack<'_> {
                     return Ok(Symbol {
                         byte: escape.ascii(),
                         next: escape.next,
-                        kinds: escape.kinds,
+                        notations: escape.notations,
                     });
                 }
                 Err(Cut) if !self.complete => return Err(Cut),
@@ -227,7 +255,7 @@ impl Haystack<'_> {
         Ok(Symbol {
             byte,
             next: pos + 1,
-            kinds: 0,
+            notations: Notations::NONE,
         })
     }
 
@@ -235,42 +263,42 @@ impl Haystack<'_> {
     fn escape(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let inner = level - 1;
         let first = self.symbol(pos, inner)?;
-        let found = match first.byte {
-            b'%' => self.percent(first.next, inner)?,
-            b'\\' => self.backslash(first.next, inner)?,
-            b'&' => self.entity(first.next, inner)?,
-            _ => None,
+        let found = match Notation::of_introducer(first.byte) {
+            Some(Notation::Percent) => self.percent(first.next, inner)?,
+            Some(Notation::Backslash) => self.backslash(first.next, inner)?,
+            Some(Notation::Reference) => self.reference(first.next, inner)?,
+            None => None,
         };
         Ok(found.map(|escape| ParsedEscape {
-            kinds: escape.kinds | first.kinds,
+            notations: escape.notations.with(first.notations),
             ..escape
         }))
     }
 
     fn percent(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         if matches!(self.symbol(pos, level)?.byte, b'u' | b'U') {
-            return self.utf16(pos, level, b'%', PERCENT);
+            return self.utf16(pos, level, Notation::Percent);
         }
         Ok(self
             .hex(pos, level, 2)?
-            .map(|(value, next, kinds)| ParsedEscape {
+            .map(|(value, next, notations)| ParsedEscape {
                 meaning: Meaning::Byte(value as u8),
                 next,
-                kinds: kinds | PERCENT,
+                notations: notations.with(PERCENT),
             }))
     }
 
     fn backslash(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let letter = self.symbol(pos, level)?;
         let byte = match letter.byte {
-            b'u' => return self.utf16(pos, level, b'\\', BACKSLASH),
+            b'u' => return self.utf16(pos, level, Notation::Backslash),
             b'x' => {
                 return Ok(self
                     .hex(letter.next, level, 2)?
-                    .map(|(value, next, kinds)| ParsedEscape {
+                    .map(|(value, next, notations)| ParsedEscape {
                         meaning: Meaning::Byte(value as u8),
                         next,
-                        kinds: kinds | letter.kinds | BACKSLASH,
+                        notations: notations.with(letter.notations).with(BACKSLASH),
                     }));
             }
             b'0'..=b'3' => return self.octal(pos, level),
@@ -279,35 +307,31 @@ impl Haystack<'_> {
         Ok(byte.map(|byte| ParsedEscape {
             meaning: Meaning::Byte(byte),
             next: letter.next,
-            kinds: letter.kinds | BACKSLASH,
+            notations: letter.notations.with(BACKSLASH),
         }))
     }
 
     /// `uXXXX`, and the second half of a surrogate pair with its introducer.
-    fn utf16(
-        self,
-        pos: usize,
-        level: u8,
-        again: u8,
-        kind: u8,
-    ) -> Result<Option<ParsedEscape>, Cut> {
+    fn utf16(self, pos: usize, level: u8, notation: Notation) -> Result<Option<ParsedEscape>, Cut> {
         let letter = self.symbol(pos, level)?;
-        let Some((high, next, kinds)) = self.hex(letter.next, level, 4)? else {
+        let Some((high, next, notations)) = self.hex(letter.next, level, 4)? else {
             return Ok(None);
         };
-        let kinds = kinds | letter.kinds | kind;
+        let notations = notations
+            .with(letter.notations)
+            .with(Notations::of(notation));
         if let Some(c) = char::from_u32(high) {
             return Ok(Some(ParsedEscape {
                 meaning: Meaning::Char(c),
                 next,
-                kinds,
+                notations,
             }));
         }
         if !(0xd800..0xdc00).contains(&high) {
             return Ok(None);
         }
         let introducer = self.symbol(next, level)?;
-        if introducer.byte != again {
+        if introducer.byte != notation.introducer() {
             return Ok(None);
         }
         let letter = self.symbol(introducer.next, level)?;
@@ -321,47 +345,50 @@ impl Haystack<'_> {
             return Ok(None);
         }
         let c = char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00));
-        let kinds = kinds | introducer.kinds | letter.kinds | more;
+        let notations = notations
+            .with(introducer.notations)
+            .with(letter.notations)
+            .with(more);
         Ok(c.map(|c| ParsedEscape {
             meaning: Meaning::Char(c),
             next,
-            kinds,
+            notations,
         }))
     }
 
     fn octal(self, mut pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
-        let (mut value, mut kinds) = (0, BACKSLASH);
+        let (mut value, mut notations) = (0, BACKSLASH);
         for _ in 0..3 {
             let digit = self.symbol(pos, level)?;
             if !matches!(digit.byte, b'0'..=b'7') {
                 return Ok(None);
             }
             value = value * 8 + (digit.byte - b'0');
-            kinds |= digit.kinds;
+            notations = notations.with(digit.notations);
             pos = digit.next;
         }
         Ok(Some(ParsedEscape {
             meaning: Meaning::Byte(value),
             next: pos,
-            kinds,
+            notations,
         }))
     }
 
-    fn entity(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
+    fn reference(self, pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
         let first = self.symbol(pos, level)?;
         if first.byte == b'#' {
             let found = self.numeric(first.next, level)?;
             return Ok(found.map(|escape| ParsedEscape {
-                kinds: escape.kinds | first.kinds,
+                notations: escape.notations.with(first.notations),
                 ..escape
             }));
         }
         let (mut name, mut len) = ([0; NAME_MAX], 0);
-        let (mut at, mut kinds) = (pos, ENTITY);
+        let (mut at, mut notations) = (pos, REFERENCE);
         loop {
             let letter = self.symbol(at, level)?;
             at = letter.next;
-            kinds |= letter.kinds;
+            notations = notations.with(letter.notations);
             match letter.byte {
                 b';' => break,
                 byte if byte.is_ascii_alphanumeric() && len < NAME_MAX => {
@@ -374,31 +401,31 @@ impl Haystack<'_> {
         Ok(named(&name[..len]).map(|c| ParsedEscape {
             meaning: Meaning::Char(c),
             next: at,
-            kinds,
+            notations,
         }))
     }
 
     /// `60;` or `x3c;`
     fn numeric(self, mut pos: usize, level: u8) -> Result<Option<ParsedEscape>, Cut> {
-        let mut kinds = ENTITY;
+        let mut notations = REFERENCE;
         let mut radix = 10;
         let first = self.symbol(pos, level)?;
         if matches!(first.byte, b'x' | b'X') {
             radix = 16;
-            kinds |= first.kinds;
+            notations = notations.with(first.notations);
             pos = first.next;
         }
         let mut value = 0_u32;
         for count in 0..=NAME_MAX {
             let symbol = self.symbol(pos, level)?;
-            kinds |= symbol.kinds;
+            notations = notations.with(symbol.notations);
             pos = symbol.next;
             if symbol.byte == b';' && count > 0 {
                 let c = char::from_u32(value);
                 return Ok(c.map(|c| ParsedEscape {
                     meaning: Meaning::Char(c),
                     next: pos,
-                    kinds,
+                    notations,
                 }));
             }
             let Some(digit) = char::from(symbol.byte).to_digit(radix) else {
@@ -410,18 +437,23 @@ impl Haystack<'_> {
     }
 
     /// Exactly `count` hex digits.
-    fn hex(self, mut pos: usize, level: u8, count: u8) -> Result<Option<(u32, usize, u8)>, Cut> {
-        let (mut value, mut kinds) = (0, 0);
+    fn hex(
+        self,
+        mut pos: usize,
+        level: u8,
+        count: u8,
+    ) -> Result<Option<(u32, usize, Notations)>, Cut> {
+        let (mut value, mut notations) = (0, Notations::NONE);
         for _ in 0..count {
             let symbol = self.symbol(pos, level)?;
             let Some(digit) = char::from(symbol.byte).to_digit(16) else {
                 return Ok(None);
             };
             value = value << 4 | digit;
-            kinds |= symbol.kinds;
+            notations = notations.with(symbol.notations);
             pos = symbol.next;
         }
-        Ok(Some((value, pos, kinds)))
+        Ok(Some((value, pos, notations)))
     }
 }
 

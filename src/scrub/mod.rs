@@ -34,12 +34,16 @@ pub use hit::{Hit, Replacement};
 pub use needle::{HitForm, MIN_SEARCHED};
 pub use needles::Needles;
 pub use scrubber::{Scrubber, scrub_bytes};
+pub use weakness::{Weakness, weak_value};
 
 mod backslash;
+mod candidates;
 mod entities;
 mod escape_fast_path;
 mod escapes;
+mod failure_links;
 mod filter;
+mod gap;
 mod haystack;
 mod hit;
 mod matcher;
@@ -47,9 +51,11 @@ mod names;
 mod needle;
 mod needle_index;
 mod needles;
+mod regions;
 mod scan;
 mod scrubber;
 mod trie;
+mod weakness;
 
 #[cfg(test)]
 mod tests;

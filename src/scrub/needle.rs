@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use super::escapes::Notations;
 use crate::secret::SecretBytes;
+use crate::substitution::encoding::Notation;
 
 /// Values shorter than this are searched only as themselves, and only for the request that used
 /// them: `1234` is part of too much innocent text.
@@ -50,7 +52,7 @@ impl HitForm {
 }
 
 /// Needles that are compared by the same rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum NeedleClass {
     /// Byte for byte, except that `+` may stand for a space.
     Exact,
@@ -196,20 +198,19 @@ impl Needle {
         }
     }
 
-    /// The form of a hit that used the escapes in `kinds`; `plus` if a `+` stood for a space.
-    pub fn form(&self, kinds: u8, plus: bool) -> HitForm {
-        use super::escapes::{BACKSLASH, ENTITY, PERCENT};
+    /// The form of a hit that used escapes of these notations; `plus` if a `+` was read as a space.
+    pub fn form(&self, notations: Notations, plus: bool) -> HitForm {
         match self.spelling {
             Spelling::Base64(_) => HitForm::Base64,
             Spelling::Hex => HitForm::Hex,
             Spelling::Utf16Be | Spelling::Utf16Le => HitForm::Utf16,
-            Spelling::Plain => match kinds {
-                0 if plus => HitForm::Percent,
-                0 => HitForm::Raw,
-                PERCENT => HitForm::Percent,
-                BACKSLASH => HitForm::Json,
-                ENTITY => HitForm::Xml,
-                _ => HitForm::Mixed,
+            Spelling::Plain if notations.is_empty() && !plus => HitForm::Raw,
+            Spelling::Plain if notations.is_empty() => HitForm::Percent,
+            Spelling::Plain => match notations.only() {
+                Some(Notation::Percent) => HitForm::Percent,
+                Some(Notation::Backslash) => HitForm::Json,
+                Some(Notation::Reference) => HitForm::Xml,
+                None => HitForm::Mixed,
             },
         }
     }

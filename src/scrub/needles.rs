@@ -53,7 +53,7 @@ impl Needles {
             indexes: Vec::new(),
             hazards,
         }
-        .with(NeedleIndex::new(values, false))
+        .with(NeedleIndex::new(values))
     }
 
     /// These needles and the values that one request has used, of any length.
@@ -64,19 +64,21 @@ impl Needles {
     where
         N: fmt::Display,
     {
-        let mut new = used
+        let new: Vec<(&N, Arc<SecretBytes>)> = used
             .iter()
             .filter(|(_, value)| !self.holds(value))
             .map(|(name, value)| (name, Arc::clone(value)))
-            .peekable();
-        if new.peek().is_none() {
+            .collect();
+        if new.is_empty() {
             return Arc::clone(self);
         }
+        let (long, short) = (NeedleIndex::new(new.clone()), NeedleIndex::of_short(new));
         let base = Self {
             indexes: self.indexes.clone(),
             hazards: self.hazards.clone(),
         };
-        Arc::new(base.with(NeedleIndex::new(new, true)))
+        let new = [long, short].into_iter().filter(|index| !index.is_empty());
+        Arc::new(new.fold(base, Self::with))
     }
 
     /// Whether there is nothing to search for: the text may pass as it is.
@@ -93,34 +95,29 @@ impl Needles {
             .unwrap_or("")
     }
 
-    /// Every hit in a complete text: for the guard against values sent in the clear.
+    /// The hits in a complete text: for the guard against values sent in the clear.
     ///
-    /// Of hits that begin at the same position only the longest is listed.
+    /// Of hits that overlap, each with the next, one is listed for each value and form.
     pub fn find(&self, text: &[u8]) -> Vec<Hit> {
-        match Scan::of(&self.indexes, text) {
-            Some(scan) => scan.spans().iter().map(|span| span.hit(0)).collect(),
-            None => Vec::new(),
+        let mut hits = Vec::new();
+        if let Some(mut scan) = Scan::of(&self.indexes, text) {
+            scan.regions().take_until(text.len(), &mut hits);
         }
+        hits
     }
 
-    /// The first value that the `name` of a field, in lower case, could be written as.
-    ///
-    /// The time that it takes grows with the square of the name's length.
+    /// A value that the `name` of a field, in lower case, could be written as.
     pub fn find_in_name(&self, name: &[u8]) -> Option<Hit> {
-        let indexes = self.indexes.iter().enumerate();
-        let mut candidates = indexes.flat_map(|(number, index)| {
-            let starts = index.names().candidates(name);
-            starts.map(move |start| (number, start))
-        });
-        candidates.find_map(|(number, start)| {
-            let index = &self.indexes[number];
-            let mut matcher = Matcher::in_any_case(index, start);
-            matcher.advance(index, Haystack::whole(name));
-            matcher.best.map(|found| Hit {
+        let mut indexes = self.indexes.iter().enumerate();
+        indexes.find_map(|(number, index)| {
+            let mut matcher = Matcher::in_any_case();
+            let candidates = index.names().candidates(name);
+            matcher.advance(index, Haystack::whole(name), candidates);
+            matcher.take_found().next().map(|found| Hit {
                 reference: first_reference(&self.indexes, number) + found.name as usize,
                 form: found.form,
-                offset: start as u64,
-                length: found.end - start,
+                offset: found.start as u64,
+                length: found.end - found.start,
             })
         })
     }

@@ -1,132 +1,114 @@
 //! Hits in a text that arrives in pieces.
 //!
-//! Whether and where a hit is found depends on the text alone: a walk begins wherever the filter
-//! cannot rule one out, and ends only when no reading of the bytes to come can prolong it.
+//! Whether and where a hit is found depends on the text alone: a partial match begins wherever the
+//! filter cannot rule one out, and ends only when no reading of the bytes to come can prolong it.
 
 use std::sync::Arc;
 
 use super::haystack::Haystack;
 use super::hit::Hit;
-use super::matcher::{Matcher, PartialMatch};
-use super::needle::HitForm;
+use super::matcher::Matcher;
 use super::needle_index::NeedleIndex;
+use super::regions::Regions;
 
-/// A hit of which nothing is open any more.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub start: usize,
-    pub end: usize,
-    pub reference: usize,
-    pub form: HitForm,
-}
-
-impl Span {
-    /// The hit as reported, if the text began at `base`.
-    pub fn hit(&self, base: u64) -> Hit {
-        Hit {
-            reference: self.reference,
-            form: self.form,
-            offset: base + self.start as u64,
-            length: self.end - self.start,
-        }
-    }
-}
+/// How much text is filtered at once, in bytes: it bounds the list of candidates.
+const BLOCK: usize = 32 * 1024;
 
 /// The state of a search.
 #[derive(Default)]
 pub(super) struct Scan {
-    /// Open walks, each with the index of its set, by start.
-    matchers: Vec<(usize, Matcher)>,
-    /// Closed hits by start.
-    spans: Vec<Span>,
+    /// One for each index, made when it first has a candidate.
+    matchers: Vec<Matcher>,
+    regions: Regions,
+    /// Offset in the stream of the first byte at hand.
+    base: u64,
     candidates: Vec<usize>,
-    spare: Vec<PartialMatch>,
 }
 
 impl Scan {
-    /// The search of a complete text. Most texts hold nothing that could be the beginning of a value,
-    /// and cost one look at the filter.
+    /// The search of a complete text. Most texts hold nothing that could be the beginning of a
+    /// value, and cost one look at the filter.
     pub fn of(indexes: &[Arc<NeedleIndex>], text: &[u8]) -> Option<Self> {
         let text = Haystack::whole(text);
-        let mut candidates = Vec::new();
-        indexes.iter().find(|index| {
-            index.candidates(text, 0, &mut candidates);
-            !candidates.is_empty()
-        })?;
         let mut scan = Self::default();
         scan.advance(indexes, text, 0);
-        (!scan.spans.is_empty()).then_some(scan)
+        (!scan.regions.is_empty()).then_some(scan)
     }
 
     /// Searches the text from `from` on, which is where it ended the last time; bytes before that
     /// must be the same unless [`Scan::shift`] was told.
     pub fn advance(&mut self, indexes: &[Arc<NeedleIndex>], text: Haystack<'_>, from: usize) {
-        let known = self.spans.len();
-        let mut open = std::mem::take(&mut self.matchers);
-        for (number, matcher) in open.drain(..) {
-            self.follow(indexes, text, number, matcher);
-        }
-        for (number, index) in indexes.iter().enumerate() {
-            let mut candidates = std::mem::take(&mut self.candidates);
-            index.candidates(text, from, &mut candidates);
-            candidates.sort_unstable();
-            candidates.dedup();
-            for start in candidates.drain(..) {
-                let matcher = Matcher::begin(index, start, std::mem::take(&mut self.spare));
-                self.follow(indexes, text, number, matcher);
+        let (mut from, len) = (from, text.bytes.len());
+        loop {
+            let end = len.min(from + BLOCK);
+            let block = Haystack {
+                bytes: &text.bytes[..end],
+                complete: text.complete && end == len,
+                ..text
+            };
+            for (number, index) in indexes.iter().enumerate() {
+                self.advance_block(number, indexes, block, from, index);
             }
-            self.candidates = candidates;
-        }
-        self.matchers.sort_by_key(|(_, matcher)| matcher.start);
-        if self.spans.len() > known {
-            // By start; of those the longest first, and then as the caller ordered the values.
-            self.spans
-                .sort_by_key(|s| (s.start, std::cmp::Reverse(s.end), s.reference));
+            if end == len {
+                return;
+            }
+            from = end;
         }
     }
 
-    /// Closed hits by start.
-    pub fn spans(&self) -> &[Span] {
-        &self.spans
-    }
-
-    /// Where the first open walk began: all that begins before is known.
-    pub fn open_from(&self) -> Option<usize> {
-        self.matchers.first().map(|(_, matcher)| matcher.start)
-    }
-
-    /// Forgets the first `spans` hits, and the first `bytes` bytes of the text.
-    pub fn shift(&mut self, spans: usize, bytes: usize) {
-        self.spans.drain(..spans);
-        for span in &mut self.spans {
-            span.start -= bytes;
-            span.end -= bytes;
-        }
-        for (_, matcher) in &mut self.matchers {
-            matcher.shift(bytes);
-        }
-    }
-
-    fn follow(
+    fn advance_block(
         &mut self,
+        number: usize,
         indexes: &[Arc<NeedleIndex>],
         text: Haystack<'_>,
-        number: usize,
-        mut matcher: Matcher,
+        from: usize,
+        index: &NeedleIndex,
     ) {
-        if matcher.advance(&indexes[number], text) {
-            self.matchers.push((number, matcher));
+        index.candidates(text, from, &mut self.candidates);
+        let is_idle = self.matchers.get(number).is_none_or(Matcher::is_idle);
+        if self.candidates.is_empty() && is_idle {
             return;
         }
-        if let Some(best) = matcher.best {
-            self.spans.push(Span {
-                start: matcher.start,
-                end: best.end,
-                reference: first_reference(indexes, number) + best.name as usize,
-                form: best.form,
-            });
+        if self.matchers.len() < indexes.len() {
+            self.matchers.resize_with(indexes.len(), Matcher::default);
         }
-        self.spare = matcher.into_spare();
+        let matcher = &mut self.matchers[number];
+        matcher.advance(index, text, self.candidates.drain(..));
+        let first = first_reference(indexes, number);
+        for found in matcher.take_found() {
+            let hit = Hit {
+                reference: first + found.name as usize,
+                form: found.form,
+                offset: self.base + found.start as u64,
+                length: found.end - found.start,
+            };
+            self.regions.add(found.start, found.covered, hit);
+        }
+    }
+
+    /// What is covered by hits.
+    pub fn regions(&mut self) -> &mut Regions {
+        &mut self.regions
+    }
+
+    /// Where the first match begins that bytes to come can complete or prolong: all that begins
+    /// before it is known.
+    pub fn open_from(&self) -> Option<usize> {
+        self.matchers.iter().filter_map(Matcher::open_from).min()
+    }
+
+    /// Forgets the first `count` bytes of the text.
+    pub fn shift(&mut self, count: usize) {
+        self.base += count as u64;
+        self.regions.shift(count);
+        for matcher in &mut self.matchers {
+            matcher.shift(count);
+        }
+    }
+
+    /// The stream has ended; the next byte is the first of another.
+    pub fn restart(&mut self) {
+        self.base = 0;
     }
 }
 

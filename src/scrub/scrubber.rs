@@ -8,7 +8,7 @@ use zeroize::Zeroize as _;
 use super::haystack::Haystack;
 use super::hit::{Hit, Replacement};
 use super::needles::Needles;
-use super::scan::{Scan, Span};
+use super::scan::Scan;
 
 /// Scrubs one stream of bytes: a body, or the messages of one direction.
 ///
@@ -138,8 +138,6 @@ struct Pass {
     scan: Scan,
     /// Bytes read but not yet written.
     held: Vec<u8>,
-    /// Offset in the stream of the first byte held.
-    base: u64,
     /// Base64 characters directly before it.
     run_before: usize,
 }
@@ -150,12 +148,11 @@ impl Pass {
             mark,
             scan: Scan::default(),
             held: Vec::new(),
-            base: 0,
             run_before: 0,
         }
     }
 
-    /// Reads on. What is returned is a piece of `input` that comes behind what was written, as it
+    /// Reads on. What is returned is a piece of `input` that comes after what was written, as it
     /// is.
     fn run(
         &mut self,
@@ -178,21 +175,16 @@ impl Pass {
             complete,
             run_before: self.run_before,
         };
-        self.scan
-            .advance(needles.indexes(), text, seam.known - seam.start);
-        let is_clean = self.scan.spans().is_empty();
-        let decided = if is_clean {
-            let decided = self.scan.open_from().unwrap_or(text.bytes.len());
-            self.scan.shift(0, decided);
-            decided
+        let read = self.read(needles, text, seam.known - seam.start);
+        if !read.is_clean {
+            self.write(needles, &text.bytes[..read.decided], out, hits);
+        }
+        self.leave(text, read.decided);
+        self.held.extend_from_slice(&text.bytes[read.decided..]);
+        if read.is_clean {
+            seam.start..seam.start + read.decided
         } else {
-            self.write(needles, text.bytes, out, hits)
-        };
-        self.leave(text, decided);
-        self.held.extend_from_slice(&text.bytes[decided..]);
-        match is_clean {
-            true => seam.start..seam.start + decided,
-            false => nothing,
+            nothing
         }
     }
 
@@ -217,10 +209,10 @@ impl Pass {
                 complete: complete && end == input.len(),
                 run_before: self.run_before,
             };
-            self.scan.advance(needles.indexes(), text, from);
-            let written = self.write(needles, &held, out, hits);
-            self.leave(text, written);
-            drop_front_wiping(&mut held, written);
+            let read = self.read(needles, text, from);
+            self.write(needles, &held[..read.decided], out, hits);
+            self.leave(text, read.decided);
+            drop_front_wiping(&mut held, read.decided);
             self.held = held;
             known = end;
             if known == input.len() {
@@ -233,44 +225,51 @@ impl Pass {
         }
     }
 
-    /// Takes down where the bytes begin that follow the first `written` of `text`.
-    fn leave(&mut self, text: Haystack<'_>, written: usize) {
-        (self.base, self.run_before) = match text.complete {
-            true => (0, 0),
-            false => (self.base + written as u64, text.base64_run(written)),
-        };
+    /// Searches the text, of which the bytes before `from` were searched before.
+    fn read(&mut self, needles: &Needles, text: Haystack<'_>, from: usize) -> Read {
+        self.scan.advance(needles.indexes(), text, from);
+        Read {
+            decided: self.scan.open_from().unwrap_or(text.bytes.len()),
+            is_clean: self.scan.regions().is_empty(),
+        }
     }
 
-    /// Writes what is decided with its hits replaced. Returns how many bytes of the text that is.
-    fn write(
-        &mut self,
-        needles: &Needles,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-        hits: &mut Vec<Hit>,
-    ) -> usize {
-        let decided = self.scan.open_from().unwrap_or(bytes.len());
-        let (mut pos, mut done) = (0, 0);
-        let spans = self.scan.spans();
-        let mut hold = decided;
-        while let Some((first, rest)) = spans[done..].split_first() {
-            let (end, count) = union(first, rest);
-            if end > decided {
-                // A hit that begins inside it may yet make it longer.
-                hold = decided.min(first.start);
-                break;
+    /// Writes what is decided with its hits replaced.
+    fn write(&mut self, needles: &Needles, decided: &[u8], out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
+        let mut pos = 0;
+        for region in self.scan.regions().before(decided.len()) {
+            if !region.is_begun {
+                out.extend_from_slice(&decided[pos..region.start]);
+                self.mark.begin(needles, region.reference(), out);
+                region.is_begun = true;
+                pos = region.start;
             }
-            out.extend_from_slice(&bytes[pos..first.start]);
-            self.mark
-                .write(needles, first.reference, end - first.start, out);
-            report(&spans[done..done + count], self.base, hits);
+            // It may go on with bytes that are not decided yet.
+            let end = region.end.min(decided.len());
+            self.mark.cover(needles, end - pos, out);
             pos = end;
-            done += count;
         }
-        out.extend_from_slice(&bytes[pos..hold]);
-        self.scan.shift(done, hold);
-        hold
+        out.extend_from_slice(&decided[pos..]);
+        self.scan.regions().take_until(decided.len(), hits);
     }
+
+    /// Takes down where the bytes begin that follow the first `decided` of `text`.
+    fn leave(&mut self, text: Haystack<'_>, decided: usize) {
+        self.scan.shift(decided);
+        self.run_before = text.base64_run(decided);
+        if text.complete {
+            self.run_before = 0;
+            self.scan.restart();
+        }
+    }
+}
+
+/// What is known after reading.
+struct Read {
+    /// How many bytes can be written.
+    decided: usize,
+    /// There is no hit.
+    is_clean: bool,
 }
 
 impl Drop for Pass {
@@ -281,41 +280,21 @@ impl Drop for Pass {
 }
 
 impl Mark {
-    fn write(self, needles: &Needles, reference: usize, length: usize, out: &mut Vec<u8>) {
-        let filler = needles.filler();
+    /// Writes what takes the place of a union whatever its length.
+    fn begin(self, needles: &Needles, reference: usize, out: &mut Vec<u8>) {
         match self {
             Mark::Placeholder => out.extend_from_slice(needles.placeholder(reference).as_bytes()),
+            Mark::Filler => out.extend_from_slice(&[needles.filler(); 3]),
+            Mark::Stars | Mark::Fillers => {}
+        }
+    }
+
+    /// Writes what takes the place of so many bytes of a union.
+    fn cover(self, needles: &Needles, length: usize, out: &mut Vec<u8>) {
+        match self {
             Mark::Stars => out.resize(out.len() + length, b'*'),
-            Mark::Filler => out.extend_from_slice(&[filler; 3]),
-            Mark::Fillers => out.resize(out.len() + length, filler),
-        }
-    }
-}
-
-/// The end of the union that `first` begins, and how many hits are in it. Hits that only touch
-/// are two.
-fn union(first: &Span, rest: &[Span]) -> (usize, usize) {
-    let (mut end, mut count) = (first.end, 1);
-    for span in rest {
-        if span.start >= end {
-            break;
-        }
-        end = end.max(span.end);
-        count += 1;
-    }
-    (end, count)
-}
-
-/// One hit for each value and form in a union, where it first occurs.
-fn report(spans: &[Span], base: u64, hits: &mut Vec<Hit>) {
-    let from = hits.len();
-    for span in spans {
-        let hit = span.hit(base);
-        if !hits[from..]
-            .iter()
-            .any(|h| (h.reference, h.form) == (hit.reference, hit.form))
-        {
-            hits.push(hit);
+            Mark::Fillers => out.resize(out.len() + length, needles.filler()),
+            Mark::Placeholder | Mark::Filler => {}
         }
     }
 }

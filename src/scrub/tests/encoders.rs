@@ -87,7 +87,7 @@ pub(super) fn hex(value: &[u8], separator: &str, upper: bool) -> Vec<u8> {
     }
 }
 
-/// Every form of the contract, and the others that are found as well.
+/// Every form that the reference promises, and the others that are found as well.
 pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![
         value.to_vec(),
@@ -95,77 +95,68 @@ pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
         hex(value, "", true),
         hex(value, " ", false),
         hex(value, ":", true),
-        percent(value, |_| false, true, false),
-        percent(
-            &percent(value, unreserved, true, false),
-            unreserved,
-            true,
-            false,
-        ),
     ];
+    forms.extend(percent_forms(value));
+    forms.extend((0..3).flat_map(|shift| base64_forms(value, shift)));
+    if let Ok(text) = std::str::from_utf8(value) {
+        forms.extend(text_forms(text));
+    }
+    let escaped = |byte: &u8| format!("\\x{byte:02x}").into_bytes();
+    forms.push(value.iter().flat_map(escaped).collect());
+    forms
+}
+
+fn percent_forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let once = percent(value, unreserved, true, false);
+    let mut forms = vec![
+        percent(value, |_| false, true, false),
+        percent(&once, unreserved, true, false),
+    ];
+    let kept = |byte| unreserved(byte) || b"!'()*,;:@/?<>".contains(&byte);
     for upper in [true, false] {
         for plus in [true, false] {
             forms.push(percent(value, unreserved, upper, plus));
-            forms.push(percent(
-                value,
-                |byte| unreserved(byte) || b"!'()*,;:@/?<>".contains(&byte),
-                upper,
-                plus,
-            ));
+            forms.push(percent(value, kept, upper, plus));
         }
     }
-    for shift in 0..3 {
-        forms.push(base64(value, shift, false));
-        forms.push(base64(value, shift, true));
-        forms.push(percent(
-            &base64(value, shift, false),
-            unreserved,
-            false,
-            false,
-        ));
-        forms.push(
-            String::from_utf8_lossy(&base64(value, shift, false))
-                .replace('/', "\\/")
-                .into_bytes(),
-        );
-    }
-    if let Ok(text) = std::str::from_utf8(value) {
-        for bits in 0..8 {
-            forms.push(json(text, bits & 1 != 0, bits & 2 != 0, bits & 4 != 0));
-        }
-        forms.push(json(
-            &String::from_utf8_lossy(&json(text, false, false, true)),
-            false,
-            false,
-            true,
-        ));
-        let named = |c| match c {
-            '&' => Some("&amp;".to_owned()),
-            '<' => Some("&lt;".to_owned()),
-            '>' => Some("&gt;".to_owned()),
-            '"' => Some("&quot;".to_owned()),
-            '\'' => Some("&#39;".to_owned()),
-            _ => None,
-        };
-        forms.push(xml(text, named));
-        forms.push(xml(text, |c| Some(format!("&#{};", c as u32))));
-        forms.push(xml(text, |c| {
-            (!c.is_ascii_alphanumeric()).then(|| format!("&#x{:X};", c as u32))
-        }));
-        forms.push(xml(
-            &String::from_utf8_lossy(&json(text, false, false, false)),
-            named,
-        ));
-        let wide: Vec<u16> = text.encode_utf16().collect();
-        forms.push(wide.iter().flat_map(|unit| unit.to_le_bytes()).collect());
-        forms.push(wide.iter().flat_map(|unit| unit.to_be_bytes()).collect());
-    }
-    forms.push(
-        value
-            .iter()
-            .flat_map(|byte| format!("\\x{byte:02x}").into_bytes())
-            .collect(),
-    );
+    forms
+}
+
+fn base64_forms(value: &[u8], shift: usize) -> [Vec<u8>; 4] {
+    let standard = base64(value, shift, false);
+    let escaped = String::from_utf8_lossy(&standard).replace('/', "\\/");
+    [
+        percent(&standard, unreserved, false, false),
+        escaped.into_bytes(),
+        base64(value, shift, true),
+        standard,
+    ]
+}
+
+fn text_forms(text: &str) -> Vec<Vec<u8>> {
+    let again = |form: Vec<u8>| String::from_utf8_lossy(&form).into_owned();
+    let named = |c| match c {
+        '&' => Some("&amp;".to_owned()),
+        '<' => Some("&lt;".to_owned()),
+        '>' => Some("&gt;".to_owned()),
+        '"' => Some("&quot;".to_owned()),
+        '\'' => Some("&#39;".to_owned()),
+        _ => None,
+    };
+    let punctuation = |c: char| (!c.is_ascii_alphanumeric()).then(|| format!("&#x{:X};", c as u32));
+    let wide: Vec<u16> = text.encode_utf16().collect();
+    let mut forms: Vec<Vec<u8>> = (0..8)
+        .map(|bits| json(text, bits & 1 != 0, bits & 2 != 0, bits & 4 != 0))
+        .collect();
+    forms.extend([
+        json(&again(json(text, false, false, true)), false, false, true),
+        xml(text, named),
+        xml(text, |c| Some(format!("&#{};", c as u32))),
+        xml(text, punctuation),
+        xml(&again(json(text, false, false, false)), named),
+        wide.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+        wide.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+    ]);
     forms
 }
 

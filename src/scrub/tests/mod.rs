@@ -1,8 +1,10 @@
 //! The promises of the scrubber.
 
 mod encoders;
+mod encodings;
 mod names;
 mod properties;
+mod reference;
 
 use std::sync::Arc;
 

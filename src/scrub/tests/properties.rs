@@ -15,7 +15,7 @@ fn cut<'a>(text: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
 }
 
 /// Values that provoke every escape, that repeat and overlap, and that are pieces of escapes.
-fn value() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         "[a-zA-Z0-9_]{8,40}".prop_map(String::into_bytes),
         "[ -~]{8,24}".prop_map(String::into_bytes),
