@@ -83,10 +83,12 @@ impl Presented {
         // A token instead of the user name is never used as the action, because actions are
         // recorded.
         let user = Zeroizing::new(percent_decode(user));
-        let (token, user) = match token::looks_like_token(&user) {
-            true if token::looks_like_token(password) => (password, None),
-            true => (user.as_slice(), None),
-            false => (password, (!user.is_empty()).then(|| Label::read(&user))),
+        let (token, user) = if !token::looks_like_token(&user) {
+            (password, (!user.is_empty()).then(|| Label::read(&user)))
+        } else if token::looks_like_token(password) {
+            (password, None)
+        } else {
+            (user.as_slice(), None)
         };
         let proof = if token.is_empty() {
             Proof::Absent

@@ -5,7 +5,7 @@
 //!   the window of a decompressor, a future), which no type of ours can wipe. A test searches the
 //!   memory of a running server.
 //! * **Stacks are wiped** ([`stack`]) when values go out of use.
-//! * **Values lie in locked pages** ([`pool`]), which are neither swapped out nor dumped.
+//! * **Values are in locked pages** ([`pool`]), which are neither swapped out nor dumped.
 //!
 //! Pages that are not needed are returned to the system ([`trim`], [`release_program`]), whether or
 //! not they held a value.

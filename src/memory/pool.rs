@@ -94,10 +94,8 @@ impl Pool {
         if self.exhausted {
             return;
         }
-        let pages = match self.locked + length <= CAP {
-            true => pages::locked(length),
-            false => None,
-        };
+        let is_granted = self.locked + length <= CAP;
+        let pages = is_granted.then(|| pages::locked(length)).flatten();
         let Some(pages) = pages else {
             self.exhausted = true;
             return;

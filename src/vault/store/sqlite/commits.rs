@@ -167,9 +167,10 @@ fn open_for_good(path: &Path) -> io::Result<Index> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     let (id, length) = (file_id(&metadata), metadata.len());
-    let header = match length >= size_of::<Header>() as u64 {
-        true => memory::shared(&file),
-        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    let header = if length >= size_of::<Header>() as u64 {
+        memory::shared(&file)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
     };
     // Also where it cannot be mapped, and where the path was exchanged since the check above.
     std::mem::forget(file);

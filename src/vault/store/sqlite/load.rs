@@ -81,7 +81,7 @@ impl Database {
         }
     }
 
-    /// The credentials whose (owner, slug) lies between two names, both included.
+    /// The credentials whose (owner, slug) is between two names, both included.
     async fn between(
         &self,
         first: (&str, &str),
