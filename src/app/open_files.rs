@@ -18,7 +18,7 @@ fn raise() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
-        ..limit.clone()
+        ..limit
     };
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_ok() {
         limit.current = limit.maximum;

@@ -374,7 +374,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("own.pem"), "").expect("a writable directory");
         // Another valid value for each key. Where two keys depend on each other both are set.
-        let changed: &[(&str, &str, &[(&str, &str)])] = &[
+        type Change<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+        let changed: &[Change] = &[
             ("proxy.listen", "127.0.0.1:1", &[]),
             ("proxy.require_auth", "false", &[]),
             ("proxy.principal", "alice", &[]),

@@ -76,7 +76,7 @@ pub struct Malformed {
 
 impl Chunked {
     /// A body of which nothing has come yet.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         Self {
             at: At::Size(0),
             left: 0,
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8]) -> Result<Progress, Malformed> {
-        Chunked::new().read(bytes, 3)
+        Chunked::begin().read(bytes, 3)
     }
 
     #[test]
@@ -258,7 +258,7 @@ mod tests {
                 assert_eq!(read(bytes.as_bytes()), Ok(expected), "{bytes:?}");
                 for cut in 0..body.len() {
                     let (first, rest) = bytes.as_bytes().split_at(cut);
-                    let mut chunked = Chunked::new();
+                    let mut chunked = Chunked::begin();
                     let begun = chunked.read(first, 3).unwrap();
                     assert_eq!((begun.taken, begun.has_ended), (cut, false), "{bytes:?}");
                     let ended = chunked.read(rest, 3).unwrap();

@@ -30,7 +30,7 @@ pub struct HalfClosed {
 
 impl HalfClosed {
     /// The client has just ended its side.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         let now = Instant::now();
         Self {
             until: now + PATIENCE,

@@ -177,7 +177,7 @@ impl<S> HeadGuard<S> {
                 self.is_answered = false;
                 self.state = match framing {
                     Framing::Length(length) => State::Body(length),
-                    Framing::Chunked => State::Chunked(Chunked::new()),
+                    Framing::Chunked => State::Chunked(Chunked::begin()),
                     Framing::Tunnel => State::Connect,
                 };
                 self.checked = head_check::normalise_request_line(head).freeze();
@@ -441,7 +441,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HeadGuard<S> {
         }
         let may_probe = self.has_interim && !self.is_answered && !self.is_writing;
         self.half_closed
-            .get_or_insert_with(HalfClosed::new)
+            .get_or_insert_with(HalfClosed::begin)
             .poll_gone(cx, &mut self.io, may_probe)
     }
 }
