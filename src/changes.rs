@@ -7,8 +7,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::error::{Code, Refusal};
-use crate::ledger::format::record::Entry;
-use crate::ledger::{Draft, Ledger, LedgerUnavailable};
+use crate::ledger::{Draft, Entry, Ledger, LedgerUnavailable};
 use crate::vault::store::AdminEvent;
 use crate::vault::{Store, StoreUnavailable, Vault};
 

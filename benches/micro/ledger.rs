@@ -5,8 +5,7 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use egret::ledger::format::chain::Chain;
-use egret::ledger::format::record::{Entry, Timestamp, event, outcome};
-use egret::ledger::{Durability, Ledger, Options};
+use egret::ledger::{Durability, Entry, Ledger, Options, Timestamp, event, outcome};
 use tokio::task::JoinSet;
 
 /// Requests that wait at the same time.
@@ -26,7 +25,7 @@ fn used() -> Entry<'static> {
         method: text("GET"),
         destination: text("https://api.github.com:443"),
         path: text("/user/repos"),
-        locations: vec!["header:authorization".to_owned()],
+        locations: vec!["header:authorization".into()],
         outcome: Some(outcome::USED.into()),
         ..Entry::new(event::USE)
     }
@@ -39,7 +38,7 @@ fn line(bencher: Bencher) {
     bencher.bench_local(|| {
         lines.clear();
         let time = Timestamp::from_unix_micros(1_795_339_800_000_001);
-        chain.append(time, &black_box(&entry).draft(), &mut lines);
+        chain.append(time, &black_box(&entry).encode(), &mut lines);
         lines.len()
     });
 }

@@ -4,59 +4,40 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::format::record::{Timestamp, event, outcome};
-use super::format::record_ref::{Text, View};
+use super::format::event;
+use super::format::outcome;
+use super::format::record_ref::RecordRef;
+use super::format::text::Text;
+use super::format::timestamp::Timestamp;
+use super::format::value::Cell;
 
 /// The first line of a CSV file: the keys in the order of the ledger.
-pub const CSV_HEADER: &str = "seq,time,event,request,slug,field,version,owner,principal,client,\
-action,action_source,run,method,destination,path,locations,outcome,code,status,duration_ms,prev,\
-bytes\r\n";
+pub fn csv_header() -> String {
+    RecordRef::KEYS.join(",") + CSV_LINE_END
+}
+
+/// How a record of RFC 4180 ends.
+const CSV_LINE_END: &str = "\r\n";
 
 /// A line as a record of RFC 4180, with its line ending. `locations` is a JSON array within its
 /// field; what is `null` is empty.
-pub fn csv(line: &View<'_>) -> String {
-    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let mut out = line.seq.to_string();
-    let mut field = |text: &str| {
-        out.push(',');
-        out.push_str(&csv_field(text));
-    };
-    let optional = |text: &Option<Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
-    field(&line.time);
-    field(&line.event);
-    for text in [&line.request, &line.slug, &line.field] {
-        field(&optional(text));
-    }
-    field(&number(line.version.map(u64::from)));
-    for text in [
-        &line.owner,
-        &line.principal,
-        &line.client,
-        &line.action,
-        &line.action_source,
-        &line.run,
-        &line.method,
-        &line.destination,
-        &line.path,
-    ] {
-        field(&optional(text));
-    }
-    let locations: Vec<&str> = line.locations.iter().map(|text| &**text).collect();
-    field(&Value::from(locations).to_string());
-    field(&optional(&line.outcome));
-    field(&optional(&line.code));
-    field(&number(line.status.map(u64::from)));
-    field(&number(line.duration_ms));
-    field(&line.prev);
-    field(&number(line.bytes));
-    out.push_str("\r\n");
-    out
+pub fn csv(line: &RecordRef<'_>) -> String {
+    line.cells().map(csv_field).join(",") + CSV_LINE_END
 }
 
-/// One field. Actions and paths are what clients choose to say, and a spreadsheet would run
+fn csv_field(cell: Cell<'_>) -> String {
+    match cell {
+        Cell::Null => String::new(),
+        Cell::Number(number) => number.to_string(),
+        Cell::Text(text) => csv_text(text).into_owned(),
+        Cell::Texts(_) => csv_text(&json(cell).to_string()).into_owned(),
+    }
+}
+
+/// Text in a field. Actions and paths are what clients choose to say, and a spreadsheet would run
 /// `=HYPERLINK(…)`: an apostrophe makes it text
 /// (<https://owasp.org/www-community/attacks/CSV_Injection>).
-fn csv_field(text: &str) -> Cow<'_, str> {
+fn csv_text(text: &str) -> Cow<'_, str> {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let is_quoted = text.contains([',', '"', '\r', '\n', '\t']);
     if !is_formula && !is_quoted {
@@ -76,7 +57,7 @@ const CLASS: u64 = 6003;
 /// A line as an event of OCSF class API Activity (<https://schema.ocsf.io/1.3.0/classes/api_activity>):
 /// all that the class requires, what it recommends as far as the ledger knows it, and the rest
 /// under `unmapped`.
-pub fn ocsf(line: &View<'_>) -> Value {
+pub fn ocsf(line: &RecordRef<'_>) -> Value {
     let (activity_id, activity_name) = activity(line);
     let (status_id, status) = status(line);
     let time: Timestamp = line
@@ -127,7 +108,7 @@ fn add(object: &mut Map<String, Value>, name: &str, value: Option<impl Into<Valu
 }
 
 /// What was done to the thing at the other end; for a change made here, to the credential.
-fn activity(line: &View<'_>) -> (u64, String) {
+fn activity(line: &RecordRef<'_>) -> (u64, String) {
     let of_method = |method: &str| match method {
         "POST" => Some((1, "Create")),
         "GET" | "HEAD" | "OPTIONS" => Some((2, "Read")),
@@ -158,7 +139,7 @@ fn severity(name: &str) -> u64 {
     }
 }
 
-fn status(line: &View<'_>) -> (u64, &'static str) {
+fn status(line: &RecordRef<'_>) -> (u64, &'static str) {
     match text(&line.outcome) {
         Some(outcome::USED | outcome::FORWARDED) => (1, "Success"),
         Some(outcome::DENIED | outcome::FAILED) => (2, "Failure"),
@@ -167,7 +148,7 @@ fn status(line: &View<'_>) -> (u64, &'static str) {
     }
 }
 
-fn metadata(line: &View<'_>) -> Value {
+fn metadata(line: &RecordRef<'_>) -> Value {
     json!({
         "version": OCSF_VERSION,
         "product": { "name": "Egret", "vendor_name": "Egret", "version": env!("CARGO_PKG_VERSION") },
@@ -180,7 +161,7 @@ fn metadata(line: &View<'_>) -> Value {
 }
 
 /// The class wants one of user, application and others to be named.
-fn actor(line: &View<'_>) -> Value {
+fn actor(line: &RecordRef<'_>) -> Value {
     let mut actor = Map::new();
     let user = text(&line.principal).or(text(&line.owner));
     add(&mut actor, "user", user.map(|name| json!({ "name": name })));
@@ -196,7 +177,7 @@ fn actor(line: &View<'_>) -> Value {
     actor.into()
 }
 
-fn api(line: &View<'_>) -> Value {
+fn api(line: &RecordRef<'_>) -> Value {
     let operation = match (text(&line.method), text(&line.path)) {
         (Some(method), Some(path)) => format!("{method} {path}"),
         (Some(method), None) => method.to_owned(),
@@ -218,7 +199,7 @@ fn api(line: &View<'_>) -> Value {
 }
 
 /// The credential, which is what a change changes and a use uses.
-fn resources(line: &View<'_>) -> Option<Value> {
+fn resources(line: &RecordRef<'_>) -> Option<Value> {
     let mut resource = Map::new();
     add(&mut resource, "type", Some("credential"));
     add(&mut resource, "name", Some(text(&line.slug)?));
@@ -235,18 +216,40 @@ fn resources(line: &View<'_>) -> Option<Value> {
     Some(json!([resource]))
 }
 
-fn unmapped(line: &View<'_>) -> Value {
-    let locations: Vec<&str> = line.locations.iter().map(|text| &**text).collect();
-    json!({
-        "event": &*line.event,
-        "field": text(&line.field),
-        "action": text(&line.action),
-        "action_source": text(&line.action_source),
-        "locations": locations,
-        "outcome": text(&line.outcome),
-        "bytes": line.bytes,
-        "prev": &*line.prev,
-    })
+/// Keys that have a place of their own in the event.
+const MAPPED: &[&str] = &[
+    "seq",
+    "time",
+    "request",
+    "slug",
+    "version",
+    "owner",
+    "principal",
+    "client",
+    "run",
+    "method",
+    "destination",
+    "path",
+    "code",
+    "status",
+    "duration_ms",
+];
+
+fn unmapped(line: &RecordRef<'_>) -> Value {
+    let members = RecordRef::KEYS.iter().zip(line.cells());
+    let rest = members.filter(|(key, _)| !MAPPED.contains(key));
+    rest.map(|(key, cell)| ((*key).to_owned(), json(cell)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn json(cell: Cell<'_>) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Number(number) => number.into(),
+        Cell::Text(text) => text.into(),
+        Cell::Texts(texts) => texts.iter().map(|text| &**text).collect(),
+    }
 }
 
 /// The destination, taken apart: `https://api.example.com:443`.
@@ -257,7 +260,7 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(line: &'a View<'_>) -> Option<Self> {
+    fn of(line: &'a RecordRef<'_>) -> Option<Self> {
         let (scheme, authority) = text(&line.destination)?.split_once("://")?;
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().ok()),
@@ -273,7 +276,7 @@ impl<'a> Place<'a> {
         endpoint.into()
     }
 
-    fn request(&self, line: &View<'_>) -> Value {
+    fn request(&self, line: &RecordRef<'_>) -> Value {
         let path = text(&line.path).unwrap_or("/");
         let destination = text(&line.destination).unwrap_or_default();
         let mut url = Map::new();
@@ -296,14 +299,14 @@ mod tests {
 
     use super::*;
     use crate::ledger::format::chain::Chain;
-    use crate::ledger::format::record::Entry;
+    use crate::ledger::format::entry::Entry;
 
     const GOLDEN: &str = include_str!("../../tests/golden/ledger-record.jsonl");
 
-    fn views() -> Vec<View<'static>> {
+    fn views() -> Vec<RecordRef<'static>> {
         let lines = GOLDEN.lines();
         lines
-            .map(|line| View::parse(line.as_bytes()).unwrap())
+            .map(|line| RecordRef::parse(line.as_bytes()).unwrap())
             .collect()
     }
 
@@ -332,7 +335,7 @@ mod tests {
     #[test]
     fn csv_has_a_column_for_each_key() {
         let lines: String = views().iter().map(csv).collect();
-        let rows = read_csv(&format!("{CSV_HEADER}{lines}"));
+        let rows = read_csv(&(csv_header() + &lines));
         assert_eq!(rows.len(), 5);
         for (row, line) in rows[1..].iter().zip(GOLDEN.lines()) {
             let object: Map<String, Value> = serde_json::from_str(line).unwrap();
@@ -357,9 +360,9 @@ mod tests {
         fn no_text_breaks_out_of_its_cell_or_is_a_formula(action in any::<String>()) {
             let mut line = Vec::new();
             let entry = Entry { action: Some(action.as_str().into()), ..Entry::new("use") };
-            Chain::start().append(Timestamp::from_unix_micros(7), &entry.draft(), &mut line);
+            Chain::start().append(Timestamp::from_unix_micros(7), &entry.encode(), &mut line);
             line.pop();
-            let row = csv(&View::parse(&line).unwrap());
+            let row = csv(&RecordRef::parse(&line).unwrap());
             let rows = read_csv(&row);
             prop_assert_eq!(rows.len(), 1);
             prop_assert_eq!(rows[0].len(), 23);
@@ -371,9 +374,9 @@ mod tests {
 
     #[test]
     fn a_formula_is_made_text() {
-        assert_eq!(csv_field("=1+1"), "\"'=1+1\"");
-        assert_eq!(csv_field("-x,\"y\""), "\"'-x,\"\"y\"\"\"");
-        assert_eq!(csv_field("plain"), "plain");
+        assert_eq!(csv_text("=1+1"), "\"'=1+1\"");
+        assert_eq!(csv_text("-x,\"y\""), "\"'-x,\"\"y\"\"\"");
+        assert_eq!(csv_text("plain"), "plain");
     }
 
     /// What class 6003 of version 1.3.0 requires, and its objects in turn.

@@ -1,7 +1,8 @@
 //! Which records someone wants to see.
 
-use super::format::record::Timestamp;
-use super::format::record_ref::{Text, View};
+use super::format::record_ref::RecordRef;
+use super::format::text::Text;
+use super::format::timestamp::Timestamp;
 
 /// Which records are wanted; `None` is any. A record must satisfy all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Filter {
 
 impl Filter {
     /// Whether the line is wanted.
-    pub fn matches(&self, line: &View<'_>) -> bool {
+    pub fn matches(&self, line: &RecordRef<'_>) -> bool {
         let is = |wanted: &Option<String>, value: &Option<Text<'_>>| {
             wanted
                 .as_deref()
@@ -54,7 +55,7 @@ impl Filter {
             && self.is_in_time(line)
     }
 
-    fn is_in_time(&self, line: &View<'_>) -> bool {
+    fn is_in_time(&self, line: &RecordRef<'_>) -> bool {
         if self.since.is_none() && self.until.is_none() {
             return true;
         }
@@ -86,12 +87,13 @@ fn is_destination(destination: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::format::chain::LineHash;
-    use crate::ledger::format::record::{Entry, Record};
+    use crate::ledger::format::entry::Entry;
+    use crate::ledger::format::line_hash::LineHash;
+    use crate::ledger::format::record::Record;
 
     fn is_wanted(filter: &Filter, record: &Record) -> bool {
         let line = serde_json::to_string(record).unwrap();
-        filter.matches(&View::parse(line.as_bytes()).unwrap())
+        filter.matches(&RecordRef::parse(line.as_bytes()).unwrap())
     }
 
     fn record() -> Record {

@@ -4,9 +4,10 @@ use std::fs;
 
 use super::format::chain::Chain;
 use super::format::checkpoint::{Cause, Checkpoint};
+use super::format::entry::Entry;
 use super::format::merkle::{Frontier, TreeHash};
 use super::format::note::{Signer, Verifier};
-use super::format::record::{Entry, Timestamp};
+use super::format::timestamp::Timestamp;
 use super::layout::{CHECKPOINTS, CURRENT, PUBLIC_KEY, rotated};
 use crate::secret::SecretBytes;
 
@@ -39,7 +40,7 @@ pub(super) fn ledger(sizes: &[u64], rotate_at: u64) -> (tempfile::TempDir, Verif
         }
         let mut line = Vec::new();
         let entry = Entry::new(format!("event-{number}"));
-        chain.append(Timestamp::from_unix_micros(7), &entry.draft(), &mut line);
+        chain.append(Timestamp::from_unix_micros(7), &entry.encode(), &mut line);
         tree.push(TreeHash::of_leaf(line.strip_suffix(b"\n").unwrap()));
         files[usize::from(number >= rotate_at)].extend(line);
     }

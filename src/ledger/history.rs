@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::format::record::Timestamp;
-use super::format::record_ref::View;
+use super::format::record_ref::RecordRef;
+use super::format::timestamp::Timestamp;
 use super::layout::{self, CURRENT, Form, Segment};
 use super::lines::{Next, RawLines};
 
@@ -115,7 +115,7 @@ impl Part {
     /// The time of the first line, if there is one that says so.
     fn first_time(&self) -> Option<Timestamp> {
         match RawLines::new(self.open().ok()?).next_line().ok()? {
-            Next::Line(line) => View::parse(line).ok()?.time.parse().ok(),
+            Next::Line(line) => RecordRef::parse(line).ok()?.time.parse().ok(),
             Next::Unfinished(_) | Next::End => None,
         }
     }
@@ -163,7 +163,7 @@ fn open_as(path: &Path, form: Form) -> io::Result<Box<dyn BufRead + Send>> {
 /// The sequence number of the first line, if there is one that says so.
 fn first_seq(file: impl BufRead) -> Option<u64> {
     match RawLines::new(file).next_line().ok()? {
-        Next::Line(line) => Some(View::parse(line).ok()?.seq),
+        Next::Line(line) => Some(RecordRef::parse(line).ok()?.seq),
         Next::Unfinished(_) | Next::End => None,
     }
 }
@@ -174,13 +174,14 @@ mod tests {
 
     use super::*;
     use crate::ledger::format::chain::Chain;
-    use crate::ledger::format::record::{Entry, Timestamp};
+    use crate::ledger::format::entry::Entry;
+    use crate::ledger::format::timestamp::Timestamp;
 
     fn lines(chain: &mut Chain, count: usize) -> Vec<u8> {
         let mut lines = Vec::new();
         for _ in 0..count {
             let time = Timestamp::from_unix_micros(7);
-            chain.append(time, &Entry::new("use").draft(), &mut lines);
+            chain.append(time, &Entry::new("use").encode(), &mut lines);
         }
         lines
     }

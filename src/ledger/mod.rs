@@ -46,7 +46,13 @@ pub mod usage;
 pub mod verify;
 pub mod writer;
 
-pub use format::Draft;
+pub use format::encoded::Draft;
+pub use format::entry::Entry;
+pub use format::record::Record;
+pub use format::record_ref::RecordRef;
+pub use format::text::Text;
+pub use format::timestamp::Timestamp;
+pub use format::{event, outcome};
 pub use layout::CURRENT;
 pub use probe::LedgerProbe;
 pub use stats::Snapshot;

@@ -91,8 +91,7 @@ impl Proof {
         let (size, root) = (checkpoint.size(), checkpoint.root());
         merkle::check_inclusion(leaf, self.index, size, root, &self.path)
             .map_err(|_| InvalidProof::NotIncluded)?;
-        let record: Record =
-            serde_json::from_str(&self.line).map_err(|_| InvalidProof::Malformed)?;
+        let record = Record::parse(self.line.as_bytes()).map_err(|_| InvalidProof::Malformed)?;
         if record.seq.checked_sub(1) != Some(self.index) {
             return Err(InvalidProof::Misplaced);
         }

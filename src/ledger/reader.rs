@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::format::chain::LineHash;
+use super::format::line_hash::LineHash;
 use super::format::record::Record;
 use super::history::{History, Part};
 use super::lines::{Next, RawLines};
@@ -115,7 +115,7 @@ impl Lines {
             offset,
         };
         let text = String::from_utf8(bytes).map_err(|_| not_a_record())?;
-        let record: Record = serde_json::from_str(&text).map_err(|_| not_a_record())?;
+        let record = Record::parse(text.as_bytes()).map_err(|_| not_a_record())?;
         self.last = Some(record.seq);
         Ok(Some(Line { text, record }))
     }
@@ -263,7 +263,7 @@ impl Line {
     /// A line from its bytes without line feed; `None` when they are no record.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = str::from_utf8(bytes).ok()?.to_owned();
-        let record = serde_json::from_str(&text).ok()?;
+        let record = Record::parse(bytes).ok()?;
         Some(Self { text, record })
     }
 }
@@ -320,7 +320,8 @@ mod tests {
     use super::*;
     use crate::ledger::CURRENT;
     use crate::ledger::format::chain::Chain;
-    use crate::ledger::format::record::{Entry, Timestamp};
+    use crate::ledger::format::entry::Entry;
+    use crate::ledger::format::timestamp::Timestamp;
     use crate::ledger::layout;
 
     struct Growing {
@@ -347,7 +348,7 @@ mod tests {
             };
             let mut line = Vec::new();
             self.chain
-                .append(Timestamp::from_unix_micros(7), &entry.draft(), &mut line);
+                .append(Timestamp::from_unix_micros(7), &entry.encode(), &mut line);
             line
         }
 
@@ -367,7 +368,7 @@ mod tests {
 
     fn slugs(lines: Vec<Result<Line, ReadError>>) -> Vec<String> {
         let slug =
-            |line: Result<Line, ReadError>| line.unwrap().record.entry.slug.unwrap().into_owned();
+            |line: Result<Line, ReadError>| line.unwrap().record.entry.slug.unwrap().into_string();
         lines.into_iter().map(slug).collect()
     }
 

@@ -14,9 +14,12 @@ use std::time::Instant;
 
 use super::format::chain::Chain;
 use super::format::checkpoint::{Cause, Checkpoint};
+use super::format::entry::Entry;
+use super::format::event;
 use super::format::merkle::{Frontier, TreeHash};
 use super::format::note::Signer;
-use super::format::record::{Entry, Timestamp, event, outcome};
+use super::format::outcome;
+use super::format::timestamp::Timestamp;
 use super::layout::{self, CHECKPOINTS, CURRENT, PUBLIC_KEY};
 use super::proof::prove;
 use super::usage::UsageIndex;
@@ -55,7 +58,7 @@ fn entry(number: u64) -> Entry<'static> {
         method: Some("GET".into()),
         destination: Some("https://api.example.com:443".into()),
         path: Some(format!("/v1/things/{use_number}").into()),
-        locations: vec!["header:authorization".to_owned()],
+        locations: vec!["header:authorization".into()],
         outcome: Some(outcome::USED.into()),
         ..Entry::new(event::USE)
     };
@@ -93,7 +96,7 @@ fn write(dir: &Path, lines: u64) {
         let time = Timestamp::from_unix_micros(
             1_795_339_800_000_000 + i64::try_from(number * 100).unwrap(),
         );
-        chain.append(time, &entry(number).draft(), &mut line);
+        chain.append(time, &entry(number).encode(), &mut line);
         out.write_all(&line).unwrap();
         tree.push(TreeHash::of_leaf(line.strip_suffix(b"\n").unwrap()));
         let size = number + 1;

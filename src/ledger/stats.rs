@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::format::record::Timestamp;
+use super::format::timestamp::Timestamp;
 
 /// Upper bounds of the latency buckets, in microseconds; what took longer is in the last bucket,
 /// which has none. A commit costs one `fdatasync`: tens of microseconds on a good disk, tens of

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::time::rfc3339;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::Timestamp;
 use crate::vault;
 
 /// A credential.

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::sorted::sorted;
-use crate::ledger::format::record::{Record, Timestamp};
 use crate::ledger::verify::{Flaw, Found, KeySource, Report};
+use crate::ledger::{Record, Timestamp};
 
 /// A ledger that was found to be in order.
 #[derive(Debug, Serialize)]

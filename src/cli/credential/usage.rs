@@ -4,7 +4,7 @@ use super::target::CredentialArgs;
 use crate::cli::context::Context;
 use crate::cli::{output, when};
 use crate::config::Config;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::Timestamp;
 use crate::ledger::usage::{ActionUsage, RecentUse, UsageError, UsageIndex};
 use crate::vault::Credential;
 use crate::vault::StoreError;

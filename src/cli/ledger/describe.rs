@@ -1,14 +1,14 @@
 //! One record as a line for people.
 
 use crate::cli::output::{Style, printable};
-use crate::ledger::format::record::{Entry, Record, event, outcome};
+use crate::ledger::{Entry, Record, event, outcome};
 
 /// One record as a line for people.
 pub(in crate::cli) fn describe(record: &Record, style: Style) -> String {
     let entry = &record.entry;
     let time = record.time.to_string().replace('T', " ");
     let name = format!("{:8}", entry.event);
-    let name = match entry.event.as_ref() {
+    let name = match &*entry.event {
         event::USE => style.green(&name),
         event::DENIED | event::INTERRUPTED | event::DAMAGED => style.red(&name),
         event::IGNORED | event::SCRUBBED | event::RECOVERED => style.yellow(&name),
@@ -95,15 +95,13 @@ fn who(entry: &Entry) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
-    use crate::ledger::format::chain::LineHash;
-    use crate::ledger::format::record::Timestamp;
+    use crate::ledger::format::line_hash::LineHash;
+    use crate::ledger::{Text, Timestamp};
 
     const PLAIN: Style = Style::plain();
 
-    fn text(value: &'static str) -> Option<Cow<'static, str>> {
+    fn text(value: &'static str) -> Option<Text<'static>> {
         Some(value.into())
     }
 
@@ -130,7 +128,7 @@ mod tests {
             method: text("GET"),
             destination: text("https://api.example.com:443"),
             path: text("/v1/<<crm.password>>"),
-            locations: vec!["path".to_owned()],
+            locations: vec!["path".into()],
             outcome: Some(outcome::USED.into()),
             ..Entry::new(event::USE)
         };

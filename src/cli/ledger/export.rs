@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use super::filters::Filters;
 use super::print::Printer;
 use crate::cli::output;
-use crate::ledger::export::{CSV_HEADER, csv, ocsf};
-use crate::ledger::format::record_ref::View;
+use crate::ledger::RecordRef;
+use crate::ledger::export::{csv, csv_header, ocsf};
 use crate::ledger::history::History;
 use crate::ledger::lines::{Next, RawLines};
 
@@ -47,17 +47,17 @@ impl Export {
         };
         let mut printer = Printer::new();
         if self.format == Form::Csv {
-            printer.bytes(CSV_HEADER.as_bytes())?;
+            printer.bytes(csv_header().as_bytes())?;
         }
         let mut skipped: u64 = 0;
         for part in parts {
             let mut lines = RawLines::new(part.open()?);
             while let Next::Line(line) = lines.next_line()? {
-                let Ok(view) = View::parse(line) else {
+                let Ok(record) = RecordRef::parse(line) else {
                     skipped += 1;
                     continue;
                 };
-                if !filter.matches(&view) {
+                if !filter.matches(&record) {
                     continue;
                 }
                 match self.format {
@@ -65,8 +65,8 @@ impl Export {
                         printer.bytes(line)?;
                         printer.bytes(b"\n")?;
                     }
-                    Form::Csv => printer.bytes(csv(&view).as_bytes())?,
-                    Form::Ocsf => printer.line(&ocsf(&view).to_string())?,
+                    Form::Csv => printer.bytes(csv(&record).as_bytes())?,
+                    Form::Ocsf => printer.line(&ocsf(&record).to_string())?,
                 }
             }
         }

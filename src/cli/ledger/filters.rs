@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::when;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::Timestamp;
 use crate::ledger::reader::Filter;
 
 /// What a line must satisfy, all of it.

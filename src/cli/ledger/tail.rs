@@ -11,11 +11,10 @@ use super::describe::describe;
 use super::filters::Filters;
 use super::print::Printer;
 use crate::cli::output::{self, Style};
-use crate::ledger::CURRENT;
-use crate::ledger::format::record_ref::View;
 use crate::ledger::history::{History, Part};
 use crate::ledger::lines::{Next, RawLines};
 use crate::ledger::reader::{Filter, Follower, Line, Lines, ReadError};
+use crate::ledger::{CURRENT, RecordRef};
 
 /// How often a followed ledger is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -162,7 +161,7 @@ struct Out {
 
 impl Out {
     fn wants(&self, line: &Line) -> bool {
-        View::parse(line.text.as_bytes()).is_ok_and(|view| self.filter.matches(&view))
+        RecordRef::parse(line.text.as_bytes()).is_ok_and(|view| self.filter.matches(&view))
     }
 
     /// A line that is no record does not hide those after it.
@@ -194,7 +193,7 @@ impl Out {
         while let Next::Line(bytes) = lines.next_line()? {
             let begin = offset;
             offset += bytes.len() as u64 + 1;
-            if View::parse(bytes).is_ok_and(|view| !self.filter.matches(&view)) {
+            if RecordRef::parse(bytes).is_ok_and(|view| !self.filter.matches(&view)) {
                 continue;
             }
             let line = Line::parse(bytes).ok_or_else(|| ReadError::NotARecord {

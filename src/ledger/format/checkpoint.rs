@@ -20,10 +20,10 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::chain::LineHash;
+use super::line_hash::LineHash;
 use super::merkle::{Frontier, TreeHash};
 use super::note::{KeyName, NoteError, Signer, Verifier};
-use super::record::Timestamp;
+use super::timestamp::Timestamp;
 
 /// What a checkpoint was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,53 +4,45 @@
 //! An entry is written as JSON where it arises, while what it tells of can still be borrowed. So the
 //! lines of a request cost one piece of memory, which is all that the writer's thread has to read
 //! and to free, and it can write them again after a failure.
-//!
-//! The text is written by hand because it is written twice for each request: a serializer that goes
-//! key by key takes longer for a line than SHA-256. Reading stays serde's work, and a property test
-//! holds the two to each other.
 
 use std::iter;
 
 use memchr::memchr;
 
-use super::record::Entry;
+use super::entry::Entry;
+use super::fields::fields;
+use super::json::put;
+use super::value::{Value, key};
 
 /// What most lines fit into, in bytes.
 const LINE: usize = 640;
 
-/// Writes a member whose value is a text.
-macro_rules! member {
-    ($text:ident, $name:literal, $value:expr) => {
-        match $value {
-            Some(value) => {
-                put($text, concat!(",\"", $name, "\":\""));
-                string($text, value);
-            }
-            None => put($text, concat!(",\"", $name, "\":null")),
-        }
-    };
-}
-
-/// Writes a member whose value is a number.
-macro_rules! number {
-    ($text:ident, $name:literal, $value:expr) => {
-        match $value {
-            Some(value) => {
-                put($text, concat!(",\"", $name, "\":"));
-                decimal($text, (*value).into());
-            }
-            None => put($text, concat!(",\"", $name, "\":null")),
-        }
-    };
-}
-
 /// Lines without number, time and link. Made of entries: `Draft::from(entries)`, or collected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
-    /// For each line what stands behind the time, a line feed, what stands behind the link, a line
-    /// feed. JSON escapes line feeds, so there are no others.
+    /// For each line what is between time and link, a line feed, what follows the link, a line feed.
+    /// JSON escapes line feeds, so there are no others.
     text: Vec<u8>,
     lines: usize,
+}
+
+macro_rules! encode {
+    ({ $($front:ident: $front_type:ty, $front_doc:literal;)* } { $($back:ident: $back_type:ty, $back_doc:literal;)* }) => {
+        fn encode(entry: &Entry<'_>, json: &mut Vec<u8>) {
+            $(entry.$front.encode(key!($front), json);)*
+            put(json, ",\"prev\":\"\n\"");
+            $(entry.$back.encode(key!($back), json);)*
+            put(json, "}\n");
+        }
+    };
+}
+fields!(encode);
+
+impl Entry<'_> {
+    /// Its line, as far as it is known.
+    pub fn encode(&self) -> Draft {
+        Draft::from(self)
+    }
 }
 
 impl Draft {
@@ -66,61 +58,8 @@ impl Draft {
 
     /// Adds a line.
     pub fn push(&mut self, entry: &Entry<'_>) {
-        let Entry {
-            event,
-            request,
-            slug,
-            field,
-            version,
-            owner,
-            principal,
-            client,
-            action,
-            action_source,
-            run,
-            method,
-            destination,
-            path,
-            locations,
-            outcome,
-            code,
-            status,
-            duration_ms,
-            bytes,
-        } = entry;
-        let text = &mut self.text;
-        text.reserve(LINE);
-        put(text, ",\"event\":\"");
-        string(text, event);
-        member!(text, "request", request);
-        member!(text, "slug", slug);
-        member!(text, "field", field);
-        number!(text, "version", version);
-        member!(text, "owner", owner);
-        member!(text, "principal", principal);
-        member!(text, "client", client);
-        member!(text, "action", action);
-        member!(text, "action_source", action_source);
-        member!(text, "run", run);
-        member!(text, "method", method);
-        member!(text, "destination", destination);
-        member!(text, "path", path);
-        put(text, ",\"locations\":[");
-        for (at, location) in locations.iter().enumerate() {
-            if at > 0 {
-                text.push(b',');
-            }
-            text.push(b'"');
-            string(text, location);
-        }
-        put(text, "]");
-        member!(text, "outcome", outcome);
-        member!(text, "code", code);
-        number!(text, "status", status);
-        number!(text, "duration_ms", duration_ms);
-        put(text, ",\"prev\":\"\n\"");
-        number!(text, "bytes", bytes);
-        put(text, "}\n");
+        self.text.reserve(LINE);
+        encode(entry, &mut self.text);
         self.lines += 1;
     }
 
@@ -194,120 +133,21 @@ impl<'e> FromIterator<Entry<'e>> for Draft {
     }
 }
 
-/// Constant text, whose length is known where it is copied.
-#[inline(always)]
-fn put(text: &mut Vec<u8>, constant: &str) {
-    text.extend_from_slice(constant.as_bytes());
-}
-
-/// Writes a number.
-pub(super) fn decimal(text: &mut Vec<u8>, mut value: u64) {
-    /// Those of the largest.
-    const DIGITS: usize = 20;
-    let mut digits = [b'0'; DIGITS];
-    let mut at = DIGITS;
-    loop {
-        at -= 1;
-        digits[at] += (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(&digits[at..]);
-}
-
-/// Writes a text and the quote behind it: RFC 8259 section 7, spelled as `serde_json` does.
-fn string(text: &mut Vec<u8>, value: &str) {
-    let bytes = value.as_bytes();
-    if is_clean(bytes) {
-        text.extend_from_slice(bytes);
-    } else {
-        bytes.iter().for_each(|&byte| escaped(text, byte));
-    }
-    text.push(b'"');
-}
-
-/// Whether nothing in it has to be escaped. Nearly no text has anything, so it is asked of sixteen
-/// bytes at once, without a branch for each; most texts have fewer.
-fn is_clean(bytes: &[u8]) -> bool {
-    let all = |block: &[u8; 16]| {
-        let must = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
-        !block.iter().fold(false, |found, &byte| found | must(byte))
-    };
-    let (blocks, rest) = bytes.as_chunks();
-    let mut last = [b' '; 16];
-    last[..rest.len()].copy_from_slice(rest);
-    blocks.iter().all(all) && all(&last)
-}
-
-fn escaped(text: &mut Vec<u8>, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let short = match byte {
-        b'"' | b'\\' => byte,
-        0x08 => b'b',
-        b'\t' => b't',
-        b'\n' => b'n',
-        0x0c => b'f',
-        b'\r' => b'r',
-        0..b' ' => {
-            put(text, "\\u00");
-            text.push(DIGITS[usize::from(byte >> 4)]);
-            return text.push(DIGITS[usize::from(byte & 15)]);
-        }
-        _ => return text.push(byte),
-    };
-    text.extend_from_slice(&[b'\\', short]);
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::option::of;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::format::chain::{Chain, LineHash};
-    use crate::ledger::format::record::{Record, Timestamp};
-
-    type Text = Option<std::borrow::Cow<'static, str>>;
-
-    /// Texts with and without what has to be escaped, of lengths around those that are looked at
-    /// together.
-    fn text() -> impl Strategy<Value = String> {
-        prop_oneof![
-            any::<String>(),
-            "[ -~]{0,40}",
-            "[\\x00-\\x23\\x5c\\x7fé€😀]{0,40}",
-        ]
-    }
-
-    fn maybe() -> impl Strategy<Value = Text> {
-        of(text().prop_map(Into::into))
-    }
-
-    prop_compose! {
-        fn entries()(
-            event in text(),
-            who in (maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()),
-            what in (maybe(), maybe(), maybe(), maybe(), maybe(), maybe()),
-            locations in prop::collection::vec(text(), 0..4),
-            numbers in (of(any::<u32>()), of(any::<u16>()), of(any::<u64>()), of(any::<u64>())),
-        ) -> Entry<'static> {
-            let (request, principal, client, action, action_source, run, method, path) = who;
-            let (slug, field, owner, destination, outcome, code) = what;
-            let (version, status, duration_ms, bytes) = numbers;
-            Entry {
-                event: event.into(), request, slug, field, version, owner, principal, client,
-                action, action_source, run, method, destination, path, locations, outcome, code,
-                status, duration_ms, bytes,
-            }
-        }
-    }
+    use crate::ledger::format::chain::Chain;
+    use crate::ledger::format::entry::any_entry;
+    use crate::ledger::format::line_hash::LineHash;
+    use crate::ledger::format::record::Record;
+    use crate::ledger::format::timestamp::Timestamp;
 
     proptest! {
         #[test]
         fn lines_are_those_of_serde_json(
-            entries in prop::collection::vec(entries(), 1..4),
+            entries in prop::collection::vec(any_entry(), 1..4),
             micros in any::<i64>(),
             seq in 0..u64::MAX - 8,
         ) {
@@ -323,18 +163,11 @@ mod tests {
             }
             prop_assert_eq!(String::from_utf8(written), String::from_utf8(expected));
         }
-
-        #[test]
-        fn numbers_are_written_in_full(value: u64) {
-            let mut text = Vec::new();
-            decimal(&mut text, value);
-            prop_assert_eq!(String::from_utf8(text), Ok(value.to_string()));
-        }
     }
 
     #[test]
     fn lines_of_several_drafts_follow_each_other() {
-        let draft = |event: &'static str| Entry::new(event).draft();
+        let draft = |event: &'static str| Entry::new(event).encode();
         let mut all = draft("a");
         all.append(&draft("b\n"));
         assert_eq!(all, [Entry::new("a"), Entry::new("b\n")].iter().collect());

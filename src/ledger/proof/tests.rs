@@ -11,7 +11,10 @@ fn every_line_is_proven_with_nothing_but_the_proof_and_the_key() {
         let text = prove(dir.path(), seq, None).unwrap().to_string();
         let proven = text.parse::<Proof>().unwrap().check(&key).unwrap();
         assert_eq!(proven.record.seq, seq);
-        assert_eq!(proven.record.entry.event, format!("event-{}", seq - 1));
+        assert_eq!(
+            proven.record.entry.event,
+            format!("event-{}", seq - 1).as_str()
+        );
         assert!(proven.checkpoint.size() >= seq);
     }
     for seq in [0, LINES + 1, u64::MAX] {

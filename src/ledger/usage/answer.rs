@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 
 /// Actions that are listed, those seen last; clients name them, so there may be any number.
 const ACTIONS: i64 = 200;

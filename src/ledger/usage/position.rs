@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use crate::ledger::format::chain::LineHash;
-use crate::ledger::format::record_ref::View;
+use crate::ledger::format::line_hash::LineHash;
+use crate::ledger::format::record_ref::RecordRef;
 use crate::ledger::history::{History, Part};
 use crate::ledger::layout::CURRENT;
 use crate::ledger::lines::{Next, RawLines};
@@ -115,7 +115,7 @@ impl<'h> Cursor<'h> {
     }
 
     fn keep_place(&mut self) {
-        let seq = View::parse(&self.last).map(|view| view.seq);
+        let seq = RecordRef::parse(&self.last).map(|view| view.seq);
         let Some(seq) = seq.ok().filter(|_| self.file > 0) else {
             return;
         };

@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::ledger::format::record::{Timestamp, event};
-use crate::ledger::format::record_ref::{Text, View};
+use crate::ledger::format::event;
+use crate::ledger::format::record_ref::RecordRef;
+use crate::ledger::format::text::Text;
+use crate::ledger::format::timestamp::Timestamp;
 
 /// Uses of one credential that are kept one by one; older ones only count.
 pub(super) const RECENT: usize = 100;
@@ -96,7 +98,7 @@ fn entry<'m, T: Default>(map: &'m mut HashMap<String, T>, key: &str) -> &'m mut 
 }
 
 /// Whose credential a line is about. A refusal has no owner: it counts for whoever asked.
-fn owner<'v>(view: &'v View<'_>) -> Option<&'v str> {
+fn owner<'v>(view: &'v RecordRef<'_>) -> Option<&'v str> {
     view.owner.as_deref().or(view.principal.as_deref())
 }
 
@@ -112,7 +114,7 @@ impl Tally {
     /// Takes in a line. One that is no record counts as read; saying so is the verifier's business.
     pub(super) fn line(&mut self, line: &[u8]) {
         self.lines += 1;
-        let Ok(view) = View::parse(line) else {
+        let Ok(view) = RecordRef::parse(line) else {
             return;
         };
         match &*view.event {
@@ -124,7 +126,7 @@ impl Tally {
     }
 
     /// The action's place in `counts`, and when.
-    fn place(&mut self, view: &View<'_>) -> Option<(usize, i64)> {
+    fn place(&mut self, view: &RecordRef<'_>) -> Option<(usize, i64)> {
         let (owner, slug) = (owner(view)?, view.slug.as_deref()?);
         let action = view.action.as_deref().unwrap_or_default();
         let time = view.time.parse::<Timestamp>().ok()?.unix_micros();
@@ -153,7 +155,7 @@ impl Tally {
         Some((at, time))
     }
 
-    fn used(&mut self, line: &[u8], view: &View<'_>) {
+    fn used(&mut self, line: &[u8], view: &RecordRef<'_>) {
         let Some((at, time)) = self.place(view) else {
             return;
         };
@@ -193,14 +195,14 @@ impl Tally {
         }
     }
 
-    fn denied(&mut self, view: &View<'_>) {
+    fn denied(&mut self, view: &RecordRef<'_>) {
         if let Some((at, _)) = self.place(view) {
             self.counts[at].1.denied += 1;
         }
     }
 
     /// Two fields of one credential are two lines and one request, which ends once.
-    fn ended(&mut self, view: &View<'_>) {
+    fn ended(&mut self, view: &RecordRef<'_>) {
         let Some(request) = view.request.as_deref() else {
             return;
         };

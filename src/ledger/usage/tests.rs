@@ -1,10 +1,13 @@
-use std::borrow::Cow;
 use std::fs;
 use std::io::Write as _;
 
 use super::*;
 use crate::ledger::format::chain::Chain;
-use crate::ledger::format::record::{Entry, Timestamp, event, outcome};
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::event;
+use crate::ledger::format::outcome;
+use crate::ledger::format::text::Text;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::layout::{self, CURRENT};
 
 /// A ledger that grows, and the entries in it.
@@ -14,7 +17,7 @@ struct Growing {
     entries: Vec<Entry<'static>>,
 }
 
-fn text(value: &str) -> Option<Cow<'static, str>> {
+fn text(value: &str) -> Option<Text<'static>> {
     Some(value.to_owned().into())
 }
 
@@ -60,7 +63,7 @@ impl Growing {
         let mut lines = Vec::new();
         for entry in entries {
             let time = micros(i64::try_from(self.chain.next_seq()).unwrap());
-            self.chain.append(time, &entry.draft(), &mut lines);
+            self.chain.append(time, &entry.encode(), &mut lines);
             self.entries.push(entry);
         }
         let path = self.dir.path().join(CURRENT);

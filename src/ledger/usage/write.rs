@@ -7,8 +7,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::position::Place;
 use super::tally::{Counts, Key, Outcome, RECENT, Tally};
-use crate::ledger::format::record::Timestamp;
-use crate::ledger::format::record_ref::View;
+use crate::ledger::format::record_ref::RecordRef;
+use crate::ledger::format::timestamp::Timestamp;
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -219,7 +219,7 @@ async fn recent(
     lines: &VecDeque<Vec<u8>>,
 ) -> sqlx::Result<()> {
     // They were read before, so they can be read.
-    let uses = lines.iter().filter_map(|line| View::parse(line).ok());
+    let uses = lines.iter().filter_map(|line| RecordRef::parse(line).ok());
     for used in uses {
         let outcome = used.request.as_deref().and_then(|id| tally.outcome(id));
         insert_recent(connection, owner, slug, &used, outcome).await?;
@@ -241,7 +241,7 @@ async fn insert_recent(
     connection: &mut SqliteConnection,
     owner: &str,
     slug: &str,
-    used: &View<'_>,
+    used: &RecordRef<'_>,
     outcome: Option<&Outcome>,
 ) -> sqlx::Result<()> {
     let Ok(time) = used.time.parse::<Timestamp>() else {

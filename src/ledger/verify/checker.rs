@@ -1,10 +1,11 @@
 //! The check of one line after the other. Pure: bytes go in, and what is wrong comes out.
 
-use crate::ledger::format::chain::LineHash;
 use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::event;
+use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::{Frontier, TreeHash};
-use crate::ledger::format::record::{Timestamp, event};
-use crate::ledger::format::record_ref::View;
+use crate::ledger::format::record_ref::RecordRef;
+use crate::ledger::format::timestamp::Timestamp;
 
 use super::flaw::Wrong;
 
@@ -71,7 +72,7 @@ impl Checker {
     /// # Errors
     /// When it is no record, not the one that comes next, or not linked to the one before.
     pub fn line(&mut self, line: &[u8]) -> Result<(), Wrong> {
-        let view = View::parse(line).map_err(|_| Wrong::NotARecord)?;
+        let view = RecordRef::parse(line).map_err(|_| Wrong::NotARecord)?;
         if view.seq != self.size() + 1 {
             return Err(Wrong::Sequence { found: view.seq });
         }
@@ -82,7 +83,7 @@ impl Checker {
         if self.time.is_some_and(|before| time < before) {
             self.clock_steps += 1;
         }
-        self.says_signed |= &*view.event == event::SIGNED;
+        self.says_signed |= view.event == event::SIGNED;
         self.time = Some(time);
         self.prev = LineHash::of(line);
         self.tree.push(TreeHash::of_leaf(line));

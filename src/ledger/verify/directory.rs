@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::format::checkpoint::Checkpoint;
 use crate::ledger::format::note::{NoteError, Verifier};
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::history::History;
 use crate::ledger::layout::{self, CHECKPOINTS, PUBLIC_KEY, SIGNING_KEY};
 

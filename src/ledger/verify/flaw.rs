@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::ledger::format::checkpoint::Checkpoint;
 use crate::ledger::format::note::NoteError;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 
 /// The first thing that is wrong with a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::format::checkpoint::Checkpoint;
 use super::format::note::Verifier;
-use super::format::record::Timestamp;
+use super::format::timestamp::Timestamp;
 use super::history::{History, Part};
 use super::layout::CHECKPOINTS;
 use super::lines::{Next, RawLines};

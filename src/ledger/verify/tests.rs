@@ -5,9 +5,10 @@ use std::io::BufRead;
 use super::*;
 use crate::ledger::format::chain::Chain;
 use crate::ledger::format::checkpoint::Cause;
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::event;
 use crate::ledger::format::merkle::{Frontier, TreeHash};
 use crate::ledger::format::note::Signer;
-use crate::ledger::format::record::{Entry, event};
 use crate::secret::SecretBytes;
 
 /// Lines of the ledger, and after how many of them there are checkpoints.
@@ -36,7 +37,7 @@ fn entry(number: u64) -> Entry<'static> {
         slug: Some("gh".into()),
         action: Some("say \"hi\" é".into()),
         version: Some(u32::try_from(number % 3).unwrap()),
-        locations: vec!["header:authorization".to_owned()],
+        locations: vec!["header:authorization".into()],
         duration_ms: Some(number * 7),
         ..Entry::new(event::USE)
     }
@@ -58,7 +59,7 @@ impl Sample {
                 });
             }
             let mut line = Vec::new();
-            chain.append(time(number), &entry(number).draft(), &mut line);
+            chain.append(time(number), &entry(number).encode(), &mut line);
             tree.push(TreeHash::of_leaf(line.strip_suffix(b"\n").unwrap()));
             lines.push(line);
         }
@@ -345,7 +346,7 @@ fn a_history_written_anew_is_told_from_the_one_that_was_signed() {
             slug: (number != 60).then(|| "gh".into()),
             ..entry(number)
         };
-        chain.append(time(number), &entry.draft(), &mut forged);
+        chain.append(time(number), &entry.encode(), &mut forged);
     }
     let flaw = sample.check(&forged).unwrap_err();
     let (first, last, time) = (EVERY + 1, 2 * EVERY, time(2 * EVERY));
@@ -464,7 +465,7 @@ fn a_clock_that_was_set_back_is_reported_and_no_flaw() {
     let mut lines = Vec::new();
     for seconds in [5, 3, 4, 4] {
         let at = Timestamp::from_unix_micros(seconds * 1_000_000);
-        chain.append(at, &entry(1).draft(), &mut lines);
+        chain.append(at, &entry(1).encode(), &mut lines);
     }
     let report = verify([file("f", &lines)], &b""[..], Plan::default()).unwrap();
     assert_eq!((report.lines, report.clock_steps), (4, 1));
@@ -474,7 +475,7 @@ fn a_clock_that_was_set_back_is_reported_and_no_flaw() {
 fn a_ledger_that_says_it_is_signed_does_not_pass_without_checkpoints() {
     let mut lines = Vec::new();
     let signed = Entry::new(event::SIGNED);
-    Chain::start().append(time(0), &signed.draft(), &mut lines);
+    Chain::start().append(time(0), &signed.encode(), &mut lines);
     let flaw = verify([file("f", &lines)], &b""[..], Plan::default()).unwrap_err();
     assert_eq!(flaw.wrong, Wrong::NoCheckpoints);
 }

@@ -22,7 +22,8 @@ use super::queue::{Queue, Room};
 use super::waiter::Waiter;
 use crate::ledger::come_last;
 use crate::ledger::format::checkpoint::Cause;
-use crate::ledger::format::record::{Entry, event};
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::event;
 use crate::ledger::layout::{self, Form, Segment};
 use crate::ledger::stats::Stats;
 
@@ -290,14 +291,14 @@ impl Worker {
     /// Puts on record that these lines go, and waits until that is durable.
     fn record(&self, ranges: Vec<String>) -> io::Result<()> {
         let entry = Entry {
-            locations: ranges,
+            locations: ranges.into_iter().map(Into::into).collect(),
             ..Entry::new(event::DROPPED)
         };
         let (waiter, mut answer) = Waiter::new();
         let job = Job::new(Some(waiter)).with_checkpoint(Cause::Retention);
         self.keeper
             .queue
-            .push(job, &entry.draft(), Room::Results)
+            .push(job, &entry.encode(), Room::Results)
             .map_err(io::Error::other)?;
         // Not a blocking wait: if the writer is gone, it will not answer but wait for this thread.
         while !self.is_stopped() {

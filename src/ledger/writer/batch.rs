@@ -11,8 +11,9 @@ use std::time::Instant;
 use super::queue::now;
 use super::waiter::Waiter;
 use crate::ledger::format::checkpoint::Cause;
-use crate::ledger::format::encoded::{Draft, Lines};
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::encoded::Draft;
+use crate::ledger::format::encoded::Lines;
+use crate::ledger::format::timestamp::Timestamp;
 
 /// What one caller handed over, beside its lines.
 pub(super) struct Job {
@@ -179,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::format::record::Entry;
+    use crate::ledger::format::entry::Entry;
 
     fn lines(name: &str, count: usize) -> Draft {
         let name = name.to_owned();

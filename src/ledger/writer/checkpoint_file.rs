@@ -8,7 +8,7 @@ use super::directory;
 use super::storage::LedgerError;
 use crate::ledger::format::checkpoint::{Checkpoint, Notes};
 use crate::ledger::format::note::Verifier;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::layout;
 
 /// How much is read at once on the way back through the file, in bytes. A note has one to three

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ledger::format::chain::LineHash;
 use crate::ledger::format::checkpoint::{Cause, Checkpoint};
+use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::{Frontier, TreeHash};
 use crate::ledger::format::note::{NoteError, Signer};
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 
 /// Lines after which a checkpoint is due.
 const LINES: u64 = 1000;

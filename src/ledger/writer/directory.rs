@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::storage::LedgerError;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::layout;
 
 /// Locks the directory, which is made if it is not there, for as long as the file is open.

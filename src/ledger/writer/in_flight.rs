@@ -1,16 +1,17 @@
 //! Requests with a `use` and no `result` yet: while Egret runs, to know when none is under way;
 //! after a crash, to name them.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use memchr::{memchr, memmem};
-use serde::Deserialize;
 
 use super::walk;
-use crate::ledger::format::record::{Entry, Record, event, outcome};
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::event;
+use crate::ledger::format::outcome;
+use crate::ledger::format::record_ref::RecordRef;
 use crate::ledger::layout::Segment;
 
 /// Requests that are followed at most. A server has as many under way as it takes connections.
@@ -98,15 +99,6 @@ pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u
     found
 }
 
-/// What is needed of a line to know whether it matters.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    #[serde(borrow)]
-    request: Option<Cow<'a, str>>,
-}
-
 #[derive(Default)]
 struct Open {
     requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
@@ -121,24 +113,22 @@ impl Open {
         if !is_use && !may_be(b"\"event\":\"result\"") && !may_be(b"\"event\":\"recovered\"") {
             return;
         }
-        let Ok(head) = serde_json::from_slice::<Head>(line) else {
+        let Ok(record) = RecordRef::parse(line) else {
             return;
         };
-        let Some(request) = head.request else {
+        let Some(request) = record.request.as_deref() else {
             return;
         };
-        if head.event != event::USE {
-            self.requests.remove(&*request);
+        if record.event != event::USE {
+            self.requests.remove(request);
             return;
         }
-        if self.requests.len() >= REQUESTS && !self.requests.contains_key(&*request) {
+        if self.requests.len() >= REQUESTS && !self.requests.contains_key(request) {
             self.left_out += 1;
             return;
         }
-        if let Ok(record) = serde_json::from_slice::<Record>(line) {
-            let uses = self.requests.entry(request.into_owned()).or_default();
-            uses.push((seq, record.entry));
-        }
+        let uses = self.requests.entry(request.to_owned()).or_default();
+        uses.push((seq, record.into_entry()));
     }
 
     fn into_entries(self) -> Vec<Entry<'static>> {
@@ -167,7 +157,8 @@ fn unknown(used: Entry) -> Entry {
 mod tests {
     use super::*;
     use crate::ledger::format::chain::Chain;
-    use crate::ledger::format::record::Timestamp;
+    use crate::ledger::format::text::Text;
+    use crate::ledger::format::timestamp::Timestamp;
     use crate::ledger::layout;
 
     fn entry(event: &'static str, request: &'static str) -> Entry<'static> {
@@ -184,7 +175,7 @@ mod tests {
         let mut chain = Chain::start();
         let mut lines = Vec::new();
         for entry in entries {
-            chain.append(Timestamp::from_unix_micros(1), &entry.draft(), &mut lines);
+            chain.append(Timestamp::from_unix_micros(1), &entry.encode(), &mut lines);
         }
         std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
         let segments = layout::segments(dir.path()).unwrap();
@@ -199,7 +190,7 @@ mod tests {
         }
         found
             .into_iter()
-            .filter_map(|entry| entry.request.map(Cow::into_owned))
+            .filter_map(|entry| entry.request.map(Text::into_string))
             .collect()
     }
 
@@ -229,7 +220,7 @@ mod tests {
     fn requests_are_under_way_from_use_to_result() {
         let mut under_way = UnderWay::default();
         let see = |under_way: &mut UnderWay, entry: Entry| {
-            let draft = entry.draft();
+            let draft = entry.encode();
             draft.lines().for_each(|(front, _)| under_way.see(front));
         };
         assert!(under_way.is_none());

@@ -20,7 +20,7 @@ use super::batch::{Batch, Job};
 use crate::clock;
 use crate::error::{Code, Refusal};
 use crate::ledger::format::encoded::Draft;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 
 /// Why entries are not on record. Nothing may be sent upstream then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -364,7 +364,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::ledger::format::record::Entry;
+    use crate::ledger::format::entry::Entry;
     use crate::ledger::writer::waiter::Waiter;
 
     /// Longer than any test may take.
@@ -373,7 +373,7 @@ mod tests {
     fn push(queue: &Queue) -> oneshot::Receiver<Answer> {
         let (waiter, answer) = Waiter::new();
         let job = Job::new(Some(waiter));
-        let lines = Entry::new("x").draft();
+        let lines = Entry::new("x").encode();
         queue.push(job, &lines, Room::Requests).unwrap();
         answer
     }

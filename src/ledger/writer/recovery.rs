@@ -1,6 +1,5 @@
 //! Opening a ledger for writing: what a crash left is put in order, and what cannot be is said.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::RangeInclusive;
@@ -14,11 +13,16 @@ use super::signing::{self, Seal};
 use super::storage::{LedgerError, LedgerFile};
 use super::tail::Tail;
 use super::{directory, walk};
-use crate::ledger::format::chain::{Chain, LineHash};
+use crate::ledger::format::chain::Chain;
 use crate::ledger::format::checkpoint::{Cause, Checkpoint};
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::event;
+use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::Frontier;
 use crate::ledger::format::note::Signer;
-use crate::ledger::format::record::{Entry, Record, Timestamp, event};
+use crate::ledger::format::record::Record;
+use crate::ledger::format::text::Text;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::layout::{self, Segment};
 
 /// How far back uses without a result are looked for, in lines. A request that was under way for
@@ -208,8 +212,8 @@ fn first_record(file: &mut File) -> io::Result<Option<(u64, Timestamp)>> {
     file.seek(SeekFrom::Start(0))?;
     let mut line = Vec::new();
     BufReader::new(file.take(1024 * 1024)).read_until(b'\n', &mut line)?;
-    let record: Option<Record> = serde_json::from_slice(&line).ok();
-    Ok(record.map(|record| (record.seq, record.time)))
+    let record = Record::parse(&line);
+    Ok(record.ok().map(|record| (record.seq, record.time)))
 }
 
 /// Where the line begins that has so many before it.
@@ -245,13 +249,13 @@ fn sign_on(
     if let Some(seq) = resumed.broken {
         let aside = current.cut_from(dir, seq, now)?;
         let aside = aside.file_name().unwrap_or_default().to_string_lossy();
-        let places = vec![seq.to_string(), aside.into_owned()];
+        let places = [seq.to_string(), aside.into_owned()];
         entries.push(damaged(damage::SET_ASIDE, places));
     }
     if key_is_new && size > 0 {
         tracing::info!("the ledger gets signed checkpoints from here on");
         entries.push(Entry {
-            locations: vec![signer.verifier().to_string()],
+            locations: vec![signer.verifier().to_string().into()],
             ..Entry::new(event::SIGNED)
         });
     }
@@ -295,7 +299,7 @@ fn recover(found: Found, entries: &mut Vec<Entry>) {
 }
 
 fn note_damage(latest: &Latest, resumed: &Resumed, key_is_new: bool, entries: &mut Vec<Entry>) {
-    let file = |name: &str| vec![name.to_owned()];
+    let file = |name: &str| [name.to_owned()];
     let has_lines = resumed.tree.size() > 0;
     if key_is_new && latest.is_written {
         entries.push(damaged(damage::KEY_MISSING, file(layout::SIGNING_KEY)));
@@ -311,18 +315,19 @@ fn note_damage(latest: &Latest, resumed: &Resumed, key_is_new: bool, entries: &m
         ));
     }
     if let Some(seq) = resumed.unlinked {
-        entries.push(damaged(damage::UNLINKED, vec![seq.to_string()]));
+        entries.push(damaged(damage::UNLINKED, [seq.to_string()]));
     }
 }
 
-fn damaged(code: &'static str, places: Vec<String>) -> Entry<'static> {
+fn damaged(code: &'static str, places: impl IntoIterator<Item = String>) -> Entry<'static> {
+    let places: Vec<Text<'static>> = places.into_iter().map(Text::from).collect();
     tracing::error!(
         code,
         ?places,
         "the ledger is damaged; `egret ledger verify` says more"
     );
     Entry {
-        code: Some(Cow::Borrowed(code)),
+        code: Some(code.into()),
         locations: places,
         ..Entry::new(event::DAMAGED)
     }

@@ -15,8 +15,8 @@ use std::path::Path;
 
 use super::storage::LedgerError;
 use super::walk::{self, Link};
-use crate::ledger::format::chain::LineHash;
 use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::{Frontier, TreeHash};
 use crate::ledger::layout::Segment;
 

@@ -248,7 +248,7 @@ impl Storage for LedgerFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::format::record::Timestamp;
+    use crate::ledger::format::timestamp::Timestamp;
     use crate::ledger::writer::recovery::{Opened, open};
 
     fn file(dir: &Path) -> LedgerFile {

@@ -37,7 +37,9 @@ use super::storage::{LedgerError, Storage};
 use super::waiter::{self, Waiter};
 use crate::ledger::format::chain::Chain;
 use crate::ledger::format::encoded::Draft;
-use crate::ledger::format::record::{Entry, Timestamp, event};
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::event;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::in_turns;
 use crate::ledger::stats::{Snapshot, Stats};
 
@@ -400,7 +402,7 @@ impl<S: Storage> Writer<S> {
                 self.stats.write_failures.fetch_add(1, Relaxed);
                 self.restore();
                 if self.queue.set_healthy(false) {
-                    batch.push(Job::new(None), &Entry::new(event::INTERRUPTED).draft());
+                    batch.push(Job::new(None), &Entry::new(event::INTERRUPTED).encode());
                 }
                 Err(LedgerUnavailable::WriteFailed)
             }

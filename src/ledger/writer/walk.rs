@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::storage::LedgerError;
-use crate::ledger::format::chain::LineHash;
+use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::layout::{Form, Segment};
 
 /// Longest line that is believed to be one, in bytes. A request's head is far smaller.

@@ -15,8 +15,7 @@ use std::sync::Arc;
 use crate::clock::unix_seconds;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
-use crate::ledger::format::record::{Entry, event, outcome};
-use crate::ledger::{Draft, Ledger};
+use crate::ledger::{Draft, Entry, Ledger, event, outcome};
 use crate::policy::decide::{Attempt, Denial, decide};
 use crate::policy::location::Location;
 use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_locations};
@@ -269,13 +268,13 @@ fn too_much(context: &RequestContext, places: usize) -> Refused {
         ),
     );
     let line = Entry {
-        locations: vec![format!("{places} places")],
+        locations: vec![format!("{places} places").into()],
         outcome: Some(outcome::DENIED.into()),
         code: Some(refusal.code.as_str().into()),
         status: Some(refusal.code.status()),
         ..context.entry(event::DENIED)
     };
-    let denied = line.draft();
+    let denied = line.encode();
     Refused { refusal, denied }
 }
 

@@ -14,7 +14,7 @@ use http::request::Parts;
 
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
-use crate::ledger::format::record::{Entry, event, outcome};
+use crate::ledger::{Entry, Text, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
 use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
@@ -147,7 +147,7 @@ fn refuse_at(
         // The path as it was sent may hold the value.
         path: None,
         destination: destination.map(Into::into),
-        locations: vec![place.to_owned()],
+        locations: vec![place.into()],
         ..context.entry_named(event::DENIED, name)
     };
     let line = match place {
@@ -162,8 +162,9 @@ fn refuse_at(
         "run" => Entry { run: None, ..line },
         _ => line,
     };
-    let denied = line.draft();
-    let mut refusal = refusal.slug(line.slug.unwrap_or_default()).location(place);
+    let denied = line.encode();
+    let slug = line.slug.map(Text::into_string).unwrap_or_default();
+    let mut refusal = refusal.slug(slug).location(place);
     refusal.destination = destination.map(str::to_owned);
     Refused { refusal, denied }
 }

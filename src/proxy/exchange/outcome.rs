@@ -4,8 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::error::Code;
-use crate::ledger::format::record::{Entry, event, outcome};
-use crate::ledger::{Draft, Ledger};
+use crate::ledger::{Draft, Entry, Ledger, event, outcome};
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::used::Used;
 

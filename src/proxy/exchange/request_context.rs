@@ -7,8 +7,7 @@ use http::Method;
 
 use crate::error::Refusal;
 use crate::identity::Caller;
-use crate::ledger::format::record::{Entry, event, outcome};
-use crate::ledger::{Draft, Ledger};
+use crate::ledger::{Draft, Entry, Ledger, Text, event, outcome};
 use crate::policy::destination::Destination;
 use crate::policy::location::Location;
 use crate::proxy::exchange::request_id::RequestId;
@@ -64,16 +63,16 @@ pub fn shown_path(path: Arc<str>) -> Arc<str> {
 }
 
 /// Places as a ledger line names them; the last entry says how many more there are.
-pub fn shown_locations<'a>(locations: impl Iterator<Item = &'a Location>) -> Vec<String> {
+pub fn shown_locations<'a>(locations: impl Iterator<Item = &'a Location>) -> Vec<Text<'static>> {
     let mut locations = locations.peekable();
     let mut shown = Vec::new();
     while shown.len() < MOST_LOCATIONS
         && let Some(location) = locations.next()
     {
-        shown.push(cut(&location.text(), LONGEST_LOCATION));
+        shown.push(cut(&location.text(), LONGEST_LOCATION).into());
     }
     if locations.peek().is_some() {
-        shown.push(format!("and {} more", locations.count()));
+        shown.push(format!("and {} more", locations.count()).into());
     }
     shown
 }
@@ -190,7 +189,7 @@ impl RequestContext {
         }
         Refused {
             refusal,
-            denied: line.draft(),
+            denied: line.encode(),
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ledger::Draft;
-use crate::ledger::format::record::{Entry, event};
+use crate::ledger::{Draft, Entry, event};
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::scrub::{Hit, Needles};
 
@@ -40,7 +39,10 @@ impl Findings {
         }
         let mut places = BTreeMap::<_, Vec<_>>::new();
         for (name, found) in std::mem::take(&mut self.fresh) {
-            places.entry(name.clone()).or_default().push(found.clone());
+            places
+                .entry(name.clone())
+                .or_default()
+                .push(found.clone().into());
             self.reported.insert((name, found));
         }
         let lines = places.iter().map(|(name, locations)| Entry {

@@ -49,11 +49,11 @@ fn records(dir: &Path) -> Vec<Record> {
         let first = records.len();
         for line in segment.open().unwrap().split(b'\n') {
             let line = line.unwrap();
-            let record: Record = serde_json::from_slice(&line).unwrap();
+            let record = Record::parse(&line).unwrap();
             if let Some(before) = &before {
                 assert_eq!(
                     record.prev,
-                    crate::ledger::format::chain::LineHash::of(before)
+                    crate::ledger::format::line_hash::LineHash::of(before)
                 );
             }
             before = Some(line);

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::ledger::CURRENT;
-use crate::ledger::format::record::outcome;
+use crate::ledger::format::outcome;
 use crate::ledger::writer::signing::tests::Mirror;
 use crate::ledger::writer::storage::Storage;
 
@@ -19,7 +19,7 @@ fn three_lines() -> Vec<u8> {
     let mut chain = Chain::start();
     let mut lines = Vec::new();
     for _ in 0..3 {
-        chain.append(now(), &Entry::new("x").draft(), &mut lines);
+        chain.append(now(), &Entry::new("x").encode(), &mut lines);
     }
     lines
 }
@@ -87,7 +87,7 @@ fn wherever_a_crash_tears_the_end_the_chain_goes_on_and_no_byte_is_lost() {
         let mut chain = opened.chain;
         let mut next = lines[..whole].to_vec();
         while next.len() < lines.len() {
-            chain.append(now(), &Entry::new("x").draft(), &mut next);
+            chain.append(now(), &Entry::new("x").encode(), &mut next);
         }
         assert_eq!(next, lines);
     }
@@ -139,7 +139,7 @@ fn a_last_line_longer_than_the_window_is_found() {
         path: Some("/x".repeat(200_000).into()),
         ..Entry::new("x")
     };
-    chain.append(now(), &long.draft(), &mut lines);
+    chain.append(now(), &long.encode(), &mut lines);
     fs::write(dir.path().join(CURRENT), [&lines[..], b"torn"].concat()).unwrap();
     let opened = open_plain(dir.path()).unwrap();
     assert_eq!(opened.chain, chain);
@@ -190,7 +190,7 @@ impl Ledger {
         let tell = |entry: Entry| match (entry.code, entry.request) {
             (Some(code), _) => format!("{code} {}", entry.locations.join(" ")),
             (None, Some(request)) => format!("{} {request}", entry.event),
-            (None, None) => entry.event.into_owned(),
+            (None, None) => entry.event.into_string(),
         };
         self.try_start().unwrap().into_iter().map(tell).collect()
     }
@@ -198,7 +198,7 @@ impl Ledger {
     fn add(&mut self, entry: Entry) {
         let opened = self.opened.as_mut().unwrap();
         let mut line = Vec::new();
-        opened.chain.append(now(), &entry.draft(), &mut line);
+        opened.chain.append(now(), &entry.encode(), &mut line);
         opened.file.append(&line).unwrap();
         let signed = opened.signed.as_mut().unwrap();
         let line = line.strip_suffix(b"\n").unwrap();

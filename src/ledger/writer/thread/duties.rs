@@ -7,7 +7,7 @@ use memchr::memchr_iter;
 
 use super::{Writer, is_pressing};
 use crate::ledger::format::checkpoint::Cause;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::in_turns;
 use crate::ledger::writer::batch::Batch;
 use crate::ledger::writer::checkpointer::Notary;

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{Code, Refusal};
-use crate::ledger::format::chain::LineHash;
 use crate::ledger::format::checkpoint::{Cause, Checkpoint};
+use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::Frontier;
 use crate::ledger::format::note::Signer;
 use crate::ledger::format::record::Record;
@@ -90,7 +90,7 @@ impl Disk {
     fn events(&self) -> Vec<String> {
         self.records()
             .into_iter()
-            .map(|record| record.entry.event.into_owned())
+            .map(|record| record.entry.event.into_string())
             .collect()
     }
 }
@@ -127,7 +127,7 @@ fn records(bytes: &[u8]) -> Vec<Record> {
     lines
         .map(|(index, line)| {
             let line = line.strip_suffix(b"\n").expect("every line is whole");
-            let record: Record = serde_json::from_slice(line).unwrap();
+            let record = Record::parse(line).unwrap();
             assert_eq!(record.seq, index as u64 + 1);
             assert_eq!(record.prev, prev);
             prev = LineHash::of(line);

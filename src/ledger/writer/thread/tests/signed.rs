@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ledger::format::merkle::TreeHash;
-use crate::ledger::format::record::Timestamp;
+use crate::ledger::format::timestamp::Timestamp;
 
 fn small() -> Options {
     Options {
@@ -260,7 +260,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let promised = runtime.block_on(play_signed(&disk, &steps));
         let written = records(&all_bytes(&disk)).into_iter();
-        let mut events: Vec<String> = written.map(|record| record.entry.event.into_owned()).collect();
+        let mut events: Vec<String> = written.map(|record| record.entry.event.into_string()).collect();
         events.retain(|name| name != event::INTERRUPTED);
         prop_assert_eq!(events, promised);
         check_checkpoints(&disk);
