@@ -274,10 +274,23 @@ fn the_wings_of_the_proxy_build_on_each_other() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Rooms in which modules still import each other in a circle. The list may only get shorter.
+const KNOWN_CIRCLES: &[&str] = &["ledger", "scrub"];
+
 /// Prints the modules, each below all that it imports (`cargo test no_circle -- --nocapture`).
 #[test]
 fn there_is_no_circle_among_modules() {
     let mut graph = modules();
+    let in_circles: BTreeSet<String> = circles(&graph).into_keys().map(str::to_owned).collect();
+    let is_known = |module: &String| KNOWN_CIRCLES.iter().any(|room| module.starts_with(room));
+    let fresh: Vec<&String> = in_circles
+        .iter()
+        .filter(|module| !is_known(module))
+        .collect();
+    assert!(fresh.is_empty(), "a circle of modules: {fresh:?}");
+    for (module, imports) in &mut graph {
+        imports.retain(|import| !(in_circles.contains(module) && in_circles.contains(import)));
+    }
     let mut printed = BTreeSet::new();
     while !graph.is_empty() {
         let is_free = |(_, imports): &(&String, &BTreeSet<String>)| {
