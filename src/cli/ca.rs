@@ -17,8 +17,8 @@ pub(super) struct Ca {
 enum Command {
     /// Print the CA's certificate as PEM
     ///
-    /// `egret run` and `egret env` set the variables that make clients trust it; install it only
-    /// where those do not reach, such as a browser.
+    /// `egret run` and `egret env` set the variables that make clients trust it. Install it only for
+    /// clients that do not read those, such as a browser.
     #[command(after_help = "\
 Examples:
   egret ca show | openssl x509 -noout -text

@@ -1,4 +1,4 @@
-//! `egret client`: the programs that may speak to the proxy.
+//! `egret client`: the programs that may use the proxy.
 
 use clap::{Args, Subcommand};
 
@@ -9,7 +9,7 @@ use crate::identity::ClientToken;
 use crate::vault::{ClientName, Principal};
 use crate::views;
 
-/// Say which programs may speak to the proxy
+/// Add, list and remove the programs that may use the proxy
 #[derive(Args)]
 pub(super) struct Client {
     #[command(subcommand)]
@@ -20,8 +20,8 @@ pub(super) struct Client {
 enum Command {
     /// Add a client and print its token, once
     ///
-    /// Only a hash of the token is kept: what is lost cannot be shown again, so remove the client
-    /// and add it anew. The client may use every credential of its principal.
+    /// Egret keeps only a hash of the token. A token that is lost cannot be shown again: remove the
+    /// client and add it again. A client may use every credential of its principal.
     #[command(after_help = "\
 Examples:
   egret client add laptop
@@ -32,7 +32,7 @@ Then: HTTPS_PROXY=http://ACTION:TOKEN@127.0.0.1:7070, or EGRET_TOKEN=TOKEN egret
     /// List clients, without their tokens
     #[command(visible_alias = "ls", after_help = "Example:\n  egret client list")]
     List(Format),
-    /// Remove a client; its tokens stop working at once
+    /// Remove a client; its tokens stop working immediately
     #[command(
         visible_alias = "rm",
         after_help = "Example:\n  egret client remove laptop"
@@ -42,7 +42,7 @@ Then: HTTPS_PROXY=http://ACTION:TOKEN@127.0.0.1:7070, or EGRET_TOKEN=TOKEN egret
 
 #[derive(Args)]
 struct Add {
-    /// What to call it: a-z, 0-9, '.', '_', '@' and '-'
+    /// Its name: a-z, 0-9, '.', '_', '@' and '-'
     name: ClientName,
     /// Whose credentials it may use
     #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
@@ -96,7 +96,7 @@ impl Add {
             });
         }
         output::note(&format!(
-            "added {} for {}. Its token, which is not shown again:",
+            "added client {} for principal {}. Its token, which is not shown again:",
             self.name, self.principal
         ));
         output::print(&format!("{}\n", token.expose()))
@@ -129,7 +129,7 @@ async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
         return output::json(&listed);
     }
     if clients.is_empty() {
-        output::note("no clients yet; `egret client add NAME` makes one");
+        output::note("no clients yet; `egret client add NAME` adds one");
         return Ok(());
     }
     let rows: Vec<[String; 4]> = clients

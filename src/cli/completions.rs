@@ -13,7 +13,7 @@ Examples:
   egret completions zsh > ~/.zfunc/_egret
   egret completions fish > ~/.config/fish/completions/egret.fish")]
 pub(super) struct Completions {
-    /// The shell
+    /// The shell that it is for
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! What commands share: the configuration, the open store, and the ledger lines of a change.
+//! What commands share: the configuration, the open store, and the ledger lines of their changes.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -54,7 +54,7 @@ impl Context {
         Self { global }
     }
 
-    /// The sources of the configuration, with flags of the command that set a key.
+    /// The sources of the configuration, with the flags of the command that set a key.
     pub(super) fn sources(&self, flags: Vec<Flag>) -> Sources {
         Sources::from_process(
             self.global.data_dir.clone(),
@@ -86,16 +86,16 @@ impl Session {
         Ok(Self { config, store })
     }
 
-    /// What saves values: needs the master key, which the other changes do not.
+    /// What saves values. It needs the master key, which the other changes do not.
     pub(super) async fn registrar(&self) -> anyhow::Result<Registrar> {
         let keyring = Keyring::load(&self.config.keys.master, &self.config.data_dir).await?;
         Ok(Registrar::new(self.store.clone(), &keyring).await?)
     }
 
-    /// Puts the lines of what was changed into the ledger and closes the store.
+    /// Writes the ledger lines of what was changed, and closes the store.
     ///
-    /// A running server does the former, being the only one that may write there. A change whose
-    /// line cannot be written now is made all the same: the line waits in the store.
+    /// Where a server runs, it writes the lines: only one process can. A change whose line cannot be
+    /// written now is made all the same, and the line waits in the store.
     pub(super) async fn finish(self) -> anyhow::Result<()> {
         if let Err(error) = self.record().await {
             output::note(&format!(
@@ -125,7 +125,7 @@ impl Session {
                 Err(error) if !server::is_locked(&error) => return Err(error),
                 Ok(ledger) => return Ok(Some(ledger)),
                 Err(_) if server::live(&self.config.data_dir).is_some() => return Ok(None),
-                // Another command is at it, or a server that is just starting.
+                // Another command has it, or a server that is just starting.
                 Err(_) if start.elapsed() < PATIENCE => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -135,7 +135,7 @@ impl Session {
     }
 }
 
-/// The CA. Made on first use by whoever needs it first: a path that leads nowhere helps nobody.
+/// The CA. The first command or server that needs it makes it.
 pub(super) fn authority(config: &Config) -> anyhow::Result<Authority> {
     // An existing directory keeps its mode: it may be shared on purpose.
     DirBuilder::new()
@@ -149,8 +149,8 @@ pub(super) fn authority(config: &Config) -> anyhow::Result<Authority> {
     )?)
 }
 
-/// Who makes a change, for the ledger. Whoever may write to the store could forge it; it is there
-/// for an honest team to find out who did what.
+/// Who makes a change, for the ledger. Anyone who can write to the store could forge it: it helps a
+/// team to find out who did what, and proves nothing.
 pub(super) fn actor() -> Actor {
     let name = ["USER", "LOGNAME"]
         .iter()

@@ -22,11 +22,11 @@ use crate::views::{self, Environment};
 
 /// Print the variables that `egret run` sets, for a shell or a file
 ///
-/// For a shell in which many commands are to use a running `egret serve`. With EGRET_TOKEN in the
-/// environment that token is used (`egret client add` or `egret token mint` made it). Without it a
-/// new client is added, whose token works for --ttl; `egret client remove` ends it sooner.
+/// For a shell in which many commands use a running `egret serve`. If EGRET_TOKEN is set, that token
+/// is used (from `egret client add` or `egret token mint`). Otherwise a new client is added, whose
+/// token works for --ttl; `egret client remove` ends it sooner.
 ///
-/// What is printed contains the token: do not put it where others can read it.
+/// The output contains the token: do not put it where others can read it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -35,10 +35,10 @@ Examples:
   egret env --shell powershell | Out-String | Invoke-Expression
   EGRET_TOKEN=egc_… egret env --shell dotenv > .env")]
 pub(super) struct Env {
-    /// The language to print
+    /// The shell or file to print for
     #[arg(long, value_enum, default_value_t = Shell::Sh)]
     shell: Shell,
-    /// Whose credentials may be used (of a new client)
+    /// Whose credentials a new client may use
     #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
     principal: Principal,
     /// What the ledger calls the requests
@@ -96,12 +96,12 @@ impl Env {
     }
 }
 
-/// A token stands in a URL as it is, so it has to be one.
+/// Checks a token from outside: it is put into a URL as it is.
 fn given_token(token: Option<&str>) -> anyhow::Result<Zeroizing<String>> {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     match token {
         Some(token) if token.bytes().all(unreserved) => Ok(Zeroizing::new(token.to_owned())),
-        _ => bail!("{TOKEN_VARIABLE} holds no token of Egret's"),
+        _ => bail!("{TOKEN_VARIABLE} does not hold a token of Egret's (egc_… or ega_…)"),
     }
 }
 
@@ -110,13 +110,16 @@ fn proxy_address(config: &Config) -> anyhow::Result<SocketAddr> {
         return Ok(file.proxy);
     }
     if config.proxy.listen.port() == 0 {
-        bail!("no server is running, and proxy.listen names no port; start `egret serve` first");
+        bail!(
+            "no server is running, and proxy.listen is on port 0, which picks a free one; start \
+             `egret serve` first"
+        );
     }
-    output::note("no server is running on this data directory yet; start `egret serve`");
+    output::note("no server is running on this data directory yet; start one with `egret serve`");
     Ok(config.proxy.listen)
 }
 
-/// The variables as text: a path of another encoding cannot be printed faithfully.
+/// The variables as text: a path in another encoding could not be printed exactly.
 fn texts(changes: &Changes) -> anyhow::Result<Vec<(&str, &str)>> {
     changes
         .set

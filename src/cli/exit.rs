@@ -18,7 +18,7 @@ pub(super) fn usage(message: impl Into<String>) -> anyhow::Error {
 /// Prints an error with its causes, without live values, and gives the exit status.
 pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     if output::is_broken_pipe(error) {
-        // `egret ledger tail | head` is no failure.
+        // As in `egret ledger tail | head`, which is no failure.
         return ExitCode::SUCCESS;
     }
     let say = |text: String| eprintln!("{}", redact(&text));

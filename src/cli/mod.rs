@@ -1,6 +1,6 @@
-//! The commands. Each family has a file; this one holds the tree and the way out.
+//! The commands. Each family has a file; this one has the tree, and runs what was asked for.
 //!
-//! Exit status: 0 success, 1 the thing asked for failed, 2 usage. `egret run` passes on the status
+//! Exit status: 0 success, 1 what was asked for failed, 2 wrong usage. `egret run` passes on the status
 //! of the command it ran.
 
 mod ca;
@@ -49,10 +49,10 @@ use crate::{memory, observe};
     max_term_width = 100,
     after_help = "\
 Start here:
-  egret demo                                              see the whole story on loopback
+  egret demo                                              see how it works, with nothing to set up
   egret credential add github-pat --host api.github.com   save a value (asks for it)
   egret run -- curl -H 'Authorization: Bearer <<github-pat>>' https://api.github.com/user
-  egret ledger tail                                       who used what, and where
+  egret ledger tail                                       see who used what, and where
 
 Quote placeholders in a shell: an unquoted <<name>> is a redirection.
 
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        // Its child would inherit the file mask and the limits.
+        // The program would inherit the file mask and the limits.
         Command::Run(_) => observe::seal_memory(),
         _ => observe::seal_process(),
     }
@@ -126,7 +126,7 @@ fn command_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// A runtime for what a server does beside serving connections, for which it has workers. It needs a
+/// A runtime for the background tasks of a server, whose workers serve the connections. It needs a
 /// thread that also runs while the main one waits.
 fn server_runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()

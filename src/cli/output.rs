@@ -23,7 +23,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes one JSON value: indented for a person, on one line for a program.
+/// Writes one JSON value: indented on a terminal, else on one line.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = if io::stdout().is_terminal() {
         serde_json::to_string_pretty(value)?
@@ -33,7 +33,7 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
 }
 
-/// Writes a view where JSON was asked for, else the text.
+/// Writes the view if JSON was asked for, else the text.
 pub(super) fn data(
     format: Format,
     view: &impl Serialize,
@@ -46,12 +46,18 @@ pub(super) fn data(
     }
 }
 
+/// A number of things: "1 file", "2 files".
+pub(super) fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A remark that is not part of the output.
 pub(super) fn note(text: &str) {
     eprintln!("egret: {}", redact(text));
 }
 
-/// Whether the reader of standard output went away.
+/// Whether the reader of standard output has closed it.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
@@ -80,21 +86,22 @@ pub(super) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) ->
     text
 }
 
-/// Text of someone else's on a terminal: a control character could move the cursor or worse.
+/// Text that is not ours, made safe for a terminal, where a control character could move the cursor
+/// or do worse.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()
 }
 
-/// Colours, where they are wanted.
+/// Colours, or none.
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     colour: bool,
 }
 
 impl Style {
-    /// Colours only on a terminal, and not against the user's wish (<https://no-color.org>).
+    /// Colours only on a terminal, and none where the user asks for none (<https://no-color.org>).
     pub(super) fn of_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {

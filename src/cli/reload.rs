@@ -7,7 +7,7 @@ use rustix::process::{Signal, kill_process};
 use super::context::Context;
 use super::{output, server};
 
-/// Put a changed configuration in force, without dropping a connection
+/// Put a changed configuration in force without dropping a connection
 ///
 /// Checks the configuration first, then tells the running server. A faulty configuration changes
 /// nothing. A change of the listeners, the CA, the store, the ledger, the master key or the log takes
@@ -23,9 +23,9 @@ impl Reload {
             bail!("no server is running on {}", config.data_dir.display());
         };
         let pid = server::process(&file).context("the server has just ended")?;
-        kill_process(pid, Signal::HUP).context("the server cannot be told")?;
+        kill_process(pid, Signal::HUP).context("the server cannot be signalled")?;
         output::print(&format!(
-            "Told the server (process {}) to reload.\n",
+            "Told the server (process {}) to reload; its log says what took effect.\n",
             file.pid
         ))
     }

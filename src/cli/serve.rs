@@ -18,8 +18,9 @@ use crate::observe::{self, Logging};
 /// 127.0.0.1:7071. Everything it needs is created on first start: a store, a master key (mode
 /// 0600), a certificate authority, the ledger.
 ///
-/// SIGTERM and SIGINT let open requests finish; a second one does not. SIGHUP, or `egret reload`,
-/// puts a changed configuration in force without dropping a connection, and refuses a faulty one.
+/// SIGTERM and SIGINT let open requests finish; a second one stops without waiting. SIGHUP, or
+/// `egret reload`, puts a changed configuration in force without dropping a connection, and refuses
+/// a faulty one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +30,7 @@ Examples:
 
 Then, in another terminal:
   egret run -- curl -H 'Authorization: Bearer <<github-pat>>' https://api.github.com/user
-or, in a shell of its own:
+or, for every command of a shell:
   eval \"$(egret env)\"")]
 pub(super) struct Serve {
     /// Where programs send their requests (proxy.listen)
@@ -54,7 +55,7 @@ impl Serve {
         let config = sources.load()?.config;
         let log = observe::init(&config.log)?;
 
-        // Before the start, so that a signal that comes early is not lost.
+        // Before the start, so that an early signal is not lost.
         let mut signals = Signals::new()?;
         let server = server::start(&config).await?;
         welcome(&server, &config, &log);
@@ -81,7 +82,7 @@ impl Serve {
     }
 }
 
-/// Reads the configuration anew. A faulty one changes nothing.
+/// Reads the configuration again. A faulty one changes nothing.
 fn reload(sources: &Sources, server: &Server) -> Option<Config> {
     let config = match sources.load() {
         Ok(loaded) => loaded.config,
@@ -95,7 +96,7 @@ fn reload(sources: &Sources, server: &Server) -> Option<Config> {
     match server.reload(config.clone()) {
         Ok(at_restart) => {
             for key in at_restart {
-                tracing::warn!(key, "takes effect at the next start only");
+                tracing::warn!(key, "this change takes effect at the next start");
             }
             tracing::info!("the new configuration is in force");
             Some(config)
@@ -107,7 +108,7 @@ fn reload(sources: &Sources, server: &Server) -> Option<Config> {
     }
 }
 
-/// Says what to do next. Programs that read the log as JSON are spared.
+/// Says what to do next, unless the log is for a program that reads JSON.
 fn welcome(server: &Server, config: &Config, log: &Logging) {
     tracing::info!(
         proxy = %server.proxy_addr(),
@@ -133,7 +134,7 @@ fn welcome(server: &Server, config: &Config, log: &Logging) {
     );
     if !config.proxy.require_auth {
         output::note(&format!(
-            "proxy.require_auth is off: every local program uses the credentials of {}",
+            "proxy.require_auth is off: every local program may use the credentials of {}",
             config.proxy.principal
         ));
     }
@@ -144,7 +145,7 @@ enum Signal {
     Reload,
 }
 
-/// The signals that a server minds.
+/// The signals that a server handles.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,

@@ -11,7 +11,7 @@ use crate::app::{Server, ServerFile, reachable};
 use crate::config::Config;
 use crate::ledger::LedgerError;
 
-/// How long a server on the same machine may take to say that it is there.
+/// How long a server on the same machine may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// How long a start waits for a command that is writing a ledger line.
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The running server of a data directory.
 ///
-/// The file alone proves nothing: a server that was killed leaves it behind, and its process id
-/// may be another program's by now, which a signal would end. So it is asked.
+/// The file alone proves nothing. A server that was killed does not remove it, and its process id
+/// may be another program's by now, which a signal would end. So the server is asked over HTTP.
 pub(super) fn live(data_dir: &Path) -> Option<ServerFile> {
     let file = ServerFile::read(data_dir)?;
     process(&file)?;
@@ -54,7 +54,7 @@ pub(super) fn is_locked(error: &anyhow::Error) -> bool {
         .any(|cause| matches!(cause, LedgerError::Locked(_)))
 }
 
-/// Starts a server. The ledger may be in the hands of another command for a moment.
+/// Starts a server. Another command may have the ledger for a moment.
 pub(super) async fn start(config: &Config) -> anyhow::Result<Server> {
     let start = Instant::now();
     loop {

@@ -15,7 +15,7 @@ use crate::vault::Keyring;
 use crate::vault::StoreError;
 use crate::views;
 
-/// Mint tokens for single actions
+/// Mint short-lived tokens, each for one action
 #[derive(Args)]
 pub(super) struct Token {
     #[command(subcommand)]
@@ -27,26 +27,26 @@ enum Command {
     Mint(Mint),
 }
 
-/// Mint a token for one action, which whoever holds it cannot change
+/// Mint a token for one action, which its holder cannot change
 ///
-/// The ledger then says `signed` where a client's own word is `asserted`. The token stops working
-/// when its time is up, or as soon as the client is removed.
+/// The ledger calls the action of such a token `signed`, and one that a client states itself
+/// `asserted`. The token stops working when its time is over, or when the client is removed.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   egret token mint --client ci --action weekly-report --run run-8841
   egret token mint --client ci --action deploy --slug registry --ttl 5m --json | jq -r .token")]
 struct Mint {
-    /// The client in whose name it is
+    /// The client that the token belongs to
     #[arg(long, value_name = "NAME")]
     client: ClientName,
     /// The action it is for
     #[arg(long)]
     action: String,
-    /// The execution of the action
+    /// Which execution of the action it is for
     #[arg(long)]
     run: Option<String>,
-    /// The only credentials that may be used; repeatable, any by default
+    /// The only credentials that it may use; repeatable, any by default
     #[arg(long = "slug", value_name = "SLUG", value_delimiter = ',')]
     slugs: Vec<String>,
     /// How long it works
@@ -96,7 +96,7 @@ impl Mint {
             });
         }
         output::note(&format!(
-            "a token for {} until {}:",
+            "a token for the action {}, until {}:",
             self.action,
             views::rfc3339(expires)
         ));

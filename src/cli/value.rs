@@ -13,10 +13,10 @@ use crate::vault::Kind;
 /// Longest value, in bytes, without the newline that is stripped.
 const MAX_VALUE: usize = 64 * 1024;
 
-/// Where people look for a way to give a value as an argument.
+/// Arguments that people try when they want to give a value on the command line.
 #[derive(clap::Args)]
 pub(super) struct NoArgument {
-    /// Caught so that clap does not print it: its own complaint would quote the value.
+    /// Caught here because the complaint of clap would quote the value.
     #[arg(hide = true, num_args = 0.., allow_hyphen_values = false)]
     surplus: Vec<std::ffi::OsString>,
     #[arg(
@@ -30,17 +30,17 @@ pub(super) struct NoArgument {
 }
 
 impl NoArgument {
-    /// Refuses a value given as an argument, and says how it is done.
+    /// Refuses a value given as an argument, and says how to give it.
     pub(super) fn check(&self, command: &str) -> anyhow::Result<()> {
         if self.surplus.is_empty() && self.flag.is_none() {
             return Ok(());
         }
         Err(usage(format!(
-            "a value is never given as an argument: it would stay in the shell's history and be \
-             visible to other users in the process list\n\n\
+            "do not give a value as an argument: it would stay in the shell's history, and other users \
+             could see it in the process list\n\n\
              Type it at a prompt that does not show it:\n  {command}\n\n\
              or pipe it in:\n  printf %s \"$SECRET\" | {command}\n  {command} < secret.txt\n\n\
-             If this one was real, treat it as known and replace it."
+             If this value was real, treat it as exposed and replace it."
         )))
     }
 }
@@ -60,10 +60,10 @@ pub(super) fn read(kind: Kind, what: &str) -> anyhow::Result<SecretBytes> {
     }
 }
 
-/// Reads all of `input` and takes off one newline, which editors and `echo` add.
+/// Reads all of `input` and removes one newline at the end, which editors and `echo` add.
 fn read_from(input: impl Read) -> anyhow::Result<SecretBytes> {
-    // One allocation: growing would leave copies behind. Two bytes more for a newline and one to
-    // notice that there is too much.
+    // One allocation: growing would leave copies in freed memory. Two bytes more for a newline, and
+    // one to notice that there is too much.
     let limit = MAX_VALUE + 3;
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 32));
     input
@@ -102,7 +102,7 @@ fn prompt_twice(what: &str) -> anyhow::Result<SecretBytes> {
     let second = ask("Once more: ".to_owned())?;
     ensure!(
         *first == *second,
-        "the two are not the same; nothing was saved"
+        "the two entries differ; nothing was saved"
     );
     checked(first)
 }
@@ -115,7 +115,7 @@ fn prompt_login() -> anyhow::Result<SecretBytes> {
     let Ok(text) = std::str::from_utf8(password.expose()) else {
         anyhow::bail!("the password is not valid UTF-8; nothing was saved");
     };
-    // The kind's input is JSON. At worst every byte becomes a \u escape.
+    // This kind is read as JSON. At worst every byte becomes a \u escape.
     let mut json = Zeroizing::new(Vec::with_capacity(64 + 6 * (username.len() + text.len())));
     json.extend_from_slice(b"{\"username\":");
     serde_json::to_writer(&mut *json, username.trim_end_matches(['\r', '\n']))?;

@@ -1,4 +1,4 @@
-//! Points in time, as people type them and as output shows them.
+//! Points in time, as people type them and as tables show them.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -6,7 +6,7 @@ use time::macros::format_description;
 
 pub(super) use crate::clock::unix_seconds as now;
 
-/// A text that is no point in time.
+/// A text that is not a point in time.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("expected a duration (30d, 12h), a date (2027-01-31) or a time (2027-01-31T12:00:00Z)")]
 pub(super) struct InvalidTime;
@@ -24,16 +24,25 @@ fn seconds(text: &str) -> Option<i64> {
     i64::try_from(duration.as_secs()).ok()
 }
 
-/// A point in the future: a duration counts from now. Unix seconds.
-pub(super) fn in_future(text: &str) -> Result<i64, InvalidTime> {
+/// A point in time, in unix seconds: a duration counts from now.
+fn in_future(text: &str) -> Result<i64, InvalidTime> {
     let relative = || now().checked_add(seconds(text)?);
     absolute(text).or_else(relative).ok_or(InvalidTime)
 }
 
-/// A point in the past: a duration counts back from now. Unix seconds.
+/// A point in time, in unix seconds: a duration counts back from now.
 pub(super) fn in_past(text: &str) -> Result<i64, InvalidTime> {
     let relative = || now().checked_sub(seconds(text)?);
     absolute(text).or_else(relative).ok_or(InvalidTime)
+}
+
+/// A text that is not an expiry.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum InvalidExpiry {
+    #[error(transparent)]
+    Time(#[from] InvalidTime),
+    #[error("that time is in the past")]
+    Past,
 }
 
 /// `--expires`: a point in the future, or `never`.
@@ -54,13 +63,17 @@ impl Expiry {
 }
 
 impl std::str::FromStr for Expiry {
-    type Err = InvalidTime;
+    type Err = InvalidExpiry;
 
-    fn from_str(text: &str) -> Result<Self, InvalidTime> {
-        match text {
-            "never" => Ok(Expiry::Never),
-            _ => in_future(text).map(Expiry::At),
+    fn from_str(text: &str) -> Result<Self, InvalidExpiry> {
+        if text == "never" {
+            return Ok(Expiry::Never);
         }
+        let at = in_future(text)?;
+        if at <= now() {
+            return Err(InvalidExpiry::Past);
+        }
+        Ok(Expiry::At(at))
     }
 }
 
@@ -105,12 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_can_be_taken_away() {
+    fn an_expiry_is_in_the_future_or_never() {
         assert_eq!("never".parse::<Expiry>().expect("valid").unix(), None);
-        assert_eq!(
-            "1970-01-02".parse::<Expiry>().expect("valid").unix(),
-            Some(86_400)
-        );
+        let later = "9999-01-01".parse::<Expiry>().expect("valid").unix();
+        assert_eq!(later, Some(253_370_764_800));
+        for text in ["1970-01-02", "0s", "tomorrow"] {
+            assert!(text.parse::<Expiry>().is_err(), "{text}");
+        }
     }
 
     #[test]

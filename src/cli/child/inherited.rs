@@ -6,7 +6,7 @@ use std::ffi::OsString;
 /// Holds a client or action token to use instead of a new one.
 pub(in crate::cli) const TOKEN_VARIABLE: &str = "EGRET_TOKEN";
 
-/// The inherited environment. Names that are no text are nothing that we would set or remove.
+/// The inherited environment, without names that are not UTF-8: none of those is set or removed.
 pub(in crate::cli) type Inherited = BTreeMap<String, OsString>;
 
 /// The inherited environment of this process.

@@ -1,4 +1,4 @@
-//! Java reads no proxy variables and no PEM: it gets system properties and a key store.
+//! Java reads neither proxy variables nor PEM: it gets system properties and a key store.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 /// Read by every JVM when it starts.
 pub(in crate::cli) const VARIABLE: &str = "JAVA_TOOL_OPTIONS";
 
-/// Properties that are ours: an inherited option that sets one of them gives way.
+/// Properties that are set here: an inherited option that sets one of them is dropped.
 const PROPERTIES: &[&str] = &[
     "-Dhttp.proxyHost=",
     "-Dhttp.proxyPort=",
@@ -22,7 +22,7 @@ const PROPERTIES: &[&str] = &[
     "-Djavax.net.ssl.trustStoreType=",
 ];
 
-/// The options for a JVM, after those that were there.
+/// The options for a JVM, after those that were inherited.
 ///
 /// The token is not among them: a JVM prints this variable to standard error when it starts. A
 /// Java program brings its own `Authenticator`; Basic for tunnels, which the JDK disables, is
@@ -33,7 +33,7 @@ pub(super) fn options(
     direct: &[String],
     key_store: &Path,
 ) -> OsString {
-    // Options that are no text cannot be taken apart: they are kept whole.
+    // Options that are not UTF-8 cannot be split: they are kept as a whole.
     let mut options = match existing.map(|existing| (existing, existing.to_str())) {
         Some((_, Some(text))) => OsString::from(foreign(text).join(" ")),
         Some((existing, None)) => existing.to_owned(),
@@ -68,7 +68,7 @@ fn hosts(direct: &[String]) -> String {
     direct.iter().map(in_brackets).collect::<Vec<_>>().join("|")
 }
 
-/// A JVM splits the variable at white space and honours quotes.
+/// A JVM splits the variable at white space outside quotes.
 fn trust_store(path: &Path) -> OsString {
     let mut option = OsString::from("-Djavax.net.ssl.trustStore=");
     let spaced = path
@@ -83,7 +83,7 @@ fn trust_store(path: &Path) -> OsString {
     option
 }
 
-/// The options that are not ours, quotes kept.
+/// The options that are not set here, with their quotes.
 fn foreign(text: &str) -> Vec<&str> {
     let mut quote = None;
     text.split(|c: char| {
@@ -101,8 +101,8 @@ fn foreign(text: &str) -> Vec<&str> {
 
 /// A key store of trusted certificates in the format that every Java reads, JKS.
 ///
-/// The format's checksum is made with the customary password; a JVM that is given none does not
-/// look at it.
+/// The format's checksum is made with the customary password; a JVM without a password does not
+/// check it.
 pub(super) fn key_store<'a>(certificates: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
     const MAGIC: u32 = 0xFEED_FEED;
     const VERSION: u32 = 2;
@@ -132,7 +132,7 @@ pub(super) fn key_store<'a>(certificates: impl ExactSizeIterator<Item = &'a [u8]
     store
 }
 
-/// A length of four bytes. Certificates are far from what would not fit.
+/// A length in four bytes. No certificate is so long that it would not fit.
 fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }

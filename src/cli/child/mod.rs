@@ -1,5 +1,5 @@
-//! The environment of a program that is to speak through the proxy: what `egret run` gives its
-//! child and `egret env` prints.
+//! The environment of a program that uses the proxy: what `egret run` gives its child and `egret
+//! env` prints.
 
 pub(super) mod inherited;
 mod java;

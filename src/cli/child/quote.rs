@@ -1,4 +1,4 @@
-//! Assignments for the shells, quoted so that whatever is in a value stays in it.
+//! Assignments for shells, quoted so that a shell takes every character of a value literally.
 
 use clap::ValueEnum;
 
@@ -28,7 +28,7 @@ impl Shell {
         }
     }
 
-    /// A line that removes a variable, where there is such a thing.
+    /// A line that removes a variable, if the language has one.
     pub(in crate::cli) fn remove(self, name: &str) -> Option<String> {
         match self {
             Shell::Sh => Some(format!("unset {name}")),
@@ -64,8 +64,8 @@ fn powershell(value: &str) -> String {
     quoted
 }
 
-/// Readers of .env files agree on little: a plain value on no quotes at all, which is the only form
-/// that `docker --env-file` takes; otherwise on single quotes; with one inside, on double quotes.
+/// Readers of .env files agree on little. A plain value has no quotes, the only form that `docker
+/// --env-file` takes; others have single quotes; one with a single quote inside has double quotes.
 fn dotenv(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/@%+,=|".contains(c);
     if value.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! The files that make a client trust the proxy's CA, next to what it trusts already.
+//! The files that make a client trust the proxy's CA, in addition to what it trusts already.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,8 +15,8 @@ use super::inherited::Inherited;
 use super::java;
 use crate::files;
 
-/// Where distributions keep their roots in one file. Asked only when `SSL_CERT_FILE` or
-/// `SSL_CERT_DIR` hides them from the library that knows better.
+/// Where distributions keep their roots in one file. Read only when `SSL_CERT_FILE` or
+/// `SSL_CERT_DIR` is set, which keeps `rustls_native_certs` from finding the system's roots.
 const SYSTEM_FILES: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -53,7 +53,7 @@ const REPLACING: &[&str] = &[
 /// Certificates, as the variables want them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct TrustFiles {
-    /// PEM: the CA, and what the user had added with a variable of the same sort.
+    /// PEM: the CA, and the certificates that the user added with such a variable.
     pub(in crate::cli) alone: PathBuf,
     /// PEM: the system's roots, the user's own and the CA.
     pub(in crate::cli) bundle: PathBuf,
@@ -64,13 +64,13 @@ pub(in crate::cli) struct TrustFiles {
 impl TrustFiles {
     /// Writes the files into `directory`. `ca_file` holds the CA.
     ///
-    /// Certificates that the environment names are merged in: replacing the variable must not take
-    /// trust away. A file so merged has a digest in its name, since another `egret run` at the same
-    /// time may have another environment.
+    /// Certificates that the environment names are added: replacing the variable must not remove
+    /// trust. The name of such a file has a digest in it, since another `egret run` at the same time
+    /// may have another environment.
     ///
     /// # Errors
-    /// When the CA cannot be read or a file cannot be written. A file of the user's that cannot be
-    /// read is left out, as every client would.
+    /// When the CA cannot be read or a file cannot be written. A file that the environment names and
+    /// that cannot be read is left out, as clients do.
     pub(in crate::cli) fn write(
         directory: &Path,
         ca_file: &Path,
@@ -137,7 +137,7 @@ fn read_pem(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
             format!("cannot read {}: {error}", path.display()),
         )
     })?;
-    // What is no certificate is passed over, as OpenSSL does.
+    // Other PEM sections are skipped, as OpenSSL does.
     Ok(CertificateDer::pem_slice_iter(&bytes).flatten().collect())
 }
 
@@ -157,7 +157,7 @@ fn system_roots(inherited: &Inherited) -> Vec<CertificateDer<'static>> {
     roots
 }
 
-/// What of `own` is in neither of the others, each once.
+/// The certificates of `own` that are in neither of the others, each once.
 fn difference(
     own: &[CertificateDer<'static>],
     roots: &[CertificateDer<'static>],

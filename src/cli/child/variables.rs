@@ -1,4 +1,4 @@
-//! The variables themselves. Which client reads which was tried on the wire, one by one.
+//! The variables. Which client reads which was found by running each client.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,7 +29,7 @@ const PROXY: &[&str] = &[
 /// The hosts that are reached without the proxy.
 const DIRECT: &[&str] = &["NO_PROXY", "no_proxy"];
 
-/// Variables of one client each that would win over the general ones and lead past the proxy.
+/// Variables of single clients that would override the general ones and lead past the proxy.
 const BYPASSING: &[&str] = &[
     "npm_config_proxy",
     "npm_config_https_proxy",
@@ -38,7 +38,7 @@ const BYPASSING: &[&str] = &[
     "CARGO_HTTP_PROXY",
 ];
 
-/// How the proxy is reached. Holds a token: not for logs, hence no `Debug`.
+/// How the proxy is reached. Not `Debug`: it holds a token.
 pub(in crate::cli) struct ProxyAccess {
     /// Where it listens.
     pub(in crate::cli) address: SocketAddr,
@@ -51,8 +51,8 @@ pub(in crate::cli) struct ProxyAccess {
 impl ProxyAccess {
     /// `http://ACTION:TOKEN@HOST:PORT`
     fn url(&self) -> String {
-        // A colon would end the user name once the client has decoded it. The proxy decodes once
-        // more, so what it could mistake is encoded twice.
+        // A colon would end the user name once the client has decoded it. The proxy decodes it
+        // again, so colons and percent signs are encoded twice.
         let action = percent_encode(&self.action.replace('%', "%25").replace(':', "%3A"));
         let token = self.token.as_str();
         format!("http://{action}:{token}@{}", reachable(self.address))
@@ -96,7 +96,7 @@ fn percent_encode(text: &str) -> String {
     encoded
 }
 
-/// What becomes of the environment.
+/// Changes to an environment.
 pub(in crate::cli) struct Changes {
     /// Variables to set, in a stable order.
     pub(in crate::cli) set: Vec<(String, OsString)>,
@@ -104,7 +104,7 @@ pub(in crate::cli) struct Changes {
     pub(in crate::cli) remove: Vec<String>,
 }
 
-/// What has to change in `inherited` for a program to speak through the proxy and trust it.
+/// What has to change in `inherited` for a program to use the proxy and trust it.
 ///
 /// `direct` are the hosts that are reached without it. An inherited `NO_PROXY` is not kept: it was
 /// written for another proxy, and a host in it would receive placeholders instead of values.
@@ -124,7 +124,7 @@ pub(in crate::cli) fn changes(
     };
     put(PROXY, access.url().as_ref());
     put(DIRECT, direct.join(",").as_ref());
-    // Node's own fetch looks at the variables above only when told to.
+    // Node's own fetch reads the variables above only with this one.
     put(&["NODE_USE_ENV_PROXY"], "1".as_ref());
     for (name, path) in trust.variables() {
         put(&[name], path.as_os_str());
@@ -148,8 +148,8 @@ pub(in crate::cli) fn changes(
     }
 }
 
-/// git sends credentials to a proxy only after a 407, and Basic only when it is named.
-/// The setting is appended to those that the environment already carries.
+/// git sends credentials to a proxy only after a 407, and Basic credentials only when that method is
+/// named. The setting is appended to those that the environment already has.
 fn git(inherited: &Inherited) -> Vec<(String, OsString)> {
     const KEY: &str = "http.proxyAuthMethod";
     const VALUE: &str = "basic";

@@ -1,19 +1,19 @@
-//! Inherited variables that hold a stored value are kept from the child: the point of a
-//! placeholder is lost if the value lies next to it.
+//! Inherited variables that hold a stored value are kept from the child: a placeholder protects
+//! nothing if the child has the value too.
 
 use std::sync::Arc;
 
 use super::inherited::Inherited;
 use crate::secret::SecretBytes;
 
-/// Shortest value that is looked for inside others. Shorter ones occur by chance.
+/// Shortest value that is searched for inside variables. Shorter ones occur by chance.
 const SHORTEST_INSIDE: usize = 8;
 
 /// Shortest value that a variable is compared with as a whole.
 const SHORTEST_WHOLE: usize = 4;
 
-/// The names of the variables that hold one of `values`, sorted. Only names: what is in them is
-/// nobody's business.
+/// The names of the variables that hold one of `values`, sorted. Their content is not returned: it
+/// is printed nowhere.
 pub(in crate::cli) fn withheld(inherited: &Inherited, values: &[Arc<SecretBytes>]) -> Vec<String> {
     inherited
         .iter()

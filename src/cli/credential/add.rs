@@ -14,7 +14,7 @@ use crate::views::CredentialVersion;
 /// Save a credential and say where it may be used
 ///
 /// The value is read from standard input, or asked for at a prompt that does not show it. It is
-/// never an argument, and no command gives it back. One newline at its end is taken off.
+/// never an argument, and no command prints it. One newline at its end is removed.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -38,8 +38,8 @@ pub(super) struct Add {
     slug: String,
     /// Hosts that may receive it
     ///
-    /// api.example.com, or *.example.com for exactly one more label. Without a port https on 443;
-    /// api.example.com:8443 for another; `http://api.example.com` to allow it unencrypted.
+    /// api.example.com, or *.example.com for exactly one more label: https on port 443.
+    /// api.example.com:8443 for another port; http://api.example.com to allow it unencrypted.
     /// Repeatable.
     #[arg(
         long = "host",
@@ -77,7 +77,7 @@ impl Add {
         self.no_value
             .check("egret credential add SLUG --host HOST")?;
         let slug = parse_slug(&self.slug)?;
-        // Everything that can go wrong without the value goes wrong before it is asked for.
+        // What can fail without the value fails before it is asked for.
         let session = context.open().await?;
         let registrar = session.registrar().await?;
         let value = value::read(self.kind, slug.as_str())?;
@@ -110,7 +110,7 @@ fn saved(new: &NewCredential, version: u32) -> String {
         new.slug, new.owner
     );
     for (name, limit) in describe(&new.grant) {
-        text.push_str(&format!("  {name:8} {limit}\n"));
+        text.push_str(&format!("  {name:9} {limit}\n"));
     }
     text
 }

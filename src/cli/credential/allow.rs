@@ -13,9 +13,9 @@ use crate::views::LimitsChange;
 
 /// Change where a credential may be used, without touching its value
 ///
-/// Each limit that is given replaces that limit as a whole; with --add it is added to what is
-/// allowed already. Limits that are not given stay. `--method '*'`, `--action '*'`, `--path /` and
-/// `--expires never` take a limit away. In force from the next request on.
+/// A limit that is given replaces the old one as a whole, or is added to it with --add. Other limits
+/// stay. `--method '*'`, `--action '*'`, `--path /` and `--expires never` remove a limit. The change
+/// holds from the next request on.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -70,14 +70,14 @@ impl Allow {
     }
 }
 
-/// What is different, in words: a replaced list should not be a surprise later.
+/// What is different, in words, so that no one is surprised by a replaced list later.
 fn difference(slug: &str, before: &Grant, after: &Grant) -> String {
     let changes: String = describe(before)
         .into_iter()
         .zip(describe(after))
         .filter(|((_, before), (_, after))| before != after)
         .map(|((name, before), (_, after))| {
-            format!("  {name:8} {after}\n  {:8} (was: {before})\n", "")
+            format!("  {name:9} {after}\n  {:9} (was: {before})\n", "")
         })
         .collect();
     if changes.is_empty() {
@@ -96,7 +96,7 @@ mod tests {
         let before = Grant::for_hosts(vec!["a.example".parse().expect("a pattern")]);
         let mut after = before.clone();
         after.methods = vec!["GET".to_owned()];
-        let expected = "Changed where s may be used:\n  methods  GET\n           (was: any)\n";
+        let expected = "Changed where s may be used:\n  methods   GET\n            (was: any)\n";
         assert_eq!(difference("s", &before, &after), expected);
         assert!(difference("s", &before, &before).contains("nothing was changed"));
     }

@@ -9,7 +9,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::value::{self, NoArgument};
 use crate::substitution::slug::Slug;
 use crate::vault::Principal;
-use crate::vault::StoreError;
+use crate::vault::{State, StoreError};
 use crate::views::{CredentialChange, CredentialVersion};
 
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(super) struct Rotate {
 pub(super) struct Share {
     #[command(flatten)]
     target: Target,
-    /// The principal that may use it
+    /// The other principal
     #[arg(long, value_name = "PRINCIPAL")]
     with: Principal,
     #[command(flatten)]
@@ -54,8 +54,12 @@ pub(super) async fn rotate(context: &Context, rotate: &Rotate) -> anyhow::Result
         slug: slug.as_str(),
         version,
     };
+    let effect = match credential.state {
+        State::Active => "Requests use it from now on.",
+        State::Revoked => "It stays revoked.",
+    };
     output::data(rotate.format, &view, || {
-        format!("{slug} is at version {version}. Requests use it from now on.\n")
+        format!("{slug} is at version {version}. {effect}\n")
     })
 }
 

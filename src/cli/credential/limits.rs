@@ -12,9 +12,9 @@ use crate::views::rfc3339;
 pub(super) struct Limits {
     /// Where the value may be placed: header, query, path or body
     ///
-    /// Narrowed with a colon: header:authorization, query:api_key, body:client_secret (form field)
-    /// or body:/auth/token (JSON pointer). A cookie has to be named: header:cookie. Repeatable;
-    /// a new credential may be placed in any header.
+    /// Narrow it with a colon: header:authorization, query:api_key, body:client_secret (form field)
+    /// or body:/auth/token (JSON pointer). A cookie has to be named: header:cookie. Repeatable. By
+    /// default a new credential may be placed in any header.
     #[arg(long = "in", value_name = "LOCATION")]
     pub(super) locations: Vec<LocationRule>,
     /// Methods it may be used with, such as GET,POST; any by default
@@ -56,7 +56,7 @@ impl Limits {
             && self.expires.is_none()
     }
 
-    /// `grant` with the lists that were given in place of, or in addition to, its own.
+    /// `grant` with the given lists instead of its own, or added to them.
     pub(super) fn change(self, hosts: Vec<HostPattern>, mut grant: Grant, add: bool) -> Grant {
         put(&mut grant.hosts, hosts, add);
         put(&mut grant.locations, self.locations, add);
@@ -96,7 +96,7 @@ pub(super) fn join<T: ToString>(list: &[T]) -> String {
 pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
     vec![
         ("hosts", join(&grant.hosts)),
-        ("places", join(&grant.locations)),
+        ("locations", join(&grant.locations)),
         ("methods", join(&grant.methods)),
         ("paths", join(&grant.paths)),
         ("actions", join(&grant.actions)),

@@ -16,7 +16,7 @@ use crate::views::{self, CredentialDetails};
 pub(super) struct List {
     #[command(flatten)]
     owner: Owner,
-    /// Those of every principal
+    /// List the credentials of every principal
     #[arg(long, conflicts_with = "owner")]
     all: bool,
     #[command(flatten)]
@@ -62,7 +62,7 @@ fn row(credential: &Credential, uses: &LastUses, now: i64) -> [String; 6] {
     ]
 }
 
-/// The state as people see it: an expired credential is as good as revoked.
+/// The state for people, who need to see that a credential has expired.
 fn state(credential: &Credential, now: i64) -> &'static str {
     if credential.grant.expired(now) {
         "expired"
@@ -91,7 +91,7 @@ async fn close(session: Session) {
 
 fn describe_all(credential: &Credential, details: &CredentialDetails) -> String {
     let or_none = |list: &[String]| match list {
-        [] => "nobody".to_owned(),
+        [] => "no one".to_owned(),
         list => list.join(", "),
     };
     let listed = &details.credential;
@@ -125,6 +125,6 @@ fn describe_all(credential: &Credential, details: &CredentialDetails) -> String 
     lines
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name:8} {value}\n"))
+        .map(|(name, value)| format!("{name:9} {value}\n"))
         .collect()
 }

@@ -29,16 +29,16 @@ enum Command {
         after_help = "Examples:\n  egret credential list\n  egret credential list --json | jq -r '.[].slug'"
     )]
     List(list::List),
-    /// Show one credential: where it may be used, with whom it is shared, never its value
+    /// Show one credential: where it may be used and with whom it is shared, never its value
     #[command(after_help = "Example:\n  egret credential show github-pat")]
     Show(CredentialArgs),
-    /// Say which actions used a credential, when, and how it ended
+    /// Show which actions used a credential, when, and with what outcome
     #[command(after_help = "Example:\n  egret credential usage github-pat")]
     Usage(CredentialArgs),
-    /// Replace the value; requests use the new one from now on
+    /// Replace the value, from the next request on
     ///
-    /// The new value is read from standard input, or asked for. The slug stays, so nothing else
-    /// has to change.
+    /// The new value is read from standard input, or asked for at a prompt that does not show it.
+    /// The slug stays the same, so requests need no change.
     #[command(after_help = "\
 Examples:
   egret credential rotate github-pat
@@ -52,14 +52,14 @@ Examples:
     /// Switch a revoked credential on again
     #[command(after_help = "Example:\n  egret credential restore github-pat")]
     Restore(CredentialArgs),
-    /// Delete a credential and its values for good
+    /// Delete a credential and all its values; this cannot be undone
     #[command(after_help = "Example:\n  egret credential delete github-pat")]
     Delete(CredentialArgs),
     Allow(allow::Allow),
     /// Let another principal use a credential
     #[command(after_help = "Example:\n  egret credential share github-pat --with bob")]
     Share(change::Share),
-    /// End a share, from the next request on
+    /// Stop sharing a credential with a principal, from the next request on
     #[command(after_help = "Example:\n  egret credential unshare github-pat --with bob")]
     Unshare(change::Share),
 }

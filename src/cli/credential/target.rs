@@ -42,12 +42,12 @@ impl Target {
     }
 }
 
-/// A slug from an argument. What does not parse is not quoted back: it could be a value that was
-/// typed in the wrong place.
+/// A slug from an argument. The error does not quote it: it could be a value that was typed in the
+/// wrong place.
 pub(in crate::cli) fn parse_slug(text: &str) -> anyhow::Result<Slug> {
     Slug::parse(text).map_err(|_| {
         usage(
-            "that is no slug: a slug is 1 to 64 of a-z, 0-9, '-' and '_' and starts with a \
+            "that is not a slug: a slug is 1 to 64 of a-z, 0-9, '-' and '_' and starts with a \
              letter, such as github-pat",
         )
     })

@@ -10,7 +10,7 @@ use crate::vault::Credential;
 use crate::vault::StoreError;
 use crate::views::Usage;
 
-/// Uses that people are shown one by one.
+/// Uses that are printed one by one.
 const SHOWN: usize = 5;
 
 /// When each credential was last used.
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, asked: &CredentialArgs) -> anyhow::Re
     let mut index = UsageIndex::open(&session.config.ledger_dir()).await?;
     let usage = index.usage(owner.as_str(), slug.as_str()).await?;
     index.close().await;
-    // A deleted credential is still on record; one that never was is a mistake.
+    // A deleted credential is still in the ledger; one that never existed is a mistake.
     if !exists && usage.actions.is_empty() {
         let owner = owner.clone();
         return Err(StoreError::NotFound { owner, slug }.into());

@@ -1,4 +1,4 @@
-//! The assistant of the story: an ordinary client that goes through the proxy and knows no secret.
+//! The assistant: an ordinary client that goes through the proxy and knows no secret.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::tls;
 
-/// Longest answer that is read: the story's are short.
+/// Longest answer that is read. Those of the demonstration are short.
 const MAX_ANSWER: u64 = 64 * 1024;
 
 pub(super) struct Assistant {
@@ -64,7 +64,7 @@ impl Assistant {
         stream.flush().await?;
         let mut bytes = Vec::new();
         match stream.take(MAX_ANSWER).read_to_end(&mut bytes).await {
-            // Some close the connection without TLS's goodbye; the answer is whole by then.
+            // A peer may close the connection without TLS's close_notify; the answer is complete by then.
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error.into()),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! `egret demo`: the whole story on loopback, with nothing to install and nothing left behind.
+//! `egret demo`: Egret at work on loopback. It needs no set-up and leaves no files.
 
 mod assistant;
 mod story;

@@ -1,4 +1,4 @@
-//! The story: six places for a placeholder, a refusal, and the ledger.
+//! The demonstration: six places for a placeholder, a refusal, and the ledger.
 
 use std::fs::{self, DirBuilder};
 use std::net::Ipv4Addr;
@@ -25,11 +25,11 @@ use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
 use crate::vault::{Kind, NewCredential, Principal};
 
-/// See the whole story on loopback
+/// See how Egret works, on loopback
 ///
 /// Starts an upstream and a proxy on loopback, saves a made-up credential, and sends a request for
-/// each place where a placeholder may stand. Shows what the assistant sent, what the upstream
-/// received and what the ledger says. Needs no network and leaves nothing behind.
+/// each place where a placeholder may be. Shows what the assistant sent, what the upstream received
+/// and what the ledger says. Needs no network and leaves no files.
 #[derive(Args)]
 #[command(after_help = "Example:\n  egret demo")]
 pub(in crate::cli) struct Demo {}
@@ -37,17 +37,17 @@ pub(in crate::cli) struct Demo {}
 /// The credential's public name.
 const SLUG: &str = "demo-key";
 
-/// The made-up value: with characters that each place has to write in its own way.
+/// The made-up value, with characters that each place has to encode in its own way.
 const VALUE: &str = "tok&42/\"x\" +7";
 
-/// One request of the story.
+/// One request of the demonstration.
 struct Step {
     title: &'static str,
     method: &'static str,
     target: &'static str,
     header: Option<&'static str>,
     body: Option<(&'static str, &'static str)>,
-    /// What to show of the request, and which part the upstream is asked for.
+    /// Which part of the request to show, as sent and as received.
     look: Look,
 }
 
@@ -153,7 +153,7 @@ impl Step {
 
 impl Demo {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<ExitCode> {
-        // Ctrl-C must not leave the directory behind either.
+        // After Ctrl-C too, the directory must be removed.
         let directory = Directory::create()?;
         tokio::select! {
             outcome = tell(&directory.0) => outcome?,
@@ -208,7 +208,7 @@ async fn tell(directory: &Path) -> anyhow::Result<()> {
     output::print(&closing(&config, untouched, style)?)
 }
 
-/// The configuration of the demonstration: nothing of the user's own comes in.
+/// The configuration of the demonstration. Nothing of the user's own configuration is read.
 fn configuration(directory: &Path, upstream: &Upstream) -> anyhow::Result<Config> {
     let flag = |key, text| Flag {
         key,
@@ -348,7 +348,7 @@ fn ledger_line(record: &Record, style: Style) -> String {
     format!("{}\n", line.trim_end())
 }
 
-/// A directory that is gone when this is.
+/// A directory that is removed when this is dropped.
 struct Directory(PathBuf);
 
 impl Directory {

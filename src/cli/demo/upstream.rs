@@ -1,4 +1,4 @@
-//! The API of the story: speaks TLS on loopback and remembers what it received.
+//! The upstream: an API that speaks TLS on loopback and remembers what it received.
 
 use std::convert::Infallible;
 use std::fs;
@@ -104,7 +104,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Seen) {
         return;
     };
     let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
-    // The proxy closes the connection when the story is over.
+    // The proxy closes the connection at the end of the demonstration.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

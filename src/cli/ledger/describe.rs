@@ -16,6 +16,10 @@ pub(in crate::cli) fn describe(record: &Record, style: Style) -> String {
         _ => style.cyan(&name),
     };
     let mut parts = vec![style.dim(time.get(..19).unwrap_or(&time)), name];
+    if is_administrative(entry) {
+        parts.extend(change(entry, style));
+        return parts.join(" ");
+    }
     parts.extend(what(entry).map(|slug| style.bold(&slug)));
     parts.extend(target(entry));
     if !entry.locations.is_empty() {
@@ -27,6 +31,37 @@ pub(in crate::cli) fn describe(record: &Record, style: Style) -> String {
         parts.push(style.dim(&who));
     }
     parts.join(" ")
+}
+
+/// Whether a line is about a change of a credential or a client, and not about a request.
+fn is_administrative(entry: &Entry) -> bool {
+    ["credential.", "client."]
+        .iter()
+        .any(|family| entry.event.starts_with(family))
+}
+
+/// `slug@version with principal (by actor)`, `client for principal (by actor)`
+fn change(entry: &Entry, style: Style) -> Vec<String> {
+    let mut parts = Vec::new();
+    parts.extend(what(entry).map(|slug| style.bold(&slug)));
+    parts.extend(
+        entry
+            .client
+            .as_deref()
+            .map(|name| style.bold(&printable(name))),
+    );
+    if let Some(principal) = &entry.principal {
+        let relation = if entry.client.is_some() {
+            "for"
+        } else {
+            "with"
+        };
+        parts.push(format!("{relation} {}", printable(principal)));
+    }
+    if let Some(actor) = &entry.action {
+        parts.push(style.dim(&format!("(by {})", printable(actor))));
+    }
+    parts
 }
 
 /// `slug.field@version`
@@ -67,7 +102,7 @@ fn ending(entry: &Entry, style: Style) -> Option<String> {
     }
     let text = match (entry.status, entry.outcome.as_deref()) {
         (Some(status), _) => format!("-> {status}{took}"),
-        (None, Some(outcome::CLIENT_GONE)) => format!("-> the client left{took}"),
+        (None, Some(outcome::CLIENT_GONE)) => format!("-> the client disconnected{took}"),
         (None, Some(outcome::FAILED)) => format!("-> failed{took}"),
         _ => return None,
     };
@@ -141,6 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn a_change_says_of_what_for_whom_and_by_whom() {
+        let entry = Entry {
+            client: text("laptop"),
+            principal: text("alice"),
+            action: text("cli:bob"),
+            ..Entry::new("client.added")
+        };
+        let added = "2026-11-22 09:30:00 client.added laptop for alice (by cli:bob)";
+        assert_eq!(line(entry), added);
+        let entry = Entry {
+            slug: text("crm"),
+            version: Some(2),
+            principal: text("carol"),
+            action: text("cli:bob"),
+            ..Entry::new("credential.shared")
+        };
+        let shared = "2026-11-22 09:30:00 credential.shared crm@2 with carol (by cli:bob)";
+        assert_eq!(line(entry), shared);
+    }
+
+    #[test]
     fn an_unusual_port_is_shown() {
         let entry = |destination: &'static str| Entry {
             destination: text(destination),
@@ -171,7 +227,10 @@ mod tests {
             "{failed}"
         );
         let gone = line(entry(None, None, outcome::CLIENT_GONE));
-        assert!(gone.ends_with("-> the client left in 12 ms"), "{gone}");
+        assert!(
+            gone.ends_with("-> the client disconnected in 12 ms"),
+            "{gone}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `egret ledger export`: the record for other programs.
+//! `egret ledger export`: the usage record for other programs.
 
 use std::path::Path;
 
@@ -14,16 +14,16 @@ use crate::ledger::lines::{Next, RawLines};
 
 /// Print the usage record for another program
 ///
-/// jsonl: the lines as they stand. csv: RFC 4180, one column a key; a text that a spreadsheet would
-/// take for a formula has an apostrophe in front. ocsf: one event of class API Activity (6003) a
-/// line, as SIEMs read it (https://schema.ocsf.io).
+/// jsonl: the lines as the ledger has them. csv: RFC 4180, one column for each key; an apostrophe is
+/// put before text that a spreadsheet would take for a formula. ocsf: for each line one event of
+/// class API Activity (6003), which SIEMs read (https://schema.ocsf.io).
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   egret ledger export --format csv --since 30d > usage.csv
   egret ledger export --format ocsf --event use | vector --config siem.toml")]
 pub(super) struct Export {
-    /// The form
+    /// The format
     #[arg(long, value_enum, default_value_t = Form::Jsonl)]
     format: Form,
     #[command(flatten)]
@@ -73,7 +73,8 @@ impl Export {
         printer.flush()?;
         if skipped > 0 {
             output::note(&format!(
-                "{skipped} lines are no records and were left out; `egret ledger verify` says more"
+                "left out because it is not a record: {}; `egret ledger verify` names the first",
+                output::count(skipped, "line")
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Which lines someone wants to see, as options.
+//! Options that select lines.
 
 use clap::Args;
 
@@ -24,7 +24,7 @@ pub(super) struct Filters {
     /// Only this client
     #[arg(long)]
     client: Option<String>,
-    /// Only this destination: a host, host:port, or as the ledger has it
+    /// Only this destination: a host, host:port, or as the ledger writes it
     #[arg(long)]
     destination: Option<String>,
     /// Only this event: use, result, denied, ignored, credential, credential.rotated, client, …
@@ -33,10 +33,10 @@ pub(super) struct Filters {
     /// Only this outcome: used, denied, forwarded, failed, client_gone
     #[arg(long)]
     outcome: Option<String>,
-    /// Only from then on: 1h, 2026-11-22, 2026-11-22T09:30:00Z
+    /// Only from this time on: 1h (ago), 2026-11-22 or 2026-11-22T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = when::in_past)]
     since: Option<i64>,
-    /// Only before then, written likewise
+    /// Only before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = when::in_past)]
     until: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! `egret ledger`: the usage record, read, checked and passed on.
+//! `egret ledger`: the usage record, read, checked and exported.
 
 mod describe;
 mod export;
@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use super::context::Context;
 
-/// Read, check and export the usage record
+/// Read, check and export the ledger, the record of every use
 #[derive(Args)]
 pub(super) struct Ledger {
     #[command(subcommand)]

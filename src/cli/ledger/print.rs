@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Stdout, Write as _};
 
-/// Standard output, written in large pieces; whoever waits for a line flushes.
+/// Standard output, written in large pieces. A line may wait until `flush`.
 pub(super) struct Printer(BufWriter<Stdout>);
 
 impl Printer {

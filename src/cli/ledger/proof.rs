@@ -1,4 +1,4 @@
-//! `egret ledger prove`, `verify-proof` and `checkpoint`: what to show to someone else.
+//! `egret ledger prove`, `verify-proof` and `checkpoint`: evidence for someone else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,15 @@ use crate::ledger::proof::{Proof, last_checkpoint, prove};
 use crate::ledger::verify::read_key;
 use crate::views;
 
+/// Why there is neither a key nor a checkpoint.
+const NOT_SIGNED: &str = "nothing in this ledger is signed yet: the first start of `egret serve` or \
+                          `egret run` makes the signing key";
+
 /// Prove to someone else that a line is in the usage record
 ///
-/// Writes a file that `egret ledger verify-proof` checks with nothing but itself and the ledger's
-/// public key: the line, its place, the path to the root, and the signed checkpoint. The form is
-/// that of C2SP (https://c2sp.org/tlog-proof), which tools of other logs read.
+/// Writes the line, its place, the path to the root and the signed checkpoint. `egret ledger
+/// verify-proof` needs only this and the ledger's public key. The format is that of C2SP
+/// (https://c2sp.org/tlog-proof), which tools of other logs read.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -28,10 +32,10 @@ pub(super) struct Prove {
     /// The sequence number of the line
     #[arg(value_name = "SEQ")]
     seq: u64,
-    /// Prove it under this checkpoint kept elsewhere; by default, the first one that covers it
+    /// A checkpoint, kept elsewhere, to prove it under; by default the first one that covers it
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Write to this file
+    /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -51,7 +55,7 @@ impl Prove {
 
 /// Check a proof that a line is in a usage record
 ///
-/// Needs nothing but the proof and the public key: no ledger, no configuration, no network.
+/// Needs only the proof and the public key: no ledger, no configuration, no network.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -83,11 +87,11 @@ impl VerifyProof {
             });
         }
         output::print(&format!(
-            "Line {} is in the ledger {} as it was signed at {} ({} lines):\n{}\n{}\n",
+            "Line {} is in the ledger {} as it was signed at {} ({}):\n{}\n{}\n",
             record.seq,
             checkpoint.origin,
             checkpoint.time,
-            checkpoint.size(),
+            output::count(checkpoint.size(), "line"),
             describe(record, Style::of_stdout()),
             output::printable(&proof.line),
         ))
@@ -96,14 +100,14 @@ impl VerifyProof {
 
 /// Print the latest checkpoint, to be kept elsewhere
 ///
-/// A checkpoint is the size and root of the whole record, signed. Whoever keeps one can tell later
-/// whether anything up to it was changed or cut off, whatever the operator says: `egret ledger
-/// verify --checkpoint FILE`.
+/// A checkpoint is the size and root hash of the whole record, signed. With one kept elsewhere you
+/// can check later, without trusting the operator, that nothing up to it was changed or cut off:
+/// `egret ledger verify --checkpoint FILE`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   egret ledger checkpoint > $(date +%F).note
-  egret ledger checkpoint --key > ledger.pub     the public key, to be kept beside it")]
+  egret ledger checkpoint --key > ledger.pub     the public key, to be kept with it")]
 pub(super) struct Checkpoint {
     /// Print the public key instead
     #[arg(long)]
@@ -114,8 +118,7 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
-        let key =
-            read_key(dir)?.context("this ledger has no public key: nothing in it is signed")?;
+        let key = read_key(dir)?.context(NOT_SIGNED)?;
         if self.key {
             let view = views::LedgerKey {
                 key: key.to_string(),
@@ -124,7 +127,7 @@ impl Checkpoint {
         }
         let note = last_checkpoint(dir)?;
         let note =
-            note.context("there is no checkpoint yet; the first one comes with the first start")?;
+            note.context("there is no checkpoint yet: the first start of `egret serve` or `egret run` writes one")?;
         let checkpoint = crate::ledger::format::checkpoint::Checkpoint::open(&note, &key)
             .context("the latest checkpoint is refused")?;
         let view = views::Checkpoint {

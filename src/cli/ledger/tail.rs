@@ -1,4 +1,4 @@
-//! `egret ledger tail`: the record read, and followed.
+//! `egret ledger tail`: the usage record, printed and followed.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -16,17 +16,17 @@ use crate::ledger::lines::{Next, RawLines};
 use crate::ledger::reader::{Filter, Follower, Line, Lines, ReadError};
 use crate::ledger::{CURRENT, RecordRef};
 
-/// How often a followed ledger is looked at.
+/// How often a followed ledger is read.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How many lines a terminal gets without being asked.
+/// How many lines are printed on a terminal by default.
 const TERMINAL_LINES: usize = 100;
 
 /// Print the usage record, and follow it
 ///
-/// A line for each use of a credential, its result, each refusal and each administrative change,
-/// from all files of the ledger, compressed or not. With --json a line is the record itself, byte
-/// for byte as it stands in the ledger.
+/// Prints a line for each use of a credential, for its result, for each refusal and for each
+/// administrative change, from all files of the ledger, compressed or not. With --json the lines are
+/// those of the ledger, byte for byte.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +35,7 @@ Examples:
   egret ledger tail --event denied                 what was refused, and why
   egret ledger tail --event use --json | jq .action")]
 pub(super) struct Tail {
-    /// Wait for more and print it as it comes
+    /// Wait for more lines and print them as they come
     #[arg(short, long)]
     follow: bool,
     /// Only the last N lines; by default all of them, on a terminal the last 100
@@ -61,7 +61,7 @@ impl Tail {
             style: Style::of_stdout(),
             printer: Printer::new(),
         };
-        // The file that grows is read by the one that follows it, so that nothing falls between.
+        // The file that grows is read by what follows it, so that no line is missed in between.
         let (rotated, mut follower) = match history.parts.split_last() {
             Some((current, rotated)) if current.is_current() => {
                 let file = current.current_file()?;
@@ -135,7 +135,7 @@ impl Tail {
     }
 }
 
-/// Keeps the last wanted lines.
+/// Keeps the last lines that are wanted.
 fn keep(
     kept: &mut VecDeque<Result<Line, ReadError>>,
     most: usize,
@@ -164,7 +164,7 @@ impl Out {
         RecordRef::parse(line.text.as_bytes()).is_ok_and(|view| self.filter.matches(&view))
     }
 
-    /// A line that is no record does not hide those after it.
+    /// Prints a line. One that is not a record does not hide those after it.
     fn line(&mut self, line: Result<Line, ReadError>) -> anyhow::Result<()> {
         match line {
             Ok(line) if !self.wants(&line) => Ok(()),

@@ -1,4 +1,4 @@
-//! `egret ledger verify`: is the record whole and as it was signed?
+//! `egret ledger verify`: whether the usage record is whole and as it was signed.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::filters::timestamp;
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, count};
 use crate::cli::when;
 use crate::ledger::format::note::Verifier;
 use crate::ledger::verify::{Ask, Found, KeySource, Report, VerifyError, directory};
@@ -19,15 +19,15 @@ const MAX_FILE: u64 = 64 * 1024;
 
 /// Check that the usage record is whole, in order and as it was signed
 ///
-/// Reads every line: each is a record, numbered without gaps and linked to the line before, and
-/// the lines up to each checkpoint are those that were signed. The first bad line is named, and
-/// the exit status is 1.
+/// Reads every line. Each must be a record, numbered without gaps and linked to the line before, and
+/// the lines up to each checkpoint must be those that were signed. The first bad line is named, and
+/// the exit status is then 1.
 ///
-/// What this shows depends on what you bring. Without --public-key the key beside the ledger is
-/// used, which whoever rewrites the ledger could replace too. With a key kept elsewhere, nobody
-/// without the signing key can have changed what was signed. With a --checkpoint kept elsewhere,
-/// nobody at all can have changed or cut off what it covers, the operator included. Lines behind
-/// the last checkpoint kept elsewhere can be cut off without a trace.
+/// What this proves depends on what you bring. Without --public-key, the key in the ledger's own
+/// directory is used; anyone who rewrites the ledger could replace that key too. With a key kept
+/// elsewhere, no one without the signing key can have changed what was signed. With a checkpoint
+/// kept elsewhere (--checkpoint), no one at all can have changed or cut off what it covers, not even
+/// the operator. Lines after the last checkpoint kept elsewhere can be cut off without a trace.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -38,13 +38,13 @@ pub(super) struct Verify {
     /// The ledger's public key, kept elsewhere: the key itself or a file that holds it
     #[arg(long, value_name = "KEY")]
     public_key: Option<String>,
-    /// A checkpoint that was kept elsewhere, which the ledger must still agree with; repeatable
+    /// A checkpoint, kept elsewhere, with which the ledger must still agree; repeatable
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
-    /// Begin with the last checkpoint before then, which vouches for what came before
+    /// Begin at the last checkpoint before this time; it covers the lines before it
     #[arg(long, value_name = "TIME", value_parser = when::in_past)]
     since: Option<i64>,
-    /// Begin with this rotated file, likewise
+    /// Begin at this rotated file; the checkpoint before it covers the lines before it
     #[arg(long, value_name = "FILE", conflicts_with = "since")]
     from: Option<String>,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// A note from a file, which may have kept the empty line that stands behind it in the ledger.
+/// A note from a file. The empty line that follows it in the ledger may have been copied with it.
 pub(super) fn read_note(path: &Path) -> anyhow::Result<String> {
     Ok(read_text(path)?.trim_end_matches('\n').to_owned() + "\n")
 }
@@ -107,7 +107,7 @@ impl Verify {
     }
 }
 
-/// The names of torn lines that were set aside after crashes.
+/// The names of the files with incomplete lines that were set aside after crashes.
 fn set_aside(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -124,7 +124,7 @@ fn describe(found: &Found, aside: &[String]) -> String {
         Some((key, KeySource::Beside)) => {
             text += &format!(
                 "Checked with the key beside the ledger: {key}\nThat shows damage, and tampering by \
-                 whoever could not replace the key as well; give a key kept elsewhere with --public-key.\n"
+                 anyone who could not replace the key as well; give a key kept elsewhere with --public-key.\n"
             );
         }
         None => {}
@@ -133,21 +133,27 @@ fn describe(found: &Found, aside: &[String]) -> String {
         text += "Lines that were cut off from the end show only against a checkpoint kept elsewhere (--checkpoint).\n";
     } else {
         text += &format!(
-            "It agrees with {} checkpoint(s) kept elsewhere.\n",
-            report.kept
+            "It agrees with {} kept elsewhere.\n",
+            count(report.kept, "checkpoint")
         );
     }
     if report.unfinished > 0 {
         text += &format!(
-            "A last line of {} bytes is unfinished: being written, or torn by a crash.\n",
-            report.unfinished
+            "A last line of {} is unfinished: it is being written, or a crash cut it off.\n",
+            count(report.unfinished, "byte")
         );
     }
     if report.clock_steps > 0 {
-        text += &format!("The clock was set back {} times.\n", report.clock_steps);
+        text += &format!(
+            "The clock was set back {}.\n",
+            count(report.clock_steps, "time")
+        );
     }
     if !aside.is_empty() {
-        text += &format!("Torn lines set aside after crashes: {}\n", aside.join(", "));
+        text += &format!(
+            "Incomplete lines set aside after crashes: {}\n",
+            aside.join(", ")
+        );
     }
     text
 }
@@ -155,21 +161,30 @@ fn describe(found: &Found, aside: &[String]) -> String {
 fn lines(report: &Report) -> String {
     let lines = match report.first {
         None => "No lines to check".to_owned(),
-        Some(first) => format!("{} lines ({first} to {})", report.lines, report.last),
+        Some(first) => format!(
+            "{} ({first} to {})",
+            count(report.lines, "line"),
+            report.last
+        ),
     };
     format!(
-        "{lines} in {} files: every line is in its place and linked.\n",
-        report.files
+        "{lines} in {}: every line is in its place and linked.\n",
+        count(report.files, "file")
     )
 }
 
 fn checkpoints(report: &Report) -> String {
     let Some(last) = &report.last_checkpoint else {
-        return "This ledger is NOT SIGNED: it has no checkpoints. Its chain holds, but whoever can write the file can write another chain.\n".to_owned();
+        return "This ledger is NOT SIGNED: it has no checkpoints. Its chain is intact, but anyone who can write the file can write another chain.\n".to_owned();
     };
     format!(
-        "{} checkpoints are signed, {} of them compared with the lines; the last one is of line {} \
-         at {} ({}).\n{} lines after it are not signed yet.\n",
-        report.checkpoints, report.compared, last.size, last.time, last.cause, report.unsigned
+        "{} with valid signatures, {} compared with the lines. The last one covers {} and was \
+         signed at {} ({}).\nNot signed yet: {} after it.\n",
+        count(report.checkpoints, "checkpoint"),
+        report.compared,
+        count(last.size, "line"),
+        last.time,
+        last.cause,
+        count(report.unsigned, "line")
     )
 }

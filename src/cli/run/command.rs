@@ -1,4 +1,4 @@
-//! The command: proxy, token, environment and program, put together and taken apart again.
+//! The command: it sets up proxy, token and environment, runs the program, and cleans up.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -27,19 +27,20 @@ use crate::{identity, observe};
 
 /// Run a program whose requests may carry placeholders
 ///
-/// The program gets the proxy and CA variables of every client we know, and a token of its own
-/// that stops working when it ends. Nothing has to be set up: a running `egret serve` on the same
-/// data directory is used, otherwise the proxy runs inside this command.
+/// The program gets environment variables that make clients use the proxy and trust its CA, and a
+/// token that stops working when the program ends. Nothing has to be set up: if `egret serve` runs on
+/// the same data directory it is used, otherwise the proxy runs inside this command.
 ///
-/// Variables that hold the value of one of the principal's credentials are kept from the program,
-/// and their names are printed; so are EGRET_TOKEN and a variable that holds the master key.
+/// Variables that hold the value of one of the principal's credentials are not passed on to the
+/// program, and their names are printed. Neither are EGRET_TOKEN and a variable that holds the master
+/// key.
 ///
-/// NO_PROXY: yours is set aside, since a host in it would get placeholders instead of values.
-/// localhost, 127.0.0.1 and ::1 are reached without the proxy, which would refuse them, unless
-/// upstream.allow_private covers them; --no-proxy adds to these.
+/// Your NO_PROXY is not passed on: a host in it would get placeholders instead of values. The program
+/// reaches localhost, 127.0.0.1 and ::1 without the proxy, which would refuse them unless
+/// upstream.allow_private covers them; --no-proxy adds hosts.
 ///
-/// A variable is advice: a program that ignores it goes direct (Java's HttpClient and Bun's
-/// WebSocket do), and its placeholders stay placeholders. Java gets the proxy and the CA through
+/// Variables are only advice. A program that ignores them connects directly (Java's HttpClient and
+/// Bun's WebSocket do), and its placeholders are not replaced. Java gets the proxy and the CA through
 /// JAVA_TOOL_OPTIONS, but has to bring its own Authenticator for the token.
 ///
 /// Exit status: that of the program; 128 + N if signal N ended it; 127 if it was not found, 126 if
@@ -61,10 +62,10 @@ pub(in crate::cli) struct Run {
     /// What the ledger calls its requests; by default the program's name
     #[arg(long, value_parser = grant::parse_action)]
     action: Option<String>,
-    /// Hosts to reach without the proxy, where placeholders stay what they are; repeatable
+    /// Hosts to reach without the proxy; placeholders sent there are not replaced; repeatable
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     no_proxy: Vec<String>,
-    /// Do not say which variables are kept from the program
+    /// Do not print which variables are kept from the program
     #[arg(short, long)]
     quiet: bool,
     /// The program and its arguments
@@ -82,16 +83,16 @@ impl Run {
         let Loaded {
             config, settings, ..
         } = context.load()?;
-        // The log shares standard error with the program: errors only, unless it was asked for.
+        // The log shares standard error with the program: errors only, unless a level is set.
         let mut log = config.log.clone();
         let level = settings.iter().find(|setting| setting.key == "log.level");
         if level.is_some_and(|level| level.origin == Origin::Default) {
             log.level = "error".to_owned();
         }
         let _log = observe::init(&log)?;
-        // The program runs as the same user: it must not be able to attach to the proxy that runs
-        // in here and read its memory. (The rest of what a server does at its start, the program
-        // would inherit.)
+        // The program runs as the same user. It must not be able to attach to the proxy in this
+        // process and read its memory. (What else a server does at its start, the program would
+        // inherit.)
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 
         let proxy = ProxyHandle::establish(&config).await?;
@@ -103,7 +104,7 @@ impl Run {
             }
         };
         let outcome = self.with_session(&session, &proxy).await;
-        // Before the store: the server still writes its last ledger lines.
+        // Before the store is closed: the server still writes its last ledger lines.
         proxy
             .close(&config, lease::any_other(&session.store).await)
             .await;
@@ -183,7 +184,7 @@ impl Run {
         Ok(names)
     }
 
-    /// Every value that the program could use. A user name is none: it would withhold `USER`.
+    /// Every value that the program could use, without user names, which would withhold `USER`.
     fn values(&self, vault: &Vault) -> Vec<Arc<SecretBytes>> {
         let mut values = Vec::new();
         for credential in vault.live(&self.principal) {
@@ -195,7 +196,7 @@ impl Run {
                 match vault.open_value(&credential, field) {
                     Ok(value) => values.push(value),
                     Err(error) => output::note(&format!(
-                        "the variables could not be searched for {}: {error}",
+                        "the variables could not be searched for the value of {}: {error}",
                         credential.slug
                     )),
                 }
@@ -215,7 +216,7 @@ fn own_secrets(config: &Config) -> Vec<String> {
     names
 }
 
-/// What the requests of a program are for, when nobody says: its name.
+/// The action of a program for which none is given: its name.
 fn action_of(program: &OsStr) -> String {
     let name = std::path::Path::new(program).file_name().unwrap_or(program);
     let action: String = name

@@ -1,9 +1,9 @@
-//! A door of our own to a proxy that belongs to another `egret run`.
+//! A TCP forwarder to a proxy that belongs to another `egret run`.
 //!
 //! Only one process can write the ledger of a data directory, so a second `egret run` uses the
-//! proxy of the first. The first may end while the second's program still runs and holds an
-//! address in its environment. So that address is ours: connections are passed on to whichever
-//! proxy lives, and when none does, one is started here.
+//! proxy of the first. The first may end while the program of the second still runs, with the
+//! proxy's address in its environment. So that address is one of the second's own: it forwards
+//! connections to the proxy that is running, and starts one itself when there is none.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ use crate::app::{Server, ServerFile};
 use crate::cli::server;
 use crate::config::Config;
 
-/// How long a connection waits for a proxy: the one that ends has to let go of the ledger first.
+/// How long a connection waits for a proxy. One that is ending has to close the ledger first.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to find or start one, and after a failed accept.
@@ -87,7 +87,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn pass_on(mut client: TcpStream, state: Arc<State>) {
     match state.connect().await {
         Ok(mut proxy) => {
-            // Either side may break off at any time; there is nobody to tell.
+            // Either side may close at any time, which is no error.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut proxy).await;
         }
         Err(error) => tracing::error!("no proxy to pass a connection on to: {error:#}"),
@@ -112,8 +112,8 @@ impl State {
         }
     }
 
-    /// Whether a proxy still takes new connections: one that is about to end takes its name out
-    /// of the file first.
+    /// Whether a proxy still takes new connections: one that is about to end removes the server
+    /// file first.
     fn is_current(&self, target: &Target) -> bool {
         let file = || ServerFile::read(&self.config.data_dir);
         target.own.is_some() || file().is_some_and(|file| file.proxy == target.address)

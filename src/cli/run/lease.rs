@@ -1,4 +1,4 @@
-//! The token of one `egret run`: a client of its own, for as long as the program lives.
+//! The token of one `egret run`, of a client that exists for as long as the program runs.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::vault::{Client, Principal};
 /// How long the token outlives an `egret run` that is killed, in seconds.
 const LIFE: i64 = 15 * 60;
 
-/// How often it is renewed: several attempts fit into its life.
+/// How often it is renewed: several attempts fit into its lifetime.
 const RENEWAL: Duration = Duration::from_secs(4 * 60);
 
 /// What the names of these clients begin with.
@@ -52,7 +52,7 @@ impl Lease {
         }
     }
 
-    /// Removes the client. If that fails, the token dies by itself.
+    /// Removes the client. If that fails, the token expires.
     pub(super) async fn release(self) {
         if let Err(error) = self.store.remove_client(&actor(), &self.client.name).await {
             output::note(&format!(
@@ -62,8 +62,8 @@ impl Lease {
     }
 }
 
-/// Whether another `egret run` is under way, ours having been released. One that was killed counts
-/// until its token dies.
+/// Whether another `egret run` exists, after ours was released. One that was killed counts until its
+/// token expires.
 pub(super) async fn any_other(store: &Store) -> bool {
     let now = when::now();
     let is_run = |client: &Client| client.name.as_str().starts_with(PREFIX) && client.usable(now);

@@ -1,4 +1,4 @@
-//! The program itself: its environment, its signals, its end.
+//! The program itself: its environment, its signals, its exit status.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::cli::child::variables::Changes;
 
-/// Signals that a supervisor or a user sends to us and means for the program.
+/// Signals that a supervisor or a user sends to this process and means for the program.
 const FORWARDED: [(SignalKind, Signal); 6] = [
     (SignalKind::terminate(), Signal::TERM),
     (SignalKind::hangup(), Signal::HUP),
@@ -41,7 +41,7 @@ impl Process {
         }
         // Set after they were removed: a withheld variable may be one that we set.
         command.envs(changes.set.iter().map(|(name, value)| (name, value)));
-        // First the signals: one that comes between the two must not end us and leave the program.
+        // Signals first: one that comes in between must not end this process and leave the program.
         let signals = Signals::new()?;
         let child = command.spawn()?;
         Ok(Self { child, signals })
@@ -58,7 +58,7 @@ impl Process {
     }
 
     fn forward(&self, signal: Signal) {
-        // Ctrl-C and Ctrl-\ reach the whole foreground group; the program has it already.
+        // Ctrl-C and Ctrl-\ reach the whole foreground group, the program included.
         if matches!(signal, Signal::INT | Signal::QUIT) && in_foreground() {
             return;
         }
@@ -73,7 +73,7 @@ impl Process {
     }
 }
 
-/// Whether we are in the foreground of a terminal.
+/// Whether this process is in the foreground of a terminal.
 fn in_foreground() -> bool {
     let foreground = || {
         let terminal = std::fs::File::open("/dev/tty").ok()?;
@@ -103,14 +103,14 @@ impl Signals {
     }
 }
 
-/// The program's own status; for a signal what a shell makes of it.
+/// The program's own exit status; for a signal 128 + N, as shells have it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok())
         .map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Says why the program was not started, and gives the status that shells give.
+/// Says why the program was not started, and gives the exit status that shells give.
 pub(super) fn not_started(program: &OsStr, error: &io::Error) -> ExitCode {
     eprintln!("error: cannot run {}: {error}", program.display());
     match error.kind() {

@@ -1,4 +1,4 @@
-//! How the program reaches the proxy: one that runs already, or one of our own.
+//! How the program reaches the proxy: one that is running, or one in this process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) enum ProxyHandle {
     Serving(SocketAddr),
     /// The proxy runs in this process.
     Embedded(Box<Server>),
-    /// The proxy runs in another `egret run`, which may end first.
+    /// The proxy runs in another `egret run`, which may end before this one.
     Forwarded(Forwarder),
 }
 
@@ -27,7 +27,7 @@ impl ProxyHandle {
         }
         match server::start(&embedded::config(config)).await {
             Ok(server) => Ok(ProxyHandle::Embedded(Box::new(server))),
-            // Someone else was faster.
+            // Another process was faster.
             Err(error) => match Self::to_running(config).await? {
                 Some(proxy) => Ok(proxy),
                 None => Err(error),
@@ -39,7 +39,7 @@ impl ProxyHandle {
         let Some(file) = server::live(&config.data_dir) else {
             return Ok(None);
         };
-        // A server on the configured port was started to stay. Others are those of `egret run`.
+        // A server on the configured port is an `egret serve`. On another port it is an `egret run`.
         if config.proxy.listen.port() != 0 && file.proxy.port() == config.proxy.listen.port() {
             return Ok(Some(ProxyHandle::Serving(file.proxy)));
         }
@@ -57,7 +57,7 @@ impl ProxyHandle {
         }
     }
 
-    /// The credentials, where they are in this process anyway.
+    /// The credentials, if the proxy runs in this process.
     pub(super) fn vault(&self) -> Option<&Arc<Vault>> {
         match self {
             ProxyHandle::Embedded(server) => Some(server.vault()),
@@ -65,7 +65,8 @@ impl ProxyHandle {
         }
     }
 
-    /// Lets go of the proxy. `shared` says that another `egret run` may be using ours.
+    /// Stops using the proxy, and ends it if it runs in this process. `shared` says that another
+    /// `egret run` may be using it.
     pub(super) async fn close(self, config: &Config, shared: bool) {
         match self {
             ProxyHandle::Serving(_) => {}
