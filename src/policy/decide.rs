@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn each_limit_is_enforced_and_named() {
-        let cases: &[(fn(&mut Request), Denial)] = &[
+        type Case = (fn(&mut Request), Denial);
+        let cases: &[Case] = &[
             (|r| r.authority = "evil.example", Denial::Host),
             (|r| r.scheme = Scheme::Http, Denial::Scheme),
             (|r| r.authority = "api.github.com:8443", Denial::Port),

@@ -37,7 +37,7 @@ pub(super) struct NeedleIndex {
 /// Where in a text a needle can begin.
 pub(super) enum Filter {
     /// For values of at least [`MIN_SEARCHED`] bytes.
-    Windows(Windows),
+    Windows(Box<Windows>),
     /// For shorter ones: the bytes with which one can begin.
     FirstBytes(Box<[bool; 256]>),
 }
@@ -66,7 +66,7 @@ impl NeedleIndex {
                 collected.add(&name, value);
             }
         }
-        collected.index(|tries, sources| Filter::Windows(windows(tries, sources)))
+        collected.index(|tries, sources| Filter::Windows(Box::new(windows(tries, sources))))
     }
 
     /// Prepares values of fewer than [`MIN_SEARCHED`] bytes. Others and empty ones are left out.

@@ -243,7 +243,10 @@ fn without_comments(text: &str) -> String {
 fn without_tests(text: &str) -> String {
     let end = text.match_indices("#[cfg(test)]").find(|(at, _)| {
         let rest = text[at + "#[cfg(test)]".len()..].trim_start();
-        rest.starts_with("mod ") && rest.lines().next().is_some_and(|l| l.ends_with('{'))
+        let line = rest.lines().next().unwrap_or_default();
+        let is_module =
+            line.starts_with("mod ") || (line.starts_with("pub") && line.contains(" mod "));
+        is_module && line.ends_with('{')
     });
     end.map_or(text, |(at, _)| &text[..at]).to_owned()
 }
