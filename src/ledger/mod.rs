@@ -6,13 +6,13 @@
 //!                                                archive (a thread) ◄─┘ compression, retention
 //! ```
 //!
-//! [`record`] is the format of a line, [`chain`] ties each line to the one before it, [`merkle`] is
-//! the tree over all of them, [`note`] and [`checkpoint`] are what is signed; they know bytes alone.
+//! [`record`](format::record) is the format of a line, [`chain`](format::chain) ties each line to the one before it, [`merkle`](format::merkle) is
+//! the tree over all of them, [`note`](format::note) and [`checkpoint`](format::checkpoint) are what is signed; they know bytes alone.
 //! [`layout`] names the files. [`writer`] owns them: one thread, one `write` and one `fdatasync` for
 //! all that wait at that moment. [`reader`] reads lines back and follows the file as it grows.
-//! [`stats`] is what the writer counts, [`signing`] the key and who seals it.
+//! [`stats`] is what the writer counts, [`signing`](writer::signing) the key and who seals it.
 //!
-//! [`history`] is the files in order, [`view`] a line read without copying. On them stand
+//! [`history`] is the files in order, [`record_ref`](format::record_ref) a line read without copying. On them build
 //! [`verify`], which checks it all and knows nothing of the writer, [`proof`], which proves a line
 //! to someone else, [`export`], and [`usage`], the index that answers who used what.
 //!
