@@ -7,7 +7,7 @@
 //! stacked.
 //!
 //! ```
-//! use egret::coding::{Codings, Decoder, Encoder, Limits, Pulled};
+//! use egret::coding::{Codings, Decoder, Encoder, DecodeLimits, Pulled};
 //!
 //! let codings = Codings::parse([b"gzip, br".as_slice()])?;
 //! let mut encoder = Encoder::new(&codings);
@@ -15,7 +15,7 @@
 //! encoder.push(b"data: 1\n\n", &mut wire)?;
 //! encoder.flush(&mut wire)?;
 //!
-//! let mut decoder = Decoder::new(&codings, Limits::default());
+//! let mut decoder = Decoder::new(&codings, DecodeLimits::default());
 //! let mut out = Vec::new();
 //! decoder.push(&wire);
 //! assert_eq!(decoder.pull(&mut out, 4096)?, Pulled::NeedInput);
