@@ -103,7 +103,8 @@ async fn rotated_files_are_compressed_and_the_chain_runs_through_them() {
 async fn what_is_dropped_is_said_first_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let keep = Keep {
-        size: Some(25_000),
+        // More than a file that is full, and not compressed yet.
+        size: Some(60_000),
         time: None,
     };
     let ledger = open(dir.path(), Options { keep, ..options() });
