@@ -13,9 +13,6 @@ use crate::policy::location::{HeaderRole, header_role};
 /// between the client and Egret. The latter also inside a tunnel (Deno repeats
 /// `Proxy-Authorization` there, and the upstream would receive the client's token) and in answers
 /// (an upstream must not speak in the proxy's name).
-///
-/// The map is rebuilt rather than thinned out, because removing from a `HeaderMap` changes the
-/// order of what stays.
 pub fn strip(headers: &mut HeaderMap) {
     // `Connection`, which nominates others, is one of those that end here.
     if !headers.keys().any(|name| ends_here(name.as_str())) {
@@ -24,17 +21,21 @@ pub fn strip(headers: &mut HeaderMap) {
     let nominated = nominated(headers);
     let goes = |name: &HeaderName| ends_here(name.as_str()) || nominated.contains(name.as_str());
     let wants_trailers = headers.get_all(header::TE).iter().any(accepts_trailers);
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter() {
-        if !goes(name) {
-            kept.append(name.clone(), value.clone());
-        }
-    }
+    remove(headers, goes);
     if wants_trailers {
         // RFC 9110 section 10.1.4: an intermediary that forwards trailers says so for itself.
-        kept.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    *headers = kept;
+}
+
+/// Removes fields. The map is rebuilt rather than thinned out, because removing from a `HeaderMap`
+/// changes the order of what stays.
+fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let mut kept = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields.iter().filter(|(name, _)| !goes(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    *fields = kept;
 }
 
 /// `Trailer` stays: the trailers it announces are forwarded.
@@ -81,11 +82,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     if !trailers.keys().any(is_no_trailer) {
         return;
     }
-    let mut kept = HeaderMap::with_capacity(trailers.len());
-    for (name, value) in trailers.iter().filter(|(name, _)| !is_no_trailer(name)) {
-        kept.append(name.clone(), value.clone());
-    }
-    *trailers = kept;
+    remove(trailers, is_no_trailer);
 }
 
 fn is_no_trailer(name: &HeaderName) -> bool {

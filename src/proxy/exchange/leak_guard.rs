@@ -4,8 +4,6 @@
 //! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
 //! that are searched for placeholders and in every form that answers are scrubbed of.
 
-use crate::scrub::Replacement;
-use crate::scrub::Scrubber;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -18,7 +16,7 @@ use crate::ledger::{Entry, Text, event, outcome};
 use crate::policy::location::{HeaderRole, header_role};
 use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
-use crate::scrub::{Hit, Needles, scrub_bytes};
+use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
 
 /// A user name is no secret, though it is stored like one: it occurs in many honest requests.
 const PUBLIC_FIELD: &str = ".username";
