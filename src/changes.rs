@@ -1,15 +1,21 @@
 //! Changes made by other processes: in force, and on record, before the next request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::error::{Code, Refusal};
-use crate::ledger::{Draft, Entry, Ledger, LedgerUnavailable};
+use crate::ledger::{EncodedEntries, Entry, Ledger, LedgerUnavailable, Text, Timestamp};
+use crate::vault::cache::Alarm;
 use crate::vault::store::AdminEvent;
 use crate::vault::{Store, StoreUnavailable, Vault};
+
+/// How long a request waits for administrative events to be on record. The ledger has a deadline of
+/// its own; this is for a store that does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Most administrative events moved into the ledger at once.
 const BATCH: u32 = 256;
@@ -26,6 +32,7 @@ pub enum DrainError {
 }
 
 /// Keeps the proxy in step with the store.
+#[derive(Clone)]
 pub struct Changes(Arc<Progress>);
 
 /// How far events have been moved into the ledger.
@@ -34,6 +41,8 @@ struct Progress {
     recorded: AtomicU64,
     /// Held while events are moved, so that no two requests move the same ones.
     moving: Mutex<()>,
+    /// A request has waited as long as it should for the events that are being moved.
+    is_late: AtomicBool,
 }
 
 impl Changes {
@@ -42,6 +51,7 @@ impl Changes {
         Self(Arc::new(Progress {
             recorded: AtomicU64::new(u64::MAX),
             moving: Mutex::new(()),
+            is_late: AtomicBool::new(false),
         }))
     }
 
@@ -50,7 +60,12 @@ impl Changes {
     ///
     /// Without a change this is one look at memory and one comparison.
     pub async fn follow(&self, vault: &Vault, ledger: &Ledger) -> Result<(), Refusal> {
-        vault.refresh().await.map_err(|_| {
+        let refreshed = vault.refresh().await;
+        let alarms = vault.take_alarms();
+        if !alarms.is_empty() {
+            report(&alarms, ledger).await;
+        }
+        refreshed.map_err(|_| {
             Refusal::new(
                 Code::StoreUnavailable,
                 "the credential store cannot be read, so nothing was sent; check store.url and \
@@ -58,9 +73,16 @@ impl Changes {
             )
         })?;
         let generation = vault.generation();
-        if self.0.recorded.load(Ordering::Acquire) != generation {
+        if self.0.recorded.load(Ordering::Acquire) != generation && !self.0.is_stalled() {
+            let moving = self.record(generation, vault.store(), ledger);
             // Only a panic could end it otherwise, and the events are still in the outbox then.
-            let _ = self.record(generation, vault.store(), ledger).await;
+            if tokio::time::timeout(PATIENCE, moving).await.is_err() {
+                self.0.is_late.store(true, Ordering::Release);
+                tracing::error!(
+                    "administrative events wait for the store, which does not answer in time; \
+                     the changes themselves are in force"
+                );
+            }
         }
         Ok(())
     }
@@ -76,8 +98,15 @@ impl Changes {
 }
 
 impl Progress {
+    /// Whether the store holds up the events. Then no request waits for them, or adds a task that
+    /// does: the one that is at it goes on.
+    fn is_stalled(&self) -> bool {
+        self.is_late.load(Ordering::Acquire) && self.moving.try_lock().is_err()
+    }
+
     async fn record(&self, generation: u64, store: &Store, ledger: &Ledger) {
         let _moving = self.moving.lock().await;
+        self.is_late.store(false, Ordering::Release);
         if self.recorded.load(Ordering::Acquire) == generation {
             return;
         }
@@ -86,6 +115,60 @@ impl Progress {
             // The change itself is in force. A request that uses a value will meet the same ledger.
             Err(error) => tracing::error!(%error, "administrative events wait for the ledger"),
         }
+    }
+}
+
+/// Puts what the admin side changed in force and on record. It holds vault and ledger, and can do
+/// nothing else with them.
+#[derive(Clone)]
+pub struct Recorder {
+    changes: Changes,
+    vault: Arc<Vault>,
+    ledger: Ledger,
+}
+
+impl Recorder {
+    /// In step with the requests that share `changes`.
+    pub fn new(changes: Changes, vault: Arc<Vault>, ledger: Ledger) -> Self {
+        Self {
+            changes,
+            vault,
+            ledger,
+        }
+    }
+
+    /// As [`Changes::follow`].
+    pub async fn follow(&self) -> Result<(), Refusal> {
+        self.changes.follow(&self.vault, &self.ledger).await
+    }
+}
+
+/// The event of a line about what the store holds and Egret did not write.
+pub const UNVERIFIED: &str = "store.unverified";
+
+/// Puts on record that the store as a whole is not what Egret wrote last.
+pub async fn report_store(ledger: &Ledger) {
+    report(&[Alarm::Store], ledger).await;
+}
+
+/// Puts on record what does not verify. The log has it already, also if the ledger does not take it.
+async fn report(alarms: &[Alarm], ledger: &Ledger) {
+    let line = |alarm: &Alarm| {
+        let mut line = Entry::new(UNVERIFIED);
+        match alarm {
+            Alarm::Credential(owner, slug) => {
+                line.owner = Some(owner.to_string().into());
+                line.slug = Some(slug.to_string().into());
+            }
+            Alarm::Entry(name) => line.locations = vec![name.clone().into()],
+            Alarm::Store => {}
+        }
+        line.code = Some(Code::StoreUnavailable.as_str().into());
+        line
+    };
+    let lines: EncodedEntries = alarms.iter().map(line).collect();
+    if let Err(error) = ledger.commit(lines).await {
+        tracing::error!(%error, "the alarms about the store could not be recorded");
     }
 }
 
@@ -103,10 +186,9 @@ pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainErr
         if events.is_empty() {
             return Ok(());
         }
-        let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
-        let lines: Draft = events.iter().map(entry).collect();
+        let lines: EncodedEntries = events.iter().map(entry).collect();
         ledger.commit(lines).await?;
-        store.outbox_done(&ids).await?;
+        store.outbox_done(&events).await?;
     }
 }
 
@@ -120,18 +202,35 @@ fn entry(event: &AdminEvent) -> Entry<'_> {
         client: event.client.as_ref().map(|client| client.as_str().into()),
         // Who did it. An administrative line has no action of a request.
         action: Some(event.actor.as_str().into()),
+        locations: described(event),
         ..Entry::new(event.event.as_str())
     }
+}
+
+/// Since when the change is in force, its number in the store, and what it says. The line's own
+/// time is that of the ledger, which may have had to wait.
+fn described(event: &AdminEvent) -> Vec<Text<'_>> {
+    let since = Timestamp::from_unix_micros(event.time);
+    let mut texts: Vec<Text<'_>> = vec![format!("since {since}").into()];
+    texts.extend(
+        event
+            .revision
+            .map(|number| format!("change {number}").into()),
+    );
+    let details = event.detail.split("; ").filter(|text| !text.is_empty());
+    texts.extend(details.map(Into::into));
+    texts
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
+    use std::time::Instant;
 
     use super::*;
     use crate::ledger::{Durability, Options};
     use crate::vault::ClientName;
+    use crate::vault::client_proof::ClientProof;
     use crate::vault::fixture::{Fixture, actor, principal};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,8 +246,13 @@ mod tests {
             let hash = [number; 32];
             let name = ClientName::parse(&format!("client-{number}")).unwrap();
             let added = registrar
-                .store()
-                .add_client(&actor(), &name, &principal("alice"), &hash, None)
+                .add_client(
+                    &actor(),
+                    &name,
+                    &principal("alice"),
+                    ClientProof::Token(hash),
+                    None,
+                )
                 .await;
             added.unwrap();
             // Dropped at another moment each time.
@@ -162,11 +266,80 @@ mod tests {
         let mut lines: BTreeMap<String, u64> = BTreeMap::new();
         for line in text.lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            if line["event"] == "user.added" {
+                continue;
+            }
             assert_eq!(line["event"], "client.added");
+            assert!(
+                line["locations"][0]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("since 20")
+            );
             *lines.entry(line["client"].to_string()).or_default() += 1;
         }
         let repeated: Vec<_> = lines.iter().filter(|(_, times)| **times != 1).collect();
         assert!(repeated.is_empty(), "{repeated:?}");
         assert_eq!(lines.len(), usize::from(CLIENTS));
+    }
+
+    /// Another process holds the write lock for longer than anyone waits.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn requests_do_not_queue_for_a_store_that_does_not_answer() {
+        let fixture = Fixture::new();
+        let vault = Arc::new(fixture.vault().await);
+        let dir = fixture.data_dir().join("ledger");
+        let ledger = Ledger::open(&dir, Durability::Commit, Options::default()).unwrap();
+        let changes = Arc::new(Changes::new());
+        changes.follow(&vault, &ledger).await.unwrap();
+        let name = ClientName::parse("laptop").unwrap();
+        let registrar = fixture.registrar().await;
+        let store = registrar.store();
+        store
+            .add_client(
+                &actor(),
+                &name,
+                &principal("alice"),
+                ClientProof::Token([1; 32]),
+                None,
+            )
+            .await
+            .unwrap();
+        let held = store.hold_writes().await;
+
+        let start = Instant::now();
+        let mut requests = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let (changes, vault, ledger) = (changes.clone(), vault.clone(), ledger.clone());
+            requests.spawn(async move { changes.follow(&vault, &ledger).await });
+        }
+        for outcome in requests.join_all().await {
+            assert!(outcome.is_ok(), "the change itself can be read");
+        }
+        assert!(
+            start.elapsed() < PATIENCE + Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
+        let start = Instant::now();
+        changes.follow(&vault, &ledger).await.unwrap();
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "no other request waits"
+        );
+
+        drop(held);
+        let recorded = async {
+            while changes.0.recorded.load(Ordering::Acquire) != vault.generation() {
+                changes.follow(&vault, &ledger).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), recorded)
+            .await
+            .unwrap();
+        ledger.close().await.unwrap();
+        let text = std::fs::read_to_string(dir.join(crate::ledger::CURRENT)).unwrap();
+        assert!(text.contains("client.added"), "{text}");
     }
 }

@@ -7,11 +7,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 /// Declares [`Code`] and its tables from one list, so that a code cannot lack a status or a title.
 macro_rules! codes {
     ($( $variant:ident, $status:literal, $name:literal, $title:literal, $proxy_status:literal; )*) => {
-        /// An error code of the proxy. The names are part of the contract and frozen by a golden
+        /// An error code of the proxy. The names are in the reference and frozen by a golden
         /// file.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $(
@@ -20,7 +21,7 @@ macro_rules! codes {
         )* }
 
         impl Code {
-            /// Every code, in the order of the contract.
+            /// Every code, in the order of the reference.
             pub const ALL: &'static [Code] = &[$(Code::$variant),*];
 
             /// The name that goes into `Egret-Error`, the problem body and the ledger.
@@ -54,18 +55,26 @@ codes! {
     CredentialAmbiguous, 409, "credential_ambiguous", "More than one shared credential has that slug", "http_request_denied";
     CredentialFieldUnknown, 422, "credential_field_unknown", "The credential has no such field", "http_request_denied";
     CredentialUnencodable, 422, "credential_unencodable", "The value cannot be written at that place", "http_request_denied";
-    CredentialUnavailable, 502, "credential_unavailable", "The value could not be had", "http_request_denied";
+    ApprovalRequired, 403, "approval_required", "The owner has not said yes", "http_request_denied";
+    CredentialRequired, 403, "credential_required", "The destination needs a value that Egret puts in", "http_request_denied";
+    RateLimited, 429, "rate_limited", "There are too many requests", "http_request_denied";
     DestinationForbidden, 403, "destination_forbidden", "The destination is refused by policy", "destination_ip_prohibited";
+    DestinationNotAllowed, 403, "destination_not_allowed", "The client may not go there", "http_request_denied";
     DestinationMismatch, 421, "destination_mismatch", "CONNECT, TLS server name and Host disagree", "http_request_denied";
+    CrossSite, 403, "cross_site", "A web page made the request", "http_request_denied";
     RequestSigned, 422, "request_signed", "The bytes to be changed are covered by a signature or digest", "http_request_denied";
     SecretExposed, 403, "secret_exposed", "The request carries a stored secret in the clear", "http_request_denied";
+    ExposureLimit, 429, "exposure_limit", "Too many requests carried stored secrets", "http_request_denied";
     RequestMalformed, 400, "request_malformed", "The request is malformed", "http_request_error";
+    UpgradeUnsupported, 501, "upgrade_unsupported", "The upgrade is not supported", "http_upgrade_failed";
     RequestAmbiguous, 400, "request_ambiguous", "The request can be read in more than one way", "http_request_error";
     BodyTooLarge, 413, "body_too_large", "The body is too large", "http_request_error";
     BodyEncodingUnsupported, 415, "body_encoding_unsupported", "The body's coding cannot be opened", "http_request_error";
+    TargetTooLong, 414, "target_too_long", "The request target is too long", "http_request_error";
     HeadersTooLarge, 431, "headers_too_large", "The header section is too large", "http_request_error";
     LoopDetected, 508, "loop_detected", "The destination is the proxy itself", "proxy_loop_detected";
     UpstreamUnreachable, 502, "upstream_unreachable", "The upstream cannot be reached", "destination_unavailable";
+    UpstreamProxyFailed, 502, "upstream_proxy_failed", "The proxy towards the upstream failed", "proxy_configuration_error";
     UpstreamTlsFailed, 502, "upstream_tls_failed", "TLS with the upstream failed", "tls_protocol_error";
     UpstreamProtocolError, 502, "upstream_protocol_error", "The upstream broke the protocol", "http_protocol_error";
     UpstreamTimeout, 504, "upstream_timeout", "The upstream took too long", "connection_timeout";
@@ -97,6 +106,8 @@ pub struct Refusal {
     pub location: Option<String>,
     /// The destination concerned, `https://api.example.com:443`.
     pub destination: Option<String>,
+    /// After how many seconds the same request may get through.
+    pub retry_after: Option<u64>,
 }
 
 impl Refusal {
@@ -108,6 +119,7 @@ impl Refusal {
             slug: None,
             location: None,
             destination: None,
+            retry_after: None,
         }
     }
 
@@ -120,6 +132,12 @@ impl Refusal {
     /// Names the place concerned.
     pub fn location(mut self, location: impl Into<String>) -> Self {
         self.location = Some(location.into());
+        self
+    }
+
+    /// Says when the same request may get through.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         self
     }
 

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The store's database, by default.
 pub const DATABASE: &str = "egret.db";
@@ -14,16 +15,38 @@ pub const MASTER_KEY: &str = "master.key";
 pub const CA_CERT: &str = "ca.pem";
 /// The key of the authority, by default.
 pub const CA_KEY: &str = "ca.key";
+/// What follows the name of a certificate or key in that of the one that takes over from it.
+pub const NEXT: &str = ".next";
 /// The directory of the ledger.
 pub const LEDGER: &str = "ledger";
+/// The sealed head of the ledger, outside its directory.
+pub const LEDGER_HEAD: &str = "ledger.head";
+/// The revision of the store that is on record in the ledger.
+pub const STORE_REVISION: &str = "store.revision";
+/// A directory in which a backup lies that is being put back.
+pub const RESTORING: &str = "restore.unfinished";
 /// Where the server of the data directory listens.
 pub const SERVER: &str = "server.json";
+
+/// The key that signs the ledger's checkpoints, in the directory of the ledger. The master key seals
+/// it.
+const SIGNING_KEY: &str = "signing.key";
+
+/// Whether `data_dir` has something that only its master key opens.
+pub fn needs_its_master_key(data_dir: &Path) -> bool {
+    data_dir.join(LEDGER).join(SIGNING_KEY).exists() || data_dir.join(STORE_REVISION).exists()
+}
+
+/// What follows the name of a file that is on the way to its place.
+const PARTIAL: &str = ".new-";
 
 /// A directory that has one of these belongs to Egret.
 const OURS: [&str; 4] = [DATABASE, MASTER_KEY, SERVER, LEDGER];
 
 /// The mode of a directory that is closed to other users.
 const PRIVATE_DIRECTORY: u32 = 0o700;
+/// The mode of a directory that everyone may read.
+const PUBLIC_DIRECTORY: u32 = 0o755;
 /// The mode of a file that is closed to other users.
 pub const PRIVATE: u32 = 0o600;
 /// The mode of a file that everyone may read: it holds certificates and nothing else.
@@ -52,6 +75,37 @@ pub fn private_directory(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Creates `directory` with mode 0755 if it is missing, and checks that other users can read what is
+/// in it and cannot replace it.
+pub fn public_directory(directory: &Path) -> io::Result<()> {
+    let directory = &std::path::absolute(directory)?;
+    if !directory.is_dir() {
+        fs::create_dir_all(directory)?;
+        set_mode(directory, PUBLIC_DIRECTORY)?;
+    }
+    let mode = fs::metadata(directory)?.permissions().mode();
+    // The sticky bit keeps others from replacing what is not theirs.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(io::Error::other(format!(
+            "other users can write to it (mode {:04o}) and replace what is in it. Run: \
+             chmod go-w '{}'",
+            mode & 0o7777,
+            directory.display()
+        )));
+    }
+    for ancestor in directory.ancestors() {
+        let mode = fs::metadata(ancestor)?.permissions().mode() & 0o7777;
+        if mode & 0o005 != 0o005 && (mode & 0o001 == 0 || ancestor == directory) {
+            return Err(io::Error::other(format!(
+                "other users cannot read it, because {} has mode {mode:04o}; choose a directory \
+                 outside of it",
+                ancestor.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn close_directory(directory: &Path) -> io::Result<()> {
@@ -110,6 +164,24 @@ pub fn create_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Creates a file without a name in `directory`, for reading and writing. It is gone once it is closed.
+pub fn unnamed(directory: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(PRIVATE);
+    let without_name = options
+        .clone()
+        .custom_flags(libc::O_TMPFILE)
+        .open(directory);
+    if without_name.is_ok() {
+        return without_name;
+    }
+    // Not every file system can do that.
+    let named = partial_name(&directory.join("spool"));
+    let file = options.create_new(true).open(&named)?;
+    fs::remove_file(&named)?;
+    Ok(file)
+}
+
 /// Replaces a file as a whole: a reader finds the old content or the new, never a part, and so does
 /// the next start after a crash.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -135,11 +207,36 @@ pub fn create_once(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     }
 }
 
+/// Removes what a start or a command that was ended left in `directory` on the way to its place. What
+/// is younger than an hour may still be on that way.
+pub fn remove_partial_files(directory: &Path) -> io::Result<()> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for entry in fs::read_dir(directory)?.flatten() {
+        let name = entry.file_name();
+        let is_partial = name.to_str().is_some_and(is_partial_name);
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map(|at| at.elapsed());
+        if is_partial && age.is_ok_and(|age| age.is_ok_and(|age| age >= HOUR)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`partial_name`] makes such a name.
+fn is_partial_name(name: &str) -> bool {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    name.rsplit_once(PARTIAL)
+        .is_some_and(|(_, random)| random.len() == 16 && random.chars().all(is_hex))
+}
+
 /// A name in the same directory that no other thread or process uses.
 fn partial_name(path: &Path) -> PathBuf {
     // The keys of a hasher are random.
     let random = RandomState::new().hash_one(std::process::id());
-    beside(path, &format!(".new-{random:016x}"))
+    beside(path, &format!("{PARTIAL}{random:016x}"))
 }
 
 /// `path` with `suffix` after its name.
@@ -150,7 +247,7 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes a new name survive a loss of power.
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => File::open(directory)?.sync_all(),
         _ => File::open(".")?.sync_all(),
@@ -195,6 +292,30 @@ mod tests {
     }
 
     #[test]
+    fn a_public_directory_can_be_read_by_others_and_not_written_to() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("a/public");
+        set_mode(home.path(), 0o700).unwrap();
+        let error = public_directory(&directory).unwrap_err().to_string();
+        assert!(error.contains("has mode 0700"), "{error}");
+        set_mode(home.path(), 0o711).unwrap();
+        set_mode(&home.path().join("a"), 0o755).unwrap();
+        public_directory(&directory).unwrap();
+        assert_eq!(mode(&directory), 0o755);
+        for (loose, word) in [
+            (0o775, "chmod go-w"),
+            (0o777, "chmod go-w"),
+            (0o700, "has mode 0700"),
+        ] {
+            set_mode(&directory, loose).unwrap();
+            let error = public_directory(&directory).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        set_mode(&directory, 0o1777).unwrap();
+        public_directory(&directory).unwrap();
+    }
+
+    #[test]
     fn a_file_is_replaced_with_the_mode_asked_for_and_leaves_no_other() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("file");
@@ -204,6 +325,40 @@ mod tests {
             assert_eq!(mode(&path), wanted);
         }
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn old_partial_files_are_removed_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let names = [
+            "ca.key.new-0123456789abcdef",
+            "ca.key.new-0123456789abcdeg",
+            "ca.key.new-0123",
+            "ca.key",
+            "master.key.new-fedcba9876543210",
+        ];
+        let hours_ago = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+        for name in names {
+            let file = File::create(home.path().join(name)).unwrap();
+            file.set_modified(hours_ago).unwrap();
+        }
+        File::create(home.path().join("ca.pem.new-0123456789abcdef")).unwrap();
+        remove_partial_files(home.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(home.path())
+            .unwrap()
+            .flatten()
+            .map(|it| it.file_name())
+            .collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                "ca.key",
+                "ca.key.new-0123",
+                "ca.key.new-0123456789abcdeg",
+                "ca.pem.new-0123456789abcdef"
+            ]
+        );
     }
 
     #[test]

@@ -40,6 +40,8 @@
 //! | module | what it does | what it may not know |
 //! | --- | --- | --- |
 //! | [`proxy`] | connections, tunnels, the pipeline, upstreams and answers | how values are stored |
+//! | [`services`] | the catalogue of well-known services. Pure | clocks, files, sockets |
+//! | [`import`] | credentials from files of other programs, as proposals. Pure | clocks, files, sockets |
 //! | [`tls`] | the local authority, leaves, both handshakes | requests |
 //! | [`identity`] | from `Proxy-Authorization` to principal and action | values |
 //! | [`substitution`] | slugs, scanning, encodings, splicing. Pure | clocks, files, sockets |
@@ -47,16 +49,20 @@
 //! | [`coding`] | gzip, deflate, br and zstd, opened and closed. Pure | clocks, files, sockets |
 //! | [`websocket`] | frames, read and written. Pure | clocks, files, sockets, values |
 //! | [`policy`] | where a credential may be used. Pure | clocks, files, sockets |
-//! | [`vault`] | credentials: the store moves sealed blobs, only the vault opens them | requests |
+//! | [`vault`] | credentials, users, groups, shares, bundles: the store moves sealed blobs and authenticated texts, only the vault opens values | requests |
 //! | [`ledger`] | the usage record: lines, chain, signed tree, writer, checker, readers, usage index | values, the vault |
 //! | [`changes`] | administrative events, from the store into the ledger | values |
+//! | [`backup`] | a copy of the data directory, made and put back | values |
 //! | [`config`] | from what was typed to what the program needs | |
+//! | [`environment`] | what a program needs to use the proxy: variables, files, a request | values |
 //! | [`views`] | what commands, API and page show, as JSON | values |
-//! | [`admin`] | health, readiness and metrics | values |
+//! | [`admin`] | the admin listener: probes; who signs in, and who asks | values |
+//! | [`page`] | what people see of all this in a browser | how values are opened |
 //! | [`observe`] | logs without values; a process that cannot be dumped | |
 //! | [`memory`] | locked pages for values; all freed memory is wiped | what a value is |
 //! | [`cli`] | the commands | |
 //! | [`app`] | the composition root: the only place that puts parts together | |
+//! | [`measure`] | histograms, and counts by name, bounded | |
 //! | [`secret`], [`error`] | the one type that owns a value; the closed set of codes | |
 //! | [`files`], [`clock`] | the data directory's file names; the clock | |
 //!
@@ -74,17 +80,27 @@
 //! * **The client's protocol version is the upstream's** ([`proxy::outbound::upstream`]). A client
 //!   of HTTP/1.1 keeps the order and case of its field lines, one of HTTP/2 its streams. An upstream
 //!   that refuses the version gets the other one. HTTP/2 ([`proxy::inbound::http2`]) needs no head
-//!   guard. It has no way to carry a raw `<` in a target, so a client that offers both versions gets
-//!   HTTP/1.1.
+//!   guard, but one that looks at targets ([`proxy::inbound::h2_guard`]). It has no way to carry a raw
+//!   `<` in a target, so a client that offers both versions gets HTTP/1.1.
 //! * **The same bytes are compared and sent.** A URL library that normalises a path would make the
 //!   policy judge another path than the upstream serves. The destination is decided once. `Host`,
 //!   CONNECT and the TLS server name have to agree with it. The address that was checked is the one
 //!   dialled.
+//! * **What is not a value is authenticated** ([`vault::policy_key`]). Limits, states, shares, users,
+//!   groups and clients are texts with an HMAC each, and the store has one encrypted digest over
+//!   all of them. So whoever can write to the database, but has no master key, cannot make anything
+//!   usable. Rights are checked in the transaction of the change ([`vault::registrar`]).
+//! * **Who may use what is computed when something changes** ([`vault::cache`]): a request looks its
+//!   slug up among the principal's own, and only then among what is offered to the user, the groups of
+//!   the user, and everyone.
 //! * **Plaintext is opened for one request**, after it was authorised. Values are sealed in memory
 //!   as on disk. The exceptions are the scrubber's needles, which cannot search for what they do not
 //!   know ([`proxy::exchange::needle_cache`]), and the filter over log lines ([`observe::redact`]).
 //! * **The allocator wipes freed memory** ([`memory`]), because a value passes through buffers of
 //!   libraries that no type of ours can wipe. `docs/security.md` says what that does not reach.
+//! * **A large body of known length is read to its end first** ([`proxy::exchange::spool`]), into an
+//!   encrypted file without a name, because upstreams want a length and values change it. One that
+//!   may not be changed is only watched on its way ([`proxy::exchange::watched_body`]).
 //! * **A body too large to hold is decided on as it streams**
 //!   ([`proxy::exchange::streamed_body`]). Each placeholder is found, authorised, obtained and
 //!   recorded before its value is handed to the stream.
@@ -124,7 +140,7 @@
 //! * **A thread writes the ledger**, because an fsync on an async worker stalls every connection on
 //!   it. Requests that arrive together share one fsync. The thread signs and rotates after they were
 //!   answered.
-//! * **Ledger lines are pre-serialised by the request** ([`ledger::Draft`]), which can borrow what
+//! * **Ledger lines are pre-serialised by the request** ([`ledger::EncodedEntries`]), which can borrow what
 //!   they name. The writer adds `seq`, `time` and `prev`.
 //! * **The vault's master key seals the ledger's signing key**, and neither knows the other: [`app`]
 //!   passes the one to the other ([`ledger::writer::signing::Seal`]).
@@ -137,21 +153,28 @@
 
 pub mod admin;
 pub mod app;
+pub mod backup;
 pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod coding;
 pub mod config;
+pub mod desired;
+pub mod environment;
 pub mod error;
 pub mod files;
 pub mod identity;
+pub mod import;
 pub mod ledger;
+pub mod measure;
 pub mod memory;
 pub mod observe;
+pub mod page;
 pub mod policy;
 pub mod proxy;
 pub mod scrub;
 pub mod secret;
+pub mod services;
 pub mod substitution;
 pub mod tls;
 pub mod vault;

@@ -1,7 +1,7 @@
 //! Measures Egret under load, beside the least that a proxy on the same libraries can cost.
 //!
 //! ```text
-//! cargo bench --bench load                  # a quarter of an hour; prints the table of the README
+//! cargo bench --bench load                  # a quarter of an hour; prints the table of docs/performance.md
 //! cargo bench --bench load -- --quick       # one short pass
 //! cargo bench --bench load -- --soak 10m    # mixed load: memory must stay flat, answers right
 //! cargo bench --bench load -- --instructions --only floor,egret   # counted by valgrind

@@ -17,7 +17,7 @@ use egret::policy::grant::Grant;
 use egret::secret::SecretBytes;
 use egret::substitution::slug::Slug;
 use egret::vault::{
-    Actor, KeySource, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl,
+    Actor, KeySources, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl,
 };
 use tempfile::TempDir;
 
@@ -427,11 +427,15 @@ pub async fn come_to_rest(route: &Route) {
 
 /// Saves credentials of other principals, a hundred each, as `egret credential add` would.
 async fn store_others(data: &Path, count: usize) -> Result<()> {
-    let store = Store::open(&StoreUrl::parse("sqlite:egret.db", data)?).await?;
-    let source: KeySource = "file:master.key".parse().map_err(anyhow::Error::msg)?;
-    let keyring = Keyring::load(&source, data).await?;
-    let registrar = Registrar::new(store, &keyring).await?;
-    let actor = Actor::new("cli", "load");
+    let sources = KeySources {
+        master: "file:master.key".parse().map_err(anyhow::Error::msg)?,
+        next: None,
+    };
+    let keyring = Keyring::load(&sources, data).await?;
+    let url = StoreUrl::parse("sqlite:egret.db", data)?;
+    let store = Store::open(&url, keyring.policy_keys()).await?;
+    let registrar = Registrar::new(store.clone(), &keyring);
+    let actor = Actor::operator("cli", "load");
     for n in 0..count {
         let new = NewCredential {
             owner: Principal::parse(&format!("user-{}", n / 100))?,
@@ -439,11 +443,12 @@ async fn store_others(data: &Path, count: usize) -> Result<()> {
             kind: Kind::Secret,
             description: String::new(),
             grant: Grant::for_hosts(vec!["api.example.com".parse()?]),
+            rotate_every: None,
         };
         let value = SecretBytes::new(format!("value-of-somebody-else-{n:08}").into_bytes());
         registrar.add(&actor, new, value).await?;
     }
-    registrar.store().close().await;
+    store.close().await;
     Ok(())
 }
 

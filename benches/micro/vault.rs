@@ -4,6 +4,7 @@ use divan::{Bencher, black_box};
 use egret::policy::grant::Grant;
 use egret::secret::SecretBytes;
 use egret::substitution::slug::Slug;
+use egret::vault::rotation::Retention;
 use egret::vault::{
     Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl, Vault,
 };
@@ -30,10 +31,11 @@ fn find(bencher: Bencher) {
 #[divan::bench]
 fn open(bencher: Bencher) {
     let world = World::new();
-    let Found::One(credential) = world.vault.find(&world.who, &world.slug, 0) else {
+    let Found::One(usable) = world.vault.find(&world.who, &world.slug, 0) else {
         panic!("it was saved");
     };
-    bencher.bench_local(|| world.vault.open_value(black_box(&credential), None).is_ok());
+    let credential = &usable.credential;
+    bencher.bench_local(|| world.vault.open_value(black_box(credential), None).is_ok());
 }
 
 /// Whether anybody committed a change: asked for every request.
@@ -62,16 +64,17 @@ impl World {
         let who = Principal::parse("default").expect("a principal");
         let slug = Slug::parse("github-pat").expect("a slug");
         let opened = async {
-            let store = Store::open(&url).await.expect("a store");
-            let registrar = Registrar::new(store, &keyring())
+            let store = Store::open(&url, keyring().policy_keys())
                 .await
-                .expect("a registrar");
+                .expect("a store");
+            let registrar = Registrar::new(store, &keyring());
             let new = NewCredential {
                 owner: who.clone(),
                 slug: slug.clone(),
                 kind: Kind::Secret,
                 description: String::new(),
                 grant: Grant::for_hosts(vec!["api.example.com".parse().expect("a host")]),
+                rotate_every: None,
             };
             registrar
                 .add(&actor(), new, value())
@@ -96,14 +99,16 @@ impl World {
     fn rotate(&self) -> u32 {
         let rotated = async {
             let (who, slug) = (&self.who, &self.slug);
-            self.registrar.rotate(&actor(), who, slug, value()).await
+            self.registrar
+                .rotate(&actor(), who, slug, value(), Retention::default())
+                .await
         };
         self.runtime.block_on(rotated).expect("it is rotated")
     }
 }
 
 fn actor() -> Actor {
-    Actor::new("cli", "bench")
+    Actor::operator("cli", "bench")
 }
 
 fn value() -> SecretBytes {

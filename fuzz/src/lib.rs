@@ -22,10 +22,12 @@ pub mod substitution;
 #[path = "../../src/websocket/mod.rs"]
 pub mod websocket;
 
+pub mod inner;
 pub mod memory;
 pub mod oracle;
 pub mod proxy;
 pub mod substituted;
+pub mod tree;
 
 /// The bytes in pieces whose lengths follow from `seed`: whole for `0`, one by one for `1`, and
 /// otherwise irregular.

@@ -13,10 +13,15 @@ pub struct Found {
     pub escape: bool,
     /// `slug` or `slug.field`
     pub name: String,
+    /// In how many JSON strings it has to be for that reading.
+    pub depth: u8,
 }
 
 /// Longer than the longest placeholder, in characters.
 const MOST: usize = 110;
+
+/// How many levels of JSON are undone inside of an encoding.
+const LEVELS: u8 = 2;
 
 /// Every placeholder, from left to right.
 pub fn scan(form: Encoding, bytes: &[u8]) -> Vec<Found> {
@@ -34,40 +39,63 @@ pub fn scan(form: Encoding, bytes: &[u8]) -> Vec<Found> {
     all
 }
 
-/// The text with `value` in place of each placeholder, as the receiver sees it once it has decoded
-/// both.
-pub fn replaced(text: &str, value: &dyn Fn(&str) -> String) -> String {
-    let mut out = String::new();
+/// Bytes with `value` in place of each placeholder that no escape of JSON spells.
+pub fn replaced_in(bytes: &[u8], value: &dyn Fn(&str) -> String) -> Vec<u8> {
+    let mut out = Vec::new();
     let mut from = 0;
-    for found in scan(Encoding::Raw, text.as_bytes()) {
-        out.push_str(&text[from..found.start]);
-        if found.escape {
-            out.push_str(&format!("<<{}>>", found.name));
-        } else {
-            out.push_str(&value(&found.name));
+    for found in scan(Encoding::Raw, bytes) {
+        if found.depth == 0 {
+            out.extend_from_slice(&bytes[from..found.start]);
+            out.extend_from_slice(found.meant(value).as_bytes());
+            from = found.end;
         }
-        from = found.end;
     }
-    out + &text[from..]
+    out.extend_from_slice(&bytes[from..]);
+    out
+}
+
+impl Found {
+    /// What stands in its place, before it is encoded.
+    pub fn meant(&self, value: &dyn Fn(&str) -> String) -> String {
+        match self.escape {
+            true => format!("<<{}>>", self.name),
+            false => value(&self.name),
+        }
+    }
+}
+
+/// A character at some level of JSON.
+#[derive(Clone, Copy)]
+struct Char {
+    byte: u8,
+    /// Behind its spelling.
+    end: usize,
+    /// The level of the escape that it was.
+    depth: u8,
 }
 
 fn at_position(form: Encoding, bytes: &[u8], at: usize) -> Option<Found> {
-    let escaped = bytes[..at]
-        .iter()
-        .rev()
-        .take_while(|b| **b == b'\\')
-        .count()
-        % 2
-        == 1;
-    if form == Encoding::Json && escaped {
+    if !matches!(bytes[at], b'<' | b'\\' | b'%' | b'&') {
         return None;
     }
-    let (mut text, mut ends) = (String::new(), Vec::new());
+    let levels = match form {
+        Encoding::BasicUser | Encoding::BasicForm => 0,
+        _ => LEVELS,
+    };
+    let mut chars = encoded(form, bytes, at);
+    for level in 1..=levels {
+        chars = unescaped(&chars, level);
+    }
+    let (mut text, mut depths) = (String::new(), Vec::new());
     let mut end = at;
-    while let Some((byte, length)) = unit(form, &bytes[end..]).filter(|_| text.len() < MOST) {
-        end += length;
-        text.push(char::from(byte).is_ascii().then_some(char::from(byte))?);
-        ends.push(end);
+    for char in chars.iter().take(MOST) {
+        text.push(
+            char::from(char.byte)
+                .is_ascii()
+                .then_some(char::from(char.byte))?,
+        );
+        depths.push(char.depth);
+        end = char.end;
         if text.ends_with(">>") {
             break;
         }
@@ -77,15 +105,108 @@ fn at_position(form: Encoding, bytes: &[u8], at: usize) -> Option<Found> {
         Some(name) => (true, name),
         None => (false, inside),
     };
-    is_name(name).then(|| Found {
+    // No program escapes the second bracket alone.
+    let is_even = depths[1] <= depths[0];
+    (is_name(name) && is_even && may_begin(form, bytes, at, depths[0])).then(|| Found {
         start: at,
-        end: ends[ends.len() - 1],
+        end,
         escape,
         name: name.to_owned(),
+        depth: depths.into_iter().max().unwrap_or_default(),
     })
 }
 
-/// `slug` or `slug.field` of the contract.
+/// Whether an escape of this depth begins here: it is spelled as programs spell it, and the backslashes
+/// before it are whole characters at its level.
+fn may_begin(form: Encoding, bytes: &[u8], at: usize, depth: u8) -> bool {
+    let is_native = matches!(form, Encoding::Json | Encoding::Message) && bytes[at] == b'\\';
+    // In XML it may be spelled as a reference, which is not counted.
+    if depth == 0 && !is_native || bytes[at] == b'&' {
+        return true;
+    }
+    let mut rest = at;
+    while let Some(length) = backslash(form, &bytes[rest..]) {
+        rest += length;
+    }
+    let is_usual = rest > at && bytes[rest..].starts_with(b"u003");
+    if !is_usual && depth > 0 {
+        return false;
+    }
+    let mut start = at;
+    while let Some(length) = (1..=3).find(|&length| {
+        start >= length && backslash(form, &bytes[start - length..]) == Some(length)
+    }) {
+        start -= length;
+    }
+    let mut chars = encoded(form, bytes, start);
+    for level in 1..=depth {
+        chars = unescaped(&chars, level);
+    }
+    start == at || chars.iter().any(|char| char.end == at)
+}
+
+/// The length of the backslash that these bytes begin with.
+fn backslash(form: Encoding, bytes: &[u8]) -> Option<usize> {
+    let is_percent = matches!(
+        form,
+        Encoding::Percent | Encoding::FormUrl | Encoding::BasicForm
+    );
+    match bytes {
+        [b'\\', ..] => Some(1),
+        [b'%', b'5', b'c' | b'C', ..] if is_percent => Some(3),
+        _ => None,
+    }
+}
+
+/// The characters from a position on, as far as they can be read.
+fn encoded(form: Encoding, bytes: &[u8], at: usize) -> Vec<Char> {
+    let mut chars = Vec::new();
+    let mut end = at;
+    while let Some((byte, length)) = unit(form, &bytes[end..]) {
+        end += length;
+        chars.push(Char {
+            byte,
+            end,
+            depth: 0,
+        });
+    }
+    chars
+}
+
+/// The same with the escapes of one more level undone.
+fn unescaped(chars: &[Char], level: u8) -> Vec<Char> {
+    let mut undone = Vec::new();
+    let mut rest = chars;
+    while let Some((&first, tail)) = rest.split_first() {
+        if first.byte != b'\\' {
+            undone.push(first);
+            rest = tail;
+            continue;
+        }
+        let letters: Vec<u8> = tail.iter().take(5).map(|char| char.byte).collect();
+        let (byte, length) = match letters[..] {
+            [byte @ (b'\\' | b'"' | b'/'), ..] => (byte, 1),
+            [b'u', ref digits @ ..] if digits.len() == 4 => {
+                let digits = digits.iter().map(|&digit| char::from(digit).to_digit(16));
+                let value = digits.reduce(|value, digit| Some(value? << 4 | digit?));
+                let Some(byte) = value.flatten().and_then(|value| u8::try_from(value).ok()) else {
+                    return undone;
+                };
+                (byte, 5)
+            }
+            _ => return undone,
+        };
+        undone.push(Char {
+            byte,
+            end: tail[length - 1].end,
+            depth: level,
+        });
+        rest = &tail[length..];
+    }
+    undone
+}
+
+/// `slug` or `slug.field`, as the reference has it.
 fn is_name(name: &str) -> bool {
     let part = |text: &str, most: usize, more: &str| {
         text.len() <= most
@@ -110,8 +231,13 @@ fn unit(form: Encoding, bytes: &[u8]) -> Option<(u8, usize)> {
         all.then(|| u8::from_str_radix(digits, 16).ok())?
     };
     match (form, first) {
-        (Encoding::Percent | Encoding::FormUrl, b'%') => Some((hex(text(1..3)?)?, 3)),
-        (Encoding::Json, b'\\') => {
+        (Encoding::Percent | Encoding::FormUrl | Encoding::BasicForm, b'%') => {
+            Some((hex(text(1..3)?)?, 3))
+        }
+        (Encoding::Json | Encoding::Message, b'\\') => {
+            if let Some(&byte @ (b'\\' | b'"' | b'/')) = bytes.get(1) {
+                return Some((byte, 2));
+            }
             let digits = text(1..6)?.strip_prefix("u00")?;
             Some((hex(digits)?, 6))
         }

@@ -90,6 +90,7 @@ fn guarded(pieces: &[&[u8]]) -> Guarded {
         bytes: 2048,
         headers: MAX_HEADERS,
         head_timeout: Duration::from_secs(60),
+        first_timeout: std::time::Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),
     };
     let signal = HeadSignal::default();

@@ -2,12 +2,12 @@
 
 #![no_main]
 
-use egret_fuzz::substitution::placeholder::{MAX_CARRY, may_contain, scan, scan_partial};
 use egret_fuzz::substitution::encoding::Encoding;
+use egret_fuzz::substitution::placeholder::{MAX_CARRY, may_contain, scan, scan_partial};
 use egret_fuzz::{choose, oracle, pieces};
 use libfuzzer_sys::fuzz_target;
 
-const FORMS: [Encoding; 8] = [
+const FORMS: [Encoding; 10] = [
     Encoding::Raw,
     Encoding::Header,
     Encoding::BasicUser,
@@ -16,6 +16,8 @@ const FORMS: [Encoding; 8] = [
     Encoding::Json,
     Encoding::Xml,
     Encoding::Cdata,
+    Encoding::Message,
+    Encoding::BasicForm,
 ];
 
 fuzz_target!(|data: &[u8]| {
@@ -31,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
             end: token.span.end,
             escape: token.escape,
             name: token.reference.to_string(),
+            depth: token.depth,
         })
         .collect();
     assert_eq!(seen, oracle::scan(form, text));
@@ -39,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
     let (mut window, mut base, mut streamed) = (Vec::new(), 0, Vec::new());
     let mut read = |piece: &[u8], eof: bool| {
         window.extend_from_slice(piece);
-        let partial = scan_partial(form, &window, eof);
+        let partial = scan_partial(form, &window, eof, None);
         streamed.extend(partial.tokens.into_iter().map(|mut token| {
             token.span = token.span.start + base..token.span.end + base;
             token

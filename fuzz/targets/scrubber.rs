@@ -57,6 +57,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(out, text);
     }
     match replacement {
+        Replacement::Json | Replacement::Xml | Replacement::Percent => {}
         Replacement::SameLength => assert_eq!(out.len(), text.len()),
         Replacement::Placeholder => {
             let alone = scrub_bytes(needles, &text, &mut Vec::new());
@@ -90,7 +91,7 @@ fn scrub(
         scrubber.push(piece, &mut out, &mut hits);
     }
     scrubber.finish(&mut out, &mut hits);
-    assert_eq!(scrubber.held(), 0);
+    assert_eq!(format!("{:?}", scrubber.waiting()), "Nothing");
     let hits = hits.iter();
     let shown = hits.map(|hit| {
         (

@@ -1,21 +1,67 @@
-//! Opening the ledger as the configuration says, and sealing its signing key.
+//! Opening the ledger as the configuration says, and sealing its signing key and its head.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
 use crate::config::{Config, Durability};
+use crate::files;
+use crate::ledger::writer::signing::{Seal, Signing};
 use crate::ledger::{self, Ledger};
 use crate::secret::SecretBytes;
-use crate::vault::key_wrap::KeyWrap;
-use crate::vault::{Keyring, OpenError};
+use crate::vault::key_wrap::{KeyWrap, wrapped_under};
+use crate::vault::{KeyId, Keyring, OpenError};
 
-/// Opens the ledger of `config` for the lines of a command, without the key that signs checkpoints.
-/// Blocks other servers and commands until it is closed.
-pub async fn open(config: &Config) -> Result<Ledger> {
+/// Opens the ledger of `config` for the lines of a command. Blocks other servers and commands until
+/// it is closed.
+///
+/// It needs the master key: the checkpoint at the end is what tells the lines of a command from
+/// lines that somebody without the key added to the file. A command that cannot load the key leaves
+/// its lines in the store, and the next server writes them.
+pub async fn open(config: &Config, keyring: &Keyring) -> Result<Ledger> {
+    let signing = signing(config, SigningKeySeal::of(keyring));
     let (dir, durability, options) = options(config);
-    let opened = tokio::task::spawn_blocking(move || Ledger::open(&dir, durability, options));
-    Ok(opened.await??)
+    let options = ledger::Options {
+        is_brief: true,
+        ..options
+    };
+    let open = move || Ledger::open_signed(&dir, durability, options, &signing);
+    Ok(tokio::task::spawn_blocking(open).await??)
+}
+
+/// Seals the ledger's signing key again under the master key in use. A writer reads it at its start
+/// only.
+///
+/// # Errors
+/// When it cannot be opened or written.
+pub fn rekey_signing_key(config: &Config, keyring: &Keyring) -> Result<()> {
+    let path = signing_key(config);
+    let sealed = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        sealed => sealed.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    if wrapped_under(&sealed) == Some(keyring.id()) {
+        return Ok(());
+    }
+    let wrap = keyring.key_wrap(SIGNING_KEY_PURPOSE);
+    let opened = wrap.unwrap(&sealed);
+    let again = wrap.wrap(&opened.with_context(|| path.display().to_string())?)?;
+    files::replace(&path, &again, files::PRIVATE)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The master keys under which signing key and head of the ledger are sealed, as far as they are
+/// there.
+pub fn ledger_keys(config: &Config) -> [Option<KeyId>; 2] {
+    let head = config.data_dir.join(files::LEDGER_HEAD);
+    [signing_key(config), head].map(|path| wrapped_under(&fs::read(path).ok()?))
+}
+
+fn signing_key(config: &Config) -> PathBuf {
+    config.ledger_dir().join(ledger::layout::SIGNING_KEY)
 }
 
 /// Opens the ledger of `config` for a server.
@@ -26,9 +72,17 @@ pub(super) async fn open_signed(config: &Config, key: SigningKeySeal) -> Result<
             "ledger.durability = \"interval\": a crash may lose the uses of the last interval"
         );
     }
+    let signing = signing(config, key);
     let (dir, durability, options) = options(config);
-    let open = move || Ledger::open_signed(&dir, durability, options, &key);
+    let open = move || Ledger::open_signed(&dir, durability, options, &signing);
     Ok(tokio::task::spawn_blocking(open).await??)
+}
+
+fn signing(config: &Config, key: SigningKeySeal) -> Signing {
+    Signing {
+        seal: Arc::new(key),
+        head: config.data_dir.join(files::LEDGER_HEAD),
+    }
 }
 
 fn options(config: &Config) -> (PathBuf, ledger::Durability, ledger::Options) {
@@ -49,19 +103,21 @@ fn options(config: &Config) -> (PathBuf, ledger::Durability, ledger::Options) {
     (config.ledger_dir(), durability, options)
 }
 
+/// What the key is for that seals signing key and head.
+const SIGNING_KEY_PURPOSE: &str = "ledger signing key";
+
 /// Seals the key that signs the ledger's checkpoints with the vault's master key. Ledger and vault
 /// do not know each other; this is the only place that connects them.
 pub(super) struct SigningKeySeal(KeyWrap);
 
 impl SigningKeySeal {
     /// What the keyring's master key seals.
-    pub(super) fn of(keyring: &Keyring) -> Result<Self> {
-        let wrap = keyring.key_wrap("ledger signing key");
-        Ok(Self(wrap.context("the master key cannot be used")?))
+    pub(super) fn of(keyring: &Keyring) -> Self {
+        Self(keyring.key_wrap(SIGNING_KEY_PURPOSE))
     }
 }
 
-impl ledger::writer::signing::Seal for SigningKeySeal {
+impl Seal for SigningKeySeal {
     fn seal(&self, seed: &SecretBytes) -> Result<Vec<u8>, String> {
         self.0.wrap(seed).map_err(|error| error.to_string())
     }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,71 @@ pub struct ServerFile {
     pub proxy: SocketAddr,
     /// The admin listener's address.
     pub admin: SocketAddr,
+    /// Where paths name the destination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_url: Vec<SocketAddr>,
+    /// What became of changes of the configuration. Absent where none can be made: an `egret run`
+    /// keeps the configuration with which it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloads: Option<Reloads>,
+    /// The names of the master keys that it accepts.
+    #[serde(default)]
+    pub keys: Vec<String>,
+}
+
+/// The announcement of the server of a data directory, which several tasks bring up to date.
+pub(super) struct Announcement {
+    data_dir: PathBuf,
+    file: Mutex<ServerFile>,
+}
+
+impl Announcement {
+    pub(super) fn new(data_dir: &Path, file: ServerFile) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            file: Mutex::new(file),
+        }
+    }
+
+    /// Changes what is announced, and announces it.
+    pub(super) fn change(&self, edit: impl FnOnce(&mut ServerFile)) -> anyhow::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        edit(&mut file);
+        file.announce(&self.data_dir)
+    }
+}
+
+/// How often a server has read its configuration since its start, and what came of it.
+///
+/// A reload that begins after this was read reads the configuration as it is now. So a
+/// command that asks for one knows that it is over once `done` is past the `begun` that it read before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// How many reloads have begun.
+    pub begun: u64,
+    /// How many are over.
+    pub done: u64,
+    /// Why the last one changed nothing.
+    pub problem: Option<String>,
+    /// The keys whose change takes effect at the next start.
+    pub at_restart: Vec<String>,
+}
+
+impl Reloads {
+    /// The next reload begins.
+    pub fn begin(&mut self) {
+        self.begun += 1;
+    }
+
+    /// The reload that has begun is over: with the keys that wait for the next start, or a reason why
+    /// nothing changed.
+    pub fn end(&mut self, outcome: Result<Vec<&'static str>, String>) {
+        self.done = self.begun;
+        (self.at_restart, self.problem) = match outcome {
+            Ok(keys) => (keys.into_iter().map(str::to_owned).collect(), None),
+            Err(problem) => (Vec::new(), Some(problem)),
+        };
+    }
 }
 
 impl ServerFile {
@@ -34,14 +100,8 @@ impl ServerFile {
     }
 
     /// Says that this process is the server of `data_dir`.
-    pub(super) fn announce(
-        data_dir: &Path,
-        proxy: SocketAddr,
-        admin: SocketAddr,
-    ) -> anyhow::Result<()> {
-        let pid = std::process::id();
-        let file = Self { pid, proxy, admin };
-        file.write(&Self::path(data_dir))
+    fn announce(&self, data_dir: &Path) -> anyhow::Result<()> {
+        self.write(&Self::path(data_dir))
             .with_context(|| format!("cannot write {} in the data directory", files::SERVER))
     }
 
@@ -54,14 +114,5 @@ impl ServerFile {
     /// Takes the announcement back: commands look for another server from now on.
     pub fn remove(data_dir: &Path) -> io::Result<()> {
         fs::remove_file(Self::path(data_dir))
-    }
-}
-
-/// The address to connect to for one that is listened on: a wildcard address cannot be dialled.
-pub fn reachable(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
-        other => other,
     }
 }

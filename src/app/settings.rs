@@ -1,16 +1,23 @@
 //! The part of the proxy that a reload replaces, made from a configuration.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use rustls::ClientConfig;
 
-use crate::config::Config;
-use crate::identity::Identity;
+use crate::config::{self, Config, KeysPlace, ParentProxy, PrincipalSource};
+use crate::identity::{Identity, Issuer, IssuerRules, PrincipalRule};
+use crate::ledger::Ledger;
 use crate::policy::address::AddressPolicy;
 use crate::proxy::context::Settings;
 use crate::proxy::outbound::dial::{Dialer, OwnAddresses};
 use crate::proxy::outbound::limits::UpstreamLimits;
+use crate::proxy::outbound::parent::{Login, Parent};
 use crate::proxy::outbound::upstream::Upstream;
+use crate::proxy::outbound::way::Way;
 use crate::tls;
 use crate::vault::Vault;
 
@@ -18,13 +25,20 @@ use crate::vault::Vault;
 pub(super) fn from_config(
     config: Config,
     vault: Arc<Vault>,
+    ledger: &Ledger,
     own: &OwnAddresses,
 ) -> Result<Settings> {
+    vault.set_floor(config.policy.clone());
     let principal = config.proxy.principal.clone();
     let upstream = &config.upstream;
     let overrides = upstream.resolve.iter();
+    let roots = tls::client::config(&upstream.ca_files)?;
+    let parent = upstream.proxy.as_ref();
+    let parent = parent.map(|parent| parent_proxy(parent, upstream, &roots, &vault, ledger));
+    let way = Way::through(parent.map(Arc::new));
     let dialer = Dialer::new(
-        AddressPolicy::new(upstream.allow_private.clone()),
+        AddressPolicy::new(upstream.allow_private.clone())
+            .denying(config.egress.deny_addresses.clone()),
         overrides
             .map(|fixed| {
                 let name = format!("{}:{}", fixed.host, fixed.port);
@@ -33,16 +47,89 @@ pub(super) fn from_config(
             .collect(),
         upstream.connect_timeout,
         Arc::clone(own),
+        way.clone(),
     );
-    let roots = tls::client::config(&upstream.ca_files)?;
     let limits = UpstreamLimits {
         handshake: upstream.connect_timeout,
+        first_byte: upstream.first_byte_timeout,
         idle: upstream.idle_timeout,
-        max_headers: config.proxy.max_headers,
+        stream: upstream.stream_timeout,
+        max_header_bytes: upstream.max_header_bytes,
     };
     Ok(Settings {
-        identity: Identity::new(vault, config.proxy.require_auth, principal),
+        identity: Identity::new(vault, config.proxy.require_auth, principal)
+            .accepting(config.proxy.max_token_lifetime)
+            .named(&config.proxy.audience)
+            .trusting(config.issuer.as_ref().map(issuer).transpose()?),
         upstream: Upstream::new(dialer, roots, limits),
+        way,
         config,
     })
+}
+
+fn parent_proxy(
+    config: &ParentProxy,
+    upstream: &config::Upstream,
+    roots: &Arc<ClientConfig>,
+    vault: &Arc<Vault>,
+    ledger: &Ledger,
+) -> Parent {
+    let place = &config.place;
+    let mut fixed = upstream.resolve.iter();
+    let fixed = fixed.find(|fixed| (&fixed.host, fixed.port) == (&place.host, place.port));
+    let addresses = fixed.map(|fixed| fixed.addresses.clone());
+    let login = config.credential.as_ref().map(|(owner, slug)| Login {
+        vault: Arc::clone(vault),
+        ledger: ledger.clone(),
+        owner: owner.clone(),
+        slug: slug.clone(),
+    });
+    Parent::new(config.clone(), addresses.unwrap_or_default(), roots, login)
+}
+
+/// Most bytes of a file of public keys.
+const MOST_KEYS: u64 = 1024 * 1024;
+
+/// The issuer, with its keys from their file.
+fn issuer(config: &config::Issuer) -> Result<Arc<Issuer>> {
+    let rules = IssuerRules {
+        name: config.name.clone(),
+        audience: config.audience.clone(),
+        principal: match &config.principal {
+            PrincipalSource::Fixed(principal) => PrincipalRule::Fixed(principal.clone()),
+            PrincipalSource::Claim(claim) => PrincipalRule::Claim(claim.clone()),
+        },
+        client_claim: config.client_claim.clone(),
+        action_claim: config.action_claim.clone(),
+    };
+    let issuer = match &config.keys {
+        KeysPlace::File(path) => Issuer::new(rules, &read_keys(path)?)
+            .with_context(|| format!("issuer.keys: {}", path.display()))?,
+        // They are fetched as soon as the server runs: it must not depend on the issuer to start.
+        KeysPlace::Url(_) => Issuer::without_keys(rules),
+    };
+    Ok(Arc::new(issuer))
+}
+
+/// Lets new settings keep the keys that were fetched for the old ones, where they are of the same issuer.
+pub(super) fn keep_fetched_keys(new: &Settings, old: &Settings) {
+    let place = |settings: &Settings| {
+        let issuer = settings.config.issuer.as_ref()?;
+        let is_fetched = matches!(issuer.keys, KeysPlace::Url(_));
+        is_fetched.then(|| (issuer.name.clone(), issuer.keys.clone()))
+    };
+    let is_same = place(new).is_some() && place(new) == place(old);
+    if let (true, Some(new), Some(old)) = (is_same, new.identity.issuer(), old.identity.issuer()) {
+        new.take_keys_of(old);
+    }
+}
+
+/// The content of a file of public keys.
+pub(super) fn read_keys(path: &Path) -> Result<Vec<u8>> {
+    let read = || {
+        let mut text = Vec::new();
+        File::open(path)?.take(MOST_KEYS).read_to_end(&mut text)?;
+        Ok::<_, io::Error>(text)
+    };
+    read().with_context(|| format!("issuer.keys: cannot read {}", path.display()))
 }

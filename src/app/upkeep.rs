@@ -4,30 +4,78 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::disk::on_disk;
+use super::server_file::Announcement;
+use super::settings;
+use crate::admin::AdminContext;
+use crate::admin::openid::Fetcher;
+use crate::config::{Config, KeysPlace};
 use crate::observe::redact;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::runtime::workers::Workers;
-use crate::vault::model::OVERLAP;
+use crate::tls::authority::{Authority, Validity};
+use crate::vault::{Actor, Keyring};
 use crate::{clock, memory, observe};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the keys of an issuer are read.
+const ISSUER_INTERVAL: Duration = Duration::from_secs(60);
+/// How often memberships are looked through.
+const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(60);
+/// How soon it is tried again.
+const ISSUER_RETRY: Duration = Duration::from_secs(5);
+/// How often the files of the authority are looked at, and its dates compared with the clock.
+const AUTHORITY_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the next master key is looked for.
+const KEY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often replaced values are looked through.
 const OVERLAP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Starts all of it.
-pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 4] {
+pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 6] {
     let threads = workers.handles().cloned().chain([Handle::current()]);
     [
         tokio::spawn(follow_changes(Arc::clone(proxy))),
         tokio::spawn(follow_values(Arc::clone(proxy), threads.collect())),
         tokio::spawn(erase_replaced(Arc::clone(proxy))),
+        tokio::spawn(watch_authority(Arc::clone(proxy))),
+        tokio::spawn(follow_issuer(Arc::clone(proxy))),
         tokio::spawn(observe::trim::watch(proxy.tasks.clone())),
     ]
+}
+
+/// Accepts the next master key as soon as `egret keys rotate` has made it, and says so: the command
+/// waits for that. Only a file can come while a server runs.
+pub(super) async fn follow_keys(keyring: Keyring, config: Config, announced: Arc<Announcement>) {
+    let Some(next) = config.keys.next_file(&config.data_dir) else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(KEY_INTERVAL).await;
+        if !next.exists() {
+            continue;
+        }
+        let before = keyring.accepted().len();
+        if let Err(error) = keyring.take_next(&config.keys, &config.data_dir).await {
+            tracing::error!(%error, "the next master key cannot be taken");
+        }
+        if keyring.accepted().len() == before {
+            continue;
+        }
+        tracing::info!("the next master key is accepted too");
+        let keys = keyring.names();
+        let announced = Arc::clone(&announced);
+        let announce = move || announced.change(|file| file.keys = keys);
+        if let Err(error) = on_disk(announce).await.flatten() {
+            tracing::error!("{error:#}");
+        }
+    }
 }
 
 /// Takes changes by commands into the ledger soon, also while no request comes.
@@ -63,14 +111,14 @@ async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
     }
 }
 
-/// Does what opens values on a thread that ends with it: its stack, which is wiped to a depth that
-/// nothing else needs, is not kept. `None` if there is no such thread.
+/// Runs `open`, which opens values, on a thread of its own. The stack of that thread is wiped, and
+/// freed with it. `None` if no thread can be started.
 async fn apart<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, opened) = oneshot::channel();
     let run = move || {
         let result = open();
         memory::stack::wipe();
-        // Nobody waits for it any more when the server ends.
+        // The receiver is dropped when the server ends.
         let _ = done.send(result);
     };
     thread::Builder::new()
@@ -87,17 +135,115 @@ fn renew_upstream(proxy: &Proxy) {
     let renewed = Settings {
         identity: running.identity.clone(),
         upstream: running.upstream.renewed(),
+        way: running.way.clone(),
         config: running.config.clone(),
     };
-    // If a reload came in between, its way out is new already.
+    // If a reload came in between, its connections are new already.
     proxy.settings.compare_and_swap(&running, Arc::new(renewed));
+}
+
+/// Takes over an authority that a command rotated, and says when clients do not accept the one that
+/// signs by the clock of this machine: at the start, and when that changes, since a clock may be
+/// corrected later.
+async fn watch_authority(proxy: Arc<Proxy>) {
+    let mut before = Validity::Valid;
+    let tls = proxy.settings.load().config.tls.clone();
+    let stamp = || Authority::stamp(&tls.ca_cert, &tls.ca_key);
+    let mut taken = stamp();
+    loop {
+        let found = stamp();
+        if found != taken {
+            let (cert, key) = (tls.ca_cert.clone(), tls.ca_key.clone());
+            let load = move || Authority::load_or_create(&cert, &key);
+            match tokio::task::spawn_blocking(load).await {
+                Ok(Ok(authority)) => {
+                    proxy.leaves.replace(authority);
+                    tracing::info!("the certificate authority was read again");
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the certificate authority stays as it is");
+                }
+                Err(error) => tracing::error!(%error, "the certificate authority stays as it is"),
+            }
+            // What is written while it is read is seen by the next look.
+            taken = found;
+        }
+        let now = proxy.leaves.authority().validity(OffsetDateTime::now_utc());
+        if now != before {
+            say_validity(now);
+            before = now;
+        }
+        tokio::time::sleep(AUTHORITY_INTERVAL).await;
+    }
+}
+
+fn say_validity(validity: Validity) {
+    match validity {
+        Validity::Valid => tracing::info!("the certificate authority is valid now"),
+        Validity::NotYet(begin) => tracing::error!(
+            %begin,
+            "the certificate authority is not valid yet, so clients refuse every TLS connection; \
+             correct the clock, or, if it was wrong when the authority was made, move tls.ca_cert \
+             and tls.ca_key away, start again, and have the clients trust the new authority"
+        ),
+        Validity::Over(end) => tracing::error!(
+            %end,
+            "the certificate authority has expired, so clients refuse every TLS connection; \
+             correct the clock, or move tls.ca_cert and tls.ca_key away, start again, and have the \
+             clients trust the new authority"
+        ),
+    }
+}
+
+/// Takes over the keys of the issuer of JWTs: issuers exchange their keys without a word.
+async fn follow_issuer(proxy: Arc<Proxy>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        tokio::time::sleep(wait).await;
+        let settings = proxy.settings.load_full();
+        wait = ISSUER_INTERVAL;
+        let (Some(issuer), Some(config)) = (settings.identity.issuer(), &settings.config.issuer)
+        else {
+            continue;
+        };
+        let read = match config.keys.clone() {
+            KeysPlace::File(path) => {
+                let read = tokio::task::spawn_blocking(move || settings::read_keys(&path)).await;
+                read.map_err(anyhow::Error::from).flatten()
+            }
+            KeysPlace::Url(url) => fetch(&settings, &url).await,
+        };
+        let replaced = read.and_then(|keys| Ok(issuer.replace_keys(&keys)?));
+        if let Err(error) = replaced {
+            tracing::error!("the keys of the issuer stay as they are: {error:#}");
+            wait = ISSUER_RETRY;
+        }
+    }
+}
+
+async fn fetch(settings: &Settings, url: &str) -> anyhow::Result<Vec<u8>> {
+    let trust = settings.config.upstream.ca_files.clone();
+    let fetcher = Fetcher::trusting(trust, settings.way.clone()).await?;
+    Ok(fetcher.get(url).await?.to_vec())
+}
+
+/// Ends memberships that the identity provider gave and has not confirmed for too long.
+pub(super) async fn end_memberships(admin: AdminContext) {
+    let actor = Actor::server("openid");
+    loop {
+        let now = clock::unix_seconds();
+        if let Err(error) = admin.registrar().end_mapped(&actor, now).await {
+            tracing::warn!(%error, "memberships that are too old could not be ended yet");
+        }
+        tokio::time::sleep(MEMBERSHIP_INTERVAL).await;
+    }
 }
 
 /// Erases replaced values whose time is over.
 async fn erase_replaced(proxy: Arc<Proxy>) {
     loop {
-        let due = clock::unix_seconds() - OVERLAP;
-        if let Err(error) = proxy.vault.store().erase_replaced(due).await {
+        let now = clock::unix_seconds();
+        if let Err(error) = proxy.vault.store().erase_due(now).await {
             tracing::warn!(%error, "replaced values could not be erased yet");
         }
         tokio::time::sleep(OVERLAP_INTERVAL).await;

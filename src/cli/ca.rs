@@ -1,10 +1,19 @@
 //! `egret ca`: what clients have to trust.
 
+mod rotate;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::context::{Context, authority};
 use super::output::{self, Format};
-use crate::views::{AuthorityCertificate, AuthorityPath};
+use crate::environment::inherited::Inherited;
+use crate::environment::trust::TrustFiles;
+use crate::files;
+use crate::tls::authority::Authority;
+use crate::views::{AuthorityCertificate, AuthorityPath, ExportedAuthority};
 
 /// Show the certificate authority that clients have to trust
 #[derive(Args)]
@@ -29,24 +38,74 @@ Examples:
         after_help = "Example:\n  curl --cacert \"$(egret ca path)\" https://api.example.com"
     )]
     Path(Format),
+    Export(Export),
+    Rotate(rotate::Rotate),
+    Status(rotate::Status),
+}
+
+/// Copy the CA into a directory that other users of this machine can read
+///
+/// The data directory is closed to other users. This writes the CA (ca.pem), the system's roots with
+/// the CA (ca-bundle.pem) and the same as a Java key store (ca-bundle.jks), each with mode 0644, into
+/// a directory that is made with mode 0755. The key of the CA stays where it is. Run it again after
+/// the CA has changed.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret ca export /usr/local/share/egret
+  curl --cacert /usr/local/share/egret/ca.pem https://api.example.com")]
+struct Export {
+    /// Where to write the files
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Export {
+    fn run(&self, authority: &Authority) -> anyhow::Result<()> {
+        let directory = &self.directory;
+        files::public_directory(directory)
+            .with_context(|| format!("{} cannot be used", directory.display()))?;
+        let pem = directory.join(files::CA_CERT);
+        files::replace(&pem, authority.cert_pem().as_bytes(), files::PUBLIC)
+            .with_context(|| format!("cannot write {}", pem.display()))?;
+        // Without the variables of this shell, which may name files that others cannot read.
+        let trust = TrustFiles::write(directory, &pem, &Inherited::new())?;
+        let path = |path: &Path| path.display().to_string();
+        let view = ExportedAuthority {
+            bundle: path(&trust.bundle),
+            java: path(&trust.java),
+            path: path(&trust.alone),
+        };
+        output::data(self.format, &view, || {
+            format!("{}\n{}\n{}\n", view.path, view.bundle, view.java)
+        })
+    }
 }
 
 impl Ca {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let config = context.load()?.config;
-        let cert = &config.tls.ca_cert;
-        let authority = authority(&config)?;
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.command {
-            Command::Show(Format { json: true }) => {
-                let pem = authority.cert_pem();
-                output::json(&AuthorityCertificate { pem })
-            }
-            Command::Show(_) => output::print(authority.cert_pem()),
-            Command::Path(Format { json: true }) => {
-                let path = cert.display().to_string();
-                output::json(&AuthorityPath { path })
-            }
-            Command::Path(_) => output::print(&format!("{}\n", cert.display())),
+            Command::Rotate(rotate) => rotate.run(context).await,
+            Command::Status(status) => status.run(context).await,
+            Command::Show(format) => show(context, format),
+            Command::Path(format) => path(context, format),
+            Command::Export(export) => export.run(&authority(&context.load()?.config)?),
         }
     }
+}
+
+fn show(context: &Context, format: Format) -> anyhow::Result<()> {
+    let authority = authority(&context.load()?.config)?;
+    let pem = authority.cert_pem();
+    output::data(format, &AuthorityCertificate { pem }, || pem.to_owned())
+}
+
+fn path(context: &Context, format: Format) -> anyhow::Result<()> {
+    let config = context.load()?.config;
+    authority(&config)?;
+    let path = config.tls.ca_cert.display().to_string();
+    let view = AuthorityPath { path };
+    output::data(format, &view, || format!("{}\n", view.path))
 }

@@ -1,13 +1,23 @@
 //! `egret client`: the programs that may use the proxy.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::context::{Context, actor};
+use super::exit::usage;
 use super::output::{self, Format};
 use super::when;
 use crate::identity::ClientToken;
+use crate::vault::client_proof::{ClientProof, PublicKey};
 use crate::vault::{ClientName, Principal};
 use crate::views;
+
+/// Most bytes of a file with a public key.
+const MOST_KEY: u64 = 64 * 1024;
 
 /// Add, list and remove the programs that may use the proxy
 #[derive(Args)]
@@ -22,10 +32,15 @@ enum Command {
     ///
     /// Egret keeps only a hash of the token. A token that is lost cannot be shown again: remove the
     /// client and add it again. A client may use every credential of its principal.
+    ///
+    /// With `--public-key` there is no token and nothing secret to hand over: the client signs its
+    /// action tokens itself, as JWTs with EdDSA (docs/people.md).
     #[command(after_help = "\
 Examples:
   egret client add laptop
   egret client add ci --principal build --json | jq -r .token
+  openssl genpkey -algorithm ed25519 -out ci.key
+  openssl pkey -in ci.key -pubout | egret client add ci --public-key -
 
 Then: HTTPS_PROXY=http://ACTION:TOKEN@127.0.0.1:7070, or EGRET_TOKEN=TOKEN egret env")]
     Add(Add),
@@ -50,6 +65,9 @@ struct Add {
     /// When its token stops working: 30d, 2027-01-31; never by default
     #[arg(long, value_name = "TIME")]
     expires: Option<when::Expiry>,
+    /// A file with an Ed25519 public key in PEM, or - for standard input: no token is made
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
@@ -75,38 +93,93 @@ impl Client {
 impl Add {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let session = context.open().await?;
-        let token = ClientToken::generate()?;
+        session.say_if_new(&self.principal).await?;
+        let own = Own::new(self.public_key.as_deref())?;
         let expires = self.expires.and_then(when::Expiry::unix);
+        if let Own::Token(_) = own {
+            let max = session.config.proxy.max_token_lifetime;
+            when::check_lifetime(expires, max, "--expires")?;
+        }
         session
-            .store
-            .add_client(
-                &actor(),
-                &self.name,
-                &self.principal,
-                &token.hash(),
-                expires,
-            )
+            .registrar
+            .add_client(&actor(), &self.name, &self.principal, own.proof(), expires)
             .await?;
         session.finish().await?;
+        self.say(&own)
+    }
+
+    fn say(&self, own: &Own) -> anyhow::Result<()> {
         if self.format.json {
             return output::json(&views::NewClient {
                 name: self.name.as_str(),
                 principal: self.principal.as_str(),
-                token: token.expose(),
+                token: own.token(),
             });
         }
-        output::note(&format!(
-            "added client {} for principal {}. Its token, which is not shown again:",
+        let added = format!(
+            "added client {} for principal {}",
             self.name, self.principal
-        ));
-        output::print(&format!("{}\n", token.expose()))
+        );
+        match own.token() {
+            Some(token) => {
+                output::note(&format!("{added}. Its token, which is not shown again:"));
+                output::print(&format!("{token}\n"))
+            }
+            None => {
+                output::note(&format!("{added}. It signs its tokens with its own key."));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How a new client proves who it is.
+enum Own {
+    Token(ClientToken),
+    Key(PublicKey),
+}
+
+impl Own {
+    fn new(public_key: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = public_key else {
+            return Ok(Own::Token(ClientToken::generate()?));
+        };
+        let read = || {
+            let mut text = Vec::new();
+            let file: Box<dyn Read> = if path == Path::new("-") {
+                Box::new(io::stdin().lock())
+            } else {
+                Box::new(File::open(path)?)
+            };
+            file.take(MOST_KEY).read_to_end(&mut text)?;
+            Ok::<_, io::Error>(text)
+        };
+        let text = read().with_context(|| format!("cannot read {}", path.display()))?;
+        let key = PublicKey::parse(&text);
+        key.map(Own::Key)
+            .map_err(|error| usage(format!("--public-key: {error}")))
+    }
+
+    fn proof(&self) -> ClientProof {
+        match self {
+            Own::Token(token) => ClientProof::Token(token.hash()),
+            Own::Key(key) => ClientProof::Key(*key),
+        }
+    }
+
+    fn token(&self) -> Option<&str> {
+        match self {
+            Own::Token(token) => Some(token.expose()),
+            Own::Key(_) => None,
+        }
     }
 }
 
 impl Remove {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let session = context.open().await?;
-        session.store.remove_client(&actor(), &self.name).await?;
+        let registrar = &session.registrar;
+        registrar.remove_client(&actor(), &self.name).await?;
         session.finish().await?;
         let name = self.name.as_str();
         let change = views::ClientChange {

@@ -14,7 +14,7 @@ use crate::changes;
 use crate::config::{Config, Flag, Loaded, Problems, Sources};
 use crate::ledger::Ledger;
 use crate::tls::authority::Authority;
-use crate::vault::{Actor, Keyring, Registrar, Store};
+use crate::vault::{Actor, Keyring, Principal, Registrar, Store};
 
 /// How long a command waits for another one that is writing its ledger line.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -77,19 +77,32 @@ impl Context {
 /// An open store.
 pub(super) struct Session {
     pub(super) config: Config,
+    /// For what is read, and for the outbox.
     pub(super) store: Store,
+    /// Makes every change.
+    pub(super) registrar: Registrar,
+    pub(super) keyring: Keyring,
 }
 
 impl Session {
     pub(super) async fn open(config: Config) -> anyhow::Result<Self> {
-        let store = Store::open(&config.store.url).await?;
-        Ok(Self { config, store })
+        let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
+        let store = Store::open(&config.store.url, keyring.policy_keys()).await?;
+        let registrar = Registrar::new(store.clone(), &keyring).under(config.policy.clone());
+        Ok(Self {
+            config,
+            store,
+            registrar,
+            keyring,
+        })
     }
 
-    /// What saves values. It needs the master key, which the other changes do not.
-    pub(super) async fn registrar(&self) -> anyhow::Result<Registrar> {
-        let keyring = Keyring::load(&self.config.keys.master, &self.config.data_dir).await?;
-        Ok(Registrar::new(self.store.clone(), &keyring).await?)
+    /// Says that a principal is going to be added as a user: it may be a mistyped name.
+    pub(super) async fn say_if_new(&self, name: &Principal) -> anyhow::Result<()> {
+        if !self.store.list_users().await?.contains_key(name) {
+            output::note(&format!("{name} is a new user"));
+        }
+        Ok(())
     }
 
     /// Writes the ledger lines of what was changed, and closes the store.
@@ -106,7 +119,8 @@ impl Session {
         Ok(())
     }
 
-    async fn record(&self) -> anyhow::Result<()> {
+    /// Writes the ledger lines of what was changed, unless a server does that.
+    pub(super) async fn record(&self) -> anyhow::Result<()> {
         let Some(ledger) = self.ledger().await? else {
             return Ok(());
         };
@@ -121,7 +135,7 @@ impl Session {
     async fn ledger(&self) -> anyhow::Result<Option<Ledger>> {
         let start = Instant::now();
         loop {
-            match app::open_ledger(&self.config).await {
+            match app::open_ledger(&self.config, &self.keyring).await {
                 Err(error) if !server::is_locked(&error) => return Err(error),
                 Ok(ledger) => return Ok(Some(ledger)),
                 Err(_) if server::live(&self.config.data_dir).is_some() => return Ok(None),
@@ -156,5 +170,5 @@ pub(super) fn actor() -> Actor {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
-    Actor::new("cli", &name)
+    Actor::operator("cli", &name)
 }

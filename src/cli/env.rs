@@ -1,21 +1,24 @@
-//! `egret env`: the variables of `egret run`, for a shell.
+//! `egret env`: the variables of `egret run`, for a shell, and configurations for assistants.
+
+mod wrapper;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::child::inherited::{self, TOKEN_VARIABLE};
+use self::wrapper::{Assistant, Server};
 use super::child::quote::Shell;
-use super::child::trust::TrustFiles;
-use super::child::variables::{self, Changes, ProxyAccess};
 use super::context::{Context, Session, authority};
 use super::output::{self, Format};
 use super::own_client::OwnClient;
 use super::{server, when};
 use crate::config::Config;
+use crate::environment::inherited::{self, TOKEN_VARIABLE};
+use crate::environment::proxy_access::{Login, ProxyAccess};
+use crate::environment::trust::TrustFiles;
+use crate::environment::variables::{self, Changes};
 use crate::policy::grant;
 use crate::vault::Principal;
 use crate::views::{self, Environment};
@@ -27,17 +30,32 @@ use crate::views::{self, Environment};
 /// token works for --ttl; `egret client remove` ends it sooner.
 ///
 /// The output contains the token: do not put it where others can read it.
+///
+/// With --for it prints the MCP configuration of an assistant, in which `egret run` starts the server
+/// that follows `--`. That holds no token: `egret run` makes its own.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   eval \"$(egret env)\"
   egret env --shell fish | source
   egret env --shell powershell | Out-String | Invoke-Expression
-  EGRET_TOKEN=egc_… egret env --shell dotenv > .env")]
+  EGRET_TOKEN=egc_… egret env --shell dotenv > .env
+  egret env --for claude --action github-mcp -- npx -y @modelcontextprotocol/server-github > .mcp.json")]
 pub(super) struct Env {
     /// The shell or file to print for
     #[arg(long, value_enum, default_value_t = Shell::Sh)]
     shell: Shell,
+    /// Print the MCP configuration of this assistant instead
+    #[arg(
+        long = "for",
+        value_enum,
+        value_name = "ASSISTANT",
+        requires = "command"
+    )]
+    assistant: Option<Assistant>,
+    /// With --for: run the server with --isolate
+    #[arg(long, requires = "assistant")]
+    isolate: bool,
     /// Whose credentials a new client may use
     #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
     principal: Principal,
@@ -45,27 +63,38 @@ pub(super) struct Env {
     #[arg(long, default_value = "shell", value_parser = grant::parse_action)]
     action: String,
     /// How long the token of a new client works
-    #[arg(long, value_name = "DURATION", default_value = "12h", value_parser = humantime::parse_duration)]
-    ttl: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "12h")]
+    ttl: when::Lifetime,
     /// Hosts to reach without the proxy; repeatable
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     no_proxy: Vec<String>,
     #[command(flatten)]
     format: Format,
+    /// With --for: the MCP server and its arguments
+    #[arg(last = true, requires = "assistant", value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
 impl Env {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        if let Some(assistant) = self.assistant {
+            let server = Server {
+                name: &self.action,
+                is_isolated: self.isolate,
+                command: &self.command,
+            };
+            return output::print(&server.configuration(assistant));
+        }
         let config = context.load()?.config;
         let address = proxy_address(&config)?;
         authority(&config)?;
         let inherited = inherited::inherited();
         let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, &inherited)?;
-        let access = ProxyAccess {
-            address,
+        let login = Login {
             action: self.action.clone(),
             token: self.token(config.clone()).await?,
         };
+        let access = ProxyAccess::at(address, Some(login));
         let direct = variables::direct(&config, &self.no_proxy);
         let changes = variables::changes(&access, &trust, &direct, &inherited);
         if self.format.json {
@@ -81,9 +110,9 @@ impl Env {
         if let Some(token) = std::env::var_os(TOKEN_VARIABLE).filter(|token| !token.is_empty()) {
             return given_token(token.to_str());
         }
+        let expires = self.ttl.end(when::now());
+        when::check_lifetime(Some(expires), config.proxy.max_token_lifetime, "--ttl")?;
         let session = Session::open(config).await?;
-        let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let expires = when::now().saturating_add(ttl);
         let principal = &self.principal;
         let client = OwnClient::add(&session.store, "env-", principal, Some(expires)).await?;
         session.finish().await?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::output;
+use crate::config::{Origin, Problems};
 use crate::observe::redact::redact;
 
 /// The command was not understood; exit status 2.
@@ -13,6 +14,13 @@ pub(super) struct Usage(String);
 /// An error of usage that clap cannot find by itself.
 pub(super) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
+}
+
+/// Whether a flag of the command line has a value that its key cannot have.
+fn is_of_a_flag(problems: &Problems) -> bool {
+    problems
+        .iter()
+        .any(|problem| problem.key.is_some() && matches!(problem.origin, Some(Origin::Flag(_))))
 }
 
 /// Prints an error with its causes, without live values, and gives the exit status.
@@ -32,7 +40,7 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
         }
         last = cause;
     }
-    if error.is::<Usage>() {
+    if error.is::<Usage>() || error.downcast_ref().is_some_and(is_of_a_flag) {
         eprintln!("\nFor more information, try '--help'.");
         return ExitCode::from(2);
     }

@@ -3,6 +3,11 @@
 //! Exit status: 0 success, 1 what was asked for failed, 2 wrong usage. `egret run` passes on the status
 //! of the command it ran.
 
+mod admin;
+mod api_token;
+mod approvals;
+mod backup;
+mod bundle;
 mod ca;
 mod child;
 mod client;
@@ -10,17 +15,31 @@ mod completions;
 mod config;
 mod context;
 mod credential;
+mod declared;
 mod demo;
+mod doctor;
+mod egress;
 mod env;
 mod exit;
+mod explain;
+mod group;
+mod health;
+mod keys;
 mod ledger;
+mod mcp;
+mod nftables;
 mod output;
 mod own_client;
+mod prompt;
 mod reload;
+mod requests;
+mod restore;
 mod run;
 mod serve;
 mod server;
+mod store;
 mod token;
+mod user;
 mod value;
 mod version;
 mod when;
@@ -69,15 +88,37 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Run(run::Run),
+    Inside(run::Inside),
     Demo(demo::Demo),
     Env(env::Env),
+    Explain(explain::Explain),
+    Mcp(mcp::Mcp),
+    Nftables(nftables::Nftables),
     Credential(credential::Credential),
+    Admin(admin::Admin),
+    User(user::User),
+    Group(group::Group),
+    Bundle(bundle::Bundle),
+    Egress(egress::Egress),
+    Approvals(approvals::Approvals),
+    Request(requests::Ask),
+    Requests(requests::Requests),
+    ApiToken(api_token::ApiToken),
     Client(client::Client),
+    Plan(declared::PlanFile),
+    Apply(declared::Apply),
+    Export(declared::Export),
+    Store(store::Store),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Keys(keys::Keys),
     Token(token::Token),
     Ledger(ledger::Ledger),
     Ca(ca::Ca),
     Config(config::Config),
     Reload(reload::Reload),
+    Health(health::Health),
+    Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Version(version::Version),
 }
@@ -92,6 +133,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Inside(inside) = cli.command {
+        // Nothing secret is here, and a closed process could not set up its namespaces.
+        return Ok(inside.run());
+    }
     match &cli.command {
         // The program would inherit the file mask and the limits.
         Command::Run(_) => observe::seal_memory(),
@@ -99,20 +144,43 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let context = Context::new(cli.global);
     match cli.command {
-        Command::Serve(serve) => server_runtime()?.block_on(serve.run(context)),
-        Command::Run(run) => server_runtime()?.block_on(run.run(&context)),
-        Command::Demo(demo) => server_runtime()?.block_on(demo.run()),
+        Command::Inside(inside) => Ok(inside.run()),
+        Command::Serve(serve) => as_server(serve.run(context)),
+        Command::Run(run) => as_server(run.run(&context)),
+        Command::Demo(demo) => as_server(demo.run()),
         Command::Env(env) => done(command_runtime()?.block_on(env.run(&context))),
+        Command::Explain(explain) => done(command_runtime()?.block_on(explain.run(&context))),
+        Command::Nftables(nftables) => done(nftables.run(&context)),
+        Command::Mcp(mcp) => done(command_runtime()?.block_on(mcp.run(&context))),
+        // One of these may have to run the proxy.
         Command::Credential(credential) => {
-            done(command_runtime()?.block_on(credential.run(&context)))
+            done(server_runtime()?.block_on(credential.run(&context)))
         }
+        Command::Admin(admin) => done(command_runtime()?.block_on(admin.run(&context))),
+        Command::User(user) => done(command_runtime()?.block_on(user.run(&context))),
+        Command::Group(group) => done(command_runtime()?.block_on(group.run(&context))),
+        Command::Plan(plan) => done(command_runtime()?.block_on(plan.run(&context))),
+        Command::Apply(apply) => done(command_runtime()?.block_on(apply.run(&context))),
+        Command::Export(export) => done(command_runtime()?.block_on(export.run(&context))),
+        Command::Store(store) => done(command_runtime()?.block_on(store.run(&context))),
+        Command::Backup(backup) => done(command_runtime()?.block_on(backup.run(&context))),
+        Command::Restore(restore) => done(command_runtime()?.block_on(restore.run(&context))),
+        Command::Keys(keys) => done(command_runtime()?.block_on(keys.run(&context))),
+        Command::Bundle(bundle) => done(command_runtime()?.block_on(bundle.run(&context))),
+        Command::Approvals(approvals) => done(command_runtime()?.block_on(approvals.run(&context))),
+        Command::Request(ask) => done(command_runtime()?.block_on(ask.run(&context))),
+        Command::Requests(requests) => done(command_runtime()?.block_on(requests.run(&context))),
+        Command::Egress(egress) => done(command_runtime()?.block_on(egress.run(&context))),
+        Command::ApiToken(token) => done(command_runtime()?.block_on(token.run(&context))),
         Command::Client(client) => done(command_runtime()?.block_on(client.run(&context))),
         Command::Token(token) => done(command_runtime()?.block_on(token.run(&context))),
         Command::Ledger(ledger) => done(ledger.run(&context)),
-        Command::Ca(ca) => done(ca.run(&context)),
+        Command::Ca(ca) => done(command_runtime()?.block_on(ca.run(&context))),
         Command::Config(config) => config.run(&context),
         Command::Reload(reload) => done(reload.run(&context)),
-        Command::Completions(completions) => done(completions.run(&mut Cli::command())),
+        Command::Doctor(doctor) => command_runtime()?.block_on(doctor.run(&context)),
+        Command::Health(health) => command_runtime()?.block_on(health.run(&context)),
+        Command::Completions(completions) => done(completions.run(Cli::command())),
         Command::Version(version) => done(version.run()),
     }
 }
@@ -124,6 +192,15 @@ fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
 /// A runtime for commands that read and write files: they need no thread but their own.
 fn command_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+/// Runs a command that is, or may be, a server. A task that still waits for the disk at the end is
+/// not waited for: there would be no limit.
+fn as_server(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = server_runtime()?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
 }
 
 /// A runtime for the background tasks of a server, whose workers serve the connections. It needs a

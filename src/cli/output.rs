@@ -57,6 +57,13 @@ pub(super) fn note(text: &str) {
     eprintln!("egret: {}", redact(text));
 }
 
+/// Says on standard error what a command is doing, to a person who watches.
+pub(super) fn progress(text: &str) {
+    if io::stderr().is_terminal() {
+        eprintln!("egret: {}", redact(text));
+    }
+}
+
 /// Whether the reader of standard output has closed it.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::context::actor;
 use crate::identity::ClientToken;
 use crate::vault::Store;
+use crate::vault::client_proof::ClientProof;
 use crate::vault::{ClientName, Principal};
 
 /// A client with its token, which only this process knows.
@@ -24,7 +25,13 @@ impl OwnClient {
     ) -> anyhow::Result<Self> {
         let (name, token) = (random_name(prefix)?, ClientToken::generate()?);
         store
-            .add_client(&actor(), &name, principal, &token.hash(), expires)
+            .add_client(
+                &actor(),
+                &name,
+                principal,
+                ClientProof::Token(token.hash()),
+                expires,
+            )
             .await?;
         Ok(Self { name, token })
     }

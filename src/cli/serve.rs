@@ -1,26 +1,33 @@
 //! `egret serve`
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::context::Context;
 use super::output;
 use super::server;
-use crate::app::Server;
+use crate::app::{Reloads, Server, Shutdown};
 use crate::config::{Config, Flag, LogFormat, Sources};
 use crate::observe::{self, Logging};
 
+/// Longest time for reading a configuration.
+const READING: Duration = Duration::from_secs(10);
+
 /// Run the proxy
 ///
-/// Listens for programs on 127.0.0.1:7070 and for health checks (/healthz, /readyz) on
-/// 127.0.0.1:7071. Everything it needs is created on first start: a store, a master key (mode
-/// 0600), a certificate authority, the ledger.
+/// Listens for programs on 127.0.0.1:7070, and on 127.0.0.1:7071 for people, the API and health
+/// checks (/healthz, /readyz). Everything it needs is created on first start: a store, a master key
+/// (mode 0600), a certificate authority, the ledger. The first start prints a link that makes one
+/// administrator.
 ///
-/// SIGTERM and SIGINT let open requests finish; a second one stops without waiting. SIGHUP, or
-/// `egret reload`, puts a changed configuration in force without dropping a connection, and refuses
-/// a faulty one.
+/// SIGTERM and SIGINT let open requests finish for proxy.drain_timeout, then close the ledger in at
+/// most ten seconds; a second one stops without waiting. SIGHUP, or `egret reload`, puts a changed
+/// configuration in force without dropping a connection, and refuses a faulty one.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +43,7 @@ pub(super) struct Serve {
     /// Where programs send their requests (proxy.listen)
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
-    /// Where health checks go (admin.listen)
+    /// Where the pages, the API and health checks are (admin.listen)
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<String>,
 }
@@ -58,53 +65,84 @@ impl Serve {
         // Before the start, so that an early signal is not lost.
         let mut signals = Signals::new()?;
         let server = server::start(&config).await?;
+        let mut reloads = Reloads::default();
+        server.announce_reloads(&reloads).await?;
         welcome(&server, &config, &log);
+        invite(&server, &config).await;
+        tell_manager(NotifyState::Ready);
         let mut drain_timeout = config.proxy.drain_timeout;
         loop {
             match signals.next().await {
                 Signal::Stop => break,
                 Signal::Reload => {
-                    if let Some(config) = reload(&sources, &server) {
+                    if let Some(config) = reload(&sources, &server, &mut reloads).await {
                         drain_timeout = config.proxy.drain_timeout;
                     }
                 }
             }
         }
+        tell_manager(NotifyState::Stopping);
         tracing::info!(?drain_timeout, "stopping; open requests may finish");
-        let finished = tokio::select! {
-            finished = server.shutdown(drain_timeout) => finished,
-            () = signals.stop() => false,
+        let end = tokio::select! {
+            end = server.shutdown(drain_timeout) => end,
+            () = signals.stop() => Shutdown { is_drained: false, is_closed: true },
         };
-        if !finished {
+        if !end.is_drained {
             tracing::warn!("stopped before every request had finished");
+        }
+        if !end.is_closed {
+            tracing::error!("the last lines of the ledger may not be on disk");
+            return Ok(ExitCode::FAILURE);
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Reads the configuration again. A faulty one changes nothing.
-fn reload(sources: &Sources, server: &Server) -> Option<Config> {
-    let config = match sources.load() {
-        Ok(loaded) => loaded.config,
-        Err(problems) => {
-            for problem in problems.iter() {
-                tracing::error!(%problem, "the new configuration is refused");
-            }
-            return None;
-        }
-    };
-    match server.reload(config.clone()) {
-        Ok(at_restart) => {
-            for key in at_restart {
+/// Tells systemd, where it started this process and asked for it (`Type=notify`).
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told about a change of state");
+    }
+}
+
+/// Reads the configuration again, and says what came of it in the log and to `egret reload`. A
+/// faulty one changes nothing.
+async fn reload(sources: &Sources, server: &Server, reloads: &mut Reloads) -> Option<Config> {
+    reloads.begin();
+    announce(server, reloads).await;
+    let applied = apply(sources, server).await;
+    let config = match applied {
+        Ok((config, at_restart)) => {
+            for key in &at_restart {
                 tracing::warn!(key, "this change takes effect at the next start");
             }
             tracing::info!("the new configuration is in force");
+            reloads.end(Ok(at_restart));
             Some(config)
         }
         Err(error) => {
-            tracing::error!("the new configuration is refused: {error:#}");
+            let problem = format!("{error:#}");
+            tracing::error!("the new configuration is refused: {problem}");
+            reloads.end(Err(problem));
             None
         }
+    };
+    announce(server, reloads).await;
+    config
+}
+
+async fn apply(sources: &Sources, server: &Server) -> anyhow::Result<(Config, Vec<&'static str>)> {
+    let sources = sources.clone();
+    let read = tokio::task::spawn_blocking(move || sources.load());
+    let read = tokio::time::timeout(READING, read).await;
+    let config = read.context("its files cannot be read in time")???.config;
+    let at_restart = server.reload(config.clone()).await?;
+    Ok((config, at_restart))
+}
+
+async fn announce(server: &Server, reloads: &Reloads) {
+    if let Err(error) = server.announce_reloads(reloads).await {
+        tracing::warn!("`egret reload` cannot be told how it ended: {error:#}");
     }
 }
 
@@ -137,6 +175,24 @@ fn welcome(server: &Server, config: &Config, log: &Logging) {
             "proxy.require_auth is off: every local program may use the credentials of {}",
             config.proxy.principal
         ));
+    }
+}
+
+/// Says how somebody becomes an administrator, on the first start of a store. The proxy works without.
+///
+/// The link is a secret for an hour, and is no log line: a log goes to others, and is kept.
+async fn invite(server: &Server, config: &Config) {
+    if config.log.format == LogFormat::Json {
+        tracing::info!("`egret admin link` prints a link for the first administrator");
+        return;
+    }
+    match server.first_link().await {
+        Ok(None) => {}
+        Ok(Some(link)) => eprintln!(
+            "Become the administrator, once, within an hour:\n  {link}\n\
+             (`egret admin link` prints another)\n"
+        ),
+        Err(error) => tracing::warn!("no link for a first administrator was made: {error:#}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server of a data directory: is there one, and starting one.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use crate::ledger::LedgerError;
 
 /// How long a server on the same machine may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// The longest answer of an admin listener that is read, in bytes.
+const LONGEST: u64 = 64 * 1024;
 
 /// How long a start waits for a command that is writing a ledger line.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,16 +37,47 @@ pub(super) fn process(file: &ServerFile) -> Option<Pid> {
 }
 
 fn answers(admin: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&admin, ANSWER)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.set_write_timeout(Some(ANSWER))?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: egret\r\nConnection: close\r\n\r\n")?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer)?;
-        Ok(answer == *b"HTTP/1.1 200")
-    };
-    ask().unwrap_or(false)
+    get(admin, "/healthz").is_ok_and(|answer| answer.status == 200)
+}
+
+/// What the admin listener answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// Asks the admin listener for a page.
+pub(super) fn get(admin: SocketAddr, path: &str) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&admin, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_write_timeout(Some(ANSWER))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    let mut limited = stream.take(LONGEST);
+    let deadline = Instant::now() + ANSWER;
+    let mut piece = [0; 1024];
+    // A deadline for the whole answer: one byte every second would pass the timeout of each read.
+    loop {
+        match limited.read(&mut piece)? {
+            0 => break,
+            count => answer.extend_from_slice(&piece[..count]),
+        }
+        if Instant::now() > deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    Answer::parse(&answer).ok_or_else(|| io::Error::other("the answer is not HTTP/1.1"))
+}
+
+impl Answer {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(text);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        let body = body.to_owned();
+        Some(Self { status, body })
+    }
 }
 
 /// Whether an error says that the ledger is in use by another process.
@@ -87,7 +121,12 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept()?;
-            stream.read_exact(&mut [0; 4])?;
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte)?;
+                asked.extend_from_slice(&byte);
+            }
             stream.write_all(answer)
         });
         address

@@ -1,21 +1,20 @@
 //! `egret token`: short-lived tokens for one action.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 
-use super::context::Context;
+use super::context::{Context, actor};
 use super::credential::target::parse_slug;
 use super::exit::usage;
 use super::output::{self, Format};
 use super::when;
-use crate::identity::{ActionClaims, mint_action_token};
+use crate::identity::{ActionClaims, ActionRequest, mint_action_token};
 use crate::vault::ClientName;
-use crate::vault::Keyring;
 use crate::vault::StoreError;
+use crate::vault::people::BundleId;
+use crate::vault::token_id::{Revoked, TokenId};
 use crate::views;
 
-/// Mint short-lived tokens, each for one action
+/// Mint and revoke short-lived tokens, each for one action
 #[derive(Args)]
 pub(super) struct Token {
     #[command(subcommand)]
@@ -25,6 +24,7 @@ pub(super) struct Token {
 #[derive(Subcommand)]
 enum Command {
     Mint(Mint),
+    Revoke(Revoke),
 }
 
 /// Mint a token for one action, which its holder cannot change
@@ -49,17 +49,67 @@ struct Mint {
     /// The only credentials that it may use; repeatable, any by default
     #[arg(long = "slug", value_name = "SLUG", value_delimiter = ',')]
     slugs: Vec<String>,
+    /// The only bundle that it may use: OWNER/NAME
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Option<BundleId>,
     /// How long it works
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
-    ttl: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    ttl: when::Lifetime,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Revoke action tokens before their time is over
+///
+/// A revoked token is refused from the next request on, inside open tunnels too. The client and its
+/// own token go on working; `egret client remove` ends those as well.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret token revoke 6a2b4f10-5f1d0c9a7be21c44 --client ci
+  egret token revoke --all --client ci")]
+struct Revoke {
+    /// Its id, as `egret token mint` printed it, or the `jti` of a JWT that the client signed
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<TokenId>,
+    /// The client that the token belongs to
+    #[arg(long, value_name = "NAME")]
+    client: ClientName,
+    /// All action tokens that were minted or signed until now
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     format: Format,
 }
 
 impl Token {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let Command::Mint(mint) = self.command;
-        mint.run(context).await
+        match self.command {
+            Command::Mint(mint) => mint.run(context).await,
+            Command::Revoke(revoke) => revoke.run(context).await,
+        }
+    }
+}
+
+impl Revoke {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let session = context.open().await?;
+        let which = self.id.map_or(Revoked::All, Revoked::One);
+        let registrar = &session.registrar;
+        registrar
+            .revoke_tokens(&actor(), &self.client, &which)
+            .await?;
+        session.finish().await?;
+        let name = self.client.as_str();
+        let change = views::ClientChange {
+            changed: true,
+            name,
+        };
+        let text = match which {
+            Revoked::One(id) => format!("{id} is revoked.\n"),
+            Revoked::All => format!("all action tokens of {name} are revoked.\n"),
+        };
+        output::data(self.format, &change, || text)
     }
 }
 
@@ -69,6 +119,16 @@ impl Mint {
         let slugs: Vec<_> = slugs.collect::<Result<_, _>>()?;
         let session = context.open().await?;
         let now = when::now();
+        let expires = self.ttl.end(now);
+        when::check_lifetime(
+            Some(expires),
+            session.config.proxy.max_token_lifetime,
+            "--ttl",
+        )?;
+        let bundles = session.store.list_bundles().await?;
+        if let Some(bundle) = self.bundle.as_ref().filter(|id| !bundles.contains_key(id)) {
+            return Err(StoreError::BundleNotFound(bundle.clone()).into());
+        }
         let client = session
             .store
             .list_clients()
@@ -76,29 +136,31 @@ impl Mint {
             .into_iter()
             .find(|client| client.name == self.client && client.usable(now))
             .ok_or_else(|| StoreError::ClientNotFound(self.client.clone()))?;
-        let keyring = Keyring::load(&session.config.keys.master, &session.config.data_dir).await?;
-        session.store.bind_key(keyring.id()).await?;
         session.store.close().await;
-        let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let expires = now.saturating_add(ttl);
-        let slugs = (!slugs.is_empty()).then_some(slugs);
-        let claims = ActionClaims::new(&client, &self.action, self.run.as_deref(), slugs, expires);
-        let Some(claims) = claims else {
-            return Err(usage(
-                "--action and --run are 1 to 128 printable ASCII characters",
-            ));
+        let request = ActionRequest {
+            action: &self.action,
+            run: self.run.as_deref(),
+            slugs: (!slugs.is_empty()).then_some(&slugs),
+            bundle: self.bundle.as_ref(),
+            expires,
         };
-        let token = mint_action_token(&keyring.token_key(), &claims);
+        let id = TokenId::generate(expires)?;
+        let claims = ActionClaims::new(&client, id.clone(), request);
+        let claims = claims.map_err(|error| usage(error.to_string()))?;
+        let token = mint_action_token(&session.keyring.token_key(), &claims);
         if self.format.json {
             return output::json(&views::NewToken {
+                id: id.as_str(),
                 expires: views::rfc3339(expires),
                 token: token.as_str(),
             });
         }
         output::note(&format!(
-            "a token for the action {}, until {}:",
+            "a token for the action {}, until {}; `egret token revoke {id} --client {}` ends it \
+             before that:",
             self.action,
-            views::rfc3339(expires)
+            views::rfc3339(expires),
+            self.client
         ));
         output::print(&format!("{}\n", token.as_str()))
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use zeroize::Zeroizing;
 
 use super::exit::usage;
+use super::prompt;
 use crate::secret::SecretBytes;
 use crate::vault::Kind;
 
@@ -93,18 +94,14 @@ fn checked(mut bytes: Zeroizing<Vec<u8>>) -> anyhow::Result<SecretBytes> {
 }
 
 fn prompt_twice(what: &str) -> anyhow::Result<SecretBytes> {
-    let ask = |prompt: String| {
-        let answer = rpassword::prompt_password(prompt).context("cannot read from the terminal")?;
-        Ok::<_, anyhow::Error>(Zeroizing::new(answer.into_bytes()))
-    };
-    let first = ask(format!("{what} (not shown): "))?;
+    let mut first = prompt::hidden(&format!("{what} (not shown): "))?;
     ensure!(!first.is_empty(), "the value is empty; nothing was saved");
-    let second = ask("Once more: ".to_owned())?;
+    let second = prompt::hidden("Once more: ")?;
     ensure!(
         *first == *second,
         "the two entries differ; nothing was saved"
     );
-    checked(first)
+    checked(Zeroizing::new(std::mem::take(&mut *first).into_bytes()))
 }
 
 fn prompt_login() -> anyhow::Result<SecretBytes> {

@@ -157,6 +157,22 @@ fn is_zero(weight: &str) -> bool {
     !weight.is_empty() && weight.bytes().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
+/// The codings of a list without weights (`grpc-accept-encoding`, `Connect-Accept-Encoding`) that
+/// can be decoded here, `identity` if there are none. `None` if all can be: it may stay as it is.
+pub fn narrow_message_encodings(lines: &[&[u8]]) -> Option<String> {
+    let opens =
+        |name: &&[u8]| name.eq_ignore_ascii_case(b"identity") || Coding::from_name(name).is_some();
+    let names = || lines.iter().copied().flat_map(list_members);
+    if names().all(|name| opens(&name)) {
+        return None;
+    }
+    let kept: Vec<_> = names().filter(opens).map(String::from_utf8_lossy).collect();
+    if kept.is_empty() {
+        return Some("identity".to_owned());
+    }
+    Some(kept.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

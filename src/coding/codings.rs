@@ -91,6 +91,11 @@ impl Codings {
         self.0.is_empty()
     }
 
+    /// These, and those applied after them.
+    pub fn then(&self, outer: &Self) -> Self {
+        Self([&self.0[..], &outer.0].concat())
+    }
+
     /// In the order in which they were applied; the last is the outermost.
     pub fn as_slice(&self) -> &[Coding] {
         &self.0

@@ -50,7 +50,7 @@ mod properties;
 #[cfg(test)]
 mod vectors;
 
-pub use accept::{acceptable, narrow_accept_encoding};
+pub use accept::{acceptable, narrow_accept_encoding, narrow_message_encodings};
 pub use codings::{Coding, Codings, UnsupportedCoding};
 pub use decoder::{DecodeLimits, Decoder, Pulled};
 pub use encoder::Encoder;

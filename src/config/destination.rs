@@ -3,9 +3,10 @@
 use super::key::DESTINATION_KEYS;
 use super::problem::{Origin, Problem};
 use super::raw::{self, Node, Setting, Value};
-use super::treatment::{DestinationRule, Exposed, Range, ScanPlace, Unresolved};
+use super::treatment::{DestinationRule, Exposed, OwnKeys, Range, ScanPlace, Unresolved};
 use super::units::{FromValue, choice};
 use crate::policy::grant::HostPattern;
+use crate::policy::requirement::RequestPattern;
 
 /// The rules that come with the program: model APIs, whose bodies quote conversations.
 const PRESETS: &str = include_str!("../../config/presets.toml");
@@ -87,6 +88,11 @@ impl<'a> Entry<'a> {
                     &[("reject", Exposed::Reject), ("allow", Exposed::Allow)],
                 )
             }),
+            require: entry.field("require", bool::from_value),
+            require_except: entry
+                .list("require_except", request_pattern)
+                .map(Into::into),
+            own_keys: entry.field("own_keys", own_keys),
         };
         if !fields.iter().any(|(name, _)| name == "hosts") {
             let message = "name the hosts it is for, such as hosts = [\"api.example.com\"]";
@@ -155,6 +161,23 @@ fn host(value: &Value) -> Result<HostPattern, String> {
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
+fn request_pattern(value: &Value) -> Result<RequestPattern, String> {
+    let text = String::from_value(value)?;
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+/// What a request does that brings a key which Egret does not hold.
+pub(super) fn own_keys(value: &Value) -> Result<OwnKeys, String> {
+    choice(
+        value,
+        &[
+            ("off", OwnKeys::Off),
+            ("observe", OwnKeys::Observe),
+            ("refuse", OwnKeys::Refuse),
+        ],
+    )
+}
+
 fn place(value: &Value) -> Result<ScanPlace, String> {
     choice(
         value,
@@ -197,14 +220,14 @@ mod tests {
             "api.anthropic.com",
             "generativelanguage.googleapis.com",
         ] {
-            let treatment = treatment(&rules, &destination(host));
+            let treatment = treatment(&rules, &destination(host), OwnKeys::Off);
             assert_eq!(
                 *treatment.scan,
                 [ScanPlace::Header, ScanPlace::Query],
                 "{host}"
             );
         }
-        let other = treatment(&rules, &destination("api.github.com"));
+        let other = treatment(&rules, &destination("api.github.com"), OwnKeys::Off);
         assert_eq!(other.scan, ScanPlace::ALL);
     }
 
@@ -216,7 +239,7 @@ mod tests {
         );
         assert_eq!(problems, [] as [&str; 0]);
         rules.extend(presets(&mut Vec::new()));
-        let treatment = treatment(&rules, &destination("api.openai.com"));
+        let treatment = treatment(&rules, &destination("api.openai.com"), OwnKeys::Off);
         assert_eq!(treatment.range, Range::Allow);
         assert_eq!(treatment.unresolved, Unresolved::Ignore);
         assert_eq!(*treatment.scan, [ScanPlace::Header, ScanPlace::Query]);

@@ -83,6 +83,8 @@ pub(super) const KEYS: &[Key] = &[
         .at_start(|old, new| old.proxy.listen != new.proxy.listen),
     scalar("proxy.require_auth", "true"),
     scalar("proxy.principal", "\"default\""),
+    scalar("proxy.max_token_lifetime", "\"unlimited\""),
+    scalar("proxy.audience", "\"egret\""),
     list("proxy.alpn", "[\"http/1.1\", \"h2\"]")
         .at_start(|old, new| old.proxy.alpn != new.proxy.alpn),
     list("proxy.connect_ports", "[]"),
@@ -96,16 +98,78 @@ pub(super) const KEYS: &[Key] = &[
     scalar("proxy.drain_timeout", "\"30s\""),
     scalar("admin.listen", "\"127.0.0.1:7071\"")
         .at_start(|old, new| old.admin.listen != new.admin.listen),
+    scalar("admin.url", "\"auto\""),
+    list("admin.names", "[]"),
+    list("admin.trusted_proxies", "[]"),
+    scalar("admin.session_lifetime", "\"12h\""),
+    scalar("admin.session_idle", "\"1h\""),
+    list("transparent.listen", "[]")
+        .at_start(|old, new| old.transparent.listen != new.transparent.listen),
+    scalar("transparent.principal", "\"none\"")
+        .at_start(|old, new| old.transparent.principal != new.transparent.principal),
+    scalar("transparent.action", "\"transparent\"")
+        .at_start(|old, new| old.transparent.action != new.transparent.action),
+    list("base_url.listen", "[]").at_start(|old, new| old.base_url.listen != new.base_url.listen),
+    scalar("base_url.principal", "\"none\"")
+        .at_start(|old, new| old.base_url.principal != new.base_url.principal),
+    scalar("base_url.action", "\"base-url\"")
+        .at_start(|old, new| old.base_url.action != new.base_url.action),
     scalar("tls.ca_cert", "\"ca.pem\"").at_start(|old, new| old.tls.ca_cert != new.tls.ca_cert),
     scalar("tls.ca_key", "\"ca.key\"").at_start(|old, new| old.tls.ca_key != new.tls.ca_key),
     list("tls.passthrough", "[]"),
     list("upstream.ca_files", "[]"),
     list("upstream.allow_private", "[]"),
     scalar("upstream.connect_timeout", "\"10s\""),
+    scalar("upstream.first_byte_timeout", "\"600s\""),
     scalar("upstream.idle_timeout", "\"300s\""),
+    scalar("upstream.stream_timeout", "\"1h\""),
+    scalar("upstream.websocket_timeout", "\"1h\""),
+    scalar("upstream.max_header_bytes", "\"256KiB\""),
     list("upstream.resolve", "[]"),
+    scalar("upstream.proxy", "\"none\""),
+    scalar("upstream.proxy_credential", "\"none\""),
+    list("upstream.no_proxy", "[]"),
     scalar("body.buffer", "\"1MiB\""),
+    scalar("body.spool", "\"64MiB\""),
     scalar("store.url", "\"sqlite:egret.db\"").at_start(|old, new| old.store.url != new.store.url),
+    scalar("issuer.name", "\"none\""),
+    scalar("issuer.audience", "\"none\""),
+    scalar("issuer.keys", "\"none\""),
+    scalar("issuer.principal", "\"none\""),
+    scalar("issuer.principal_claim", "\"none\""),
+    scalar("issuer.client_claim", "\"sub\""),
+    scalar("issuer.action_claim", "\"none\""),
+    scalar("openid.issuer", "\"none\""),
+    scalar("openid.client_id", "\"none\""),
+    scalar("openid.client_secret_file", "\"none\""),
+    list("openid.scopes", "[\"profile\"]"),
+    scalar("openid.user_claim", "\"preferred_username\""),
+    scalar("openid.create_users", "true"),
+    scalar("openid.groups_claim", "\"none\""),
+    list("openid.groups", "[]"),
+    scalar("openid.groups_max_age", "\"24h\""),
+    list("policy.require", "[]"),
+    scalar("policy.max_lifetime", "\"unlimited\""),
+    scalar("policy.share_with_everyone", "true"),
+    scalar("policy.wildcard_hosts", "true"),
+    list("policy.owner_hosts", "[]"),
+    scalar("egress.default", "\"allow\""),
+    list("egress.allow", "[]"),
+    list("egress.deny", "[]"),
+    list("egress.deny_addresses", "[]"),
+    scalar("egress.own_keys", "\"off\""),
+    scalar("egress.client_rate", "\"unlimited\""),
+    scalar("egress.client_requests", "\"unlimited\""),
+    scalar("approvals.wait", "\"60s\""),
+    scalar("approvals.keep", "\"1h\""),
+    scalar("requests.on_refusal", "false"),
+    scalar("alerts.url", "\"none\"").at_start(|old, new| old.alerts.url != new.alerts.url),
+    scalar("alerts.secret", "\"none\"").at_start(|old, new| old.alerts.secret != new.alerts.secret),
+    list(
+        "alerts.events",
+        "[\"approval.asked\", \"request.asked\", \"rejected\", \"store.unverified\"]",
+    )
+    .at_start(|old, new| old.alerts.events != new.alerts.events),
     scalar("ledger.durability", "\"commit\"")
         .at_start(|old, new| interval(old).is_some() != interval(new).is_some()),
     scalar("ledger.interval", "\"1s\"").at_start(
@@ -123,6 +187,7 @@ pub(super) const KEYS: &[Key] = &[
         .at_start(|old, new| old.ledger.keep_size != new.ledger.keep_size),
     scalar("keys.master", "\"file:master.key\"")
         .at_start(|old, new| old.keys.master != new.keys.master),
+    scalar("keys.next", "\"none\"").at_start(|old, new| old.keys.next != new.keys.next),
     scalar("log.format", "\"text\"").at_start(|old, new| old.log.format != new.log.format),
     scalar("log.level", "\"info\"").at_start(|old, new| old.log.level != new.log.level),
     key(DESTINATION, "[]", Kind::Tables),
@@ -148,7 +213,16 @@ pub fn restart_needed(running: &Config, new: &Config) -> Vec<&'static str> {
 pub(super) const DESTINATION: &str = "destination";
 
 /// The keys of one `[[destination]]` table.
-pub(super) const DESTINATION_KEYS: &[&str] = &["hosts", "scan", "unresolved", "range", "exposed"];
+pub(super) const DESTINATION_KEYS: &[&str] = &[
+    "hosts",
+    "scan",
+    "unresolved",
+    "range",
+    "exposed",
+    "require",
+    "require_except",
+    "own_keys",
+];
 
 /// Variables that carry the prefix but set no key: they name the file, the directory and a token.
 const OTHER_VARIABLES: &[&str] = &["EGRET_DATA_DIR", "EGRET_CONFIG", "EGRET_TOKEN"];
@@ -159,7 +233,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 }
 
 /// The known name nearest to `typed`, if one is near enough to be what was meant.
-pub(super) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::jaro_winkler(typed, name), name))
         .filter(|(score, _)| *score > 0.8)

@@ -7,22 +7,34 @@
 //! Relative paths are relative to the data directory, wherever they were typed: one rule, and a
 //! data directory that can be moved as a whole.
 
+mod admin;
+mod admin_url;
 mod destination;
 mod key;
 mod model;
+mod openid;
+mod openid_keys;
+mod parent_proxy;
+mod parent_proxy_keys;
 mod problem;
 mod raw;
 mod resolve;
+mod safe_url;
 mod sources;
 mod treatment;
 mod units;
 
-pub use self::key::restart_needed;
+pub use self::admin_url::{AdminUrl, LOCAL_NAME};
+pub use self::key::{nearest, restart_needed};
 pub use self::model::{
-    Admin, Alpn, Body, Config, Durability, Keys, Ledger, Log, LogFormat, Proxy, Resolve, Store,
-    Tls, Upstream,
+    Admin, Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Issuer, KeysPlace,
+    Ledger, Log, LogFormat, PrincipalSource, Proxy, Requests, Resolve, Store, Tls, Upstream,
 };
+pub use self::openid::{GroupMapping, OpenId};
+pub use self::parent_proxy::{Exception, ParentProtocol, ParentProxy};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::raw::Flag;
 pub use self::sources::{Loaded, Shown, Sources};
-pub use self::treatment::{DestinationRule, Exposed, Range, ScanPlace, Treatment, Unresolved};
+pub use self::treatment::{
+    DestinationRule, Exposed, OwnKeys, Range, ScanPlace, Treatment, Unresolved,
+};

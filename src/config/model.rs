@@ -4,13 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use ipnet::IpNet;
 
-use super::treatment::{self, DestinationRule, Treatment};
+use super::admin_url::AdminUrl;
+use super::openid::OpenId;
+use super::parent_proxy::ParentProxy;
+use super::treatment::{self, DestinationRule, OwnKeys, Treatment};
 use crate::files;
 use crate::policy::destination::{Destination, Host};
+use crate::policy::egress::OperatorEgress;
+use crate::policy::floor::Floor;
 use crate::policy::grant::HostPattern;
-use crate::vault::{KeySource, Principal, StoreUrl};
+use crate::policy::use_limits::Rate;
+use crate::vault::{KeySources, Principal, StoreUrl};
 
 /// A valid configuration. Every path is absolute.
 #[derive(Clone, Debug)]
@@ -21,6 +28,10 @@ pub struct Config {
     pub proxy: Proxy,
     /// The listener for health and administration.
     pub admin: Admin,
+    /// The listeners for programs that know of no proxy.
+    pub transparent: Transparent,
+    /// The listeners whose paths name the destination.
+    pub base_url: BaseUrl,
     /// Interception of TLS.
     pub tls: Tls,
     /// Connections to the destinations.
@@ -29,10 +40,24 @@ pub struct Config {
     pub body: Body,
     /// The credential store.
     pub store: Store,
+    /// What holds for every credential, whatever its owner allows.
+    pub policy: Floor,
+    /// Where clients may go.
+    pub egress: Egress,
+    /// How long owners have to answer.
+    pub approvals: Approvals,
+    /// What clients may ask for.
+    pub requests: Requests,
+    /// Where alerts go.
+    pub alerts: Alerts,
+    /// Whose JWTs are accepted as tokens.
+    pub issuer: Option<Issuer>,
+    /// Where people sign in beside local accounts.
+    pub openid: Option<OpenId>,
     /// The usage record.
     pub ledger: Ledger,
     /// The key that protects the store.
-    pub keys: Keys,
+    pub keys: KeySources,
     /// What is logged and how.
     pub log: Log,
     /// What differs by destination: the user's rules, then the shipped preset.
@@ -48,6 +73,10 @@ pub struct Proxy {
     pub require_auth: bool,
     /// Whose credentials a request without a token may use where `require_auth` is off.
     pub principal: Principal,
+    /// Longest lifetime of a token that is made, and of an action token that is accepted.
+    pub max_token_lifetime: Option<Duration>,
+    /// The audience that a token has to name which a client signs itself (`aud`).
+    pub audience: String,
     /// Protocols offered to clients inside TLS, the preferred one first. Never empty.
     pub alpn: Vec<Alpn>,
     /// Ports below 1024, other than 80 and 443, that CONNECT may name.
@@ -82,6 +111,38 @@ pub enum Alpn {
 pub struct Admin {
     /// Where it listens. Port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where people open the page; `None` for `egret.localhost` at the port of the listener.
+    pub url: Option<AdminUrl>,
+    /// More names that it answers for.
+    pub names: Vec<Host>,
+    /// Reverse proxies, which say who asks and that the connection before them is protected.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long a session lasts from its beginning.
+    pub session_lifetime: Duration,
+    /// How long a session lasts without a request.
+    pub session_idle: Duration,
+}
+
+/// `[transparent]`
+#[derive(Clone, Debug)]
+pub struct Transparent {
+    /// Where they listen. Only loopback addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Whose credentials a request that comes there may use. There if one listens.
+    pub principal: Option<Principal>,
+    /// What the ledger calls those requests.
+    pub action: String,
+}
+
+/// `[base_url]`
+#[derive(Clone, Debug)]
+pub struct BaseUrl {
+    /// Where they listen. Only loopback addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Whose credentials a request that comes there may use; without one each shows a token.
+    pub principal: Option<Principal>,
+    /// What the ledger calls requests of the principal.
+    pub action: String,
 }
 
 /// `[tls]`
@@ -104,10 +165,20 @@ pub struct Upstream {
     pub allow_private: Vec<IpNet>,
     /// Time to resolve a name, connect and finish the TLS handshake.
     pub connect_timeout: Duration,
-    /// Time an upstream may be silent, in a request or between two.
+    /// Time from the end of a request to the head of its answer.
+    pub first_byte_timeout: Duration,
+    /// Time the body of an answer may be silent.
     pub idle_timeout: Duration,
-    /// Names that are not looked up: the addresses stand here.
+    /// The same, of an answer that is a stream of events.
+    pub stream_timeout: Duration,
+    /// Time both sides of a WebSocket may be silent.
+    pub websocket_timeout: Duration,
+    /// Largest head of an answer, in bytes.
+    pub max_header_bytes: usize,
+    /// Names whose addresses are given here and not looked up.
     pub resolve: Vec<Resolve>,
+    /// The proxy that connections go through.
+    pub proxy: Option<ParentProxy>,
 }
 
 /// An entry of `upstream.resolve`, `"api.example.com:443=127.0.0.1:8443"`. The name is what
@@ -118,7 +189,7 @@ pub struct Resolve {
     pub host: Host,
     /// The port as requests name it.
     pub port: u16,
-    /// What is dialled instead, in order. Never empty.
+    /// The addresses to connect to, in order. Never empty.
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -127,6 +198,8 @@ pub struct Resolve {
 pub struct Body {
     /// Longest body that is held and decided on whole, in bytes. At least 1.
     pub buffer: usize,
+    /// Most bytes of larger bodies that are kept on the disk until they were searched, all together.
+    pub spool: u64,
 }
 
 /// `[store]`
@@ -134,6 +207,91 @@ pub struct Body {
 pub struct Store {
     /// Which store.
     pub url: StoreUrl,
+}
+
+/// `[issuer]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The issuer that a JWT has to name (`iss`).
+    pub name: String,
+    /// The audience that it has to name (`aud`).
+    pub audience: String,
+    /// Where the issuer's public keys are, a JWKS.
+    pub keys: KeysPlace,
+    /// Whose credentials a JWT may use.
+    pub principal: PrincipalSource,
+    /// The claim that names the client.
+    pub client_claim: String,
+    /// The claim that names the action.
+    pub action_claim: Option<String>,
+}
+
+/// Where public keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysPlace {
+    /// In a file.
+    File(PathBuf),
+    /// At this URL.
+    Url(String),
+}
+
+/// Where the principal of a JWT comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrincipalSource {
+    /// The configuration.
+    Fixed(Principal),
+    /// This claim.
+    Claim(String),
+}
+
+/// `[approvals]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// How long a request waits for its owner's answer.
+    pub wait: Duration,
+    /// How long a question, and a yes for one request, are kept.
+    pub keep: Duration,
+}
+
+/// `[alerts]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    /// The webhook, if there is one.
+    pub url: Option<Uri>,
+    /// The file with the secret that signs them.
+    pub secret: Option<PathBuf>,
+    /// The events of ledger lines that are sent.
+    pub events: Vec<String>,
+}
+
+/// `[requests]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// Whether a request that names a credential which is not there asks for it.
+    pub on_refusal: bool,
+}
+
+/// `[egress]`
+#[derive(Clone, Debug, Default)]
+pub struct Egress {
+    /// What holds for every client.
+    pub rules: OperatorEgress,
+    /// Addresses that nothing is sent to, whatever name leads to them.
+    pub deny_addresses: Vec<IpNet>,
+    /// What a request does that brings a key which Egret does not hold, where no destination's rule
+    /// says something else.
+    pub own_keys: OwnKeys,
+    /// How many requests a client may send in a time.
+    pub client_rate: Option<Rate>,
+    /// How many requests of a client may be under way at once. At least 1.
+    pub client_requests: Option<usize>,
+}
+
+impl Egress {
+    /// Whether the number of a client's requests is limited.
+    pub fn limits_clients(&self) -> bool {
+        self.client_rate.is_some() || self.client_requests.is_some()
+    }
 }
 
 /// `[ledger]`
@@ -162,13 +320,6 @@ pub enum Durability {
     Interval(Duration),
 }
 
-/// `[keys]`
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// Where the master key comes from.
-    pub master: KeySource,
-}
-
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -192,7 +343,7 @@ impl Config {
     /// covers the destination and states it. So a rule of the user's that only sets `range`
     /// leaves the preset's `scan` in force.
     pub fn treatment(&self, destination: &Destination) -> Treatment {
-        treatment::treatment(&self.destinations, destination)
+        treatment::treatment(&self.destinations, destination, self.egress.own_keys)
     }
 
     /// The directory of the ledger.

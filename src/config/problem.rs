@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where a value was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody typed it: the embedded default.
+    /// It was not typed: the embedded default.
     Default,
     /// A line of the configuration file.
     File {
@@ -68,7 +68,7 @@ impl fmt::Display for Problem {
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// A single problem that no value by itself is to blame for.
+    /// A single problem that is in none of the values by itself.
     pub(super) fn one(message: &str) -> Self {
         Self(vec![Problem {
             origin: None,
@@ -77,7 +77,7 @@ impl Problems {
         }])
     }
 
-    /// `Ok` when there is nothing to complain about.
+    /// `Ok` when there is no problem.
     pub(super) fn none_or(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             Ok(())

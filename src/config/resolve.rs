@@ -1,26 +1,35 @@
-//! The second stage: every key read into its type, then what they have to agree on.
+//! The second stage: every key is read into its type; then keys that depend on each other are compared.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use http::Uri;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::destination;
 use super::key::DESTINATION;
 use super::model::{
-    Admin, Alpn, Body, Config, Durability, Keys, Ledger, Log, LogFormat, Proxy, Resolve, Store,
-    Tls, Upstream,
+    Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Issuer, KeysPlace, Ledger,
+    Log, LogFormat, PrincipalSource, Proxy, Requests, Resolve, Store, Tls, Transparent, Upstream,
 };
 use super::problem::{Origin, Problem};
 use super::raw::{self, Settings, Value};
+use super::safe_url::is_safe_url;
 use super::treatment::DestinationRule;
 use super::units::{FromValue, Size, choice};
 use crate::policy::destination::{Destination, Scheme};
-use crate::policy::grant::HostPattern;
-use crate::vault::{KeySource, Principal, StoreUrl};
+use crate::policy::egress::{OperatorEgress, Stance};
+use crate::policy::floor::{Floor, OwnerHost, RequiredLimit};
+use crate::policy::grant::{self, HostPattern};
+use crate::policy::use_limits::{InvalidRate, Rate};
+use crate::vault::{KeySource, KeySources, Principal, StoreUrl};
 
 /// The smallest file that is worth rotating, in bytes.
 const LEAST_LEDGER_FILE: usize = 4096;
+
+/// The smallest limit on the head of an answer: what the HTTP library reads at once, in bytes.
+const LEAST_ANSWER_HEAD: usize = 8192;
 
 /// The settings in force while they are read.
 pub(super) struct Resolver<'a> {
@@ -30,21 +39,36 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    /// The whole configuration. Worth nothing where a problem was reported.
+    /// The whole configuration. Not to be used when a problem was reported.
     pub(super) fn config(&mut self) -> Config {
+        let proxy = self.proxy();
+        let upstream = self.upstream(&proxy.principal);
         let config = Config {
             data_dir: self.data_dir.to_owned(),
-            proxy: self.proxy(),
-            admin: Admin {
-                listen: self.read("admin.listen"),
-            },
+            proxy,
+            admin: self.admin(),
+            transparent: self.transparent(),
+            base_url: self.base_url(),
             tls: self.tls(),
-            upstream: self.upstream(),
+            upstream,
             body: self.body(),
             store: self.store(),
+            policy: self.policy(),
+            egress: self.egress(),
+            alerts: self.alerts(),
+            requests: Requests {
+                on_refusal: self.read("requests.on_refusal"),
+            },
+            approvals: Approvals {
+                wait: self.read("approvals.wait"),
+                keep: self.read("approvals.keep"),
+            },
+            issuer: self.issuer(),
+            openid: self.openid(),
             ledger: self.ledger(),
-            keys: Keys {
+            keys: KeySources {
                 master: self.parse("keys.master", parse_key_source),
+                next: self.parse("keys.next", parse_next_key_source),
             },
             log: self.log(),
             destinations: self.destinations(),
@@ -59,6 +83,10 @@ impl Resolver<'_> {
             listen: self.read("proxy.listen"),
             require_auth: self.read("proxy.require_auth"),
             principal: self.parse("proxy.principal", parse_principal),
+            max_token_lifetime: self.parse("proxy.max_token_lifetime", |value| {
+                unless("unlimited", value)
+            }),
+            audience: self.parse("proxy.audience", parse_audience),
             alpn: self.alpn(),
             connect_ports: self.list("proxy.connect_ports", u16::from_value),
             max_connections: self.at_least("proxy.max_connections", 1),
@@ -86,15 +114,11 @@ impl Resolver<'_> {
         Tls {
             ca_cert: self.path("tls.ca_cert"),
             ca_key: self.path("tls.ca_key"),
-            passthrough: self.list("tls.passthrough", |value| {
-                let text = String::from_value(value)?;
-                let pattern: Result<HostPattern, _> = text.parse();
-                pattern.map_err(|error| format!("{text:?}: {error}"))
-            }),
+            passthrough: self.list("tls.passthrough", parse_host),
         }
     }
 
-    fn upstream(&mut self) -> Upstream {
+    fn upstream(&mut self, principal: &Principal) -> Upstream {
         let ca_files = self.list("upstream.ca_files", PathBuf::from_value);
         let ca_files: Vec<_> = ca_files
             .into_iter()
@@ -110,14 +134,20 @@ impl Resolver<'_> {
             ca_files,
             allow_private: self.list("upstream.allow_private", FromValue::from_value),
             connect_timeout: self.read("upstream.connect_timeout"),
+            first_byte_timeout: self.read("upstream.first_byte_timeout"),
             idle_timeout: self.read("upstream.idle_timeout"),
+            stream_timeout: self.read("upstream.stream_timeout"),
+            websocket_timeout: self.read("upstream.websocket_timeout"),
+            max_header_bytes: self.size("upstream.max_header_bytes", LEAST_ANSWER_HEAD),
             resolve: merge(self.list("upstream.resolve", parse_resolve)),
+            proxy: self.parent_proxy(principal),
         }
     }
 
     fn body(&mut self) -> Body {
         let buffer = self.size("body.buffer", 1);
-        Body { buffer }
+        let spool = self.size("body.spool", 0) as u64;
+        Body { buffer, spool }
     }
 
     fn store(&mut self) -> Store {
@@ -127,6 +157,172 @@ impl Resolver<'_> {
             StoreUrl::parse(&url, data_dir).map_err(|error| error.to_string())
         });
         Store { url }
+    }
+
+    fn transparent(&mut self) -> Transparent {
+        let transparent = Transparent {
+            listen: self.list("transparent.listen", SocketAddr::from_value),
+            principal: self.principal("transparent.principal"),
+            action: self.action("transparent.action"),
+        };
+        if !transparent.listen.is_empty() && transparent.principal.is_none() {
+            let message = "say whose credentials the requests may use: programs that know of no \
+                           proxy show it no token";
+            self.complain("transparent.principal", message);
+        }
+        self.only_loopback("transparent", &transparent.listen);
+        transparent
+    }
+
+    fn base_url(&mut self) -> BaseUrl {
+        let base_url = BaseUrl {
+            listen: self.list("base_url.listen", SocketAddr::from_value),
+            principal: self.principal("base_url.principal"),
+            action: self.action("base_url.action"),
+        };
+        self.only_loopback("base_url", &base_url.listen);
+        base_url
+    }
+
+    /// A user, or `none`.
+    fn principal(&mut self, key: &'static str) -> Option<Principal> {
+        self.parse(key, |value| match unless::<String>("none", value)? {
+            Some(_) => parse_principal(value).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    fn action(&mut self, key: &'static str) -> String {
+        self.parse(key, |value| {
+            let text = String::from_value(value)?;
+            grant::parse_action(&text).map_err(|error| error.to_string())
+        })
+    }
+
+    /// Complains of an address that others can reach: they could use the credentials of the listener.
+    fn only_loopback(&mut self, section: &str, listen: &[SocketAddr]) {
+        if let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
+            let message = format!(
+                "{address} is no loopback address: anyone who reaches it could use the credentials \
+                 of {section}.principal"
+            );
+            let key = match section {
+                "base_url" => "base_url.listen",
+                _ => "transparent.listen",
+            };
+            self.complain(key, &message);
+        }
+    }
+
+    fn issuer(&mut self) -> Option<Issuer> {
+        let principal = self.principal("issuer.principal");
+        let [name, audience, keys, principal_claim, action_claim] = [
+            "issuer.name",
+            "issuer.audience",
+            "issuer.keys",
+            "issuer.principal_claim",
+            "issuer.action_claim",
+        ]
+        .map(|key| self.parse(key, |value| unless::<String>("none", value)));
+        let client_claim = self.read("issuer.client_claim");
+        let principal = match (principal, principal_claim) {
+            (Some(_), Some(_)) => {
+                let message =
+                    "issuer.principal names whose credentials are used already; set one of the two";
+                self.complain("issuer.principal_claim", message);
+                return None;
+            }
+            (Some(principal), None) => Some(PrincipalSource::Fixed(principal)),
+            (None, Some(claim)) => Some(PrincipalSource::Claim(claim)),
+            (None, None) => None,
+        };
+        match (name, audience, keys, principal) {
+            (Some(name), Some(audience), Some(keys), Some(principal)) => Some(Issuer {
+                name,
+                audience,
+                keys: self.keys_place(keys),
+                principal,
+                client_claim,
+                action_claim,
+            }),
+            (None, None, None, None) => None,
+            _ => {
+                let message = "issuer.name, issuer.audience, issuer.keys, and one of issuer.principal \
+                               and issuer.principal_claim belong together; set all four or none";
+                self.complain("issuer.name", message);
+                None
+            }
+        }
+    }
+
+    fn keys_place(&mut self, place: String) -> KeysPlace {
+        if !place.contains("://") {
+            return KeysPlace::File(self.data_dir.join(place));
+        }
+        if !is_safe_url(&place) {
+            let message = "expected a file, or an https URL; http on loopback only";
+            self.complain("issuer.keys", message);
+        }
+        KeysPlace::Url(place)
+    }
+
+    fn policy(&mut self) -> Floor {
+        let limits = [
+            ("methods", RequiredLimit::Methods),
+            ("paths", RequiredLimit::Paths),
+            ("actions", RequiredLimit::Actions),
+            ("expires", RequiredLimit::Expires),
+        ];
+        let longest: Option<Duration> =
+            self.parse("policy.max_lifetime", |value| unless("unlimited", value));
+        Floor {
+            require: self.list("policy.require", |value| choice(value, &limits)),
+            max_lifetime: longest.map(|time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX)),
+            share_with_everyone: self.read("policy.share_with_everyone"),
+            wildcard_hosts: self.read("policy.wildcard_hosts"),
+            owner_hosts: self.list("policy.owner_hosts", parse_owner_host),
+        }
+    }
+
+    fn egress(&mut self) -> Egress {
+        let stances = [Stance::Allow, Stance::Observe, Stance::Deny];
+        let stances = stances.map(|stance| (stance.as_str(), stance));
+        let rules = OperatorEgress {
+            default: self.parse("egress.default", |value| choice(value, &stances)),
+            allow: self.list("egress.allow", parse_host),
+            deny: self.list("egress.deny", parse_host),
+        };
+        let closes = |open: &&HostPattern| rules.deny.iter().any(|host| host.includes(open));
+        if let Some(open) = rules.allow.iter().find(closes) {
+            let message = format!("{open} is in egress.deny too, which stands above it");
+            self.complain("egress.allow", &message);
+        }
+        Egress {
+            rules,
+            deny_addresses: self.list("egress.deny_addresses", FromValue::from_value),
+            own_keys: self.parse("egress.own_keys", destination::own_keys),
+            client_rate: self.parse("egress.client_rate", parse_rate),
+            client_requests: self.client_requests(),
+        }
+    }
+
+    fn client_requests(&mut self) -> Option<usize> {
+        const NAME: &str = "egress.client_requests";
+        let most: Option<usize> = self.parse(NAME, |value| unless("unlimited", value));
+        if most == Some(0) {
+            self.complain(NAME, "must be at least 1");
+        }
+        most
+    }
+
+    fn alerts(&mut self) -> Alerts {
+        let data_dir = self.data_dir;
+        let secret = self.parse("alerts.secret", |value| unless::<String>("none", value));
+        Alerts {
+            url: self.parse("alerts.url", parse_webhook),
+            secret: secret.map(|path| data_dir.join(path)),
+            events: self.list("alerts.events", String::from_value),
+        }
     }
 
     fn ledger(&mut self) -> Ledger {
@@ -190,7 +386,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn complain(&mut self, name: &'static str, message: &str) {
+    pub(super) fn complain(&mut self, name: &'static str, message: &str) {
         self.problems.push(Problem {
             origin: Some(self.settings[name].origin.clone()),
             key: Some(name.to_owned()),
@@ -198,21 +394,25 @@ impl Resolver<'_> {
         });
     }
 
-    /// Reads a value. What cannot be read is reported and replaced by the embedded default, so
-    /// that the rest is looked at too.
-    fn parse<T>(&mut self, name: &'static str, read: impl Fn(&Value) -> Result<T, String>) -> T {
+    /// Reads a value. One that cannot be read is reported and replaced by the embedded default, so
+    /// that the others are checked too.
+    pub(super) fn parse<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> T {
         read(&self.settings[name].node.value).unwrap_or_else(|message| {
             self.complain(name, &message);
             read(&raw::default_of(name)).expect("embedded defaults are valid, as a test shows")
         })
     }
 
-    fn read<T: FromValue>(&mut self, name: &'static str) -> T {
+    pub(super) fn read<T: FromValue>(&mut self, name: &'static str) -> T {
         self.parse(name, T::from_value)
     }
 
     /// Reads a list; each faulty item is reported and left out.
-    fn list<T>(
+    pub(super) fn list<T>(
         &mut self,
         name: &'static str,
         read: impl Fn(&Value) -> Result<T, String>,
@@ -276,9 +476,68 @@ fn parse_principal(value: &Value) -> Result<Principal, String> {
     Principal::parse(&text).map_err(|error| error.to_string())
 }
 
+fn parse_audience(value: &Value) -> Result<String, String> {
+    let text = String::from_value(value)?;
+    if text.is_empty() {
+        return Err("expected a name, such as \"egret\"".to_owned());
+    }
+    Ok(text)
+}
+
+fn parse_webhook(value: &Value) -> Result<Option<Uri>, String> {
+    let Some(text) = unless::<String>("none", value)? else {
+        return Ok(None);
+    };
+    let url: Option<Uri> = text.parse().ok();
+    let is_complete = |url: &Uri| {
+        let is_http = matches!(url.scheme_str(), Some("https" | "http"));
+        is_http && url.host().is_some_and(|host| !host.is_empty())
+    };
+    // Not repeated: such addresses often have a token in them.
+    let url = url.filter(is_complete);
+    url.map(Some).ok_or_else(|| {
+        "expected an address such as \"https://alerts.example.com/egret\"".to_owned()
+    })
+}
+
+fn parse_rate(value: &Value) -> Result<Option<Rate>, String> {
+    let Some(text) = unless::<String>("unlimited", value)? else {
+        return Ok(None);
+    };
+    let rate = text.parse().map(Some);
+    rate.map_err(|error: InvalidRate| format!("{text:?}: {error}, or \"unlimited\""))
+}
+
+fn parse_host(value: &Value) -> Result<HostPattern, String> {
+    let text = String::from_value(value)?;
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn parse_owner_host(value: &Value) -> Result<OwnerHost, String> {
+    let text = String::from_value(value)?;
+    let expected =
+        || format!("{text:?}: expected \"OWNER HOST\", such as \"alice api.example.com\"");
+    let (owner, host) = text.split_once(' ').ok_or_else(expected)?;
+    if owner != "*" {
+        Principal::parse(owner).map_err(|error| format!("{owner:?}: {error}"))?;
+    }
+    let host = host.trim();
+    Ok(OwnerHost {
+        owner: owner.to_owned(),
+        host: host.parse().map_err(|error| format!("{host:?}: {error}"))?,
+    })
+}
+
 fn parse_key_source(value: &Value) -> Result<KeySource, String> {
     let text = String::from_value(value)?;
     text.parse().map_err(|error| format!("{error}"))
+}
+
+fn parse_next_key_source(value: &Value) -> Result<Option<KeySource>, String> {
+    match String::from_value(value)?.as_str() {
+        "none" => Ok(None),
+        _ => parse_key_source(value).map(Some),
+    }
 }
 
 fn parse_level(value: &Value) -> Result<String, String> {

@@ -30,7 +30,7 @@ fn parse_size(text: &str) -> Option<usize> {
         .iter()
         .find_map(|(suffix, factor)| Some((upper.strip_suffix(suffix)?, *factor)))?;
     let number = number.trim_end();
-    // `parse` would take "+5", which nobody means.
+    // `parse` would accept "+5", which is a typing error.
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -44,7 +44,7 @@ pub(super) trait FromValue: Sized {
     fn from_value(value: &Value) -> Result<Self, String>;
 }
 
-/// The text of a value that is written as text wherever it stands.
+/// The text of a value that is text in a file, a variable and a flag alike.
 fn text(value: &Value) -> Option<&str> {
     match value {
         Value::Text(text) | Value::Bare(text) => Some(text),

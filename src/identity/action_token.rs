@@ -16,10 +16,14 @@ use crate::substitution::slug::Slug;
 use crate::vault::keyring::TokenKey;
 use crate::vault::model::Client;
 use crate::vault::name::{ClientName, Principal};
+use crate::vault::people::BundleId;
+use crate::vault::token_id::TokenId;
 
 /// The content of an action token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionClaims {
+    /// Its name, by which it can be revoked.
+    pub id: Option<TokenId>,
     /// The client that it was minted for.
     pub client: ClientName,
     /// Which client of that name: see [`Client::enrolment`].
@@ -32,32 +36,63 @@ pub struct ActionClaims {
     pub run: Option<Arc<str>>,
     /// The only slugs that may be used; `None` is no limit.
     pub slugs: Option<Arc<[Slug]>>,
+    /// The only bundle that may be used; `None` is no limit.
+    pub bundle: Option<Arc<BundleId>>,
     /// When it stops working, unix seconds.
+    pub expires: i64,
+    /// Whether the client signed it with its own key.
+    pub is_self_signed: bool,
+}
+
+/// What an action token is to be for.
+#[derive(Clone, Copy, Debug)]
+pub struct ActionRequest<'a> {
+    /// What the requests are for.
+    pub action: &'a str,
+    /// Which execution.
+    pub run: Option<&'a str>,
+    /// The only slugs that may be used; `None` is no limit.
+    pub slugs: Option<&'a [Slug]>,
+    /// The only bundle that may be used; `None` is no limit but that of the client.
+    pub bundle: Option<&'a BundleId>,
+    /// When it is to stop working, unix seconds.
     pub expires: i64,
 }
 
+/// Why there is no token of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// A control character, or too long.
+    #[error("action and run are 1 to 128 printable ASCII characters")]
+    Label,
+    /// It would reach more than the client.
+    #[error("the client is bound to another bundle, and a token is never wider than its client")]
+    Bundle,
+}
+
 impl ActionClaims {
-    /// Claims for one action of `client`, until `expires` (unix seconds).
-    /// `None` if action or run are not 1 to 128 printable ASCII characters.
+    /// Claims for one action of `client`, under the name `id`.
     pub fn new(
         client: &Client,
-        action: &str,
-        run: Option<&str>,
-        slugs: Option<Vec<Slug>>,
-        expires: i64,
-    ) -> Option<Self> {
-        let run = match run {
-            Some(run) => Some(parse_label(run.as_bytes())?),
-            None => None,
-        };
-        Some(Self {
+        id: TokenId,
+        request: ActionRequest<'_>,
+    ) -> Result<Self, InvalidRequest> {
+        let label = |text: &str| parse_label(text.as_bytes()).ok_or(InvalidRequest::Label);
+        let bundle = request.bundle;
+        if bundle.is_some_and(|id| client.bundle.as_ref().is_some_and(|own| **own != *id)) {
+            return Err(InvalidRequest::Bundle);
+        }
+        Ok(Self {
+            id: Some(id),
             client: client.name.clone(),
             enrolment: client.enrolment,
             principal: client.principal.clone(),
-            action: parse_label(action.as_bytes())?,
-            run,
-            slugs: slugs.map(Arc::from),
-            expires,
+            action: label(request.action)?,
+            run: request.run.map(label).transpose()?,
+            slugs: request.slugs.map(Arc::from),
+            bundle: bundle.cloned().map(Arc::new),
+            expires: request.expires,
+            is_self_signed: false,
         })
     }
 }
@@ -65,6 +100,8 @@ impl ActionClaims {
 /// The claims as they are signed.
 #[derive(Serialize, Deserialize)]
 struct Payload {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<TokenId>,
     client: ClientName,
     enrolment: i64,
     principal: Principal,
@@ -73,12 +110,15 @@ struct Payload {
     run: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     slugs: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bundle: Option<String>,
     exp: i64,
 }
 
 /// Signs claims: `ega_` payload `.` HMAC-SHA256 over everything before the dot, prefix included.
 pub fn mint_action_token(key: &TokenKey, claims: &ActionClaims) -> Zeroizing<String> {
     let payload = Payload {
+        jti: claims.id.clone(),
         client: claims.client.clone(),
         enrolment: claims.enrolment,
         principal: claims.principal.clone(),
@@ -88,6 +128,7 @@ pub fn mint_action_token(key: &TokenKey, claims: &ActionClaims) -> Zeroizing<Str
             .slugs
             .as_ref()
             .map(|s| s.iter().map(|slug| slug.to_string()).collect()),
+        bundle: claims.bundle.as_ref().map(ToString::to_string),
         exp: claims.expires,
     };
     let json = serde_json::json!(payload).to_string();
@@ -120,14 +161,21 @@ pub(super) fn verify_action_token(token: &[u8], key: &TokenKey) -> Option<Action
         ),
         None => None,
     };
+    let bundle = match payload.bundle {
+        Some(bundle) => Some(Arc::new(bundle.parse().ok()?)),
+        None => None,
+    };
     Some(ActionClaims {
+        id: payload.jti,
         client: payload.client,
         enrolment: payload.enrolment,
         principal: payload.principal,
         action: payload.action.into(),
         run: payload.run.map(Arc::from),
         slugs,
+        bundle,
         expires: payload.exp,
+        is_self_signed: false,
     })
 }
 
@@ -144,13 +192,16 @@ mod tests {
 
     fn claims(action: &str, run: Option<&str>, slugs: Option<Vec<Slug>>) -> ActionClaims {
         ActionClaims {
+            id: TokenId::generate(2_000_000_000).ok(),
             client: ClientName::parse("laptop").unwrap(),
             enrolment: 7,
             principal: Principal::parse("alice").unwrap(),
             action: action.into(),
             run: run.map(Into::into),
             slugs: slugs.map(Arc::from),
+            bundle: run.map(|_| Arc::new("alice/work".parse().unwrap())),
             expires: 2_000_000_000,
+            is_self_signed: false,
         }
     }
 

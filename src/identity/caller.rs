@@ -1,16 +1,20 @@
 //! Decides who is asking.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Code, Refusal};
 use crate::substitution::slug::Slug;
 use crate::vault::cache::Vault;
 use crate::vault::model::Client;
 use crate::vault::name::Principal;
+use crate::vault::people::BundleId;
+use crate::vault::token_id::LONGEST_SELF_SIGNED;
 
 use super::action_token::ActionClaims;
+use super::issuer::{IssuedClaims, Issuer};
 use super::label::Label;
-use super::presented::{Presented, Proof};
+use super::presented::{Presented, Proof, ProofKeys};
 
 /// Where the name of an action comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +50,10 @@ pub struct Caller {
     pub run: Option<Arc<str>>,
     /// The only slugs an action token may use; `None` is no limit.
     pub slugs: Option<Arc<[Slug]>>,
+    /// The only bundle that the client may use; `None` is no limit.
+    pub bundle: Option<Arc<BundleId>>,
+    /// Whether values that wait for their promotion are used.
+    pub is_probe: bool,
     /// When all of this stops to be true, unix seconds.
     pub expires: Option<i64>,
 }
@@ -56,6 +64,12 @@ pub struct Identity {
     vault: Arc<Vault>,
     require_auth: bool,
     anonymous: Principal,
+    /// Longest time for which an action token or a JWT may still work.
+    max_lifetime: Option<Duration>,
+    /// Whose JWTs are accepted.
+    issuer: Option<Arc<Issuer>>,
+    /// For whom clients sign JWTs of their own.
+    audience: Arc<str>,
 }
 
 impl Identity {
@@ -66,13 +80,49 @@ impl Identity {
             vault,
             require_auth,
             anonymous,
+            max_lifetime: None,
+            issuer: None,
+            audience: "egret".into(),
+        }
+    }
+
+    /// Accepts what clients signed themselves for `audience`.
+    pub fn named(self, audience: &str) -> Self {
+        Self {
+            audience: audience.into(),
+            ..self
+        }
+    }
+
+    /// Accepts JWTs of `issuer`.
+    pub fn trusting(self, issuer: Option<Arc<Issuer>>) -> Self {
+        Self { issuer, ..self }
+    }
+
+    /// Whose JWTs are accepted.
+    pub fn issuer(&self) -> Option<&Arc<Issuer>> {
+        self.issuer.as_ref()
+    }
+
+    /// Accepts no action token that works for longer than `max_lifetime` from the time of the
+    /// request: one that was minted before the limit was set, or with another configuration.
+    pub fn accepting(self, max_lifetime: Option<Duration>) -> Self {
+        Self {
+            max_lifetime,
+            ..self
         }
     }
 
     /// Reads a `Proxy-Authorization` header; `None` without one. The token is hashed or verified
     /// here and not kept.
     pub fn present(&self, proxy_authorization: Option<&[u8]>) -> Option<Presented> {
-        proxy_authorization.map(|value| Presented::parse(value, self.vault.token_key()))
+        let keys = ProofKeys {
+            actions: self.vault.token_key(),
+            issuer: self.issuer.as_deref(),
+            audience: &self.audience,
+            client: &|name| self.vault.known_client(name),
+        };
+        proxy_authorization.map(|value| Presented::parse(value, &keys))
     }
 
     /// Who is asking at `now` (unix seconds). `action` and `run` are the `Egret-Action` and
@@ -89,49 +139,98 @@ impl Identity {
         now: i64,
     ) -> Result<Caller, Refusal> {
         let proof = presented.map_or(&Proof::Absent, |presented| &presented.proof);
-        let (client, principal, expires) = match proof {
-            Proof::Action(claims) => return self.signed(claims, now),
+        let mut caller = self.proven(proof, now)?;
+        if caller.action_source == ActionSource::Signed {
+            return Ok(caller);
+        }
+        let user = presented.and_then(|presented| presented.user.as_ref());
+        match (action.map(Label::read), user) {
+            (Some(action), _) => caller.action = action.known("The action (Egret-Action)")?,
+            (None, Some(user)) => {
+                caller.action = user.clone().known("The action (the proxy user name)")?;
+            }
+            (None, None) => {}
+        }
+        let run = run.map(|text| Label::read(text).known("Egret-Run"));
+        caller.run = run.transpose()?;
+        Ok(caller)
+    }
+
+    /// Whom the token shows. Where it names no action that is the client's name, and the client may
+    /// state another.
+    fn proven(&self, proof: &Proof, now: i64) -> Result<Caller, Refusal> {
+        match proof {
+            Proof::Action(claims) => self.signed(claims, now),
             Proof::Client(hash) => {
-                let client = self
-                    .vault
-                    .client_by_token(hash, now)
-                    .ok_or_else(bad_token)?;
-                (
-                    client.name.shared(),
-                    client.principal.clone(),
-                    client.expires,
-                )
+                let client = self.vault.client_by_token(hash, now);
+                let client = client.ok_or_else(bad_token)?;
+                Ok(Caller {
+                    expires: client.expires,
+                    bundle: client.bundle.clone(),
+                    is_probe: client.is_probe,
+                    ..unsigned(client.name.shared(), client.principal.clone())
+                })
+            }
+            Proof::Issued(claims) => {
+                self.check_issued(claims, now)?;
+                Ok(issued(claims))
+            }
+            Proof::Configured(principal, client) => {
+                if self.vault.is_disabled(principal) {
+                    return Err(disabled());
+                }
+                Ok(unsigned((*client).into(), principal.clone()))
             }
             Proof::Absent if !self.require_auth => {
-                ("anonymous".into(), self.anonymous.clone(), None)
+                if self.vault.is_disabled(&self.anonymous) {
+                    return Err(disabled());
+                }
+                Ok(unsigned("anonymous".into(), self.anonymous.clone()))
             }
-            Proof::Absent => return Err(no_token()),
-            Proof::Invalid => return Err(bad_token()),
-        };
-        let user = presented.and_then(|presented| presented.user.as_ref());
-        let action = match (action.map(Label::read), user) {
-            (Some(action), _) => action.known("The action (Egret-Action)")?,
-            (None, Some(user)) => user.clone().known("The action (the proxy user name)")?,
-            (None, None) => Arc::clone(&client),
-        };
-        let run = run.map(|text| Label::read(text).known("Egret-Run"));
-        let run = run.transpose()?;
-        let action_source = ActionSource::Asserted;
-        Ok(Caller {
-            client,
-            principal,
-            action,
-            action_source,
-            run,
-            slugs: None,
-            expires,
-        })
+            Proof::Absent => Err(no_token()),
+            Proof::Invalid => Err(bad_token()),
+        }
+    }
+
+    /// Whether a JWT holds now. The configuration may have changed since it was presented.
+    fn check_issued(&self, claims: &IssuedClaims, now: i64) -> Result<(), Refusal> {
+        let is_of_issuer = self
+            .issuer
+            .as_ref()
+            .is_some_and(|issuer| issuer.made(claims));
+        if !is_of_issuer || now >= claims.expires {
+            return Err(bad_token());
+        }
+        if self.vault.is_disabled(&claims.principal) {
+            return Err(disabled());
+        }
+        self.check_lifetime(claims.expires, now)
+    }
+
+    fn check_lifetime(&self, expires: i64, now: i64) -> Result<(), Refusal> {
+        let remaining = u64::try_from(expires.saturating_sub(now)).unwrap_or(0);
+        if self
+            .max_lifetime
+            .is_some_and(|max| remaining > max.as_secs())
+        {
+            return Err(too_long());
+        }
+        Ok(())
     }
 
     fn signed(&self, claims: &ActionClaims, now: i64) -> Result<Caller, Refusal> {
+        self.check_lifetime(claims.expires, now)?;
+        let remaining = claims.expires.saturating_sub(now);
+        if claims.is_self_signed && remaining > LONGEST_SELF_SIGNED {
+            return Err(too_long());
+        }
         let client = self.vault.client(&claims.client, now);
         let same = |client: &Arc<Client>| {
-            client.enrolment == claims.enrolment && client.principal == claims.principal
+            let is_revoked = claims.id.as_ref().is_some_and(|id| client.revoked(id));
+            client.enrolment == claims.enrolment
+                && client.principal == claims.principal
+                && !is_revoked
+                && common_bundle(client, claims).is_ok()
         };
         match client.filter(same) {
             Some(client) if now < claims.expires => Ok(Caller {
@@ -141,22 +240,88 @@ impl Identity {
                 action_source: ActionSource::Signed,
                 run: claims.run.clone(),
                 slugs: claims.slugs.clone(),
+                bundle: common_bundle(&client, claims).unwrap_or_default(),
+                is_probe: client.is_probe,
                 expires: Some(
                     client
                         .expires
                         .map_or(claims.expires, |at| at.min(claims.expires)),
                 ),
             }),
-            _ => Err(bad_token()),
+            _ => Err(ended_token()),
         }
     }
+}
+
+/// The bundle to which client and token both are bound; an error where they are bound to two.
+fn common_bundle(client: &Client, claims: &ActionClaims) -> Result<Option<Arc<BundleId>>, ()> {
+    match (&client.bundle, &claims.bundle) {
+        (Some(own), Some(other)) if own != other => Err(()),
+        (Some(bundle), _) | (None, Some(bundle)) => Ok(Some(Arc::clone(bundle))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A caller whose token says no more than who that is.
+fn unsigned(client: Arc<str>, principal: Principal) -> Caller {
+    Caller {
+        action: Arc::clone(&client),
+        client,
+        principal,
+        action_source: ActionSource::Asserted,
+        run: None,
+        slugs: None,
+        bundle: None,
+        is_probe: false,
+        expires: None,
+    }
+}
+
+/// The caller of a JWT. One that names its action has no run: one that the client states would look
+/// as signed as the action.
+fn issued(claims: &IssuedClaims) -> Caller {
+    let mut caller = unsigned(Arc::clone(&claims.client), claims.principal.clone());
+    caller.expires = Some(claims.expires);
+    if let Some(action) = &claims.action {
+        caller.action = Arc::clone(action);
+        caller.action_source = ActionSource::Signed;
+    }
+    caller
+}
+
+fn too_long() -> Refusal {
+    Refusal::new(
+        Code::ProxyAuthRequired,
+        "The token works for longer than proxy.max_token_lifetime allows. `egret token mint --ttl` \
+         makes one that works for a shorter time.",
+    )
 }
 
 fn no_token() -> Refusal {
     Refusal::new(
         Code::ProxyAuthRequired,
         "Send a client token as the proxy password: HTTPS_PROXY=http://ACTION:TOKEN@HOST:PORT. \
-         `egret client add NAME` makes one; `egret run -- COMMAND` sets everything up by itself.",
+         `egret client add NAME` makes one; `egret run -- COMMAND` sets everything up by itself. A \
+         program that gets this answer although HTTPS_PROXY has both leaves them out: start it with \
+         `egret run`, whose proxy address needs none.",
+    )
+}
+
+fn disabled() -> Refusal {
+    Refusal::new(
+        Code::ProxyAuthRequired,
+        "The user for whom requests without a token act is disabled. Send a client token as the \
+         proxy password.",
+    )
+}
+
+/// An action token is signed, so whoever shows one had it from here: nothing can be probed with it.
+fn ended_token() -> Refusal {
+    Refusal::new(
+        Code::ProxyAuthRequired,
+        "The action token has expired or was revoked, or its client was removed. A program under \
+         `egret run` or `egret env`: \
+         start the program again with `egret run`, or set its variables again with `egret env`.",
     )
 }
 
@@ -175,8 +340,11 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
+    use crate::identity::ActionRequest;
     use crate::identity::{ClientToken, MAX_LABEL, mint_action_token};
+    use crate::vault::client_proof::ClientProof;
     use crate::vault::fixture::{Fixture, NOW, actor, keyring, principal, slug};
+    use crate::vault::token_id::TokenId;
     use crate::vault::{ClientName, Registrar};
 
     struct World {
@@ -202,9 +370,15 @@ mod tests {
         async fn add_client(&self, expires: Option<i64>) -> (Client, ClientToken) {
             let token = ClientToken::generate().unwrap();
             let (name, alice) = (ClientName::parse("laptop").unwrap(), principal("alice"));
-            let store = self.command.store();
-            let client = store
-                .add_client(&actor(), &name, &alice, &token.hash(), expires)
+            let client = self
+                .command
+                .add_client(
+                    &actor(),
+                    &name,
+                    &alice,
+                    ClientProof::Token(token.hash()),
+                    expires,
+                )
                 .await;
             self.identity.vault.refresh().await.unwrap();
             (client.unwrap(), token)
@@ -212,11 +386,7 @@ mod tests {
 
         async fn remove_client(&self) {
             let name = ClientName::parse("laptop").unwrap();
-            self.command
-                .store()
-                .remove_client(&actor(), &name)
-                .await
-                .unwrap();
+            self.command.remove_client(&actor(), &name).await.unwrap();
             self.identity.vault.refresh().await.unwrap();
         }
 
@@ -233,8 +403,19 @@ mod tests {
     }
 
     fn mint(client: &Client, slugs: Option<Vec<Slug>>, expires: i64) -> String {
-        let claims = ActionClaims::new(client, "report", Some("r1"), slugs, expires).unwrap();
-        mint_action_token(&keyring().token_key(), &claims).to_string()
+        mint_action_token(&keyring().token_key(), &claims(client, slugs, expires)).to_string()
+    }
+
+    fn claims(client: &Client, slugs: Option<Vec<Slug>>, expires: i64) -> ActionClaims {
+        let request = ActionRequest {
+            action: "report",
+            run: Some("r1"),
+            slugs: slugs.as_deref(),
+            bundle: None,
+            expires,
+        };
+        let id = TokenId::generate(expires).unwrap();
+        ActionClaims::new(client, id, request).unwrap()
     }
 
     #[tokio::test]
@@ -341,7 +522,7 @@ mod tests {
     async fn a_token_signed_elsewhere_is_refused() {
         let world = World::new(true).await;
         let (client, _) = world.add_client(None).await;
-        let claims = ActionClaims::new(&client, "report", None, None, NOW + 60).unwrap();
+        let claims = claims(&client, None, NOW + 60);
         let other = crate::vault::Keyring::ephemeral().unwrap().token_key();
         let forged = world.basic("", &mint_action_token(&other, &claims));
         assert_eq!(world.call(&forged), Err(Code::ProxyAuthRequired));

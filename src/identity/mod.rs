@@ -7,12 +7,19 @@
 
 mod action_token;
 mod caller;
+mod issuer;
+mod key_set;
 mod label;
+mod minter;
 mod presented;
+mod self_signed;
 mod token;
 
-pub use action_token::{ActionClaims, mint_action_token};
+pub use action_token::{ActionClaims, ActionRequest, InvalidRequest, mint_action_token};
 pub use caller::{ActionSource, Caller, Identity};
+pub use issuer::{Issuer, IssuerRules, PrincipalRule};
+pub use key_set::{InvalidKeys, KeySet, Unverified};
 pub use label::MAX_LABEL;
+pub use minter::{MintError, Minted, Minter, ProvenClient};
 pub use presented::Presented;
-pub use token::ClientToken;
+pub use token::{Bearer, ClientToken, PersonalToken, Purpose, hash_of, personal};

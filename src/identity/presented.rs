@@ -1,6 +1,7 @@
 //! The credentials in `Proxy-Authorization` (RFC 9110 section 11.7, RFC 7617, RFC 6750).
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::alphabet;
@@ -8,10 +9,13 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use super::action_token::{self, ActionClaims};
+use super::issuer::{IssuedClaims, Issuer};
 use super::label::Label;
-use super::token;
+use super::{self_signed, token};
+use crate::vault::client_proof::TokenHash;
 use crate::vault::keyring::TokenKey;
-use crate::vault::model::TokenHash;
+use crate::vault::model::Client;
+use crate::vault::name::{ClientName, Principal};
 
 /// Longest header value that is parsed: an action token with many slugs fits several times.
 const MAX_HEADER: usize = 16 * 1024;
@@ -35,8 +39,12 @@ pub struct Presented {
 pub(super) enum Proof {
     /// The token has this hash, which may be a client's.
     Client(TokenHash),
-    /// An action token with a valid signature. Expiry and client are checked for each request.
+    /// An action token with a valid signature, Egret's or its client's. Expiry and client are checked for each request.
     Action(Box<ActionClaims>),
+    /// A JWT of the configured issuer with a valid signature.
+    Issued(Box<IssuedClaims>),
+    /// None was needed: the configuration says for whom a listener stands, which is the client then.
+    Configured(Principal, &'static str),
     /// There is a user name and no token.
     Absent,
     /// Nothing: it is no token, or its signature is wrong.
@@ -46,7 +54,7 @@ pub(super) enum Proof {
 impl Presented {
     /// Parses `Bearer token`, `Basic user:token` and `Basic token:` (a proxy URL without a user
     /// name). Schemes are case-insensitive.
-    pub(super) fn parse(value: &[u8], key: &TokenKey) -> Self {
+    pub(super) fn parse(value: &[u8], keys: &ProofKeys<'_>) -> Self {
         let invalid = Self {
             proof: Proof::Invalid,
             user: None,
@@ -62,12 +70,12 @@ impl Presented {
         let rest = rest.trim_ascii();
         if scheme.eq_ignore_ascii_case(b"bearer") {
             Self {
-                proof: prove(rest, key),
+                proof: prove(rest, keys),
                 user: None,
             }
         } else if scheme.eq_ignore_ascii_case(b"basic") {
             match BASE64.decode(rest).map(Zeroizing::new) {
-                Ok(pair) => Self::basic(&pair, key),
+                Ok(pair) => Self::basic(&pair, keys),
                 Err(_) => invalid,
             }
         } else {
@@ -75,7 +83,35 @@ impl Presented {
         }
     }
 
-    fn basic(pair: &[u8], key: &TokenKey) -> Self {
+    /// What a listener presents that the configuration gives to `principal`, for `action`. The ledger
+    /// calls the client `client`.
+    pub fn configured(principal: Principal, action: &str, client: &'static str) -> Self {
+        Self {
+            proof: Proof::Configured(principal, client),
+            user: Some(Label::read(action.as_bytes())),
+        }
+    }
+
+    /// What is presented by a request that came through a listener of `holder`, if the listener has
+    /// one: a token of the request's own goes first, a user name alone states the action.
+    pub fn on_listener_of(holder: Option<&Self>, shown: Option<Self>) -> Option<Self> {
+        let Some(holder) = holder else {
+            return shown;
+        };
+        match shown {
+            None => Some(holder.clone()),
+            Some(Self {
+                proof: Proof::Absent,
+                user,
+            }) => Some(Self {
+                proof: holder.proof.clone(),
+                user: user.or_else(|| holder.user.clone()),
+            }),
+            own => own,
+        }
+    }
+
+    fn basic(pair: &[u8], keys: &ProofKeys<'_>) -> Self {
         let (user, password) = match pair.iter().position(|byte| *byte == b':') {
             Some(colon) => (&pair[..colon], &pair[colon + 1..]),
             None => (pair, &[][..]),
@@ -93,19 +129,37 @@ impl Presented {
         let proof = if token.is_empty() {
             Proof::Absent
         } else {
-            prove(token, key)
+            prove(token, keys)
         };
         Self { proof, user }
     }
 }
 
-fn prove(token: &[u8], key: &TokenKey) -> Proof {
+/// What the signatures of tokens are verified with.
+pub(super) struct ProofKeys<'a> {
+    /// Signs action tokens.
+    pub(super) actions: &'a TokenKey,
+    /// Signs JWTs.
+    pub(super) issuer: Option<&'a Issuer>,
+    /// For whom clients sign JWTs of their own.
+    pub(super) audience: &'a str,
+    /// Finds the client that may have signed a JWT.
+    pub(super) client: &'a dyn Fn(&ClientName) -> Option<Arc<Client>>,
+}
+
+fn prove(token: &[u8], keys: &ProofKeys<'_>) -> Proof {
     if let Some(hash) = token::hash_client_token(token) {
-        Proof::Client(hash)
-    } else if let Some(claims) = action_token::verify_action_token(token, key) {
-        Proof::Action(Box::new(claims))
-    } else {
-        Proof::Invalid
+        return Proof::Client(hash);
+    }
+    if let Some(claims) = action_token::verify_action_token(token, keys.actions) {
+        return Proof::Action(Box::new(claims));
+    }
+    if let Some(claims) = keys.issuer.and_then(|issuer| issuer.verify(token)) {
+        return Proof::Issued(Box::new(claims));
+    }
+    match self_signed::verify(token, keys.audience, keys.client) {
+        Some(claims) => Proof::Action(Box::new(claims)),
+        None => Proof::Invalid,
     }
 }
 
@@ -140,6 +194,8 @@ impl fmt::Debug for Presented {
         let proof = match self.proof {
             Proof::Client(_) => "client token",
             Proof::Action(_) => "action token",
+            Proof::Issued(_) => "JWT",
+            Proof::Configured(..) => "a listener of a principal's",
             Proof::Absent => "no token",
             Proof::Invalid => "no valid token",
         };
@@ -160,8 +216,17 @@ mod tests {
         Keyring::from_master(&[1; 32]).unwrap().token_key()
     }
 
+    fn keys(actions: &TokenKey) -> ProofKeys<'_> {
+        ProofKeys {
+            actions,
+            issuer: None,
+            audience: "egret",
+            client: &|_| None,
+        }
+    }
+
     fn parse(value: &str) -> Presented {
-        Presented::parse(value.as_bytes(), &key())
+        Presented::parse(value.as_bytes(), &keys(&key()))
     }
 
     fn basic(pair: &str) -> Presented {
@@ -216,6 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_vouches_for_who_shows_no_token_and_for_no_one_else() {
+        let [own, other] = [(); 2].map(|()| ClientToken::generate().unwrap());
+        let holder = basic(&format!("run:{}", own.expose()));
+        let on_listener = |shown| Presented::on_listener_of(Some(&holder), shown).unwrap();
+        let silent = on_listener(None);
+        assert_eq!(hash(&silent), Some(own.hash()));
+        assert_eq!(silent.user, Some(Label::Known("run".into())));
+        let named = on_listener(Some(basic("weekly:")));
+        assert_eq!(hash(&named), Some(own.hash()));
+        assert_eq!(named.user, Some(Label::Known("weekly".into())));
+        let with_token = on_listener(Some(parse(&format!("Bearer {}", other.expose()))));
+        assert_eq!(hash(&with_token), Some(other.hash()));
+        let wrong = on_listener(Some(basic("user:password")));
+        assert!(matches!(wrong.proof, Proof::Invalid));
+        assert!(Presented::on_listener_of(None, None).is_none());
+    }
+
+    #[test]
     fn anything_else_is_invalid() {
         for value in [
             "",
@@ -245,7 +328,7 @@ mod tests {
             encode: bool,
         ) {
             let bytes = if encode { STANDARD.encode(&bytes).into_bytes() } else { bytes };
-            let presented = Presented::parse(&[scheme.as_bytes(), &bytes].concat(), &key());
+            let presented = Presented::parse(&[scheme.as_bytes(), &bytes].concat(), &keys(&key()));
             prop_assert!(!matches!(presented.proof, Proof::Action(_)));
         }
     }

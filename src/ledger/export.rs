@@ -37,7 +37,7 @@ fn csv_field(cell: Cell<'_>) -> String {
 /// Text in a field. Actions and paths are what clients choose to say, and a spreadsheet would run
 /// `=HYPERLINK(…)`: an apostrophe makes it text
 /// (<https://owasp.org/www-community/attacks/CSV_Injection>).
-fn csv_text(text: &str) -> Cow<'_, str> {
+pub fn csv_text(text: &str) -> Cow<'_, str> {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let is_quoted = text.contains([',', '"', '\r', '\n', '\t']);
     if !is_formula && !is_quoted {
@@ -141,7 +141,7 @@ fn severity(name: &str) -> u64 {
 
 fn status(line: &RecordRef<'_>) -> (u64, &'static str) {
     match text(&line.outcome) {
-        Some(outcome::USED | outcome::FORWARDED) => (1, "Success"),
+        Some(outcome::USED | outcome::ATTACHED | outcome::FORWARDED) => (1, "Success"),
         Some(outcome::DENIED | outcome::FAILED) => (2, "Failure"),
         Some(_) => (99, "Other"),
         None => (0, "Unknown"),
@@ -365,7 +365,7 @@ mod tests {
             let row = csv(&RecordRef::parse(&line).unwrap());
             let rows = read_csv(&row);
             prop_assert_eq!(rows.len(), 1);
-            prop_assert_eq!(rows[0].len(), 23);
+            prop_assert_eq!(rows[0].len(), RecordRef::KEYS.len());
             let cell = &rows[0][10];
             prop_assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']));
             prop_assert_eq!(cell.strip_prefix('\'').unwrap_or(cell), action.strip_prefix('\'').unwrap_or(&action));

@@ -106,6 +106,11 @@ impl Part {
         self.form == Form::Current
     }
 
+    /// Whether it is compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.form == Form::Zstd
+    }
+
     /// The name of the file.
     pub fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();

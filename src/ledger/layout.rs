@@ -8,7 +8,8 @@
 //!   00000000000000000001.jsonl.zst  the same, compressed
 //!   checkpoints                     signed notes, each followed by an empty line
 //!   signing.key  public.key         what signs them, sealed, and what checks them
-//!   torn-<microseconds>.jsonl       torn last lines, set aside
+//!   checkpoints-<microseconds>      those of a signing key that was lost
+//!   torn-<microseconds>.jsonl       torn, unlinked or foreign lines, set aside
 //! ```
 //!
 //! Reading takes no lock, so files move under a reader: [`segments`] may name a plain file that is
@@ -90,7 +91,7 @@ pub fn compressed(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:0DIGITS$}.{COMPRESSED}"))
 }
 
-/// The sequence number and form that the name of a rotated file stands for; `None` for all other
+/// The sequence number and form that the name of a rotated file says; `None` for all other
 /// names, also for other spellings of a number.
 pub fn parse_name(name: &str) -> Option<(u64, Form)> {
     let (number, extension) = name.split_once('.')?;

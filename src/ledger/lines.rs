@@ -13,7 +13,7 @@ pub enum Next<'a> {
     Line(&'a [u8]),
     /// The file ended within a line; these are its bytes.
     Unfinished(&'a [u8]),
-    /// The file ended behind a line feed, or is empty.
+    /// The file ended after a line feed, or is empty.
     End,
 }
 

@@ -14,39 +14,46 @@
 //!
 //! [`history`] is the files in order, [`record_ref`](format::record_ref) a line read without copying. On them build
 //! [`verify`], which checks it all and knows nothing of the writer, [`proof`], which proves a line
-//! to someone else, [`export`], and [`usage`], the index that answers who used what.
+//! to someone else, [`export`], [`window`], which shows pages of it, [`went`], where clients went, and [`usage`], the index that answers who used what.
 //!
 //! # What each part answers
 //!
 //! | Trouble | Answer |
 //! | --- | --- |
 //! | The disk is full, slow or broken | no answer but an error within the deadline; tried again each second ([`writer`]) |
-//! | A failed `fdatasync` that the kernel forgets | the file is cut back and the lines written anew, not only synced again |
+//! | A failed `fdatasync` that the kernel forgets | the file is cut back and the lines written again, not only synced again |
 //! | A crash | torn lines set aside, uses without a result named, the rest taken up from the last checkpoint |
 //! | A line changed, dropped, added or moved | the chain; the whole past rewritten: the tree, by a checkpoint kept elsewhere |
+//! | The past rewritten without the key, and the checkpoints removed | the sealed head, outside the directory, which a start compares with the lines ([`writer`]) |
 //! | A checkpoint or rotation that fails | lines go on; it is counted, and tried again |
-//! | Two writers | the lock; a file replaced or grown by someone else is noticed before the next line |
+//! | Two writers | the lock, of the file and of the directory; a file replaced or grown by another process is noticed before the next line, and never cut or renamed |
 //! | The clock goes back | order is by `seq`; no file is rotated, dropped or overwritten for it |
 
 pub mod export;
 mod filter;
+pub mod first_uses;
 #[cfg(test)]
 mod fixture;
 pub mod format;
 pub mod history;
 pub mod layout;
 pub mod lines;
+pub mod own_keys;
+mod priority;
 mod probe;
 pub mod proof;
 pub mod reader;
 #[cfg(test)]
 mod scale;
+pub mod snapshot;
 pub mod stats;
 pub mod usage;
 pub mod verify;
+pub mod went;
+pub mod window;
 pub mod writer;
 
-pub use format::encoded::Draft;
+pub use format::encoded::EncodedEntries;
 pub use format::entry::Entry;
 pub use format::record::Record;
 pub use format::record_ref::RecordRef;
@@ -57,27 +64,3 @@ pub use layout::CURRENT;
 pub use probe::LedgerProbe;
 pub use stats::Snapshot;
 pub use writer::{Durability, Keep, Ledger, LedgerError, LedgerUnavailable, Options};
-
-/// Lets requests, and the one writer, go first: for a thread that nobody waits for. On Linux this is
-/// about the calling thread, and those that it starts.
-fn come_last() {
-    // At worst it is in the way.
-    let _ = rustix::process::nice(19);
-}
-
-/// Lines after which [`in_turns`] offers the core to others: some tens of microseconds of hashing.
-const TURN: usize = 32;
-
-/// Offers the core to others every [`TURN`] lines, if it is to.
-///
-/// Work of a millisecond that nobody waits for would keep requests waiting: a kernel that preempts
-/// lazily lets whoever has a core keep it to the end of the tick, 4 ms, also when a worker of more
-/// urgent things wakes meanwhile.
-fn in_turns<I: Iterator>(items: I, offers: bool) -> impl Iterator<Item = I::Item> {
-    items.enumerate().map(move |(number, item)| {
-        if offers && number % TURN == TURN - 1 {
-            std::thread::yield_now();
-        }
-        item
-    })
-}

@@ -13,9 +13,9 @@ impl LedgerProbe {
         Self(ledger)
     }
 
-    /// Whether the last write succeeded.
-    pub fn is_healthy(&self) -> bool {
-        self.0.healthy()
+    /// Whether lines are written and durable in time.
+    pub fn is_ready(&self) -> bool {
+        self.0.is_ready()
     }
 
     /// What the ledger has counted so far.

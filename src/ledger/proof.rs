@@ -1,4 +1,4 @@
-//! A proof that one line stands in a ledger, checked with nothing but itself and the public key.
+//! A proof that one line is in a ledger, checked with nothing but itself and the public key.
 //!
 //! The form is that of other logs (<https://c2sp.org/tlog-proof>), with the line as its extra data:
 //!
@@ -9,7 +9,7 @@
 //! gSKyXoYZUgZ6jduWYrkDOARinOMGJveX…     the path to the root (RFC 6962 section 2.1.1), base64
 //! B95lDa8R83lS8n0eG+o0buTxRKQTYFi/…
 //!
-//! egret.ledger/1c6fef5f5fd8a6cd         the checkpoint, as it stands in the ledger
+//! egret.ledger/1c6fef5f5fd8a6cd         the checkpoint, as it is in the ledger
 //! 1000
 //! …
 //! ```
@@ -177,7 +177,7 @@ pub enum ProveError {
     },
 }
 
-/// Proves that the line `seq` stands in the ledger in `dir`: under `kept`, a checkpoint from
+/// Proves that the line `seq` is in the ledger in `dir`: under `kept`, a checkpoint from
 /// elsewhere, or else under the first one that covers the line. Only the lines from the checkpoint
 /// before it to that one are read.
 ///

@@ -4,18 +4,19 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read as _, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::format::line_hash::LineHash;
 use super::format::record::Record;
+use super::format::record_ref::RecordRef;
 use super::history::{History, Part};
 use super::lines::{Next, RawLines};
 
 pub use super::filter::Filter;
 
-/// A line as it stands in the file, and what it says.
+/// A line as it is in the file, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The bytes of the line without its line feed.
@@ -49,7 +50,7 @@ pub enum ReadError {
 /// being written and is not given out; asking again later continues with it.
 ///
 /// A line that is no record gives an error and does not end the iteration.
-pub struct Lines {
+pub struct FileLines {
     file: BufReader<File>,
     path: PathBuf,
     /// Where the next line begins.
@@ -60,7 +61,7 @@ pub struct Lines {
     last: Option<u64>,
 }
 
-impl Lines {
+impl FileLines {
     /// The lines of the file, from the first.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let file = File::open(path).map_err(|source| ReadError::Io {
@@ -70,7 +71,7 @@ impl Lines {
         Ok(Self::of(file, path))
     }
 
-    /// The lines of a file that stands at its beginning, and is known by this path.
+    /// The lines of a file that is read from its beginning, and is known by this path.
     pub fn of(file: File, path: &Path) -> Self {
         Self {
             file: BufReader::with_capacity(64 * 1024, file),
@@ -121,7 +122,7 @@ impl Lines {
     }
 }
 
-impl Iterator for Lines {
+impl Iterator for FileLines {
     type Item = Result<Line, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -133,10 +134,13 @@ impl Iterator for Lines {
 /// across the writer taking back lines that it could not make durable.
 pub struct Follower {
     path: PathBuf,
-    lines: Option<Lines>,
+    lines: Option<FileLines>,
     /// The last lines given out, oldest first, to recognise them when the file is read again.
     recent: VecDeque<(u64, LineHash)>,
 }
+
+/// How much of a file's end is read to find its last line: more than a line is long.
+const TAIL: u64 = 256 * 1024;
 
 /// How many lines [`Follower`] remembers: more than the writer puts into one batch.
 const REMEMBERED: usize = 16 * 1024;
@@ -151,8 +155,36 @@ impl Follower {
         }
     }
 
-    /// Goes on behind lines that were read already.
-    pub fn after(lines: Lines) -> Self {
+    /// Follows the file of this name from its end: the first line given out is the next one written.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn from_end(path: &Path) -> io::Result<Self> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::from_start(path)),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        let tail = length.min(TAIL);
+        file.seek(SeekFrom::Start(length - tail))?;
+        let mut text = Vec::new();
+        (&file).take(tail).read_to_end(&mut text)?;
+        let whole = memchr::memrchr(b'\n', &text).map_or(0, |at| at + 1);
+        let lines = text[..whole].split(|byte| *byte == b'\n').rev();
+        let mut records = lines.filter_map(|line| RecordRef::parse(line).ok());
+        let Some(last) = records.next().map(|record| record.seq) else {
+            return Ok(Self::from_start(path));
+        };
+        let offset = length - tail + whole as u64;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut lines = FileLines::of(file, path);
+        (lines.offset, lines.last) = (offset, Some(last));
+        Ok(Self::after(lines))
+    }
+
+    /// Continues after lines that were read already.
+    pub fn after(lines: FileLines) -> Self {
         Self {
             path: lines.path.clone(),
             lines: Some(lines),
@@ -201,7 +233,7 @@ impl Follower {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         for part in History::open(directory)?.parts {
             if let Some(current) = part.current_file()? {
-                self.lines = Some(Lines::of(current, &self.path));
+                self.lines = Some(FileLines::of(current, &self.path));
             } else if part.first.is_some_and(|first| first > last) {
                 read_whole(&part, found)?;
             }
@@ -377,7 +409,7 @@ mod tests {
         let mut ledger = Growing::new();
         let one = ledger.line("one");
         ledger.write(&one);
-        let line = Lines::open(&ledger.path())
+        let line = FileLines::open(&ledger.path())
             .unwrap()
             .next()
             .unwrap()
@@ -393,7 +425,7 @@ mod tests {
         let offset = fs::metadata(ledger.path()).unwrap().len();
         ledger.write(b"garbage\n\xff\n");
         ledger.grow("two");
-        let lines: Vec<_> = Lines::open(&ledger.path()).unwrap().collect();
+        let lines: Vec<_> = FileLines::open(&ledger.path()).unwrap().collect();
         assert!(
             matches!(&lines[1], Err(ReadError::NotARecord { offset: at, .. }) if *at == offset)
         );
@@ -420,10 +452,28 @@ mod tests {
     fn following_goes_on_behind_what_was_read() {
         let mut ledger = Growing::new();
         ledger.grow("one");
-        let mut lines = Lines::open(&ledger.path()).unwrap();
+        let mut lines = FileLines::open(&ledger.path()).unwrap();
         assert_eq!(slugs(lines.by_ref().collect()), ["one"]);
         ledger.grow("two");
         assert_eq!(slugs(Follower::after(lines).poll()), ["two"]);
+    }
+
+    #[test]
+    fn following_from_the_end_begins_with_the_next_line() {
+        let mut ledger = Growing::new();
+        let mut empty = Follower::from_end(&ledger.path()).unwrap();
+        ledger.grow("one");
+        assert_eq!(slugs(empty.poll()), ["one"]);
+        ledger.grow("two");
+        let half = ledger.line("three");
+        ledger.write(&half[..10]);
+        let mut follower = Follower::from_end(&ledger.path()).unwrap();
+        assert!(follower.poll().is_empty());
+        ledger.write(&half[10..]);
+        assert_eq!(slugs(follower.poll()), ["three"]);
+        fs::rename(ledger.path(), layout::rotated(ledger.dir.path(), 1)).unwrap();
+        ledger.grow("four");
+        assert_eq!(slugs(follower.poll()), ["four"], "and nothing of before");
     }
 
     #[test]

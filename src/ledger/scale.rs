@@ -22,7 +22,7 @@ use super::format::outcome;
 use super::format::timestamp::Timestamp;
 use super::layout::{self, CHECKPOINTS, CURRENT, PUBLIC_KEY};
 use super::proof::prove;
-use super::usage::UsageIndex;
+use super::usage::{USAGE, UsageFilter, UsageIndex};
 use super::verify::{Ask, directory};
 use crate::secret::SecretBytes;
 
@@ -94,7 +94,7 @@ fn write(dir: &Path, lines: u64) {
         }
         line.clear();
         let time = Timestamp::from_unix_micros(
-            1_795_339_800_000_000 + i64::try_from(number * 100).unwrap(),
+            1_795_339_800_000_000 + i64::try_from(number * 100_000).unwrap(),
         );
         chain.append(time, &entry(number).encode(), &mut line);
         out.write_all(&line).unwrap();
@@ -170,4 +170,41 @@ async fn a_ledger_of_any_length_is_checked_proven_and_asked() {
             .sum();
         assert_eq!(ended, usage.uses, "each request of these has one use");
     }
+    let size = fs::metadata(dir.path().join(USAGE)).unwrap().len();
+    println!("index: {} KiB for {lines} lines", size / 1024);
+    let mut index = UsageIndex::open(dir.path()).await.unwrap();
+    let id = ("owner-0", "credential-7");
+    let text = |text: &str| Some(text.to_owned());
+    let any = UsageFilter::default();
+    for (what, filter) in [
+        ("no filter", any.clone()),
+        (
+            "action",
+            UsageFilter {
+                action: text("action-7"),
+                ..any.clone()
+            },
+        ),
+        (
+            "nothing fits",
+            UsageFilter {
+                client: text("none"),
+                ..any.clone()
+            },
+        ),
+        (
+            "refusals",
+            UsageFilter {
+                refused: Some(true),
+                ..any.clone()
+            },
+        ),
+    ] {
+        let start = Instant::now();
+        index.lines(id, &filter, None, 50).await.unwrap();
+        index.hours(id, &filter).await.unwrap();
+        index.choices(id, &any).await.unwrap();
+        timed(&format!("recent usage, {what}"), start);
+    }
+    index.close().await;
 }

@@ -4,39 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::format::timestamp::Timestamp;
+use crate::measure::{Histogram, Latency};
 
-/// Upper bounds of the latency buckets, in microseconds; what took longer is in the last bucket,
-/// which has none. A commit costs one `fdatasync`: tens of microseconds on a good disk, tens of
-/// milliseconds on a bad one, and the deadline ends what takes seconds.
-pub const LATENCY_BOUNDS: [u64; 16] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 2_500_000, 5_000_000,
-];
-
-/// Where durations were found to lie.
-#[derive(Debug, Default)]
-pub(super) struct Histogram {
-    buckets: [AtomicU64; LATENCY_BOUNDS.len() + 1],
-    sum_micros: AtomicU64,
-}
-
-impl Histogram {
-    pub(super) fn record(&self, duration: Duration) {
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = LATENCY_BOUNDS.partition_point(|&bound| bound < micros);
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum_micros.fetch_add(micros, Relaxed);
-    }
-
-    fn snapshot(&self) -> Latency {
-        Latency {
-            buckets: std::array::from_fn(|at| self.buckets[at].load(Relaxed)),
-            sum: Duration::from_micros(self.sum_micros.load(Relaxed)),
-        }
-    }
-}
-
-/// The counters themselves. Each stands alone: nothing is inferred from two of them together.
+/// The counters themselves. Each is read alone: nothing is inferred from two of them together.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     pub(super) lines: AtomicU64,
@@ -94,22 +64,6 @@ pub struct Snapshot {
     pub dropped_files: u64,
 }
 
-/// A histogram at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// How many fell into each bucket of [`LATENCY_BOUNDS`] and the one behind them; not summed up.
-    pub buckets: [u64; LATENCY_BOUNDS.len() + 1],
-    /// All durations together.
-    pub sum: Duration,
-}
-
-impl Latency {
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-}
-
 impl Stats {
     /// The last checkpoint is this one.
     pub(super) fn checkpoint_written(&self, size: u64, time: Timestamp) {
@@ -147,19 +101,6 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_fall_into_the_bucket_whose_bound_they_do_not_exceed() {
-        let histogram = Histogram::default();
-        for micros in [0, 50, 51, 5_000_000, 5_000_001] {
-            histogram.record(Duration::from_micros(micros));
-        }
-        let latency = histogram.snapshot();
-        assert_eq!(latency.buckets[..2], [2, 1]);
-        assert_eq!(latency.buckets[15..], [1, 1]);
-        assert_eq!(latency.count(), 5);
-        assert_eq!(latency.sum, Duration::from_micros(10_000_102));
-    }
 
     #[test]
     fn a_ledger_without_a_checkpoint_has_no_time_of_one() {

@@ -56,6 +56,12 @@ impl Block {
     }
 }
 
+/// How much is locked, in bytes, and whether no more can be.
+pub fn locked() -> (usize, bool) {
+    let pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    (pool.locked, pool.exhausted)
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         if let Some(block) = self.0.take() {

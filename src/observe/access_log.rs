@@ -1,7 +1,7 @@
 //! The access log: the line that every forwarded request leaves in the log.
 //!
 //! It is written here and not by `tracing_subscriber`, and it waits in [`super::log_writer`] and
-//! not in `tracing_appender`, because every request pays for it. Counted with callgrind for a line
+//! not in `tracing_appender`, because it is on the path of every request. Counted with callgrind for a line
 //! of usual length: 920 instructions here; 11,500 with the formatter of `tracing_subscriber`, which
 //! formats and colours word by word; 12,200 with `tracing_appender`'s `non_blocking` as well, which
 //! also allocates for each line and makes a system call for each. A request takes some 200,000 in

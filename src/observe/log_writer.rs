@@ -1,10 +1,10 @@
-//! Log lines on their way to standard error, off the path of requests.
+//! Writes log lines to standard error from a thread of its own, so that no request waits for it.
 //!
-//! A `write` for each line is a system call, and a wake-up of whoever reads, in the middle of a
-//! request; and a reader that is slow (a terminal, a full pipe) would stop every connection of the
+//! A `write` for each line is a system call, and wakes the reader, in the middle of a
+//! request. A reader that is slow (a terminal, a full pipe) would stop every connection of the
 //! worker that writes. So lines gather, and a thread writes them a few milliseconds later, all at
 //! once. Warnings and errors do not wait: they are written, with everything before them, before
-//! the program goes on, so that a crash does not take its reason with it.
+//! the program goes on, so that the reason of a crash is not lost.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -112,7 +112,7 @@ impl<W: Write> Shared<W> {
                 mem::take(&mut gathered.dropped),
             )
         };
-        // If standard error is gone there is nowhere to say so.
+        // If standard error is closed, there is no place left to report that.
         let _ = out.write_all(&bytes);
         if dropped > 0 {
             let _ = writeln!(

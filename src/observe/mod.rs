@@ -1,4 +1,4 @@
-//! What the process says about itself, and what it keeps to itself.
+//! Logging without values, and protection of the process's memory.
 //!
 //! Logs are structured and carry names, never values: a URL appears as scheme, host and path with
 //! its placeholders in place. Three things could break that from outside our own code, and each is

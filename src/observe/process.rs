@@ -10,15 +10,15 @@ use rustix::process::{
 use super::redact;
 
 /// Closes the process's memory and files to others: no core dump, no `ptrace` by the same user, and
-/// files that nobody else can read unless a mode says so. Also silences panic messages down to
-/// their place. Called once, before anything secret is read.
+/// files that other users can read only where a mode says so. A panic prints its place and no
+/// message. Called once, before anything secret is read.
 pub fn seal_process() {
     umask(Mode::RWXG | Mode::RWXO);
     let nothing = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    // It can only fail on a kernel that does not know it; there is nothing to fall back to.
+    // It fails only on a kernel that does not know it, where nothing else does the same.
     let _ = setrlimit(Resource::Core, nothing);
     seal_memory();
 }

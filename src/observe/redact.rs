@@ -1,12 +1,12 @@
-//! The last line: takes live values out of everything that is about to be written to the log or to
-//! standard error, whoever formatted it.
+//! The last filter: takes live values out of everything that is about to be written to the log or to
+//! standard error, also when a library formatted it.
 //!
-//! Nothing in Egret logs a value. This is for the day when something does: a library that quotes
+//! Nothing in Egret logs a value. This filter is for faults: a library that quotes
 //! what it was parsing, a `Debug` that was derived, a client that puts somebody's token into a
 //! path. It looks for all that the scrubber looks for in answers, with the same needles.
 //!
-//! Values of fewer than eight bytes are not looked for. `1234` stands in ports, times and sizes, so
-//! the log would be in shreds, and each `<<slug>>` in an innocent place would tell a reader where
+//! Values of fewer than eight bytes are not looked for. `1234` occurs in ports, times and sizes, so
+//! the log would be unreadable, and each `<<slug>>` in an innocent place would tell a reader where
 //! the value is part of something known.
 //!
 //! There is one log and one server in a process, so what is live is a property of the process.
@@ -21,7 +21,7 @@ use crate::scrub::{Needles, scrub_bytes};
 
 static LIVE: LazyLock<ArcSwap<Live>> = LazyLock::new(ArcSwap::default);
 
-/// What is looked for. Exchanged as a whole, so that nobody who writes a line waits.
+/// What is looked for. Exchanged as a whole, so that no writer of a line waits.
 #[derive(Clone, Default)]
 struct Live {
     /// The values of every principal, as of a generation of the vault.
@@ -132,7 +132,8 @@ mod tests {
         live.know_all(1, needles(&[("pat", "hunter2hunter2"), ("pin", "12")]));
         assert_eq!(
             redacted(&live, line),
-            "INFO forwarded path=/x/<<pat>>?k=<<pat>>I= took=12"
+            "INFO forwarded path=/x/<<pat>>?k=PDxwYXQ+Pg== took=12",
+            "base64 stays base64: it is that of the placeholder"
         );
     }
 

@@ -1,10 +1,11 @@
 //! Gives memory back after the start, and after a flood of connections.
 //!
 //! glibc keeps what was freed in its arenas: after a thousand tunnels the process stays three times
-//! its idle size although nothing lives there. `malloc_trim` returns free pages wherever they lie.
+//! its idle size although nothing there is in use. `malloc_trim` returns all free pages.
 //!
-//! And most of the program that a start maps in, serving never touches again: reading arguments and
-//! configuration, making tables, opening keys. Two thirds of what an idle process holds is that.
+//! Most pages of the program that a start reads are not used again while it serves: those that read
+//! arguments and configuration, make tables and open keys. They are two thirds of the memory of an
+//! idle process.
 
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ const SETTLED: Duration = Duration::from_millis(250);
 const INTERVAL: Duration = Duration::from_secs(2);
 /// After so many looks the usage index has looked for the first time, which opens a database.
 const LAST_OF_START: u64 = 5;
-/// Below so many connections at their height there is nothing worth giving back.
+/// If there were never more connections than this, too little is free to be returned.
 const FLOOD: usize = 64;
 
-/// Releases what only the start needed, and trims the heap each time a flood has gone. Runs until
+/// Releases what only the start needed, and trims the heap each time a flood of connections is over. Runs until
 /// aborted.
 pub async fn watch(connections: TaskTracker) {
     tokio::time::sleep(SETTLED).await;
@@ -42,8 +43,8 @@ pub async fn watch(connections: TaskTracker) {
     }
 }
 
-/// Does what walks the whole heap, or reads a long file of the kernel's: not on a worker. It can only
-/// fail to be worth it.
+/// Runs what walks the whole heap, or reads a long file of the kernel, on a thread that serves no
+/// requests. Its failure costs memory and nothing else.
 async fn aside(work: fn()) {
     let _ = tokio::task::spawn_blocking(work).await;
 }

@@ -12,14 +12,21 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     allow: Vec<IpNet>,
+    deny: Vec<IpNet>,
 }
 
 /// An address that policy refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the address is in a refused range ({range}); `upstream.allow_private` can allow it")]
-pub struct ForbiddenAddress {
-    /// What the range is, in words.
-    pub range: &'static str,
+pub enum ForbiddenAddress {
+    /// The configuration can allow it.
+    #[error("the address is in a refused range ({range}); `upstream.allow_private` can allow it")]
+    Special {
+        /// What the range is, in words.
+        range: &'static str,
+    },
+    /// The configuration names it.
+    #[error("the address is in a range that the operator denies (`egress.deny_addresses`)")]
+    Denied,
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
@@ -73,17 +80,40 @@ const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0], [0; 4], 3);
 impl AddressPolicy {
     /// A policy that allows these ranges (`upstream.allow_private`).
     pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { allow }
+        Self {
+            allow,
+            deny: Vec::new(),
+        }
+    }
+
+    /// The same, which refuses these ranges (`egress.deny_addresses`) whatever else is allowed.
+    pub fn denying(self, deny: Vec<IpNet>) -> Self {
+        Self { deny, ..self }
     }
 
     /// Whether this address may be dialled.
     pub fn check(&self, address: IpAddr) -> Result<(), ForbiddenAddress> {
+        if self.is_denied(address) {
+            return Err(ForbiddenAddress::Denied);
+        }
         if self.allow.iter().any(|range| range.contains(&address)) {
             return Ok(());
         }
         match address {
             IpAddr::V4(address) => forbidden_in(FORBIDDEN_V4, |range| range.contains(&address)),
             IpAddr::V6(address) => self.check_v6(address),
+        }
+    }
+
+    /// Whether the operator denies an address, also where it is written into one of IPv6.
+    fn is_denied(&self, address: IpAddr) -> bool {
+        let names = |address: IpAddr| self.deny.iter().any(|range| range.contains(&address));
+        match address {
+            IpAddr::V4(_) => names(address),
+            IpAddr::V6(v6) => {
+                let mut inner = embedded_v4(v6).into_iter().flatten();
+                names(address) || inner.any(|inner| names(IpAddr::V4(inner)))
+            }
         }
     }
 
@@ -94,7 +124,7 @@ impl AddressPolicy {
             self.check(IpAddr::V4(inner))?;
         }
         if embedded == NONE_EMBEDDED && !GLOBAL_UNICAST.contains(&address) {
-            return Err(ForbiddenAddress { range: "reserved" });
+            return Err(ForbiddenAddress::Special { range: "reserved" });
         }
         Ok(())
     }
@@ -105,7 +135,7 @@ fn forbidden_in<Net>(
     contains: impl Fn(&Net) -> bool,
 ) -> Result<(), ForbiddenAddress> {
     match table.iter().find(|(range, _)| contains(range)) {
-        Some((_, range)) => Err(ForbiddenAddress { range }),
+        Some((_, range)) => Err(ForbiddenAddress::Special { range }),
         None => Ok(()),
     }
 }
@@ -155,7 +185,29 @@ mod tests {
         policy
             .check(address.parse().unwrap())
             .err()
-            .map(|forbidden| forbidden.range)
+            .map(|forbidden| match forbidden {
+                ForbiddenAddress::Special { range } => range,
+                ForbiddenAddress::Denied => "denied",
+            })
+    }
+
+    #[test]
+    fn a_denied_range_is_refused_whatever_is_allowed_and_however_it_is_written() {
+        let deny = vec![
+            "93.184.216.0/24".parse().unwrap(),
+            "10.0.0.0/8".parse().unwrap(),
+        ];
+        let policy = AddressPolicy::new(vec!["10.0.0.0/8".parse().unwrap()]).denying(deny);
+        for address in [
+            "93.184.216.34",
+            "10.1.2.3",
+            "::ffff:93.184.216.34",
+            "64:ff9b::5db8:d822",
+        ] {
+            let checked = policy.check(address.parse().unwrap());
+            assert_eq!(checked, Err(ForbiddenAddress::Denied), "{address}");
+        }
+        assert_eq!(policy.check("93.184.217.34".parse().unwrap()), Ok(()));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The decision: may this credential be used for this placeholder of this request?
 
 use super::destination::Destination;
-use super::grant::{Grant, HostMismatch};
+use super::grant::{Grant, HostMismatch, HostPattern};
 use super::location::Location;
 use super::path::{Coverage, PathPrefix, ReadPath, Unclear};
+use super::share_limits::ShareLimits;
 
 /// One placeholder of one request, as far as policy is concerned.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +74,36 @@ impl Denial {
     }
 }
 
+impl Denial {
+    /// Why a share does not permit it, for the problem document.
+    pub fn shared_detail(self) -> &'static str {
+        match self {
+            Self::Host | Self::Scheme | Self::Port => {
+                "This credential is shared with you for other hosts only. Its owner can widen the share with `egret credential share`."
+            }
+            Self::Method => {
+                "This credential is shared with you for other methods only. Its owner can widen the share with `egret credential share`."
+            }
+            Self::Path => {
+                "This credential is shared with you for other paths only. Its owner can widen the share with `egret credential share`."
+            }
+            Self::AmbiguousPath => {
+                "This credential is shared with you for some paths only, and servers read this path differently. Send it without encoded dots, slashes or backslashes."
+            }
+            Self::Location => {
+                "This credential is shared with you for other places of a request only. Its owner can widen the share with `egret credential share`."
+            }
+            Self::Action => {
+                "This credential is shared with you for other actions only. Its owner can widen the share with `egret credential share`."
+            }
+        }
+    }
+}
+
 /// Compares an attempt with a grant. The answer names the first limit that the attempt exceeds, the
 /// most informative first.
 pub fn decide(grant: &Grant, attempt: &Attempt<'_>) -> Result<(), Denial> {
-    check_host(grant, attempt.destination)?;
+    check_host(&grant.hosts, attempt.destination)?;
     if !is_any_or_contains(&grant.methods, attempt.method) {
         return Err(Denial::Method);
     }
@@ -94,10 +121,30 @@ pub fn decide(grant: &Grant, attempt: &Attempt<'_>) -> Result<(), Denial> {
     Ok(())
 }
 
-fn check_host(grant: &Grant, destination: &Destination) -> Result<(), Denial> {
+/// Compares an attempt with the limits of a share, of which an empty one permits everything. The
+/// owner's limits have to permit the attempt as well.
+pub fn decide_share(limits: &ShareLimits, attempt: &Attempt<'_>) -> Result<(), Denial> {
+    if !limits.hosts.is_empty() {
+        check_host(&limits.hosts, attempt.destination)?;
+    }
+    if !is_any_or_contains(&limits.methods, attempt.method) {
+        return Err(Denial::Method);
+    }
+    check_path(&limits.paths, attempt.path)?;
+    let mut places = limits.locations.iter();
+    if !limits.locations.is_empty() && !places.any(|rule| rule.allows(attempt.location)) {
+        return Err(Denial::Location);
+    }
+    if !is_any_or_contains(&limits.actions, attempt.action) {
+        return Err(Denial::Action);
+    }
+    Ok(())
+}
+
+fn check_host(hosts: &[HostPattern], destination: &Destination) -> Result<(), Denial> {
     // `HostMismatch` is ordered: the pattern that came closest explains the denial.
     let mut closest = HostMismatch::Host;
-    for pattern in &grant.hosts {
+    for pattern in hosts {
         match pattern.compare(destination) {
             Ok(()) => return Ok(()),
             Err(mismatch) => closest = closest.max(mismatch),
@@ -110,7 +157,8 @@ fn check_host(grant: &Grant, destination: &Destination) -> Result<(), Denial> {
     })
 }
 
-fn check_path(prefixes: &[PathPrefix], path: &str) -> Result<(), Denial> {
+/// Whether a path is at or below one of `prefixes`, of which none is no limit.
+pub(super) fn check_path(prefixes: &[PathPrefix], path: &str) -> Result<(), Denial> {
     if prefixes.is_empty() {
         return Ok(());
     }
@@ -138,6 +186,7 @@ mod tests {
     use super::*;
     use crate::policy::destination::Scheme;
     use crate::policy::location::BodyField;
+    use crate::policy::use_limits::UseLimits;
 
     fn grant() -> Grant {
         Grant {
@@ -150,6 +199,7 @@ mod tests {
             paths: vec!["/repos".parse().unwrap(), "/user".parse().unwrap()],
             actions: vec!["weekly-report".to_owned()],
             expires: None,
+            uses: UseLimits::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::destination::{self, Destination, Host, InvalidAuthority, Scheme};
 use super::location::{LocationRule, is_token_byte};
 use super::serde_text::serde_as_string;
+use super::use_limits::UseLimits;
 
 pub use super::path::{InvalidPathPrefix, PathPrefix};
 
@@ -35,6 +36,9 @@ pub struct Grant {
     /// Seconds since 1970-01-01T00:00:00Z from which on the credential counts as absent.
     #[serde(default)]
     pub expires: Option<i64>,
+    /// How often it may be used.
+    #[serde(default, skip_serializing_if = "UseLimits::is_empty")]
+    pub uses: UseLimits,
 }
 
 impl Grant {
@@ -47,6 +51,7 @@ impl Grant {
             paths: Vec::new(),
             actions: Vec::new(),
             expires: None,
+            uses: UseLimits::default(),
         }
     }
 
@@ -63,9 +68,32 @@ pub enum InvalidGrantName {
     /// Not a token of RFC 9110 section 5.6.2.
     #[error("a method is a name such as `GET`, or `*` for any")]
     Method,
+    /// A `*` inside a name, which would be compared as it is.
+    #[error("`*` by itself means any; inside a name it has no meaning")]
+    Wildcard,
     /// Not 1 to 128 printable ASCII characters.
     #[error("an action is 1 to 128 printable ASCII characters, or `*` for any")]
     Action,
+}
+
+/// A prefix of paths for [`Grant::paths`], as people enter it: one that looks like a pattern would
+/// never match, and is refused here. (A stored one is read by `FromStr`.)
+pub fn parse_path(text: &str) -> Result<PathPrefix, InvalidGrantPath> {
+    if text.contains('*') {
+        return Err(InvalidGrantPath::Wildcard);
+    }
+    Ok(text.parse()?)
+}
+
+/// Why a text is not a limit on paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidGrantPath {
+    /// A `*`, which paths do not understand.
+    #[error("a path is a prefix and has no wildcards: `/repos` covers all that is below it")]
+    Wildcard,
+    /// No path rule.
+    #[error(transparent)]
+    Prefix(#[from] InvalidPathPrefix),
 }
 
 /// A method for [`Grant::methods`]: upper-cased here once, compared byte for byte later, because
@@ -73,6 +101,9 @@ pub enum InvalidGrantName {
 pub fn parse_method(text: &str) -> Result<String, InvalidGrantName> {
     if text.is_empty() || !text.bytes().all(is_token_byte) {
         return Err(InvalidGrantName::Method);
+    }
+    if text.contains('*') && text != "*" {
+        return Err(InvalidGrantName::Wildcard);
     }
     Ok(text.to_ascii_uppercase())
 }
@@ -82,6 +113,9 @@ pub fn parse_action(text: &str) -> Result<String, InvalidGrantName> {
     let is_printable = |byte: u8| (b' '..=b'~').contains(&byte);
     if text.is_empty() || text.len() > 128 || !text.bytes().all(is_printable) {
         return Err(InvalidGrantName::Action);
+    }
+    if text.contains('*') && text != "*" {
+        return Err(InvalidGrantName::Wildcard);
     }
     Ok(text.to_owned())
 }
@@ -117,9 +151,41 @@ pub(super) enum HostMismatch {
 }
 
 impl HostPattern {
+    /// The pattern that covers this destination and nothing else.
+    pub fn of(destination: &Destination) -> Self {
+        Self {
+            scheme: destination.scheme,
+            host: HostRule::Exact(destination.host.clone()),
+            port: destination.port,
+        }
+    }
+
     /// Whether the pattern covers this destination.
     pub fn matches(&self, destination: &Destination) -> bool {
         self.compare(destination).is_ok()
+    }
+
+    /// Whether it covers more than one host.
+    pub fn is_wildcard(&self) -> bool {
+        matches!(self.host, HostRule::OneLabelBefore(_))
+    }
+
+    /// The one host that it names, or else the domain before which it allows one label.
+    pub(super) fn named(&self) -> Result<&Host, &Arc<str>> {
+        match &self.host {
+            HostRule::Exact(host) => Ok(host),
+            HostRule::OneLabelBefore(domain) => Err(domain),
+        }
+    }
+
+    /// Whether every destination that `other` covers is covered by this pattern.
+    pub fn includes(&self, other: &Self) -> bool {
+        let host = match (&self.host, &other.host) {
+            (_, HostRule::Exact(host)) => self.host.covers(host),
+            (HostRule::OneLabelBefore(own), HostRule::OneLabelBefore(domain)) => own == domain,
+            (HostRule::Exact(_), HostRule::OneLabelBefore(_)) => false,
+        };
+        host && self.scheme == other.scheme && self.port == other.port
     }
 
     pub(super) fn compare(&self, destination: &Destination) -> Result<(), HostMismatch> {
@@ -350,6 +416,12 @@ mod tests {
         assert_eq!(parse_method(""), Err(InvalidGrantName::Method));
         assert_eq!(parse_action("weekly report").unwrap(), "weekly report");
         assert_eq!(parse_action("a\nb"), Err(InvalidGrantName::Action));
+        assert_eq!(parse_action("*").unwrap(), "*");
+        assert_eq!(parse_action("lab-*"), Err(InvalidGrantName::Wildcard));
+        assert_eq!(parse_method("GE*"), Err(InvalidGrantName::Wildcard));
+        assert_eq!(parse_path("/repos/*"), Err(InvalidGrantPath::Wildcard));
+        assert_eq!(parse_path("/repos").unwrap().to_string(), "/repos");
+        assert!(parse_path("repos").is_err());
         assert_eq!(
             parse_action(&"a".repeat(129)),
             Err(InvalidGrantName::Action)

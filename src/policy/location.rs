@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use super::serde_text::serde_as_string;
 
+/// The longest target that the HTTP library takes, in bytes.
+pub const LONGEST_TARGET: usize = 65_534;
+
 /// The location of one placeholder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
@@ -98,6 +101,18 @@ impl LocationRule {
             (Self::Body(BodyField::Whole), Location::Body(_)) => true,
             (Self::Body(allowed), Location::Body(field)) => allowed == field,
             _ => false,
+        }
+    }
+
+    /// Whether every location that `other` allows is allowed by this rule.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(None), Self::Header(Some(name))) => {
+                header_role(name) == HeaderRole::Scanned
+            }
+            (Self::Query(None), Self::Query(_)) => true,
+            (Self::Body(BodyField::Whole), Self::Body(_)) => true,
+            (own, other) => own == other,
         }
     }
 }
@@ -210,7 +225,7 @@ pub enum HeaderRole {
 
 impl HeaderRole {
     /// Whether `header:NAME` in a grant can open a header of this role.
-    fn may_be_named(self) -> bool {
+    pub fn may_be_named(self) -> bool {
         matches!(
             self,
             Self::Scanned | Self::Cookie | Self::LiteralUnlessNamed
@@ -255,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_are_written_as_in_the_contract() {
+    fn locations_are_written_as_in_the_reference() {
         let cases = [
             (header("authorization"), "header:authorization"),
             (Location::Query("api_key".to_owned()), "query:api_key"),

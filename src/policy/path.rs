@@ -259,6 +259,12 @@ impl PathPrefix {
         }
     }
 
+    /// Whether every path that `other` covers is covered by this prefix.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let deeper = other.segments.len() > self.segments.len() || other.only_below;
+        other.segments.starts_with(&self.segments) && (!self.only_below || deeper)
+    }
+
     fn covers(&self, segments: &[String]) -> bool {
         segments.starts_with(&self.segments)
             && (!self.only_below || segments.len() > self.segments.len())

@@ -10,11 +10,19 @@ use crate::changes::Changes;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::ledger::Ledger;
+use crate::proxy::exchange::egress::Observer;
+use crate::proxy::exchange::health::CredentialHealth;
 use crate::proxy::exchange::needle_cache::NeedleCache;
 use crate::proxy::exchange::request_id::RequestIds;
+use crate::proxy::exchange::spool::SpoolSpace;
+use crate::proxy::exchange::use_gate::UseGate;
 use crate::proxy::outbound::upstream::Upstream;
+use crate::proxy::outbound::way::Way;
 use crate::proxy::runtime::counters::Counters;
+use crate::proxy::runtime::fair_share::FairShares;
 use crate::proxy::runtime::limits::HeadLimits;
+use crate::proxy::runtime::seen::SeenCounts;
+use crate::scrub::Needles;
 use crate::tls::leaf::LeafCache;
 use crate::vault::Vault;
 
@@ -34,12 +42,36 @@ pub struct Proxy {
     pub tasks: TaskTracker,
     /// Follows what other processes change in the store.
     pub changes: Changes,
+    /// Where large request bodies are kept until they were searched.
+    pub spool: Arc<SpoolSpace>,
     /// What must not come back.
     pub needle_cache: NeedleCache,
     /// Numbers the requests.
     pub ids: RequestIds,
+    /// Where clients went while that was only observed.
+    pub destinations_seen: SeenCounts,
+    /// What uses with a condition pass.
+    pub gate: Arc<UseGate>,
+    /// Whether upstreams take the credentials.
+    pub health: Arc<CredentialHealth>,
+    /// What is under way, by client.
+    pub fair_shares: FairShares,
+    /// Which keys clients brought that Egret does not hold.
+    pub own_keys_seen: SeenCounts,
     /// Counts the answers.
     pub counters: Arc<Counters>,
+}
+
+impl Proxy {
+    /// Where it is kept what was refused, or let through while that was only observed.
+    pub fn egress_observer<'a>(&'a self, needles: &'a Needles) -> Observer<'a> {
+        Observer {
+            needles,
+            ledger: &self.ledger,
+            counters: &self.counters,
+            seen: &self.destinations_seen,
+        }
+    }
 }
 
 /// The part of the proxy that a reload replaces as a whole.
@@ -50,6 +82,8 @@ pub struct Settings {
     pub identity: Identity,
     /// The way out under the configured addresses and roots.
     pub upstream: Upstream,
+    /// The way to what the operator has named.
+    pub way: Way,
 }
 
 impl Settings {
@@ -60,6 +94,7 @@ impl Settings {
             bytes: proxy.max_header_bytes,
             headers: proxy.max_headers,
             head_timeout: proxy.header_timeout,
+            first_timeout: proxy.idle_timeout,
             idle_timeout: proxy.idle_timeout,
         }
     }

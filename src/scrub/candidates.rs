@@ -4,6 +4,7 @@ use memchr::memchr3_iter;
 
 use super::escapes::{TextUnit, introduces};
 use super::filter::{GROUP, Group, Window, group_at};
+use super::gap::MAX_INDENT;
 use super::haystack::Haystack;
 use super::needle_index::{Filter, NeedleIndex, Windows};
 use crate::substitution::encoding::Notation;
@@ -17,8 +18,7 @@ impl NeedleIndex {
     pub fn candidates(&self, text: Haystack<'_>, from: usize, out: &mut Vec<usize>) {
         match &self.filter {
             Filter::Windows(windows) => {
-                let left = text.bytes.len() - from;
-                if left >= windows.shortest || !text.complete {
+                if self.fits_into(text.bytes.len() - from) || !text.complete {
                     let mut search = Search {
                         windows,
                         text,
@@ -163,10 +163,21 @@ impl Search<'_> {
     /// Windows around a line break at `pos`, which ends at `next` if that is known.
     fn wrapped_window(&mut self, pos: usize, next: Option<usize>) {
         self.literal_before(pos);
-        match next {
+        match next.and_then(|next| self.after_indent(next)) {
             Some(next) => self.starts_near(pos, next, &[]),
             None => self.starts_before(pos, GROUP - 1, |_, _| true),
         }
+    }
+
+    /// Behind the blanks from `pos` on. `None` if more may follow.
+    fn after_indent(&self, pos: usize) -> Option<usize> {
+        let rest = self.text.bytes.get(pos..).unwrap_or_default();
+        let blanks = rest.iter().take(usize::from(MAX_INDENT));
+        let count = blanks
+            .take_while(|&byte| matches!(byte, b' ' | b'\t'))
+            .count();
+        let is_known = count < rest.len() || self.text.complete;
+        is_known.then_some(pos + count)
     }
 
     /// Windows that hold at least four literal bytes before what is at `pos`. The last four of these

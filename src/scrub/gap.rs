@@ -6,7 +6,10 @@
 use super::haystack::Haystack;
 
 /// The separators of a hex dump.
-pub(super) const HEX_SEPARATORS: [u8; 2] = [b' ', b':'];
+pub(super) const HEX_SEPARATORS: [u8; 3] = [b' ', b':', b'-'];
+
+/// The most blanks before a line of base64.
+pub(super) const MAX_INDENT: u8 = 40;
 
 /// What was read since the last character of a needle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +18,9 @@ pub(super) enum Gap {
     None,
     /// A carriage return: only a line feed may follow.
     Cr,
-    /// A line break: only the next character may follow. A second line break would keep whole
-    /// paragraphs waiting for the next one.
-    Break,
+    /// A line break and so many blanks: only more of these, up to [`MAX_INDENT`], and the next
+    /// character may follow. A second line break would keep whole paragraphs waiting for the next one.
+    Break(u8),
     /// This separator, as between all bytes of this hex dump; only the next character may follow.
     After(u8),
     /// Nothing: the separator is due after every second character, and this is not its place.
@@ -37,9 +40,14 @@ impl Gap {
         byte: u8,
     ) -> Option<Self> {
         match (byte, self) {
-            (b'\n', Self::Cr) => Some(Self::Break),
+            (b'\n', Self::Cr) => Some(Self::Break(0)),
+            (b' ' | b'\t', Self::Break(count @ ..MAX_INDENT)) => Some(Self::Break(count + 1)),
             (b'\r' | b'\n', Self::None) if depth > 0 && text.wraps_at(at) => {
-                Some(if byte == b'\r' { Self::Cr } else { Self::Break })
+                Some(if byte == b'\r' {
+                    Self::Cr
+                } else {
+                    Self::Break(0)
+                })
             }
             _ => None,
         }

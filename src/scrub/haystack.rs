@@ -5,6 +5,9 @@ use memchr::{memchr2, memchr2_iter};
 /// Base64 is wrapped at 60, 64 or 76 characters; a line shorter than this is not a wrapped one.
 const WRAP_MIN: usize = 40;
 
+/// No line of wrapped base64 is as long as this.
+const RUN_MAX: usize = 80;
+
 /// The bytes at hand, and what is known about those that are not.
 #[derive(Clone, Copy)]
 pub(super) struct Haystack<'a> {
@@ -75,14 +78,14 @@ impl<'a> Haystack<'a> {
 
     /// How many base64 characters stand directly before `pos`, counted no further than needed.
     pub fn base64_run(self, pos: usize) -> usize {
-        let before = &self.bytes[pos.saturating_sub(WRAP_MIN)..pos];
+        let before = &self.bytes[pos.saturating_sub(RUN_MAX)..pos];
         let run = before
             .iter()
             .rev()
             .take_while(|&&byte| is_base64(byte))
             .count();
         if run == pos {
-            (run + self.run_before).min(WRAP_MIN)
+            (run + self.run_before).min(RUN_MAX)
         } else {
             run
         }

@@ -7,6 +7,12 @@ use super::needle::HitForm;
 pub enum Replacement {
     /// `<<slug>>` or `<<slug.field>>`.
     Placeholder,
+    /// The same in JSON: as a string in place of a number.
+    Json,
+    /// The same in XML or HTML: `&lt;&lt;slug&gt;&gt;`.
+    Xml,
+    /// The same in a URI: `%3C%3Cslug%3E%3E`.
+    Percent,
     /// `*` for each byte: for an answer whose length is pinned.
     SameLength,
 }
@@ -18,6 +24,8 @@ pub struct Hit {
     pub reference: usize,
     /// How it was written.
     pub form: HitForm,
+    /// In base64, how many bytes of its group of three were before it.
+    pub(super) shift: u8,
     /// Where it began in the stream, in bytes of the input.
     pub offset: u64,
     /// How long it was there, in bytes.

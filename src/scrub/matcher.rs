@@ -25,6 +25,7 @@ use super::escapes::{Escapes, Notations, TextUnit, introduces};
 use super::filter::GROUP;
 use super::gap::Gap;
 use super::haystack::Haystack;
+use super::hit::Hit;
 use super::needle::{HitForm, Needle, NeedleClass};
 use super::needle_index::NeedleIndex;
 use super::trie::TrieNode;
@@ -44,10 +45,25 @@ pub(super) struct Match {
     pub start: usize,
     pub end: usize,
     pub form: HitForm,
+    /// As in a hit.
+    pub shift: u8,
     /// Index of the value's name in the index of needles.
     pub name: u32,
     /// The end of this match and of those like it that overlap it, each with the next.
     pub covered: usize,
+}
+
+impl Match {
+    /// As a hit in a stream whose text at hand begins at `base`. References are counted from `first`.
+    pub fn hit(&self, first: usize, base: u64) -> Hit {
+        Hit {
+            reference: first + self.name as usize,
+            form: self.form,
+            shift: self.shift,
+            offset: base + self.start as u64,
+            length: self.end - self.start,
+        }
+    }
 }
 
 /// One reading of the text so far, and the needles that agree with it.
@@ -178,6 +194,13 @@ impl Matcher {
             self.others.front().copied(),
         ];
         starts.into_iter().flatten().min()
+    }
+
+    /// Where the first partial match begins, and the name of the first value that it may be.
+    pub fn first_open(&self, index: &NeedleIndex) -> Option<(usize, u32)> {
+        let first = self.partial.iter().min_by_key(|partial| partial.start)?;
+        let needles = index.trie(first.class).needles();
+        Some((first.start, needles[first.node.low as usize].name))
     }
 
     /// What was found since this was last asked.
@@ -577,6 +600,7 @@ impl Matcher {
             start,
             end: partial.pos,
             form,
+            shift: needle.shift(),
             name: needle.name,
             covered: partial.pos,
         });

@@ -9,10 +9,14 @@ use super::escapes::introduces;
 use super::filter::{GROUP, Groups, group_at, variants};
 use super::needle::{MIN_SEARCHED, Needle, NeedleClass, NeedleSource};
 
+/// How far apart a name is looked at, in characters.
+const STRIDE: usize = MIN_SEARCHED - GROUP + 1;
+
 /// Where in a name a needle can begin.
 pub(super) struct NameFilter {
-    /// The first four characters of every needle of [`MIN_SEARCHED`] and more, in lower case.
-    starts: Groups,
+    /// Every four characters in a row of the first [`MIN_SEARCHED`] of every needle that has as
+    /// many, in lower case.
+    groups: Groups,
     /// Whether there are such needles.
     any_long: bool,
     /// The first character of every shorter one, in lower case, if there are any.
@@ -28,10 +32,12 @@ impl NameFilter {
         let long = needles
             .clone()
             .filter(|(class, _)| *class != NeedleClass::Short);
-        let mut starts = Groups::with_room(long.clone().count());
+        let mut groups = Groups::with_room(long.clone().count() * STRIDE);
         for (class, needle) in long.clone() {
-            let chars = std::array::from_fn(|index| lower(needle.byte(sources, index)));
-            variants(class, chars, |group| starts.insert(lower_group(group)));
+            for first in 0..STRIDE {
+                let chars = std::array::from_fn(|n| lower(needle.byte(sources, first + n)));
+                variants(class, chars, |group| groups.insert(lower_group(group)));
+            }
         }
         let mut short = None;
         for (class, needle) in needles.filter(|(class, _)| *class == NeedleClass::Short) {
@@ -41,10 +47,26 @@ impl NameFilter {
             table[usize::from(class.twin(first).unwrap_or(first))] = true;
         }
         Self {
-            starts,
+            groups,
             any_long: long.count() > 0,
             short,
         }
+    }
+
+    /// Whether a needle may occur in `name`, which is in lower case. Nearly every name of a message
+    /// ends here.
+    ///
+    /// The first eight characters of a needle hold a group at one of any five positions in a row,
+    /// so every fifth is looked at.
+    pub fn may_occur(&self, name: &[u8]) -> bool {
+        let holds_group = || {
+            let mut looks = (STRIDE - 1..name.len()).step_by(STRIDE);
+            looks.any(|pos| group_at(name, pos).is_some_and(|group| self.groups.contains(group)))
+        };
+        self.short.is_some()
+            || self.any_long
+                && name.len() >= MIN_SEARCHED
+                && (name.iter().copied().any(introduces) || holds_group())
     }
 
     /// Every position of `name`, which is in lower case, at which a needle may begin.
@@ -53,7 +75,7 @@ impl NameFilter {
         let escapes = (any_long || self.short.is_some()) && name.iter().copied().any(introduces);
         (0..name.len()).filter(move |&pos| {
             escapes
-                || any_long && group_at(name, pos).is_some_and(|group| self.starts.contains(group))
+                || any_long && group_at(name, pos).is_some_and(|group| self.groups.contains(group))
                 || self
                     .short
                     .as_ref()

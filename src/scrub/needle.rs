@@ -33,6 +33,8 @@ pub enum HitForm {
     Hex,
     /// UTF-16, either byte order.
     Utf16,
+    /// The beginning of some form, which was masked because no more of it came in time.
+    Partial,
 }
 
 impl HitForm {
@@ -47,6 +49,7 @@ impl HitForm {
             HitForm::Base64 => "base64",
             HitForm::Hex => "hex",
             HitForm::Utf16 => "utf16",
+            HitForm::Partial => "partial",
         }
     }
 }
@@ -114,15 +117,15 @@ pub(super) enum Spelling {
 pub(super) enum NeedleSource {
     /// A value, shared with whoever else holds it.
     Value(Arc<SecretBytes>),
-    /// Its UTF-16BE form, ours.
-    Wide(SecretBytes),
+    /// Other bytes that it comes back as, ours.
+    Derived(SecretBytes),
 }
 
 impl NeedleSource {
     pub fn bytes(&self) -> &[u8] {
         match self {
             NeedleSource::Value(value) => value.expose(),
-            NeedleSource::Wide(wide) => wide.expose(),
+            NeedleSource::Derived(bytes) => bytes.expose(),
         }
     }
 
@@ -130,7 +133,7 @@ impl NeedleSource {
     pub fn address(&self) -> Option<usize> {
         match self {
             NeedleSource::Value(value) => Some(address(value)),
-            NeedleSource::Wide(_) => None,
+            NeedleSource::Derived(_) => None,
         }
     }
 }
@@ -195,6 +198,14 @@ impl Needle {
                 let pair = u16::from_be_bytes([bytes[at], next]);
                 BASE64[usize::from(pair >> (10 - offset) & 63)]
             }
+        }
+    }
+
+    /// In base64, how many bytes of its group of three are before it.
+    pub fn shift(&self) -> u8 {
+        match self.spelling {
+            Spelling::Base64(shift) => shift,
+            _ => 0,
         }
     }
 

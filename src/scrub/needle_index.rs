@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::derived::{KeyText, in_other_charsets, private_keys};
 use super::escapes::Escapes;
 use super::failure_links::FailureLinks;
 use super::filter::{GROUP, Groups, Starts, Window, variants};
@@ -15,6 +16,8 @@ use super::needle::{
 };
 use super::trie::{Trie, TrieNode};
 use crate::secret::SecretBytes;
+use crate::substitution::encoding::Encoding;
+use crate::substitution::splice::spelling;
 
 const CLASSES: usize = NeedleClass::ALL.len();
 
@@ -129,7 +132,7 @@ impl NeedleIndex {
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
         self.sources.iter().filter_map(|source| match source {
             NeedleSource::Value(value) => Some(value.expose()),
-            NeedleSource::Wide(_) => None,
+            NeedleSource::Derived(_) => None,
         })
     }
 
@@ -138,6 +141,14 @@ impl NeedleIndex {
         match self.filter {
             Filter::Windows(_) => text.escapes(at),
             Filter::FirstBytes(_) => text.percent_escapes(at),
+        }
+    }
+
+    /// Whether a complete text of `length` bytes is long enough to hold a needle.
+    pub fn fits_into(&self, length: usize) -> bool {
+        match &self.filter {
+            Filter::Windows(windows) => length >= windows.shortest,
+            Filter::FirstBytes(_) => length > 0,
         }
     }
 
@@ -163,6 +174,19 @@ impl NeedleIndex {
         match &self.filter {
             Filter::Windows(windows) => windows.window.chars() as u32,
             Filter::FirstBytes(_) => MIN_SEARCHED as u32,
+        }
+    }
+
+    /// The most bytes that are let go although they may be the beginning of a value, so that a
+    /// message does not wait for the next one (see [`super::Scrubber::release`]).
+    pub fn most_by_chance(&self) -> usize {
+        match self.filter {
+            Filter::Windows(_) => 3,
+            // Three bytes may be all of such a value.
+            Filter::FirstBytes(_) => {
+                let lengths = self.sources.iter().map(|source| source.bytes().len());
+                lengths.min().unwrap_or(0) / 3
+            }
         }
     }
 
@@ -215,7 +239,7 @@ impl NeedleIndex {
 /// The bytes that no class reads in more than one way.
 const PLAIN: [bool; 256] = {
     let mut plain = [true; 256];
-    let others = b"%\\&+ :\r\n";
+    let others = b"%\\&+ :-\r\n";
     let mut at = 0;
     while at < others.len() {
         plain[others[at] as usize] = false;
@@ -237,19 +261,50 @@ impl Collected {
     fn add(&mut self, name: &impl fmt::Display, value: Arc<SecretBytes>) {
         let bytes = value.expose();
         let wide = utf16be(bytes);
+        // Inside of base64 no escapes are undone, and OAuth clients encode credentials twice (RFC 6749
+        // section 2.3.1).
+        let form = spelling(Encoding::BasicForm, &value);
+        let charsets = in_other_charsets(bytes);
+        let keys = private_keys(bytes);
         self.spell(NeedleClass::Exact, Spelling::Plain, bytes);
-        for shift in 0..3 {
-            self.spell(NeedleClass::Base64, Spelling::Base64(shift), bytes);
-        }
+        self.spell_base64(bytes);
         self.spell(NeedleClass::Hex, Spelling::Hex, bytes);
         self.sources.push(NeedleSource::Value(value));
         if let Some(wide) = wide {
             for spelling in [Spelling::Utf16Be, Spelling::Utf16Le] {
                 self.spell(NeedleClass::Exact, spelling, wide.expose());
             }
-            self.sources.push(NeedleSource::Wide(wide));
+            self.sources.push(NeedleSource::Derived(wide));
+        }
+        if let Some(form) = form {
+            self.spell_base64(form.expose());
+            self.sources.push(NeedleSource::Derived(form));
+        }
+        for form in charsets {
+            self.derive(NeedleClass::Exact, form);
+        }
+        for KeyText { joined, lines } in keys {
+            self.derive(NeedleClass::Base64, joined);
+            for line in lines {
+                self.derive(NeedleClass::Exact, line);
+            }
         }
         self.placeholders.push(format!("<<{name}>>"));
+    }
+
+    /// Adds the base64 of the source that comes next, at every alignment.
+    fn spell_base64(&mut self, bytes: &[u8]) {
+        for shift in 0..3 {
+            self.spell(NeedleClass::Base64, Spelling::Base64(shift), bytes);
+        }
+    }
+
+    /// Adds bytes that are searched as they are, unless they are too few.
+    fn derive(&mut self, class: NeedleClass, bytes: SecretBytes) {
+        if bytes.len() >= MIN_SEARCHED {
+            self.spell(class, Spelling::Plain, bytes.expose());
+            self.sources.push(NeedleSource::Derived(bytes));
+        }
     }
 
     /// Adds a value that is searched only as itself.

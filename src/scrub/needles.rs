@@ -3,14 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::base64_run::value_of;
 use super::haystack::Haystack;
 use super::hit::{Hit, Replacement};
+use super::json_place::is_number;
 use super::matcher::Matcher;
 use super::needle::MIN_SEARCHED;
 use super::needle_index::NeedleIndex;
 use super::scan::{Scan, first_reference};
 
 use crate::secret::SecretBytes;
+use crate::substitution::stand_in::StandInSearch;
 
 /// Every value that must not come back, prepared for searching.
 ///
@@ -22,6 +25,8 @@ pub struct Needles {
     /// The values of the principal, then those of the request.
     indexes: Vec<Arc<NeedleIndex>>,
     hazards: ReplacementHazards,
+    /// Knows what is written in place of some values instead of their placeholders.
+    stand_ins: Option<Arc<StandInSearch>>,
 }
 
 /// What has to be known about all values together to choose replacements.
@@ -31,6 +36,10 @@ struct ReplacementHazards {
     completed_by_placeholder: bool,
     /// The bytes that occur in some value.
     seen: [bool; 256],
+    /// Some value is made of the characters of a number.
+    any_number: bool,
+    /// The characters of base64 that hold the last bits of a byte and the first of some value.
+    before: [bool; 256],
 }
 
 /// Tried in order for what replaces a hit that a replacement has made. None of them is part of an
@@ -48,10 +57,13 @@ impl Needles {
         let hazards = ReplacementHazards {
             completed_by_placeholder: false,
             seen: [false; 256],
+            any_number: false,
+            before: [false; 256],
         };
         Self {
             indexes: Vec::new(),
             hazards,
+            stand_ins: None,
         }
         .with(NeedleIndex::new(values))
     }
@@ -76,9 +88,23 @@ impl Needles {
         let base = Self {
             indexes: self.indexes.clone(),
             hazards: self.hazards.clone(),
+            stand_ins: self.stand_ins.clone(),
         };
         let new = [long, short].into_iter().filter(|index| !index.is_empty());
         Arc::new(new.fold(base, Self::with))
+    }
+
+    /// The same for a request in which stand-ins are searched for: what it has used by a stand-in is
+    /// replaced by that.
+    pub fn with_stand_ins(self: &Arc<Self>, search: &Arc<StandInSearch>) -> Arc<Self> {
+        if !search.may_meet_any() {
+            return Arc::clone(self);
+        }
+        let mut needles = Self::clone(self);
+        needles.stand_ins = Some(Arc::clone(search));
+        // Whether such a text completes a value was not looked at.
+        needles.hazards.completed_by_placeholder = true;
+        Arc::new(needles)
     }
 
     /// Whether there is nothing to search for: the text may pass as it is.
@@ -110,15 +136,14 @@ impl Needles {
     pub fn find_in_name(&self, name: &[u8]) -> Option<Hit> {
         let mut indexes = self.indexes.iter().enumerate();
         indexes.find_map(|(number, index)| {
+            if !index.names().may_occur(name) {
+                return None;
+            }
             let mut matcher = Matcher::in_any_case();
             let candidates = index.names().candidates(name);
             matcher.advance(index, Haystack::whole(name), candidates);
-            matcher.take_found().next().map(|found| Hit {
-                reference: first_reference(&self.indexes, number) + found.name as usize,
-                form: found.form,
-                offset: found.start as u64,
-                length: found.end - found.start,
-            })
+            let first = first_reference(&self.indexes, number);
+            matcher.take_found().next().map(|found| found.hit(first, 0))
         })
     }
 
@@ -132,12 +157,33 @@ impl Needles {
         all.nth(reference).map_or("", String::as_str)
     }
 
+    /// The text that is written in place of a value instead of its placeholder.
+    pub(super) fn other_text(&self, reference: usize) -> Option<Arc<str>> {
+        self.stand_ins.as_ref()?.text_for(self.name(reference))
+    }
+
     /// Whether what is put in place of hits may make a new one together with its neighbours.
     pub(super) fn completed_by(&self, replacement: Replacement) -> bool {
+        let hazards = &self.hazards;
+        let any = |bytes: &[u8]| bytes.iter().any(|byte| hazards.seen[usize::from(*byte)]);
         match replacement {
-            Replacement::Placeholder => self.hazards.completed_by_placeholder,
-            Replacement::SameLength => self.hazards.seen[usize::from(b'*')],
+            Replacement::Placeholder => hazards.completed_by_placeholder,
+            Replacement::Json => hazards.completed_by_placeholder || any(b"\""),
+            Replacement::Xml => hazards.completed_by_placeholder || any(b"&;"),
+            // It ends in a letter, with which a value may begin. Texts are short where it is used.
+            Replacement::Percent => true,
+            Replacement::SameLength => any(b"*"),
         }
+    }
+
+    /// Whether some value is made of the characters of a number.
+    pub(super) fn any_number(&self) -> bool {
+        self.hazards.any_number
+    }
+
+    /// Whether this character of base64 may hold bits of a value, and of a byte before it.
+    pub(super) fn may_precede(&self, char: u8) -> bool {
+        self.hazards.before[usize::from(char)]
     }
 
     /// A character that no value contains, if there is one.
@@ -155,6 +201,8 @@ impl Needles {
                 .iter()
                 .for_each(|byte| self.hazards.seen[usize::from(*byte)] = true);
             self.hazards.completed_by_placeholder |= meets_placeholder(value);
+            self.hazards.any_number |= value.iter().all(|byte| is_number(*byte));
+            mark_before(value[0], &mut self.hazards.before);
         }
         self.indexes.push(Arc::new(index));
         // A slug may itself spell a value. Short ones are found in slugs by mere chance, and a
@@ -189,6 +237,15 @@ fn meets_placeholder(value: &[u8]) -> bool {
     value.starts_with(b">")
         || value.ends_with(b"<")
         || value.windows(2).any(|pair| matches!(pair, b"<<" | b">>"))
+}
+
+/// Marks the characters of base64 whose last four or two bits are the first ones of a value.
+fn mark_before(first: u8, before: &mut [bool; 256]) {
+    for char in 0..=u8::MAX {
+        if let Some(bits) = value_of(char) {
+            before[usize::from(char)] |= bits & 15 == first >> 4 || bits & 3 == first >> 6;
+        }
+    }
 }
 
 impl fmt::Debug for Needles {

@@ -1,6 +1,7 @@
 //! Stretches of text that are covered by hits which overlap, each with the next.
 
 use super::hit::Hit;
+use super::needle::HitForm;
 
 /// One stretch: it is replaced as a whole.
 #[derive(Debug)]
@@ -21,11 +22,29 @@ pub(super) struct Regions {
     list: Vec<Region>,
 }
 
+/// Characters of base64 in which whole bytes end.
+const GROUP: usize = 4;
+
+/// The hit by which a stretch is named: the one that begins first, of those that begin together the
+/// longest.
+#[derive(Clone, Copy)]
+pub(super) struct Lead {
+    pub reference: usize,
+    /// In base64, how many bytes of its group of three are before it.
+    pub shift: Option<u8>,
+    /// In base64, whether no character holds bits both of it and of a neighbour.
+    pub is_whole: bool,
+}
+
 impl Region {
-    /// The value whose hit begins first; of those that begin together, the longest.
-    pub fn reference(&self) -> usize {
+    /// The hit by which it is named.
+    pub fn lead(&self) -> Lead {
         let first = self.hits.iter().min_by_key(|hit| order(hit));
-        first.map_or(0, |hit| hit.reference)
+        Lead {
+            reference: first.map_or(0, |hit| hit.reference),
+            shift: first.and_then(|hit| (hit.form == HitForm::Base64).then_some(hit.shift)),
+            is_whole: first.is_some_and(|hit| hit.shift == 0 && hit.length.is_multiple_of(GROUP)),
+        }
     }
 
     /// The hits in it, in order.
@@ -44,9 +63,10 @@ impl Region {
     }
 }
 
-/// By start; of those the longest first, and then as the caller ordered the values.
-fn order(hit: &Hit) -> (u64, std::cmp::Reverse<usize>, usize) {
-    (hit.offset, std::cmp::Reverse(hit.length), hit.reference)
+/// By start; of those the longest first, then as the caller ordered the values, then by form.
+fn order(hit: &Hit) -> (u64, std::cmp::Reverse<usize>, usize, HitForm) {
+    let length = std::cmp::Reverse(hit.length);
+    (hit.offset, length, hit.reference, hit.form)
 }
 
 impl Regions {
@@ -88,6 +108,17 @@ impl Regions {
         self.list.insert(at, region);
     }
 
+    /// The reference of the value by which the first of them is named.
+    pub fn first_reference(&self) -> Option<usize> {
+        self.list.first().map(|region| region.lead().reference)
+    }
+
+    /// Whether the byte at `pos` is in one of them.
+    pub fn cover(&self, pos: usize) -> bool {
+        let mut regions = self.list.iter();
+        regions.any(|region| (region.start..region.end).contains(&pos))
+    }
+
     /// Those that begin before `end`, in order.
     pub fn before(&mut self, end: usize) -> impl Iterator<Item = &mut Region> {
         self.list
@@ -120,20 +151,20 @@ impl Regions {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::needle::HitForm;
     use super::*;
 
     fn hit(reference: usize, start: usize, end: usize) -> Hit {
         Hit {
             reference,
             form: HitForm::Raw,
+            shift: 0,
             offset: start as u64,
             length: end - start,
         }
     }
 
     fn shown(regions: &Regions) -> Vec<(usize, usize, usize)> {
-        let show = |region: &Region| (region.start, region.end, region.reference());
+        let show = |region: &Region| (region.start, region.end, region.lead().reference);
         regions.list.iter().map(show).collect()
     }
 

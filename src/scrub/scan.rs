@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::haystack::Haystack;
 use super::hit::Hit;
 use super::matcher::Matcher;
+use super::needle::HitForm;
 use super::needle_index::NeedleIndex;
 use super::regions::Regions;
 
@@ -29,6 +30,9 @@ impl Scan {
     /// The search of a complete text. Most texts hold nothing that could be the beginning of a
     /// value, and cost one look at the filter.
     pub fn of(indexes: &[Arc<NeedleIndex>], text: &[u8]) -> Option<Self> {
+        if !indexes.iter().any(|index| index.fits_into(text.len())) {
+            return None;
+        }
         let text = Haystack::whole(text);
         let mut scan = Self::default();
         scan.advance(indexes, text, 0);
@@ -76,12 +80,7 @@ impl Scan {
         matcher.advance(index, text, self.candidates.drain(..));
         let first = first_reference(indexes, number);
         for found in matcher.take_found() {
-            let hit = Hit {
-                reference: first + found.name as usize,
-                form: found.form,
-                offset: self.base + found.start as u64,
-                length: found.end - found.start,
-            };
+            let hit = found.hit(first, self.base);
             self.regions.add(found.start, found.covered, hit);
         }
     }
@@ -91,10 +90,44 @@ impl Scan {
         &mut self.regions
     }
 
+    /// The first value that was found and is not decided yet.
+    pub fn first_found(&self) -> Option<usize> {
+        self.regions.first_reference()
+    }
+
     /// Where the first match begins that bytes to come can complete or prolong: all that begins
     /// before it is known.
     pub fn open_from(&self) -> Option<usize> {
         self.matchers.iter().filter_map(Matcher::open_from).min()
+    }
+
+    /// Whether more of a text of `len` bytes is open than chance makes the beginning of a value.
+    pub fn is_suspicious(&self, indexes: &[Arc<NeedleIndex>], len: usize) -> bool {
+        let mut searches = self.matchers.iter().zip(indexes);
+        searches.any(|(matcher, index)| {
+            let open = matcher.open_from().map_or(0, |from| len - from);
+            open > index.most_by_chance()
+        })
+    }
+
+    /// What is open in a text of `len` bytes, as a hit of the first value that it may be.
+    pub fn open_hit(&self, indexes: &[Arc<NeedleIndex>], len: usize) -> Option<Hit> {
+        let open = self
+            .matchers
+            .iter()
+            .enumerate()
+            .filter_map(|(number, matcher)| {
+                let (from, name) = matcher.first_open(&indexes[number])?;
+                Some((from, first_reference(indexes, number) + name as usize))
+            });
+        let (from, reference) = open.min()?;
+        Some(Hit {
+            reference,
+            form: HitForm::Partial,
+            shift: 0,
+            offset: self.base + from as u64,
+            length: len - from,
+        })
     }
 
     /// Forgets the first `count` bytes of the text.

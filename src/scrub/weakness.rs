@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secret::SecretBytes;
+
 /// Why a value is a bad secret for text to be searched for.
 ///
 /// The search finds it wherever it occurs, so ordinary pages would be rewritten, and each such
@@ -33,6 +35,12 @@ pub fn weak_value(value: &[u8]) -> Option<Weakness> {
     } else {
         None
     }
+}
+
+/// Whether a secret is searched for only where a request has sent it, as a short one is: ordinary
+/// pages would be rewritten, and ordinary requests refused.
+pub fn is_weak(secret: &SecretBytes) -> bool {
+    weak_value(secret.expose()).is_some()
 }
 
 /// Whether a piece of at most half the value, repeated, makes all of it, or it has no more than two
@@ -72,7 +80,7 @@ fn is_common_word(value: &[u8]) -> bool {
 const COMMON_WORDS: &str = "
     a about abstract accept access accessed account accounts action actions active activity actual
     add added address admin administration administrator after again alert algorithm all allow allowed
-    alternative amount analysis and another answer anonymous any apache api application applications
+    alternative amount analysis and another answer anonymous any apache api api-key api_key apikey application applications
     approved archive array article assets assistant async attribute audience audio auth authenticate
     authentication author authority authorization authorized auto automatic available average await
     background balance base basic bearer before between binary blank blue body boolean border bottom
@@ -109,7 +117,7 @@ const COMMON_WORDS: &str = "
     notification notifications november null number object objects october offset ok old online only
     open operation operator option optional options order orders organization origin original other
     output overview owner package packages padding page pages paragraph parameter parameters parent
-    partner pass passed passphrase passwd password passwords path pattern payload payment payments
+    partner pass passed passphrase passwd password passwords passwort path pattern payload payment payments
     pending people percent performance permission permissions person personal phone photo picture
     pipeline placeholder platform please plugin point policy popular port portfolio position post
     posts power premium press preview previous price primary print priority privacy private problem
@@ -129,7 +137,7 @@ const COMMON_WORDS: &str = "
     stylesheet subject submit subscribe subscription success successful successfully summary sunday
     super support supported switch symbol system systems table tables target task tasks team technical
     technology template templates temporary tenant terms test tested testing tests text textarea thank
-    the theme thing this through thursday ticket tickets time timeout timestamp title to today toggle
+    the theme thing this through thursday ticket tickets time timeout timestamp title to today todo toggle
     token tokens tomorrow tool tools top topic total trace traffic transaction transactions transfer
     transform transport trigger true trust tuesday type types undefined unique united universal
     university unknown unlimited update updated updates upgrade upload url user username users valid

@@ -8,7 +8,8 @@ use crate::policy::location::Location;
 
 use super::edit::Edit;
 use super::encoding::Encoding;
-use super::placeholder::scan_map;
+use super::placeholder::scan_with;
+use super::stand_in::StandInSearch;
 
 /// Basic credentials, opened.
 ///
@@ -70,19 +71,23 @@ impl Basic {
         &self.decoded
     }
 
-    /// The placeholders inside.
-    pub fn edits(&self) -> Vec<Edit> {
+    /// The placeholders inside. One that is percent-encoded tells that the client encodes both parts as
+    /// a form does, as OAuth clients have to (RFC 6749 section 2.3.1), and so the value is.
+    pub fn edits(&self, stand_ins: Option<&StandInSearch>) -> Vec<Edit> {
         let colon = memchr::memchr(b':', &self.decoded);
-        let edit = |token: super::placeholder::PlaceholderToken| {
+        let location = Location::Header("authorization".into());
+        let mut edits = Vec::new();
+        for token in scan_with(Encoding::BasicForm, &self.decoded, stand_ins) {
             let in_user = colon.is_some_and(|colon| token.span.end <= colon);
-            let encoding = if in_user {
-                Encoding::BasicUser
-            } else {
-                Encoding::Raw
+            let is_encoded = self.decoded[token.span.clone()].contains(&b'%');
+            let encoding = match (is_encoded, in_user) {
+                (true, _) => Encoding::BasicForm,
+                (false, true) => Encoding::BasicUser,
+                (false, false) => Encoding::Raw,
             };
-            Edit::new(token, encoding, Location::Header("authorization".into()))
-        };
-        scan_map(Encoding::Raw, &self.decoded, edit)
+            edits.push(Edit::new(token, encoding, location.clone()));
+        }
+        edits
     }
 
     /// The header value with `spliced` in place of the decoded credentials, in the alphabet and
@@ -117,7 +122,7 @@ mod tests {
     fn substituted(header: &[u8], value: &[u8]) -> Result<Vec<u8>, SpliceError> {
         let value = SecretBytes::new(value.to_vec());
         let basic = Basic::parse(header).unwrap();
-        let spliced = splice(basic.decoded(), &basic.edits(), |_| Some(&value))?;
+        let spliced = splice(basic.decoded(), &basic.edits(None), |_| Some(&value))?;
         Ok(basic.render(&spliced))
     }
 
@@ -184,7 +189,7 @@ mod tests {
     fn the_location_is_the_header() {
         let basic = Basic::parse(b"Basic dTo8PGJpbj4+").unwrap();
         assert_eq!(
-            basic.edits()[0].location,
+            basic.edits(None)[0].location,
             Location::Header("authorization".into())
         );
     }

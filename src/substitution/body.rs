@@ -1,33 +1,29 @@
 //! Placeholders in a body, by its media type.
 
-use crate::policy::location::{BodyField, Location};
+use std::sync::Arc;
 
 pub use super::body_kind::{BodyKind, BodyProblem, classify};
-use super::body_scanner::BodyScanner;
+pub use super::body_search::BodySearch;
 use super::edit::Edit;
-use super::encoding::Encoding;
+use super::stand_in::StandInSearch;
 
 /// Finds the placeholders of a complete body.
-///
-/// A location carries a JSON pointer only if the body is strictly valid JSON: otherwise recipients
-/// may read the value at another pointer. A value is written into a message with JSON escapes only
-/// if all of the message is JSON.
 pub fn find(kind: &BodyKind, body: &[u8]) -> Result<Vec<Edit>, BodyProblem> {
-    if !kind.may_hold_placeholder(body) {
-        return Ok(Vec::new());
-    }
-    let mut scanner = BodyScanner::new(kind);
-    let mut edits = scanner.read(body, true)?.edits;
-    let has_pointers = matches!(kind, BodyKind::Json | BodyKind::Message);
-    let relied_on = scanner.is_complete_json() && std::str::from_utf8(body).is_ok();
-    let is_written_raw = *kind == BodyKind::Message && !scanner.is_json();
-    for edit in &mut edits {
-        if has_pointers && !relied_on {
-            edit.location = Location::Body(BodyField::Whole);
-        }
-        if is_written_raw {
-            edit.encoding = Encoding::Message;
-        }
+    find_with(kind, body, None)
+}
+
+/// The same, and its stand-ins.
+pub fn find_with(
+    kind: &BodyKind,
+    body: &[u8],
+    stand_ins: Option<&Arc<StandInSearch>>,
+) -> Result<Vec<Edit>, BodyProblem> {
+    let mut edits = Vec::new();
+    let may_hold_stand_in = stand_ins.is_some_and(|search| search.may_be_in(body));
+    if may_hold_stand_in && kind.is_searched() || kind.may_hold_placeholder(body) {
+        let mut search = BodySearch::new(kind).with(stand_ins.cloned());
+        search.push(body, &mut edits)?;
+        search.finish(&mut edits)?;
     }
     Ok(edits)
 }
@@ -66,12 +62,30 @@ mod tests {
             ("text/plain;charset=UTF-8", BodyKind::Text),
             ("text/html", BodyKind::Text),
             ("application/graphql", BodyKind::Text),
+            ("application/yaml", BodyKind::Text),
+            ("Application/X-YAML; charset=utf-8", BodyKind::Text),
+            ("application/openapi+yaml", BodyKind::Text),
+            ("application/toml", BodyKind::Text),
+            ("application/sql", BodyKind::Text),
+            ("application/x-sh", BodyKind::Text),
+            ("application/http", BodyKind::Http),
+            ("message/rfc822", BodyKind::Text),
+            ("message/http; version=1.1", BodyKind::Http),
+            ("application/yaml; charset=utf-16", BodyKind::Wide),
+            ("application/connect+json", BodyKind::Envelopes),
+            ("application/grpc-web+json", BodyKind::Envelopes),
+            ("application/grpc+json; charset=utf-16", BodyKind::Envelopes),
+            ("application/geo+json-seq", BodyKind::JsonLines),
+            ("application/zip", BodyKind::Opaque),
+            ("application/x-protobuf", BodyKind::Opaque),
+            ("application/x-tar", BodyKind::Opaque),
+            ("video/mp4", BodyKind::Opaque),
             ("", BodyKind::Text),
             ("json", BodyKind::Text),
             ("multipart/form-data", BodyKind::Text),
             (
                 "multipart/form-data; boundary=a; boundary=b",
-                BodyKind::Text,
+                BodyKind::Ambiguous,
             ),
             (
                 "multipart/mixed; boundary=\"a b\"",

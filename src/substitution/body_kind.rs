@@ -22,6 +22,13 @@ pub enum BodyKind {
         /// The boundary between them (RFC 2046 section 5.1.1).
         boundary: Vec<u8>,
     },
+    /// An HTTP message.
+    Http,
+    /// Messages in JSON, each after its length (the streams of gRPC and Connect). Read message by message,
+    /// not as a whole.
+    Envelopes,
+    /// Parts whose boundary is said twice: recipients disagree on which one counts.
+    Ambiguous,
     /// A WebSocket text message: JSON texts one after the other, or any other text.
     Message,
     /// Text in UTF-16 or UTF-32, which is searched but cannot be changed.
@@ -36,6 +43,11 @@ pub enum BodyProblem {
     /// It holds a placeholder in UTF-16 or UTF-32.
     #[error("the body holds a placeholder in UTF-16 or UTF-32 text; send it as UTF-8")]
     Wide,
+    /// Its type says two boundaries.
+    #[error(
+        "the Content-Type has two boundary parameters, and servers disagree on which one counts"
+    )]
+    Boundary,
     /// The header section of a part of a multipart body exceeds 16 KiB.
     #[error("a part of the multipart body has a header section of more than 16 KiB")]
     PartHead,
@@ -47,6 +59,11 @@ impl BodyKind {
         *self != BodyKind::Opaque
     }
 
+    /// Whether anything is found in bodies of this kind as they are.
+    pub(super) fn is_searched(&self) -> bool {
+        !matches!(self, BodyKind::Opaque | BodyKind::Envelopes)
+    }
+
     /// Whether `body` may contain a placeholder. `false` is certain, and spares a body without
     /// placeholders the parsing of its structure.
     pub(super) fn may_hold_placeholder(&self, body: &[u8]) -> bool {
@@ -54,10 +71,10 @@ impl BodyKind {
             BodyKind::Json | BodyKind::JsonLines => Encoding::Json,
             BodyKind::Form => Encoding::FormUrl,
             BodyKind::Xml => Encoding::Xml,
-            BodyKind::Text => Encoding::Raw,
+            BodyKind::Text | BodyKind::Http => Encoding::Raw,
             BodyKind::Message => Encoding::Message,
-            BodyKind::Multipart { .. } | BodyKind::Wide => return true,
-            BodyKind::Opaque => return false,
+            BodyKind::Multipart { .. } | BodyKind::Wide | BodyKind::Ambiguous => return true,
+            BodyKind::Opaque | BodyKind::Envelopes => return false,
         };
         // These bytes can be the beginning of UTF-16, which no encoding would recognise.
         let may_be_wide = body
@@ -70,6 +87,10 @@ impl BodyKind {
 
 /// How a body with this `Content-Type` is read.
 pub fn classify(content_type: Option<&[u8]>) -> BodyKind {
+    if content_type == Some(b"application/json") {
+        // Most bodies: there is nothing to be parsed.
+        return BodyKind::Json;
+    }
     let media = MediaType::parse(content_type.unwrap_or_default());
     let kind = classify_essence(&media);
     let charset = media
@@ -87,37 +108,135 @@ pub fn classify(content_type: Option<&[u8]>) -> BodyKind {
         b"iso-10646-ucs",
     ];
     match kind {
-        BodyKind::Opaque | BodyKind::Multipart { .. } => kind,
+        BodyKind::Opaque
+        | BodyKind::Multipart { .. }
+        | BodyKind::Ambiguous
+        | BodyKind::Envelopes => kind,
         _ if wide.iter().any(|name| charset.starts_with(name)) => BodyKind::Wide,
         _ => kind,
     }
 }
+
+/// How bodies of a type are read.
+#[derive(Clone, Copy)]
+enum Reading {
+    Envelopes,
+    Json,
+    JsonLines,
+    Form,
+    Xml,
+    Http,
+    Text,
+}
+
+/// The types that are searched, beside `multipart` and `text`: those that carry credentials as text.
+/// A subtype that begins with `+` stands for every subtype with that suffix (RFC 6838 section 4.2.8).
+/// The first row that fits counts.
+const TYPES: &[(&str, &[&str], Reading)] = &[
+    (
+        "application",
+        &["connect+json", "grpc+json", "grpc-web+json"],
+        Reading::Envelopes,
+    ),
+    (
+        "*",
+        &["json", "+json", "json5", "jsonc", "x-json"],
+        Reading::Json,
+    ),
+    (
+        "*",
+        &[
+            "x-ndjson",
+            "ndjson",
+            "jsonl",
+            "x-jsonl",
+            "jsonlines",
+            "x-jsonlines",
+            "json-lines",
+            "json-seq",
+            "+json-seq",
+        ],
+        Reading::JsonLines,
+    ),
+    ("*", &["xml", "+xml"], Reading::Xml),
+    ("application", &["x-www-form-urlencoded"], Reading::Form),
+    (
+        "application",
+        &[
+            // Configuration.
+            "yaml",
+            "x-yaml",
+            "vnd.yaml",
+            "+yaml",
+            "toml",
+            "x-toml",
+            "hcl",
+            "x-hcl",
+            "x-ini",
+            "x-java-properties",
+            // Queries.
+            "graphql",
+            "sql",
+            "x-sql",
+            "sparql-query",
+            "sparql-update",
+            // Programs.
+            "javascript",
+            "x-javascript",
+            "ecmascript",
+            "typescript",
+            "x-sh",
+            "x-shellscript",
+            "x-csh",
+            "x-bash",
+            "x-powershell",
+            "x-perl",
+            "x-python",
+            "x-python-code",
+            "x-ruby",
+            "x-httpd-php",
+            // Tables.
+            "csv",
+        ],
+        Reading::Text,
+    ),
+    ("application", &["http"], Reading::Http),
+    ("message", &["http"], Reading::Http),
+    ("message", &["*"], Reading::Text),
+    ("text", &["*"], Reading::Text),
+];
 
 fn classify_essence(media: &MediaType) -> BodyKind {
     let Some((kind, subtype)) = media.essence.split_once('/') else {
         // No type, or none that could be parsed: the sender did not say that the body is binary.
         return BodyKind::Text;
     };
-    match (kind, subtype) {
-        ("multipart", _) => match media.parameter("boundary") {
+    if kind == "multipart" {
+        return match media.parameter("boundary") {
             Some(boundary) if is_boundary(boundary) => BodyKind::Multipart {
                 boundary: boundary.to_vec(),
             },
+            None if media.has("boundary") => BodyKind::Ambiguous,
             // No recipient can split such a body into parts either.
             _ => BodyKind::Text,
-        },
-        (_, "json") => BodyKind::Json,
-        (
-            _,
-            "x-ndjson" | "ndjson" | "jsonl" | "x-jsonl" | "jsonlines" | "x-jsonlines"
-            | "json-lines" | "json-seq",
-        ) => BodyKind::JsonLines,
-        (_, "xml") => BodyKind::Xml,
-        _ if subtype.ends_with("+json") => BodyKind::Json,
-        _ if subtype.ends_with("+xml") => BodyKind::Xml,
-        ("application", "x-www-form-urlencoded") => BodyKind::Form,
-        ("application", "graphql" | "javascript") | ("text", _) => BodyKind::Text,
-        _ => BodyKind::Opaque,
+        };
+    }
+    let fits = |pattern: &&str| match pattern.strip_prefix('+') {
+        Some(_) => subtype.ends_with(*pattern),
+        None => *pattern == subtype || *pattern == "*",
+    };
+    let row = TYPES
+        .iter()
+        .find(|(of, subtypes, _)| (*of == "*" || *of == kind) && subtypes.iter().any(fits));
+    match row.map(|(.., reading)| reading) {
+        Some(Reading::Envelopes) => BodyKind::Envelopes,
+        Some(Reading::Json) => BodyKind::Json,
+        Some(Reading::JsonLines) => BodyKind::JsonLines,
+        Some(Reading::Form) => BodyKind::Form,
+        Some(Reading::Xml) => BodyKind::Xml,
+        Some(Reading::Http) => BodyKind::Http,
+        Some(Reading::Text) => BodyKind::Text,
+        None => BodyKind::Opaque,
     }
 }
 

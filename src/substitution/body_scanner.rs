@@ -1,19 +1,25 @@
 //! Finds the placeholders of a body as it is read from left to right, whole or in pieces. No other
 //! code finds placeholders in bodies.
 
+use std::sync::Arc;
+
 use super::body_kind::{BodyKind, BodyProblem};
 use super::edit::Edit;
-use super::encoding::Encoding;
+use super::encoding::{Encoding, Nesting};
 use super::form::FormTracker;
 use super::json::JsonTracker;
 use super::multipart::MultipartReader;
 use super::placeholder::{Partial, scan_partial};
 use super::single_part::{Segment, SinglePart};
+use super::stand_in::StandInSearch;
 use crate::policy::location::{BodyField, Location};
 
 /// Reads a body in pieces and finds its placeholders, each with its location.
 pub(super) struct BodyScanner {
     reader: BodyReader,
+    /// Finds what means a placeholder, too.
+    stand_ins: Option<Arc<StandInSearch>>,
+    is_ambiguous: bool,
 }
 
 /// The decided bytes of a window.
@@ -58,12 +64,24 @@ impl BodyScanner {
                 tracker,
             },
         };
-        Self { reader }
+        Self {
+            reader,
+            stand_ins: None,
+            is_ambiguous: *kind == BodyKind::Ambiguous,
+        }
+    }
+
+    /// Looks for stand-ins, too.
+    pub(super) fn with(self, stand_ins: Option<Arc<StandInSearch>>) -> Self {
+        Self { stand_ins, ..self }
     }
 
     /// Reads what can be decided of `window`, which begins after the bytes that the last call
     /// decided. With `eof`, no bytes follow it and all of it is decided.
     pub(super) fn read(&mut self, window: &[u8], eof: bool) -> Result<Decided, BodyProblem> {
+        if self.is_ambiguous {
+            return Err(BodyProblem::Boundary);
+        }
         if let BodyReader::Multipart(parts) = &mut self.reader {
             parts.refresh();
         }
@@ -78,7 +96,8 @@ impl BodyScanner {
                     bytes.len()
                 }
                 Some(encoding) => {
-                    let found = scan_partial(encoding, bytes, stretch.closed);
+                    let found =
+                        scan_partial(encoding, bytes, stretch.closed, self.stand_ins.as_deref());
                     let decided = found.decided;
                     edits.extend(self.edits(found, encoding, bytes, at)?);
                     decided
@@ -105,11 +124,22 @@ impl BodyScanner {
         for mut token in found.tokens {
             self.reader.advance(&bytes[read..token.span.start])?;
             read = token.span.start;
+            let nesting = self.reader.nesting();
+            if !nesting.reads(token.depth) {
+                continue;
+            }
+            let field = self.reader.field();
+            let length = match &self.reader {
+                BodyReader::Multipart(parts) => parts.length(),
+                BodyReader::SinglePart { .. } => None,
+            };
+            read = token.span.end;
+            self.reader.pass_placeholder(&bytes[token.span.clone()])?;
             token.span = token.span.start + offset..token.span.end + offset;
-            let encoding = self.reader.written_as(encoding);
-            let mut edit = Edit::new(token, encoding, Location::Body(self.reader.field()));
+            let mut edit = Edit::new(token, encoding, Location::Body(field)).nested(nesting);
             if let BodyReader::Multipart(parts) = &self.reader {
                 edit.delimiters = Some(parts.delimiters());
+                edit.length = length;
             }
             edits.push(edit);
         }
@@ -123,11 +153,6 @@ impl BodyScanner {
             .is_some_and(|document| document.is_complete() && !document.is_later())
     }
 
-    /// Whether the body is valid JSON, in one text or, where there may be, in several.
-    pub(super) fn is_json(&self) -> bool {
-        self.document().is_some_and(JsonTracker::is_complete)
-    }
-
     fn document(&self) -> Option<&JsonTracker> {
         match &self.reader {
             BodyReader::SinglePart {
@@ -135,6 +160,16 @@ impl BodyScanner {
                 ..
             } => Some(document),
             _ => None,
+        }
+    }
+}
+
+impl PositionTracker {
+    fn advance(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Whole => {}
+            Self::FormTracker(pairs) => pairs.advance(bytes),
+            Self::JsonTracker(document) => document.advance(bytes),
         }
     }
 }
@@ -150,26 +185,28 @@ impl BodyReader {
     fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         match self {
             Self::SinglePart { part, tracker } => {
-                match tracker {
-                    PositionTracker::Whole => {}
-                    PositionTracker::FormTracker(pairs) => pairs.advance(bytes),
-                    PositionTracker::JsonTracker(document) => document.advance(bytes),
-                }
+                tracker.advance(bytes);
                 part.advance(bytes)
             }
             Self::Multipart(parts) => parts.advance(bytes),
         }
     }
 
-    /// The encoding in which a value is written where `encoding` was read. A message is written as
-    /// JSON as long as it may be JSON: a streamed one must be decided before its end is known.
-    fn written_as(&self, encoding: Encoding) -> Encoding {
+    /// Takes the bytes of a placeholder.
+    fn pass_placeholder(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         match self {
-            Self::SinglePart {
-                tracker: PositionTracker::JsonTracker(document),
-                ..
-            } if encoding == Encoding::Message && !document.is_broken() => Encoding::Json,
-            _ => encoding,
+            Self::SinglePart { part, tracker } => {
+                tracker.advance(bytes);
+                part.pass_placeholder(bytes)
+            }
+            Self::Multipart(parts) => parts.pass_placeholder(bytes),
+        }
+    }
+
+    fn nesting(&self) -> Nesting {
+        match self {
+            Self::SinglePart { part, .. } => part.nesting(),
+            Self::Multipart(parts) => parts.nesting(),
         }
     }
 

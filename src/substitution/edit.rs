@@ -7,7 +7,8 @@ use crate::policy::location::Location;
 
 use super::delimiters::Delimiters;
 use super::encode::Unencodable;
-use super::encoding::Encoding;
+use super::encoding::{Encoding, Nesting};
+use super::part_length::PartLength;
 use super::placeholder::PlaceholderToken;
 use super::slug::Reference;
 
@@ -26,12 +27,16 @@ pub struct Edit {
     pub span: Range<usize>,
     /// The encoding in which its replacement is written.
     pub encoding: Encoding,
+    /// How deep in JSON inside of that encoding it is.
+    pub nesting: Nesting,
     /// Whether it is an escape, which needs no credential.
     pub escape: bool,
     /// What it names.
     pub reference: Reference,
     /// Where it is, for policy and ledger.
     pub location: Location,
+    /// The length that the part around it says it has.
+    pub length: Option<Arc<PartLength>>,
     /// The delimiters that its replacement must not produce, if it is in a multipart body.
     pub delimiters: Option<Arc<Delimiters>>,
 }
@@ -58,20 +63,30 @@ pub enum SpliceError {
     /// The result would exceed what a request's head may have.
     #[error("with the values put in, the head would be too large")]
     HeadTooLarge,
+    /// The same for the request target.
+    #[error("the target would be too long")]
+    TargetTooLong,
     /// The edits are not those of this source.
     #[error("the edits do not fit the text")]
     Misplaced,
 }
 
 impl Edit {
+    /// The same, in a place this deep in JSON.
+    pub(super) fn nested(self, nesting: Nesting) -> Self {
+        Self { nesting, ..self }
+    }
+
     /// The edit for a token found at `location`.
     pub fn new(token: PlaceholderToken, encoding: Encoding, location: Location) -> Self {
         Self {
             span: token.span,
             encoding,
+            nesting: Nesting::default(),
             escape: token.escape,
             reference: token.reference,
             location,
+            length: None,
             delimiters: None,
         }
     }

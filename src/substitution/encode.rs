@@ -4,7 +4,9 @@
 //! to end the string, parameter, header or element that contains it. A value with a byte that the
 //! encoding cannot write is refused; nothing is dropped or replaced.
 
-use super::encoding::{Encoding, Notation};
+use zeroize::Zeroizing;
+
+use super::encoding::{Doubt, Encoding, Nesting, Notation};
 
 /// A value that an encoding cannot write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +37,93 @@ pub fn encode(
         _ => bytes,
     };
     write(encoding, rest, out)
+}
+
+/// Appends `bytes` to `out` at a place that is this deep in JSON inside of `encoding`.
+pub(super) fn encode_nested(
+    encoding: Encoding,
+    nesting: Nesting,
+    bytes: &[u8],
+    before: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Unencodable> {
+    match nested(encoding, nesting, bytes)? {
+        None => encode(encoding, bytes, before, out),
+        Some(text) => encode(encoding, &text, before, out),
+    }
+}
+
+/// How many bytes [`encode_nested`] would append at most.
+pub(super) fn nested_len(
+    encoding: Encoding,
+    nesting: Nesting,
+    bytes: &[u8],
+) -> Result<usize, Unencodable> {
+    match nested(encoding, nesting, bytes)? {
+        None => encoded_len(encoding, bytes),
+        Some(text) => encoded_len(encoding, &text),
+    }
+}
+
+/// The refusal of a place whose length was said before it, and stays.
+pub(super) const MEASURED: Unencodable = Unencodable {
+    reason: "the part of the body that holds it says its own length, which cannot be corrected here; \
+             leave the part's Content-Length out",
+};
+
+/// How many escapes on top of each other a value is written in. The scrubber undoes as many, so what
+/// an upstream sends back is found.
+const MAX_LAYERS: u8 = 2;
+
+/// `bytes` as the JSON around their place says them. `None` if they say themselves there.
+fn nested(
+    encoding: Encoding,
+    nesting: Nesting,
+    bytes: &[u8],
+) -> Result<Option<Zeroizing<Vec<u8>>>, Unencodable> {
+    match nesting.doubt {
+        Some(Doubt::Escaped) => {
+            let reason = "a backslash stands directly before the placeholder, and would take the \
+                          value's first character with it; leave the backslash out";
+            return Err(Unencodable { reason });
+        }
+        Some(Doubt::Measured) => return Err(MEASURED),
+        None if nesting.depth == 0 => return Ok(None),
+        _ => {}
+    }
+    let mut length = Counter(0);
+    json(bytes, &mut length)?;
+    if length.0 == bytes.len() {
+        return Ok(None);
+    }
+    let reason = match nesting.doubt {
+        Some(Doubt::Quotation) => {
+            "it stands in a string in a string, which may be JSON or a quotation, and is written \
+             differently in each; leave the inner quotation marks out"
+        }
+        Some(_) => {
+            "it holds a quotation mark, a backslash or a control character, which the header \
+             section of a part of the body cannot carry; put it into the part itself"
+        }
+        None => "",
+    };
+    if !reason.is_empty() {
+        return Err(Unencodable { reason });
+    }
+    if nesting.depth + u8::from(has_escapes(encoding)) > MAX_LAYERS {
+        let reason = "it stands in JSON inside of JSON, deeper than a value is escaped; send that \
+                      part less deeply nested";
+        return Err(Unencodable { reason });
+    }
+    let mut text = Zeroizing::new(bytes.to_vec());
+    for _ in 0..nesting.depth {
+        let mut length = Counter(0);
+        json(&text, &mut length)?;
+        let mut deeper = Zeroizing::new(Vec::with_capacity(length.0));
+        json(&text, &mut *deeper)?;
+        text = deeper;
+    }
+    Ok(Some(text))
 }
 
 /// How many bytes [`encode`] would append at most. The caller can then allocate once, so that no
@@ -90,7 +179,7 @@ fn introducer(encoding: Encoding) -> Option<u8> {
 fn stands_for_itself(encoding: Encoding, byte: u8) -> bool {
     byte.is_ascii_graphic()
         && match encoding {
-            Encoding::Percent | Encoding::FormUrl => is_unreserved(byte),
+            Encoding::Percent | Encoding::FormUrl | Encoding::BasicForm => is_unreserved(byte),
             Encoding::Json => !matches!(byte, b'"' | b'\\'),
             Encoding::Xml => !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\''),
             Encoding::Raw
@@ -134,7 +223,7 @@ fn write(encoding: Encoding, bytes: &[u8], out: &mut impl Sink) -> Result<(), Un
         Encoding::Header => header(bytes, out)?,
         Encoding::BasicUser => basic_user(bytes, out)?,
         Encoding::Percent => percent(bytes, false, out),
-        Encoding::FormUrl => percent(bytes, true, out),
+        Encoding::FormUrl | Encoding::BasicForm => percent(bytes, true, out),
         Encoding::Json => json(bytes, out)?,
         Encoding::Xml => xml(bytes, out)?,
         Encoding::Cdata => cdata(bytes, out)?,
@@ -358,6 +447,69 @@ mod tests {
             encoded(Encoding::Xml, "\n\r\t\u{7f}").as_deref(),
             Ok("&#10;&#13;&#9;\u{7f}")
         );
+    }
+
+    fn nested(encoding: Encoding, nesting: Nesting, text: &str) -> Result<String, Unencodable> {
+        let mut out = Vec::new();
+        encode_nested(encoding, nesting, text.as_bytes(), b"", &mut out)?;
+        let most = nested_len(encoding, nesting, text.as_bytes())?;
+        assert!((out.len()..=out.len() + MAX_GUARD).contains(&most));
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn json_inside_is_escaped_once_for_each_string_around() {
+        let deep = |depth| Nesting {
+            depth,
+            ..Nesting::default()
+        };
+        let value = "a\"b\\c\n\u{1}";
+        for (encoding, depth, expected) in [
+            (Encoding::Raw, 1, r#"a\"b\\c\n\u0001"#),
+            (Encoding::Header, 1, r#"a\"b\\c\n\u0001"#),
+            (Encoding::Json, 1, r#"a\\\"b\\\\c\\n\\u0001"#),
+            (Encoding::Raw, 2, r#"a\\\"b\\\\c\\n\\u0001"#),
+            (Encoding::FormUrl, 1, "a%5C%22b%5C%5Cc%5Cn%5Cu0001"),
+            (Encoding::Xml, 1, r#"a\&quot;b\\c\n\u0001"#),
+            (Encoding::Cdata, 1, r#"a\"b\\c\n\u0001"#),
+        ] {
+            let written = nested(encoding, deep(depth), value);
+            assert_eq!(written.as_deref(), Ok(expected), "{encoding:?} {depth}");
+        }
+        // What needs no escape is written at any depth; the rest is not written where it would be found no more.
+        for (encoding, depth) in [
+            (Encoding::Json, 2),
+            (Encoding::FormUrl, 2),
+            (Encoding::Raw, 3),
+        ] {
+            assert_eq!(
+                nested(encoding, deep(depth), "plain").as_deref(),
+                Ok("plain")
+            );
+            assert!(
+                nested(encoding, deep(depth), value).is_err(),
+                "{encoding:?}"
+            );
+        }
+        assert!(nested(Encoding::Json, deep(1), "plain").is_ok());
+        for doubt in [
+            Doubt::Quotation,
+            Doubt::PartHead,
+            Doubt::Escaped,
+            Doubt::Measured,
+        ] {
+            let doubtful = Nesting {
+                depth: 0,
+                doubt: Some(doubt),
+            };
+            let may_be_plain = matches!(doubt, Doubt::Quotation | Doubt::PartHead);
+            let plain = nested(Encoding::Json, doubtful, "plain");
+            assert_eq!(plain.is_ok(), may_be_plain, "{doubt:?}");
+            assert!(
+                nested(Encoding::Json, doubtful, value).is_err(),
+                "{doubt:?}"
+            );
+        }
     }
 
     #[test]

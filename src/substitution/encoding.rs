@@ -1,8 +1,9 @@
 //! Encodings: how one character of a placeholder may be written in each part of a request.
 //!
 //! An encoding is decoded *one character at a time* and only one level deep: `%253C` is data, and
-//! so are `\\u003c` and `&amp;lt;`. The receiver does the same, so what is found here is exactly
-//! what the receiver would read as a placeholder.
+//! so is `&amp;lt;`. The receiver does the same, so what is found here is exactly what the receiver
+//! would read as a placeholder. JSON inside of a part is the exception ([`crate::substitution::placeholder`]
+//! reads its escapes, and `json_text` knows where it is): programs nest it, and escape `<` in it.
 //!
 //! # Adding an encoding
 //!
@@ -24,6 +25,8 @@ pub enum Encoding {
     /// The user name of Basic credentials, after base64: as [`Encoding::Raw`], but a colon would end it
     /// (RFC 7617 section 2).
     BasicUser,
+    /// A part of Basic credentials that the client encoded as a form does (RFC 6749 section 2.3.1).
+    BasicForm,
     /// Path and query (RFC 3986 section 2.1).
     Percent,
     /// `application/x-www-form-urlencoded`.
@@ -37,6 +40,38 @@ pub enum Encoding {
     /// A WebSocket text message (RFC 6455 section 5.6), which has no media type: read raw and like
     /// [`Encoding::Json`], written raw. What turns out to be JSON is written as [`Encoding::Json`].
     Message,
+}
+
+/// Where a place is, with respect to JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nesting {
+    /// How many JSON strings are around it, without the one of the encoding itself.
+    pub depth: u8,
+    /// What makes it uncertain that a value can be written there.
+    pub doubt: Option<Doubt>,
+}
+
+impl Nesting {
+    /// Whether a placeholder is meant there that escapes of JSON spell, so many levels deep. Without
+    /// JSON that would undo them it is data.
+    pub(super) fn reads(self, depth: u8) -> bool {
+        // A quotation may be a string of JSON.
+        let deepest = self.depth + u8::from(self.doubt == Some(Doubt::Quotation));
+        depth <= deepest
+    }
+}
+
+/// Why a place may be none for a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It is directly after a backslash that takes the next character with it.
+    Escaped,
+    /// It is in a string that begins with a quotation mark: JSON inside, or a quotation.
+    Quotation,
+    /// It is in the header section of a part, where a value may be quoted or not.
+    PartHead,
+    /// The length of what it is in was said before, and is not corrected.
+    Measured,
 }
 
 /// How escapes are written. Each notation is undone by the scrubber (`scrub::escapes`).
@@ -95,10 +130,11 @@ pub(super) enum EncodedChar {
 
 impl Encoding {
     /// Every encoding.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Raw,
         Self::Header,
         Self::BasicUser,
+        Self::BasicForm,
         Self::Percent,
         Self::FormUrl,
         Self::Json,
@@ -110,7 +146,7 @@ impl Encoding {
     /// The notation of the escapes that are read in this encoding, if it has any.
     pub fn notation(self) -> Option<Notation> {
         match self {
-            Self::Percent | Self::FormUrl => Some(Notation::Percent),
+            Self::Percent | Self::FormUrl | Self::BasicForm => Some(Notation::Percent),
             Self::Json | Self::Message => Some(Notation::Backslash),
             Self::Xml => Some(Notation::Reference),
             Self::Raw | Self::Header | Self::BasicUser | Self::Cdata => None,
@@ -137,8 +173,11 @@ fn percent_escape(rest: &[u8]) -> EncodedChar {
 }
 
 /// `rest` follows a backslash that begins an escape. Only `\u00XX` can mean a character of the
-/// grammar; the two-character escapes mean others.
+/// grammar. An escaped backslash or quotation mark can begin an escape of JSON inside of it.
 fn json_escape(rest: &[u8]) -> EncodedChar {
+    if let Some(&byte @ (b'\\' | b'"' | b'/')) = rest.first() {
+        return EncodedChar::Is(byte, 2);
+    }
     for (index, expected) in b"u00".iter().enumerate() {
         match rest.get(index) {
             None => return EncodedChar::Cut,
@@ -235,8 +274,10 @@ mod tests {
             Encoding::Xml => 6,
             Encoding::Cdata => 7,
             Encoding::Message => 8,
+            Encoding::BasicForm => 9,
         };
-        let numbers = Encoding::ALL.map(number);
+        let mut numbers = Encoding::ALL.map(number);
+        numbers.sort_unstable();
         assert!(numbers.into_iter().eq(0..Encoding::ALL.len()));
     }
 
@@ -253,7 +294,7 @@ mod tests {
             assert_eq!(encoded_char(encoding, "&lt;"), EncodedChar::Is(b'&', 1));
             assert_eq!(encoded_char(encoding, "\\u003c"), EncodedChar::Is(b'\\', 1));
         }
-        for encoding in [Encoding::Percent, Encoding::FormUrl] {
+        for encoding in [Encoding::Percent, Encoding::FormUrl, Encoding::BasicForm] {
             assert_eq!(encoded_char(encoding, "%3c%3C"), EncodedChar::Is(b'<', 3));
             assert_eq!(encoded_char(encoding, "%253C"), EncodedChar::Is(b'%', 3));
             assert_eq!(encoded_char(encoding, "%g3"), EncodedChar::Other);
@@ -266,7 +307,7 @@ mod tests {
         assert_eq!(encoded_char(Encoding::Json, "\\n"), EncodedChar::Other);
         assert_eq!(
             encoded_char(Encoding::Json, "\\\\u003c"),
-            EncodedChar::Other
+            EncodedChar::Is(b'\\', 2)
         );
         for spelling in ["&lt;", "&#60;", "&#060;", "&#x3c;", "&#x3C;", "&#x0003c;"] {
             assert_eq!(

@@ -146,6 +146,20 @@ impl JsonTracker {
         self.state == JsonState::Broken
     }
 
+    /// Whether the next byte belongs to a string, or ends one.
+    pub(super) fn is_in_string(&self) -> bool {
+        matches!(self.state, JsonState::Text { .. })
+    }
+
+    /// Takes a placeholder that is no part of a string for some value. Whether there may be one here.
+    pub(super) fn pass_value(&mut self) -> bool {
+        let is_value = matches!(self.state, JsonState::Value | JsonState::ValueOrEnd);
+        if is_value {
+            self.state = JsonState::Number(Number::Integer);
+        }
+        is_value
+    }
+
     /// Whether a text after the first has begun.
     pub(super) fn is_later(&self) -> bool {
         self.later

@@ -83,6 +83,20 @@ fn quoted_string(text: &[u8]) -> (Vec<u8>, &[u8]) {
     (value, rest)
 }
 
+/// The lines of a header section, each with its continuations.
+pub(super) fn header_lines(head: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for line in head.split(|&byte| byte == b'\n') {
+        match lines.last_mut() {
+            Some(last) if matches!(line, [b' ' | b'\t', ..]) => {
+                last.extend_from_slice(line.trim_ascii_end())
+            }
+            _ => lines.push(line.trim_ascii_end().to_vec()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

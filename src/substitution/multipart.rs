@@ -1,15 +1,19 @@
 //! Splits a multipart body (RFC 2046 section 5.1, RFC 7578) into its parts as it is read.
 //!
-//! Delimiters and part headers are never changed. A part is read by its own type. What precedes the
-//! first part and follows the last is read as text, so that no placeholder there is sent unnoticed.
+//! Delimiters are never changed. A part is read by its own type, and its header section as one. What
+//! precedes the first part and follows the last is read as text, so that no placeholder there is sent
+//! unnoticed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use memchr::memmem;
 
 use super::body_kind::{BodyKind, BodyProblem};
 use super::delimiters::Delimiters;
+use super::encoding::{Doubt, Encoding, Nesting};
 use super::part_head::PartHead;
+use super::part_length::PartLength;
 use super::single_part::{Segment, SinglePart};
 
 /// The deepest nesting of which the parts are read; a deeper multipart is read as text.
@@ -26,6 +30,10 @@ pub(super) struct MultipartReader {
     /// The name of the outermost part: what a rule can name.
     field: Option<String>,
     state: PartState,
+    /// How many bytes were read.
+    read: usize,
+    /// The lengths that open parts say they have, outermost first, each with the depth of its part.
+    lengths: Vec<(usize, Arc<PartLength>)>,
 }
 
 enum PartState {
@@ -36,18 +44,16 @@ enum PartState {
         ahead: Option<Lookahead>,
     },
     /// In a delimiter of the multipart at this depth, with this many bytes to go.
-    Delimiter {
-        depth: usize,
-        left: usize,
-    },
+    Delimiter { depth: usize, left: usize },
     /// After a delimiter: two hyphens close the multipart. If they follow, they are in the window:
     /// without them the delimiter would not have been recognised.
-    Tail {
-        depth: usize,
-    },
+    Tail { depth: usize },
     /// On the rest of a delimiter's line.
     Line,
+    /// At the header section of a part.
     Head,
+    /// In a header section of `left` bytes more, of which these were read.
+    InHead { head: Vec<u8>, left: usize },
 }
 
 /// What is known of the bytes to come.
@@ -74,6 +80,17 @@ impl MultipartReader {
             delimiters: Arc::new(Delimiters::new([boundary])),
             field: None,
             state: PartState::content(BodyKind::Text, true),
+            read: 0,
+            lengths: Vec::new(),
+        }
+    }
+
+    /// The length that the part says it has to which the next byte belongs. Parts inside of each other
+    /// may say several.
+    pub(super) fn length(&self) -> Option<Arc<PartLength>> {
+        match &self.lengths[..] {
+            [(_, length)] => Some(Arc::clone(length)),
+            _ => None,
         }
     }
 
@@ -85,6 +102,33 @@ impl MultipartReader {
     /// The delimiters that a value must not produce here.
     pub(super) fn delimiters(&self) -> Arc<Delimiters> {
         Arc::clone(&self.delimiters)
+    }
+
+    /// How deep in JSON the next byte is.
+    pub(super) fn nesting(&self) -> Nesting {
+        match &self.state {
+            PartState::Content { part, .. } => {
+                let nesting = part.nesting();
+                match self.lengths.len() {
+                    0 | 1 => nesting,
+                    // Each would have to be corrected by what becomes of those inside of it.
+                    _ => Nesting {
+                        doubt: Some(Doubt::Measured),
+                        ..nesting
+                    },
+                }
+            }
+            PartState::InHead { .. } => Nesting {
+                depth: 0,
+                doubt: Some(Doubt::PartHead),
+            },
+            _ => Nesting::default(),
+        }
+    }
+
+    /// Takes the bytes of a placeholder.
+    pub(super) fn pass_placeholder(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        self.take(bytes, true)
     }
 
     /// Forgets what was concluded from the end of the bytes, because more have come.
@@ -125,15 +169,22 @@ impl MultipartReader {
             }
             PartState::Line => Ok(line(window)),
             PartState::Head => self.head(window, eof),
+            PartState::InHead { left, .. } => Ok(Segment::scan(*left, Encoding::Header, true)),
         }
     }
 
     /// Takes the first bytes of the segment that [`MultipartReader::front`] returned, at most its
     /// length.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        self.take(bytes, false)
+    }
+
+    fn take(&mut self, bytes: &[u8], is_placeholder: bool) -> Result<(), BodyProblem> {
         if bytes.is_empty() {
             return Ok(());
         }
+        let start = self.read;
+        self.read += bytes.len();
         match &mut self.state {
             PartState::Content {
                 part,
@@ -144,10 +195,16 @@ impl MultipartReader {
                 if let Some(ahead) = ahead {
                     ahead.content = ahead.content.saturating_sub(bytes.len());
                 }
-                part.advance(bytes)?;
+                if is_placeholder {
+                    part.pass_placeholder(bytes)?
+                } else {
+                    part.advance(bytes)?
+                }
             }
             PartState::Delimiter { depth, left } => {
                 let (depth, left) = (*depth, left.saturating_sub(bytes.len()));
+                // The content ended where the delimiter begins, which includes the line break before it.
+                self.end_lengths(depth, start);
                 if left == 0 {
                     // A delimiter of an outer multipart ends the inner ones, closed or not.
                     self.narrow(depth + 1);
@@ -162,7 +219,15 @@ impl MultipartReader {
             }
             PartState::Line if bytes.ends_with(b"\n") => self.state = PartState::Head,
             PartState::Line => {}
-            PartState::Head => self.enter(bytes),
+            PartState::Head => {}
+            PartState::InHead { head, left } => {
+                head.extend_from_slice(bytes);
+                *left = left.saturating_sub(bytes.len());
+                if *left == 0 {
+                    let head = std::mem::take(head);
+                    self.enter(&head);
+                }
+            }
         }
         Ok(())
     }
@@ -177,7 +242,17 @@ impl MultipartReader {
             ahead.delimiter,
         ) {
             // An empty part may lack the line break of its own before the delimiter.
-            (Some(end), _) => Ok(Segment::skip(end, true)),
+            (Some(end), _) => {
+                if self.boundaries.len() == 1 {
+                    // The name of this part is not known yet, and the last part's is not its name.
+                    self.field = None;
+                }
+                self.state = PartState::InHead {
+                    head: Vec::with_capacity(end),
+                    left: end,
+                };
+                Ok(Segment::scan(end, Encoding::Header, true))
+            }
             (None, Some(_)) => {
                 self.state = PartState::Content {
                     part: SinglePart::new(&BodyKind::Opaque),
@@ -193,7 +268,19 @@ impl MultipartReader {
 
     /// Starts the content of a part with this header section.
     fn enter(&mut self, head: &[u8]) {
-        let head = PartHead::read(head);
+        let begin = self.read - head.len();
+        let bytes = head;
+        let number = |digits: &Range<usize>| {
+            let text = std::str::from_utf8(&bytes[digits.clone()]).ok()?;
+            text.parse().ok()
+        };
+        let head = PartHead::read(bytes);
+        let declared = head.length.as_ref().and_then(number);
+        if let Some((digits, declared)) = head.length.clone().zip(declared) {
+            let digits = begin + digits.start..begin + digits.end;
+            let length = PartLength::new(digits, declared, self.read);
+            self.lengths.push((self.boundaries.len() - 1, length));
+        }
         if self.boundaries.len() == 1 {
             self.field = head.field;
         }
@@ -206,6 +293,13 @@ impl MultipartReader {
             BodyKind::Multipart { .. } => PartState::content(BodyKind::Text, true),
             kind => PartState::content(kind, true),
         };
+    }
+
+    /// Ends the parts of the multipart at `depth` and of those inside it.
+    fn end_lengths(&mut self, depth: usize, end: usize) {
+        while let Some((_, length)) = self.lengths.pop_if(|(of, _)| *of >= depth) {
+            length.end(end);
+        }
     }
 
     /// Ends the multipart at `depth`, and those inside it that were not ended.
@@ -395,6 +489,8 @@ mod tests {
                 "b in body:json as Json",
                 "c in body:xml as Cdata",
                 "d in body:xml as Xml",
+                "no in body as Header",
+                "no in body as Header",
                 "e in body as Raw",
                 "f in body as Raw",
                 "g in body as Raw"
@@ -464,10 +560,10 @@ mod tests {
 
     #[test]
     fn everything_but_the_placeholder_stays() {
-        let body = "pre\r\n--B0 \t\r\nX: <<x>>\r\n\r\n<<gh>>\r\n--B0\n\n<<!gh>>\n--B0--\r\nepi";
+        let body = "pre\r\n--B0 \t\r\nX: <x>\r\n\r\n<<gh>>\r\n--B0\n\n<<!gh>>\n--B0--\r\nepi";
         assert_eq!(
             put(body, "p@ss\"\\\r\n&").as_deref(),
-            Ok("pre\r\n--B0 \t\r\nX: <<x>>\r\n\r\np@ss\"\\\r\n&\r\n--B0\n\n<<gh>>\n--B0--\r\nepi")
+            Ok("pre\r\n--B0 \t\r\nX: <x>\r\n\r\np@ss\"\\\r\n&\r\n--B0\n\n<<gh>>\n--B0--\r\nepi")
         );
     }
 

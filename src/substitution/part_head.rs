@@ -1,8 +1,10 @@
 //! The header section of a part of a multipart body.
 
+use std::ops::Range;
+
 use super::body_kind::{BodyKind, classify};
 use super::edit::MAX_LOCATION_NAME;
-use super::media_type::MediaType;
+use super::media_type::{MediaType, header_lines};
 
 /// What the header section of a part says about it.
 pub(super) struct PartHead {
@@ -10,6 +12,8 @@ pub(super) struct PartHead {
     pub(super) kind: BodyKind,
     /// The name of the form field.
     pub(super) field: Option<String>,
+    /// Where the digits of its own length are in the header section.
+    pub(super) length: Option<Range<usize>>,
 }
 
 impl PartHead {
@@ -32,8 +36,33 @@ impl PartHead {
         Self {
             kind,
             field: headers.field(),
+            length: length_digits(head),
         }
     }
+}
+
+/// Where the digits of the only `Content-Length` are, if there is one of digits.
+fn length_digits(head: &[u8]) -> Option<Range<usize>> {
+    const NAME: &[u8] = b"content-length";
+    let mut found = None;
+    let mut start = 0;
+    for line in head.split_inclusive(|&byte| byte == b'\n') {
+        let name = line.get(..NAME.len()).unwrap_or_default();
+        if name.eq_ignore_ascii_case(NAME) && line.get(NAME.len()) == Some(&b':') {
+            let value = &line[NAME.len() + 1..];
+            let blank = value.len() - value.trim_ascii_start().len();
+            let digits = value.trim_ascii();
+            let from = start + NAME.len() + 1 + blank;
+            if found.replace(from..from + digits.len()).is_some() {
+                return None;
+            }
+        }
+        start += line.len();
+    }
+    let is_number = |digits: &Range<usize>| {
+        !digits.is_empty() && head[digits.clone()].iter().all(u8::is_ascii_digit)
+    };
+    found.filter(is_number)
 }
 
 /// The header lines of a part, with continuations.
@@ -41,26 +70,13 @@ struct Headers<'a>(&'a [u8]);
 
 impl Headers<'_> {
     fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = Vec<u8>> + 'h {
-        self.unfolded().into_iter().filter_map(move |line| {
+        header_lines(self.0).into_iter().filter_map(move |line| {
             let colon = memchr::memchr(b':', &line)?;
             let matches = line[..colon]
                 .trim_ascii()
                 .eq_ignore_ascii_case(name.as_bytes());
             matches.then(|| line[colon + 1..].to_vec())
         })
-    }
-
-    fn unfolded(&self) -> Vec<Vec<u8>> {
-        let mut lines: Vec<Vec<u8>> = Vec::new();
-        for line in self.0.split(|&byte| byte == b'\n') {
-            match lines.last_mut() {
-                Some(last) if matches!(line, [b' ' | b'\t', ..]) => {
-                    last.extend_from_slice(line.trim_ascii_end())
-                }
-                _ => lines.push(line.trim_ascii_end().to_vec()),
-            }
-        }
-        lines
     }
 
     /// The name of a form field. `None` if it is said twice or in two ways, because recipients

@@ -4,15 +4,19 @@
 //! [`scan`] is the case in which no more bytes follow. It searches for the few byte pairs with which
 //! a placeholder can begin in the encoding at hand and reads the grammar only there, so text without
 //! them costs a vectorised search and no allocation.
+//!
+//! Inside of any encoding, escapes of JSON are read as well (`\\u003c` in a JSON string, `%5Cu003c` in a
+//! form), because programs put JSON into strings and fields. The token says how many levels of them it
+//! takes, and the caller, who knows where JSON is, drops one that is data.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
-use memchr::{memchr, memchr2};
-
-use super::encoding::{EncodedChar, Encoding, MAX_ENCODED_CHAR, Notation};
+use super::candidates::{
+    Candidates, LEVELS, MAX_STARTER, backslash_before, backslashes_before, may_begin, may_nest,
+};
+use super::encoding::{EncodedChar, Encoding, MAX_ENCODED_CHAR, Notation, hex_value};
 use super::slug::{self, Field, Reference, Slug};
+use super::stand_in::StandInSearch;
 
 /// A placeholder, or an escaped one, in some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct PlaceholderToken {
     pub escape: bool,
     /// What it names.
     pub reference: Reference,
+    /// In how many JSON strings, inside of each other, it has to be for that reading.
+    pub depth: u8,
 }
 
 /// What can be said of bytes that may be continued.
@@ -35,42 +41,97 @@ pub struct Partial {
     pub decided: usize,
 }
 
-/// The longest a placeholder can be on the wire, in bytes, less one: what a stream holds back.
-pub const MAX_CARRY: usize = MAX_ENCODED_CHAR * (slug::MAX_SLUG + slug::MAX_FIELD + 6) - 1;
+/// What a stream holds back at most, in bytes.
+pub const MAX_CARRY: usize = LONGEST + MAX_NESTED_CHAR + 3 * (WHOLE - 1) - 1;
+
+/// The longest a placeholder can be on the wire, in bytes. A longer one, in which escapes of JSON are
+/// themselves escaped character by character, is none.
+const LONGEST: usize = MAX_ENCODED_CHAR * (slug::MAX_SLUG + slug::MAX_FIELD + 6);
+
+/// The longest spelling of a character under [`LEVELS`] of JSON: `%5C%5C%75%30%30%33%63`, and more than
+/// any other.
+const MAX_NESTED_CHAR: usize = 24;
+
+/// So many backslashes are whole characters at every level, the one of the encoding itself included.
+const WHOLE: usize = 1 << (LEVELS + 1);
 
 /// Whether `bytes` may contain a placeholder. `false` is certain, and cheap.
 pub fn may_contain(encoding: Encoding, bytes: &[u8]) -> bool {
-    let Some(first) = first_byte(encoding, bytes) else {
-        return false;
-    };
-    let mut starters = starters(encoding).iter();
-    starters.any(|starter| starter.find(&bytes[first..]).is_some())
+    may_begin(encoding, bytes)
 }
 
 /// Finds every placeholder, leftmost first, without overlap.
 pub fn scan(encoding: Encoding, bytes: &[u8]) -> Vec<PlaceholderToken> {
-    scan_map(encoding, bytes, |token| token)
+    scan_with(encoding, bytes, None)
 }
 
-/// [`scan`], with each placeholder converted by `make`.
-pub fn scan_map<T>(
+/// [`scan`], for stand-ins as well.
+pub fn scan_with(
     encoding: Encoding,
     bytes: &[u8],
-    mut make: impl FnMut(PlaceholderToken) -> T,
-) -> Vec<T> {
-    let mut found = Vec::new();
-    search(encoding, bytes, true, |token| found.push(make(token)));
-    found
+    stand_ins: Option<&StandInSearch>,
+) -> Vec<PlaceholderToken> {
+    scan_partial(encoding, bytes, true, stand_ins).tokens
 }
 
 /// Finds every placeholder that is complete. With `eof`, no more bytes follow.
 ///
 /// The decided bytes never end inside an escape of the encoding, so the next call need not know
 /// them.
-pub fn scan_partial(encoding: Encoding, bytes: &[u8], eof: bool) -> Partial {
+pub fn scan_partial(
+    encoding: Encoding,
+    bytes: &[u8],
+    eof: bool,
+    stand_ins: Option<&StandInSearch>,
+) -> Partial {
     let mut tokens = Vec::new();
     let decided = search(encoding, bytes, eof, |token| tokens.push(token));
-    Partial { tokens, decided }
+    let mut partial = Partial { tokens, decided };
+    if let Some(stand_ins) = stand_ins {
+        add_stand_ins(encoding, bytes, eof, stand_ins, &mut partial);
+    }
+    partial
+}
+
+/// Adds the stand-ins in the same bytes. No placeholder overlaps with one.
+fn add_stand_ins(
+    encoding: Encoding,
+    bytes: &[u8],
+    eof: bool,
+    stand_ins: &StandInSearch,
+    partial: &mut Partial,
+) {
+    let found = stand_ins.find(bytes).into_iter();
+    let tokens = found.map(|(span, reference)| PlaceholderToken {
+        span,
+        escape: false,
+        reference,
+        depth: 0,
+    });
+    partial.tokens.extend(tokens);
+    partial.tokens.sort_by_key(|token| token.span.start);
+    let mut end = 0;
+    partial.tokens.retain(|token| {
+        let is_next = token.span.start >= end;
+        if is_next {
+            end = token.span.end;
+        }
+        is_next
+    });
+    if !eof && let Some(at) = stand_ins.cut(bytes, end) {
+        partial.decided = partial.decided.min(before_escape(encoding, bytes, at));
+    }
+    let decided = partial.decided;
+    partial.tokens.retain(|token| token.span.end <= decided);
+}
+
+/// Where the escape begins that `at` is in the middle of; else `at`.
+fn before_escape(encoding: Encoding, bytes: &[u8], at: usize) -> usize {
+    let percent = (1..=2).find(|back| bytes[..at].iter().rev().nth(back - 1) == Some(&b'%'));
+    match percent {
+        Some(back) => at - back,
+        None => whole_before(encoding, bytes, at),
+    }
 }
 
 /// Calls `found` with every placeholder and returns how many bytes are decided.
@@ -89,7 +150,7 @@ fn search(
                 found(token);
             }
             CandidateReading::Nothing => from = at + 1,
-            CandidateReading::Cut => return at,
+            CandidateReading::Cut => return whole_before(encoding, bytes, at),
         }
     }
     // A starter may itself be cut by the end of the bytes, so the last few positions are tried one by one.
@@ -100,91 +161,22 @@ fn search(
     };
     (tail..bytes.len())
         .find(|&at| matches!(read_at(encoding, bytes, at, eof), CandidateReading::Cut))
-        .unwrap_or(bytes.len())
+        .map_or(bytes.len(), |at| whole_before(encoding, bytes, at))
 }
 
-type Starters = Vec<Finder<'static>>;
-
-/// The longest of the starters below, in bytes.
-const MAX_STARTER: usize = 6;
-
-/// Byte strings with one of which every placeholder in `encoding` begins: either its first character
-/// is encoded, or it is a bare `<` followed by the second character, encoded or not.
-fn starters(encoding: Encoding) -> &'static Starters {
-    static RAW: LazyLock<Starters> = LazyLock::new(|| finders(&["<<"]));
-    static PERCENT: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<%3", "%3C", "%3c"]));
-    static BACKSLASH: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<\\u003", "\\u003"]));
-    static REFERENCE: LazyLock<Starters> = LazyLock::new(|| finders(&["<<", "<&", "&lt;", "&#"]));
-    match encoding.notation() {
-        None => &RAW,
-        Some(Notation::Percent) => &PERCENT,
-        Some(Notation::Backslash) => &BACKSLASH,
-        Some(Notation::Reference) => &REFERENCE,
-    }
-}
-
-/// Where the first byte is with which a starter of `encoding` begins.
-fn first_byte(encoding: Encoding, bytes: &[u8]) -> Option<usize> {
-    match encoding.notation() {
-        None => memchr(b'<', bytes),
-        Some(notation) => memchr2(b'<', notation.introducer(), bytes),
-    }
-}
-
-fn finders(starters: &[&'static str]) -> Starters {
-    starters
-        .iter()
-        .map(|starter| Finder::new(*starter))
-        .collect()
-}
-
-/// Positions at which a starter begins. Each finder passes over the bytes once in all.
-struct Candidates<'a> {
-    bytes: &'a [u8],
-    starters: &'static Starters,
-    /// The next hit of each starter; `None` when it has no more.
-    ahead: [Option<usize>; 4],
-}
-
-impl<'a> Candidates<'a> {
-    fn new(encoding: Encoding, bytes: &'a [u8]) -> Self {
-        let starters = starters(encoding);
-        let mut ahead = [None; 4];
-        // One search rules out all starters in most short texts.
-        if let Some(first) = first_byte(encoding, bytes) {
-            for (next, starter) in ahead.iter_mut().zip(starters) {
-                *next = starter.find(&bytes[first..]).map(|at| first + at);
-            }
-        }
-        Self {
-            bytes,
-            starters,
-            ahead,
-        }
-    }
-
-    /// The first candidate at or after `from`, which never decreases.
-    fn next(&mut self, from: usize) -> Option<usize> {
-        for (next, starter) in self.ahead.iter_mut().zip(self.starters) {
-            if next.is_some_and(|at| at < from) {
-                *next = starter.find(&self.bytes[from..]).map(|at| from + at);
-            }
-        }
-        self.ahead.iter().flatten().min().copied()
-    }
+/// Where the backslashes directly before `at` begin that are no whole characters: how what is at `at` is
+/// read depends on them.
+fn whole_before(encoding: Encoding, bytes: &[u8], at: usize) -> usize {
+    let count = backslashes_before(encoding, &bytes[..at]) % WHOLE;
+    (0..count).fold(at, |at, _| {
+        backslash_before(encoding, &bytes[..at]).unwrap_or(at)
+    })
 }
 
 enum CandidateReading {
     Found(PlaceholderToken),
     Nothing,
     Cut,
-}
-
-/// Whether a backslash at the end of `bytes` takes the next character with it. In `\\u003c` the
-/// second backslash is the escaped one, and `u003c` is text.
-fn ends_in_escape(bytes: &[u8]) -> bool {
-    let run = bytes.iter().rev().take_while(|&&byte| byte == b'\\');
-    run.count() % 2 == 1
 }
 
 /// Why reading stopped short of a token.
@@ -194,25 +186,19 @@ enum ReadStop {
 }
 
 fn read_at(encoding: Encoding, bytes: &[u8], at: usize, eof: bool) -> CandidateReading {
-    // In JSON a backslash never precedes a bare `<`, so there the two encodings read alike.
-    let may_be_escaped = match encoding {
-        Encoding::Json => true,
-        Encoding::Message => bytes[at] == b'\\',
-        _ => false,
-    };
-    if may_be_escaped && ends_in_escape(&bytes[..at]) {
-        return CandidateReading::Nothing;
-    }
     let mut reader = GrammarReader {
         encoding,
         bytes,
+        start: at,
         at,
+        depth: 0,
     };
     match reader.placeholder() {
         Ok((escape, reference)) => CandidateReading::Found(PlaceholderToken {
             span: at..reader.at,
             escape,
             reference,
+            depth: reader.depth,
         }),
         Err(ReadStop::Cut) if !eof => CandidateReading::Cut,
         Err(_) => CandidateReading::Nothing,
@@ -223,13 +209,33 @@ fn read_at(encoding: Encoding, bytes: &[u8], at: usize, eof: bool) -> CandidateR
 struct GrammarReader<'a> {
     encoding: Encoding,
     bytes: &'a [u8],
+    start: usize,
     at: usize,
+    /// The deepest level of an escape inside of the encoding so far.
+    depth: u8,
+}
+
+/// A character at some level of JSON inside of the encoding.
+struct NestedChar {
+    byte: u8,
+    /// Where the next one begins.
+    next: usize,
+    /// The level of the escape that it is, 0 without one.
+    depth: u8,
 }
 
 impl GrammarReader<'_> {
     fn placeholder(&mut self) -> Result<(bool, Reference), ReadStop> {
         self.expect(b'<')?;
+        let depth = self.depth;
+        if self.is_within_escape(depth) {
+            return Err(ReadStop::Nothing);
+        }
         self.expect(b'<')?;
+        if self.depth > depth {
+            // No program escapes the second one alone.
+            return Err(ReadStop::Nothing);
+        }
         let mut next = self.take()?;
         let escape = next == b'!';
         if escape {
@@ -252,6 +258,19 @@ impl GrammarReader<'_> {
         let field = field.map(|name| Field::parse(name.as_str()));
         let field = field.transpose().map_err(|_| ReadStop::Nothing)?;
         Ok((escape, Reference { slug, field }))
+    }
+
+    /// Whether the backslashes directly before the first character, an escape of this depth, are no
+    /// whole characters at its level: the last of them then takes its backslash with it.
+    fn is_within_escape(&self, depth: u8) -> bool {
+        let is_native = self.encoding.notation() == Some(Notation::Backslash);
+        let is_escape = matches!(self.bytes[self.start], b'\\' | b'%');
+        let is_backslash = is_escape && (depth > 0 || is_native);
+        let levels = depth + u8::from(is_native);
+        is_backslash && {
+            let before = backslashes_before(self.encoding, &self.bytes[..self.start]);
+            !before.is_multiple_of(1 << levels)
+        }
     }
 
     /// Reads a name that begins with `first` and returns the character after it.
@@ -279,11 +298,59 @@ impl GrammarReader<'_> {
     }
 
     fn take(&mut self) -> Result<u8, ReadStop> {
-        match self.encoding.encoded_char(&self.bytes[self.at..]) {
-            EncodedChar::Is(byte, len) => {
-                self.at += len;
-                Ok(byte)
+        let levels = match may_nest(self.encoding) {
+            true => LEVELS,
+            false => 0,
+        };
+        let read = self.at_level(levels, self.at)?;
+        if read.next > self.start + LONGEST {
+            return Err(ReadStop::Nothing);
+        }
+        self.at = read.next;
+        self.depth = self.depth.max(read.depth);
+        Ok(read.byte)
+    }
+
+    /// The character at `at`, with the escapes of so many levels undone.
+    fn at_level(&self, level: u8, at: usize) -> Result<NestedChar, ReadStop> {
+        let Some(below) = level.checked_sub(1) else {
+            return self.encoded(at);
+        };
+        let first = self.at_level(below, at)?;
+        if first.byte != b'\\' {
+            return Ok(first);
+        }
+        let kind = self.at_level(below, first.next)?;
+        let is = |byte, next| NestedChar {
+            byte,
+            next,
+            depth: level,
+        };
+        match kind.byte {
+            b'\\' | b'"' | b'/' => Ok(is(kind.byte, kind.next)),
+            b'u' => {
+                let mut next = kind.next;
+                let mut value = 0;
+                for _ in 0..4 {
+                    let digit = self.at_level(below, next)?;
+                    value = value << 4 | u16::from(hex_value(digit.byte).ok_or(ReadStop::Nothing)?);
+                    next = digit.next;
+                }
+                let byte = u8::try_from(value).map_err(|_| ReadStop::Nothing)?;
+                Ok(is(byte, next))
             }
+            _ => Err(ReadStop::Nothing),
+        }
+    }
+
+    /// The character at `at` in the encoding itself.
+    fn encoded(&self, at: usize) -> Result<NestedChar, ReadStop> {
+        match self.encoding.encoded_char(&self.bytes[at..]) {
+            EncodedChar::Is(byte, len) => Ok(NestedChar {
+                byte,
+                next: at + len,
+                depth: 0,
+            }),
             EncodedChar::Other => Err(ReadStop::Nothing),
             EncodedChar::Cut => Err(ReadStop::Cut),
         }
@@ -340,10 +407,14 @@ mod tests {
                 token.reference.to_string(),
             )
         };
-        scan(encoding, text.as_bytes())
-            .into_iter()
-            .map(show)
-            .collect()
+        let tokens = scan(encoding, text.as_bytes()).into_iter();
+        tokens.filter(|token| token.depth == 0).map(show).collect()
+    }
+
+    /// At which depth of JSON inside of the encoding a placeholder is.
+    fn depths(encoding: Encoding, text: &str) -> Vec<u8> {
+        let tokens = scan(encoding, text.as_bytes()).into_iter();
+        tokens.map(|token| token.depth).collect()
     }
 
     fn names(encoding: Encoding, text: &str) -> Vec<String> {
@@ -471,9 +542,38 @@ mod tests {
         assert_eq!(names(Encoding::Json, r"\\\u003c\u003Cgh>>"), ["gh"]);
         assert_eq!(names(Encoding::Json, r"\\u003c<gh>>"), Vec::<String>::new());
         assert_eq!(names(Encoding::Json, r"<\\u003cgh>>"), Vec::<String>::new());
-        // The backslash takes the first bracket with it: a value behind it could end the string.
-        assert_eq!(names(Encoding::Json, r"\<<gh>>"), Vec::<String>::new());
+        // The backslash takes the first bracket with it. The place is known to be escaped by its reader.
+        assert_eq!(names(Encoding::Json, r"\<<gh>>"), ["gh"]);
         assert_eq!(names(Encoding::Json, r"\<<<gh>>"), ["gh"]);
+    }
+
+    #[test]
+    fn json_inside_of_an_encoding_is_read_with_its_depth() {
+        for (encoding, text, depth) in [
+            (Encoding::Json, r"\\u003c\\u003Cgh\\u003e>", 1),
+            (Encoding::Json, r"\\u003c<gh>>", 1),
+            (Encoding::Json, r"\\\\u003c\\\\u003cgh\\\\u003e\\\\u003e", 2),
+            (Encoding::Json, r"\\\\\\u003c<gh>>", 1),
+            (Encoding::Json, r"\\\\\\\\\\\\u003c<gh>>", 2),
+            (Encoding::Message, r"\\u003c\\u003cgh\\u003e\\u003e", 1),
+            (Encoding::Raw, r"\u003c\u003cgh\u003e\u003e", 1),
+            (Encoding::Header, r"\u003c\u003cgh\u003e\u003e", 1),
+            (Encoding::Cdata, r"\\\u003c<gh>>", 1),
+            (Encoding::Raw, r"\\u003c\\u003cgh\\u003e\\u003e", 2),
+            (Encoding::Raw, r"\\\u003c<gh>>", 1),
+            (Encoding::Xml, r"\u003c&lt;gh\u003e&gt;", 1),
+            (Encoding::Xml, r"&#92;u003c<gh>>", 1),
+            (Encoding::FormUrl, "%5Cu003c%5Cu003Cgh%5cu003e%5Cu003e", 1),
+            (Encoding::Percent, r"\u003c%5Cu003cgh%3E>", 1),
+            (Encoding::FormUrl, "%5C%5C%5Cu003c%3Cgh>>", 1),
+            (Encoding::FormUrl, "%5C%5Cu003c%5C%5Cu003cgh%3E>", 2),
+            (Encoding::Json, r"\\<<gh>>", 0),
+        ] {
+            assert_eq!(depths(encoding, text), [depth], "{encoding:?} {text}");
+            assert!(may_contain(encoding, text.as_bytes()));
+        }
+        assert!(depths(Encoding::BasicForm, "%5Cu003c%5Cu003cgh%3E>").is_empty());
+        assert!(depths(Encoding::Json, r"<\\u003cgh>>").is_empty());
     }
 
     const FORMS: [Encoding; 7] = [
@@ -489,9 +589,40 @@ mod tests {
     /// Texts near placeholders: fragments of them in random order.
     fn noise() -> impl Strategy<Value = String> {
         let fragment = prop::sample::select(vec![
-            "<", ">", "<<", ">>", "%3C", "%3c", "%3E", "%", "%3", "\\u003c", "\\u003C", "\\u003e",
-            "\\", "\\u", "\\u0", "&lt;", "&gt;", "&#60;", "&#x3e;", "&#x", "&", "&l", "gh", "a-1",
-            ".", "f", "!", "X", " ", "<<gh>>",
+            "<",
+            ">",
+            "<<",
+            ">>",
+            "%3C",
+            "%3c",
+            "%3E",
+            "%",
+            "%3",
+            "\\u003c",
+            "\\u003C",
+            "\\u003e",
+            "\\",
+            "\\u",
+            "\\u0",
+            "&lt;",
+            "&gt;",
+            "&#60;",
+            "&#x3e;",
+            "&#x",
+            "&",
+            "&l",
+            "gh",
+            "a-1",
+            ".",
+            "f",
+            "!",
+            "X",
+            " ",
+            "<<gh>>",
+            "\\\\u003c",
+            "%5C",
+            "%5cu003c",
+            "\\\\\\\\u003e",
         ]);
         prop::collection::vec(fragment, 0..14).prop_map(|fragments| fragments.concat())
     }
@@ -532,7 +663,7 @@ mod tests {
                 while end < text.len() {
                     end = text.len().min(end + cuts.next().unwrap());
                     let window = &text.as_bytes()[start..end];
-                    let partial = scan_partial(encoding, window, end == text.len());
+                    let partial = scan_partial(encoding, window, end == text.len(), None);
                     tokens.extend(partial.tokens.into_iter().map(|mut token| {
                         token.span = token.span.start + start..token.span.end + start;
                         token
@@ -553,7 +684,7 @@ mod tests {
                 _ => "a",
             };
             let text = format!("<<{}", encoded_char.repeat(len / encoded_char.len()));
-            let partial = scan_partial(encoding, text.as_bytes(), false);
+            let partial = scan_partial(encoding, text.as_bytes(), false, None);
             prop_assert!(text.len() - partial.decided <= MAX_CARRY);
         }
     }

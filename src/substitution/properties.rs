@@ -34,7 +34,7 @@ fn spellings(encoding: Encoding, c: char) -> Vec<String> {
     let code = u32::from(c);
     let mut spellings = vec![c.to_string()];
     match encoding {
-        Encoding::Percent | Encoding::FormUrl => {
+        Encoding::Percent | Encoding::FormUrl | Encoding::BasicForm => {
             spellings.extend([format!("%{code:02x}"), format!("%{code:02X}")]);
         }
         Encoding::Json | Encoding::Message => {
@@ -165,7 +165,7 @@ proptest! {
     #[test]
     fn a_query_gives_the_value_back(value in value(), choice in choice()) {
         let source = format!("a=b&k={}", spelled(Encoding::Percent, "<<gh>>", &choice));
-        let out = put(source.as_bytes(), &find::in_query(&source), &value).unwrap();
+        let out = put(source.as_bytes(), &find::in_query(&source, None), &value).unwrap();
         let found = form_urlencoded::parse(&out).into_owned().nth(1);
         prop_assert_eq!(found, Some(("k".to_owned(), value)));
     }
@@ -174,7 +174,7 @@ proptest! {
     fn a_path_keeps_its_segments(value in value(), choice in choice()) {
         prop_assume!(value.contains(|c| c != '.'));
         let source = format!("/a/{}x/b", spelled(Encoding::Percent, "<<gh>>", &choice));
-        let out = put(source.as_bytes(), &find::in_path(&source), &value).unwrap();
+        let out = put(source.as_bytes(), &find::in_path(&source, None), &value).unwrap();
         let out = String::from_utf8(out).unwrap();
         let segments: Vec<&str> = out.split('/').collect();
         prop_assert_eq!(segments.len(), 4);
@@ -205,7 +205,7 @@ proptest! {
         use base64::Engine as _;
         let header = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("{user}:<<gh>>")));
         let basic = Basic::parse(header.as_bytes()).unwrap();
-        let spliced = put(basic.decoded(), &basic.edits(), &value).unwrap();
+        let spliced = put(basic.decoded(), &basic.edits(None), &value).unwrap();
         let again = Basic::parse(&basic.render(&spliced)).unwrap();
         let expected = format!("{user}:{value}");
         prop_assert_eq!(again.decoded(), expected.as_bytes());
@@ -390,7 +390,12 @@ fn fragments(kind: &BodyKind) -> Vec<&'static str> {
             "Content-Type: multipart/mixed; boundary=BB\r\n\r\n",
             "Content-Transfer-Encoding: base64\r\n",
         ],
-        BodyKind::Text | BodyKind::Wide | BodyKind::Opaque => &["text", "\n"],
+        BodyKind::Text
+        | BodyKind::Http
+        | BodyKind::Ambiguous
+        | BodyKind::Envelopes
+        | BodyKind::Wide
+        | BodyKind::Opaque => &["text", "\n"],
     };
     [own, own, &PLACEHOLDERS].concat()
 }

@@ -1,7 +1,9 @@
 //! Reading a body, or a part of one, that has a single media type.
 
 use super::body_kind::{BodyKind, BodyProblem};
-use super::encoding::Encoding;
+use super::encoding::{Doubt, Encoding, Nesting};
+use super::http_message::HttpMessage;
+use super::inner_text::InnerText;
 use super::placeholder::scan_partial;
 use super::xml::XmlTracker;
 
@@ -24,7 +26,7 @@ impl Segment {
         }
     }
 
-    fn scan(len: usize, encoding: Encoding, closed: bool) -> Self {
+    pub(super) fn scan(len: usize, encoding: Encoding, closed: bool) -> Self {
         let scan = Some(encoding);
         Self { len, scan, closed }
     }
@@ -35,11 +37,14 @@ pub(super) struct SinglePart {
     syntax: Syntax,
     /// Nothing was read yet.
     at_start: bool,
+    /// How deep in JSON the next byte is, where that is known.
+    inner: Option<InnerText>,
 }
 
 enum Syntax {
     Plain(Encoding),
     Xml(XmlTracker),
+    Http(HttpMessage),
     Wide(WideSearch),
     Opaque,
 }
@@ -51,14 +56,37 @@ impl SinglePart {
             BodyKind::Json | BodyKind::JsonLines => Syntax::Plain(Encoding::Json),
             BodyKind::Form => Syntax::Plain(Encoding::FormUrl),
             BodyKind::Xml => Syntax::Xml(XmlTracker::default()),
-            BodyKind::Text | BodyKind::Multipart { .. } => Syntax::Plain(Encoding::Raw),
+            BodyKind::Text | BodyKind::Multipart { .. } | BodyKind::Ambiguous => {
+                Syntax::Plain(Encoding::Raw)
+            }
+            BodyKind::Http => Syntax::Http(HttpMessage::default()),
             BodyKind::Message => Syntax::Plain(Encoding::Message),
             BodyKind::Wide => Syntax::Wide(WideSearch::default()),
-            BodyKind::Opaque => Syntax::Opaque,
+            BodyKind::Opaque | BodyKind::Envelopes => Syntax::Opaque,
+        };
+        let inner = match &syntax {
+            Syntax::Plain(encoding) => Some(InnerText::new(*encoding)),
+            Syntax::Xml(_) => Some(InnerText::new(Encoding::Xml)),
+            Syntax::Http(_) => Some(InnerText::new(Encoding::Raw)),
+            Syntax::Wide(_) | Syntax::Opaque => None,
         };
         Self {
             syntax,
             at_start: true,
+            inner,
+        }
+    }
+
+    /// How deep in JSON the next byte is.
+    pub(super) fn nesting(&self) -> Nesting {
+        let inner = self.inner.as_ref().map(InnerText::nesting);
+        let nesting = inner.unwrap_or_default();
+        match &self.syntax {
+            Syntax::Http(message) if message.is_measured() => Nesting {
+                doubt: Some(Doubt::Measured),
+                ..nesting
+            },
+            _ => nesting,
         }
     }
 
@@ -81,18 +109,50 @@ impl SinglePart {
                 let (len, changed) = section.advance_to_change(window);
                 Segment::scan(len, encoding, eof || changed)
             }
+            Syntax::Http(message) => {
+                let (len, changed) = message.to_change(window);
+                Segment::scan(len, message.encoding(), eof || changed)
+            }
             Syntax::Wide(_) | Syntax::Opaque => Segment::skip(window.len(), eof),
         }
     }
 
     /// Takes the first bytes of the segment that [`SinglePart::front`] returned, at most its length.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        if let (Some(inner), Some(encoding)) = (&mut self.inner, self.syntax.encoding()) {
+            inner.advance(encoding, bytes);
+        }
+        self.advance_syntax(bytes)
+    }
+
+    /// The same for the bytes of a placeholder.
+    pub(super) fn pass_placeholder(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
+        if let Some(inner) = &mut self.inner {
+            inner.pass_placeholder();
+        }
+        self.advance_syntax(bytes)
+    }
+
+    fn advance_syntax(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         match &mut self.syntax {
             Syntax::Xml(section) => section.advance(bytes),
+            Syntax::Http(message) => message.advance(bytes),
             Syntax::Wide(search) => search.advance(bytes)?,
             Syntax::Plain(_) | Syntax::Opaque => {}
         }
         Ok(())
+    }
+}
+
+impl Syntax {
+    /// The encoding in which the next byte is read.
+    fn encoding(&self) -> Option<Encoding> {
+        match self {
+            Self::Plain(encoding) => Some(*encoding),
+            Self::Xml(section) => Some(section.encoding()),
+            Self::Http(message) => Some(message.encoding()),
+            Self::Wide(_) | Self::Opaque => None,
+        }
     }
 }
 
@@ -126,7 +186,7 @@ impl WideSearch {
             Encoding::Json,
             Encoding::Xml,
         ] {
-            let found = scan_partial(encoding, &self.carry, false);
+            let found = scan_partial(encoding, &self.carry, false, None);
             if !found.tokens.is_empty() {
                 return Err(BodyProblem::Wide);
             }

@@ -52,6 +52,21 @@ impl Slug {
     }
 }
 
+impl Slug {
+    /// What a stand-in names that is another's or was taken back. It is outside of the grammar, so that
+    /// no credential has it.
+    pub(super) fn of_unknown_stand_in() -> Self {
+        Self(UNKNOWN_STAND_IN.into())
+    }
+
+    /// Whether it is named by a stand-in that is another's or was taken back.
+    pub fn is_unknown_stand_in(&self) -> bool {
+        *self.0 == *UNKNOWN_STAND_IN
+    }
+}
+
+const UNKNOWN_STAND_IN: &str = "(stand-in)";
+
 impl Field {
     /// Accepts `text` if the grammar does.
     pub fn parse(text: &str) -> Result<Self, InvalidField> {

@@ -4,8 +4,10 @@ use crate::policy::location::Location;
 use crate::secret::SecretBytes;
 
 use super::boundary_guard::BoundaryGuard;
+use super::correction::{Correction, corrections};
 use super::edit::{Edit, MAX_OUTPUT, SpliceError, unencodable};
-use super::encode::{Unencodable, encode, encoded_len};
+use super::encode::{MEASURED, Unencodable, encode, encode_nested, encoded_len, nested_len};
+use super::encoding::Encoding;
 use super::slug::Reference;
 
 /// Puts the values in, in one pass over `source`: what was put in is never read again. An escape
@@ -41,6 +43,7 @@ pub fn splice_within<'v>(
         cursor = edit.span.end;
         let replacement = Insertion::new(edit, &mut value)?;
         replacement.check_segment(edit)?;
+        check_length(edit)?;
         len = len - edit.span.len() + replacement.encoded_len(edit)?;
         if len > most {
             return Err(SpliceError::TooLarge);
@@ -52,13 +55,63 @@ pub fn splice_within<'v>(
         guard: BoundaryGuard::around(edits),
     };
     let mut cursor = 0;
+    let has_lengths = edits.iter().any(|edit| edit.length.is_some());
+    let mut written = Vec::new();
     for (edit, replacement) in edits.iter().zip(&replacements) {
         writer.literal(&source[cursor..edit.span.start], &mut out)?;
+        let start = out.len();
         writer.replace(edit, replacement, &mut out)?;
+        if has_lengths {
+            written.push(out.len() - start);
+        }
         cursor = edit.span.end;
     }
     writer.literal(&source[cursor..], &mut out)?;
-    Ok(out)
+    if has_lengths {
+        Ok(corrected(&out, edits, &written))
+    } else {
+        Ok(out)
+    }
+}
+
+/// The result with the lengths of its parts corrected. `written` is how long each replacement became.
+fn corrected(spliced: &[u8], edits: &[Edit], written: &[usize]) -> Vec<u8> {
+    let corrections = corrections(edits, written);
+    let room: usize = corrections
+        .iter()
+        .map(|correction| correction.text.len())
+        .sum();
+    let mut out = Vec::with_capacity(spliced.len() + room);
+    let mut cursor = 0;
+    for Correction { digits, text } in corrections {
+        // Where the digits came to be: everything replaced before them has moved them.
+        let before = edits.iter().zip(written);
+        let before = before.take_while(|(edit, _)| edit.span.end <= digits.start);
+        let start = before.fold(digits.start, |at, (edit, written)| {
+            at + written - edit.span.len()
+        });
+        out.extend_from_slice(&spliced[cursor..start]);
+        out.extend_from_slice(text.as_bytes());
+        cursor = start + digits.len();
+    }
+    out.extend_from_slice(&spliced[cursor..]);
+    out
+}
+
+/// Refuses a place in a part whose length cannot be corrected.
+pub(super) fn check_length(edit: &Edit) -> Result<(), SpliceError> {
+    match &edit.length {
+        Some(length) if !length.is_confirmed() => Err(unencodable(edit, MEASURED)),
+        _ => Ok(()),
+    }
+}
+
+/// What `value` is written as in `encoding`, if that is not the value itself.
+pub fn spelling(encoding: Encoding, value: &SecretBytes) -> Option<SecretBytes> {
+    let most = encoded_len(encoding, value.expose()).ok()?;
+    let mut spelling = Vec::with_capacity(most);
+    encode(encoding, value.expose(), b"", &mut spelling).ok()?;
+    (spelling != value.expose()).then(|| SecretBytes::new(spelling))
 }
 
 /// Writes the bytes that stay and the replacements, in order. Values are written only here.
@@ -88,7 +141,8 @@ impl SpliceWriter {
         out: &mut Vec<u8>,
     ) -> Result<(), SpliceError> {
         let start = out.len();
-        encode(edit.encoding, replacement.bytes(), self.guard.tail(), out)
+        let (bytes, before) = (replacement.bytes(), self.guard.tail());
+        encode_nested(edit.encoding, edit.nesting, bytes, before, out)
             .map_err(|problem| unencodable(edit, problem))?;
         self.guard.value(edit, &out[start..])
     }
@@ -119,7 +173,8 @@ impl<'v> Insertion<'v> {
 
     /// How many bytes [`SpliceWriter::replace`] will write at most.
     pub(super) fn encoded_len(&self, edit: &Edit) -> Result<usize, SpliceError> {
-        encoded_len(edit.encoding, self.bytes()).map_err(|problem| unencodable(edit, problem))
+        nested_len(edit.encoding, edit.nesting, self.bytes())
+            .map_err(|problem| unencodable(edit, problem))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -158,7 +213,7 @@ mod tests {
     }
 
     fn in_headers(source: &str, value: &str) -> Result<String, SpliceError> {
-        spliced(source, &in_header("x-key", source.as_bytes()), value)
+        spliced(source, &in_header("x-key", source.as_bytes(), None), value)
     }
 
     #[test]
@@ -174,7 +229,7 @@ mod tests {
     fn what_surrounds_a_placeholder_is_not_normalised() {
         let query = "z=%2f%41+%20&key=<<gh>>&e=&&x=;y";
         assert_eq!(
-            spliced(query, &in_query(query), "a b").as_deref(),
+            spliced(query, &in_query(query, None), "a b").as_deref(),
             Ok("z=%2f%41+%20&key=a%20b&e=&&x=;y")
         );
     }
@@ -184,12 +239,12 @@ mod tests {
         let none = |_: &Reference| None;
         let header = b"k=<<!gh.user>>";
         assert_eq!(
-            splice(header, &in_header("x-key", header), none).unwrap(),
+            splice(header, &in_header("x-key", header, None), none).unwrap(),
             b"k=<<gh.user>>"
         );
         let path = "/<<!gh>>/x";
         assert_eq!(
-            splice(path.as_bytes(), &in_path(path), none).unwrap(),
+            splice(path.as_bytes(), &in_path(path, None), none).unwrap(),
             b"/%3C%3Cgh%3E%3E/x"
         );
     }
@@ -202,14 +257,14 @@ mod tests {
     #[test]
     fn a_value_cannot_become_a_dot_segment() {
         for dots in [".", ".."] {
-            assert!(spliced("/a/<<x>>/b", &in_path("/a/<<x>>/b"), dots).is_err());
+            assert!(spliced("/a/<<x>>/b", &in_path("/a/<<x>>/b", None), dots).is_err());
         }
         assert_eq!(
-            spliced("/a/<<x>>/b", &in_path("/a/<<x>>/b"), "../x").as_deref(),
+            spliced("/a/<<x>>/b", &in_path("/a/<<x>>/b", None), "../x").as_deref(),
             Ok("/a/..%2Fx/b")
         );
         assert_eq!(
-            spliced("a=<<x>>", &in_query("a=<<x>>"), "..").as_deref(),
+            spliced("a=<<x>>", &in_query("a=<<x>>", None), "..").as_deref(),
             Ok("a=..")
         );
     }
@@ -226,7 +281,7 @@ mod tests {
 
     #[test]
     fn edits_of_another_text_are_refused() {
-        let edits = in_header("x-key", b"<<a>><<b>>");
+        let edits = in_header("x-key", b"<<a>><<b>>", None);
         assert_eq!(spliced("<<a>>", &edits, "v"), Err(SpliceError::Misplaced));
         let swapped: Vec<Edit> = edits.iter().rev().cloned().collect();
         assert_eq!(

@@ -40,9 +40,11 @@ use crate::secret::SecretBytes;
 
 use super::body_kind::{BodyKind, BodyProblem};
 use super::body_scanner::BodyScanner;
-use super::edit::{Edit, SpliceError};
+use super::edit::{Edit, SpliceError, unencodable};
+use super::encode::MEASURED;
 use super::slug::Reference;
 use super::splice::{Insertion, SpliceWriter};
+use super::stand_in::StandInSearch;
 
 /// How much is written in one step before the caller is asked to send it, in bytes. A step goes
 /// beyond it by at most one value and what was pushed.
@@ -116,6 +118,12 @@ impl BodyStream {
             eof: false,
             failed: None,
         }
+    }
+
+    /// Looks for stand-ins, too.
+    pub fn with(self, stand_ins: Option<Arc<StandInSearch>>) -> Self {
+        let scanner = self.scanner.with(stand_ins);
+        Self { scanner, ..self }
     }
 
     /// Takes the next bytes of the body. Step until [`StreamStep::More`] before the next push: what is
@@ -214,6 +222,10 @@ impl BodyStream {
         for edit in &self.edits {
             if values >= STEP_OUTPUT || !is_permitted(edit, &self.permitted) {
                 break;
+            }
+            if edit.length.is_some() {
+                // It may have been sent.
+                return Err(unencodable(edit, MEASURED).into());
             }
             values += replacement(edit, &self.permitted)?.encoded_len(edit)?;
             ready += 1;

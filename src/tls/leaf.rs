@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::authority::{Authority, AuthorityError};
 use crate::policy::destination::Host;
@@ -18,7 +19,7 @@ const CAPACITY: usize = 8_192;
 /// The TLS configurations for intercepted hosts, with one leaf each. It is minted once, also if
 /// many connections ask for it at the same moment.
 pub struct LeafCache {
-    authority: Authority,
+    authority: ArcSwap<Authority>,
     /// What the configurations of all hosts have in common.
     common: ServerConfig,
     leaves: DashMap<Host, Arc<CachedLeaf>>,
@@ -35,15 +36,21 @@ impl LeafCache {
     /// A cache over `authority`; intercepted connections negotiate one of `alpn`, first preferred.
     pub fn new(authority: Authority, alpn: Vec<Vec<u8>>) -> Result<Self, AuthorityError> {
         Ok(Self {
-            authority,
+            authority: ArcSwap::from_pointee(authority),
             common: common(alpn)?,
             leaves: DashMap::new(),
         })
     }
 
     /// The authority that signs the leaves.
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+    pub fn authority(&self) -> Arc<Authority> {
+        self.authority.load_full()
+    }
+
+    /// Takes over an authority that was rotated. Every leaf is minted again.
+    pub fn replace(&self, authority: Authority) {
+        self.authority.store(Arc::new(authority));
+        self.leaves.clear();
     }
 
     /// The server configuration for `host`, minted now or before.
@@ -64,11 +71,10 @@ impl LeafCache {
     }
 
     fn cached(&self, host: &Host, now: OffsetDateTime) -> Arc<CachedLeaf> {
-        let life = self.authority.renew_after();
         if let Some(leaf) = self
             .leaves
             .get(host)
-            .filter(|leaf| leaf.is_fresh(now, life))
+            .filter(|leaf| self.is_fresh(leaf, now))
         {
             return Arc::clone(&leaf);
         }
@@ -77,10 +83,29 @@ impl LeafCache {
             .leaves
             .entry(host.clone())
             .or_insert_with(|| CachedLeaf::new(now));
-        if !entry.is_fresh(now, life) {
+        if !self.is_fresh(&entry, now) {
+            if entry.minted > now {
+                tracing::warn!(
+                    %host, made = %entry.minted,
+                    "the clock went back; the host gets a certificate that is valid now"
+                );
+            }
             *entry = CachedLeaf::new(now);
         }
         Arc::clone(&entry)
+    }
+
+    /// Whether a leaf is young enough that no connection gets one which is about to end, and old
+    /// enough to be valid: one that was made while the clock was ahead is not valid yet.
+    fn is_fresh(&self, leaf: &CachedLeaf, now: OffsetDateTime) -> bool {
+        let age = now - leaf.minted;
+        let authority = self.authority.load();
+        // The other half is for clients whose clock is slow.
+        let ahead: time::Duration = authority.backdate() / 2;
+        let is_of_signing = authority
+            .signs_since(now)
+            .is_none_or(|since| leaf.minted >= since);
+        is_of_signing && -ahead <= age && age < authority.renew_after()
     }
 
     /// Drops the leaves that are due for renewal when the cache is full, and if there are none,
@@ -89,8 +114,7 @@ impl LeafCache {
         if self.leaves.len() < CAPACITY {
             return;
         }
-        let life = self.authority.renew_after();
-        self.leaves.retain(|_, leaf| leaf.is_fresh(now, life));
+        self.leaves.retain(|_, leaf| self.is_fresh(leaf, now));
         if self.leaves.len() >= CAPACITY {
             let mut keep = false;
             self.leaves.retain(|_, _| {
@@ -101,7 +125,7 @@ impl LeafCache {
     }
 
     fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let key = self.authority.mint(host, now)?;
+        let key = self.authority.load().mint(host, now)?;
         let mut config = self.common.clone();
         config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
         Ok(Arc::new(config))
@@ -141,16 +165,12 @@ impl CachedLeaf {
             config: OnceLock::new(),
         })
     }
-
-    /// Whether its leaf is younger than `life`, so that no connection gets one that is about to
-    /// end.
-    fn is_fresh(&self, now: OffsetDateTime, life: Duration) -> bool {
-        now - self.minted < life
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use time::Duration;
+
     use super::*;
 
     fn cache() -> (tempfile::TempDir, LeafCache) {
@@ -185,10 +205,43 @@ mod tests {
         let (_dir, cache) = cache();
         let host = Host::parse("api.example.test").unwrap();
         let now = OffsetDateTime::now_utc();
-        let old = cache.cached(&host, now - cache.authority.renew_after());
+        let old = cache.cached(&host, now - cache.authority().renew_after());
         let fresh = cache.cached(&host, now);
         assert!(!Arc::ptr_eq(&old, &fresh));
         assert!(Arc::ptr_eq(&fresh, &cache.cached(&host, now)));
+    }
+
+    #[test]
+    fn a_leaf_from_before_another_authority_took_over_is_replaced() {
+        let (dir, cache) = cache();
+        let (cert, key) = (dir.path().join("c"), dir.path().join("k"));
+        let host = Host::parse("api.example.test").unwrap();
+        let now = OffsetDateTime::now_utc();
+        let later = now + Duration::hours(1);
+        Authority::rotate(&cert, &key, later, now).unwrap();
+        cache.replace(Authority::load_or_create(&cert, &key).unwrap());
+        let old = cache.cached(&host, now);
+        assert!(Arc::ptr_eq(&old, &cache.cached(&host, now)));
+        let new = cache.cached(&host, later);
+        assert!(!Arc::ptr_eq(&old, &new));
+        assert!(Arc::ptr_eq(&new, &cache.cached(&host, later)));
+    }
+
+    #[test]
+    fn a_leaf_of_a_clock_that_was_ahead_is_replaced_before_it_is_valid() {
+        let (_dir, cache) = cache();
+        let host = Host::parse("api.example.test").unwrap();
+        let now = OffsetDateTime::now_utc();
+        for ahead in [Duration::hours(1), Duration::days(1), Duration::days(365)] {
+            let early = cache.cached(&host, now + ahead);
+            let fresh = cache.cached(&host, now);
+            assert!(!Arc::ptr_eq(&early, &fresh), "{ahead}");
+            assert!(Arc::ptr_eq(&fresh, &cache.cached(&host, now)));
+        }
+        // A clock that is corrected by seconds renews nothing.
+        let early = cache.cached(&host, now + Duration::days(2));
+        let corrected = cache.cached(&host, now + Duration::days(2) - Duration::SECOND);
+        assert!(Arc::ptr_eq(&early, &corrected));
     }
 
     #[test]

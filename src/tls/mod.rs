@@ -5,10 +5,13 @@
 
 pub mod authority;
 pub mod client;
+mod error;
 pub mod leaf;
 mod profile;
 mod provider;
 pub mod server;
+mod succession;
 pub mod verify;
 
 pub use provider::provider;
+pub use succession::Succession;

@@ -25,19 +25,23 @@ pub enum InterceptError {
     /// client that does not trust Egret's authority.
     #[error("the client's TLS handshake failed; does it trust Egret's CA (`egret ca path`)?")]
     Handshake,
+    /// The client named no server, and nothing else says which it means.
+    #[error("the client sent no TLS server name, so it names no destination")]
+    Nameless,
     /// No leaf could be minted.
     #[error("no certificate could be minted for the host")]
     Mint,
 }
 
 /// Performs the server's side of the handshake with a leaf for the server name, or for
-/// `connect_host` when the client names none (an IP address has no SNI).
+/// `connect_host` when the client names none (an IP address has no SNI). Without either the
+/// connection is closed.
 ///
 /// A server name that differs from the CONNECT authority gets its leaf, too. Otherwise the client
 /// could not read the refusal that each of its requests receives.
 pub async fn intercept<S>(
     io: S,
-    connect_host: &Host,
+    connect_host: Option<&Host>,
     leaves: &Arc<LeafCache>,
 ) -> Result<Intercepted<S>, InterceptError>
 where
@@ -50,8 +54,9 @@ where
         .client_hello()
         .server_name()
         .and_then(|name| Host::parse(name).ok());
+    let host = server_name.as_ref().or(connect_host);
     let config = leaves
-        .config_for(server_name.as_ref().unwrap_or(connect_host))
+        .config_for(host.ok_or(InterceptError::Nameless)?)
         .map_err(|_| InterceptError::Mint)?;
     let accepted = start.into_stream(config).await;
     let stream = accepted.map_err(|_| InterceptError::Handshake)?;
@@ -111,7 +116,7 @@ mod tests {
             &self,
             io: DuplexStream,
         ) -> Result<Intercepted<DuplexStream>, InterceptError> {
-            intercept(io, &Host::parse(NAME).unwrap(), &self.leaves).await
+            intercept(io, Some(&Host::parse(NAME).unwrap()), &self.leaves).await
         }
     }
 

@@ -1,48 +1,81 @@
 //! The vault of a running proxy: all that requests need of the store, in memory and never older
 //! than the last commit.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 
-use crate::files;
+use crate::policy::destination::Destination;
+use crate::policy::floor::{Floor, FloorViolation};
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
+use crate::substitution::stand_in::StandIns;
+use crate::vault::client_proof::TokenHash;
 use crate::vault::keyring::{Keyring, TokenKey};
-use crate::vault::model::{Client, Credential, State, TokenHash};
+use crate::vault::model::{Client, Credential, State};
 use crate::vault::name::{ClientName, Principal};
-use crate::vault::seal::{EncryptionContext, OpenError, Opener};
+use crate::vault::people::{BundleId, Grantee, Share};
+use crate::vault::policy_key::SetDigest;
+use crate::vault::seal::{EncryptionContext, KeyId, OpenError, Opener};
 use crate::vault::sealed_value::SealedValue;
 use crate::vault::store::{
-    Changes, CommitWatch, Freshness, Store, StoreError, StoreUnavailable, StoreUrl,
+    ChangedCredential, Changes, CommitWatch, Content, Freshness, Store, StoreError,
+    StoreUnavailable, StoreUrl,
 };
+use crate::{clock, files};
 
+mod alarms;
+mod approvals;
+mod attachments;
 mod clients;
-mod view;
+mod counts;
+mod directory;
+mod egress;
+mod egress_directory;
+pub mod explain;
+mod key_requests;
+mod offers;
+pub mod reader;
+mod stand_ins;
 
-use clients::ClientIndex;
-use view::View;
+pub use alarms::Alarm;
+pub use egress_directory::{EgressRoute, UnverifiedRule};
+
+use alarms::Alarms;
+use directory::DirectoryIndex;
+use offers::{Offered, Offers, Own};
 
 /// How long a request waits for a changed store to be read.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A credential that a principal may use.
+#[derive(Clone, Debug)]
+pub struct Usable {
+    /// The credential.
+    pub credential: Arc<Credential>,
+    /// The shares through which it may be used; none for the owner. Each by itself permits a use.
+    pub shares: Vec<Arc<Share>>,
+}
 
 /// Which credential a slug names for a principal.
 #[derive(Clone, Debug)]
 pub enum Found {
     /// This one.
-    One(Arc<Credential>),
+    One(Usable),
     /// None that may be used now, whether it is unknown, revoked, expired, deleted or someone
     /// else's.
     None,
     /// Several owners share one of that slug, and the principal owns none.
     Ambiguous,
+    /// The principal owns one, but its entry in the store was not written by Egret.
+    Unverified,
 }
 
 /// Credentials and clients of a running proxy.
@@ -51,25 +84,69 @@ pub struct Vault {
     opener: Opener,
     tokens: TokenKey,
     watch: CommitWatch,
-    /// The store's revision that is loaded. Held while a later one is loaded.
-    revision: Mutex<i64>,
-    views: DashMap<Principal, View>,
-    clients: ArcSwap<ClientIndex>,
+    /// Held while something is loaded.
+    loaded: Mutex<Loaded>,
+    own: DashMap<Principal, Own>,
+    /// How many credentials are attached to requests.
+    attached: AtomicUsize,
+    stand_ins: ArcSwapOption<StandIns>,
+    stale_stand_ins: AtomicBool,
+    offers: Offers,
+    directory: ArcSwap<DirectoryIndex>,
+    alarms: Alarms,
+    floor: ArcSwap<Floor>,
     generation: AtomicU64,
     retired: AtomicU64,
+    /// When something was last loaded, unix seconds.
+    read_at: AtomicI64,
+    read_failures: AtomicU64,
 }
 
-/// Whether a value of `before` is no longer used `after`.
+/// What of the store is loaded.
+#[derive(Default)]
+struct Loaded {
+    /// The store's revision.
+    revision: i64,
+    /// The master key under which it was sealed.
+    key: Option<KeyId>,
+    /// The digest of all credentials, and the part of each in it.
+    digest: SetDigest,
+    parts: HashMap<(Principal, Slug), SetDigest>,
+}
+
+impl Loaded {
+    /// The digest of all credentials with `changed`.
+    fn digest_with(&self, changed: &[ChangedCredential]) -> SetDigest {
+        let mut digest = self.digest;
+        for credential in changed {
+            let name = (credential.owner.clone(), credential.slug.clone());
+            if let Some(before) = self.parts.get(&name) {
+                digest.toggle(*before);
+            }
+            digest.toggle(credential.digest);
+        }
+        digest
+    }
+
+    fn take_in(&mut self, revision: i64, digest: SetDigest, changed: &[ChangedCredential]) {
+        self.revision = revision;
+        self.digest = digest;
+        for credential in changed {
+            let name = (credential.owner.clone(), credential.slug.clone());
+            self.parts.insert(name, credential.digest);
+        }
+    }
+}
+
+/// Whether a value of `before` is no longer used or searched for `after`.
 fn retires(before: &Credential, after: &Credential) -> bool {
     let versions = |credential: &Credential| {
-        let previous = credential
-            .previous
-            .as_ref()
-            .map(|replaced| replaced.version);
-        (credential.version, previous)
+        let replaced = credential.replaced.iter().map(|replaced| replaced.version);
+        (credential.version, replaced.collect::<Vec<_>>())
     };
     versions(before) != versions(after)
         || (before.state, after.state) == (State::Active, State::Revoked)
+        || before.searched() && !after.searched()
 }
 
 /// Why the vault could not be opened.
@@ -86,6 +163,13 @@ pub enum VaultError {
     /// The store cannot be opened, or belongs to another master key.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl VaultError {
+    /// Whether the store is not what Egret wrote last, rather than out of reach.
+    pub fn is_alarming(&self) -> bool {
+        matches!(self, VaultError::Store(error) if error.is_alarming())
+    }
 }
 
 impl From<StoreUnavailable> for VaultError {
@@ -105,18 +189,25 @@ impl Vault {
             path: data_dir.display().to_string(),
             error,
         })?;
-        let store = Store::open(store_url).await?;
-        store.bind_key(keyring.id()).await?;
+        let store = Store::open(store_url, keyring.policy_keys()).await?;
         let watch = store.watch().await?;
         let vault = Self {
             opener: keyring.opener(),
             tokens: keyring.token_key(),
             watch,
-            revision: Mutex::new(0),
-            views: DashMap::new(),
-            clients: ArcSwap::default(),
+            loaded: Mutex::default(),
+            own: DashMap::new(),
+            attached: AtomicUsize::new(0),
+            stand_ins: ArcSwapOption::default(),
+            stale_stand_ins: AtomicBool::new(false),
+            offers: Offers::default(),
+            directory: ArcSwap::default(),
+            alarms: Alarms::default(),
+            floor: ArcSwap::default(),
             generation: AtomicU64::new(0),
             retired: AtomicU64::new(0),
+            read_at: AtomicI64::new(0),
+            read_failures: AtomicU64::new(0),
             store,
         };
         vault.reload().await?;
@@ -144,42 +235,72 @@ impl Vault {
     }
 
     async fn reload(&self) -> Result<(), StoreUnavailable> {
-        let mut revision = self.revision.lock().await;
+        let mut loaded = self.loaded.lock().await;
         // Another request may have loaded it while this one waited for the lock.
-        match self.watch.check() {
+        let result = match self.watch.check() {
             Freshness::Fresh => Ok(()),
-            Freshness::Stale => self.watch.catch_up(self.load(&mut revision)).await,
+            Freshness::Stale => self.watch.catch_up(self.load(&mut loaded)).await,
             Freshness::Gone(reason) => Err(StoreUnavailable::new(reason)),
+        };
+        self.alarms.store_is_usable(result.as_ref());
+        if result.is_err() {
+            self.read_failures.fetch_add(1, Ordering::Relaxed);
         }
+        result
     }
 
-    /// Takes over what is new since `revision`.
-    async fn load(&self, revision: &mut i64) -> Result<(), StoreUnavailable> {
-        let mut changes = self.store.changes_since(*revision).await?;
-        if changes.revision < *revision {
-            // The store was replaced by an older state, from a backup: all of it is loaded again.
-            changes = self.store.changes_since(0).await?;
-            changes
-                .deleted
-                .extend(self.missing_from(&changes.credentials));
+    /// Takes over what is new.
+    async fn load(&self, loaded: &mut Loaded) -> Result<(), StoreUnavailable> {
+        let mut changes = self.store.changes_since(loaded.revision).await?;
+        let revision = changes.head.revision;
+        if revision < loaded.revision {
+            return Err(StoreUnavailable::alarming(format!(
+                "an older state of the store was put back while Egret runs: it has change \
+                 {revision}, and change {} was in force. Nothing is used, because what was revoked \
+                 since would work again",
+                loaded.revision
+            )));
         }
-        *revision = changes.revision;
+        let nothing = Loaded::default();
+        let mut before = &*loaded;
+        if loaded.key.is_some_and(|key| key != changes.key) {
+            // Everything was sealed again under another master key.
+            changes = self.store.changes_since(0).await?;
+            before = &nothing;
+        }
+        let revision = changes.head.revision;
+        let digest = before.digest_with(&changes.credentials);
+        if digest != changes.head.credentials {
+            return Err(StoreUnavailable::foreign_rows("credentials"));
+        }
+        loaded.key = Some(changes.key);
+        loaded.take_in(revision, digest, &changes.credentials);
         self.apply(changes);
+        self.read_at.store(clock::unix_seconds(), Ordering::Relaxed);
         Ok(())
     }
 
     fn apply(&self, changes: Changes) {
-        let nothing = changes.credentials.is_empty()
-            && changes.deleted.is_empty()
-            && changes.clients.is_none();
-        for credential in changes.credentials {
-            self.put(Arc::new(credential));
+        let nothing = changes.credentials.is_empty() && changes.directory.is_none();
+        for changed in changes.credentials {
+            let ChangedCredential { owner, slug, .. } = &changed;
+            self.alarms
+                .credential(owner, slug, matches!(changed.content, Content::Unverified));
+            match changed.content {
+                Content::Live(credential) => self.put(Arc::new(*credential)),
+                Content::Deleted => self.drop_credential(owner, slug),
+                Content::Unverified => {
+                    self.drop_credential(owner, slug);
+                    let mut own = self.own.entry(owner.clone()).or_default();
+                    own.unverified.insert(slug.clone());
+                }
+            }
         }
-        for (owner, slug) in &changes.deleted {
-            self.drop_credential(owner, slug);
-        }
-        if let Some(clients) = changes.clients {
-            self.clients.store(Arc::new(ClientIndex::new(clients)));
+        self.follow_stand_ins();
+        if let Some(directory) = changes.directory {
+            self.alarms.directory(&directory.unverified);
+            let index = DirectoryIndex::new(directory, clock::unix_seconds());
+            self.directory.store(Arc::new(index));
         }
         if !nothing {
             self.generation.fetch_add(1, Ordering::Release);
@@ -188,61 +309,39 @@ impl Vault {
 
     /// Replaces the credential in one step, so that a request at the same time always finds one.
     fn put(&self, credential: Arc<Credential>) {
-        let previous = self
-            .views
-            .entry(credential.owner.clone())
-            .or_default()
-            .own
-            .insert(credential.slug.clone(), Arc::clone(&credential));
-        if let Some(previous) = &previous
-            && retires(previous, &credential)
-        {
-            self.retired.fetch_add(1, Ordering::Release);
-        }
-        for principal in &credential.shared_with {
-            self.views
-                .entry(principal.clone())
-                .or_default()
-                .put_shared(&credential);
-        }
-        for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
-            if !credential.shared_with.contains(principal) {
-                self.drop_shared(principal, &credential.owner, &credential.slug);
+        self.note_stand_ins(&credential);
+        let previous = {
+            let mut own = self.own.entry(credential.owner.clone()).or_default();
+            own.unverified.remove(&credential.slug);
+            self.note_attached(
+                &mut own,
+                &credential.slug,
+                !credential.attachments.is_empty(),
+            );
+            own.credentials
+                .insert(credential.slug.clone(), Arc::clone(&credential))
+        };
+        if let Some(previous) = &previous {
+            self.note_stand_ins(previous);
+            if retires(previous, &credential) {
+                self.retired.fetch_add(1, Ordering::Release);
             }
+            self.offers.remove(previous);
         }
+        self.offers.add(&credential);
     }
 
     fn drop_credential(&self, owner: &Principal, slug: &Slug) {
-        let previous = self
-            .views
-            .get_mut(owner)
-            .and_then(|mut view| view.own.remove(slug));
+        let previous = self.own.get_mut(owner).and_then(|mut own| {
+            own.unverified.remove(slug);
+            self.note_attached(&mut own, slug, false);
+            own.credentials.remove(slug)
+        });
         self.retired.fetch_add(1, Ordering::Release);
-        for principal in previous.iter().flat_map(|previous| &previous.shared_with) {
-            self.drop_shared(principal, owner, slug);
+        if let Some(previous) = previous {
+            self.note_stand_ins(&previous);
+            self.offers.remove(&previous);
         }
-    }
-
-    fn drop_shared(&self, principal: &Principal, owner: &Principal, slug: &Slug) {
-        if let Some(mut view) = self.views.get_mut(principal) {
-            view.drop_shared(owner, slug);
-        }
-    }
-
-    fn missing_from(&self, credentials: &[Credential]) -> Vec<(Principal, Slug)> {
-        let present: HashSet<_> = credentials
-            .iter()
-            .map(|credential| (&credential.owner, &credential.slug))
-            .collect();
-        let mut missing = Vec::new();
-        for view in &self.views {
-            let gone = view
-                .own
-                .keys()
-                .filter(|slug| !present.contains(&(view.key(), *slug)));
-            missing.extend(gone.map(|slug| (view.key().clone(), slug.clone())));
-        }
-        missing
     }
 
     /// Finds the credential that `slug` names for `principal` at `now` (unix seconds): one that the
@@ -251,27 +350,191 @@ impl Vault {
     /// An own credential hides a shared one of that slug even while it is revoked or expired:
     /// revoking a credential must end its use, not substitute another value for it.
     pub fn find(&self, principal: &Principal, slug: &Slug, now: i64) -> Found {
-        let Some(view) = self.views.get(principal) else {
+        if let Some(own) = self.own.get(principal) {
+            if let Some(credential) = own.credentials.get(slug) {
+                if !credential.usable(now) {
+                    return Found::None;
+                }
+                return Found::One(Usable {
+                    credential: Arc::clone(credential),
+                    shares: Vec::new(),
+                });
+            }
+            if own.unverified.contains(slug) {
+                return Found::Unverified;
+            }
+        }
+        self.find_shared(principal, slug, now)
+    }
+
+    /// The only credential of that slug that is shared with `principal`. Which limits its shares
+    /// have does not matter here: a share that does not permit a request is named in the refusal,
+    /// and does not make room for another credential in silence.
+    fn find_shared(&self, principal: &Principal, slug: &Slug, now: i64) -> Found {
+        let directory = self.directory.load();
+        let standing = directory.standing(principal);
+        let mut found: Option<Usable> = None;
+        for offer in self.offered(&directory, &standing.present, slug) {
+            let (credential, share) = (offer.credential, offer.share);
+            let is_offered = credential.owner != *principal
+                && credential.usable(now)
+                && share.usable(now)
+                && !directory.is_disabled(&credential.owner);
+            if !is_offered {
+                continue;
+            }
+            match &mut found {
+                Some(usable) if Arc::ptr_eq(&usable.credential, &credential) => {
+                    usable.shares.push(share);
+                }
+                Some(_) => return Found::Ambiguous,
+                None => {
+                    let shares = vec![share];
+                    found = Some(Usable { credential, shares });
+                }
+            }
+        }
+        found.map_or(Found::None, Found::One)
+    }
+
+    /// Everything that is offered to one of `grantees` under `slug`, by itself or in a bundle.
+    fn offered(
+        &self,
+        directory: &DirectoryIndex,
+        grantees: &[Grantee],
+        slug: &Slug,
+    ) -> Vec<Offered> {
+        let mut offers = self.offers.under(grantees, slug);
+        for offer in directory.offered(grantees, Some(slug)) {
+            let own = self.own.get(&offer.owner);
+            let credential = own
+                .as_ref()
+                .and_then(|own| own.credentials.get(&offer.slug));
+            offers.extend(credential.map(|credential| Offered {
+                credential: Arc::clone(credential),
+                share: Arc::clone(&offer.share),
+            }));
+        }
+        offers
+    }
+
+    /// Every credential that is or was offered to one of `grantees`, and that `principal` does not own.
+    fn offered_at_all(
+        &self,
+        directory: &DirectoryIndex,
+        grantees: &[Grantee],
+        principal: &Principal,
+    ) -> Vec<Arc<Credential>> {
+        let mut all = self.offers.all(grantees, principal);
+        for offer in directory.offered(grantees, None) {
+            let own = self
+                .own
+                .get(&offer.owner)
+                .filter(|_| offer.owner != *principal);
+            let credential = own
+                .as_ref()
+                .and_then(|own| own.credentials.get(&offer.slug));
+            let is_known = |c: &Arc<Credential>| all.iter().any(|known| Arc::ptr_eq(known, c));
+            let fresh = credential
+                .filter(|credential| !is_known(credential))
+                .cloned();
+            all.extend(fresh);
+        }
+        all
+    }
+
+    /// Finds the credential that `slug` names in a bundle, for a client that is bound to it. Nothing
+    /// else can be named then.
+    pub fn find_in_bundle(
+        &self,
+        principal: &Principal,
+        id: &BundleId,
+        slug: &Slug,
+        now: i64,
+    ) -> Found {
+        let directory = self.directory.load();
+        let Some(bundle) = directory.bundle(id) else {
             return Found::None;
         };
-        if let Some(own) = view.own.get(slug) {
-            return if own.usable(now) {
-                Found::One(Arc::clone(own))
-            } else {
-                Found::None
-            };
+        let shares: Vec<_> = if id.owner == *principal {
+            Vec::new()
+        } else {
+            let standing = directory.standing(principal);
+            let reaches =
+                |share: &&Share| standing.present.contains(&share.with) && share.usable(now);
+            let shares = bundle.shares.iter().filter(reaches);
+            shares.cloned().map(Arc::new).collect()
+        };
+        let permitted = id.owner == *principal || !shares.is_empty();
+        let Some(slug) = bundle.entries.get(slug).filter(|_| permitted) else {
+            return Found::None;
+        };
+        if directory.is_disabled(&id.owner) {
+            return Found::None;
         }
-        let mut usable = view
-            .shared
-            .get(slug)
-            .into_iter()
-            .flatten()
-            .filter(|c| c.usable(now));
-        match (usable.next(), usable.next()) {
-            (None, _) => Found::None,
-            (Some(only), None) => Found::One(Arc::clone(only)),
-            (Some(_), Some(_)) => Found::Ambiguous,
+        match self.find(&id.owner, slug, now) {
+            Found::One(Usable { credential, .. }) if credential.owner == id.owner => {
+                Found::One(Usable { credential, shares })
+            }
+            Found::Unverified => Found::Unverified,
+            _ => Found::None,
         }
+    }
+
+    /// Puts the operator's floor in force from the next request on.
+    pub fn set_floor(&self, floor: Floor) {
+        self.floor.store(Arc::new(floor));
+    }
+
+    /// Whether the operator's floor permits a use at `now` (unix seconds), through the shares that it
+    /// leaves.
+    pub fn check_floor(
+        &self,
+        usable: &mut Usable,
+        destination: &Destination,
+        now: i64,
+    ) -> Result<(), FloorViolation> {
+        let floor = self.floor.load();
+        if floor.is_absent() {
+            return Ok(());
+        }
+        let credential = &usable.credential;
+        let (owner, grant) = (credential.owner.as_str(), &credential.grant);
+        floor.check_use(owner, grant, credential.rotated, destination, now)?;
+        if !floor.share_with_everyone && !usable.shares.is_empty() {
+            usable
+                .shares
+                .retain(|share| share.with != Grantee::Everyone);
+            if usable.shares.is_empty() {
+                return Err(FloorViolation::Everyone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a user may do nothing.
+    pub fn is_disabled(&self, principal: &Principal) -> bool {
+        self.directory.load().is_disabled(principal)
+    }
+
+    /// Whether one of the credentials that `principal` can use at that time is like this.
+    pub fn any_usable(
+        &self,
+        principal: &Principal,
+        now: i64,
+        mut is_it: impl FnMut(&Credential) -> bool,
+    ) -> bool {
+        if let Some(own) = self.own.get(principal) {
+            let mut credentials = own.credentials.values();
+            // What an unverified one permits is not known; a request that names it is refused.
+            if !own.unverified.is_empty() || credentials.any(|c| c.usable(now) && is_it(c)) {
+                return true;
+            }
+        }
+        let directory = self.directory.load();
+        let standing = directory.standing(principal);
+        let shared = self.offered_at_all(&directory, &standing.present, principal);
+        shared.iter().any(|c| c.usable(now) && is_it(c))
     }
 
     /// Opens a value, or returns the plaintext that is open already. To be called only after the
@@ -287,17 +550,17 @@ impl Vault {
         self.open_version(credential, credential.version, field, sealed)
     }
 
-    /// Opens every value of a credential that answers are searched for: those in use, and those
-    /// they replaced less than [`OVERLAP`](crate::vault::model::OVERLAP) ago. A value that does not
+    /// Opens every value of a credential that answers are searched for: those in use, those that they
+    /// replaced as long as they are kept, and those that wait for their promotion. A value that does not
     /// open cannot have been sent either; it is logged and left out.
     pub fn open_all<'a>(
         &'a self,
         credential: &'a Credential,
     ) -> impl Iterator<Item = (Option<Field>, Arc<SecretBytes>)> + 'a {
-        let current = (credential.version, &credential.fields);
-        let replaced = credential.previous.iter();
-        let replaced = replaced.map(|replaced| (replaced.version, &replaced.fields));
-        let versions = std::iter::once(current).chain(replaced);
+        let current = (credential.version, &*credential.fields);
+        let others = credential.replaced.iter().chain(&credential.staged);
+        let others = others.map(|stored| (stored.version, &*stored.fields));
+        let versions = std::iter::once(current).chain(others);
         versions.flat_map(move |(version, fields)| {
             fields.iter().filter_map(move |(field, sealed)| {
                 let opened = self.open_version(credential, version, field.as_ref(), sealed);
@@ -326,37 +589,47 @@ impl Vault {
         })
     }
 
-    /// Every active credential that `principal` owns or shares, to search answers for. Expired ones
-    /// are included, since an expired value is still secret. So the result changes only when
-    /// [`Vault::generation`] does.
+    /// Every credential that `principal` owns or shares and whose values are searched for: active
+    /// ones, and those that were revoked or taken back a short time ago. Expired ones are included,
+    /// since an expired value is still secret. So the result changes only when [`Vault::generation`]
+    /// does.
     pub fn live(&self, principal: &Principal) -> Vec<Arc<Credential>> {
-        let Some(view) = self.views.get(principal) else {
-            return Vec::new();
+        let mut all: Vec<Arc<Credential>> = match self.own.get(principal) {
+            Some(own) => own.credentials.values().cloned().collect(),
+            None => Vec::new(),
         };
-        let all = view.own.values().chain(view.shared.values().flatten());
-        all.filter(|credential| credential.state == State::Active)
-            .cloned()
-            .collect()
+        let directory = self.directory.load();
+        let standing = directory.standing(principal);
+        all.extend(self.offered_at_all(&directory, &standing.searched, principal));
+        all.retain(|credential| credential.searched());
+        all
     }
 
-    /// Every active credential of everyone.
+    /// Every credential of everyone whose values are searched for.
     pub fn all_live(&self) -> Vec<Arc<Credential>> {
-        let active = |credential: &&Arc<Credential>| credential.state == State::Active;
-        let own = |view: &View| {
-            view.own
-                .values()
-                .filter(active)
-                .cloned()
-                .collect::<Vec<_>>()
+        let searched = |credential: &&Arc<Credential>| credential.searched();
+        let own = |own: &Own| {
+            let credentials = own.credentials.values().filter(searched);
+            credentials.cloned().collect::<Vec<_>>()
         };
-        self.views.iter().flat_map(|view| own(&view)).collect()
+        self.own.iter().flat_map(|entry| own(&entry)).collect()
     }
 
     /// The principal who owns all credentials, if it is one.
     pub fn only_owner(&self) -> Option<Principal> {
-        let owners = self.views.iter().filter(|view| !view.own.is_empty());
-        let mut names = owners.map(|view| view.key().clone());
+        let owners = self.own.iter().filter(|own| !own.credentials.is_empty());
+        let mut names = owners.map(|own| own.key().clone());
         names.next().filter(|_| names.next().is_none())
+    }
+
+    /// What does not verify in the store and was not reported yet.
+    pub fn take_alarms(&self) -> Vec<Alarm> {
+        self.alarms.take()
+    }
+
+    /// How many entries of the store do not verify; the store as a whole counts as one.
+    pub fn unverified(&self) -> u64 {
+        self.alarms.count()
     }
 
     /// A number that changes when a value is replaced, revoked or deleted.
@@ -371,16 +644,21 @@ impl Vault {
 
     /// The client whose token has this hash, if it is valid at `now` (unix seconds).
     pub fn client_by_token(&self, hash: &TokenHash, now: i64) -> Option<Arc<Client>> {
-        let clients = self.clients.load();
-        let client = clients.by_token(hash)?;
+        let directory = self.directory.load();
+        let client = directory.clients.by_token(hash)?;
         client.usable(now).then(|| Arc::clone(client))
     }
 
     /// The client of that name, if its token is valid at `now` (unix seconds).
     pub fn client(&self, name: &ClientName, now: i64) -> Option<Arc<Client>> {
-        let clients = self.clients.load();
-        let client = clients.by_name(name)?;
+        let directory = self.directory.load();
+        let client = directory.clients.by_name(name)?;
         client.usable(now).then(|| Arc::clone(client))
+    }
+
+    /// The client of that name, whether or not it may be used now.
+    pub fn known_client(&self, name: &ClientName) -> Option<Arc<Client>> {
+        self.directory.load().clients.by_name(name).cloned()
     }
 
     /// The key that signs action tokens.
@@ -400,5 +678,7 @@ impl fmt::Debug for Vault {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,17 @@ pub enum InvalidInput {
     /// Nothing was given.
     #[error("the value is empty")]
     Empty,
+    /// U+FEFF in UTF-8, which some editors write at the start of a file.
+    #[error(
+        "the value begins with a byte order mark, which no server expects; save the file as UTF-8 \
+         without one"
+    )]
+    ByteOrderMark,
+    /// UTF-16, or text with a zero byte.
+    #[error(
+        "the value is text in UTF-16, or text that holds a zero byte; save it as UTF-8 without one"
+    )]
+    ZeroByte,
     /// More than [`MAX_INPUT`] bytes.
     #[error("the value is longer than 1 MiB")]
     TooLong,
@@ -59,6 +70,7 @@ impl CredentialInput {
             Kind::Secret => vec![(None, input)],
             Kind::Login | Kind::Fields => named_fields(&input)?,
         };
+        fields.iter().try_for_each(|(_, value)| check_text(value))?;
         let is_login = |fields: &[(Option<Field>, SecretBytes)]| {
             let has = |wanted: &str| {
                 fields
@@ -99,6 +111,22 @@ impl CredentialInput {
             })
             .collect()
     }
+}
+
+/// Refuses what an editor or a shell made of the value. No upstream would know it, and it would be found
+/// in no answer.
+fn check_text(value: &SecretBytes) -> Result<(), InvalidInput> {
+    let bytes = value.expose();
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(InvalidInput::ByteOrderMark);
+    }
+    let is_wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    // What is no text may have any bytes: Basic credentials carry it.
+    let is_text = std::str::from_utf8(bytes).is_ok();
+    if is_wide || (is_text && bytes.contains(&0)) {
+        return Err(InvalidInput::ZeroByte);
+    }
+    Ok(())
 }
 
 fn named_fields(input: &SecretBytes) -> Result<Vec<(Option<Field>, SecretBytes)>, InvalidInput> {
@@ -145,6 +173,25 @@ mod tests {
             CredentialInput::parse(Kind::Secret, SecretBytes::new(vec![0, 255, b'\n'])).unwrap();
         assert_eq!(input.fields[0].0, None);
         assert_eq!(input.fields[0].1.expose(), [0, 255, b'\n']);
+    }
+
+    #[test]
+    fn what_an_editor_or_a_shell_made_of_a_value_is_refused() {
+        for (bytes, expected) in [
+            (&b"\xef\xbb\xbfhunter2"[..], InvalidInput::ByteOrderMark),
+            (b"\xff\xfeh\0u\0", InvalidInput::ZeroByte),
+            (b"\xfe\xff\0h\0u", InvalidInput::ZeroByte),
+            (b"h\0u\0n\0", InvalidInput::ZeroByte),
+            (b"hunter2\0", InvalidInput::ZeroByte),
+        ] {
+            let input = SecretBytes::new(bytes.to_vec());
+            let refused = CredentialInput::parse(Kind::Secret, input).unwrap_err();
+            assert_eq!(refused, expected, "{bytes:?}");
+        }
+        for field in ["\\u0000x", "\\ufeffx"] {
+            let input = format!(r#"{{"username":"a","password":"{field}"}}"#);
+            assert!(parse(Kind::Login, &input).is_err(), "{field}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use crate::policy::grant::Grant;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
+use crate::vault::people::Role;
+use crate::vault::registrar::people::NewUser;
+use crate::vault::sharing::Offer;
 use crate::vault::{
     Actor, Found, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl, Vault,
 };
@@ -53,9 +56,8 @@ pub(crate) fn store_url(data_dir: &Path) -> StoreUrl {
 }
 
 pub(crate) async fn registrar(url: &StoreUrl) -> Registrar {
-    Registrar::new(Store::open(url).await.unwrap(), &keyring())
-        .await
-        .unwrap()
+    let store = Store::open(url, keyring().policy_keys()).await.unwrap();
+    Registrar::new(store, &keyring())
 }
 
 pub(crate) fn keyring() -> Keyring {
@@ -63,7 +65,7 @@ pub(crate) fn keyring() -> Keyring {
 }
 
 pub(crate) fn actor() -> Actor {
-    Actor::new("cli", "tester")
+    Actor::operator("cli", "tester")
 }
 
 pub(crate) fn principal(name: &str) -> Principal {
@@ -93,10 +95,28 @@ pub(crate) fn new_credential(owner: &str, name: &str) -> NewCredential {
         kind: Kind::Secret,
         description: String::new(),
         grant: grant(),
+        rotate_every: None,
     }
 }
 
+/// Sharing without limits.
+pub(crate) fn with(name: &str) -> Offer {
+    Offer::to(name.parse().unwrap())
+}
+
 impl Registrar {
+    /// Adds users.
+    pub(crate) async fn add_users(&self, names: &[&str]) {
+        for name in names {
+            let new = NewUser {
+                name: principal(name),
+                display_name: String::new(),
+                role: Role::Member,
+            };
+            self.add_user(&actor(), &new).await.unwrap();
+        }
+    }
+
     /// Adds a secret and returns its version.
     pub(crate) async fn add_secret(&self, owner: &str, name: &str, value: &str) -> u32 {
         self.add(&actor(), new_credential(owner, name), secret(value))
@@ -110,11 +130,11 @@ impl Vault {
     pub(crate) async fn value(&self, who: &str, name: &str) -> Option<String> {
         self.refresh().await.unwrap();
         match self.find(&principal(who), &slug(name), NOW) {
-            Found::One(credential) => {
-                let value = self.open_value(&credential, None).unwrap();
+            Found::One(usable) => {
+                let value = self.open_value(&usable.credential, None).unwrap();
                 Some(String::from_utf8(value.expose().to_vec()).unwrap())
             }
-            Found::None | Found::Ambiguous => None,
+            Found::None | Found::Ambiguous | Found::Unverified => None,
         }
     }
 }

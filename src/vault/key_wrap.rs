@@ -6,10 +6,11 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{Aad, Nonce, RandomizedNonceKey};
 use zeroize::Zeroizing;
 
-use super::seal::{self, KeyId, OpenError, SealError};
+use super::key_ring::{Generation, Generations, KeyId};
+use super::seal::{self, OpenError, SealError};
 use crate::secret::SecretBytes;
 
 const FORMAT: u8 = 1;
@@ -17,19 +18,20 @@ const NONCE: usize = 12;
 
 /// Wraps keys for one purpose.
 pub struct KeyWrap {
-    key: RandomizedNonceKey,
-    id: KeyId,
+    keys: Generations<RandomizedNonceKey>,
     purpose: &'static str,
 }
 
+/// The name of the master key under which a key was wrapped; `None` if that cannot be read.
+pub fn wrapped_under(sealed: &[u8]) -> Option<KeyId> {
+    let (&[format], rest) = sealed.split_first_chunk()?;
+    let (id, _) = rest.split_first_chunk()?;
+    (format == FORMAT).then_some(KeyId(*id))
+}
+
 impl KeyWrap {
-    pub(super) fn new(
-        key: &[u8; 32],
-        id: KeyId,
-        purpose: &'static str,
-    ) -> Result<Self, aws_lc_rs::error::Unspecified> {
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key)?;
-        Ok(Self { key, id, purpose })
+    pub(super) fn new(keys: Generations<RandomizedNonceKey>, purpose: &'static str) -> Self {
+        Self { keys, purpose }
     }
 
     /// Seals a key: format, name of the master key, nonce, ciphertext.
@@ -37,8 +39,9 @@ impl KeyWrap {
     /// # Errors
     /// When the system has no randomness or no memory.
     pub fn wrap(&self, key: &SecretBytes) -> Result<Vec<u8>, SealError> {
-        let (nonce, ciphertext) = seal::encrypt(&self.key, self.aad(), key.expose())?;
-        let parts: [&[u8]; 4] = [&[FORMAT], &self.id.0, &nonce, &ciphertext];
+        let Generation { id, key: wrapping } = self.keys.current();
+        let (nonce, ciphertext) = seal::encrypt(&wrapping, self.aad(id), key.expose())?;
+        let parts: [&[u8]; 4] = [&[FORMAT], &id.0, &nonce, &ciphertext];
         Ok(parts.concat())
     }
 
@@ -54,23 +57,22 @@ impl KeyWrap {
             (format == FORMAT).then_some((KeyId(*id), *nonce, ciphertext))
         };
         let (id, nonce, ciphertext) = parse().ok_or(OpenError::Damaged)?;
-        if id != self.id {
-            return Err(OpenError::OtherKey(id));
-        }
+        let keys = self.keys.all();
+        let known = keys.iter().find(|known| known.id == id);
+        let wrapping = &known.ok_or(OpenError::OtherKey(id))?.key;
         let mut key = Zeroizing::new(ciphertext.to_vec());
-        let length = self
-            .key
-            .open_in_place(Nonce::from(&nonce), self.aad(), key.as_mut_slice())
+        let length = wrapping
+            .open_in_place(Nonce::from(&nonce), self.aad(id), key.as_mut_slice())
             .map_err(|_| OpenError::Damaged)?
             .len();
         key.truncate(length);
         Ok(SecretBytes::new(std::mem::take(&mut *key)))
     }
 
-    fn aad(&self) -> Aad<Vec<u8>> {
+    fn aad(&self, id: KeyId) -> Aad<Vec<u8>> {
         let mut aad = b"egret wrapped key".to_vec();
         aad.extend_from_slice(&[FORMAT]);
-        aad.extend_from_slice(&self.id.0);
+        aad.extend_from_slice(&id.0);
         aad.extend_from_slice(self.purpose.as_bytes());
         Aad::from(aad)
     }
@@ -79,7 +81,7 @@ impl KeyWrap {
 impl fmt::Debug for KeyWrap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyWrap")
-            .field("id", &self.id)
+            .field("id", &self.keys.current().id)
             .field("purpose", &self.purpose)
             .finish_non_exhaustive()
     }
@@ -95,7 +97,6 @@ mod tests {
         Keyring::from_master(&[master; 32])
             .unwrap()
             .key_wrap(purpose)
-            .unwrap()
     }
 
     fn seed() -> SecretBytes {

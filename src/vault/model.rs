@@ -3,16 +3,21 @@
 //! Everything here is metadata or ciphertext. A value in the clear is a
 //! [`SecretBytes`](crate::secret::SecretBytes), never one of these types.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::attachment::Attachment;
 use crate::policy::grant::Grant;
 use crate::substitution::slug::{Field, Slug};
+use crate::vault::client_proof::ClientProof;
 use crate::vault::name::{ClientName, Principal};
+use crate::vault::people::{BundleId, Share};
 use crate::vault::sealed_value::SealedValue;
+use crate::vault::stand_in::StandIn;
+use crate::vault::token_id::{RevokedToken, TokenId};
 
 /// Longest description of a credential, in characters.
 pub const MAX_DESCRIPTION: usize = 500;
@@ -89,12 +94,14 @@ impl State {
 }
 
 /// A credential as the proxy holds it: where it may be used, and its sealed values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Credential {
     /// Who owns it.
     pub owner: Principal,
     /// Its public name.
     pub slug: Slug,
+    /// The store's revision with its last change.
+    pub revision: i64,
     /// The shape of its value.
     pub kind: Kind,
     /// Free text for people.
@@ -103,34 +110,117 @@ pub struct Credential {
     pub grant: Grant,
     /// Active or revoked.
     pub state: State,
+    /// Until when the value of a revoked credential is searched for, unix seconds; `None` when that
+    /// is over, or when it was never revoked.
+    pub searched_until: Option<i64>,
     /// The version of the value, numbered from 1 and never reused, also not after a delete.
     pub version: u32,
     /// When it was created, unix seconds.
     pub created: i64,
     /// When its value was last replaced, unix seconds; the time of creation before that.
     pub rotated: i64,
-    /// Who else may use it.
-    pub shared_with: BTreeSet<Principal>,
-    pub(in crate::vault) fields: SealedFields,
-    /// The version that was replaced last, as long as the store keeps it (see [`OVERLAP`]). It is
-    /// searched for and never used.
-    pub(in crate::vault) previous: Option<ReplacedVersion>,
+    /// How old a value may become, in seconds, before it is due to be replaced.
+    pub rotate_every: Option<i64>,
+    /// Who else may use it, with what limits. Also those whose time is over, as long as the value is
+    /// searched for in what they receive.
+    pub shares: Vec<Arc<Share>>,
+    /// Header fields that are set in its owner's requests by themselves.
+    pub attachments: Vec<Arc<Attachment>>,
+    /// Texts that mean it in its owner's requests.
+    pub stand_ins: Vec<StandIn>,
+    /// Every version that is stored, in the order of their numbers.
+    pub versions: Vec<Version>,
+    pub(in crate::vault) fields: Arc<SealedFields>,
+    /// Versions that were replaced, as long as the store keeps them. They are searched for and never
+    /// used.
+    pub(in crate::vault) replaced: Vec<StoredVersion>,
+    /// The version that waits for its promotion.
+    pub(in crate::vault) staged: Option<StoredVersion>,
 }
 
 /// The sealed values of one version: one nameless value, or one for each field.
 pub type SealedFields = Vec<(Option<Field>, SealedValue)>;
 
-/// A version that is no longer in use.
-#[derive(Debug)]
-pub(in crate::vault) struct ReplacedVersion {
+/// A stored version that is not in force.
+#[derive(Clone, Debug)]
+pub(in crate::vault) struct StoredVersion {
     pub(in crate::vault) version: u32,
-    pub(in crate::vault) fields: SealedFields,
+    pub(in crate::vault) fields: Arc<SealedFields>,
+}
+
+/// What a version of a value is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Saved, and not used until it is promoted.
+    Staged,
+    /// In use.
+    Current,
+    /// Replaced: searched for in answers, and kept for a rollback if that was asked for.
+    Replaced,
+}
+
+impl Phase {
+    /// The name used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Staged => "staged",
+            Phase::Current => "current",
+            Phase::Replaced => "replaced",
+        }
+    }
+}
+
+/// One version of a value, without the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// Its number.
+    pub number: u32,
+    /// What it is there for.
+    pub phase: Phase,
+    /// When it was saved, unix seconds.
+    pub created: i64,
+    /// When a replaced version is erased, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<i64>,
+    /// Whether `rollback` may put it in force again.
+    #[serde(default)]
+    pub rollback: bool,
 }
 
 impl Credential {
     /// Whether its state and its expiry permit a use at `now` (unix seconds).
     pub fn usable(&self, now: i64) -> bool {
         self.state == State::Active && !self.grant.expired(now)
+    }
+
+    /// Whether its values are searched for in what its users send and receive: as long as it may be
+    /// used, and for a time after it was revoked.
+    pub fn searched(&self) -> bool {
+        self.state == State::Active || self.searched_until.is_some()
+    }
+
+    /// The same credential with the value that waits for its promotion, if there is one.
+    pub fn with_staged_value(&self) -> Option<Credential> {
+        let staged = self.staged.as_ref()?;
+        Some(Credential {
+            version: staged.version,
+            fields: Arc::clone(&staged.fields),
+            staged: None,
+            ..self.clone()
+        })
+    }
+
+    /// The number of the version that waits for its promotion.
+    pub fn staged_version(&self) -> Option<u32> {
+        self.staged.as_ref().map(|staged| staged.version)
+    }
+
+    /// When its value is due to be replaced, unix seconds.
+    pub fn rotation_due(&self) -> Option<i64> {
+        self.rotate_every
+            .map(|every| self.rotated.saturating_add(every))
     }
 
     /// Whether `<<slug.field>>`, or `<<slug>>` for `None`, names a value of this credential.
@@ -169,10 +259,9 @@ pub struct NewCredential {
     pub description: String,
     /// Where it may be used; at least one host.
     pub grant: Grant,
+    /// How old a value may become, in seconds, before it is due to be replaced.
+    pub rotate_every: Option<i64>,
 }
-
-/// SHA-256 of a client token: all that is stored of it.
-pub type TokenHash = [u8; 32];
 
 /// A program that may send requests for one principal.
 #[derive(Clone, PartialEq, Eq)]
@@ -185,16 +274,31 @@ pub struct Client {
     pub created: i64,
     /// When its token stops working, unix seconds.
     pub expires: Option<i64>,
-    /// The store's revision at which it was added. It tells this client from an earlier one of that
-    /// name, whose action tokens must not become valid again.
+    /// The store's revision at which it was added, or at which all of its action tokens were revoked.
+    /// It tells this client from an earlier one of that name, whose action tokens must not become
+    /// valid again.
     pub enrolment: i64,
-    pub(crate) token_hash: TokenHash,
+    /// The only bundle that it may use; `None` for everything of its principal.
+    pub bundle: Option<Arc<BundleId>>,
+    /// Whether it is a probe: it uses the value that waits for its promotion, where there is one.
+    pub is_probe: bool,
+    /// How it proves who it is.
+    pub proof: ClientProof,
+    /// Tokens that the client signed itself until this time (unix seconds) do not work.
+    pub revoked_before: Option<i64>,
+    /// Action tokens that do not work any more, in the order in which they were revoked.
+    pub revoked: Vec<RevokedToken>,
 }
 
 impl Client {
     /// Whether its token is valid at `now` (unix seconds).
     pub fn usable(&self, now: i64) -> bool {
         self.expires.is_none_or(|at| now < at)
+    }
+
+    /// Whether an action token of that name was revoked.
+    pub fn revoked(&self, id: &TokenId) -> bool {
+        self.revoked.iter().any(|token| token.id == *id)
     }
 }
 

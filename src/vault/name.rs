@@ -56,6 +56,12 @@ macro_rules! name {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl FromStr for $name {
             type Err = InvalidName;
 
@@ -90,25 +96,80 @@ name! {
     ClientName
 }
 
-/// Who made an administrative change, for the ledger: `cli:alice`.
+name! {
+    /// The name of a group of users: `ops`.
+    GroupName
+}
+
+name! {
+    /// The name of a bundle of credentials: `work`.
+    BundleName
+}
+
+/// Who makes an administrative change: for the ledger `cli:alice`, and with which rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(String);
+pub struct Actor {
+    text: String,
+    acts_for: ActsFor,
+}
+
+/// Whose rights an actor has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ActsFor {
+    Operator,
+    User(Principal),
+    Client,
+}
 
 impl Actor {
-    /// Names the interface (`cli`, `api`) and its user. Control characters are replaced, so that a
-    /// hostile user name cannot forge output on a terminal that shows the ledger.
-    pub fn new(interface: &str, user: &str) -> Self {
-        let clean: String = format!("{interface}:{user}")
+    /// The operator: someone who can run commands on the host, and may do everything. Names the
+    /// interface (`cli`) and its user.
+    pub fn operator(interface: &str, user: &str) -> Self {
+        Self::new(interface, user, ActsFor::Operator)
+    }
+
+    /// The server itself, which has the operator's rights. Names the part of it that makes the change.
+    pub fn server(part: &str) -> Self {
+        Self::operator("server", part)
+    }
+
+    /// A user, who may do what the role of that user permits.
+    pub fn user(interface: &str, user: &Principal) -> Self {
+        Self::new(interface, user.as_str(), ActsFor::User(user.clone()))
+    }
+
+    /// A client, which may ask and never answers.
+    pub fn client(name: &str) -> Self {
+        Self::new("client", name, ActsFor::Client)
+    }
+
+    /// Control characters are replaced, so that a hostile user name cannot forge output on a terminal
+    /// that shows the ledger.
+    fn new(interface: &str, name: &str, acts_for: ActsFor) -> Self {
+        let text = format!("{interface}:{name}")
             .chars()
             .map(|c| if c.is_control() { '?' } else { c })
             .take(128)
             .collect();
-        Self(clean)
+        Self { text, acts_for }
+    }
+
+    /// The user whose rights limit the change, if it is one.
+    pub fn acts_for(&self) -> Option<&Principal> {
+        match &self.acts_for {
+            ActsFor::User(user) => Some(user),
+            ActsFor::Operator | ActsFor::Client => None,
+        }
+    }
+
+    /// Whether it is a client.
+    pub fn is_client(&self) -> bool {
+        self.acts_for == ActsFor::Client
     }
 
     /// The text for the ledger.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -150,7 +211,10 @@ mod tests {
 
     #[test]
     fn a_hostile_user_name_cannot_move_the_cursor() {
-        assert_eq!(Actor::new("cli", "eve\u{1b}[2J\n").as_str(), "cli:eve?[2J?");
+        assert_eq!(
+            Actor::operator("cli", "eve\u{1b}[2J\n").as_str(),
+            "cli:eve?[2J?"
+        );
     }
 
     proptest! {

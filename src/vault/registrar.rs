@@ -1,17 +1,44 @@
-//! Puts values into the store. It seals and never opens them.
+//! The service through which everything is changed: credentials, shares, users, groups and clients.
+//! It seals values and never opens them.
 
+use std::sync::Arc;
+
+use crate::policy::floor::Floor;
 use crate::policy::grant::Grant;
 use crate::policy::location::LocationRule;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
 use crate::vault::credential_input::{CredentialInput, InvalidInput};
 use crate::vault::keyring::Keyring;
-use crate::vault::model::{MAX_DESCRIPTION, NewCredential};
+use crate::vault::model::{MAX_DESCRIPTION, NewCredential, State};
 use crate::vault::name::{Actor, Principal};
-use crate::vault::seal::Sealer;
-use crate::vault::store::{Store, StoreError};
+use crate::vault::record::{CredentialRecord, Policy};
+use crate::vault::rights::Right;
+use crate::vault::rotation::{self, Retention};
+use crate::vault::seal::{SealError, Sealer};
+use crate::vault::store::edit::{CredentialEdit, CredentialTarget, NewVersion};
+use crate::vault::store::{Condition, Event, Store, StoreError};
 
-/// Seals values and saves them in the store.
+#[cfg(test)]
+mod tests;
+
+pub mod accounts;
+mod approvals;
+mod attachments;
+mod bundles;
+mod clients;
+mod decisions;
+mod egress;
+mod key_requests;
+mod mapped_groups;
+pub mod people;
+mod stand_ins;
+pub mod tokens;
+
+/// Changes what the store holds, for commands, API and page.
+///
+/// Who asks is an [`Actor`], whose rights are checked in the transaction of the change. The store
+/// itself is private to a registrar: its holder cannot take events out of the outbox.
 ///
 /// It holds the [`Sealer`] of a keyring and nothing that opens, so an attacker who takes over the
 /// part of the program that holds a registrar can overwrite and remove credentials, which the ledger
@@ -31,6 +58,15 @@ use crate::vault::store::{Store, StoreError};
 /// }
 /// ```
 ///
+/// Nor does it give out the store, whose outbox holds the events that are not in the ledger yet:
+///
+/// ```compile_fail,E0599
+/// # use egret::vault::Registrar;
+/// fn forget(registrar: &Registrar) {
+///     registrar.store();
+/// }
+/// ```
+///
 /// The half of a keyring that opens is private to the vault:
 ///
 /// ```compile_fail,E0624
@@ -43,6 +79,7 @@ use crate::vault::store::{Store, StoreError};
 pub struct Registrar {
     store: Store,
     sealer: Sealer,
+    floor: Arc<Floor>,
 }
 
 /// Why a credential was not saved or changed. Never quotes a value.
@@ -63,17 +100,54 @@ pub enum RegistrarError {
 }
 
 impl Registrar {
-    /// A registrar for `store`, which must belong to this keyring's master key, or to none yet.
-    pub async fn new(store: Store, keyring: &Keyring) -> Result<Self, StoreError> {
-        store.bind_key(keyring.id()).await?;
-        Ok(Self {
+    /// A registrar for `store`, which was opened with the same keyring.
+    pub fn new(store: Store, keyring: &Keyring) -> Self {
+        Self {
             store,
             sealer: keyring.sealer(),
+            floor: Arc::default(),
+        }
+    }
+
+    /// The same, under the operator's floor.
+    pub fn under(self, floor: Floor) -> Self {
+        Self {
+            floor: Arc::new(floor),
+            ..self
+        }
+    }
+
+    /// Closes the connections to the store.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// The same, for changes that are made together by [`Registrar::finish`], or not at all. The store
+    /// has to have this revision.
+    pub async fn together(&self, actor: &Actor, revision: Option<i64>) -> Result<Self, StoreError> {
+        Ok(Self {
+            store: self.store.together(actor, revision).await?,
+            ..self.clone()
         })
     }
 
-    /// The store, for changes that concern no value.
-    pub fn store(&self) -> &Store {
+    /// Makes the changes of a registrar that makes them together.
+    pub async fn finish(&self, actor: &Actor) -> Result<(), StoreError> {
+        self.store.finish(actor).await
+    }
+
+    /// The same, for a change that is made only if `condition` holds, which is checked in its
+    /// transaction: otherwise it fails with [`StoreError::Changed`].
+    pub fn when(&self, condition: Condition) -> Self {
+        Self {
+            store: self.store.when(condition),
+            ..self.clone()
+        }
+    }
+
+    /// The store, for tests that look into it.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
@@ -86,52 +160,141 @@ impl Registrar {
         input: SecretBytes,
     ) -> Result<u32, RegistrarError> {
         new.grant = checked(new.grant)?;
+        new.grant.uses = new.grant.uses.for_new();
+        let owner = new.owner.as_str();
+        self.floor
+            .check_grant(owner, &new.grant)
+            .map_err(StoreError::from)?;
         let readable = !new.description.chars().any(char::is_control);
         if !readable || new.description.chars().count() > MAX_DESCRIPTION {
             return Err(RegistrarError::Description);
         }
+        rotation::check_interval(new.rotate_every)?;
         let input = CredentialInput::parse(new.kind, input)?;
-        let seal = |version| input.seal(&self.sealer, &new.owner, &new.slug, version);
-        Ok(self.store.create_credential(actor, &new, seal).await?)
+        let target = own(&new.owner, &new.slug);
+        let mut saved = 0;
+        let edit = |edit: &mut CredentialEdit| {
+            let last_version = match &edit.record {
+                Some(CredentialRecord::Live(_)) => {
+                    return Err(StoreError::Exists {
+                        owner: new.owner.clone(),
+                        slug: new.slug.clone(),
+                    });
+                }
+                Some(CredentialRecord::Deleted(last)) => *last,
+                None => 0,
+            };
+            let mut policy = policy(&new, last_version, edit.now);
+            saved = rotation::rotate(&mut policy, &Retention::default(), edit.now)?;
+            edit.record = Some(CredentialRecord::Live(Box::new(policy)));
+            edit.values = Some(self.sealed(&input, &target, saved)?);
+            edit.record_event(Event::CredentialCreated, saved, "");
+            Ok(())
+        };
+        self.store.change_credential(actor, &target, edit).await?;
+        Ok(saved)
     }
 
-    /// Gives a credential a new value and returns the new version.
+    /// Gives a credential a new value, which is in force at once, and returns its version.
     pub async fn rotate(
         &self,
         actor: &Actor,
         owner: &Principal,
         slug: &Slug,
         input: SecretBytes,
+        retention: Retention,
     ) -> Result<u32, RegistrarError> {
-        let Some(credential) = self
-            .store
-            .get(owner, slug)
+        self.save_version(actor, &own(owner, slug), input, Some(retention))
             .await
-            .map_err(StoreError::from)?
-        else {
-            let (owner, slug) = (owner.clone(), slug.clone());
-            return Err(StoreError::NotFound { owner, slug }.into());
-        };
-        let input = CredentialInput::parse(credential.kind, input)?;
-        let seal = |version| input.seal(&self.sealer, owner, slug, version);
-        Ok(self
-            .store
-            .rotate(actor, owner, slug, input.kind(), seal)
-            .await?)
     }
 
-    /// Changes where a credential may be used. Returns whether that differs from before.
-    pub async fn allow(
+    /// Saves a new value that is not used before it is promoted, and returns its version.
+    pub async fn stage(
         &self,
         actor: &Actor,
         owner: &Principal,
         slug: &Slug,
-        grant: Grant,
-    ) -> Result<bool, RegistrarError> {
-        Ok(self
-            .store
-            .allow(actor, owner, slug, &checked(grant)?)
-            .await?)
+        input: SecretBytes,
+    ) -> Result<u32, RegistrarError> {
+        self.save_version(actor, &own(owner, slug), input, None)
+            .await
+    }
+
+    /// Without a retention the version waits.
+    async fn save_version(
+        &self,
+        actor: &Actor,
+        target: &CredentialTarget<'_>,
+        input: SecretBytes,
+        retention: Option<Retention>,
+    ) -> Result<u32, RegistrarError> {
+        let found = self.store.get(target.owner, target.slug).await;
+        let Some(credential) = found.map_err(StoreError::from)? else {
+            let (owner, slug) = (target.owner.clone(), target.slug.clone());
+            return Err(StoreError::NotFound { owner, slug }.into());
+        };
+        let input = CredentialInput::parse(credential.kind, input)?;
+        let mut saved = 0;
+        let edit = |edit: &mut CredentialEdit| {
+            let now = edit.now;
+            let policy = edit.policy(target)?;
+            if policy.kind != input.kind() {
+                return Err(StoreError::KindChanged(target.slug.clone()));
+            }
+            let (number, event, detail) = match &retention {
+                Some(retention) => {
+                    let number = rotation::rotate(policy, retention, now)?;
+                    let detail = if retention.leaked { "leaked" } else { "" };
+                    (number, Event::CredentialRotated, detail)
+                }
+                None => (rotation::stage(policy, now)?, Event::CredentialStaged, ""),
+            };
+            saved = number;
+            edit.values = Some(self.sealed(&input, target, number)?);
+            edit.record_event(event, number, detail);
+            Ok(())
+        };
+        self.store.change_credential(actor, target, edit).await?;
+        Ok(saved)
+    }
+
+    fn sealed(
+        &self,
+        input: &CredentialInput,
+        target: &CredentialTarget<'_>,
+        number: u32,
+    ) -> Result<NewVersion, SealError> {
+        let fields = input.seal(&self.sealer, target.owner, target.slug, number)?;
+        Ok(NewVersion { number, fields })
+    }
+}
+
+/// What only the owner may change.
+fn own<'a>(owner: &'a Principal, slug: &'a Slug) -> CredentialTarget<'a> {
+    CredentialTarget {
+        owner,
+        slug,
+        right: Right::Own,
+        with: None,
+    }
+}
+
+/// A new credential without a version.
+fn policy(new: &NewCredential, last_version: u32, now: i64) -> Policy {
+    Policy {
+        kind: new.kind,
+        description: new.description.clone(),
+        grant: new.grant.clone(),
+        state: State::Active,
+        searched_until: None,
+        created: now,
+        rotated: now,
+        rotate_every: new.rotate_every,
+        last_version,
+        versions: Vec::new(),
+        shares: Vec::new(),
+        attachments: Vec::new(),
+        stand_ins: Vec::new(),
     }
 }
 

@@ -11,35 +11,21 @@
 //! a new number.
 
 use std::fmt;
-use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use zeroize::Zeroizing;
 
 use crate::secret::SecretBytes;
 use crate::substitution::slug::{Field, Slug};
+use crate::vault::key_ring::{Generation, Generations, InUse};
 use crate::vault::name::Principal;
+
+pub use crate::vault::key_ring::KeyId;
 
 const FORMAT: u8 = 1;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 const DATA_KEY: usize = 32;
-
-/// The name of a master key, derived from it one-way: tells which key sealed a value.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub(in crate::vault) [u8; 8]);
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({self})")
-    }
-}
 
 /// A sealed value as the store has it: format, key id, wrapped data key, ciphertext.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +35,11 @@ impl Sealed {
     /// Takes bytes from the store. Nothing is checked until the value is opened.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes.into())
+    }
+
+    /// The name of the master key that sealed it; `None` if that cannot be read.
+    pub fn key_id(&self) -> Option<KeyId> {
+        Some(Envelope::parse(&self.0)?.key_id)
     }
 
     /// The bytes for the store.
@@ -119,46 +110,55 @@ pub enum OpenError {
     Damaged,
 }
 
-/// The wrapping key with its name. [`Sealer`] and [`Opener`] share it and expose it to no one.
-struct Wrapping {
-    key: RandomizedNonceKey,
-    id: KeyId,
-}
-
 /// Seals values and cannot open them: what commands and an admin API hold.
 #[derive(Clone)]
-pub struct Sealer(Arc<Wrapping>);
+pub struct Sealer(Generations<RandomizedNonceKey>);
 
 /// Opens values. Only the vault holds one.
 #[derive(Clone)]
-pub struct Opener(Arc<Wrapping>);
+pub struct Opener(Generations<RandomizedNonceKey>);
 
 /// Makes the two halves from the wrapping key's bytes.
 pub(in crate::vault) fn halves(
     key: &[u8; 32],
     id: KeyId,
+    in_use: &InUse,
 ) -> Result<(Sealer, Opener), aws_lc_rs::error::Unspecified> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, key)?;
-    let wrapping = Arc::new(Wrapping { key, id });
-    Ok((Sealer(Arc::clone(&wrapping)), Opener(wrapping)))
+    let keys = Generations::new(id, key, in_use);
+    Ok((Sealer(keys.clone()), Opener(keys)))
 }
 
 impl Sealer {
+    /// Accepts the wrapping key of one more master key, for the other half too.
+    pub(in crate::vault) fn add(
+        &self,
+        key: &[u8; 32],
+        id: KeyId,
+    ) -> Result<(), aws_lc_rs::error::Unspecified> {
+        self.0.add(id, RandomizedNonceKey::new(&AES_256_GCM, key)?);
+        Ok(())
+    }
+    /// Seals under the newest master key, in use or not.
+    pub(in crate::vault) fn newest(&self) -> Self {
+        Self(self.0.newest())
+    }
+
     /// Seals `value` for one context.
     pub fn seal(
         &self,
         context: EncryptionContext<'_>,
         value: &SecretBytes,
     ) -> Result<Sealed, SealError> {
-        let Wrapping { key, id } = &*self.0;
+        let Generation { key, id } = self.0.current();
         let mut data_key = Zeroizing::new([0; DATA_KEY]);
         aws_lc_rs::rand::fill(data_key.as_mut_slice()).map_err(|_| SealError)?;
         let (wrap_nonce, wrapped) =
-            encrypt(key, context.aad(Layer::DataKey, *id), data_key.as_slice())?;
+            encrypt(&key, context.aad(Layer::DataKey, id), data_key.as_slice())?;
         let data_key =
             RandomizedNonceKey::new(&AES_256_GCM, data_key.as_slice()).map_err(|_| SealError)?;
         let (value_nonce, ciphertext) =
-            encrypt(&data_key, context.aad(Layer::Value, *id), value.expose())?;
+            encrypt(&data_key, context.aad(Layer::Value, id), value.expose())?;
         let parts: [&[u8]; 6] = [
             &[FORMAT],
             &id.0,
@@ -178,22 +178,22 @@ impl Opener {
         context: EncryptionContext<'_>,
         sealed: &Sealed,
     ) -> Result<SecretBytes, OpenError> {
-        let Wrapping { key, id } = &*self.0;
         let envelope = Envelope::parse(&sealed.0).ok_or(OpenError::Damaged)?;
-        if envelope.key_id != *id {
-            return Err(OpenError::OtherKey(envelope.key_id));
-        }
+        let id = envelope.key_id;
+        let keys = self.0.all();
+        let known = keys.iter().find(|known| known.id == id);
+        let key = &known.ok_or(OpenError::OtherKey(id))?.key;
         let mut data_key = Zeroizing::new(*envelope.wrapped);
         let data_key = key
             .open_in_place(
                 Nonce::from(envelope.wrap_nonce),
-                context.aad(Layer::DataKey, *id),
+                context.aad(Layer::DataKey, id),
                 data_key.as_mut_slice(),
             )
             .map_err(|_| OpenError::Damaged)?;
         let data_key =
             RandomizedNonceKey::new(&AES_256_GCM, data_key).map_err(|_| OpenError::Damaged)?;
-        let aad = context.aad(Layer::Value, *id);
+        let aad = context.aad(Layer::Value, id);
         let mut opened = Err(OpenError::Damaged);
         // Decrypted in the memory that will keep it.
         let mut value = SecretBytes::written(envelope.ciphertext.len(), |bytes| {

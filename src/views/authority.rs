@@ -15,3 +15,40 @@ pub struct AuthorityPath {
     /// The file that holds the certificate.
     pub path: String,
 }
+
+/// `egret ca export`.
+#[derive(Debug, Serialize)]
+pub struct ExportedAuthority {
+    /// The system's roots with the certificate, PEM.
+    pub bundle: String,
+    /// The same as a Java key store.
+    pub java: String,
+    /// The file that holds the certificate.
+    pub path: String,
+}
+
+/// `egret ca status` and `egret ca rotate`.
+#[derive(Debug, Serialize)]
+pub struct AuthorityState {
+    /// The authority, and the one that takes over or has taken over.
+    pub authorities: Vec<OneAuthority>,
+    /// Since when clients are given both, if there are two.
+    pub published: Option<String>,
+    /// The names of clients that were added before that.
+    pub clients_before: Vec<String>,
+    /// Whether a server runs.
+    pub server: bool,
+}
+
+/// One authority.
+#[derive(Debug, Serialize)]
+pub struct OneAuthority {
+    /// The SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// When its certificate ends.
+    pub not_after: String,
+    /// Whether it signs leaves now.
+    pub signs: bool,
+    /// From when it signs, if it takes over or has taken over.
+    pub from: Option<String>,
+}

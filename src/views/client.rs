@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::time::rfc3339;
 use crate::vault;
+use crate::vault::client_proof::ClientProof;
 
 /// A client, without its token.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Client<'a> {
     /// Its name.
     pub name: &'a str,
@@ -16,6 +17,10 @@ pub struct Client<'a> {
     pub created: String,
     /// When its token stops working.
     pub expires: Option<String>,
+    /// Owner and name of the only bundle that it may use.
+    pub bundle: Option<String>,
+    /// The Ed25519 key with which it signs its tokens, in base64url; `null` for one that has a token.
+    pub public_key: Option<String>,
 }
 
 impl<'a> Client<'a> {
@@ -26,19 +31,31 @@ impl<'a> Client<'a> {
             principal: client.principal.as_str(),
             created: rfc3339(client.created),
             expires: client.expires.map(rfc3339),
+            bundle: client.bundle.as_ref().map(ToString::to_string),
+            public_key: match &client.proof {
+                ClientProof::Key(key) => Some(key.base64url()),
+                ClientProof::Token(_) => None,
+            },
         }
     }
 }
 
 /// A client that was just added. Not `Debug`: it holds the token.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct NewClient<'a> {
     /// Its name.
     pub name: &'a str,
     /// Whose credentials it may use.
     pub principal: &'a str,
-    /// The token, shown this once.
-    pub token: &'a str,
+    /// The token, shown this once; `null` for a client that signs its own.
+    pub token: Option<&'a str>,
+}
+
+/// A one-time link that was just made. Not `Debug`: it holds the secret.
+#[derive(Serialize)]
+pub struct OneTimeLink<'a> {
+    /// Where it leads, shown this once.
+    pub url: &'a str,
 }
 
 /// What a command changed about a client.
@@ -50,9 +67,76 @@ pub struct ClientChange<'a> {
     pub name: &'a str,
 }
 
+/// A personal API token, without the token.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ApiToken {
+    /// Its public name.
+    pub id: String,
+    /// For whom it acts.
+    pub user: String,
+    /// What it is for.
+    pub name: String,
+    /// `read`, `audit` or `manage`.
+    pub scope: &'static str,
+    /// When it was made.
+    pub created: String,
+    /// When it stops working.
+    pub expires: String,
+    /// When it was last used, to within a minute.
+    pub last_used: Option<String>,
+}
+
+impl ApiToken {
+    /// The view of a stored token.
+    pub fn new(token: &vault::access::ApiToken) -> Self {
+        let record = &token.record;
+        Self {
+            id: token.id.to_string(),
+            user: record.user.to_string(),
+            name: record.name.clone(),
+            scope: record.scope.as_str(),
+            created: rfc3339(record.created),
+            expires: rfc3339(record.expires),
+            last_used: token.used.map(rfc3339),
+        }
+    }
+}
+
+/// A personal API token that was just made. Not `Debug`: it holds the token.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct NewApiToken<'a> {
+    /// Its public name.
+    pub id: &'a str,
+    /// The token, shown this once.
+    pub token: &'a str,
+    /// When it stops working.
+    pub expires: String,
+}
+
+/// Who asks.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Me {
+    /// The user.
+    pub user: String,
+    /// The name for people.
+    pub display_name: String,
+    /// `administrator`, `member` or `auditor`.
+    pub role: &'static str,
+    /// What this request may do of what the user may: `read`, `audit` or `manage`.
+    pub scope: &'static str,
+    /// How that is known: `session` or `token`.
+    pub through: &'static str,
+    /// Whether it may change who may do what: after signing in anew, for five minutes.
+    pub fresh: bool,
+    /// When the session ends, however much it is used.
+    pub ends: Option<String>,
+}
+
 /// An action token that was just minted. Not `Debug`: it holds the token.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct NewToken<'a> {
+    /// Its name, by which it can be revoked.
+    pub id: &'a str,
     /// When it stops working.
     pub expires: String,
     /// The token, shown this once.
@@ -70,16 +154,18 @@ mod tests {
             principal: "build",
             created: rfc3339(0),
             expires: None,
+            bundle: None,
+            public_key: None,
         };
         assert_eq!(
             serde_json::to_string(&client).unwrap(),
-            r#"{"name":"ci","principal":"build","created":"1970-01-01T00:00:00Z","expires":null}"#
+            r#"{"name":"ci","principal":"build","created":"1970-01-01T00:00:00Z","expires":null,"bundle":null,"public_key":null}"#
         );
         let (name, principal, token) = ("ci", "build", "egc_x");
         let new = NewClient {
             name,
             principal,
-            token,
+            token: Some(token),
         };
         assert_eq!(
             serde_json::to_string(&new).unwrap(),
@@ -87,8 +173,13 @@ mod tests {
         );
         let expires = rfc3339(0);
         assert_eq!(
-            serde_json::to_string(&NewToken { expires, token }).unwrap(),
-            r#"{"expires":"1970-01-01T00:00:00Z","token":"egc_x"}"#
+            serde_json::to_string(&NewToken {
+                id: "1-2",
+                expires,
+                token
+            })
+            .unwrap(),
+            r#"{"id":"1-2","expires":"1970-01-01T00:00:00Z","token":"egc_x"}"#
         );
         let change = ClientChange {
             changed: true,

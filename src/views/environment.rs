@@ -13,6 +13,49 @@ pub struct Environment<'a> {
     pub unset: &'a [String],
 }
 
+/// All that a sandbox needs to use the proxy. Not `Debug`: it holds a token, which is shown this once.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Sandbox {
+    /// The public name of the token.
+    pub id: String,
+    /// The token, which is not shown again.
+    pub token: String,
+    /// When it stops working.
+    pub expires: String,
+    /// Host and port of the proxy.
+    pub address: String,
+    /// The proxy's URL, with action and token.
+    pub proxy: String,
+    /// The certificate authority that the sandbox has to trust.
+    pub authority: SandboxAuthority,
+    /// Variables to set, as `egret env` prints them.
+    pub set: BTreeMap<String, String>,
+    /// Variables to remove, which would win.
+    pub unset: Vec<String>,
+    /// The files that the variables name.
+    pub files: Vec<SandboxFile>,
+}
+
+/// The certificate authority.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct SandboxAuthority {
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub sha256: String,
+    /// The certificate, PEM.
+    pub pem: String,
+}
+
+/// A file that a variable names.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct SandboxFile {
+    /// Where it has to be.
+    pub path: String,
+    /// How its content is written here: `text` or `base64`.
+    pub encoding: &'static str,
+    /// What has to be in it.
+    pub content: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,13 @@
 //! The ledger, checked. (Its lines are shown byte for byte; what it counts is
 //! [`Usage`](super::Usage).)
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use super::sorted::sorted;
-use crate::ledger::verify::{Flaw, Found, KeySource, Report};
+use crate::ledger::proof::Proof;
+use crate::ledger::verify::{Flaw, KeySource, Report, Verified};
 use crate::ledger::{Record, Timestamp};
 
 /// A ledger that was found to be in order.
@@ -27,7 +30,7 @@ pub struct VerifiedLedger<'a> {
 
 impl<'a> VerifiedLedger<'a> {
     /// The view of what was found.
-    pub fn new(found: &'a Found, set_aside: &'a [String]) -> Self {
+    pub fn new(found: &'a Verified, set_aside: &'a [String]) -> Self {
         let source = found.key.as_ref().map(|(_, source)| match source {
             KeySource::Given => "given",
             KeySource::Beside => "beside the ledger",
@@ -67,6 +70,37 @@ impl<'a> LedgerFlaw<'a> {
             problem: flaw.wrong.to_string(),
             seq: flaw.seq,
             verified: false,
+        }
+    }
+}
+
+/// A proof that a line is in the ledger.
+#[derive(Debug, Serialize)]
+pub struct LedgerProof<'a> {
+    /// The signed checkpoint under which the line is proven.
+    pub checkpoint: &'a str,
+    /// The place of the line, counted from 0.
+    pub index: u64,
+    /// The line, byte for byte.
+    pub line: &'a str,
+    /// The hashes from the line to the root, in base64 (RFC 6962 section 2.1.1).
+    pub path: Vec<String>,
+    /// All of it in the form that `egret ledger verify-proof` reads.
+    pub proof: &'a str,
+}
+
+impl<'a> LedgerProof<'a> {
+    /// The view of a proof, of which `text` is the written form.
+    pub fn new(proof: &'a Proof, text: &'a str) -> Self {
+        let path = proof.path.iter();
+        Self {
+            checkpoint: &proof.checkpoint,
+            index: proof.index,
+            line: &proof.line,
+            path: path
+                .map(|hash| BASE64_STANDARD.encode(hash.as_bytes()))
+                .collect(),
+            proof: text,
         }
     }
 }
@@ -117,13 +151,13 @@ mod tests {
 
     #[test]
     fn members_have_their_names_and_order() {
-        let found = Found {
+        let found = Verified {
             report: Report::default(),
             key: None,
         };
         assert_eq!(
             serde_json::to_string(&VerifiedLedger::new(&found, &[])).unwrap(),
-            r#"{"key":null,"key_source":null,"report":{"checkpoints":0,"clock_steps":0,"compared":0,"files":0,"first":null,"kept":0,"last":0,"last_checkpoint":null,"last_time":null,"lines":0,"unfinished":0,"unsigned":0},"set_aside":[],"signed":false,"verified":true}"#
+            r#"{"key":null,"key_source":null,"report":{"checkpoints":0,"clock_steps":0,"compared":0,"damaged":0,"files":0,"first":null,"kept":0,"key_changes":[],"last":0,"last_checkpoint":null,"last_time":null,"lines":0,"unfinished":0,"unsigned":0},"set_aside":[],"signed":false,"verified":true}"#
         );
         let flaw = LedgerFlaw {
             file: "current.jsonl",
@@ -135,6 +169,17 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&flaw).unwrap(),
             r#"{"file":"current.jsonl","line":3,"problem":"p","seq":null,"verified":false}"#
+        );
+        let proof = LedgerProof {
+            checkpoint: "c",
+            index: 3,
+            line: "l",
+            path: vec!["p".to_owned()],
+            proof: "t",
+        };
+        assert_eq!(
+            serde_json::to_string(&proof).unwrap(),
+            r#"{"checkpoint":"c","index":3,"line":"l","path":["p"],"proof":"t"}"#
         );
         let checkpoint = Checkpoint {
             age: "just now".to_owned(),

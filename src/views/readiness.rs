@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// `/readyz`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Readiness {
     /// It takes requests: it is not shutting down.
     pub proxy: bool,
@@ -18,6 +18,35 @@ impl Readiness {
     pub fn is_ready(&self) -> bool {
         self.proxy && self.store && self.ledger
     }
+}
+
+/// `egret health`.
+#[derive(Debug, Serialize)]
+pub struct Health<'a> {
+    /// Whether the server said that it is.
+    pub healthy: bool,
+    /// What it said.
+    pub detail: &'a str,
+}
+
+/// `egret health --deep`.
+#[derive(Debug, Serialize)]
+pub struct DeepHealth {
+    /// Whether every check passed.
+    pub healthy: bool,
+    /// What was looked at.
+    pub checks: Vec<DeepCheck>,
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+pub struct DeepCheck {
+    /// `request`, `value`, `answer` or `ledger`.
+    pub name: &'static str,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What was found.
+    pub detail: String,
 }
 
 #[cfg(test)]

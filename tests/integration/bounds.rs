@@ -137,7 +137,7 @@ async fn what_values_add_to_a_request_is_bounded_in_all() {
     let query = format!("/?q={}", "<<long>>".repeat(4));
     for (raw, code) in [
         (request("GET", "/", &lines, ""), "headers_too_large"),
-        (request("GET", &query, &[], ""), "headers_too_large"),
+        (request("GET", &query, &[], ""), "target_too_long"),
         (post("/", &"<<long>>".repeat(2_000)), "body_too_large"),
     ] {
         let answer = world.tunnel().await.roundtrip(&raw).await;

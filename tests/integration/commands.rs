@@ -51,6 +51,31 @@ async fn exit_statuses_tell_usage_from_failure() {
             &["credential", "add", "ok", "--host", HOST, "--in", "nowhere"],
             2,
         ),
+        (
+            &[
+                "credential",
+                "add",
+                "ok",
+                "--host",
+                HOST,
+                "--expires",
+                "99999999d",
+            ],
+            2,
+        ),
+        (&["ledger", "tail", "--since", "99999999d"], 2),
+        (&["ledger", "tail", "--event", "nosuch"], 2),
+        (&["ledger", "export", "--outcome", "nosuch"], 2),
+        (&["serve", "--listen", "foo"], 2),
+        (&["serve", "--admin-listen", "1.2.3.4"], 2),
+        (&["env", "--ttl", "0s"], 2),
+        (&["env", "--ttl", "99999999d"], 2),
+        (
+            &[
+                "token", "mint", "--client", "c", "--action", "a", "--ttl", "0s",
+            ],
+            2,
+        ),
         (&["credential", "revoke", "never-saved"], 1),
         (&["client", "remove", "never-added"], 1),
         (&["--config", "/no/such/file.toml", "config", "check"], 1),
@@ -169,22 +194,14 @@ async fn run_uses_a_running_server_and_takes_its_token_back() {
     assert_eq!(line["action"], "nightly");
 
     let proxy = stdout.trim_start_matches("ok").trim();
-    assert!(proxy.contains("@127.0.0.1:"), "{proxy}");
-    let userinfo = proxy
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split_once('@'))
-        .expect("userinfo")
-        .0;
-    let (action, token) = userinfo.split_once(':').expect("action and token");
-    let wanted = crate::client::Wanted::new(&world).authorized(crate::client::basic(action, token));
-    assert_eq!(
-        wanted
-            .connect(&world)
-            .await
-            .expect_err("the token outlived its run")
-            .status,
-        407
-    );
+    let address = proxy.strip_prefix("http://127.0.0.1:");
+    let port: u16 = address
+        .and_then(|port| port.parse().ok())
+        .unwrap_or_else(|| panic!("a loopback port and no password: {proxy}"));
+    let closed = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+    assert!(closed.is_err(), "the listener outlived its run");
+    let clients = world.run(&["client", "list"]).await.ok();
+    assert!(!clients.contains("run-"), "{clients}");
 }
 
 #[tokio::test]
@@ -226,6 +243,117 @@ async fn run_withholds_variables_that_hold_a_stored_value() {
 }
 
 #[tokio::test]
+async fn run_withholds_encoded_copies_and_the_master_key_under_any_name() {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    let (mut world, _stub) = one_upstream().await;
+    let key = std::fs::read_to_string(world.data.join("master.key")).expect("the key");
+    let raw = BASE64_STANDARD.decode(key.trim()).expect("base64");
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let percent: String = VALUE.bytes().map(|b| format!("%{b:02X}")).collect();
+    let secret = [
+        ("A", BASE64_STANDARD.encode(VALUE)),
+        (
+            "B",
+            format!("Basic {}", BASE64_STANDARD.encode(format!("me:{VALUE}"))),
+        ),
+        ("C", hex(VALUE.as_bytes())),
+        ("D", percent),
+        ("E", key.trim().to_owned()),
+        ("F", hex(&raw)),
+        ("G", BASE64_STANDARD.encode(key.trim())),
+        ("H", format!("--key={}", key.trim())),
+        ("I", "egc_a-token-of-egrets-own".to_owned()),
+    ];
+    // With a server, and with the proxy inside the command.
+    for serving in [true, false] {
+        let mut command = world.command(&["run", "--", "env"]);
+        command
+            .envs(secret.iter().map(|(name, text)| (name, text)))
+            .env("EGRET_TOKEN", "egc_a-token-of-egrets-own")
+            .env("HARMLESS", "stays");
+        let output = finish(command, b"").await;
+        assert!(output.status.success(), "{output:#?}");
+        assert!(output.stdout.contains("HARMLESS=stays"));
+        for (name, text) in &secret {
+            assert!(
+                !output.stdout.contains(text.as_str()),
+                "{name} was passed on"
+            );
+            assert!(!output.stderr.contains(text.as_str()), "{name} was printed");
+        }
+        assert!(
+            output.stderr.contains("A, B, C, D, E, F, G, H, I"),
+            "{}",
+            output.stderr
+        );
+        if serving {
+            assert!(world.stop().await.success());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_exported_ca_can_be_read_by_others_and_its_key_cannot() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = tempfile::tempdir().expect("a directory");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(home.path(), open).expect("chmod");
+    let public = home.path().join("public");
+    let target = public.to_str().expect("text");
+    for _ in 0..2 {
+        let exported = finish(fresh(home.path(), &["ca", "export", target, "--json"]), b"").await;
+        let exported = exported.json();
+        assert_eq!(exported["path"], format!("{target}/ca.pem"));
+    }
+    let mode = |path: &Path| {
+        let metadata = std::fs::metadata(path).expect("present");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&public), 0o755);
+    let mut names: Vec<_> = std::fs::read_dir(&public)
+        .expect("a directory")
+        .flatten()
+        .map(|entry| entry.file_name().into_string().expect("text"))
+        .collect();
+    names.sort();
+    let expected = [
+        "ca-bundle.jks",
+        "ca-bundle.pem",
+        "ca-bundle.php.d",
+        "ca.pem",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(mode(&public.join("ca-bundle.php.d")), 0o755);
+    for name in [
+        "ca-bundle.jks",
+        "ca-bundle.pem",
+        "ca-bundle.php.d/egret.ini",
+        "ca.pem",
+    ] {
+        assert_eq!(mode(&public.join(name)), 0o644, "{name}");
+    }
+    let shown = finish(fresh(home.path(), &["ca", "show"]), b"").await.ok();
+    assert_eq!(
+        std::fs::read_to_string(public.join("ca.pem")).expect("read"),
+        shown
+    );
+    let data = home.path().join(".local/share/egret");
+    assert_eq!(mode(&data.join("ca.key")), 0o600);
+    let closed = home.path().join("closed");
+    std::fs::create_dir(&closed).expect("a directory");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    let closed = closed.to_str().expect("text");
+    let refused = finish(fresh(home.path(), &["ca", "export", closed]), b"").await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+    assert!(
+        refused.stderr.contains("cannot read it"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test]
 async fn run_sets_every_variable_that_clients_look_at() {
     needs!(Need::SystemRoots);
     let (world, _stub) = one_upstream().await;
@@ -244,9 +372,12 @@ async fn run_sets_every_variable_that_clients_look_at() {
         "https_proxy",
         "ALL_PROXY",
         "all_proxy",
+        "YARN_HTTPS_PROXY",
+        "GLOBAL_AGENT_HTTP_PROXY",
     ] {
-        assert!(value(name).contains("@127.0.0.1:"), "{name}");
+        assert!(value(name).starts_with("http://127.0.0.1:"), "{name}");
     }
+    assert!(!text.contains("egc_"), "the token is not for the program");
     let ca = world.ca_pem().await;
     let additive = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
     let replacing = [
@@ -366,6 +497,51 @@ async fn a_minted_action_token_is_signed_and_limited() {
         .await;
     crate::client::assert_refused(&answer, "credential_not_allowed");
     assert_eq!(stub.take().len(), 0);
+}
+
+#[tokio::test]
+async fn no_token_works_longer_than_the_configured_maximum() {
+    let (mut world, _stub) = one_upstream().await;
+    let mint = |ttl| {
+        [
+            "token", "mint", "--client", "tester", "--action", "a", "--ttl", ttl,
+        ]
+    };
+    let long = world.run(&mint("2h")).await.ok();
+    world.configure("proxy.max_token_lifetime", "1h");
+    world.run(&["reload"]).await.ok();
+    for refused in [
+        &mint("2h")[..],
+        &["env", "--ttl", "2h"],
+        &["client", "add", "eternal"],
+        &["client", "add", "eternal", "--expires", "never"],
+        &["client", "add", "eternal", "--expires", "2h"],
+    ] {
+        let output = world.run(refused).await;
+        assert_eq!(output.status.code(), Some(2), "{refused:?}: {output:#?}");
+        assert!(
+            output.stderr.contains("max_token_lifetime"),
+            "{}",
+            output.stderr
+        );
+    }
+    let short = world.run(&mint("30m")).await.ok();
+    world
+        .run(&["client", "add", "visitor", "--expires", "30m"])
+        .await
+        .ok();
+    world.run(&["env", "--ttl", "1h"]).await.ok();
+    let with = |token: &str| {
+        crate::client::Wanted::new(&world).authorized(crate::client::basic("a", token.trim()))
+    };
+    assert!(with(&short).connect(&world).await.is_ok());
+    let refused = with(&long).connect(&world).await.expect_err("too long");
+    assert_eq!(refused.status, 407);
+    assert!(
+        refused.text().contains("max_token_lifetime"),
+        "{}",
+        refused.text()
+    );
 }
 
 #[tokio::test]

@@ -284,7 +284,7 @@ async fn a_value_is_write_only() {
 }
 
 #[tokio::test]
-async fn the_list_says_what_the_contract_promises() {
+async fn the_list_says_what_the_reference_promises() {
     let (world, _stub) = one_upstream().await;
     let list = world.run(&["credential", "list", "--json"]).await.json();
     let entry = &list.as_array().expect("an array")[0];
@@ -311,6 +311,10 @@ async fn the_list_says_what_the_contract_promises() {
         "rotated",
         "expires",
         "last_used",
+        "rotation_due",
+        "copies",
+        "max_uses",
+        "approve",
     ];
     promised.sort_unstable();
     assert_eq!(keys, promised);
@@ -338,4 +342,17 @@ async fn an_empty_value_and_a_value_as_argument_are_refused() {
     assert_eq!(no_host.status.code(), Some(2), "{no_host:?}");
     let list = world.run(&["credential", "list", "--json"]).await.json();
     assert_eq!(list.as_array().expect("an array").len(), 1);
+}
+
+#[tokio::test]
+async fn an_empty_list_says_whether_others_have_credentials() {
+    let (world, _stub) = crate::world::one_upstream_with(World::builder()).await;
+    let said = async |owner: &str| {
+        let listed = world.run(&["credential", "list", "--owner", owner]).await;
+        assert!(listed.status.success() && listed.stdout.is_empty());
+        listed.stderr
+    };
+    assert!(said("alice").await.contains("list --all"));
+    world.run(&["credential", "delete", SLUG]).await.ok();
+    assert!(said("alice").await.contains("credential add SLUG"));
 }

@@ -306,6 +306,53 @@ async fn a_connect_to_a_low_port_needs_permission() {
 }
 
 #[tokio::test]
+async fn an_absolute_target_with_a_low_port_needs_permission() {
+    let (mut world, _good, _evil) = with_evil().await;
+    let who = basic("act-1", &world.token);
+    let ask = async |world: &World, port: u16| {
+        let mut wire = world.dial().await;
+        let raw = format!(
+            "GET http://{HOST}:{port}/ HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: {who}\r\n\r\n"
+        );
+        wire.send(raw).await.expect("send");
+        let answer = within("an answer", wire.response(false)).await;
+        answer.expect("an answer")
+    };
+    for port in [22, 25, 1023] {
+        assert_refused(&ask(&world, port).await, "destination_forbidden");
+    }
+    world.configure("proxy.connect_ports", toml::Value::Array(vec![25.into()]));
+    world.reload().await;
+    let code = ask(&world, 25).await.egret_error();
+    assert_ne!(code.as_deref(), Some("destination_forbidden"));
+    assert_refused(&ask(&world, 22).await, "destination_forbidden");
+}
+
+/// Whatever the machine is called.
+#[tokio::test]
+async fn a_request_to_the_proxy_by_another_name_is_a_loop() {
+    let any = ["0.0.0.0/0", "::/0"].map(toml::Value::from);
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let builder = World::builder()
+            .set("upstream.allow_private", toml::Value::Array(any.to_vec()))
+            .set("proxy.listen", listen);
+        let mut world = builder.start().await;
+        let port = world.proxy.port();
+        world.proxy.set_ip([127, 0, 0, 1].into());
+        for name in [
+            "0.0.0.0",
+            "[::]",
+            "[::ffff:0.0.0.0]",
+            "127.0.0.1",
+            "[::ffff:127.0.0.1]",
+        ] {
+            let answer = reach(&world, &format!("{name}:{port}")).await;
+            assert_refused(&answer, "loop_detected");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_request_to_the_proxy_itself_is_a_loop() {
     let (world, _stub) = one_upstream().await;
     let authorization = basic("act-1", &world.token);

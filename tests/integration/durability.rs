@@ -152,7 +152,7 @@ async fn a_request_without_a_placeholder_leaves_no_line() {
 }
 
 #[tokio::test]
-async fn the_record_has_the_contracts_keys_in_their_order_and_is_chained() {
+async fn the_record_has_the_keys_of_the_reference_in_their_order_and_is_chained() {
     let (mut world, _stub) = one_upstream().await;
     let mut tunnel = world.tunnel().await;
     tunnel.get("/x", &[HEADER]).await;

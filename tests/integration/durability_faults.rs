@@ -18,7 +18,7 @@ use crate::{eventually, ledger_files, within};
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
 /// An strace that is attached to the server.
-struct Fault {
+pub struct Fault {
     strace: Child,
     /// Kept open: a closed pipe would end strace while it is attached to the server.
     said: Lines<BufReader<ChildStderr>>,
@@ -28,13 +28,16 @@ impl Fault {
     /// Has these calls fail on this file of the ledger. `None`, reported as skipped, where the
     /// machine does not let one process trace another.
     async fn on(world: &World, file: &str, calls: &str, fault: &str) -> Option<Self> {
-        let path = world.data.join("ledger").join(file);
-        let parent = path.parent().and_then(|dir| dir.canonicalize().ok());
-        let path = parent.expect("the ledger's directory").join(file);
+        Self::on_files(world, &[&format!("ledger/{file}")], calls, fault).await
+    }
+
+    /// Has these calls fail on these files of the data directory.
+    pub async fn on_files(world: &World, files: &[&str], calls: &str, fault: &str) -> Option<Self> {
+        let data = world.data.canonicalize().expect("the data directory");
+        let paths = files.iter().flat_map(|file| ["-P".into(), data.join(file)]);
         let mut strace = Command::new("strace")
             .args(["-f", "-o", "/dev/null", "-p", &world.pid().to_string()])
-            .arg("-P")
-            .arg(&path)
+            .args(paths)
             .arg("-e")
             .arg(format!("trace={calls}"))
             .arg("-e")
@@ -57,7 +60,7 @@ impl Fault {
     }
 
     /// Detaches strace, so that all calls succeed again.
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         let pid = i32::try_from(self.strace.id().expect("running")).expect("a pid");
         kill_process(Pid::from_raw(pid).expect("a pid"), Signal::INT).expect("end strace");
         within("strace to end", self.strace.wait())

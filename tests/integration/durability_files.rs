@@ -118,7 +118,7 @@ async fn a_ledger_without_checkpoints_is_taken_up_and_says_so() {
     assert!(world.stop().await.success());
     let directory = world.data.join("ledger");
     // As an Egret without checkpoints left it.
-    for file in ["checkpoints", "signing.key", "public.key"] {
+    for file in ["checkpoints", "signing.key", "public.key", "../ledger.head"] {
         std::fs::remove_file(directory.join(file)).expect("remove");
     }
     world.restart().await;

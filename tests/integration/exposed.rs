@@ -18,7 +18,9 @@ const PERCENT: &str = "s3cr3t%2BCanary%2F9f8e7d6c%26x%3D%221%22";
 
 /// A world in which a body of more than 1 KiB streams.
 async fn streaming_world() -> (World, Stub) {
-    let builder = World::builder().set("body.buffer", "1KiB");
+    let builder = World::builder()
+        .set("body.buffer", "1KiB")
+        .set("body.spool", "0B");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
     let world = builder
         .route(&format!("{HOST}:443"), stub.addr)
@@ -362,4 +364,37 @@ async fn a_value_as_action_or_run_is_not_written_down() {
     let denied = |line: &Value| line["locations"] == serde_json::json!(["run"]);
     world.ledger_line("a denial of the run", denied).await;
     assert_kept_from_everyone(&world, &stub).await;
+}
+
+/// The guard's answer says whether a value is right, so there are only so many answers.
+#[tokio::test]
+async fn a_client_that_guesses_gets_no_more_answers() {
+    let (world, stub) = one_upstream().await;
+    stub.answer(crate::upstream::ok("fine"));
+    let mut tunnel = world.tunnel().await;
+    for _ in 0..64 {
+        let answer = tunnel.get("/x", &[&format!("X-Guess: {VALUE}")]).await;
+        assert_refused(&answer, "secret_exposed");
+    }
+    for header in [format!("X-Guess: {VALUE}"), "X-Innocent: 1".to_owned()] {
+        let answer = tunnel.get("/x", &[&header]).await;
+        assert_refused(&answer, "exposure_limit");
+        assert_eq!(answer.status, 429);
+        assert!(!answer.text().contains(SLUG), "{}", answer.text());
+    }
+    let alarms = |world: &World| {
+        let lines = denials(world).into_iter();
+        let alarms = lines.filter(|line| line["code"] == "exposure_limit");
+        alarms.collect::<Vec<_>>()
+    };
+    let alarm = eventually("a line", || alarms(&world).first().cloned()).await;
+    assert_eq!(alarm["client"], "tester");
+    assert_eq!(alarms(&world).len(), 1);
+    assert!(world.log().contains("may be guessing"), "{}", world.log());
+    // Others are served.
+    let other = world.client("other", "default").await;
+    let mut wanted = Wanted::new(&world);
+    wanted.authorization = Some(basic("work", &other));
+    let mut tunnel = world.tunnel_for(&wanted).await;
+    assert_eq!(tunnel.get("/x", &[]).await.status, 200);
 }

@@ -2,6 +2,7 @@
 
 use crate::client::{assert_refused, request};
 use crate::coded::chunked;
+use crate::wire::values;
 use crate::world::{HOST, SLUG, VALUE, one_upstream};
 
 /// What is no trailer (RFC 9110 section 6.5.1), with a field that is one in front and at the end.
@@ -41,6 +42,32 @@ fn assert_only_trailers(bytes: &[u8]) {
     let end = text.rfind("\r\n0\r\n").expect("the last chunk");
     let trailers = &text[end..];
     assert_eq!(trailers, "\r\n0\r\nx-first: 1\r\nx-last: 2\r\n\r\n");
+}
+
+/// RFC 9110 sections 7.6.2 and 7.6.3.
+#[tokio::test]
+async fn each_hop_is_named_and_counted() {
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    let answer = tunnel.get("/x", &["Via: 1.0 before"]).await;
+    let seen = stub.take_one();
+    assert_eq!(
+        values(&seen.headers, "via"),
+        [&b"1.0 before"[..], b"1.1 egret"]
+    );
+    assert_eq!(values(&answer.headers, "via"), [b"1.1 egret"]);
+    for method in ["TRACE", "OPTIONS"] {
+        let ask = |hops: &str| {
+            let hops = format!("Max-Forwards: {hops}");
+            crate::client::request(method, "/x", &[&hops, "X-Key: <<pat>>"], "")
+        };
+        assert_eq!(tunnel.roundtrip(ask("2")).await.status, 200);
+        assert_eq!(stub.take_one().header("max-forwards").as_deref(), Some("1"));
+        let answer = tunnel.roundtrip(ask("0")).await;
+        assert_eq!(answer.status, 200);
+        assert!(!answer.text().contains("pat"), "{}", answer.text());
+        assert_eq!(stub.take().len(), 0);
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ const CANARIES: &[&str] = &[
 async fn no_canary_is_anywhere_in_any_encoding() {
     let builder = World::builder()
         .set("upstream.connect_timeout", "1s")
+        .set("upstream.first_byte_timeout", "1s")
         .set("upstream.idle_timeout", "1s");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
     let mut world = builder

@@ -124,6 +124,10 @@ async fn a_ledger_without_checkpoints_says_that_it_is_not_signed() {
         text(&data),
     ];
     world.run_with(&args, b"some value\n").await.ok();
+    // As an Egret without checkpoints left it.
+    for file in ["checkpoints", "signing.key", "public.key"] {
+        std::fs::remove_file(data.join("ledger").join(file)).expect("remove");
+    }
     let said = world
         .run(&["ledger", "verify", "--data-dir", text(&data)])
         .await
@@ -375,7 +379,43 @@ async fn metrics_are_numbers_without_names() {
     assert!(value("egret_ledger_lines_total") >= 4.0);
     assert!(value("egret_ledger_commit_seconds_count") >= 1.0);
     assert_eq!(value("egret_ledger_healthy"), 1.0);
-    for name in ["quite-a-name", SLUG, "example.test", "tester", "nope"] {
+    let slug = format!("\"{SLUG}\"");
+    for name in ["quite-a-name", &slug, "example.test", "tester", "nope"] {
         assert!(!text.contains(name), "{name} in {text}");
     }
+}
+
+#[tokio::test]
+async fn an_export_that_lacks_lines_fails_and_says_which() {
+    let world = stopped().await;
+    world.run(&["ledger", "export"]).await.ok();
+    let lines = world.ledger_bytes();
+    let lines: Vec<&[u8]> = lines.split_inclusive(|b| *b == b'\n').collect();
+    let ledger = world.data.join("ledger");
+    // Three files, of which the second is lost.
+    std::fs::write(
+        ledger.join("00000000000000000001.jsonl"),
+        lines[..2].concat(),
+    )
+    .expect("write");
+    std::fs::write(world.ledger_path(), lines[4..].concat()).expect("write");
+    let output = world.run(&["ledger", "export"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("lines 3 to 4"), "{}", output.stderr);
+    let exported = output.stdout.lines().count();
+    assert_eq!(exported, lines.len() - 2, "what is there is exported");
+}
+
+#[tokio::test]
+async fn the_usage_of_a_deleted_credential_is_told() {
+    let world = stopped().await;
+    let add = ["credential", "add", "never", "--host", "a.test"];
+    world.run_with(&add, b"some value\n").await.ok();
+    for slug in ["never", crate::world::SLUG] {
+        world.run(&["credential", "delete", slug]).await.ok();
+        let said = world.run(&["credential", "usage", slug]).await.ok();
+        assert!(said.contains(slug), "{said}");
+    }
+    let unknown = world.run(&["credential", "usage", "nosuch"]).await;
+    assert!(!unknown.status.success());
 }

@@ -18,7 +18,41 @@ async fn health_and_readiness_are_told_on_the_admin_listener() {
     let (world, _stub) = one_upstream().await;
     assert_eq!(world.admin_get("/healthz").await, Some(200));
     assert_eq!(world.admin_get("/readyz").await, Some(200));
-    assert_eq!(world.admin_get("/no-such-page").await, Some(404));
+    // A page is at a name of its own.
+    assert_eq!(world.admin_get("/no-such-page").await, Some(307));
+}
+
+#[tokio::test]
+async fn a_health_check_needs_no_shell() {
+    let (mut world, _stub) = one_upstream().await;
+    let ready = world.run(&["health"]).await;
+    assert!(ready.status.success(), "{}", ready.stderr);
+    let alive = world.run(&["health", "--live", "--json"]).await.json();
+    assert_eq!(alive, serde_json::json!({"healthy": true, "detail": "ok"}));
+    world.stop().await;
+    let gone = world.run(&["health"]).await;
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(gone.stderr.contains("no server answers"), "{}", gone.stderr);
+}
+
+/// What systemd waits for with `Type=notify`.
+#[tokio::test]
+async fn the_service_manager_is_told() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).expect("a socket");
+    let prelude = format!("export NOTIFY_SOCKET='{}'", path.display());
+    let mut world = World::builder().after(prelude.leak()).start().await;
+    let told = async || {
+        let mut text = [0; 256];
+        let length = within("a notification", socket.recv(&mut text)).await;
+        String::from_utf8_lossy(&text[..length.expect("a datagram")]).into_owned()
+    };
+    assert_eq!(told().await.trim_end(), "READY=1");
+    assert_eq!(world.admin_get("/readyz").await, Some(200));
+    world.signal(Signal::TERM);
+    assert_eq!(told().await.trim_end(), "STOPPING=1");
+    assert!(world.ended().await.success());
 }
 
 #[tokio::test]
@@ -212,6 +246,90 @@ async fn a_valid_file_takes_effect_on_sighup_without_dropping_a_connection() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the new file never took effect:\n{}", world.log());
+}
+
+#[tokio::test]
+async fn reload_returns_when_the_configuration_is_in_force() {
+    let builder = World::builder();
+    let stub = Stub::tls(builder.pki(), &[HOST]).await;
+    stub.answer(ok("ok"));
+    let mut world = builder
+        .route(&format!("{HOST}:443"), stub.addr)
+        .start()
+        .await;
+    let mut tunnel = world.tunnel().await;
+    let everything = || toml::Value::Array(vec!["127.0.0.0/8".into()]);
+    for _ in 0..10 {
+        // The very next request is decided by the new file.
+        world.configure("upstream.allow_private", toml::Value::Array(Vec::new()));
+        let said = world.run(&["reload"]).await.ok();
+        assert_eq!(said, "The new configuration is in force.\n");
+        assert_refused(&tunnel.get("/x", &[]).await, "destination_forbidden");
+        world.configure("upstream.allow_private", everything());
+        world.run(&["reload"]).await.ok();
+        assert_eq!(tunnel.get("/x", &[]).await.status, 200);
+    }
+    world.configure("proxy.max_connections", 77);
+    let said = world.run(&["reload"]).await;
+    assert!(said.status.success(), "{said:#?}");
+    assert!(
+        said.stderr.contains("proxy.max_connections"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[tokio::test]
+async fn reload_says_what_the_server_refuses() {
+    let (mut world, _stub) = one_upstream().await;
+    let missing = world.scratch().join("no-such-root.pem");
+    let missing = missing.to_str().expect("text").to_owned();
+    let mut tunnel = world.tunnel().await;
+    world.configure(
+        "upstream.ca_files",
+        toml::Value::Array(vec![missing.into()]),
+    );
+    // The command sees another value than the server.
+    let mut reload = world.command(&["reload"]);
+    reload.env(
+        "EGRET_UPSTREAM_CA_FILES",
+        world.scratch().join("upstream-root.pem"),
+    );
+    let refused = crate::world::finish(reload, b"").await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+    assert!(
+        refused.stderr.contains("the server refuses"),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        refused.stderr.contains("no-such-root.pem"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_egret_run_is_not_told_to_reload() {
+    let (mut world, _stub) = one_upstream().await;
+    assert!(world.stop().await.success());
+    let ready = world.scratch().join("ready");
+    let script = format!("trap 'exit 9' HUP; echo > {}; read line", ready.display());
+    let mut command = world.command(&["run", "--", "sh", "-c", &script]);
+    let mut run = command
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("run");
+    eventually("the program", || ready.exists().then_some(())).await;
+    let refused = world.run(&["reload"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+    assert!(refused.stderr.contains("egret run"), "{}", refused.stderr);
+    drop(run.stdin.take());
+    let status = within("the program to end", run.wait())
+        .await
+        .expect("wait");
+    assert_ne!(status.code(), Some(9), "the program was signalled");
 }
 
 #[tokio::test]

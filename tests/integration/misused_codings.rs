@@ -151,7 +151,8 @@ async fn a_value_in_the_clear_under_the_name_of_an_unknown_coding_is_scrubbed() 
 
 #[tokio::test]
 async fn a_part_of_a_coded_body_passes_only_to_who_asked_for_a_part() {
-    let (world, stub) = one_upstream().await;
+    let (mut world, stub) = one_upstream().await;
+    world.allow_ranges().await;
     let lines = ["Content-Range: bytes 0-9/99", "Content-Encoding: gzip"];
     let part = close("gzip", b"an innocent text");
     stub.answer(coded("206 Partial Content", &lines, &part));

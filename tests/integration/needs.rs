@@ -21,10 +21,26 @@ pub enum Need {
     GitHttpBackend,
     /// A Java that runs a source file: a JDK of version 11 or later.
     Jdk,
+    /// The Java libraries that `.ci/test` installs.
+    JavaClients,
     /// The Python packages that `.ci/test` installs.
     Python,
     /// The Node and the npm packages that `.ci/test` installs.
     Node,
+    /// The OpenID provider that `.ci/test` installs, and its Node.
+    OpenIdProvider,
+    /// Chromium, and the npm packages that drive it, which `.ci/test` installs.
+    Browser,
+    /// git-lfs, which `.ci/test` installs.
+    GitLfs,
+    /// h2spec, which `.ci/test` installs.
+    H2spec,
+    /// The programs that check the files of `deploy/`, which `.ci/test` installs.
+    Validators,
+    /// schemathesis, which `.ci/test` installs.
+    Schemathesis,
+    /// The root file system of the image, which `.ci/test` builds.
+    ImageRoot,
     /// The root certificates of the system.
     SystemRoots,
     /// Permission to trace the server and to read its memory.
@@ -87,14 +103,32 @@ pub fn client_file(path: &str) -> PathBuf {
     directory.join(path)
 }
 
+/// The root file system of the image that `.ci/test` builds.
+pub fn image_root() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../image-root")
+}
+
 impl Need {
     fn is_met(self) -> bool {
         match self {
             Self::Program(name) => is_on_path(name),
             Self::GitHttpBackend => has_http_backend(),
             Self::Jdk => has_java_compiler(),
+            Self::JavaClients => client_file("java").exists(),
             Self::Python => client_file("venv/bin/python").exists(),
             Self::Node => client_file("npm/node").exists(),
+            Self::OpenIdProvider => {
+                client_file("openid/node_modules/oidc-provider").exists()
+                    && client_file("npm/node").exists()
+            }
+            Self::Browser => {
+                is_on_path("chromium") && client_file("npm/node_modules/playwright-core").exists()
+            }
+            Self::GitLfs => is_on_path("git") && client_file("go/git-lfs").exists(),
+            Self::H2spec => client_file("go/h2spec").exists(),
+            Self::Validators => client_file("deploy/bin/kubernetes-validate").exists(),
+            Self::Schemathesis => client_file("api/bin/python").exists(),
+            Self::ImageRoot => image_root().join("egret").exists(),
             Self::SystemRoots => !rustls_native_certs::load_native_certs().certs.is_empty(),
             Self::Tracing => rustix::process::geteuid().is_root() || may_make_namespace(),
         }
@@ -111,8 +145,16 @@ impl fmt::Display for Need {
             Self::Program(name) => name,
             Self::GitHttpBackend => "git with git-http-backend",
             Self::Jdk => "java, of a JDK of version 11 or later",
+            Self::JavaClients => "the Java libraries that .ci/test installs",
             Self::Python => "the Python packages that .ci/test installs",
             Self::Node => "the Node packages that .ci/test installs",
+            Self::OpenIdProvider => "the OpenID provider that .ci/test installs",
+            Self::Browser => "Chromium and the npm packages that .ci/test installs",
+            Self::GitLfs => "git, and the git-lfs that .ci/test installs",
+            Self::H2spec => "the h2spec that .ci/test installs",
+            Self::Validators => "the validators of deploy/ that .ci/test installs",
+            Self::Schemathesis => "the schemathesis that .ci/test installs",
+            Self::ImageRoot => "the root file system of the image that .ci/test builds",
             Self::SystemRoots => "the root certificates of the system",
             Self::Tracing => "permission to trace a process",
         })

@@ -3,6 +3,7 @@
 //! They share nothing with Egret's own CA, so that a proxy that trusts the wrong root, or presents
 //! an upstream's certificate as its own, fails the handshake.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{
@@ -24,12 +25,33 @@ pub enum Flaw {
     WrongName,
 }
 
+/// Writes an authority like Egret's own that is valid from one year to another.
+pub fn write_authority(cert_path: &Path, key_path: &Path, (from, to): (i32, i32)) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let key = KeyPair::generate().expect("generate a CA key");
+    let mut params = CertificateParams::new(Vec::new()).expect("CA parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.not_before = date_time_ymd(from, 1, 1);
+    params.not_after = date_time_ymd(to, 1, 1);
+    let cert = params.self_signed(&key).expect("sign the authority");
+    std::fs::write(cert_path, cert.pem()).expect("write");
+    let mut file = std::fs::OpenOptions::new();
+    let mut file = file
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(key_path)
+        .expect("create");
+    std::io::Write::write_all(&mut file, key.serialize_pem().as_bytes()).expect("write");
+}
+
 /// A certificate authority that exists for one test.
+#[derive(Clone)]
 pub struct Pki {
     /// The root in PEM form, as `upstream.ca_files` wants it.
     pub root_pem: String,
     root: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
 }
 
 impl Pki {
@@ -46,7 +68,7 @@ impl Pki {
         Self {
             root_pem: cert.pem(),
             root: cert.der().clone(),
-            issuer: Issuer::new(params, key),
+            issuer: Arc::new(Issuer::new(params, key)),
         }
     }
 

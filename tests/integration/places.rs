@@ -44,12 +44,17 @@ const NESTED: &str = "--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n@
     --B\r\nContent-Type: multipart/mixed; boundary=I\r\n\r\n\
     --I\r\nContent-Type: text/plain\r\n\r\nin @ side\r\n\
     --I\r\nContent-Type: image/png\r\n\r\n\u{1}<<pat>>\u{2}\r\n--I--\r\n\
-    --B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"<<pat>>.txt\"\r\n\r\nz\r\n--B--\r\n";
+    --B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"z.txt\"\r\n\r\nz\r\n--B--\r\n";
 
 async fn worlds() -> [(World, crate::upstream::Stub); 2] {
     [
         one_upstream_with(World::builder()).await,
-        one_upstream_with(World::builder().set("body.buffer", "1B")).await,
+        one_upstream_with(
+            World::builder()
+                .set("body.buffer", "1B")
+                .set("body.spool", "0B"),
+        )
+        .await,
     ]
 }
 

@@ -16,13 +16,14 @@ const USE: &str = "X-Api-Key: <<pat>>";
 const EVENT_STREAM: &str = "Content-Type: text/event-stream\r\nCache-Control: no-store";
 
 /// The head of a chunked answer, and its body so far.
-struct Stream {
+#[derive(Default)]
+pub struct Stream {
     received: Vec<u8>,
 }
 
 impl Stream {
     /// Waits until the decoded body satisfies `enough`, and returns it.
-    async fn until(
+    pub async fn until(
         &mut self,
         tunnel: &mut Tunnel,
         what: &str,
@@ -69,7 +70,7 @@ impl Stream {
     }
 }
 
-fn identity(body: &[u8]) -> Vec<u8> {
+pub fn identity(body: &[u8]) -> Vec<u8> {
     body.to_vec()
 }
 

@@ -13,7 +13,9 @@ const EVERYWHERE: &[&str] = &["--host", HOST, "--in", "header", "--in", "body"];
 
 /// A world that holds no body larger than `buffer`.
 async fn world_with(buffer: &str) -> (World, Stub) {
-    let builder = World::builder().set("body.buffer", buffer);
+    let builder = World::builder()
+        .set("body.buffer", buffer)
+        .set("body.spool", "0B");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
     let world = builder
         .route(&format!("{HOST}:443"), stub.addr)

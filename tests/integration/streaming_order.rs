@@ -93,6 +93,7 @@ impl Sink {
 async fn sink_world(buffer: &str) -> (World, Sink) {
     let builder = World::builder()
         .set("body.buffer", buffer)
+        .set("body.spool", "0B")
         .set("log.level", "info");
     let sink = Sink::default();
     let addr = sink.listen(builder.pki()).await;
@@ -150,8 +151,9 @@ async fn the_use_is_on_record_when_the_value_arrives_in_mid_stream() {
 /// Large enough that buffering any part of it shows in memory.
 const GIB: usize = 1024;
 
-/// By how much the proxy's memory may grow while a body of any size passes, in KiB.
-const RISE: u64 = 8 << 10;
+/// By how much the proxy's memory may grow while a body of any size passes, in KiB. Pieces that are
+/// under way, and pages of the program that only a transfer touches, take some 9 MiB of it.
+const RISE: u64 = 12 << 10;
 
 /// Runs a transfer and returns the resident memory of the proxy before, and the most during it.
 async fn watched(world: &World, transfer: impl Future<Output = ()>) -> (u64, u64) {
@@ -221,7 +223,7 @@ async fn a_download_of_a_gibibyte_is_scrubbed_in_constant_memory() {
     let piece = chunks(noise(1 << 20).as_bytes(), 16 << 10);
     stub.serve(move |request| {
         let pieces = if request.path() == "/warm-up" { 8 } else { GIB };
-        let echo = chunked(format!("an echo: {VALUE}, the end").as_bytes(), 99);
+        let echo = chunked(format!("an echo: {VALUE}, the end.").as_bytes(), 99);
         let begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         let piece = piece.clone();
         async move {
@@ -256,7 +258,7 @@ async fn a_download_of_a_gibibyte_is_scrubbed_in_constant_memory() {
     let memory = watched(&world, async {
         let (read, tail) = within_secs(300, "a large download", download("/x")).await;
         assert!(read > GIB << 20);
-        assert!(tail.contains("an echo: <<pat>>, the end"), "{tail}");
+        assert!(tail.contains("an echo: <<pat>>, the end."), "{tail}");
     })
     .await;
     assert_flat("a download of 1 GiB", memory);
@@ -266,7 +268,9 @@ async fn a_download_of_a_gibibyte_is_scrubbed_in_constant_memory() {
 /// upload ends, and that echoes the value once it is used. Returns everything that the client
 /// received.
 async fn echoed_during_the_upload(value: &str, header: &str) -> String {
-    let builder = World::builder().set("body.buffer", "1KiB");
+    let builder = World::builder()
+        .set("body.buffer", "1KiB")
+        .set("body.spool", "0B");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
     let world = builder
         .route(&format!("{HOST}:443"), stub.addr)
@@ -275,7 +279,7 @@ async fn echoed_during_the_upload(value: &str, header: &str) -> String {
     world.save("late", value, EVERYWHERE).await;
     let gate = Arc::new(tokio::sync::Notify::new());
     let begun =
-        format!("HTTP/1.1 200 OK\r\n{header}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+        format!("HTTP/1.1 200 OK\r\n{header}\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst.\r\n");
     let echo = format!("an echo: {value}.");
     stub.at_head(Some(vec![
         Step::Send(begun.into_bytes()),
@@ -289,12 +293,12 @@ async fn echoed_during_the_upload(value: &str, header: &str) -> String {
     let mut got = Vec::new();
     within("the answer to begin", async {
         // A refusal is acceptable too.
-        while !got.ends_with(b"first\r\n") && !got.ends_with(b"}") {
+        while !got.ends_with(b"first.\r\n") && !got.ends_with(b"}") {
             assert!(tunnel.wire.io.read_buf(&mut got).await.expect("read") > 0);
         }
     })
     .await;
-    if got.ends_with(b"first\r\n") {
+    if got.ends_with(b"first.\r\n") {
         let last = chunked(b"<<late>>", 99);
         tunnel.wire.send(last).await.expect("send");
         world

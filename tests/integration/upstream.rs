@@ -37,6 +37,8 @@ pub enum Step {
     Close,
     /// Resets the connection.
     Reset,
+    /// Drops the connection: without TLS's goodbye, and with a reset if something was not read.
+    Drop,
     /// Keeps the connection open and sends nothing more until the peer closes it.
     Hang,
 }
@@ -365,10 +367,10 @@ async fn converse<S: Transport>(state: &State, id: usize, record: &Arc<Mutex<Con
         let expects = request
             .header("expect")
             .is_some_and(|v| v.eq_ignore_ascii_case("100-continue"));
-        if expects && request.framing != Framing::None {
+        let early = state.at_head.lock().unwrap().clone();
+        if expects && request.framing != Framing::None && early.is_none() {
             let _ = wire.send(b"HTTP/1.1 100 Continue\r\n\r\n").await;
         }
-        let early = state.at_head.lock().unwrap().clone();
         let steps = if let Some(steps) = early {
             note(state, request);
             steps
@@ -421,7 +423,7 @@ async fn as_replies(steps: Vec<Step>) -> Vec<Reply> {
             Step::Pause(time) => tokio::time::sleep(time).await,
             Step::Hold(gate) => gate.notified().await,
             // Closing delimits a body in HTTP/1.1 only.
-            Step::Close => {}
+            Step::Close | Step::Drop => {}
             Step::Reset => return vec![Reply::Reset(http2_frames::CANCEL)],
             Step::Hang => std::future::pending().await,
         }
@@ -470,6 +472,7 @@ async fn perform<S: Transport>(wire: &mut Wire<Tee<S>>, steps: Vec<Step>) -> boo
                 let _ = wire.io.io.tcp().set_zero_linger();
                 return false;
             }
+            Step::Drop => return false,
             Step::Hang => {
                 wire.until_closed().await;
                 return false;

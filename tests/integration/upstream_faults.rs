@@ -15,6 +15,7 @@ const HEADER: &str = "X-Api-Key: <<pat>>";
 async fn impatient() -> (World, Stub) {
     let builder = World::builder()
         .set("upstream.connect_timeout", "1s")
+        .set("upstream.first_byte_timeout", "2s")
         .set("upstream.idle_timeout", "2s");
     one_upstream_with(builder).await
 }
@@ -134,7 +135,7 @@ async fn it_answers_nonsense() {
         format!("HTTP/1.1 200 OK\r\nBad Header {VALUE}\r\n\r\n"),
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(),
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_owned(),
-        format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-A: 1\r\n".repeat(5000)),
+        format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-A: 1\r\n".repeat(20_000)),
         format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "a".repeat(4 << 20)),
     ] {
         stub.steps(vec![Step::Send(nonsense.into_bytes()), Step::Close]);

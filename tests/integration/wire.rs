@@ -247,7 +247,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         })
     }
 
-    async fn head(&mut self) -> Result<(String, Headers), WireError> {
+    pub async fn head(&mut self) -> Result<(String, Headers), WireError> {
         let end = loop {
             if let Some(at) = memchr::memmem::find(&self.buffer, b"\r\n\r\n") {
                 break at;

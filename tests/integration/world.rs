@@ -244,6 +244,14 @@ impl World {
         Builder::new()
     }
 
+    /// The same, whose upstreams have certificates of `pki`.
+    pub fn builder_of(pki: &Pki) -> Builder {
+        Builder {
+            pki: pki.clone(),
+            ..Self::builder()
+        }
+    }
+
     /// A world around one upstream for [`HOST`] without TLS, on port 80. No credential is saved.
     pub async fn plain_upstream() -> (Self, crate::upstream::Stub) {
         let stub = crate::upstream::Stub::plain().await;
@@ -340,7 +348,11 @@ impl World {
 
     /// `credential add`, the value through standard input with the newline that a shell would add.
     pub async fn save(&self, slug: &str, value: impl AsRef<[u8]>, limits: &[&str]) {
-        let args = [&["credential", "add", slug], limits].concat();
+        let mut args = [&["credential", "add", slug], limits].concat();
+        // Most tests look at one value in many places.
+        if !limits.contains(&"--copies") {
+            args.extend(["--copies", "any"]);
+        }
         let mut stdin = value.as_ref().to_vec();
         stdin.push(b'\n');
         self.run_with(&args, &stdin).await.ok();
@@ -448,6 +460,15 @@ impl World {
         self.config
             .insert("destination".to_owned(), toml::Value::Array(rules));
         write_config(self.dir.path(), &self.config);
+    }
+
+    /// Lets the upstream be asked for parts, whatever values may lie there.
+    pub async fn allow_ranges(&mut self) {
+        self.destinations(vec![toml::toml! {
+            hosts = ["api.example.test"]
+            range = "allow"
+        }]);
+        self.reload().await;
     }
 
     /// Reloads the configuration by SIGHUP and waits until the log reports it.

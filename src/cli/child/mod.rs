@@ -1,9 +1,5 @@
-//! The environment of a program that uses the proxy: what `egret run` gives its child and `egret
-//! env` prints.
+//! What commands do with the [environment](crate::environment) of a program that uses the proxy: print it
+//! for a shell, and withhold a part of it.
 
-pub(super) mod inherited;
-mod java;
 pub(super) mod quote;
-pub(super) mod trust;
-pub(super) mod variables;
 pub(super) mod withhold;

@@ -5,14 +5,14 @@ use clap::ValueEnum;
 /// A language for assignments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Shell {
-    /// sh, bash, zsh, dash: eval "$(egret env)"
+    /// bash, zsh, dash and other POSIX shells
     Sh,
-    /// fish: egret env --shell fish | source
+    /// fish
     Fish,
-    /// PowerShell: egret env --shell powershell | Out-String | Invoke-Expression
+    /// PowerShell
     #[value(name = "powershell", alias = "pwsh")]
     Power,
-    /// A .env file: egret env --shell dotenv > .env
+    /// A .env file
     #[value(name = "dotenv")]
     DotEnv,
 }

@@ -2,12 +2,17 @@
 
 use clap::Args;
 
-use super::limits::{Limits, describe};
+use super::limits::{Limits, describe, seconds};
+use super::remarks;
+use super::services;
 use super::target::{Owner, parse_slug};
+use super::uses::Uses;
 use crate::cli::context::{Context, actor};
+use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
 use crate::cli::value::{self, NoArgument};
 use crate::policy::grant::HostPattern;
+use crate::services::{Service, ServiceKind};
 use crate::vault::{Kind, NewCredential};
 use crate::views::CredentialVersion;
 
@@ -24,6 +29,9 @@ Examples:
   Pipe it in, allow it in one query parameter, for reading only:
     printf %s \"$KEY\" | egret credential add maps-key --host maps.example.com \\
         --in query:key --method GET
+
+  A key of a well-known service, which brings its hosts and its place:
+    egret credential add github-pat --service github
 
   A user name and a password, used as <<crm.username>> and <<crm.password>>:
     egret credential add crm --kind login --host crm.example.com
@@ -44,18 +52,26 @@ pub(super) struct Add {
     #[arg(
         long = "host",
         value_name = "HOST",
-        required = true,
+        required_unless_present = "service",
         value_delimiter = ','
     )]
     hosts: Vec<HostPattern>,
+    /// A well-known service: proposes hosts, place and kind, and says when a key looks wrong
+    ///
+    /// `egret credential services` lists them. --host, --in and --kind take precedence.
+    #[arg(long, value_name = "SERVICE", value_parser = services::parse)]
+    service: Option<&'static Service>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    uses: Uses,
     /// What shape the value has: secret, login or fields
     ///
     /// `secret` is one value, `<<slug>>`. `login` is `<<slug.username>>` and `<<slug.password>>`.
     /// `fields` is a JSON object of strings, `<<slug.NAME>>`.
-    #[arg(long, value_name = "KIND", default_value = "secret")]
-    kind: Kind,
+    /// [default: secret]
+    #[arg(long, value_name = "KIND")]
+    kind: Option<Kind>,
     /// A remark for people
     #[arg(
         long,
@@ -64,6 +80,9 @@ pub(super) struct Add {
         hide_default_value = true
     )]
     description: String,
+    /// How old the value may become before it is due to be replaced: 90d
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    rotate_every: Option<std::time::Duration>,
     #[command(flatten)]
     owner: Owner,
     #[command(flatten)]
@@ -77,18 +96,29 @@ impl Add {
         self.no_value
             .check("egret credential add SLUG --host HOST")?;
         let slug = parse_slug(&self.slug)?;
+        let kind = self.kind();
+        let hosts = self.hosts()?;
+        let mut limits = self.limits;
+        if let (Some(service), true) = (self.service, limits.locations.is_empty()) {
+            limits.locations.push(service.location());
+        }
         // What can fail without the value fails before it is asked for.
         let session = context.open().await?;
-        let registrar = session.registrar().await?;
-        let value = value::read(self.kind, slug.as_str())?;
+        session.say_if_new(&self.owner.owner).await?;
+        let value = value::read(kind, slug.as_str())?;
+        let mut grant = limits.into_grant(hosts);
+        grant.uses = self.uses.change(grant.uses).for_new();
         let new = NewCredential {
             owner: self.owner.owner,
             slug,
-            kind: self.kind,
+            kind,
             description: self.description,
-            grant: self.limits.into_grant(self.hosts),
+            grant,
+            rotate_every: self.rotate_every.map(seconds),
         };
-        let version = registrar.add(&actor(), new.clone(), value).await?;
+        remarks::say(new.kind, &value, self.service, &new.grant.hosts);
+        remarks::say_passed_through(&new.grant.hosts, &session.config);
+        let version = session.registrar.add(&actor(), new.clone(), value).await?;
         session.finish().await?;
         let view = CredentialVersion {
             owner: new.owner.as_str(),
@@ -96,6 +126,30 @@ impl Add {
             version,
         };
         output::data(self.format, &view, || saved(&new, version))
+    }
+}
+
+impl Add {
+    fn kind(&self) -> Kind {
+        let of_service = |service: &Service| match service.kind {
+            ServiceKind::Secret => Kind::Secret,
+            ServiceKind::Login => Kind::Login,
+        };
+        self.kind
+            .unwrap_or_else(|| self.service.map_or(Kind::Secret, of_service))
+    }
+
+    fn hosts(&self) -> anyhow::Result<Vec<HostPattern>> {
+        let Some(service) = self.service else {
+            return Ok(self.hosts.clone());
+        };
+        service.hosts(&self.hosts).map_err(|blank| {
+            let name = &service.name;
+            usage(format!(
+                "{name} gives each customer a host of its own: say which one is yours, as in --host {}",
+                blank[0]
+            ))
+        })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::limits::{Limits, describe};
+use super::limits::{Limits, describe, seconds};
 use super::target::Target;
+use super::uses::Uses;
 use crate::cli::context::{Context, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
@@ -32,6 +33,11 @@ pub(super) struct Allow {
     hosts: Vec<HostPattern>,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    uses: Uses,
+    /// How old the value may become before it is due to be replaced: 90d, or never
+    #[arg(long, value_name = "TIME", value_parser = parse_rotation)]
+    rotate_every: Option<Rotation>,
     /// Add to what is allowed already instead of replacing it
     #[arg(long)]
     add: bool,
@@ -41,10 +47,12 @@ pub(super) struct Allow {
 
 impl Allow {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        if self.hosts.is_empty() && self.limits.is_empty() {
+        let is_empty = self.hosts.is_empty() && self.limits.is_empty() && self.uses.is_empty();
+        if is_empty && self.rotate_every.is_none() {
             return Err(usage(
                 "nothing to change: give at least one of --host, --in, --method, --path, --action \
-                 and --expires",
+                 --expires, --copies, --max-uses, --approve and \
+                 --rotate-every",
             ));
         }
         let (owner, slug) = self.target.parse()?;
@@ -57,8 +65,22 @@ impl Allow {
                 return Err(StoreError::NotFound { owner, slug }.into());
             }
         };
-        let after = self.limits.change(self.hosts, before.clone(), self.add);
-        let changed = session.store.allow(&actor(), &owner, &slug, &after).await?;
+        let mut after = self.limits.change(self.hosts, before.clone(), self.add);
+        after.uses = self.uses.change(before.uses);
+        let rotation = match self.rotate_every {
+            Some(Rotation(every)) => {
+                let registrar = &session.registrar;
+                registrar
+                    .rotate_every(&actor(), &owner, &slug, every)
+                    .await?
+            }
+            None => false,
+        };
+        let changed = session
+            .registrar
+            .allow(&actor(), &owner, &slug, after.clone())
+            .await?;
+        let changed = changed || rotation;
         session.finish().await?;
         let (owner, slug) = (owner.as_str(), slug.as_str());
         let view = LimitsChange {
@@ -66,8 +88,25 @@ impl Allow {
             owner,
             slug,
         };
-        output::data(self.format, &view, || difference(slug, &before, &after))
+        output::data(self.format, &view, || {
+            if rotation && before == after {
+                format!("Changed when {slug} is due to be replaced.\n")
+            } else {
+                difference(slug, &before, &after)
+            }
+        })
     }
+}
+
+/// After how many seconds a value is due to be replaced; never without.
+#[derive(Clone, Copy)]
+struct Rotation(Option<i64>);
+
+fn parse_rotation(text: &str) -> Result<Rotation, humantime::DurationError> {
+    if text == "never" {
+        return Ok(Rotation(None));
+    }
+    humantime::parse_duration(text).map(|every| Rotation(Some(seconds(every))))
 }
 
 /// What is different, in words, so that no one is surprised by a replaced list later.

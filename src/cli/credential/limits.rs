@@ -5,6 +5,8 @@ use clap::Args;
 use crate::cli::when::Expiry;
 use crate::policy::grant::{self, Grant, HostPattern, PathPrefix};
 use crate::policy::location::LocationRule;
+use crate::policy::share_limits::ShareLimits;
+use crate::policy::use_limits::Copies;
 use crate::views::rfc3339;
 
 /// Where a credential may be used.
@@ -21,7 +23,7 @@ pub(super) struct Limits {
     #[arg(long = "method", value_name = "METHOD", value_delimiter = ',', value_parser = grant::parse_method)]
     pub(super) methods: Vec<String>,
     /// Paths it may be used for, by prefix: /repos covers /repos and /repos/x; any by default
-    #[arg(long = "path", value_name = "PREFIX")]
+    #[arg(long = "path", value_name = "PREFIX", value_parser = grant::parse_path)]
     pub(super) paths: Vec<PathPrefix>,
     /// Actions that may use it; any by default
     #[arg(long = "action", value_name = "ACTION", value_parser = grant::parse_action)]
@@ -56,6 +58,17 @@ impl Limits {
             && self.expires.is_none()
     }
 
+    /// The limits of a share with these options.
+    pub(super) fn into_share(self, hosts: Vec<HostPattern>) -> ShareLimits {
+        ShareLimits {
+            hosts,
+            locations: self.locations,
+            methods: self.methods,
+            paths: self.paths,
+            actions: self.actions,
+        }
+    }
+
     /// `grant` with the given lists instead of its own, or added to them.
     pub(super) fn change(self, hosts: Vec<HostPattern>, mut grant: Grant, add: bool) -> Grant {
         put(&mut grant.hosts, hosts, add);
@@ -68,6 +81,11 @@ impl Limits {
         }
         grant
     }
+}
+
+/// A duration in whole seconds.
+pub(super) fn seconds(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn put<T: PartialEq>(list: &mut Vec<T>, given: Vec<T>, add: bool) {
@@ -94,6 +112,10 @@ pub(super) fn join<T: ToString>(list: &[T]) -> String {
 
 /// A grant as text, for people: one line for each limit.
 pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
+    let copies = grant.uses.copies.unwrap_or(Copies::Any);
+    let budget = grant.uses.budget;
+    let budget = budget.map_or("unlimited".to_owned(), |rate| rate.to_string());
+    let approve = grant.uses.approve.map_or("never", |mode| mode.as_str());
     vec![
         ("hosts", join(&grant.hosts)),
         ("locations", join(&grant.locations)),
@@ -101,6 +123,9 @@ pub(super) fn describe(grant: &Grant) -> Vec<(&'static str, String)> {
         ("paths", join(&grant.paths)),
         ("actions", join(&grant.actions)),
         ("expires", grant.expires.map_or("never".to_owned(), rfc3339)),
+        ("copies", copies.to_string()),
+        ("max uses", budget),
+        ("approve", approve.to_owned()),
     ]
 }
 

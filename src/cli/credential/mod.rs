@@ -2,11 +2,22 @@
 
 mod add;
 mod allow;
+mod attach;
 mod change;
+mod explain;
+mod handover;
+mod import;
 mod limits;
 mod list;
+mod probe;
+mod remarks;
+mod services;
+mod share;
+mod stand_in;
 pub(super) mod target;
 mod usage;
+mod uses;
+mod version;
 
 use clap::{Args, Subcommand};
 
@@ -23,6 +34,8 @@ pub(super) struct Credential {
 #[derive(Subcommand)]
 enum Command {
     Add(add::Add),
+    Import(import::Import),
+    Services(services::Services),
     /// List credentials: where they may be used, never their values
     #[command(
         visible_alias = "ls",
@@ -35,15 +48,19 @@ enum Command {
     /// Show which actions used a credential, when, and with what outcome
     #[command(after_help = "Example:\n  egret credential usage github-pat")]
     Usage(CredentialArgs),
-    /// Replace the value, from the next request on
+    Rotate(version::Rotate),
+    /// Put a staged value in force, from the next request on
+    #[command(after_help = "Example:\n  egret credential promote github-pat --keep 7d --rollback")]
+    Promote(version::Promote),
+    Probe(Box<probe::Probe>),
+    /// Return to the value before, from the next request on
     ///
-    /// The new value is read from standard input, or asked for at a prompt that does not show it.
-    /// The slug stays the same, so requests need no change.
-    #[command(after_help = "\
-Examples:
-  egret credential rotate github-pat
-  vault read -field=token secret/github | egret credential rotate github-pat")]
-    Rotate(change::Rotate),
+    /// The value has to be kept for it: `rotate --rollback` and `promote --rollback` do that.
+    #[command(after_help = "Example:\n  egret credential rollback github-pat")]
+    Rollback(CredentialArgs),
+    /// Erase the value of a version that is not in use
+    #[command(after_help = "Example:\n  egret credential destroy github-pat --version 3")]
+    Destroy(version::Destroy),
     /// Switch a credential off, from the next request on
     #[command(
         after_help = "Example:\n  egret credential revoke github-pat\n\nUndo with `egret credential restore`."
@@ -56,28 +73,40 @@ Examples:
     #[command(after_help = "Example:\n  egret credential delete github-pat")]
     Delete(CredentialArgs),
     Allow(allow::Allow),
-    /// Let another principal use a credential
-    #[command(after_help = "Example:\n  egret credential share github-pat --with bob")]
-    Share(change::Share),
-    /// Stop sharing a credential with a principal, from the next request on
-    #[command(after_help = "Example:\n  egret credential unshare github-pat --with bob")]
-    Unshare(change::Share),
+    Share(share::Share),
+    Unshare(share::Unshare),
+    StandIn(stand_in::StandIn),
+    Attach(attach::Attach),
+    Detach(attach::Detach),
+    Explain(explain::Explain),
+    Handover(handover::Handover),
 }
 
 impl Credential {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         match self.command {
             Command::Add(add) => add.run(context).await,
+            Command::Import(import) => import.run(context).await,
+            Command::Services(services) => services.run(),
             Command::List(list) => list.run(context).await,
             Command::Show(show) => list::show(context, &show).await,
             Command::Usage(usage) => usage::run(context, &usage).await,
-            Command::Rotate(rotate) => change::rotate(context, &rotate).await,
+            Command::Rotate(rotate) => rotate.run(context).await,
+            Command::Probe(probe) => probe.run(context).await,
+            Command::Promote(promote) => version::promote(context, &promote).await,
+            Command::Rollback(asked) => version::roll_back(context, &asked).await,
+            Command::Destroy(destroy) => version::destroy(context, &destroy).await,
             Command::Revoke(revoke) => change::revoke(context, &revoke).await,
             Command::Restore(restore) => change::restore(context, &restore).await,
             Command::Delete(delete) => change::delete(context, &delete).await,
             Command::Allow(allow) => allow.run(context).await,
-            Command::Share(share) => change::share(context, &share).await,
-            Command::Unshare(share) => change::unshare(context, &share).await,
+            Command::Share(share) => share.run(context).await,
+            Command::Unshare(share) => share.run(context).await,
+            Command::StandIn(stand_in) => stand_in.run(context).await,
+            Command::Attach(attach) => attach.run(context).await,
+            Command::Detach(detach) => detach.run(context).await,
+            Command::Explain(explain) => explain.run(context).await,
+            Command::Handover(handover) => handover.run(context).await,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, asked: &CredentialArgs) -> anyhow::Re
     let usage = index.usage(owner.as_str(), slug.as_str()).await?;
     index.close().await;
     // A deleted credential is still in the ledger; one that never existed is a mistake.
-    if !exists && usage.actions.is_empty() {
+    if !exists && !usage.is_known {
         let owner = owner.clone();
         return Err(StoreError::NotFound { owner, slug }.into());
     }

@@ -2,6 +2,6 @@
 
 mod assistant;
 mod story;
-mod upstream;
+pub(super) mod upstream;
 
 pub(super) use self::story::Demo;

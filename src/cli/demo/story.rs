@@ -18,7 +18,7 @@ use crate::cli::output::{self, Style};
 use crate::cli::own_client::{OwnClient, random_name};
 use crate::cli::server;
 use crate::config::{Config, Flag, Sources};
-use crate::ledger::reader::Lines;
+use crate::ledger::reader::FileLines;
 use crate::ledger::{CURRENT, Record};
 use crate::policy::grant::Grant;
 use crate::secret::SecretBytes;
@@ -165,11 +165,11 @@ impl Demo {
 
 async fn tell(directory: &Path) -> anyhow::Result<()> {
     let style = Style::of_stdout();
-    let upstream = Upstream::start(directory).await?;
+    let upstream = Upstream::start(directory, HOST).await?;
     let config = configuration(directory, &upstream)?;
     let token = enrol(&config).await?;
     let server = server::start(&config).await?;
-    let assistant = Assistant::new(server.proxy_addr(), HOST, token, server.ca_pem())?;
+    let assistant = Assistant::new(server.proxy_addr(), HOST, token, &server.ca_pem())?;
     output::print(&opening(style))?;
 
     let mut untouched = true;
@@ -250,9 +250,10 @@ async fn enrol(config: &Config) -> anyhow::Result<Zeroizing<String>> {
             locations: places?,
             ..Grant::for_hosts(vec![HOST.parse()?])
         },
+        rotate_every: None,
     };
     let value = SecretBytes::new(VALUE.as_bytes().to_vec());
-    session.registrar().await?.add(&actor(), new, value).await?;
+    session.registrar.add(&actor(), new, value).await?;
     let client = OwnClient::add(&session.store, "demo-", &owner, None).await?;
     session.finish().await?;
     Ok(client.token())
@@ -299,7 +300,7 @@ fn refused(answer: &Answer, style: Style) -> String {
 }
 
 fn closing(config: &Config, untouched: bool, style: Style) -> anyhow::Result<String> {
-    let lines = Lines::open(&config.ledger_dir().join(CURRENT))?;
+    let lines = FileLines::open(&config.ledger_dir().join(CURRENT))?;
     let mut text = format!(
         "{}\n{}\n",
         style.bold("What the ledger says"),

@@ -22,28 +22,28 @@ use tokio_rustls::TlsAcceptor;
 use crate::tls;
 
 /// What the API calls itself. Nothing is looked up: the proxy is told its address.
-pub(super) const HOST: &str = "api.example.com";
+pub(in crate::cli) const HOST: &str = "api.example.com";
 
 /// A request as it arrived, with the real value in it.
-pub(super) struct Received {
-    pub(super) method: String,
-    pub(super) target: String,
-    pub(super) authorization: String,
-    pub(super) body: String,
+pub(in crate::cli) struct Received {
+    pub(in crate::cli) method: String,
+    pub(in crate::cli) target: String,
+    pub(in crate::cli) authorization: String,
+    pub(in crate::cli) body: String,
 }
 
 type Seen = Arc<Mutex<Vec<Received>>>;
 
-pub(super) struct Upstream {
+pub(in crate::cli) struct Upstream {
     address: SocketAddr,
     ca_file: PathBuf,
     seen: Seen,
 }
 
 impl Upstream {
-    /// Starts the API under a CA of its own, which is written to `directory`.
-    pub(super) async fn start(directory: &Path) -> anyhow::Result<Self> {
-        let (ca_pem, acceptor) = certificates()?;
+    /// Starts the API of `host` under a CA of its own, which is written to `directory`.
+    pub(in crate::cli) async fn start(directory: &Path, host: &str) -> anyhow::Result<Self> {
+        let (ca_pem, acceptor) = certificates(host)?;
         let ca_file = directory.join("upstream-ca.pem");
         fs::write(&ca_file, ca_pem)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -57,16 +57,16 @@ impl Upstream {
         })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::cli) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn ca_file(&self) -> &Path {
+    pub(in crate::cli) fn ca_file(&self) -> &Path {
         &self.ca_file
     }
 
     /// The request that arrived last, if any did since the last call.
-    pub(super) fn take(&self) -> Option<Received> {
+    pub(in crate::cli) fn take(&self) -> Option<Received> {
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -74,7 +74,7 @@ impl Upstream {
     }
 }
 
-fn certificates() -> anyhow::Result<(String, TlsAcceptor)> {
+fn certificates(host: &str) -> anyhow::Result<(String, TlsAcceptor)> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -84,7 +84,7 @@ fn certificates() -> anyhow::Result<(String, TlsAcceptor)> {
     let issuer = Issuer::new(ca, ca_key);
 
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec![HOST.to_owned()])?.signed_by(&key, &issuer)?;
+    let certificate = CertificateParams::new(vec![host.to_owned()])?.signed_by(&key, &issuer)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?

@@ -33,14 +33,33 @@ pub(in crate::cli) fn describe(record: &Record, style: Style) -> String {
     parts.join(" ")
 }
 
-/// Whether a line is about a change of a credential or a client, and not about a request.
+/// What is changed by administrative events, and how the principal of such a line is related to it.
+const FAMILIES: &[(&str, &str)] = &[
+    ("credential.", "with "),
+    ("client.", "for "),
+    ("bundle.", "with "),
+    ("user.", ""),
+    ("group.", "with "),
+    ("egress.", ""),
+    ("approval.", "for "),
+    ("request.", "for "),
+    ("store.", "for "),
+    ("ca.", ""),
+];
+
+/// Whether a line is about a change of a credential, a client or a user, and not about a request.
 fn is_administrative(entry: &Entry) -> bool {
-    ["credential.", "client."]
-        .iter()
-        .any(|family| entry.event.starts_with(family))
+    relation(entry).is_some()
 }
 
-/// `slug@version with principal (by actor)`, `client for principal (by actor)`
+fn relation(entry: &Entry) -> Option<&'static str> {
+    let mut families = FAMILIES.iter();
+    let family = families.find(|(family, _)| entry.event.starts_with(family));
+    family.map(|(_, relation)| *relation)
+}
+
+/// `slug@version with principal (by actor)`, `client for principal (by actor)`, and what else is
+/// said about the change. Its time and its number are in the line's own columns, or for programs.
 fn change(entry: &Entry, style: Style) -> Vec<String> {
     let mut parts = Vec::new();
     parts.extend(what(entry).map(|slug| style.bold(&slug)));
@@ -51,12 +70,18 @@ fn change(entry: &Entry, style: Style) -> Vec<String> {
             .map(|name| style.bold(&printable(name))),
     );
     if let Some(principal) = &entry.principal {
-        let relation = if entry.client.is_some() {
-            "for"
-        } else {
-            "with"
-        };
-        parts.push(format!("{relation} {}", printable(principal)));
+        let relation = relation(entry).unwrap_or_default();
+        parts.push(format!("{relation}{}", printable(principal)));
+    }
+    let is_for_programs =
+        |detail: &str| detail.starts_with("since ") || detail.starts_with("change ");
+    let details = entry
+        .locations
+        .iter()
+        .filter(|detail| !is_for_programs(detail));
+    let details: Vec<_> = details.map(|detail| printable(detail)).collect();
+    if !details.is_empty() {
+        parts.push(format!("[{}]", details.join(", ")));
     }
     if let Some(actor) = &entry.action {
         parts.push(style.dim(&format!("(by {})", printable(actor))));
@@ -194,6 +219,18 @@ mod tests {
         };
         let shared = "2026-11-22 09:30:00 credential.shared crm@2 with carol (by cli:bob)";
         assert_eq!(line(entry), shared);
+        let entry = Entry {
+            principal: text("alice"),
+            action: text("cli:bob"),
+            locations: vec![
+                "since 2026-11-22T09:29:59Z".into(),
+                "change 4".into(),
+                "role member".into(),
+            ],
+            ..Entry::new("user.added")
+        };
+        let added = "2026-11-22 09:30:00 user.added alice [role member] (by cli:bob)";
+        assert_eq!(line(entry), added);
     }
 
     #[test]

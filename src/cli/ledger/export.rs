@@ -1,7 +1,9 @@
 //! `egret ledger export`: the usage record for other programs.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::filters::Filters;
@@ -49,14 +51,15 @@ impl Export {
         if self.format == Form::Csv {
             printer.bytes(csv_header().as_bytes())?;
         }
-        let mut skipped: u64 = 0;
+        let mut gaps = Gaps::default();
         for part in parts {
             let mut lines = RawLines::new(part.open()?);
             while let Next::Line(line) = lines.next_line()? {
                 let Ok(record) = RecordRef::parse(line) else {
-                    skipped += 1;
+                    gaps.unreadable += 1;
                     continue;
                 };
+                gaps.pass(record.seq);
                 if !filter.matches(&record) {
                     continue;
                 }
@@ -71,12 +74,49 @@ impl Export {
             }
         }
         printer.flush()?;
-        if skipped > 0 {
-            output::note(&format!(
-                "left out because it is not a record: {}; `egret ledger verify` names the first",
-                output::count(skipped, "line")
-            ));
+        gaps.check()
+    }
+}
+
+/// What is not in the export although it should be.
+#[derive(Default)]
+struct Gaps {
+    last: Option<u64>,
+    /// Lines that are no records.
+    unreadable: u64,
+    /// Lines that are missing, and the first range of them.
+    missing: u64,
+    first_missing: Option<RangeInclusive<u64>>,
+}
+
+impl Gaps {
+    fn pass(&mut self, seq: u64) {
+        let next = self.last.map_or(seq, |last| last.saturating_add(1));
+        if seq > next {
+            self.missing += seq - next;
+            self.first_missing.get_or_insert(next..=seq - 1);
         }
-        Ok(())
+        self.last = Some(seq);
+    }
+
+    /// Lines that are no records leave a gap in the numbers too.
+    fn check(self) -> anyhow::Result<()> {
+        let Some(first) = self.first_missing else {
+            if self.unreadable == 0 {
+                return Ok(());
+            }
+            bail!(
+                "the export is not complete: {} could not be read; `egret ledger verify` names the \
+                 first",
+                output::count(self.unreadable, "line")
+            );
+        };
+        bail!(
+            "the export is not complete: lines {} to {} are not there or cannot be read ({} in \
+             all); `egret ledger verify` says more",
+            first.start(),
+            first.end(),
+            output::count(self.missing, "line")
+        )
     }
 }

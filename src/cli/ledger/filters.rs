@@ -3,8 +3,10 @@
 use clap::Args;
 
 use crate::cli::when;
-use crate::ledger::Timestamp;
+use crate::config::nearest;
 use crate::ledger::reader::Filter;
+use crate::ledger::{Timestamp, event, outcome};
+use crate::vault::store::Event;
 
 /// What a line must satisfy, all of it.
 #[derive(Args)]
@@ -28,10 +30,10 @@ pub(super) struct Filters {
     #[arg(long)]
     destination: Option<String>,
     /// Only this event: use, result, denied, ignored, credential, credential.rotated, client, …
-    #[arg(long)]
+    #[arg(long, value_parser = event)]
     event: Option<String>,
-    /// Only this outcome: used, denied, forwarded, failed, client_gone
-    #[arg(long)]
+    /// Only this outcome: used, denied, forwarded, failed, client_gone, unknown
+    #[arg(long, value_parser = outcome)]
     outcome: Option<String>,
     /// Only from this time on: 1h (ago), 2026-11-22 or 2026-11-22T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = when::in_past)]
@@ -39,6 +41,44 @@ pub(super) struct Filters {
     /// Only before this time, in the same forms
     #[arg(long, value_name = "TIME", value_parser = when::in_past)]
     until: Option<i64>,
+}
+
+/// A name that no line of the ledger has. Without the complaint nothing would be found, as if
+/// nothing had happened.
+#[derive(Clone, Debug, thiserror::Error)]
+enum UnknownName {
+    #[error("the ledger has no such name; did you mean {0}?")]
+    Misspelt(&'static str),
+    #[error("the ledger has no such name; it has {0}")]
+    Other(String),
+}
+
+fn known(text: &str, names: &[&'static str]) -> Result<String, UnknownName> {
+    if names.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(match nearest(text, names.iter().copied()) {
+        Some(name) => UnknownName::Misspelt(name),
+        None => UnknownName::Other(names.join(", ")),
+    })
+}
+
+/// An event, or a family of events: `credential` is `credential.created` and all others of that
+/// family.
+fn event(text: &str) -> Result<String, UnknownName> {
+    let administrative = Event::ALL.iter().map(|event| event.as_str());
+    let events: Vec<&str> = event::ALL.iter().copied().chain(administrative).collect();
+    let mut families: Vec<&str> = events
+        .iter()
+        .filter_map(|event| Some(event.split_once('.')?.0))
+        .collect();
+    families.sort_unstable();
+    families.dedup();
+    known(text, &[families, events].concat())
+}
+
+fn outcome(text: &str) -> Result<String, UnknownName> {
+    known(text, outcome::ALL)
 }
 
 /// A time in unix seconds, as the ledger has it.
@@ -60,5 +100,34 @@ impl Filters {
             since: self.since.map(timestamp),
             until: self.until.map(timestamp),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_ledger_are_accepted_and_the_nearest_one_is_named() {
+        for name in [
+            "use",
+            "credential",
+            "credential.rotated",
+            "ledger",
+            "client.added",
+        ] {
+            assert_eq!(event(name).expect("a name"), name);
+        }
+        assert!(outcome("forwarded").is_ok());
+        let complaint = |result: Result<String, UnknownName>| result.expect_err("none").to_string();
+        assert!(
+            complaint(event("credential.roated")).ends_with("did you mean credential.rotated?")
+        );
+        assert!(complaint(event("used")).ends_with("did you mean use?"));
+        assert!(complaint(outcome("forwaded")).ends_with("did you mean forwarded?"));
+        let all = complaint(event("nosuch"));
+        assert!(all.contains("ledger.damaged"));
+        assert_eq!(all.matches(" user,").count(), 1, "{all}");
+        assert!(event("cred").is_err() && event("use.x").is_err() && event("").is_err());
     }
 }

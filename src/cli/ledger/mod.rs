@@ -1,6 +1,6 @@
 //! `egret ledger`: the usage record, read, checked and exported.
 
-mod describe;
+pub(super) mod describe;
 mod export;
 mod filters;
 mod print;

@@ -36,14 +36,20 @@ pub(super) struct Prove {
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Prove {
     pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
         let kept = self.checkpoint.as_deref().map(read_note).transpose()?;
-        let text = prove(dir, self.seq, kept)?.to_string();
+        let proof = prove(dir, self.seq, kept)?;
+        let text = proof.to_string();
+        if self.format.json {
+            return output::json(&views::LedgerProof::new(&proof, &text));
+        }
         match self.output {
             None => output::print(&text),
             Some(path) => {

@@ -13,7 +13,7 @@ use super::print::Printer;
 use crate::cli::output::{self, Style};
 use crate::ledger::history::{History, Part};
 use crate::ledger::lines::{Next, RawLines};
-use crate::ledger::reader::{Filter, Follower, Line, Lines, ReadError};
+use crate::ledger::reader::{FileLines, Filter, Follower, Line, ReadError};
 use crate::ledger::{CURRENT, RecordRef};
 
 /// How often a followed ledger is read.
@@ -65,7 +65,7 @@ impl Tail {
         let (rotated, mut follower) = match history.parts.split_last() {
             Some((current, rotated)) if current.is_current() => {
                 let file = current.current_file()?;
-                let lines = file.map(|file| Lines::of(file, &current.path));
+                let lines = file.map(|file| FileLines::of(file, &current.path));
                 (rotated, lines)
             }
             _ => (&history.parts[..], None),
@@ -92,7 +92,7 @@ impl Tail {
     fn print_present(
         &self,
         rotated: &[Part],
-        current: Option<&mut Lines>,
+        current: Option<&mut FileLines>,
         out: &mut Out,
     ) -> anyhow::Result<()> {
         let terminal = io::stdout().is_terminal().then_some(TERMINAL_LINES);

@@ -11,7 +11,7 @@ use super::filters::timestamp;
 use crate::cli::output::{self, Format, count};
 use crate::cli::when;
 use crate::ledger::format::note::Verifier;
-use crate::ledger::verify::{Ask, Found, KeySource, Report, VerifyError, directory};
+use crate::ledger::verify::{Ask, KeySource, Report, Verified, VerifyError, directory};
 use crate::views::{LedgerFlaw, VerifiedLedger};
 
 /// The largest key or note that is read from a file, in bytes.
@@ -21,7 +21,8 @@ const MAX_FILE: u64 = 64 * 1024;
 ///
 /// Reads every line. Each must be a record, numbered without gaps and linked to the line before, and
 /// the lines up to each checkpoint must be those that were signed. The first bad line is named, and
-/// the exit status is then 1.
+/// the exit status is then 1. A `ledger.damaged` line, with which Egret named damage when it
+/// started, is a bad line too, unless it is given with --known-damage.
 ///
 /// What this proves depends on what you bring. Without --public-key, the key in the ledger's own
 /// directory is used; anyone who rewrites the ledger could replace that key too. With a key kept
@@ -47,6 +48,9 @@ pub(super) struct Verify {
     /// Begin at this rotated file; the checkpoint before it covers the lines before it
     #[arg(long, value_name = "FILE", conflicts_with = "since")]
     from: Option<String>,
+    /// Damage that this line names is known and does not fail the check; repeatable
+    #[arg(long, value_name = "SEQ")]
+    known_damage: Vec<u64>,
     #[command(flatten)]
     format: Format,
 }
@@ -88,6 +92,7 @@ impl Verify {
                 .iter()
                 .map(|path| read_note(path))
                 .collect::<anyhow::Result<_>>()?,
+            known_damage: self.known_damage.clone(),
         };
         match directory(dir, &ask) {
             Ok(found) => {
@@ -116,8 +121,8 @@ fn set_aside(dir: &Path) -> Vec<String> {
     torn
 }
 
-fn describe(found: &Found, aside: &[String]) -> String {
-    let Found { report, key } = found;
+fn describe(found: &Verified, aside: &[String]) -> String {
+    let Verified { report, key } = found;
     let mut text = lines(report) + &checkpoints(report);
     match key {
         Some((key, KeySource::Given)) => text += &format!("Checked with the key given: {key}\n"),
@@ -141,6 +146,15 @@ fn describe(found: &Found, aside: &[String]) -> String {
         text += &format!(
             "A last line of {} is unfinished: it is being written, or a crash cut it off.\n",
             count(report.unfinished, "byte")
+        );
+    }
+    for seq in &report.key_changes {
+        text += &format!("Another key signs from line {seq} on, which names both.\n");
+    }
+    if report.damaged > 0 {
+        text += &format!(
+            "Damage that is known is named in {}.\n",
+            count(report.damaged, "line")
         );
     }
     if report.clock_steps > 0 {

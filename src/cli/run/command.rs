@@ -1,47 +1,71 @@
 //! The command: it sets up proxy, token and environment, runs the program, and cleans up.
 
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::Context as _;
-use clap::Args;
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use super::isolated::{Asked, Isolation, Unavailable};
+use super::kept;
 use super::lease::{self, Lease};
+use super::own_listener::OwnListener;
+use super::placeholders::{self, PlaceholderVariable};
 use super::process::{self, Process};
+use super::project::{self, Project};
 use super::proxy::ProxyHandle;
-use crate::cli::child::inherited::{Inherited, TOKEN_VARIABLE, inherited};
-use crate::cli::child::trust::TrustFiles;
-use crate::cli::child::variables::{self, ProxyAccess};
-use crate::cli::child::withhold::withheld;
+use super::way::Way;
 use crate::cli::context::{Context, Session};
 use crate::cli::exit::usage;
 use crate::cli::output;
 use crate::config::{Config, Loaded, Origin};
+use crate::environment::inherited::{Inherited, inherited};
+use crate::environment::proxy_access::ProxyAccess;
+use crate::environment::trust::TrustFiles;
+use crate::environment::variables::{self, Changes};
 use crate::policy::grant;
-use crate::secret::SecretBytes;
-use crate::vault::{KeySource, Keyring, Vault};
-use crate::vault::{Kind, Principal};
+use crate::vault::Principal;
 use crate::{identity, observe};
 
 /// Run a program whose requests may carry placeholders
 ///
-/// The program gets environment variables that make clients use the proxy and trust its CA, and a
-/// token that stops working when the program ends. Nothing has to be set up: if `egret serve` runs on
-/// the same data directory it is used, otherwise the proxy runs inside this command.
+/// The program gets environment variables that make clients use the proxy and trust its CA. Nothing
+/// has to be set up: if `egret serve` runs on the same data directory it is used, otherwise the proxy
+/// runs inside this command.
 ///
-/// Variables that hold the value of one of the principal's credentials are not passed on to the
-/// program, and their names are printed. Neither are EGRET_TOKEN and a variable that holds the master
-/// key.
+/// Variables that hold the value of one of the principal's credentials, the master key or EGRET_TOKEN
+/// are not passed on to the program, and their names are printed. Values are found in base64, in hex
+/// and percent-encoded too. A master key that a command prints (keys.master = \"command:…\") is not
+/// looked for: the command would have to run again.
 ///
 /// Your NO_PROXY is not passed on: a host in it would get placeholders instead of values. The program
 /// reaches localhost, 127.0.0.1 and ::1 without the proxy, which would refuse them unless
 /// upstream.allow_private covers them; --no-proxy adds hosts.
 ///
-/// Variables are only advice. A program that ignores them connects directly (Java's HttpClient and
-/// Bun's WebSocket do), and its placeholders are not replaced. Java gets the proxy and the CA through
-/// JAVA_TOOL_OPTIONS, but has to bring its own Authenticator for the token.
+/// The proxy's address carries no password: the program has a port of its own, which vouches for it,
+/// is closed to other users, and ends with this command.
+///
+/// --env sets a variable to a placeholder: --env GITHUB_TOKEN=github-pat sets GITHUB_TOKEN to
+/// '<<github-pat>>'. A file .egret.toml in the working directory, or the nearest one above, can hold
+/// these (in a table [env]) and the action (action = \"NAME\"), and nothing else.
+///
+/// Variables are only advice. A program that ignores them connects directly (Bun's WebSocket does),
+/// and its placeholders are not replaced. A program runs as you: it can run `egret credential allow`
+/// as well. What you do not trust, run with --isolate.
+///
+/// --isolate needs no privilege, only a kernel that allows user namespaces. The program has a network
+/// of its own in which every address leads to Egret on ports 80 and 443 (and --port), also for
+/// programs that know of no proxy. TLS needs a server name, HTTP a Host; everything else is refused,
+/// UDP too. Names are not looked up before Egret connects. Egret's own files, sockets of services of
+/// this machine, and files in which programs keep credentials (.netrc, .ssh, .aws and others) are
+/// hidden; --show shows one again. The program is still you on the same files: what it writes,
+/// something else may execute later.
 ///
 /// Exit status: that of the program; 128 + N if signal N ended it; 127 if it was not found, 126 if
 /// it could not be run.
@@ -50,7 +74,9 @@ use crate::{identity, observe};
 Examples:
   egret run -- curl -H 'Authorization: Bearer <<github-pat>>' https://api.github.com/user
   egret run --action weekly-report -- python report.py
+  egret run --env GITHUB_TOKEN=github-pat -- npm test
   egret run -- git clone 'https://x:<<github-pat>>@github.com/me/private.git'
+  egret run --isolate -- claude
   egret run -- sh -c 'echo \"$HTTPS_PROXY\"'
 
 Quote placeholders in a shell: an unquoted <<name>> is a redirection. For a form field with curl
@@ -62,10 +88,33 @@ pub(in crate::cli) struct Run {
     /// What the ledger calls its requests; by default the program's name
     #[arg(long, value_parser = grant::parse_action)]
     action: Option<String>,
+    /// Set a variable to the placeholder of a credential, or of a field of one; repeatable
+    #[arg(long, value_name = "NAME=SLUG")]
+    // Text, not parsed: clap would quote back what does not parse, and that could be a value.
+    env: Vec<String>,
     /// Hosts to reach without the proxy; placeholders sent there are not replaced; repeatable
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     no_proxy: Vec<String>,
-    /// Do not print which variables are kept from the program
+    /// Run the program in namespaces of its own, where every connection leads to Egret
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "always"
+    )]
+    isolate: Option<Isolate>,
+    /// With --isolate: another TCP port, beside 80 and 443, that leads to Egret; repeatable
+    #[arg(long, value_name = "PORT", requires = "isolate")]
+    port: Vec<u16>,
+    /// With --isolate: a port of this machine's localhost that the program may reach; repeatable
+    #[arg(long, value_name = "PORT", requires = "isolate")]
+    host_port: Vec<u16>,
+    /// With --isolate: a file or directory that is not to be hidden; repeatable
+    #[arg(long, value_name = "PATH", requires = "isolate")]
+    show: Vec<PathBuf>,
+    /// Do not print which variables are kept from the program, nor that a project file is used
     #[arg(short, long)]
     quiet: bool,
     /// The program and its arguments
@@ -118,14 +167,12 @@ impl Run {
         proxy: &ProxyHandle,
     ) -> anyhow::Result<ExitCode> {
         let inherited = inherited();
-        let mut withheld = self.withheld(&session.config, proxy, &inherited).await?;
-        if !withheld.is_empty() && !self.quiet {
-            output::note(&format!(
-                "kept from the program, because they hold a stored value: {}",
-                withheld.join(", ")
-            ));
+        let kept = kept::find(&session.config, proxy, &self.principal).await?;
+        if !kept.is_empty() && !self.quiet {
+            kept::note(&kept);
         }
-        withheld.extend(own_secrets(&session.config));
+        let names = kept.into_iter().map(|kept| kept.name);
+        let withheld: Vec<OsString> = names.chain(kept::own_variables(&session.config)).collect();
         let lease = Lease::take(&session.store, &self.principal).await?;
         let outcome = self
             .child(session, proxy, &lease, &inherited, &withheld)
@@ -140,81 +187,148 @@ impl Run {
         proxy: &ProxyHandle,
         lease: &Lease,
         inherited: &Inherited,
-        withheld: &[String],
+        withheld: &[OsString],
     ) -> anyhow::Result<ExitCode> {
         let config = &session.config;
-        // The authority exists by now: the server made it.
-        let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, inherited)
-            .context("cannot set up the certificates")?;
         let (program, arguments) = match self.command.as_slice() {
             [program, arguments @ ..] => (program, arguments),
             [] => return Err(usage("name the program to run")),
         };
-        let access = ProxyAccess {
-            address: proxy.address(),
-            action: self.action.clone().unwrap_or_else(|| action_of(program)),
-            token: lease.token(),
+        let project = self.project()?;
+        let action = self.action.clone().or_else(|| project.action.clone());
+        let action = action.unwrap_or_else(|| action_of(program));
+        // The authority exists by now: the server made it.
+        let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, inherited)
+            .context("cannot set up the certificates")?;
+        let launch = Launch {
+            config,
+            trust: &trust,
+            way: proxy.way(&lease.credentials(&action)),
+            inherited,
+            withheld,
+            placeholders: &project.env,
+            given: &placeholders::parse(&self.env)?,
+            program,
+            arguments,
         };
-        let direct = variables::direct(config, &self.no_proxy);
-        let changes = variables::changes(&access, &trust, &direct, inherited);
-        let mut process = match Process::start(program, arguments, &changes, withheld) {
-            Ok(process) => process,
-            Err(error) => return Ok(process::not_started(program, &error)),
+        let (mut process, accepting) = match self.start(&launch).await? {
+            Started::Running(process, accepting) => (process, accepting),
+            Started::NotFound(error) => return Ok(process::not_started(program, &error)),
         };
         tokio::select! {
             outcome = process.wait() => Ok(outcome?),
             never = lease.keep() => match never {},
+            never = accepting => match never {},
         }
     }
 
-    /// The names of the variables that hold a value.
-    async fn withheld(
-        &self,
-        config: &Config,
-        proxy: &ProxyHandle,
-        inherited: &Inherited,
-    ) -> anyhow::Result<Vec<String>> {
-        if let Some(vault) = proxy.vault() {
-            return Ok(withheld(inherited, &self.values(vault)));
-        }
-        let keyring = Keyring::load(&config.keys.master, &config.data_dir).await?;
-        let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
-        let names = withheld(inherited, &self.values(&vault));
-        vault.store().close().await;
-        Ok(names)
-    }
-
-    /// Every value that the program could use, without user names, which would withhold `USER`.
-    fn values(&self, vault: &Vault) -> Vec<Arc<SecretBytes>> {
-        let mut values = Vec::new();
-        for credential in vault.live(&self.principal) {
-            for field in credential.references() {
-                let name = field.map(|field| field.as_str());
-                if credential.kind == Kind::Login && name == Some("username") {
-                    continue;
-                }
-                match vault.open_value(&credential, field) {
-                    Ok(value) => values.push(value),
-                    Err(error) => output::note(&format!(
-                        "the variables could not be searched for the value of {}: {error}",
-                        credential.slug
-                    )),
+    async fn start(&self, launch: &Launch<'_>) -> anyhow::Result<Started> {
+        if let Some(when) = self.isolate {
+            match self.start_isolated(launch).await? {
+                Ok(started) => return Ok(started),
+                Err(Unavailable(text)) if when == Isolate::Try => output::note(&format!(
+                    "not isolated: the program can connect directly, and widen what it may use \
+                     ({text})"
+                )),
+                Err(Unavailable(text)) => {
+                    bail!("this machine does not allow the program to be isolated: {text}. {MEND}")
                 }
             }
         }
-        values
+        let listener = OwnListener::open(launch.way.clone())
+            .await
+            .context("cannot listen on a loopback port")?;
+        let changes = self.changes(launch, listener.address())?;
+        let started = Process::start(launch.program, launch.arguments, &changes, launch.withheld);
+        Ok(match started {
+            Ok(process) => {
+                let accepting = async move { listener.accept().await };
+                Started::Running(Box::new(process), Box::pin(accepting))
+            }
+            Err(error) => Started::NotFound(error),
+        })
+    }
+
+    async fn start_isolated(
+        &self,
+        launch: &Launch<'_>,
+    ) -> anyhow::Result<Result<Started, Unavailable>> {
+        let changes = self.changes(launch, Isolation::proxy_address())?;
+        let asked = Asked {
+            program: launch.program,
+            arguments: launch.arguments,
+            changes: &changes,
+            withheld: launch.withheld,
+            ports: &self.port,
+            host_ports: &self.host_port,
+            visible: &self.show,
+        };
+        let started = Isolation::start(&asked, launch.config, launch.trust, &launch.way).await?;
+        Ok(started.map(|(process, isolation)| {
+            Started::Running(Box::new(process), Box::pin(isolation.accept()))
+        }))
+    }
+
+    /// The variables of a program that finds the proxy at `address`.
+    fn changes(&self, launch: &Launch<'_>, address: SocketAddr) -> anyhow::Result<Changes> {
+        let access = ProxyAccess::at(address, None);
+        let direct = variables::direct(launch.config, &self.no_proxy);
+        let mut changes = variables::changes(&access, launch.trust, &direct, launch.inherited);
+        placeholders::add(&mut changes, launch.placeholders, launch.given)?;
+        Ok(changes)
+    }
+
+    /// The project file, with a note that it is used.
+    fn project(&self) -> anyhow::Result<Project> {
+        let directory = std::env::current_dir().context("the working directory is gone")?;
+        let Some((path, project)) = project::find(&directory)? else {
+            return Ok(Project::default());
+        };
+        if !self.quiet {
+            let path = output::printable(&path.to_string_lossy());
+            output::note(&format!("using {path}: {}", project.summary()));
+        }
+        Ok(project)
     }
 }
 
-/// Variables of Egret's own that a program must not have: the master key opens everything, and a
-/// token that was given to `egret env` outlives the program.
-fn own_secrets(config: &Config) -> Vec<String> {
-    let mut names = vec![TOKEN_VARIABLE.to_owned()];
-    if let KeySource::Env(name) = &config.keys.master {
-        names.push(name.clone());
-    }
-    names
+/// What a start needs to know.
+struct Launch<'a> {
+    config: &'a Config,
+    trust: &'a TrustFiles,
+    way: Way,
+    inherited: &'a Inherited,
+    withheld: &'a [OsString],
+    /// Of the project file.
+    placeholders: &'a [PlaceholderVariable],
+    /// Of the command line.
+    given: &'a [PlaceholderVariable],
+    program: &'a OsStr,
+    arguments: &'a [OsString],
 }
+
+/// How a start ended.
+enum Started {
+    /// The program runs; the future serves its connections.
+    Running(Box<Process>, Pin<Box<dyn Future<Output = Infallible>>>),
+    /// There is no such program, or it cannot be executed.
+    NotFound(io::Error),
+}
+
+/// When the program is isolated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Isolate {
+    /// Always; where the machine does not allow it, the program is not started
+    Always,
+    /// Where the machine allows it; otherwise a warning says that it is not
+    Try,
+}
+
+/// What helps where namespaces are forbidden.
+const MEND: &str = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone and \
+                    user.max_user_namespaces; on Ubuntu an AppArmor profile with `userns` for egret; in a \
+                    container a seccomp profile that allows unshare and mount), or run it with \
+                    --isolate=try, which goes on without";
 
 /// The action of a program for which none is given: its name.
 fn action_of(program: &OsStr) -> String {

@@ -20,10 +20,12 @@ pub(super) fn config(config: &Config) -> Config {
     config.proxy.listen = (Ipv4Addr::LOCALHOST, 0).into();
     config.admin.listen = (Ipv4Addr::LOCALHOST, 0).into();
     config.proxy.require_auth = true;
+    config.transparent.listen.clear();
+    config.base_url.listen.clear();
     config
 }
 
-/// Ends the proxy. Another `egret run` connects elsewhere as soon as the server file is gone, so its
+/// Ends the proxy. Another `egret run` connects elsewhere as soon as the server file is removed, so its
 /// requests in flight can finish and no new ones come.
 pub(super) async fn shutdown(server: Server, config: &Config, shared: bool) {
     if shared && ServerFile::remove(&config.data_dir).is_ok() {

@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two attempts to find or start one, and after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) struct Forwarder {
+pub(in crate::cli) struct Forwarder {
     address: SocketAddr,
     accepting: JoinHandle<()>,
     state: Arc<State>,
 }
 
-struct State {
+pub(super) struct State {
     config: Config,
     target: Mutex<Target>,
 }
@@ -65,6 +65,10 @@ impl Forwarder {
         self.address
     }
 
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
+    }
+
     pub(super) async fn close(self, shared: bool) {
         self.accepting.abort();
         if let Some(server) = self.state.target.lock().await.own.take() {
@@ -95,7 +99,8 @@ async fn pass_on(mut client: TcpStream, state: Arc<State>) {
 }
 
 impl State {
-    async fn connect(&self) -> anyhow::Result<TcpStream> {
+    /// A connection to the proxy that is running.
+    pub(super) async fn connect(&self) -> anyhow::Result<TcpStream> {
         let mut target = self.target.lock().await;
         let start = Instant::now();
         loop {

@@ -1,8 +1,11 @@
-//! The token of one `egret run`, of a client that exists for as long as the program runs.
+//! The token of one `egret run`, of a client that exists for as long as the program runs. The program
+//! does not get it.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::cli::context::actor;
@@ -34,8 +37,14 @@ impl Lease {
         Ok(Self { store, client })
     }
 
-    pub(super) fn token(&self) -> Zeroizing<String> {
-        self.client.token()
+    /// What the run's listener shows to the proxy for the program, as in `Proxy-Authorization`.
+    pub(super) fn credentials(&self, action: &str) -> Zeroizing<String> {
+        // A percent sign would be decoded, and a colon ends the user name.
+        let action = action.replace('%', "%25").replace(':', "%3A");
+        let pair = Zeroizing::new(format!("{action}:{}", self.client.token().as_str()));
+        let mut credentials = Zeroizing::new(String::from("Basic "));
+        STANDARD.encode_string(pair.as_bytes(), &mut credentials);
+        credentials
     }
 
     /// Renews the token for as long as it is polled.

@@ -3,8 +3,17 @@
 mod command;
 mod embedded;
 mod forwarder;
+mod isolated;
+mod kept;
 mod lease;
+mod own_listener;
+mod peer;
+mod placeholders;
 mod process;
+mod project;
 mod proxy;
+mod way;
 
 pub(super) use self::command::Run;
+pub(super) use self::isolated::inside::Inside;
+pub(super) use self::proxy::ProxyHandle;

@@ -10,7 +10,7 @@ use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 
-use crate::cli::child::variables::Changes;
+use crate::environment::variables::Changes;
 
 /// Signals that a supervisor or a user sends to this process and means for the program.
 const FORWARDED: [(SignalKind, Signal); 6] = [
@@ -32,11 +32,14 @@ impl Process {
         program: &OsStr,
         arguments: &[OsString],
         changes: &Changes,
-        withheld: &[String],
+        withheld: &[OsString],
     ) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.args(arguments);
-        for name in changes.remove.iter().chain(withheld) {
+        for name in &changes.remove {
+            command.env_remove(name);
+        }
+        for name in withheld {
             command.env_remove(name);
         }
         // Set after they were removed: a withheld variable may be one that we set.
@@ -45,6 +48,11 @@ impl Process {
         let signals = Signals::new()?;
         let child = command.spawn()?;
         Ok(Self { child, signals })
+    }
+
+    /// Its id, until it has ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Waits for the program's end and passes signals on until then.

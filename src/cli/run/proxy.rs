@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::embedded;
 use super::forwarder::Forwarder;
+use super::way::Way;
 use crate::app::Server;
 use crate::cli::server;
 use crate::config::Config;
 use crate::vault::Vault;
 
-/// A way to the proxy.
-pub(super) enum ProxyHandle {
+/// How the program reaches the proxy.
+pub(in crate::cli) enum ProxyHandle {
     /// `egret serve` runs on this data directory.
     Serving(SocketAddr),
     /// The proxy runs in this process.
@@ -21,7 +24,7 @@ pub(super) enum ProxyHandle {
 }
 
 impl ProxyHandle {
-    pub(super) async fn establish(config: &Config) -> anyhow::Result<Self> {
+    pub(in crate::cli) async fn establish(config: &Config) -> anyhow::Result<Self> {
         if let Some(proxy) = Self::to_running(config).await? {
             return Ok(proxy);
         }
@@ -49,11 +52,21 @@ impl ProxyHandle {
     }
 
     /// Where the program connects to.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::cli) fn address(&self) -> SocketAddr {
         match self {
             ProxyHandle::Serving(address) => *address,
             ProxyHandle::Embedded(server) => server.proxy_addr(),
             ProxyHandle::Forwarded(forwarder) => forwarder.address(),
+        }
+    }
+
+    /// How connections get to the proxy that are vouched for: for the client with these credentials.
+    pub(super) fn way(&self, credentials: &str) -> Way {
+        let own = || Arc::new(Zeroizing::new(credentials.to_owned()));
+        match self {
+            ProxyHandle::Serving(address) => Way::To(*address, own()),
+            ProxyHandle::Embedded(server) => Way::Here(server.vouch_for(credentials)),
+            ProxyHandle::Forwarded(forwarder) => Way::Through(forwarder.state(), own()),
         }
     }
 
@@ -67,7 +80,7 @@ impl ProxyHandle {
 
     /// Stops using the proxy, and ends it if it runs in this process. `shared` says that another
     /// `egret run` may be using it.
-    pub(super) async fn close(self, config: &Config, shared: bool) {
+    pub(in crate::cli) async fn close(self, config: &Config, shared: bool) {
         match self {
             ProxyHandle::Serving(_) => {}
             ProxyHandle::Embedded(server) => embedded::shutdown(*server, config, shared).await,

@@ -1,7 +1,7 @@
 //! The link between lines: each carries the SHA-256 of the bytes of the line before, without the
 //! line feed. To change, drop, add or move a line is to break the link of the next one.
 
-use super::encoded::{Draft, Lines};
+use super::encoded::{EncodedEntries, EncodedLines};
 use super::json::decimal;
 use super::line_hash::LineHash;
 use super::record::Record;
@@ -54,8 +54,8 @@ impl Chain {
         self.next_seq
     }
 
-    /// Writes the next lines, each with its line feed, behind `lines`.
-    pub fn append(&mut self, time: Timestamp, draft: &Draft, lines: &mut Vec<u8>) {
+    /// Writes the next lines, each with its line feed, after `lines`.
+    pub fn append(&mut self, time: Timestamp, draft: &EncodedEntries, lines: &mut Vec<u8>) {
         self.append_lines(time, draft.lines(), lines);
     }
 
@@ -63,7 +63,7 @@ impl Chain {
     pub(in crate::ledger) fn append_lines(
         &mut self,
         time: Timestamp,
-        draft: Lines<'_>,
+        draft: EncodedLines<'_>,
         lines: &mut Vec<u8>,
     ) {
         let time = time.text();

@@ -1,7 +1,7 @@
 //! Checkpoints: the size and root of the ledger's tree, signed, in the form that witnesses and
 //! verifiers of other logs read (<https://c2sp.org/tlog-checkpoint>).
 //!
-//! Behind the three lines of that form stand four extension lines of ours, which make a checkpoint
+//! After the three lines of that form come four extension lines of ours, which make a checkpoint
 //! a place from which the tree and the chain can be taken up:
 //!
 //! ```text
@@ -72,7 +72,7 @@ impl Cause {
         }
     }
 
-    /// Whether no request was under way: whatever is unfinished stands behind it.
+    /// Whether no request was under way: whatever is unfinished comes after it.
     pub fn is_boundary(self) -> bool {
         matches!(self, Self::Start | Self::Shutdown | Self::Recovery)
     }
@@ -160,7 +160,7 @@ impl fmt::Display for Checkpoint {
 impl FromStr for Checkpoint {
     type Err = NoteError;
 
-    /// Reads the text of a note. Extension lines behind ours are passed over, as the
+    /// Reads the text of a note. Extension lines after ours are passed over, as the
     /// specification asks; a root that is not that of the frontier is refused.
     fn from_str(text: &str) -> Result<Self, NoteError> {
         parse(text).ok_or(NoteError::NotACheckpoint)
@@ -202,7 +202,7 @@ fn parse_hash(text: &str) -> Option<TreeHash> {
 }
 
 /// The notes in a file of them, each followed by an empty line; [`Notes::rest`] is what is left
-/// behind the last whole one.
+/// after the last whole one.
 #[derive(Clone, Debug)]
 pub struct Notes<'a> {
     rest: &'a str,

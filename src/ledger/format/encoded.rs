@@ -5,6 +5,7 @@
 //! lines of a request cost one piece of memory, which is all that the writer's thread has to read
 //! and to free, and it can write them again after a failure.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::iter;
 
 use memchr::memchr;
@@ -17,13 +18,15 @@ use super::value::{Value, key};
 /// What most lines fit into, in bytes.
 const LINE: usize = 640;
 
-/// Lines without number, time and link. Made of entries: `Draft::from(entries)`, or collected.
+/// Lines without number, time and link. Made of entries: `EncodedEntries::from(entries)`, or collected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Draft {
+pub struct EncodedEntries {
     /// For each line what is between time and link, a line feed, what follows the link, a line feed.
     /// JSON escapes line feeds, so there are no others.
     text: Vec<u8>,
     lines: usize,
+    /// Whose request they are about, as a hash of the principal's name.
+    requester: Option<u64>,
 }
 
 macro_rules! encode {
@@ -38,14 +41,21 @@ macro_rules! encode {
 }
 fields!(encode);
 
+/// Principals are named by administrators, so that no one searches for collisions.
+fn hash(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name.as_bytes());
+    hasher.finish()
+}
+
 impl Entry<'_> {
     /// Its line, as far as it is known.
-    pub fn encode(&self) -> Draft {
-        Draft::from(self)
+    pub fn encode(&self) -> EncodedEntries {
+        EncodedEntries::from(self)
     }
 }
 
-impl Draft {
+impl EncodedEntries {
     /// How many lines there are.
     pub fn len(&self) -> usize {
         self.lines
@@ -56,35 +66,44 @@ impl Draft {
         self.lines == 0
     }
 
+    /// Who takes room in the queue with them; `None` for lines that are not about a request.
+    pub(in crate::ledger) fn requester(&self) -> Option<u64> {
+        self.requester
+    }
+
     /// Adds a line.
     pub fn push(&mut self, entry: &Entry<'_>) {
         self.text.reserve(LINE);
         encode(entry, &mut self.text);
         self.lines += 1;
+        if self.requester.is_none() && entry.request.is_some() {
+            self.requester = entry.principal.as_deref().map(hash);
+        }
     }
 
     /// Adds the lines of another.
-    pub fn append(&mut self, other: &Draft) {
+    pub fn append(&mut self, other: &EncodedEntries) {
         self.text.extend_from_slice(&other.text);
         self.lines += other.lines;
+        self.requester = self.requester.or(other.requester);
     }
 
-    /// For each line what stands between time and link, and what stands behind the link.
-    pub(in crate::ledger) fn lines(&self) -> Lines<'_> {
-        Lines::of(&self.text)
+    /// For each line what is between time and link, and what follows the link.
+    pub(in crate::ledger) fn lines(&self) -> EncodedLines<'_> {
+        EncodedLines::of(&self.text)
     }
 
-    /// The lines as one text, to be read by [`Lines`].
+    /// The lines as one text, to be read by [`EncodedLines`].
     pub(in crate::ledger) fn text(&self) -> &[u8] {
         &self.text
     }
 }
 
-/// Each line of a draft: what stands between time and link, and what stands behind the link.
+/// Each line of a draft: what is between time and link, and what follows the link.
 #[derive(Clone, Debug)]
-pub(in crate::ledger) struct Lines<'a>(&'a [u8]);
+pub(in crate::ledger) struct EncodedLines<'a>(&'a [u8]);
 
-impl<'a> Lines<'a> {
+impl<'a> EncodedLines<'a> {
     /// The lines of a draft's text.
     pub(in crate::ledger) fn of(text: &'a [u8]) -> Self {
         Self(text)
@@ -97,7 +116,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for EncodedLines<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -105,19 +124,19 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-impl From<&Entry<'_>> for Draft {
+impl From<&Entry<'_>> for EncodedEntries {
     fn from(entry: &Entry<'_>) -> Self {
         iter::once(entry).collect()
     }
 }
 
-impl<'e> From<Vec<Entry<'e>>> for Draft {
+impl<'e> From<Vec<Entry<'e>>> for EncodedEntries {
     fn from(entries: Vec<Entry<'e>>) -> Self {
         entries.iter().collect()
     }
 }
 
-impl<'a, 'e: 'a> FromIterator<&'a Entry<'e>> for Draft {
+impl<'a, 'e: 'a> FromIterator<&'a Entry<'e>> for EncodedEntries {
     fn from_iter<I: IntoIterator<Item = &'a Entry<'e>>>(entries: I) -> Self {
         let mut draft = Self::default();
         entries.into_iter().for_each(|entry| draft.push(entry));
@@ -125,7 +144,7 @@ impl<'a, 'e: 'a> FromIterator<&'a Entry<'e>> for Draft {
     }
 }
 
-impl<'e> FromIterator<Entry<'e>> for Draft {
+impl<'e> FromIterator<Entry<'e>> for EncodedEntries {
     fn from_iter<I: IntoIterator<Item = Entry<'e>>>(entries: I) -> Self {
         let mut draft = Self::default();
         entries.into_iter().for_each(|entry| draft.push(&entry));
@@ -172,6 +191,6 @@ mod tests {
         all.append(&draft("b\n"));
         assert_eq!(all, [Entry::new("a"), Entry::new("b\n")].iter().collect());
         assert_eq!((all.len(), all.lines().count()), (2, 2));
-        assert!(Draft::from(Vec::new()).is_empty());
+        assert!(EncodedEntries::from(Vec::new()).is_empty());
     }
 }

@@ -1,6 +1,24 @@
 //! Names of the events that requests leave in the ledger. Administrative events are named by the
 //! command that makes them: `credential.created`, `credential.rotated`, …
 
+/// Every event of this file.
+pub const ALL: &[&str] = &[
+    USE,
+    RESULT,
+    DENIED,
+    IGNORED,
+    DESTINATION,
+    OWN_KEY,
+    REJECTED,
+    ACCEPTED,
+    SCRUBBED,
+    INTERRUPTED,
+    RECOVERED,
+    DAMAGED,
+    DROPPED,
+    SIGNED,
+];
+
 /// A value is about to leave; durable before it does.
 pub const USE: &str = "use";
 /// What became of a request that has `use` lines.
@@ -9,6 +27,15 @@ pub const RESULT: &str = "result";
 pub const DENIED: &str = "denied";
 /// A placeholder was passed on literally (`unresolved = "ignore"`).
 pub const IGNORED: &str = "ignored";
+/// The first request of a client to a destination that is only observed.
+pub const DESTINATION: &str = "destination";
+/// A client brought a key that Egret does not hold; `locations` says where, and how many requests did
+/// so since the server started. Written each time that number has doubled.
+pub const OWN_KEY: &str = "own_key";
+/// An upstream refused a credential several times in a row (401 or 403).
+pub const REJECTED: &str = "rejected";
+/// An upstream took a credential again that was rejected.
+pub const ACCEPTED: &str = "accepted";
 /// An answer repeated a value, which was taken out.
 pub const SCRUBBED: &str = "scrubbed";
 /// The ledger could not be written from this time on, and requests were refused for it; the
@@ -25,3 +52,13 @@ pub const DAMAGED: &str = "ledger.damaged";
 pub const DROPPED: &str = "ledger.dropped";
 /// Checkpoints begin here, with the key in `locations`; lines before were written without any.
 pub const SIGNED: &str = "ledger.signed";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_event_is_in_the_list() {
+        let is_name = |line: &&str| line.starts_with("pub const ") && line.contains(": &str =");
+        let declared = include_str!("event.rs").lines().filter(is_name).count();
+        assert_eq!(declared, super::ALL.len());
+    }
+}

@@ -32,6 +32,7 @@ macro_rules! fields {
             }
             {
                 bytes: Option<u64>, "Bytes of the answer's body that were sent to the client.";
+                first: Option<Vec<Text<'a>>>, "What is new about a use: `action`, `client`, `destination`, `location`. Null when nothing is.";
                 // New fields go here: readers rely on the order of the others. A line that lacks
                 // one is read as if it were `null`, so its type is an `Option`.
             }

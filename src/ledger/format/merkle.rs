@@ -1,6 +1,6 @@
 //! The Merkle tree over the lines: RFC 6962 section 2.1, checked as RFC 9162 section 2.1 says.
 //!
-//! The root of a tree stands for all its lines at once. A proof shows, in a few dozen hashes, that
+//! The root of a tree covers all its lines at once. A proof shows, in a few dozen hashes, that
 //! a line is in the tree of some root, or that the tree of a later root begins with that of an
 //! earlier one. Everything here works in one pass over the lines and keeps a few dozen hashes, so
 //! that a ledger of any length can be proven from.
@@ -95,7 +95,7 @@ impl Frontier {
         &self.peaks
     }
 
-    /// The peaks that stand over exactly these leaves; `None` when one stands over others as well.
+    /// The peaks that cover exactly these leaves; `None` when one covers others as well.
     fn peaks_within(&self, leaves: Range<u64>) -> Option<Vec<TreeHash>> {
         let (mut from, mut covered) = (0, 0);
         let mut peaks = Vec::new();
@@ -206,9 +206,9 @@ impl Prover {
         }
     }
 
-    /// Goes on behind leaves of which only the right edge is known, as a checkpoint has it.
+    /// Continues after leaves of which only the right edge is known, as a checkpoint has it.
     /// `None` when the proof needs more of them than that; it never does for the inclusion of a
-    /// leaf behind them.
+    /// leaf after them.
     pub fn after(mut self, known: &Frontier) -> Option<Self> {
         for (range, frontier) in &mut self.subtrees {
             let end = range.end.min(known.size());
@@ -221,7 +221,7 @@ impl Prover {
         Some(self)
     }
 
-    /// Takes in the next leaf. Those behind the tree are not part of the proof.
+    /// Takes in the next leaf. Those after the tree are not part of the proof.
     pub fn push(&mut self, leaf: TreeHash) {
         let index = self.passed;
         self.passed += 1;
@@ -252,7 +252,7 @@ fn nth_largest_bit(size: u64, n: u32) -> Option<u64> {
     1_u64.checked_shl(rest.checked_ilog2()?)
 }
 
-/// Where the tree over these leaves, at least two, divides: behind the largest power of two that
+/// Where the tree over these leaves, at least two, divides: after the largest power of two that
 /// is smaller than its size.
 fn split(tree: &Range<u64>) -> u64 {
     let size = tree.end - tree.start;
@@ -328,7 +328,7 @@ pub fn check_consistency(
     climb.is_at_root(old_hash == old_root && new_hash == new_root)
 }
 
-/// On which side of a node its sibling in the proof stands.
+/// On which side of a node its sibling in the proof is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Left,

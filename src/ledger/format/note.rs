@@ -11,8 +11,6 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::secret::SecretBytes;
 
-pub use super::checkpoint::{Cause, Checkpoint};
-
 /// The signature type of plain Ed25519.
 const ALGORITHM: u8 = 1;
 
@@ -246,7 +244,7 @@ fn split_note(note: &str) -> Result<(&str, &str), NoteError> {
     Ok((text, signatures))
 }
 
-/// The name in a signature line, and the key id and signature behind it.
+/// The name in a signature line, and the key id and signature after it.
 fn parse_signature(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
     let rest = line
         .strip_prefix(SIGNATURE_PREFIX)

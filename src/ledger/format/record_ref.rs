@@ -62,7 +62,7 @@ macro_rules! record_ref {
             }
 
             /// Reads a line that has each key in its place, nothing between them and nothing
-            /// escaped.
+            /// escaped. A line from before there was a key ends before it.
             fn read(line: &'a [u8]) -> Option<Self> {
                 let mut json = PlainJson::new(line)?;
                 let record = Self {
@@ -70,7 +70,11 @@ macro_rules! record_ref {
                     time: Value::read(json.expect(",\"time\":")?)?,
                     $($front: Value::read(json.expect(concat!(",\"", stringify!($front), "\":"))?)?,)*
                     prev: Value::read(json.expect(",\"prev\":")?)?,
-                    $($back: Value::read(json.expect(concat!(",\"", stringify!($back), "\":"))?)?,)*
+                    $($back: if json.rest() == "}" {
+                        None
+                    } else {
+                        Value::read(json.expect(concat!(",\"", stringify!($back), "\":"))?)?
+                    },)*
                 };
                 (json.rest() == "}").then_some(record)
             }

@@ -36,7 +36,7 @@ impl Timestamp {
     /// Digit by digit: two times are written for each request, and the formatter takes longer for
     /// them than SHA-256 for the line.
     pub(super) fn text(self) -> [u8; TIME.len()] {
-        // Not by way of nanoseconds, which need 128 bits. In range by construction.
+        // Not through nanoseconds, which need 128 bits. In range by construction.
         let seconds = OffsetDateTime::from_unix_timestamp(self.0 / 1_000_000);
         let time = seconds.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (year, month, day) = time.to_calendar_date();

@@ -1,7 +1,5 @@
 //! The types that a field of a line can have, and how each is written and read.
 
-use std::str::FromStr;
-
 use super::json::{PlainJson, decimal, put, string};
 use super::text::Text;
 
@@ -137,32 +135,62 @@ impl<'a> Value<'a> for Vec<Text<'a>> {
     }
 }
 
-impl<'a, N: Copy + Into<u64> + FromStr + 'static> Value<'a> for Option<N> {
-    type Owned = Self;
+impl<'a> Value<'a> for Option<Vec<Text<'a>>> {
+    type Owned = Option<Vec<Text<'static>>>;
 
-    fn into_owned(self) -> Self {
-        self
+    fn into_owned(self) -> Self::Owned {
+        self.map(Vec::into_owned)
     }
 
     #[inline(always)]
     fn encode(&self, key: Key, json: &mut Vec<u8>) {
-        match *self {
-            Some(number) => {
-                put(json, key.number);
-                decimal(json, number.into());
-            }
+        match self {
+            Some(texts) => texts.encode(key, json),
             None => put(json, key.null),
         }
     }
 
     fn read(json: &mut PlainJson<'a>) -> Option<Self> {
-        json.nullable(PlainJson::number)
+        json.nullable(Vec::read)
     }
 
     fn cell(&self) -> Cell<'_> {
-        self.map_or(Cell::Null, |number| Cell::Number(number.into()))
+        self.as_ref().map_or(Cell::Null, Vec::cell)
     }
 }
+
+/// Numbers of these types.
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl<'a> Value<'a> for Option<$number> {
+            type Owned = Self;
+
+            fn into_owned(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn encode(&self, key: Key, json: &mut Vec<u8>) {
+                match *self {
+                    Some(number) => {
+                        put(json, key.number);
+                        decimal(json, number.into());
+                    }
+                    None => put(json, key.null),
+                }
+            }
+
+            fn read(json: &mut PlainJson<'a>) -> Option<Self> {
+                json.nullable(PlainJson::number)
+            }
+
+            fn cell(&self) -> Cell<'_> {
+                self.map_or(Cell::Null, |number| Cell::Number(number.into()))
+            }
+        }
+    )*};
+}
+numbers!(u16 u32 u64);
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -200,12 +228,20 @@ pub(super) mod tests {
         }
     }
 
-    impl<N: Arbitrary + 'static> AnyValue for Option<N>
-    where
-        N: Copy,
-    {
+    impl AnyValue for Option<Vec<Text<'static>>> {
         fn any() -> BoxedStrategy<Self> {
-            any::<Option<N>>().boxed()
+            proptest::option::of(Vec::any()).boxed()
         }
     }
+
+    macro_rules! any_number {
+        ($($number:ty)*) => {$(
+            impl AnyValue for Option<$number> {
+                fn any() -> BoxedStrategy<Self> {
+                    any::<Option<$number>>().boxed()
+                }
+            }
+        )*};
+    }
+    any_number!(u16 u32 u64);
 }

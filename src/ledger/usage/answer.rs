@@ -18,7 +18,7 @@ const RECENT: i64 = 20;
 pub type LastUses = HashMap<(String, String), Timestamp>;
 
 /// What is known about one credential.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Usage {
     /// The credential.
     pub slug: String,
@@ -29,6 +29,7 @@ pub struct Usage {
     /// `denied` lines.
     pub denied: u64,
     /// The time of the last `use`.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
     /// What each action did with it, the one seen last first.
     pub actions: Vec<ActionUsage>,
@@ -40,10 +41,13 @@ pub struct Usage {
     pub from_seq: u64,
     /// ...to the last one.
     pub to_seq: u64,
+    /// Whether any line names the credential.
+    #[serde(skip)]
+    pub is_known: bool,
 }
 
 /// What one action did with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ActionUsage {
     /// The action.
     pub action: String,
@@ -52,6 +56,7 @@ pub struct ActionUsage {
     /// `denied` lines.
     pub denied: u64,
     /// The time of the last `use`.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
     /// The versions whose values were used.
     pub versions: BTreeSet<u32>,
@@ -61,11 +66,12 @@ pub struct ActionUsage {
 }
 
 /// One use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RecentUse {
     /// The line.
     pub seq: u64,
     /// When.
+    #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// As in the line.
     pub request: Option<String>,
@@ -91,9 +97,35 @@ pub struct RecentUse {
     pub outcome: Option<String>,
 }
 
-fn count(row: &SqliteRow, at: usize) -> sqlx::Result<u64> {
+impl RecentUse {
+    /// Reads the columns in the order of the fields.
+    pub(super) fn read(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            seq: count(row, 0)?,
+            time: Timestamp::from_unix_micros(row.try_get(1)?),
+            request: row.try_get(2)?,
+            field: row.try_get(3)?,
+            version: row.try_get(4)?,
+            principal: row.try_get(5)?,
+            client: row.try_get(6)?,
+            action: row.try_get(7)?,
+            run: row.try_get(8)?,
+            method: row.try_get(9)?,
+            destination: row.try_get(10)?,
+            path: row.try_get(11)?,
+            outcome: row.try_get(12)?,
+        })
+    }
+}
+
+pub(super) fn count(row: &SqliteRow, at: usize) -> sqlx::Result<u64> {
     let number: i64 = row.try_get(at)?;
     Ok(u64::try_from(number).unwrap_or(0))
+}
+
+pub(super) fn optional_count(row: &SqliteRow, at: usize) -> sqlx::Result<Option<u64>> {
+    let number: Option<i64> = row.try_get(at)?;
+    Ok(number.and_then(|number| u64::try_from(number).ok()))
 }
 
 fn time(row: &SqliteRow, at: usize) -> sqlx::Result<Option<Timestamp>> {
@@ -113,13 +145,17 @@ pub(super) async fn usage(
     };
     // One moment, though other processes write.
     let mut connection = sqlx::Connection::begin(connection).await?;
-    let place = "SELECT first, seq FROM place WHERE id = 1";
-    if let Some(row) = sqlx::query(place).fetch_optional(&mut *connection).await? {
+    let position = "SELECT first, seq FROM position WHERE id = 1";
+    if let Some(row) = sqlx::query(position)
+        .fetch_optional(&mut *connection)
+        .await?
+    {
         (usage.from_seq, usage.to_seq) = (count(&row, 0)?, count(&row, 1)?);
     }
     let total = "SELECT uses, denied, last_used FROM credential WHERE owner = ? AND slug = ?";
     let total = sqlx::query(total).bind(owner).bind(slug);
     if let Some(row) = total.fetch_optional(&mut *connection).await? {
+        usage.is_known = true;
         (usage.uses, usage.denied) = (count(&row, 0)?, count(&row, 1)?);
         usage.last_used = time(&row, 2)?;
         usage.actions = actions(&mut connection, owner, slug).await?;
@@ -191,7 +227,7 @@ async fn actions(
             outcomes.insert(row.try_get(1)?, count(&row, 2)?);
         }
     }
-    let open = of("unfinished", "'open'", "count(*)") + " GROUP BY t.action";
+    let open = of("unfinished", "'open'", "count(DISTINCT t.request)") + " GROUP BY t.action";
     for row in fetch(connection, &open, owner, slug, ACTIONS).await? {
         if let Some(&at) = places.get(&row.try_get::<String, _>(0)?) {
             actions[at]
@@ -222,26 +258,9 @@ async fn recent(
 ) -> sqlx::Result<Vec<RecentUse>> {
     let query = "SELECT seq, time, request, field, version, principal, client, action, run, method,
         destination, path, outcome FROM recent
-        WHERE owner = ?1 AND slug = ?2 ORDER BY seq DESC LIMIT ?3";
+        WHERE owner = ?1 AND slug = ?2 AND refused = 0 ORDER BY seq DESC LIMIT ?3";
     let rows = fetch(connection, query, owner, slug, RECENT).await?;
-    let read = |row: &SqliteRow| {
-        Ok(RecentUse {
-            seq: count(row, 0)?,
-            time: Timestamp::from_unix_micros(row.try_get(1)?),
-            request: row.try_get(2)?,
-            field: row.try_get(3)?,
-            version: row.try_get(4)?,
-            principal: row.try_get(5)?,
-            client: row.try_get(6)?,
-            action: row.try_get(7)?,
-            run: row.try_get(8)?,
-            method: row.try_get(9)?,
-            destination: row.try_get(10)?,
-            path: row.try_get(11)?,
-            outcome: row.try_get(12)?,
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(RecentUse::read).collect()
 }
 
 pub(super) async fn last_uses(connection: &mut SqliteConnection) -> sqlx::Result<LastUses> {

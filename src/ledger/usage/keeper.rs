@@ -4,30 +4,37 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{USAGE, UsageError, UsageIndex, is_locked, schema};
-use crate::ledger::come_last;
+use super::index::{UsageError, UsageIndex, is_locked};
+use super::schema::{self, USAGE};
+use crate::ledger::first_uses::FirstUses;
 use crate::ledger::layout::CURRENT;
+use crate::ledger::priority::come_last;
 
 /// How long after the last look the next one follows. It bounds how much is left to a command.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long after the start the first look follows: what it finds says what is new about a use.
+const FIRST: Duration = Duration::from_millis(500);
+
 /// Keeps the index of the ledger in `dir` up to date until `stop` is cancelled, on a thread of its
-/// own: neither the requests nor the writer of the ledger ever wait for it.
+/// own: neither the requests nor the writer of the ledger ever wait for it. Tells `first_uses` what the
+/// index knows.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn keep(dir: PathBuf, stop: CancellationToken) -> io::Result<()> {
+pub fn keep(dir: PathBuf, first_uses: Arc<FirstUses>, stop: CancellationToken) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let run = move || {
         come_last();
-        runtime.block_on(stop.run_until_cancelled(run(&dir, &stop)));
+        runtime.block_on(stop.run_until_cancelled(run(&dir, &first_uses, &stop)));
     };
     thread::Builder::new()
         .name("egret-usage".to_owned())
@@ -35,17 +42,20 @@ pub fn keep(dir: PathBuf, stop: CancellationToken) -> io::Result<()> {
     Ok(())
 }
 
-async fn run(dir: &Path, stop: &CancellationToken) {
+async fn run(dir: &Path, first_uses: &FirstUses, stop: &CancellationToken) {
     let mut failed = false;
     let mut known = None;
+    let mut pause = FIRST;
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(pause).await;
+        pause = INTERVAL;
         // Before the look: what is written meanwhile may not be in it.
         let ledger = ledger(dir);
-        if known.is_some() && known == ledger.zip(index(dir)) {
+        let is_known = known.is_some() && known == ledger.zip(index(dir));
+        if is_known && !first_uses.is_incomplete() {
             continue;
         }
-        let result = look(dir, stop).await;
+        let result = look(dir, first_uses, stop).await;
         known = match result {
             Ok(()) => ledger.zip(index(dir)),
             Err(_) => None,
@@ -73,9 +83,16 @@ fn index(dir: &Path) -> Option<u64> {
 }
 
 /// Opened for each look: a file that was deleted or replaced is noticed.
-async fn look(dir: &Path, stop: &CancellationToken) -> Result<(), UsageError> {
+async fn look(
+    dir: &Path,
+    first_uses: &FirstUses,
+    stop: &CancellationToken,
+) -> Result<(), UsageError> {
     let mut index = UsageIndex::open_behind(dir).await?;
-    let result = index.catch_up(|| !stop.is_cancelled()).await;
+    let mut result = index.catch_up(|| !stop.is_cancelled()).await;
+    if result.is_ok() && !stop.is_cancelled() && first_uses.is_incomplete() {
+        result = index.tell(first_uses).await.map(|()| 0);
+    }
     index.close().await;
     if let Err(UsageError::Database(error)) = &result
         && !is_locked(error)

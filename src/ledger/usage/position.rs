@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::ledger::format::line_hash::LineHash;
@@ -12,10 +13,10 @@ use crate::ledger::lines::{Next, RawLines};
 
 /// The last line that the index knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     /// The file it is in, by the number of that file's first line.
     pub(super) file: u64,
-    /// Where in the file it begins and ends, in bytes; the line feed is behind the end.
+    /// Where in the file it begins and ends, in bytes; the line feed is after the end.
     pub(super) begin: u64,
     pub(super) end: u64,
     /// The hash of the line.
@@ -25,7 +26,7 @@ pub(super) struct Place {
     pub(super) first: u64,
 }
 
-impl Place {
+impl Position {
     /// Whether `current.jsonl` ends with this line. Reads that line and nothing else.
     pub(super) fn is_end_of(&self, dir: &Path) -> bool {
         let Ok(mut file) = File::open(dir.join(CURRENT)) else {
@@ -42,14 +43,16 @@ impl Place {
     }
 }
 
-/// The lines from some place on, through all files.
+/// The lines from some position on, through all files.
 pub(super) struct Cursor<'h> {
     parts: &'h [Part],
     lines: Option<RawLines<Box<dyn BufRead + Send>>>,
     file: u64,
     offset: u64,
-    place: Option<Place>,
-    /// The last line given out; hashed only when the place is asked for.
+    position: Option<Position>,
+    /// Ranges of lines that are not there, which the cursor passed over since it was asked.
+    missing: Vec<RangeInclusive<u64>>,
+    /// The last line given out; hashed only when the position is asked for.
     last: Vec<u8>,
 }
 
@@ -61,27 +64,29 @@ impl<'h> Cursor<'h> {
             lines: None,
             file: 0,
             offset: 0,
-            place: None,
+            position: None,
+            missing: Vec::new(),
             last: Vec::new(),
         }
     }
 
-    /// Behind a line; `None` when there is no such line at its place.
-    pub(super) fn after(history: &'h History, place: Place) -> io::Result<Option<Self>> {
-        let is_file = |part: &Part| part.first == Some(place.file);
+    /// The lines after this one; `None` when there is no such line at its position.
+    pub(super) fn after(history: &'h History, position: Position) -> io::Result<Option<Self>> {
+        let is_file = |part: &Part| part.first == Some(position.file);
         let Some(at) = history.parts.iter().position(is_file) else {
             return Ok(None);
         };
-        let mut lines = RawLines::new(history.parts[at].open_at(place.begin)?);
-        if !place.is_next_in(&mut lines) {
+        let mut lines = RawLines::new(history.parts[at].open_at(position.begin)?);
+        if !position.is_next_in(&mut lines) {
             return Ok(None);
         }
         Ok(Some(Self {
             parts: &history.parts[at + 1..],
             lines: Some(lines),
-            file: place.file,
-            offset: place.end + 1,
-            place: Some(place),
+            file: position.file,
+            offset: position.end + 1,
+            position: Some(position),
+            missing: Vec::new(),
             last: Vec::new(),
         }))
     }
@@ -100,7 +105,13 @@ impl<'h> Cursor<'h> {
             let Some((part, rest)) = self.parts.split_first() else {
                 return Ok(None);
             };
-            self.keep_place();
+            self.keep_position();
+            let next = self.position.as_ref().map(|position| position.seq + 1);
+            if let (Some(next), Some(first)) = (next, part.first)
+                && first > next
+            {
+                self.missing.push(next..=first - 1);
+            }
             self.parts = rest;
             self.file = part.first.unwrap_or(0);
             self.offset = 0;
@@ -108,28 +119,33 @@ impl<'h> Cursor<'h> {
         }
     }
 
-    /// The place of the last line given out.
-    pub(super) fn place(&mut self) -> Option<Place> {
-        self.keep_place();
-        self.place.clone()
+    /// The position of the last line given out.
+    pub(super) fn position(&mut self) -> Option<Position> {
+        self.keep_position();
+        self.position.clone()
     }
 
-    fn keep_place(&mut self) {
+    /// The ranges of missing lines that were passed over since this was asked last.
+    pub(super) fn take_missing(&mut self) -> Vec<RangeInclusive<u64>> {
+        std::mem::take(&mut self.missing)
+    }
+
+    fn keep_position(&mut self) {
         let seq = RecordRef::parse(&self.last).map(|view| view.seq);
         let Some(seq) = seq.ok().filter(|_| self.file > 0) else {
             return;
         };
         let end = self.offset - 1;
-        self.place = Some(Place {
+        self.position = Some(Position {
             file: self.file,
             begin: end - self.last.len() as u64,
             end,
             hash: LineHash::of(&self.last),
             seq,
             first: self
-                .place
+                .position
                 .as_ref()
-                .map_or(self.first_of_all(), |place| place.first),
+                .map_or(self.first_of_all(), |position| position.first),
         });
         self.last.clear();
     }

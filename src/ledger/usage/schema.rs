@@ -8,19 +8,23 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::USAGE;
+/// The index, inside the ledger's directory.
+pub const USAGE: &str = "usage.db";
 
 /// Changes with the tables. An index of another version is made again.
-const VERSION: i64 = 1;
+const VERSION: i64 = 3;
 
 /// How long one process waits for another one's batch.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TABLES: &str = "
-CREATE TABLE place (
+CREATE TABLE position (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     file INTEGER NOT NULL, first INTEGER NOT NULL, seq INTEGER NOT NULL,
     begin_at INTEGER NOT NULL, end_at INTEGER NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE missing (
+    from_seq INTEGER PRIMARY KEY, to_seq INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE credential (
     owner TEXT NOT NULL, slug TEXT NOT NULL,
@@ -44,15 +48,31 @@ CREATE TABLE outcome (
     requests INTEGER NOT NULL,
     PRIMARY KEY (owner, slug, action, outcome)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE hour (
+    owner TEXT NOT NULL, slug TEXT NOT NULL, hour INTEGER NOT NULL, action TEXT NOT NULL,
+    client TEXT NOT NULL, principal TEXT NOT NULL, destination TEXT NOT NULL,
+    version INTEGER NOT NULL, refused INTEGER NOT NULL, outcome TEXT NOT NULL,
+    lines INTEGER NOT NULL,
+    PRIMARY KEY (owner, slug, hour, action, client, principal, destination, version, refused, outcome)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE client (
+    principal TEXT NOT NULL, client TEXT NOT NULL,
+    uses INTEGER NOT NULL, refused INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL, last_action TEXT NOT NULL,
+    PRIMARY KEY (principal, client)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE unfinished (
     request TEXT NOT NULL, owner TEXT NOT NULL, slug TEXT NOT NULL, action TEXT NOT NULL,
-    PRIMARY KEY (request, owner, slug, action)
+    hour INTEGER NOT NULL, client TEXT NOT NULL, principal TEXT NOT NULL, destination TEXT NOT NULL,
+    version INTEGER NOT NULL, uses INTEGER NOT NULL,
+    PRIMARY KEY (request, owner, slug, action, hour, client, principal, destination, version)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unfinished_by_credential ON unfinished (owner, slug, action);
 CREATE TABLE recent (
     owner TEXT NOT NULL, slug TEXT NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-    request TEXT, field TEXT, version INTEGER, principal TEXT, client TEXT, action TEXT, run TEXT,
-    method TEXT, destination TEXT, path TEXT, outcome TEXT,
+    refused INTEGER NOT NULL, request TEXT, field TEXT, version INTEGER, principal TEXT,
+    client TEXT, action TEXT, run TEXT, method TEXT, destination TEXT, path TEXT, places TEXT,
+    outcome TEXT, duration_ms INTEGER,
     PRIMARY KEY (owner, slug, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX recent_by_request ON recent (request);
@@ -112,7 +132,7 @@ async fn make_tables(connection: &mut SqliteConnection) -> sqlx::Result<()> {
         VERSION => {}
         0 => {
             sqlx::raw_sql(TABLES).execute(&mut *change).await?;
-            sqlx::raw_sql("PRAGMA user_version = 1")
+            sqlx::raw_sql("PRAGMA user_version = 3")
                 .execute(&mut *change)
                 .await?;
         }

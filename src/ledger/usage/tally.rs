@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+pub(super) use super::hours::Outcome;
+use super::hours::{Cell, Cells, Ends};
 use crate::ledger::format::event;
 use crate::ledger::format::record_ref::RecordRef;
 use crate::ledger::format::text::Text;
 use crate::ledger::format::timestamp::Timestamp;
 
-/// Uses of one credential that are kept one by one; older ones only count.
-pub(super) const RECENT: usize = 100;
+/// Most uses and refusals of one credential that are kept one by one; older ones only count.
+pub(super) const MOST_RECENT: usize = 10_000;
 
 /// An action's use of a credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,45 +34,46 @@ pub(super) struct Counts {
     pub(super) outcomes: Vec<(Outcome, i64)>,
 }
 
-/// How a request ended: a code, a status, or another word.
+/// How a request ended, and after how many milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Status(u16),
-    Word(String),
+pub(super) struct End {
+    pub(super) outcome: Outcome,
+    pub(super) duration_ms: Option<u64>,
 }
 
-impl Outcome {
-    /// As the index has it.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Status(status) => status.to_string(),
-            Self::Word(word) => word.clone(),
-        }
-    }
-}
-
-/// Counts one more of these. There are few, so that looking at each beats hashing.
-fn count<T: PartialEq>(counted: &mut Vec<(T, i64)>, what: T) {
+/// Counts more of these. There are few, so that looking at each beats hashing.
+fn count<T: PartialEq>(counted: &mut Vec<(T, i64)>, what: T, times: i64) {
     match counted.iter_mut().find(|(known, _)| *known == what) {
-        Some((_, times)) => *times += 1,
-        None => counted.push((what, 1)),
+        Some((_, known)) => *known += times,
+        None => counted.push((what, times)),
     }
 }
 
 /// A request of this batch.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Request {
-    /// Places in `counts`, each once: the first, and the others.
-    first: usize,
-    others: Vec<usize>,
-    /// Unless it has none yet.
-    outcome: Option<Outcome>,
+    /// Its uses by place in `cells`.
+    uses: Vec<(usize, i64)>,
+    /// Unless it has not ended yet.
+    end: Option<End>,
 }
 
-impl Request {
-    fn places(&self) -> impl Iterator<Item = usize> {
-        [self.first].into_iter().chain(self.others.iter().copied())
-    }
+/// Uses of a request that has not ended.
+#[derive(Debug)]
+pub(super) struct OpenUses<'t> {
+    pub(super) request: &'t str,
+    pub(super) key: &'t Key,
+    pub(super) cell: &'t Cell,
+    pub(super) uses: i64,
+}
+
+/// What a client of a principal did.
+#[derive(Debug, Default)]
+pub(super) struct ClientCounts {
+    pub(super) uses: i64,
+    pub(super) refused: i64,
+    pub(super) last_seen: i64,
+    pub(super) last_action: String,
 }
 
 /// The sums over a batch.
@@ -78,14 +81,20 @@ impl Request {
 pub(super) struct Tally {
     pub(super) lines: usize,
     pub(super) counts: Vec<(Key, Counts)>,
+    /// The same by hour and by what filters ask for.
+    cells: Cells,
+    /// By principal and client.
+    clients: HashMap<String, HashMap<String, ClientCounts>>,
+    /// Owner and slug of credentials that administrative lines name.
+    pub(super) named: HashSet<(String, String)>,
     /// Places in `counts`, by owner, slug and action.
     places: HashMap<String, HashMap<String, HashMap<String, usize>>>,
     requests: HashMap<String, Request>,
     /// Requests of earlier batches that have not ended.
     earlier: HashSet<String>,
     /// Those of them that have ended now, with their outcomes.
-    pub(super) finished: Vec<(String, Outcome)>,
-    /// The lines of the last uses, by owner and slug.
+    pub(super) finished: Vec<(String, End)>,
+    /// The lines of the last uses and refusals, by owner and slug.
     recent: HashMap<String, HashMap<String, VecDeque<Vec<u8>>>>,
 }
 
@@ -103,7 +112,7 @@ fn owner<'v>(view: &'v RecordRef<'_>) -> Option<&'v str> {
 }
 
 impl Tally {
-    /// Nothing yet, behind batches that these requests have not ended in.
+    /// Nothing yet, after batches that these requests have not ended in.
     pub(super) fn after(earlier: HashSet<String>) -> Self {
         Self {
             earlier,
@@ -119,8 +128,9 @@ impl Tally {
         };
         match &*view.event {
             event::USE => self.used(line, &view),
-            event::DENIED => self.denied(&view),
+            event::DENIED => self.denied(line, &view),
             event::RESULT | event::RECOVERED => self.ended(&view),
+            name if name.starts_with("credential.") => self.named(&view),
             _ => {}
         }
     }
@@ -159,15 +169,47 @@ impl Tally {
         let Some((at, time)) = self.place(view) else {
             return;
         };
-        let (key, counts) = &mut self.counts[at];
+        let counts = &mut self.counts[at].1;
         counts.uses += 1;
         counts.last_used = counts.last_used.max(Some(time));
         if let Some(version) = view.version {
-            count(&mut counts.versions, version);
+            count(&mut counts.versions, version, 1);
         }
+        let place = self.cells.place(Cell::new(at, time, view));
+        self.cells.list[place].1.open += 1;
+        self.client(view, time).uses += 1;
+        self.keep(line, at);
+        if let Some(request) = view.request.as_deref() {
+            count(&mut entry(&mut self.requests, request).uses, place, 1);
+        }
+    }
+
+    fn client(&mut self, view: &RecordRef<'_>, time: i64) -> &mut ClientCounts {
+        let text = |text: &'_ Option<Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
+        let of = entry(&mut self.clients, &text(&view.principal));
+        let counts = entry(of, &text(&view.client));
+        if time >= counts.last_seen {
+            counts.last_seen = time;
+            counts.last_action = text(&view.action);
+        }
+        counts
+    }
+
+    /// What clients did, by principal and client.
+    pub(super) fn clients(&self) -> impl Iterator<Item = (&str, &str, &ClientCounts)> {
+        let by_principal = self.clients.iter();
+        by_principal.flat_map(|(principal, clients)| {
+            let clients = clients.iter();
+            clients.map(move |(client, counts)| (principal.as_str(), client.as_str(), counts))
+        })
+    }
+
+    /// Keeps a line among the last ones of its credential.
+    fn keep(&mut self, line: &[u8], at: usize) {
+        let key = &self.counts[at].0;
         let recent = entry(entry(&mut self.recent, &key.owner), &key.slug);
         // What goes makes room for what comes.
-        let full = recent.len() == RECENT;
+        let full = recent.len() == MOST_RECENT;
         let mut kept = full
             .then(|| recent.pop_front())
             .flatten()
@@ -175,30 +217,25 @@ impl Tally {
         kept.clear();
         kept.extend_from_slice(line);
         recent.push_back(kept);
-        if let Some(request) = view.request.as_deref() {
-            self.asked(request, at);
+    }
+
+    /// A credential exists, or did, though it may never have been used.
+    fn named(&mut self, view: &RecordRef<'_>) {
+        if let (Some(owner), Some(slug)) = (view.owner.as_deref(), view.slug.as_deref()) {
+            self.named.insert((owner.to_owned(), slug.to_owned()));
         }
     }
 
-    fn asked(&mut self, request: &str, at: usize) {
-        match self.requests.get_mut(request) {
-            Some(known) if known.places().any(|place| place == at) => {}
-            Some(known) => known.others.push(at),
-            None => {
-                let new = Request {
-                    first: at,
-                    others: Vec::new(),
-                    outcome: None,
-                };
-                self.requests.insert(request.to_owned(), new);
-            }
-        }
-    }
-
-    fn denied(&mut self, view: &RecordRef<'_>) {
-        if let Some((at, _)) = self.place(view) {
-            self.counts[at].1.denied += 1;
-        }
+    fn denied(&mut self, line: &[u8], view: &RecordRef<'_>) {
+        let Some((at, time)) = self.place(view) else {
+            return;
+        };
+        self.counts[at].1.denied += 1;
+        let place = self.cells.place(Cell::new(at, time, view));
+        let code = Outcome::Word(view.code.as_deref().unwrap_or_default().to_owned());
+        count(&mut self.cells.list[place].1.refused, code, 1);
+        self.client(view, time).refused += 1;
+        self.keep(line, at);
     }
 
     /// Two fields of one credential are two lines and one request, which ends once.
@@ -213,30 +250,58 @@ impl Tally {
             (None, None) => word(&view.outcome),
             (code, _) => word(code),
         };
+        let end = End {
+            outcome,
+            duration_ms: view.duration_ms,
+        };
         // A body that streams may have been using credentials since an earlier batch.
         if self.earlier.contains(request) {
-            self.finished.push((request.to_owned(), outcome.clone()));
+            self.finished.push((request.to_owned(), end.clone()));
         }
         if let Some(known) = self.requests.get_mut(request)
-            && known.outcome.is_none()
+            && known.end.is_none()
         {
-            for at in known.places() {
-                count(&mut self.counts[at].1.outcomes, outcome.clone());
+            let mut counted = Vec::new();
+            for &(place, uses) in &known.uses {
+                let (cell, ends) = &mut self.cells.list[place];
+                ends.open -= uses;
+                count(&mut ends.ended, end.outcome.clone(), uses);
+                if !counted.contains(&cell.at) {
+                    counted.push(cell.at);
+                    let outcomes = &mut self.counts[cell.at].1.outcomes;
+                    count(outcomes, end.outcome.clone(), 1);
+                }
             }
-            known.outcome = Some(outcome);
+            known.end = Some(end);
         }
     }
 
-    /// Requests that have not ended, with the places of their uses in `counts`.
-    pub(super) fn unfinished(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = usize>)> {
+    /// What was counted by hour, each with whose and for which action.
+    pub(super) fn hours(&self) -> impl Iterator<Item = (&Key, &Cell, &Ends)> {
+        let cells = self.cells.list.iter();
+        cells.map(|(cell, ends)| (&self.counts[cell.at].0, cell, ends))
+    }
+
+    /// The uses of requests that have not ended.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = OpenUses<'_>> {
         let open = self
             .requests
             .iter()
-            .filter(|(_, request)| request.outcome.is_none());
-        open.map(|(id, request)| (id.as_str(), request.places()))
+            .filter(|(_, request)| request.end.is_none());
+        open.flat_map(move |(id, request)| {
+            request.uses.iter().map(move |&(place, uses)| {
+                let cell = &self.cells.list[place].0;
+                OpenUses {
+                    request: id,
+                    key: &self.counts[cell.at].0,
+                    cell,
+                    uses,
+                }
+            })
+        })
     }
 
-    /// The lines of the last uses, by owner and slug.
+    /// The lines of the last uses and refusals, by owner and slug.
     pub(super) fn recent(&self) -> impl Iterator<Item = (&str, &str, &VecDeque<Vec<u8>>)> {
         let by_owner = self.recent.iter();
         by_owner.flat_map(|(owner, by_slug)| {
@@ -247,12 +312,18 @@ impl Tally {
 
     /// Whether the request used this credential, for this action, in this batch.
     pub(super) fn has_used(&self, request: &str, key: &Key) -> bool {
-        let known = self.requests.get(request);
-        known.is_some_and(|known| known.places().any(|at| self.counts[at].0 == *key))
+        let Some(known) = self.requests.get(request) else {
+            return false;
+        };
+        let mut cells = known
+            .uses
+            .iter()
+            .map(|&(place, _)| &self.cells.list[place].0);
+        cells.any(|cell| self.counts[cell.at].0 == *key)
     }
 
     /// How a request of this batch ended.
-    pub(super) fn outcome(&self, request: &str) -> Option<&Outcome> {
-        self.requests.get(request)?.outcome.as_ref()
+    pub(super) fn end(&self, request: &str) -> Option<&End> {
+        self.requests.get(request)?.end.as_ref()
     }
 }

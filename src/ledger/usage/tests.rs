@@ -225,21 +225,224 @@ async fn an_index_that_grew_with_the_ledger_says_what_one_made_anew_says() {
     assert_eq!(requests, 24);
 }
 
-#[tokio::test]
-async fn only_so_many_uses_are_kept_one_by_one() {
-    let uses = (0..250).map(|number| used(&format!("r{number}"), "a", 1));
-    let ledger = Growing::with(uses);
-    let mut index = ledger.open().await;
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM recent")
+async fn kept(index: &mut UsageIndex) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM recent")
         .fetch_one(&mut index.connection)
         .await
-        .unwrap();
-    assert_eq!(kept, i64::try_from(tally::RECENT).unwrap());
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_more_credentials_there_are_the_fewer_uses_are_kept_of_each() {
+    let uses = || (0..250).map(|number| used(&format!("r{number}"), "a", 1));
+    let mut ledger = Growing::with(uses());
+    let mut index = ledger.open().await;
+    assert_eq!(kept(&mut index).await, 250);
+    let created = (0..6000).map(|number| Entry {
+        slug: text(&format!("other-{number}")),
+        owner: text("bob"),
+        ..Entry::new("credential.created")
+    });
+    ledger.grow(created);
+    index.catch_up(|| true).await.unwrap();
+    // As many as all share, and no fewer than the least.
+    ledger.grow(uses());
+    index.catch_up(|| true).await.unwrap();
+    assert_eq!(kept(&mut index).await, 100);
     let usage = index.usage("alice", "pat").await.unwrap();
+    assert_eq!((usage.uses, usage.recent.len()), (500, 20));
+    assert_eq!(usage.recent[0].seq, 6500);
+    let hours = index.hours(PAT, &UsageFilter::default()).await.unwrap();
+    assert_eq!(hours.iter().map(|hour| hour.uses).sum::<u64>(), 500);
+}
+
+const PAT: (&str, &str) = ("alice", "pat");
+
+/// A use by `client` for `action`.
+fn by(request: &str, client: &str, action: &str) -> Entry<'static> {
+    Entry {
+        client: text(client),
+        principal: text("alice"),
+        method: text("GET"),
+        destination: text("https://api.example.com:443"),
+        locations: vec!["header:authorization".into()],
+        ..used(request, action, 1)
+    }
+}
+
+fn refused(client: &str, action: &str) -> Entry<'static> {
+    Entry {
+        slug: text("pat"),
+        principal: text("alice"),
+        client: text(client),
+        action: text(action),
+        code: text("credential_not_allowed"),
+        ..Entry::new(event::DENIED)
+    }
+}
+
+async fn seqs(index: &mut UsageIndex, filter: &UsageFilter) -> Vec<u64> {
+    let lines = index.lines(PAT, filter, None, 10).await.unwrap();
+    lines.iter().map(|line| line.line.seq).collect()
+}
+
+#[tokio::test]
+async fn uses_and_refusals_are_found_by_what_they_have() {
+    let ledger = Growing::with([
+        by("r1", "laptop", "report"),
+        by("r2", "ci", "report"),
+        refused("ci", "sync"),
+        result("r1", 200),
+        by("r3", "ci", "sync"),
+    ]);
+    let mut index = ledger.open().await;
+    let text = |text: &str| Some(text.to_owned());
+    let any = UsageFilter::default();
+    assert_eq!(seqs(&mut index, &any).await, [5, 3, 2, 1]);
+    for (filter, expected) in [
+        (
+            UsageFilter {
+                action: text("sync"),
+                ..any.clone()
+            },
+            &[5, 3][..],
+        ),
+        (
+            UsageFilter {
+                client: text("ci"),
+                ..any.clone()
+            },
+            &[5, 3, 2],
+        ),
+        (
+            UsageFilter {
+                outcome: text("200"),
+                ..any.clone()
+            },
+            &[1],
+        ),
+        (
+            UsageFilter {
+                outcome: text("open"),
+                ..any.clone()
+            },
+            &[5, 2],
+        ),
+        (
+            UsageFilter {
+                refused: Some(true),
+                ..any.clone()
+            },
+            &[3],
+        ),
+        (
+            UsageFilter {
+                version: Some(2),
+                ..any.clone()
+            },
+            &[],
+        ),
+        (
+            UsageFilter {
+                since: Some(micros(3)),
+                ..any.clone()
+            },
+            &[5, 3],
+        ),
+        (
+            UsageFilter {
+                until: Some(micros(3)),
+                ..any.clone()
+            },
+            &[2, 1],
+        ),
+    ] {
+        assert_eq!(seqs(&mut index, &filter).await, expected, "{filter:?}");
+    }
+    let page = index.lines(PAT, &any, Some(3), 1).await.unwrap();
+    assert_eq!(page[0].line.seq, 2);
+    let lines = index.lines(PAT, &any, None, 10).await.unwrap();
+    let first: Vec<_> = lines.iter().map(|line| line.is_first).collect();
+    assert_eq!(first, [false, true, false, true]);
+    assert_eq!(lines[3].places, "header:authorization");
+    assert!(lines[1].refused);
+
+    let choices = index.choices(PAT, &any).await.unwrap();
+    assert_eq!(choices.clients, ["ci", "laptop"]);
+    assert_eq!(choices.actions.len(), 2);
+    assert!(choices.outcomes.contains(&"open".to_owned()));
+    let actions = index.actions(PAT, &any, 9).await.unwrap();
+    assert_eq!((actions[0].action.as_str(), actions[0].uses), ("report", 2));
+    let ci = index.client("alice", "ci").await.unwrap().unwrap();
+    assert_eq!((ci.uses, ci.refused, &*ci.last_action), (2, 1, "sync"));
+    assert_eq!(index.client("alice", "none").await.unwrap(), None);
+    let last = index
+        .last_actions(&[("alice".into(), "pat".into())])
+        .await
+        .unwrap();
     assert_eq!(
-        (usage.uses, usage.recent.len(), usage.recent[0].seq),
-        (250, 20, 250)
+        last[&("alice".into(), "pat".into())],
+        (micros(5), "sync".into())
     );
+}
+
+#[tokio::test]
+async fn hours_that_grew_with_the_ledger_are_those_made_anew() {
+    let mut ledger = Growing::new();
+    let steps: [Vec<Entry<'static>>; 4] = [
+        vec![by("r1", "ci", "a"), by("r2", "ci", "a")],
+        vec![by("r1", "ci", "a"), result("r2", 404), refused("ci", "a")],
+        vec![result("r1", 200), by("r3", "ci", "b")],
+        vec![result("r3", 500)],
+    ];
+    let outcome = |outcome: &str| UsageFilter {
+        outcome: text(outcome).map(|text| text.to_string()),
+        ..UsageFilter::default()
+    };
+    for step in steps {
+        ledger.grow(step);
+        ledger.usage().await;
+    }
+    for round in ["grown", "anew"] {
+        if round == "anew" {
+            ledger.anew().await;
+        }
+        let mut index = ledger.open().await;
+        for (filter, uses, refused) in [
+            (UsageFilter::default(), 4, 1),
+            (outcome("200"), 2, 0),
+            (outcome("404"), 1, 0),
+            (outcome("500"), 1, 0),
+        ] {
+            let hours = index.hours(PAT, &filter).await.unwrap();
+            let [hour] = hours.as_slice() else {
+                panic!("{round}, {filter:?}: {hours:?}");
+            };
+            assert_eq!(
+                (hour.uses, hour.refused),
+                (uses, refused),
+                "{round}, {filter:?}"
+            );
+        }
+        assert_eq!(index.hours(PAT, &outcome("open")).await.unwrap(), []);
+        index.close().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_gets_what_is_known() {
+    let ledger = Growing::with([used("r1", "a", 1)]);
+    let wait = std::time::Duration::ZERO;
+    let mut behind = UsageIndex::open_within(ledger.dir.path(), wait)
+        .await
+        .unwrap();
+    assert_eq!(behind.known().await.unwrap(), 0);
+    behind.close().await;
+    let wait = std::time::Duration::from_secs(60);
+    let mut index = UsageIndex::open_within(ledger.dir.path(), wait)
+        .await
+        .unwrap();
+    assert_eq!(index.known().await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -325,4 +528,45 @@ async fn a_ledger_that_does_not_exist_has_no_uses() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = UsageIndex::open(&dir.path().join("none")).await.unwrap();
     assert_eq!(index.usage("alice", "pat").await.unwrap().uses, 0);
+}
+
+#[tokio::test]
+async fn lines_that_come_back_are_counted() {
+    let mut ledger = Growing::new();
+    let names = ["r1", "r2", "r3"];
+    let mut firsts = Vec::new();
+    for name in names {
+        firsts.push(ledger.chain.next_seq());
+        ledger.grow([used(name, "a", 1), result(name, 200)]);
+        ledger.rotate(*firsts.last().unwrap(), false);
+    }
+    ledger.grow([used("r4", "a", 1)]);
+    let whole = ledger.usage().await;
+    assert_eq!(whole.uses, 4);
+    for first in &firsts {
+        let path = layout::rotated(ledger.dir.path(), *first);
+        let away = ledger.dir.path().join("away");
+        fs::rename(&path, &away).unwrap();
+        assert_eq!(ledger.anew().await.uses, 3, "{first}");
+        assert_eq!(ledger.usage().await.uses, 3, "{first}");
+        fs::rename(&away, &path).unwrap();
+        assert_eq!(ledger.usage().await, whole, "{first}");
+    }
+    // What retention drops was counted, and stays so.
+    fs::remove_file(layout::rotated(ledger.dir.path(), firsts[0])).unwrap();
+    assert_eq!(ledger.usage().await.uses, 4);
+}
+
+#[tokio::test]
+async fn a_credential_that_was_never_used_is_known_by_its_administrative_lines() {
+    let created = Entry {
+        slug: text("pat"),
+        owner: text("alice"),
+        action: text("cli:bob"),
+        ..Entry::new("credential.created")
+    };
+    let usage = Growing::with([created]).usage().await;
+    assert!(usage.is_known && usage.actions.is_empty() && usage.uses == 0);
+    let usage = Growing::with([result("r1", 200)]).usage().await;
+    assert!(!usage.is_known);
 }

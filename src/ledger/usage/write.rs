@@ -1,107 +1,41 @@
-//! Adding to the tables.
+//! Adding a batch to the tables.
 
-use std::collections::{HashSet, VecDeque};
+mod bounds;
+mod hours;
+mod recent;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::position::Place;
-use super::tally::{Counts, Key, Outcome, RECENT, Tally};
-use crate::ledger::format::record_ref::RecordRef;
-use crate::ledger::format::timestamp::Timestamp;
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The last line known; `None` while there is none.
-pub(super) async fn place(connection: &mut SqliteConnection) -> sqlx::Result<Option<Place>> {
-    let query = "SELECT file, begin_at, end_at, hash, seq, first FROM place WHERE id = 1";
-    let Some(row) = sqlx::query(query).fetch_optional(connection).await? else {
-        return Ok(None);
-    };
-    let number = |at: usize| {
-        let number: i64 = row.try_get(at)?;
-        u64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
-    };
-    let hash: String = row.try_get(3)?;
-    Ok(Some(Place {
-        file: number(0)?,
-        begin: number(1)?,
-        end: number(2)?,
-        hash: hash
-            .parse()
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-        seq: number(4)?,
-        first: number(5)?,
-    }))
-}
-
-/// Remembers the last line known.
-pub(super) async fn set_place(
-    connection: &mut SqliteConnection,
-    place: &Place,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO place (id, file, begin_at, end_at, hash, seq, first)
-         VALUES (1, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET file = excluded.file, begin_at = excluded.begin_at,
-             end_at = excluded.end_at, hash = excluded.hash, seq = excluded.seq",
-    )
-    .bind(signed(place.file))
-    .bind(signed(place.begin))
-    .bind(signed(place.end))
-    .bind(place.hash.to_string())
-    .bind(signed(place.seq))
-    .bind(signed(place.first))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Forgets everything.
-pub(super) async fn clear(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    let tables = "DELETE FROM place; DELETE FROM credential; DELETE FROM action;
-        DELETE FROM version; DELETE FROM outcome; DELETE FROM unfinished; DELETE FROM recent;";
-    sqlx::raw_sql(tables).execute(connection).await?;
-    Ok(())
-}
-
-/// Requests that had not ended with the last line known.
-pub(super) async fn unfinished(connection: &mut SqliteConnection) -> sqlx::Result<HashSet<String>> {
-    let rows = sqlx::query_scalar("SELECT DISTINCT request FROM unfinished");
-    let known: Vec<String> = rows.fetch_all(connection).await?;
-    Ok(known.into_iter().collect())
-}
+use super::hours::Cell;
+use super::tally::{ClientCounts, Counts, End, Key, OpenUses, Tally};
 
 /// Adds a batch.
 pub(super) async fn tally(connection: &mut SqliteConnection, tally: &Tally) -> sqlx::Result<()> {
     for (key, counts) in &tally.counts {
         add_counts(connection, key, counts).await?;
     }
-    for (owner, slug, lines) in tally.recent() {
-        recent(connection, tally, (owner, slug), lines).await?;
+    for (owner, slug) in &tally.named {
+        sqlx::query("INSERT OR IGNORE INTO credential VALUES (?, ?, 0, 0, NULL)")
+            .bind(owner)
+            .bind(slug)
+            .execute(&mut *connection)
+            .await?;
     }
-    for (request, outcome) in &tally.finished {
-        finished(connection, tally, request, &outcome.text()).await?;
+    for (key, cell, ends) in tally.hours() {
+        hours::add(connection, key, cell, ends).await?;
     }
-    for (request, places) in tally.unfinished() {
-        for at in places {
-            let Key {
-                owner,
-                slug,
-                action,
-            } = &tally.counts[at].0;
-            sqlx::query("INSERT OR IGNORE INTO unfinished VALUES (?, ?, ?, ?)")
-                .bind(request)
-                .bind(owner)
-                .bind(slug)
-                .bind(action)
-                .execute(&mut *connection)
-                .await?;
-        }
+    for (principal, client, counts) in tally.clients() {
+        add_client(connection, (principal, client), counts).await?;
     }
-    Ok(())
+    recent::add(connection, tally).await?;
+    for (request, end) in &tally.finished {
+        finished(connection, tally, request, end).await?;
+    }
+    for open in tally.unfinished() {
+        unfinished(connection, &open).await?;
+    }
+    bounds::keep(connection, tally).await
 }
 
 async fn add_counts(
@@ -181,91 +115,82 @@ async fn add_outcome(
     Ok(())
 }
 
+async fn add_client(
+    connection: &mut SqliteConnection,
+    (principal, client): (&str, &str),
+    counts: &ClientCounts,
+) -> sqlx::Result<()> {
+    let query = "INSERT INTO client VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET uses = uses + excluded.uses, refused = refused + excluded.refused,
+            last_action = iif(excluded.last_seen >= last_seen, excluded.last_action, last_action),
+            last_seen = max(last_seen, excluded.last_seen)";
+    sqlx::query(query)
+        .bind(principal)
+        .bind(client)
+        .bind(counts.uses)
+        .bind(counts.refused)
+        .bind(counts.last_seen)
+        .bind(&counts.last_action)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn unfinished(connection: &mut SqliteConnection, open: &OpenUses<'_>) -> sqlx::Result<()> {
+    let query = "INSERT INTO unfinished VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET uses = uses + excluded.uses";
+    let (key, cell) = (open.key, open.cell);
+    sqlx::query(query)
+        .bind(open.request)
+        .bind(&key.owner)
+        .bind(&key.slug)
+        .bind(&key.action)
+        .bind(cell.hour)
+        .bind(&cell.client)
+        .bind(&cell.principal)
+        .bind(&cell.destination)
+        .bind(cell.version)
+        .bind(open.uses)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// A request that ended now and began in an earlier batch. What it used in this one too, was counted
 /// with it.
 async fn finished(
     connection: &mut SqliteConnection,
     tally: &Tally,
     request: &str,
-    outcome: &str,
+    end: &End,
 ) -> sqlx::Result<()> {
-    let gone = "DELETE FROM unfinished WHERE request = ? RETURNING owner, slug, action";
+    let gone = "DELETE FROM unfinished WHERE request = ?
+        RETURNING owner, slug, action, hour, client, principal, destination, version, uses";
     let rows = sqlx::query(gone)
         .bind(request)
         .fetch_all(&mut *connection)
         .await?;
+    let outcome = end.outcome.text();
+    let mut counted: Vec<Key> = Vec::new();
     for row in rows {
         let key = Key {
             owner: row.try_get(0)?,
             slug: row.try_get(1)?,
             action: row.try_get(2)?,
         };
-        if !tally.has_used(request, &key) {
-            add_outcome(connection, &key, outcome, 1).await?;
+        let cell = Cell {
+            at: 0,
+            hour: row.try_get(3)?,
+            client: row.try_get(4)?,
+            principal: row.try_get(5)?,
+            destination: row.try_get(6)?,
+            version: row.try_get(7)?,
+        };
+        hours::end(connection, &key, &cell, &outcome, row.try_get(8)?).await?;
+        if !tally.has_used(request, &key) && !counted.contains(&key) {
+            add_outcome(connection, &key, &outcome, 1).await?;
+            counted.push(key);
         }
     }
-    sqlx::query("UPDATE recent SET outcome = ? WHERE request = ?")
-        .bind(outcome)
-        .bind(request)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn recent(
-    connection: &mut SqliteConnection,
-    tally: &Tally,
-    (owner, slug): (&str, &str),
-    lines: &VecDeque<Vec<u8>>,
-) -> sqlx::Result<()> {
-    // They were read before, so they can be read.
-    let uses = lines.iter().filter_map(|line| RecordRef::parse(line).ok());
-    for used in uses {
-        let outcome = used.request.as_deref().and_then(|id| tally.outcome(id));
-        insert_recent(connection, owner, slug, &used, outcome).await?;
-    }
-    sqlx::query(
-        "DELETE FROM recent WHERE owner = ?1 AND slug = ?2 AND seq <=
-             (SELECT seq FROM recent WHERE owner = ?1 AND slug = ?2
-              ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-    )
-    .bind(owner)
-    .bind(slug)
-    .bind(i64::try_from(RECENT).unwrap_or(i64::MAX))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn insert_recent(
-    connection: &mut SqliteConnection,
-    owner: &str,
-    slug: &str,
-    used: &RecordRef<'_>,
-    outcome: Option<&Outcome>,
-) -> sqlx::Result<()> {
-    let Ok(time) = used.time.parse::<Timestamp>() else {
-        return Ok(());
-    };
-    sqlx::query(
-        "INSERT OR REPLACE INTO recent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(owner)
-    .bind(slug)
-    .bind(signed(used.seq))
-    .bind(time.unix_micros())
-    .bind(used.request.as_deref())
-    .bind(used.field.as_deref())
-    .bind(used.version)
-    .bind(used.principal.as_deref())
-    .bind(used.client.as_deref())
-    .bind(used.action.as_deref())
-    .bind(used.run.as_deref())
-    .bind(used.method.as_deref())
-    .bind(used.destination.as_deref())
-    .bind(used.path.as_deref())
-    .bind(outcome.map(Outcome::text))
-    .execute(connection)
-    .await?;
-    Ok(())
+    recent::end(connection, request, end).await
 }

@@ -31,7 +31,7 @@ impl Checker {
         }
     }
 
-    /// Behind the last line of a checkpoint, which vouches for what came before.
+    /// After the last line of a checkpoint, which vouches for what came before.
     pub fn after(checkpoint: &Checkpoint) -> Self {
         Self {
             prev: checkpoint.head,
@@ -67,11 +67,11 @@ impl Checker {
         self.time
     }
 
-    /// Takes the next line, given without its line feed.
+    /// Takes the next line, given without its line feed. Returns what it says of the ledger itself.
     ///
     /// # Errors
     /// When it is no record, not the one that comes next, or not linked to the one before.
-    pub fn line(&mut self, line: &[u8]) -> Result<(), Wrong> {
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<Remark>, Wrong> {
         let view = RecordRef::parse(line).map_err(|_| Wrong::NotARecord)?;
         if view.seq != self.size() + 1 {
             return Err(Wrong::Sequence { found: view.seq });
@@ -87,12 +87,37 @@ impl Checker {
         self.time = Some(time);
         self.prev = LineHash::of(line);
         self.tree.push(TreeHash::of_leaf(line));
-        Ok(())
+        Ok(Remark::of(&view))
     }
 
     /// Whether the lines up to here are those of the checkpoint, whose size is this one's.
     pub fn is_at(&self, checkpoint: &Checkpoint) -> bool {
         self.tree == checkpoint.tree && self.prev == checkpoint.head
+    }
+}
+
+/// What a line says of the ledger itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// Something was missing or changed: what, and where.
+    Damage(String),
+    /// Another key signs from here on.
+    KeyChange,
+}
+
+impl Remark {
+    fn of(record: &RecordRef<'_>) -> Option<Self> {
+        match &*record.event {
+            event::DAMAGED => {
+                let code = record.code.as_deref().unwrap_or_default();
+                Some(Self::Damage(format!(
+                    "{code} ({})",
+                    record.locations.join(", ")
+                )))
+            }
+            event::SIGNED if record.code.is_some() => Some(Self::KeyChange),
+            _ => None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ledger::history::History;
 use crate::ledger::layout::{self, CHECKPOINTS, PUBLIC_KEY, SIGNING_KEY};
 
 use super::flaw::{Flaw, Wrong};
-use super::{Lines, Plan, Report, last_while, start_before, verify};
+use super::run::{InputFile, Plan, Report, last_while, start_before, verify};
 
 /// How long the writer may take to write one checkpoint.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ pub struct Ask {
     pub from: Option<String>,
     /// Checkpoints that were kept elsewhere, as notes.
     pub kept: Vec<String>,
+    /// Lines that name damage which is known: they do not fail the check.
+    pub known_damage: Vec<u64>,
 }
 
 /// Where the key was from.
@@ -42,7 +44,7 @@ pub enum KeySource {
 
 /// What was found to be in order.
 #[derive(Debug)]
-pub struct Found {
+pub struct Verified {
     /// What was checked.
     pub report: Report,
     /// The key that signed it; `None` for a ledger that is chained and not signed.
@@ -81,13 +83,13 @@ pub enum VerifyError {
 ///
 /// # Errors
 /// When something is wrong with it, or it cannot be read.
-pub fn directory(dir: &Path, ask: &Ask) -> Result<Found, VerifyError> {
+pub fn directory(dir: &Path, ask: &Ask) -> Result<Verified, VerifyError> {
     let key = match &ask.key {
         Some(key) => Some((key.clone(), KeySource::Given)),
         None => read_key(dir)?.map(|key| (key, KeySource::Beside)),
     };
     let verifier = key.as_ref().map(|(key, _)| key);
-    // Before the lines: a checkpoint is written behind the lines that it is about.
+    // Before the lines: a checkpoint is written after the lines that it is about.
     let mut notes = checkpoints_file(dir)?;
     let history = History::open(dir).map_err(|source| io_error(dir, source))?;
     if notes.is_empty() && history.parts.iter().any(|part| part.first.is_some()) {
@@ -104,9 +106,10 @@ pub fn directory(dir: &Path, ask: &Ask) -> Result<Found, VerifyError> {
         key: verifier,
         start,
         kept,
+        known_damage: ask.known_damage.clone(),
     };
-    let report = verify(Lines::of(&history, size), notes.read(dir)?, plan)?;
-    Ok(Found { report, key })
+    let report = verify(InputFile::of(&history, size), notes.read(dir)?, plan)?;
+    Ok(Verified { report, key })
 }
 
 fn io_error(path: &Path, source: io::Error) -> VerifyError {
@@ -273,11 +276,11 @@ mod tests {
     const ROTATED: &str = "some/where/00000000000000000001.jsonl";
     const SECOND: &str = "00000000000000000017.jsonl.zst";
 
-    fn check(dir: &Path, ask: Ask) -> Result<Found, VerifyError> {
+    fn check(dir: &Path, ask: Ask) -> Result<Verified, VerifyError> {
         directory(dir, &ask)
     }
 
-    fn wrong(result: Result<Found, VerifyError>) -> Wrong {
+    fn wrong(result: Result<Verified, VerifyError>) -> Wrong {
         match result {
             Err(VerifyError::Flaw(flaw)) => flaw.wrong,
             other => panic!("a flaw, not {other:?}"),

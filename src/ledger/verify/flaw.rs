@@ -104,6 +104,14 @@ pub enum Wrong {
     /// There are checkpoints and no key to check them with.
     #[error("there are checkpoints, and no key to check them: give one with --public-key")]
     NoKey,
+    /// The writer found damage and put it on record.
+    #[error("damage was found and recorded here: {what}. Once it is known, give --known-damage with this seq{}", others(*.more))]
+    Damaged {
+        /// The code and what it is about.
+        what: String,
+        /// How many more lines name damage.
+        more: u64,
+    },
     /// A checkpoint kept elsewhere is of lines that are not there any more.
     #[error(
         "the lines up to {size}, of a checkpoint kept elsewhere, are not there any more to be compared"
@@ -112,6 +120,13 @@ pub enum Wrong {
         /// The size of the checkpoint.
         size: u64,
     },
+}
+
+fn others(more: u64) -> String {
+    match more {
+        0 => String::new(),
+        more => format!("; {more} more such lines follow"),
+    }
 }
 
 impl Wrong {
@@ -125,7 +140,7 @@ impl Wrong {
         }
     }
 
-    /// Lines behind `after`, up to the end of the checkpoint, are not those that were signed.
+    /// Lines after `after`, up to the end of the checkpoint, are not those that were signed.
     pub(super) fn changed(after: u64, checkpoint: &Checkpoint) -> Self {
         Self::Changed {
             first: after + 1,

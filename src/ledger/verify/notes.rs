@@ -48,7 +48,7 @@ impl<R: BufRead> Notes<R> {
                 Err(error) => return Err(at(Wrong::Unreadable(error.to_string()))),
             };
             self.passed += 1;
-            // The first empty line stands between text and signatures.
+            // The first empty line is between text and signatures.
             empty_lines += u8::from(line.is_empty());
             if empty_lines == 2 {
                 break;

@@ -1,8 +1,8 @@
 //! What happens to rotated files: they are compressed, and dropped when the configuration keeps no
 //! more. All of it on a thread of its own, because nothing here may hold up a request.
 //!
-//! A file is dropped only after a line that says so is durable, and only when a checkpoint stands
-//! at its end: from there the rest of the ledger can still be verified.
+//! A file is dropped only after a line that says so is durable, and only when a checkpoint covers
+//! its end: from there the rest of the ledger can still be verified.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,19 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::batch::Job;
-use super::directory;
+use super::lock::DirectoryLock;
 use super::queue::{Queue, Room};
+use super::steady_clock::SteadyClock;
 use super::waiter::Waiter;
-use crate::ledger::come_last;
+use super::{directory, identity};
 use crate::ledger::format::checkpoint::Cause;
 use crate::ledger::format::entry::Entry;
 use crate::ledger::format::event;
 use crate::ledger::layout::{self, Form, Segment};
+use crate::ledger::priority::come_last;
 use crate::ledger::stats::Stats;
 
 /// How often it is looked whether something is old enough to be dropped, and what failed is tried
@@ -62,17 +64,21 @@ pub(super) struct Keeper {
     pub(super) keep: Keep,
     pub(super) queue: Arc<Queue>,
     pub(super) stats: Arc<Stats>,
+    /// When the last checkpoint was signed that was there at the start.
+    pub(super) last_signed: Option<SystemTime>,
     /// Nobody else may write in the directory while this one does.
-    pub(super) _lock: Arc<File>,
+    pub(super) lock: Arc<DirectoryLock>,
 }
 
 impl Archive {
     pub(super) fn start(keeper: Keeper, first: u64) -> io::Result<Self> {
-        // One place: a nudge while one is waiting says nothing new.
+        // One place: a second signal while one is waiting says nothing new.
         let (nudge, nudged) = mpsc::sync_channel(1);
         let stop = Arc::new(AtomicBool::new(false));
         let current_first = Arc::new(AtomicU64::new(first));
-        let worker = Worker {
+        let clock = SteadyClock::new(keeper.last_signed, SystemTime::now(), Instant::now());
+        let mut worker = Worker {
+            clock,
             keeper,
             stop: Arc::clone(&stop),
             current_first: Arc::clone(&current_first),
@@ -119,13 +125,14 @@ impl Drop for Archive {
 }
 
 struct Worker {
+    clock: SteadyClock,
     keeper: Keeper,
     stop: Arc<AtomicBool>,
     current_first: Arc<AtomicU64>,
 }
 
 impl Worker {
-    fn pass(&self) {
+    fn pass(&mut self) {
         let done = self.compress_all().and_then(|()| self.drop_surplus());
         if let Err(error) = done
             && !self.is_stopped()
@@ -157,18 +164,21 @@ impl Worker {
         let mut partial = target.clone().into_os_string();
         partial.push(".new");
         let partial = PathBuf::from(partial);
+        self.keeper.lock.check()?;
         directory::remove_if_there(&partial)?;
-        self.write_compressed(plain, &partial)
+        let source = File::open(plain)?;
+        self.write_compressed(&source, &partial)
             .and_then(|()| self.compare(plain, &partial))
             .inspect_err(|_| drop(fs::remove_file(&partial)))?;
+        self.keeper.lock.check()?;
         fs::rename(&partial, &target)?;
         directory::sync(&self.keeper.dir)?;
+        identity::check(&source, plain)?;
         fs::remove_file(plain)?;
         directory::sync(&self.keeper.dir)
     }
 
-    fn write_compressed(&self, plain: &Path, partial: &Path) -> io::Result<()> {
-        let source = File::open(plain)?;
+    fn write_compressed(&self, source: &File, partial: &Path) -> io::Result<()> {
         let metadata = source.metadata()?;
         let mut options = OpenOptions::new();
         let target = options
@@ -204,15 +214,16 @@ impl Worker {
             }
             Ok(())
         })?;
-        match unpacked.fill_buf()?.is_empty() {
-            true => Ok(()),
-            false => Err(differs()),
+        if unpacked.fill_buf()?.is_empty() {
+            Ok(())
+        } else {
+            Err(differs())
         }
     }
 
     fn each_piece(
         &self,
-        mut source: File,
+        mut source: impl Read,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut piece = vec![0; PIECE];
@@ -227,20 +238,21 @@ impl Worker {
         }
     }
 
-    fn drop_surplus(&self) -> io::Result<()> {
+    fn drop_surplus(&mut self) -> io::Result<()> {
         let surplus = self.surplus()?;
         let Some((last, _)) = surplus.last() else {
             return Ok(());
         };
         if !has_checkpoint_at(&self.keeper.dir, *last)? {
             return Err(io::Error::other(
-                "files are due to be dropped, but no checkpoint stands at their end",
+                "files are due to be dropped, but no checkpoint covers their end",
             ));
         }
         let ranges = surplus
             .iter()
             .map(|(last, segment)| format!("{}-{last}", segment.first.unwrap_or_default()));
         self.record(ranges.collect())?;
+        self.keeper.lock.check()?;
         for (_, segment) in &surplus {
             fs::remove_file(&segment.path)?;
             self.keeper
@@ -252,11 +264,12 @@ impl Worker {
     }
 
     /// The oldest files, as many as are too old or too many, each with the number of its last line.
-    fn surplus(&self) -> io::Result<Vec<(u64, Segment)>> {
+    fn surplus(&mut self) -> io::Result<Vec<(u64, Segment)>> {
         let Keep { time, size } = self.keeper.keep;
         if time.is_none() && size.is_none() {
             return Ok(Vec::new());
         }
+        let now = self.clock.read(SystemTime::now(), Instant::now());
         let current_first = self.current_first.load(Ordering::Acquire);
         let segments = layout::rotated_segments(&self.keeper.dir)?;
         let firsts = segments.iter().skip(1).filter_map(|segment| segment.first);
@@ -274,9 +287,7 @@ impl Worker {
         for (segment, last) in segments.into_iter().zip(lasts) {
             let metadata = metadata(&segment)?;
             // A clock that went back makes files look young: they are kept.
-            let age = SystemTime::now()
-                .duration_since(metadata.modified()?)
-                .unwrap_or_default();
+            let age = now.duration_since(metadata.modified()?).unwrap_or_default();
             let too_old = time.is_some_and(|time| age > time);
             let too_much = size.is_some_and(|size| total > size);
             if !too_old && !too_much {

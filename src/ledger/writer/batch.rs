@@ -8,12 +8,17 @@
 use std::mem;
 use std::time::Instant;
 
-use super::queue::now;
 use super::waiter::Waiter;
+use crate::clock;
 use crate::ledger::format::checkpoint::Cause;
-use crate::ledger::format::encoded::Draft;
-use crate::ledger::format::encoded::Lines;
+use crate::ledger::format::encoded::EncodedEntries;
+use crate::ledger::format::encoded::EncodedLines;
 use crate::ledger::format::timestamp::Timestamp;
+
+/// The time by the clock of the machine.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_unix_micros(clock::unix_micros())
+}
 
 /// What one caller handed over, beside its lines.
 pub(super) struct Job {
@@ -39,7 +44,7 @@ impl Job {
         }
     }
 
-    /// With a checkpoint for this cause behind it.
+    /// With a checkpoint for this cause after it.
     pub(super) fn with_checkpoint(self, cause: Cause) -> Self {
         Self {
             checkpoint: Some(cause),
@@ -68,7 +73,7 @@ const KEPT_JOBS: usize = 1024;
 
 impl Batch {
     /// Adds a job with its lines.
-    pub(super) fn push(&mut self, job: Job, lines: &Draft) {
+    pub(super) fn push(&mut self, job: Job, lines: &EncodedEntries) {
         self.text.extend_from_slice(lines.text());
         self.entries += lines.len();
         self.waiters += usize::from(job.waiter.is_some());
@@ -79,7 +84,7 @@ impl Batch {
         });
     }
 
-    /// Moves what another has behind what is here.
+    /// Moves what another has after what is here.
     pub(super) fn append(&mut self, other: &mut Self) {
         if self.jobs.is_empty() {
             mem::swap(self, other);
@@ -113,12 +118,12 @@ impl Batch {
     }
 
     /// Each job with its lines.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Job, Lines<'_>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Job, EncodedLines<'_>)> {
         let mut rest = &self.text[..];
         self.jobs.iter().map(move |job| {
             let (text, behind) = rest.split_at(job.bytes);
             rest = behind;
-            (job, Lines::of(text))
+            (job, EncodedLines::of(text))
         })
     }
 
@@ -182,14 +187,14 @@ mod tests {
     use super::*;
     use crate::ledger::format::entry::Entry;
 
-    fn lines(name: &str, count: usize) -> Draft {
+    fn lines(name: &str, count: usize) -> EncodedEntries {
         let name = name.to_owned();
         vec![Entry::new(name); count].into()
     }
 
     /// The lines of each job.
     fn texts(batch: &Batch) -> Vec<Vec<u8>> {
-        let text = |lines: Lines<'_>| lines.flat_map(|(front, _)| front.to_vec()).collect();
+        let text = |lines: EncodedLines<'_>| lines.flat_map(|(front, _)| front.to_vec()).collect();
         batch.iter().map(|(_, lines)| text(lines)).collect()
     }
 
@@ -216,11 +221,11 @@ mod tests {
             }
             first.append(&mut second);
             prop_assert!(second.is_empty() && second.entries() == 0 && second.waiters() == 0);
-            let check = |batch: &Batch, expected: &[(usize, Draft)]| {
+            let check = |batch: &Batch, expected: &[(usize, EncodedEntries)]| {
                 let drafts = || expected.iter().map(|(_, lines)| lines);
-                let text = |lines: &Draft| lines.lines().flat_map(|(front, _)| front.to_vec()).collect();
+                let text = |lines: &EncodedEntries| lines.lines().flat_map(|(front, _)| front.to_vec()).collect();
                 assert_eq!(texts(batch), drafts().map(text).collect::<Vec<Vec<u8>>>());
-                assert_eq!(batch.entries(), drafts().map(Draft::len).sum::<usize>());
+                assert_eq!(batch.entries(), drafts().map(EncodedEntries::len).sum::<usize>());
             };
             check(&first, &expected);
             first.drop_abandoned();

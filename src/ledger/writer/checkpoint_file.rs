@@ -1,11 +1,13 @@
 //! The file of checkpoints, as its writer sees it: the end is read at start, and notes are added.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::directory;
-use super::storage::LedgerError;
+use super::batch::now;
+use super::error::LedgerError;
+use super::{directory, identity};
 use crate::ledger::format::checkpoint::{Checkpoint, Notes};
 use crate::ledger::format::note::Verifier;
 use crate::ledger::format::timestamp::Timestamp;
@@ -21,24 +23,50 @@ pub(super) struct NoteFile {
     path: PathBuf,
     /// Bytes of whole notes.
     length: u64,
-    /// The file may hold bytes behind `length`.
-    needs_cut: bool,
+    /// The file may hold as many bytes by a note that could not be written.
+    attempted: u64,
 }
 
 impl NoteFile {
-    /// Writes a note and an empty line behind the others, durably.
+    /// Writes a note and an empty line after the others, durably.
     pub(super) fn append(&mut self, note: &str) -> io::Result<()> {
-        if self.needs_cut {
-            // Anew, because an error may stick to the old descriptor.
-            self.file = OpenOptions::new().append(true).open(&self.path)?;
-            self.file.set_len(self.length)?;
+        identity::check(&self.file, &self.path)?;
+        if self.file.metadata()?.len() != self.length {
+            self.cut()?;
         }
-        self.needs_cut = true;
         let bytes = format!("{note}\n");
+        self.attempted = self.length + bytes.len() as u64;
         self.file.write_all(bytes.as_bytes())?;
         self.file.sync_data()?;
-        self.needs_cut = false;
-        self.length += bytes.len() as u64;
+        self.length = self.attempted;
+        Ok(())
+    }
+
+    /// Takes back what a note left that could not be written. What somebody else added is set
+    /// aside.
+    fn cut(&mut self) -> io::Result<()> {
+        // Opened again, because an error may stick to the old descriptor.
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).open(&self.path)?;
+        identity::check(&self.file, &self.path)?;
+        identity::check(&file, &self.path)?;
+        let length = file.metadata()?.len();
+        if length < self.length {
+            return Err(io::Error::other("checkpoints that were on disk are gone"));
+        }
+        if length > self.attempted {
+            file.seek(SeekFrom::Start(self.length))?;
+            let dir = self.path.parent().unwrap_or(Path::new("."));
+            let aside = directory::set_aside(dir, &mut &file, now()).map_err(io::Error::other)?;
+            tracing::error!(
+                aside = %aside.display(),
+                "somebody else added to the ledger's checkpoints; it was set aside"
+            );
+            // Once is enough, also when the next step fails.
+            self.attempted = length;
+        }
+        file.set_len(self.length)?;
+        self.file = file;
         Ok(())
     }
 }
@@ -50,7 +78,7 @@ pub(super) struct Latest {
     pub(super) last: Option<Checkpoint>,
     /// The size of the last one at which no request was under way; 0 when there is none.
     pub(super) boundary: u64,
-    /// Notes behind the last one that the key has not signed.
+    /// Notes after the last one that the key has not signed.
     pub(super) unsigned: usize,
     /// The file holds something.
     pub(super) is_written: bool,
@@ -71,11 +99,8 @@ pub(super) fn open(
     let mut length = whole_length(&mut file, written).map_err(&at)?;
     if length < written {
         let torn = written - length;
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(length))
-            .and_then(|_| (&file).take(torn).read_to_end(&mut bytes))
-            .map_err(&at)?;
-        let aside = directory::set_aside(dir, &bytes, now)?;
+        file.seek(SeekFrom::Start(length)).map_err(&at)?;
+        let aside = directory::set_aside(dir, &mut (&file).take(torn), now)?;
         tracing::warn!(
             torn = %aside.display(),
             "the last checkpoint was torn by a crash, or is none, and was set aside"
@@ -101,13 +126,62 @@ pub(super) fn open(
         file,
         path,
         length: whole,
-        needs_cut: false,
+        attempted: whole,
     };
     Ok((notes, latest))
 }
 
+/// Gives the file another name, under which it stays, if it holds anything. Returns the name.
+pub(super) fn move_away(dir: &Path, now: Timestamp) -> Result<Option<String>, LedgerError> {
+    let path = dir.join(layout::CHECKPOINTS);
+    let at = LedgerError::at(&path);
+    match std::fs::metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Ok(metadata) if metadata.len() == 0 => return Ok(None),
+        metadata => metadata.map_err(&at)?,
+    };
+    let mut micros = now.unix_micros();
+    loop {
+        let name = format!("{}-{micros}", layout::CHECKPOINTS);
+        match identity::rename_to_free_name(&path, &dir.join(&name)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => micros += 1,
+            renamed => {
+                renamed.and_then(|()| directory::sync(dir)).map_err(&at)?;
+                return Ok(Some(name));
+            }
+        }
+    }
+}
+
+/// The checkpoints of these sizes in a file, of those that the key has signed.
+pub(super) fn of_sizes(
+    path: &Path,
+    verifier: &Verifier,
+    sizes: &BTreeSet<u64>,
+) -> io::Result<Vec<Checkpoint>> {
+    let mut found = Vec::new();
+    let mut note = String::new();
+    let mut empty_lines = 0;
+    for line in BufReader::new(File::open(path)?).lines() {
+        let line = line?;
+        empty_lines += u8::from(line.is_empty());
+        if empty_lines < 2 {
+            note.push_str(&line);
+            note.push('\n');
+            continue;
+        }
+        let size = note.lines().nth(1).and_then(|size| size.parse().ok());
+        if size.is_some_and(|size| sizes.contains(&size)) {
+            found.extend(Checkpoint::open(&note, verifier).ok());
+        }
+        note.clear();
+        empty_lines = 0;
+    }
+    Ok(found)
+}
+
 impl Latest {
-    /// Takes in notes that stand before those seen so far; returns whether no more are needed.
+    /// Takes in notes that come before those seen so far; returns whether no more are needed.
     fn read(&mut self, text: &str, verifier: &Verifier, look_back: u64) -> bool {
         let notes: Vec<&str> = Notes::new(text).collect();
         for note in notes.into_iter().rev() {
@@ -165,7 +239,7 @@ fn whole_length(file: &mut File, written: u64) -> io::Result<u64> {
 }
 
 /// The notes that end at `end`, as many as fit a window, and where the first of them begins.
-/// `None` when what stands there is not notes.
+/// `None` when what is there is not notes.
 fn window(file: &mut File, end: u64) -> io::Result<Option<(u64, String)>> {
     let start = end.saturating_sub(WINDOW);
     let mut bytes = read(file, start, end)?;
@@ -184,7 +258,7 @@ fn read(file: &mut File, start: u64, end: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Where the first note begins in a piece of the file: at its start, if that is the file's, else
-/// behind an empty line that no signature follows.
+/// after an empty line that no signature follows.
 fn first_note(bytes: &[u8], start: u64) -> Option<usize> {
     if start == 0 {
         return Some(0);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::ledger::format::checkpoint::{Cause, Checkpoint};
 use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::{Frontier, TreeHash};
-use crate::ledger::format::note::{NoteError, Signer};
+use crate::ledger::format::note::Signer;
 use crate::ledger::format::timestamp::Timestamp;
 
 /// Lines after which a checkpoint is due.
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Keeps the tree and says when it is to be signed.
-pub(super) struct Notary {
+pub(super) struct Checkpointer {
     signer: Signer,
     /// Over all durable lines.
     tree: Frontier,
@@ -33,12 +33,13 @@ pub(super) struct Notary {
     not_before: Option<Instant>,
 }
 
-impl Notary {
-    /// Goes on behind a tree whose last line has this hash. A checkpoint is owed for the start.
+impl Checkpointer {
+    /// Continues after a tree whose last line has this hash. A checkpoint may be owed for the start.
     pub(super) fn new(
         signer: Signer,
-        (tree, head): (Frontier, LineHash),
-        start: Cause,
+        tree: Frontier,
+        head: LineHash,
+        start: Option<Cause>,
         heartbeat: Duration,
         now: Instant,
     ) -> Self {
@@ -50,7 +51,7 @@ impl Notary {
             uncovered_since: None,
             last: now,
             heartbeat,
-            owed: Some(start),
+            owed: start,
             not_before: None,
         }
     }
@@ -73,7 +74,7 @@ impl Notary {
     }
 
     /// The checkpoint that is due, if one is. `is_idle` says that no request is under way: those
-    /// that stand for it wait until it is so.
+    /// that say so wait until it is so.
     pub(super) fn due(&self, now: Instant, is_idle: bool) -> Option<Cause> {
         if self.not_before.is_some_and(|at| now < at) {
             return None;
@@ -112,16 +113,20 @@ impl Notary {
         self.tree.size().saturating_sub(self.covered)
     }
 
-    /// A checkpoint over all durable lines, as a note.
-    pub(super) fn sign(&self, cause: Cause, time: Timestamp) -> Result<String, NoteError> {
-        let checkpoint = Checkpoint {
+    /// A checkpoint over all durable lines.
+    pub(super) fn checkpoint(&self, cause: Cause, time: Timestamp) -> Checkpoint {
+        Checkpoint {
             origin: self.signer.verifier().name().clone(),
             tree: self.tree.clone(),
             head: self.head,
             time,
             cause,
-        };
-        checkpoint.sign(&self.signer)
+        }
+    }
+
+    /// The key that signs.
+    pub(super) fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     /// The checkpoint is durable. Returns its size.
@@ -152,13 +157,19 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const HEARTBEAT: Duration = Duration::from_secs(600);
 
-    fn notary(now: Instant) -> Notary {
+    fn checkpointer(now: Instant) -> Checkpointer {
         let signer = Signer::of_ledger(&SecretBytes::new(vec![1; 32])).unwrap();
-        let empty = (Frontier::default(), LineHash::GENESIS);
-        let mut notary = Notary::new(signer, empty, Cause::Start, HEARTBEAT, now);
-        assert_eq!(notary.due(now, true), Some(Cause::Start));
-        notary.written(Cause::Start, now);
-        notary
+        let mut checkpointer = Checkpointer::new(
+            signer,
+            Frontier::default(),
+            LineHash::GENESIS,
+            Some(Cause::Start),
+            HEARTBEAT,
+            now,
+        );
+        assert_eq!(checkpointer.due(now, true), Some(Cause::Start));
+        checkpointer.written(Cause::Start, now);
+        checkpointer
     }
 
     fn lines(count: usize) -> impl Iterator<Item = &'static [u8]> {
@@ -168,61 +179,70 @@ mod tests {
     #[test]
     fn lines_are_signed_by_number_and_by_time() {
         let start = Instant::now();
-        let mut notary = notary(start);
-        assert_eq!(notary.due(start + 599 * SECOND, true), None);
-        notary.take_in(lines(999), LineHash::of(b"line"), start + SECOND);
-        assert_eq!(notary.due(start + 10 * SECOND, false), None);
-        assert_eq!(notary.next(start), Some(start + 11 * SECOND));
-        assert_eq!(notary.due(start + 11 * SECOND, false), Some(Cause::Time));
-        notary.take_in(lines(1), LineHash::of(b"line"), start + 2 * SECOND);
-        assert_eq!(notary.due(start + 2 * SECOND, false), Some(Cause::Count));
-        assert_eq!(notary.uncovered(), 1000);
-        assert_eq!(notary.written(Cause::Count, start + 2 * SECOND), 1000);
-        assert_eq!(notary.due(start + 12 * SECOND, true), None);
+        let mut checkpointer = checkpointer(start);
+        assert_eq!(checkpointer.due(start + 599 * SECOND, true), None);
+        checkpointer.take_in(lines(999), LineHash::of(b"line"), start + SECOND);
+        assert_eq!(checkpointer.due(start + 10 * SECOND, false), None);
+        assert_eq!(checkpointer.next(start), Some(start + 11 * SECOND));
+        assert_eq!(
+            checkpointer.due(start + 11 * SECOND, false),
+            Some(Cause::Time)
+        );
+        checkpointer.take_in(lines(1), LineHash::of(b"line"), start + 2 * SECOND);
+        assert_eq!(
+            checkpointer.due(start + 2 * SECOND, false),
+            Some(Cause::Count)
+        );
+        assert_eq!(checkpointer.uncovered(), 1000);
+        assert_eq!(checkpointer.written(Cause::Count, start + 2 * SECOND), 1000);
+        assert_eq!(checkpointer.due(start + 12 * SECOND, true), None);
     }
 
     #[test]
     fn silence_is_signed_too() {
         let start = Instant::now();
-        let mut notary = notary(start);
-        assert_eq!(notary.next(start), Some(start + HEARTBEAT));
+        let mut checkpointer = checkpointer(start);
+        assert_eq!(checkpointer.next(start), Some(start + HEARTBEAT));
         let then = start + HEARTBEAT;
-        assert_eq!(notary.due(then, false), Some(Cause::Heartbeat));
-        notary.written(Cause::Heartbeat, then);
-        assert_eq!(notary.due(then + 599 * SECOND, true), None);
-        notary.heartbeat = Duration::MAX;
-        assert_eq!(notary.next(start), None);
+        assert_eq!(checkpointer.due(then, false), Some(Cause::Heartbeat));
+        checkpointer.written(Cause::Heartbeat, then);
+        assert_eq!(checkpointer.due(then + 599 * SECOND, true), None);
+        checkpointer.heartbeat = Duration::MAX;
+        assert_eq!(checkpointer.next(start), None);
     }
 
     #[test]
     fn a_start_is_signed_as_one_only_while_no_request_is_under_way() {
         let start = Instant::now();
-        let mut notary = notary(start);
-        notary.owe(Cause::Recovery);
-        assert_eq!(notary.due(start, false), None);
-        notary.take_in(lines(1000), LineHash::of(b"line"), start);
-        assert_eq!(notary.due(start, false), Some(Cause::Count));
-        notary.written(Cause::Count, start);
-        assert_eq!(notary.due(start, true), Some(Cause::Recovery));
-        notary.written(Cause::Recovery, start);
-        notary.owe(Cause::Retention);
-        assert_eq!(notary.due(start, false), Some(Cause::Retention));
+        let mut checkpointer = checkpointer(start);
+        checkpointer.owe(Cause::Recovery);
+        assert_eq!(checkpointer.due(start, false), None);
+        checkpointer.take_in(lines(1000), LineHash::of(b"line"), start);
+        assert_eq!(checkpointer.due(start, false), Some(Cause::Count));
+        checkpointer.written(Cause::Count, start);
+        assert_eq!(checkpointer.due(start, true), Some(Cause::Recovery));
+        checkpointer.written(Cause::Recovery, start);
+        checkpointer.owe(Cause::Retention);
+        assert_eq!(checkpointer.due(start, false), Some(Cause::Retention));
     }
 
     #[test]
     fn a_failure_is_tried_again_after_a_while_and_is_news_once() {
         let start = Instant::now();
-        let mut notary = notary(start);
-        notary.take_in(lines(5000), LineHash::of(b"line"), start);
-        assert!(notary.failed(start));
-        assert_eq!(notary.due(start, true), None);
-        assert_eq!(notary.next(start), Some(start + RETRY));
-        assert!(!notary.failed(start + SECOND));
-        assert_eq!(notary.due(start + 2 * SECOND, true), Some(Cause::Count));
-        assert_eq!(notary.uncovered(), 5000);
-        notary.written(Cause::Count, start + 2 * SECOND);
+        let mut checkpointer = checkpointer(start);
+        checkpointer.take_in(lines(5000), LineHash::of(b"line"), start);
+        assert!(checkpointer.failed(start));
+        assert_eq!(checkpointer.due(start, true), None);
+        assert_eq!(checkpointer.next(start), Some(start + RETRY));
+        assert!(!checkpointer.failed(start + SECOND));
+        assert_eq!(
+            checkpointer.due(start + 2 * SECOND, true),
+            Some(Cause::Count)
+        );
+        assert_eq!(checkpointer.uncovered(), 5000);
+        checkpointer.written(Cause::Count, start + 2 * SECOND);
         assert!(
-            notary.failed(start + 3 * SECOND),
+            checkpointer.failed(start + 3 * SECOND),
             "the next trouble is news again"
         );
     }
@@ -230,12 +250,11 @@ mod tests {
     #[test]
     fn what_is_signed_is_the_tree_of_the_lines() {
         let start = Instant::now();
-        let mut notary = notary(start);
-        notary.take_in(lines(3), LineHash::of(b"line"), start);
-        let note = notary
-            .sign(Cause::Time, Timestamp::from_unix_micros(7))
-            .unwrap();
-        let checkpoint = Checkpoint::open(&note, notary.signer.verifier()).unwrap();
+        let mut checkpointer = checkpointer(start);
+        checkpointer.take_in(lines(3), LineHash::of(b"line"), start);
+        let checkpoint = checkpointer.checkpoint(Cause::Time, Timestamp::from_unix_micros(7));
+        let note = checkpoint.sign(checkpointer.signer()).unwrap();
+        let checkpoint = Checkpoint::open(&note, checkpointer.signer.verifier()).unwrap();
         let mut tree = Frontier::default();
         (0..3).for_each(|_| tree.push(TreeHash::of_leaf(b"line")));
         assert_eq!(checkpoint.tree, tree);

@@ -1,31 +1,14 @@
-//! The ledger's directory: its lock, and how files come into it so that they survive a loss of power.
+//! How files come into the ledger's directory so that they survive a loss of power.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::storage::LedgerError;
+use super::error::LedgerError;
+use super::identity;
 use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::layout;
-
-/// Locks the directory, which is made if it is not there, for as long as the file is open.
-pub(super) fn lock(dir: &Path) -> Result<File, LedgerError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(LedgerError::at(dir))?;
-    let path = dir.join(layout::LOCK);
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.open(&path).map_err(LedgerError::at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(LedgerError::at(&path)(source)),
-    }
-}
 
 /// A file to append to, private, made if it is not there.
 pub(super) fn open_for_append(path: &Path) -> io::Result<File> {
@@ -64,7 +47,11 @@ pub(super) fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> 
 
 /// Copies bytes that were torn, or do not follow, into a file of their own, durable before they
 /// are cut from the ledger.
-pub(super) fn set_aside(dir: &Path, torn: &[u8], now: Timestamp) -> Result<PathBuf, LedgerError> {
+pub(super) fn set_aside(
+    dir: &Path,
+    bytes: &mut dyn Read,
+    now: Timestamp,
+) -> Result<PathBuf, LedgerError> {
     // With a clock that went back, the name may be taken.
     let mut micros = now.unix_micros();
     loop {
@@ -77,7 +64,8 @@ pub(super) fn set_aside(dir: &Path, torn: &[u8], now: Timestamp) -> Result<PathB
                 continue;
             }
             file => file.and_then(|mut file| {
-                file.write_all(torn)?;
+                io::copy(bytes, &mut file)?;
+                file.flush()?;
                 file.sync_all()
             }),
         };
@@ -89,6 +77,29 @@ pub(super) fn set_aside(dir: &Path, torn: &[u8], now: Timestamp) -> Result<PathB
     }
 }
 
+/// Gives a whole file the name of one that was set aside.
+pub(super) fn set_aside_file(
+    dir: &Path,
+    file: &Path,
+    now: Timestamp,
+) -> Result<PathBuf, LedgerError> {
+    let is_packed = file.extension().is_some_and(|extension| extension == "zst");
+    let extension = if is_packed { "jsonl.zst" } else { "jsonl" };
+    let mut micros = now.unix_micros();
+    loop {
+        let path = dir.join(format!("torn-{micros}.{extension}"));
+        match identity::rename_to_free_name(file, &path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => micros += 1,
+            renamed => {
+                renamed
+                    .and_then(|()| sync(dir))
+                    .map_err(LedgerError::at(&path))?;
+                return Ok(path);
+            }
+        }
+    }
+}
+
 /// Removes a file that may be there.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -97,7 +108,7 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what an interrupted rotation or compression left behind.
+/// Removes what an interrupted rotation or compression left.
 pub(super) fn tidy(dir: &Path) -> io::Result<()> {
     remove_if_there(&dir.join(layout::NEXT))?;
     for entry in fs::read_dir(dir)? {
@@ -137,8 +148,8 @@ mod tests {
     fn what_is_set_aside_never_takes_the_place_of_what_was() {
         let dir = tempfile::tempdir().unwrap();
         let now = Timestamp::from_unix_micros(7);
-        let one = set_aside(dir.path(), b"one", now).unwrap();
-        let two = set_aside(dir.path(), b"two", now).unwrap();
+        let one = set_aside(dir.path(), &mut &b"one"[..], now).unwrap();
+        let two = set_aside(dir.path(), &mut &b"two"[..], now).unwrap();
         assert_eq!(one.file_name().unwrap(), "torn-7.jsonl");
         assert_eq!(
             (fs::read(one).unwrap(), fs::read(two).unwrap()),

@@ -17,20 +17,20 @@ use crate::ledger::layout::Segment;
 /// Requests that are followed at most. A server has as many under way as it takes connections.
 const REQUESTS: usize = 100_000;
 
-/// How the lines begin behind their time, up to the request's id.
+/// How the lines begin after their time, up to the request's id.
 const USE: &[u8] = br#","event":"use","request":""#;
 const RESULT: &[u8] = br#","event":"result","request":""#;
 
 /// The requests under way, as the writer sees them pass.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(super) struct OpenRequests {
     requests: HashSet<Box<[u8]>>,
-    /// There were more than can be followed, so that nobody knows any more whether one is left.
+    /// There were more than can be followed, so that it is not known whether one is left.
     overflown: bool,
 }
 
-impl UnderWay {
-    /// Takes in a line that is durable now, from its event on, as [`Draft`](crate::ledger::Draft) wrote it.
+impl OpenRequests {
+    /// Takes in a line that is durable now, from its event on, as [`EncodedEntries`](crate::ledger::EncodedEntries) wrote it.
     pub(super) fn see(&mut self, line: &[u8]) {
         // Ids are Egret's own and hold nothing that JSON escapes.
         let id = |rest: &'_ [u8]| memchr(b'"', rest).unwrap_or(rest.len());
@@ -41,9 +41,10 @@ impl UnderWay {
             if self.requests.contains(request) {
                 return;
             }
-            match self.requests.len() < REQUESTS {
-                true => drop(self.requests.insert(request.into())),
-                false => self.overflown = true,
+            if self.requests.len() < REQUESTS {
+                self.requests.insert(request.into());
+            } else {
+                self.overflown = true;
             }
         }
     }
@@ -56,7 +57,7 @@ impl UnderWay {
 
 /// What a look back has found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct LookBack {
     /// The `recovered` lines for the uses that have no result, in the order in which they were used.
     pub(super) entries: Vec<Entry<'static>>,
     /// Ranges of lines that are not there.
@@ -67,9 +68,9 @@ pub(super) struct Found {
 
 /// Looks for uses without a result among these lines. What is missing or cannot be read is told and
 /// passed over: it was there when the last checkpoint was signed, and is the verifier's to judge.
-pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u64>) -> Found {
-    let mut open = Open::default();
-    let mut found = Found::default();
+pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u64>) -> LookBack {
+    let mut open = OpenUses::default();
+    let mut found = LookBack::default();
     let mut last = None;
     for at in walk::segment_of(segments, *lines.start())..segments.len() {
         let segment = &segments[at..=at];
@@ -100,12 +101,12 @@ pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u
 }
 
 #[derive(Default)]
-struct Open {
+struct OpenUses {
     requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
     left_out: u64,
 }
 
-impl Open {
+impl OpenUses {
     fn see(&mut self, seq: u64, line: &[u8]) {
         // Most lines are not looked at any closer.
         let may_be = |event: &[u8]| memmem::find(line, event).is_some();
@@ -218,20 +219,22 @@ mod tests {
 
     #[test]
     fn requests_are_under_way_from_use_to_result() {
-        let mut under_way = UnderWay::default();
-        let see = |under_way: &mut UnderWay, entry: Entry| {
+        let mut open_requests = OpenRequests::default();
+        let see = |open_requests: &mut OpenRequests, entry: Entry| {
             let draft = entry.encode();
-            draft.lines().for_each(|(front, _)| under_way.see(front));
+            draft
+                .lines()
+                .for_each(|(front, _)| open_requests.see(front));
         };
-        assert!(under_way.is_none());
-        see(&mut under_way, entry(event::DENIED, "a"));
-        see(&mut under_way, Entry::new(event::USE));
-        assert!(under_way.is_none());
-        see(&mut under_way, entry(event::USE, "a"));
-        see(&mut under_way, entry(event::USE, "b"));
-        see(&mut under_way, entry(event::RESULT, "a"));
-        assert!(!under_way.is_none());
-        see(&mut under_way, entry(event::RESULT, "b"));
-        assert!(under_way.is_none());
+        assert!(open_requests.is_none());
+        see(&mut open_requests, entry(event::DENIED, "a"));
+        see(&mut open_requests, Entry::new(event::USE));
+        assert!(open_requests.is_none());
+        see(&mut open_requests, entry(event::USE, "a"));
+        see(&mut open_requests, entry(event::USE, "b"));
+        see(&mut open_requests, entry(event::RESULT, "a"));
+        assert!(!open_requests.is_none());
+        see(&mut open_requests, entry(event::RESULT, "b"));
+        assert!(open_requests.is_none());
     }
 }

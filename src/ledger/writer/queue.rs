@@ -7,8 +7,9 @@
 //! Whoever was answered a moment ago is likely to come back with the next request. So when the first
 //! does, the writer gathers the others for a moment ([`Gathering`]): requests of many connections
 //! share a sync instead of following each other through one for a few of them. A connection that is
-//! alone never waits for company.
+//! alone never waits for others.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,51 +18,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::batch::{Batch, Job};
-use crate::clock;
-use crate::error::{Code, Refusal};
-use crate::ledger::format::encoded::Draft;
-use crate::ledger::format::timestamp::Timestamp;
-
-/// Why entries are not on record. Nothing may be sent upstream then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerUnavailable {
-    /// More is waiting for the disk than [`crate::ledger::Options::queue`] allows.
-    #[error("more usage records are waiting for the disk than the queue holds")]
-    QueueFull,
-    /// The disk did not answer in time.
-    #[error("the disk did not take the usage record in time")]
-    Deadline,
-    /// The file system refused.
-    #[error("the usage record could not be written")]
-    WriteFailed,
-    /// The ledger is closed or its thread is gone.
-    #[error("the ledger is closed")]
-    Closed,
-}
-
-impl From<LedgerUnavailable> for Refusal {
-    fn from(unavailable: LedgerUnavailable) -> Self {
-        let detail = format!(
-            "Nothing was sent: {unavailable}. Check space and health of the disk that holds the ledger (the server's log has the error), then try again."
-        );
-        Refusal::new(Code::LedgerUnavailable, detail)
-    }
-}
-
-/// How it ended: for one caller, or for the whole ledger.
-pub(super) type Answer = Result<(), LedgerUnavailable>;
-
-/// The time by the clock of the machine.
-pub(super) fn now() -> Timestamp {
-    Timestamp::from_unix_micros(clock::unix_micros())
-}
+use super::error::{Answer, LedgerUnavailable};
+use crate::ledger::format::encoded::EncodedEntries;
 
 /// Entries that are written without waiting for more, however patient the writer is: a batch should
 /// still be in the processor's cache when it is hashed and copied, and should not keep the writer on
 /// a core for so long that requests there wait.
 pub(super) const ENOUGH: usize = 1024;
 
-/// How long the writer waits for more company once someone waits.
+/// How long the writer waits for more lines once a caller waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gathering {
     /// As long as others keep coming within this time of each other,
@@ -105,6 +70,8 @@ struct State {
     taken_waiters: usize,
     /// Who waited when the writer was last done, for its answer or for the next.
     company: usize,
+    /// How many of the waiting entries are of each principal's requests.
+    shares: HashMap<u64, usize>,
     /// What the writer sleeps for.
     wakes: Wakes,
     closing: bool,
@@ -123,6 +90,7 @@ impl Queue {
             taken_since: None,
             taken_waiters: 0,
             company: 0,
+            shares: HashMap::new(),
             wakes: Wakes::Nothing,
             closing: false,
             closers: Vec::new(),
@@ -142,9 +110,12 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a job, or refuses it at once. A job that nobody waits for is the result of a request
+    /// Queues a job, or refuses it at once. A job that no caller waits for is the result of a request
     /// that was let through: it finds as much room again as there is for new requests.
-    pub(super) fn push(&self, job: Job, lines: &Draft, room: Room) -> Answer {
+    ///
+    /// The requests of one principal may take as much of the room as they leave free: one alone half
+    /// of it, two a third each. So there is room for the next one, whoever floods the queue.
+    pub(super) fn push(&self, job: Job, lines: &EncodedEntries, room: Room) -> Answer {
         let mut state = self.state();
         if state.closing || state.stopped {
             return Err(LedgerUnavailable::Closed);
@@ -157,6 +128,13 @@ impl Queue {
         // A single large job must not be refused for ever.
         if waiting > 0 && waiting + lines.len() > limit {
             return Err(LedgerUnavailable::QueueFull);
+        }
+        if let (Room::Requests, Some(requester)) = (room, lines.requester()) {
+            let own = state.shares.entry(requester).or_default();
+            if *own > 0 && *own + lines.len() > limit.saturating_sub(waiting) {
+                return Err(LedgerUnavailable::ShareFull);
+            }
+            *own += lines.len();
         }
         state.waiting.push(job, lines);
         let wakes = match state.wakes {
@@ -177,7 +155,7 @@ impl Queue {
     }
 
     /// Waits until there is something to write and swaps it into `batch`: as soon as someone waits
-    /// for it and company was gathered, or there are enough entries, else after `patience`. Also
+    /// for it and others were gathered, or there are enough entries, else after `patience`. Also
     /// returns at `duty`, when the writer has something else to do. Returns whether this is the end.
     pub(super) fn take(
         &self,
@@ -210,6 +188,7 @@ impl Queue {
         state.taken_since = state.taken_since.or(state.waiting.since());
         state.taken = state.waiting.entries();
         state.taken_waiters = state.waiting.waiters();
+        state.shares.clear();
         mem::swap(&mut state.waiting, batch);
         state.closing
     }
@@ -400,6 +379,35 @@ mod tests {
             let _back: Vec<_> = (0..3).map(|_| push(&queue)).collect();
             assert_eq!(writer.join().unwrap(), 3);
         });
+    }
+
+    #[test]
+    fn no_principal_takes_the_room_of_others() {
+        let queue = Queue::new(90);
+        let push = |principal: &'static str| {
+            let entry = Entry {
+                request: Some("r".into()),
+                principal: Some(principal.into()),
+                ..Entry::new("use")
+            };
+            queue.push(Job::new(None), &entry.encode(), Room::Requests)
+        };
+        let fill = |principal| {
+            let taken = (0..).find(|_| push(principal).is_err());
+            assert_eq!(push(principal), Err(LedgerUnavailable::ShareFull));
+            taken.unwrap()
+        };
+        assert_eq!(fill("alice"), 45);
+        assert_eq!(fill("bob"), 23);
+        assert_eq!(fill("carol"), 11);
+        assert_eq!(push("dave"), Ok(()));
+        // Lines about no request have all the room that is left.
+        let entry = Entry::new("x").encode();
+        queue.push(Job::new(None), &entry, Room::Requests).unwrap();
+        // What the writer took is nobody's share any more.
+        let mut batch = Batch::default();
+        queue.take(&mut batch, Duration::ZERO, None, Gathering::default());
+        assert_eq!(push("alice"), Ok(()));
     }
 
     #[test]

@@ -1,116 +1,40 @@
 //! The files that the writer writes to: the one that grows, and the checkpoints beside it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::batch::now;
 use super::checkpoint_file::NoteFile;
-use super::directory;
+use super::lock::DirectoryLock;
+use super::sealed_head::{HeadFile, SealedHead};
+use super::{directory, identity};
 use crate::ledger::layout;
-
-/// Why a ledger cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// Another process writes to it.
-    #[error(
-        "the ledger in {0} is in use by another Egret; stop that one, or give this one its own --data-dir"
-    )]
-    Locked(PathBuf),
-    /// The last line is whole but no record. Whoever wrote it was not Egret, so nothing is written
-    /// behind it.
-    #[error(
-        "the last line of {0} is not a ledger record; move the file away to start a new ledger, and keep it for examination"
-    )]
-    Damaged(PathBuf),
-    /// There are fewer lines than a signed checkpoint stands for. To go on would be to write
-    /// others under their numbers.
-    #[error(
-        "the ledger in {dir} ends with line {found}, but its last checkpoint was signed over {size} lines: lines were cut off or a file was replaced. Bring the files back, or move the directory away to start a new ledger and keep it for examination (`egret ledger verify` says more)"
-    )]
-    Shortened {
-        /// The ledger's directory.
-        dir: PathBuf,
-        /// The size in the last checkpoint.
-        size: u64,
-        /// The number of the last line that is there.
-        found: u64,
-    },
-    /// A line is not the one that was there: it does not fit the checkpoint, or its number is not
-    /// the one it has to have.
-    #[error(
-        "line {seq} of the ledger in {dir} is not the one that was written there. Bring the files back, or move the directory away to start a new ledger and keep it for examination (`egret ledger verify` says more)"
-    )]
-    Altered {
-        /// The ledger's directory.
-        dir: PathBuf,
-        /// The line.
-        seq: u64,
-    },
-    /// A file with lines is gone that retention did not drop, or no checkpoint is left to go on
-    /// from where older lines were dropped.
-    #[error(
-        "lines {from} to {to} of the ledger in {dir} are missing. Bring their file and the checkpoints back, or move the directory away to start a new ledger and keep it for examination"
-    )]
-    Missing {
-        /// The ledger's directory.
-        dir: PathBuf,
-        /// The first line that is missing.
-        from: u64,
-        /// The last.
-        to: u64,
-    },
-    /// The signing key cannot be opened. A new one would be a new ledger for everyone who checks.
-    #[error(
-        "{path}: {reason}. Bring back the master key it was sealed with; with the file moved away, a new key is made and older checkpoints count no more"
-    )]
-    SigningKey {
-        /// The file of the key.
-        path: PathBuf,
-        /// Why, without anything of the key.
-        reason: String,
-    },
-    /// The file system refused.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file concerned.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
-}
-
-impl LedgerError {
-    /// Says which file an error is about.
-    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
-        let path = path.to_owned();
-        move |source| Self::Io {
-            path: path.clone(),
-            source,
-        }
-    }
-}
 
 /// Where lines and checkpoints go. The writer knows no more of files than this, so that tests can
 /// break them.
 pub(super) trait Storage: Send + 'static {
-    /// Writes behind the last byte; when it fails, part of the bytes may have been written.
+    /// Writes after the last byte; when it fails, part of the bytes may have been written.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Returns once everything appended survives a loss of power.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Drops everything from this length on.
-    fn cut(&mut self, length: u64) -> io::Result<()>;
+    /// Drops everything from this length on. What somebody else added is set aside, in the file of
+    /// the name that is returned.
+    fn cut(&mut self, length: u64) -> io::Result<Option<String>>;
 
     /// Gives the file, all of which is durable, the name of a rotated one and begins a new one.
     /// When it fails, the old one goes on.
     fn rotate(&mut self, first: u64) -> io::Result<()>;
 
-    /// Writes a signed note behind the checkpoints; returns once it survives a loss of power. What
+    /// Writes a signed note after the checkpoints; returns once it survives a loss of power. What
     /// a failure leaves half written is taken back before the next.
     fn checkpoint(&mut self, note: &str) -> io::Result<()>;
+
+    /// Writes the sealed head, durably.
+    fn seal_head(&mut self, head: &SealedHead) -> io::Result<()>;
 }
 
 /// The file `current.jsonl`, the checkpoints beside it, and the lock on both.
@@ -119,14 +43,22 @@ pub(super) struct LedgerFile {
     dir: PathBuf,
     path: PathBuf,
     length: u64,
+    /// The file may be as long by lines that could not be written.
+    attempted: u64,
     /// Names in the directory may not survive a loss of power yet.
     needs_dir_sync: bool,
     /// Where a rotation that failed half way left the file.
     astray: Option<PathBuf>,
     /// Not there for a writer that does not sign.
-    notes: Option<NoteFile>,
+    signed: Option<SignedFiles>,
     /// Held for as long as files are written.
-    _lock: Arc<File>,
+    lock: Arc<DirectoryLock>,
+}
+
+/// The files of a writer that signs.
+pub(super) struct SignedFiles {
+    pub(super) notes: NoteFile,
+    pub(super) head: HeadFile,
 }
 
 impl LedgerFile {
@@ -135,32 +67,28 @@ impl LedgerFile {
         dir: &Path,
         file: File,
         length: u64,
-        notes: Option<NoteFile>,
-        lock: Arc<File>,
+        signed: Option<SignedFiles>,
+        lock: Arc<DirectoryLock>,
     ) -> Self {
         Self {
             file,
             dir: dir.to_owned(),
             path: dir.join(layout::CURRENT),
             length,
+            attempted: length,
             needs_dir_sync: false,
             astray: None,
-            notes,
-            _lock: lock,
+            signed,
+            lock,
         }
     }
 
     /// Whether the open file is still the ledger and as long as we left it. Lines written into a
-    /// file that was deleted or moved away, or behind someone else's, would be on no record.
+    /// file that was deleted or moved away, or after someone else's, would be on no record.
     fn check(&self) -> io::Result<()> {
-        let metadata = self.file.metadata()?;
-        let named = fs::metadata(&self.path)?;
-        if (named.dev(), named.ino()) != (metadata.dev(), metadata.ino()) {
-            return Err(io::Error::other(
-                "the ledger file was replaced while in use",
-            ));
-        }
-        if metadata.len() != self.length {
+        self.lock.check()?;
+        identity::check(&self.file, &self.path)?;
+        if self.file.metadata()?.len() != self.length {
             return Err(io::Error::other(
                 "the ledger file was changed by someone else",
             ));
@@ -171,7 +99,8 @@ impl LedgerFile {
     /// Moves the file back that a failed rotation left under its new name.
     fn bring_back(&mut self) -> io::Result<()> {
         if let Some(astray) = &self.astray {
-            fs::rename(astray, &self.path)?;
+            identity::check(&self.file, astray)?;
+            identity::rename_to_free_name(astray, &self.path)?;
             self.astray = None;
         }
         Ok(())
@@ -181,6 +110,7 @@ impl LedgerFile {
 impl Storage for LedgerFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.check()?;
+        self.attempted = self.length + bytes.len() as u64;
         self.file.write_all(bytes)?;
         self.length += bytes.len() as u64;
         // A file system that took less than it said would leave a line without its beginning.
@@ -197,19 +127,33 @@ impl Storage for LedgerFile {
         Ok(())
     }
 
-    /// Opens the file anew: an error may stick to the old descriptor.
-    fn cut(&mut self, length: u64) -> io::Result<()> {
+    /// Opens the file again: an error may stick to the old descriptor.
+    fn cut(&mut self, length: u64) -> io::Result<Option<String>> {
+        self.lock.check()?;
         self.bring_back()?;
-        let file = OpenOptions::new().append(true).open(&self.path)?;
-        if file.metadata()?.len() < length {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).open(&self.path)?;
+        identity::check(&self.file, &self.path)?;
+        identity::check(&file, &self.path)?;
+        let found = file.metadata()?.len();
+        if found < length {
             return Err(io::Error::other(
                 "the ledger file has lost lines that were on disk",
             ));
         }
+        let mut aside = None;
+        if found > self.attempted {
+            file.seek(SeekFrom::Start(length))?;
+            let path = directory::set_aside(&self.dir, &mut &file, now());
+            let path = path.map_err(io::Error::other)?;
+            let name = path.file_name().unwrap_or_default();
+            aside = Some(name.to_string_lossy().into_owned());
+            // Once is enough, also when the next step fails.
+            self.attempted = found;
+        }
         file.set_len(length)?;
-        self.file = file;
-        self.length = length;
-        Ok(())
+        (self.file, self.length, self.attempted) = (file, length, length);
+        Ok(aside)
     }
 
     /// What needs space comes first, so that a full disk leaves everything as it is. Between the
@@ -221,32 +165,42 @@ impl Storage for LedgerFile {
         let file = directory::open_for_append(&next)?;
         file.sync_all()?;
         let rotated = layout::rotated(&self.dir, first);
-        if rotated.try_exists()? {
-            return Err(io::Error::other(
-                "a rotated file of that name is there already",
-            ));
-        }
-        fs::rename(&self.path, &rotated)?;
-        if let Err(error) = fs::rename(&next, &self.path) {
+        identity::rename_to_free_name(&self.path, &rotated)?;
+        if let Err(error) = identity::rename_to_free_name(&next, &self.path) {
             self.astray = Some(rotated);
             self.bring_back()?;
             return Err(error);
         }
-        (self.file, self.length) = (file, 0);
+        (self.file, self.length, self.attempted) = (file, 0, 0);
         self.needs_dir_sync = true;
         Ok(())
     }
 
     fn checkpoint(&mut self, note: &str) -> io::Result<()> {
-        match &mut self.notes {
-            Some(notes) => notes.append(note),
-            None => Err(io::Error::other("this writer does not sign")),
+        self.lock.check()?;
+        match &mut self.signed {
+            Some(signed) => signed.notes.append(note),
+            None => Err(does_not_sign()),
+        }
+    }
+
+    fn seal_head(&mut self, head: &SealedHead) -> io::Result<()> {
+        self.lock.check()?;
+        match &self.signed {
+            Some(signed) => signed.head.write(head),
+            None => Err(does_not_sign()),
         }
     }
 }
 
+fn does_not_sign() -> io::Error {
+    io::Error::other("this writer does not sign")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::ledger::format::timestamp::Timestamp;
     use crate::ledger::writer::recovery::{Opened, open};
@@ -267,7 +221,8 @@ mod tests {
         assert!(file.cut(4).is_err());
         fs::write(&path, b"one\nforeign\n").unwrap();
         assert!(file.append(b"two\n").is_err());
-        file.cut(4).unwrap();
+        let aside = file.cut(4).unwrap().expect("lines of somebody else");
+        assert_eq!(fs::read(dir.path().join(aside)).unwrap(), b"foreign\n");
         file.append(b"two\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
         fs::remove_file(&path).unwrap();

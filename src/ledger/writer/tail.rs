@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 pub(super) struct Tail {
     /// The last whole line, without its line feed.
     pub(super) last_line: Option<Vec<u8>>,
-    /// What stands behind the last line feed.
+    /// What follows the last line feed.
     pub(super) torn: Vec<u8>,
     /// Length of the file up to and with the last line feed.
     pub(super) whole: u64,

@@ -1,7 +1,7 @@
 //! The one writer of the ledger.
 //!
 //! Requests hand their lines to a queue, written but for number, time and link
-//! ([`Draft`]), and wait. A thread of its own takes all that is queued, writes it with
+//! ([`EncodedEntries`]), and wait. A thread of its own takes all that is queued, writes it with
 //! one `write`, makes it durable with one `fdatasync` and tells everyone at once (group commit).
 //! While it waits for the disk the next batch gathers, and a moment longer for those who were just
 //! answered and come back. No async worker ever waits for a file: it waits for an answer, and no
@@ -9,38 +9,44 @@
 //!
 //! After a failed `fdatasync` the kernel may have forgotten the pages it could not write, so the
 //! batch counts as not written whatever the file seems to hold: the file is cut back to the last
-//! length known to be durable, and the next batch starts from there. Entries that nobody waits for
+//! length known to be durable, and the next batch starts from there. Entries that no caller waits for
 //! (results) are kept for it, together with a line that tells of the interruption. That line is
 //! tried again each second and so finds out when the disk is back, even if no request comes.
 //!
-//! Checkpoints, rotation and the like come after everyone in a batch was answered. They never stand
-//! in the way of lines: one that fails is logged, counted ([`Snapshot`]) and tried again, and lines
+//! Checkpoints, rotation and the like come after everyone in a batch was answered. They never
+//! hold up lines: one that fails is logged, counted ([`Snapshot`]) and tried again, and lines
 //! go on being written meanwhile, into the old file if need be. How many lines are under no
 //! checkpoint shows in the metrics. Only a line that cannot be written stops requests.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, mem, thread};
 
 use tokio::sync::oneshot;
 
 use super::archive::{Archive, Keep, Keeper};
-use super::batch::{Batch, Job};
-use super::checkpointer::Notary;
-use super::in_flight::UnderWay;
-use super::queue::{Answer, ENOUGH, Gathering, LedgerUnavailable, Queue, Room, Stopped, now};
-use super::recovery::{self, Opened, Signed};
-use super::signing::Seal;
-use super::storage::{LedgerError, Storage};
+use super::batch::{Batch, Job, now};
+use super::checkpointer::Checkpointer;
+use super::damage;
+use super::error::{Answer, LedgerError, LedgerUnavailable};
+use super::in_flight::OpenRequests;
+use super::lock::DirectoryLock;
+use super::queue::{ENOUGH, Gathering, Queue, Room, Stopped};
+use super::recovery::{self, Opened};
+use super::sign_on::Signed;
+use super::signing::Signing;
+use super::storage::Storage;
 use super::waiter::{self, Waiter};
+use crate::ledger::first_uses::FirstUses;
 use crate::ledger::format::chain::Chain;
-use crate::ledger::format::encoded::Draft;
+use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::encoded::EncodedEntries;
 use crate::ledger::format::entry::Entry;
 use crate::ledger::format::event;
 use crate::ledger::format::timestamp::Timestamp;
-use crate::ledger::in_turns;
+use crate::ledger::priority::in_turns;
 use crate::ledger::stats::{Snapshot, Stats};
 
 /// When [`Ledger::commit`] returns.
@@ -69,6 +75,9 @@ pub struct Options {
     pub max_size: u64,
     /// Which rotated files are kept.
     pub keep: Keep,
+    /// For a few lines of a command: no file is rotated, compressed or dropped, and only the end is
+    /// signed.
+    pub is_brief: bool,
 }
 
 impl Default for Options {
@@ -79,11 +88,12 @@ impl Default for Options {
             heartbeat: Duration::from_secs(600),
             max_size: 64 * 1024 * 1024,
             keep: Keep::default(),
+            is_brief: false,
         }
     }
 }
 
-/// How long lines that nobody waits for may stay in memory under [`Durability::Commit`].
+/// How long lines that no caller waits for may stay in memory under [`Durability::Commit`].
 const LAZY: Duration = Duration::from_secs(1);
 
 /// A handle on the ledger; clones share one writer. When the last one is dropped, what is queued is
@@ -96,6 +106,9 @@ struct Handle {
     stats: Arc<Stats>,
     durability: Durability,
     deadline: Duration,
+    /// How long lines that no caller waits for may stay in memory.
+    patience: Duration,
+    first_uses: Arc<FirstUses>,
 }
 
 impl Drop for Handle {
@@ -118,7 +131,7 @@ impl Ledger {
     }
 
     /// Opens or creates the ledger in `dir` with everything that belongs to it: what a crash left
-    /// unfinished is named in `recovered` lines, checkpoints are signed with the key that `seal`
+    /// unfinished is named in `recovered` lines, checkpoints are signed with the key that `signing`
     /// opens, files are rotated and archived. Reads what no checkpoint covers, so it blocks.
     ///
     /// # Errors
@@ -128,39 +141,52 @@ impl Ledger {
         dir: &Path,
         durability: Durability,
         options: Options,
-        seal: &dyn Seal,
+        signing: &Signing,
     ) -> Result<Self, LedgerError> {
-        Self::open_with(dir, durability, options, Some(seal))
+        Self::open_with(dir, durability, options, Some(signing))
+    }
+
+    /// Checks that no process writes to the ledger in `dir` at this moment.
+    ///
+    /// # Errors
+    /// [`LedgerError::Locked`] when somebody does, others when the file system refuses.
+    pub fn probe_lock(dir: &Path) -> Result<(), LedgerError> {
+        DirectoryLock::acquire(dir).map(drop)
     }
 
     fn open_with(
         dir: &Path,
         durability: Durability,
         options: Options,
-        seal: Option<&dyn Seal>,
+        signing: Option<&Signing>,
     ) -> Result<Self, LedgerError> {
-        let mut opened = recovery::open(dir, now(), seal)?;
+        let mut opened = recovery::open(dir, now(), signing)?;
         let signed = opened.signed.take();
         let queue = Arc::new(Queue::new(options.queue));
         let stats = Arc::new(Stats::default());
         let end = End::of(&opened, options.max_size);
-        let archive = match signed {
-            None => None,
-            Some(_) => {
+        let archive = match &signed {
+            Some(signed) if !options.is_brief => {
+                let signed_at = |last: &Checkpoint| {
+                    let micros = u64::try_from(last.time.unix_micros()).unwrap_or(0);
+                    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+                };
                 let keeper = Keeper {
                     dir: dir.to_owned(),
                     keep: options.keep,
                     queue: Arc::clone(&queue),
                     stats: Arc::clone(&stats),
-                    _lock: Arc::clone(&opened.lock),
+                    last_signed: signed.last.as_ref().map(signed_at),
+                    lock: Arc::clone(&opened.lock),
                 };
                 Some(Archive::start(keeper, opened.first).map_err(LedgerError::at(dir))?)
             }
+            _ => None,
         };
         let Opened { file, .. } = opened;
-        let mut writer = Writer::new((queue, stats), file, end);
+        let mut writer = Writer::new(queue, stats, file, end);
         writer.archive = archive;
-        writer.sign_with(signed, options.heartbeat);
+        writer.sign_with(signed, options);
         writer
             .spawn(durability, options.deadline)
             .map_err(LedgerError::at(dir))
@@ -169,7 +195,7 @@ impl Ledger {
     /// Puts entries on record, in order and next to each other; see [`Durability`] for when it
     /// returns. After an error the entries may still be found in the ledger (the disk may answer
     /// right after the deadline), which is the safe side: a use recorded that did not happen.
-    pub async fn commit(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+    pub async fn commit(&self, lines: impl Into<EncodedEntries>) -> Result<(), LedgerUnavailable> {
         let lines = lines.into();
         let Handle {
             queue,
@@ -195,7 +221,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When twice [`Options::queue`] entries are waiting already, or the ledger is closed.
-    pub fn append(&self, lines: impl Into<Draft>) -> Result<(), LedgerUnavailable> {
+    pub fn append(&self, lines: impl Into<EncodedEntries>) -> Result<(), LedgerUnavailable> {
         let lines = lines.into();
         if lines.is_empty() {
             return Ok(());
@@ -203,9 +229,21 @@ impl Ledger {
         self.0.queue.push(Job::new(None), &lines, Room::Results)
     }
 
+    /// Who has used which credential before.
+    pub fn first_uses(&self) -> &Arc<FirstUses> {
+        &self.0.first_uses
+    }
+
     /// Whether the last write succeeded.
     pub fn healthy(&self) -> bool {
         self.0.queue.is_healthy()
+    }
+
+    /// Whether a request that needs a line would get it: the last write succeeded, and nothing has
+    /// been waiting for longer than a request waits. A sync that hangs does not fail.
+    pub fn is_ready(&self) -> bool {
+        let (_, lag) = self.0.queue.load();
+        self.healthy() && lag <= self.0.deadline.saturating_add(self.0.patience)
     }
 
     /// What the ledger has counted so far.
@@ -274,18 +312,24 @@ struct Writer<S> {
     storage: S,
     /// All of it durable.
     end: End,
-    /// The file may hold bytes behind the end.
+    /// The file may hold bytes after the end.
     needs_cut: bool,
+    /// Lines about what somebody else wrote, to be put on record.
+    foreign: Vec<Entry<'static>>,
     /// Jobs without a waiter that could not be written yet.
     backlog: Batch,
     buffer: Vec<u8>,
-    under_way: UnderWay,
+    open_requests: OpenRequests,
     /// Not there for a writer that does not sign.
-    notary: Option<Notary>,
+    checkpointer: Option<Checkpointer>,
     archive: Option<Archive>,
     /// When a rotation that failed is tried again.
     rotate_not_before: Option<Instant>,
-    /// How long company is waited for.
+    /// Whether files are rotated.
+    rotates: bool,
+    /// When the sealed head was written last; `None` when it is due.
+    head_sealed: Option<Instant>,
+    /// How long the writer waits for others.
     gathering: Gathering,
 }
 
@@ -301,7 +345,7 @@ fn is_pressing(batch: &Batch) -> bool {
 const KEPT_BUFFER: usize = 1024 * 1024;
 
 impl<S: Storage> Writer<S> {
-    fn new((queue, stats): (Arc<Queue>, Arc<Stats>), storage: S, end: End) -> Self {
+    fn new(queue: Arc<Queue>, stats: Arc<Stats>, storage: S, end: End) -> Self {
         stats.size.store(end.chain.next_seq() - 1, Relaxed);
         Self {
             queue,
@@ -309,18 +353,21 @@ impl<S: Storage> Writer<S> {
             storage,
             end,
             needs_cut: false,
+            foreign: Vec::new(),
             backlog: Batch::default(),
             buffer: Vec::new(),
-            under_way: UnderWay::default(),
-            notary: None,
+            open_requests: OpenRequests::default(),
+            checkpointer: None,
             archive: None,
             rotate_not_before: None,
+            rotates: false,
+            head_sealed: None,
             gathering: Gathering::default(),
         }
     }
 
     /// Gives the writer its key. What opening found out is the first thing to be written.
-    fn sign_with(&mut self, signed: Option<Signed>, heartbeat: Duration) {
+    fn sign_with(&mut self, signed: Option<Signed>, options: Options) {
         let Some(signed) = signed else {
             return;
         };
@@ -328,9 +375,17 @@ impl<S: Storage> Writer<S> {
         if let Some(last) = &signed.last {
             self.stats.checkpoint_written(last.size(), last.time);
         }
-        let end = (signed.tree, signed.head);
-        let notary = Notary::new(signed.signer, end, signed.start, heartbeat, Instant::now());
-        self.notary = Some(notary);
+        let start = (!options.is_brief).then_some(signed.start);
+        let checkpointer = Checkpointer::new(
+            signed.signer,
+            signed.tree,
+            signed.head,
+            start,
+            options.heartbeat,
+            Instant::now(),
+        );
+        self.rotates = !options.is_brief;
+        self.checkpointer = Some(checkpointer);
         if !signed.entries.is_empty() {
             self.backlog.push(Job::new(None), &signed.entries.into());
         }
@@ -357,13 +412,15 @@ impl<S: Storage> Writer<S> {
             stats,
             durability,
             deadline,
+            patience,
+            first_uses: Arc::default(),
         })))
     }
 
     fn run(&mut self, patience: Duration) -> Answer {
         let mut batch = Batch::default();
-        // What opening found out, and the checkpoint that stands for the start. Lines that cannot be
-        // written yet are kept like all others that nobody waits for.
+        // What opening found out, and the checkpoint of the start. Lines that cannot be
+        // written yet are kept like all others that no caller waits for.
         let _ = self.write(&mut batch);
         self.tend();
         loop {
@@ -384,6 +441,9 @@ impl<S: Storage> Writer<S> {
         let mut batch = mem::take(&mut self.backlog);
         batch.append(new);
         batch.drop_abandoned();
+        if !self.foreign.is_empty() {
+            batch.push(Job::new(None), &mem::take(&mut self.foreign).into());
+        }
         if batch.is_empty() {
             self.queue.done(0, None);
             // Its memory serves the next.
@@ -437,7 +497,7 @@ impl<S: Storage> Writer<S> {
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         let mut chain = self.end.chain.clone();
-        // Someone waits, or more is coming than goes: no time for courtesy.
+        // Someone waits, or more is coming than goes: the thread does not yield.
         let offers = batch.waiters() == 0 && !is_pressing(batch);
         for (job, lines) in in_turns(batch.iter(), offers) {
             chain.append_lines(job.time, lines, &mut self.buffer);
@@ -446,7 +506,7 @@ impl<S: Storage> Writer<S> {
             return Ok(());
         }
         if self.needs_cut {
-            self.storage.cut(self.end.length)?;
+            self.cut()?;
         }
         self.needs_cut = true;
         let begun = Instant::now();
@@ -462,9 +522,19 @@ impl<S: Storage> Writer<S> {
     /// Takes back what a failed batch left in the file, so that readers do not see half of it. If
     /// that fails as well, the next batch tries again before it writes.
     fn restore(&mut self) {
-        if self.needs_cut && self.storage.cut(self.end.length).is_ok() {
+        if self.needs_cut && self.cut().is_ok() {
             self.needs_cut = false;
         }
+    }
+
+    /// Drops what is not known to be durable. Lines of somebody else were set aside, and are named.
+    fn cut(&mut self) -> io::Result<()> {
+        if let Some(aside) = self.storage.cut(self.end.length)? {
+            let seq = self.end.chain.next_seq().to_string();
+            self.foreign
+                .push(damage::entry(damage::FOREIGN, [seq, aside]));
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::queue::Answer;
+use super::error::Answer;
 
 /// One who waits. Dropped without an answer, it tells that there will be none.
 pub(super) struct Waiter {
@@ -48,7 +48,7 @@ pub(super) fn tell(waiters: impl Iterator<Item = Waiter>, answer: Answer) {
     }
     for (runtime, waiting) in runtimes {
         match runtime {
-            // A runtime that has ended drops them, and nobody is left there who would wait.
+            // A runtime that has ended drops them, and no task is left there that would wait.
             Some(runtime) if waiting.len() > 1 => drop(runtime.spawn(async move { give(waiting) })),
             _ => give(waiting),
         }
@@ -60,7 +60,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::ledger::writer::queue::LedgerUnavailable;
+    use crate::ledger::writer::error::LedgerUnavailable;
 
     #[tokio::test]
     async fn all_hear_it_wherever_they_wait() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::storage::LedgerError;
+use super::error::LedgerError;
 use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::layout::{Form, Segment};
 
@@ -28,7 +28,7 @@ impl Link {
 /// The segment that holds this line, or the first there is.
 pub(super) fn segment_of(segments: &[Segment], seq: u64) -> usize {
     let later = segments.partition_point(|segment| segment.first.is_some_and(|first| first <= seq));
-    // `current.jsonl` has no number in its name; if a rotated file stands before it, that one may
+    // `current.jsonl` has no number in its name; if a rotated file comes before it, that one may
     // hold the line as well.
     later.saturating_sub(1)
 }

@@ -11,19 +11,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::clock::unix_seconds;
 use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
-use crate::ledger::{Draft, Entry, Ledger, event, outcome};
-use crate::policy::decide::{Attempt, Denial, decide};
+use crate::ledger::first_uses::{Aspect, FirstUses, place};
+use crate::ledger::{EncodedEntries, Entry, Ledger, Text, event, outcome};
 use crate::policy::location::Location;
+use crate::policy::use_limits::Rate;
+use crate::proxy::exchange::permission::{Use, check, find, is_here_document};
 use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_locations};
+use crate::proxy::exchange::use_gate::{Intended, UseGate, Whole};
 use crate::proxy::exchange::used::Used;
+use crate::proxy::runtime::measures::measures;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::SpliceError;
 use crate::substitution::slug::Reference;
-use crate::vault::cache::Found;
+use crate::vault::cache::Usable;
 use crate::vault::{Credential, Vault};
 
 /// Values that may be written, by what names them.
@@ -86,7 +91,7 @@ impl<'a> Resolution<'a> {
             return false;
         }
         match find(self.context, self.vault, reference, self.now) {
-            Ok(credential) => {
+            Ok(Usable { credential, shares }) => {
                 let mut rules = credential.grant.locations.iter();
                 if only_if_named && !rules.any(|rule| rule.allows(location)) {
                     return false;
@@ -95,11 +100,14 @@ impl<'a> Resolution<'a> {
                     reference: reference.clone(),
                     location: location.clone(),
                     credential,
+                    shares,
+                    copies: 1,
+                    earlier: 0,
                 });
                 return true;
             }
             Err(_) if only_if_named => {}
-            Err(refusal) if self.ignores(&refusal) => {
+            Err(refusal) if self.ignores(&refusal, reference, location) => {
                 let place = self.ignored.entry(reference.clone());
                 place.or_insert_with(|| location.clone());
             }
@@ -114,8 +122,13 @@ impl<'a> Resolution<'a> {
         false
     }
 
-    fn ignores(&self, refusal: &Refusal) -> bool {
-        refusal.code == Code::CredentialNotFound && self.unresolved == Unresolved::Ignore
+    fn ignores(&self, refusal: &Refusal, reference: &Reference, location: &Location) -> bool {
+        if reference.slug.is_unknown_stand_in() {
+            return false;
+        }
+        let is_literal =
+            self.unresolved == Unresolved::Ignore || is_here_document(reference, location);
+        refusal.code == Code::CredentialNotFound && is_literal
     }
 
     /// Every placeholder has a credential or travels literally; or the request is refused, with one
@@ -145,37 +158,80 @@ pub struct Resolved(Uses, BTreeMap<Reference, Location>);
 
 impl Resolved {
     /// Checks every use of every credential against its grant and the token's limits. `signed` is why
-    /// the places cannot be changed, if a signature of the client's covers them.
+    /// the places cannot be changed, if a signature of the client's covers them. `earlier` is what the
+    /// same request has named before.
     pub fn authorise(
         self,
         context: &RequestContext,
         signed: Option<&Refusal>,
+        earlier: &CopyCounts,
     ) -> Result<Authorised, Refused> {
-        self.0.authorise(context)?;
+        let Self(mut uses, ignored) = self;
+        if !earlier.is_empty() {
+            uses.count_earlier(earlier);
+        }
+        uses.authorise(context)?;
+        let resolved = Self(uses, ignored);
         match signed {
-            Some(signed) if !self.0.is_empty() => Err(self.0.refuse_all(context, signed)),
-            _ => Ok(Authorised(self)),
+            Some(signed) if !resolved.0.is_empty() => Err(resolved.0.refuse_all(context, signed)),
+            _ => Ok(Authorised(resolved)),
         }
     }
+}
+
+/// What a use passes on its way to the value.
+#[derive(Clone, Copy)]
+pub struct Passage<'a> {
+    /// Budgets, and owners who are asked.
+    pub gate: &'a UseGate,
+    /// The record, for what owners said.
+    pub ledger: &'a Ledger,
+    /// What can be shown of the request.
+    pub whole: Whole<'a>,
 }
 
 /// Every credential may be used at each of its places.
 pub struct Authorised(Resolved);
 
 impl Authorised {
-    /// Obtains the values. A stored one is opened here and now; this is the step that waits for a
-    /// value that has to be fetched or made.
+    /// Whether nothing is used.
+    pub fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    /// The credential that was found for a reference.
+    pub fn credential(&self, reference: &Reference) -> Option<Arc<Credential>> {
+        let Self(Resolved(uses, _)) = self;
+        let mut uses = uses.0.iter();
+        let used = uses.find(|used| used.reference == *reference)?;
+        Some(Arc::clone(&used.credential))
+    }
+
+    /// What travels literally.
+    pub fn ignored(&self) -> impl Iterator<Item = &Reference> {
+        let Self(Resolved(_, ignored)) = self;
+        ignored.keys()
+    }
+
+    /// Obtains the values. A stored one is opened here and now; this is the step that waits: for a
+    /// value that has to be fetched or made, or until a credential may be used again.
     pub async fn obtain(
         self,
         context: &RequestContext,
         vault: &Vault,
+        passage: Passage<'_>,
     ) -> Result<Obtained, Refused> {
-        let Self(Resolved(uses, ignored)) = self;
+        let Self(Resolved(mut uses, ignored)) = self;
+        if uses.have_conditions() {
+            // In a box: every request has room for this future, and few wait.
+            uses = Box::pin(uses.pass(context, vault, passage)).await?;
+        }
         let values = uses.open(context, vault)?;
         Ok(Obtained {
             uses,
             ignored,
             values,
+            spelled: Permitted::new(),
         })
     }
 }
@@ -185,9 +241,18 @@ pub struct Obtained {
     uses: Uses,
     ignored: BTreeMap<Reference, Location>,
     values: Values,
+    /// Spellings of the values that the request carries, where the answer would not be searched for
+    /// them otherwise.
+    spelled: Permitted,
 }
 
 impl Obtained {
+    /// A value is sent in this spelling, and may come back in it: base64 of a form-encoded value, for
+    /// example, is no base64 of the value.
+    pub fn sent_as(&mut self, reference: &Reference, spelling: SecretBytes) {
+        self.spelled.push((reference.clone(), Arc::new(spelling)));
+    }
+
     /// Whether nothing is used.
     pub fn is_empty(&self) -> bool {
         self.uses.is_empty()
@@ -199,14 +264,31 @@ impl Obtained {
         self.values.get(reference)
     }
 
+    /// The same, to be kept for a body that is put together as it is sent.
+    pub fn kept_value(&self, reference: &Reference) -> Option<Arc<SecretBytes>> {
+        self.values.get_shared(reference).map(Arc::clone)
+    }
+
     /// The refusal of a value that cannot be written at its place.
     pub fn unwritable(&self, context: &RequestContext, error: SpliceError) -> Refused {
         unwritable(context, error, &self.uses)
     }
 
+    /// How often the request has named each of its credentials so far.
+    pub fn copies(&self) -> CopyCounts {
+        let mut counts = CopyCounts::new();
+        for used in &self.uses.0 {
+            *counts.entry(used.reference.clone()).or_default() += used.copies;
+        }
+        counts
+    }
+
     /// Leaves out of the record what `on_record` knows already, and adds the rest to it: a body that
     /// streams has one line for each slug, however often the slug occurs.
     pub fn only_new(&mut self, on_record: &mut OnRecord) {
+        for (reference, count) in self.copies() {
+            *on_record.copies.entry(reference).or_default() += count;
+        }
         self.uses.0.retain(|used| {
             let version = (used.reference.clone(), used.credential.version);
             on_record.uses.insert(version)
@@ -226,7 +308,8 @@ impl Obtained {
         used: &Used,
     ) -> Result<Permitted, Refused> {
         used.add(&self.values.0);
-        let mut lines = self.uses.lines(context);
+        used.add(&self.spelled);
+        let mut lines = self.uses.lines(context, ledger.first_uses());
         for (reference, location) in &self.ignored {
             used.ignore(reference);
             lines.push(&context.ignored_entry(reference, location));
@@ -235,6 +318,7 @@ impl Obtained {
             used.set_recorded();
             ledger.commit(lines).await.map_err(Refusal::from)?;
         }
+        self.uses.measure();
         Ok(self.values.0)
     }
 }
@@ -244,9 +328,29 @@ impl Obtained {
 pub struct OnRecord {
     uses: BTreeSet<(Reference, u32)>,
     ignored: BTreeSet<Reference>,
+    copies: CopyCounts,
 }
 
+/// How often a request names each credential.
+pub type CopyCounts = BTreeMap<Reference, usize>;
+
+/// A wait that is too short for anything to have changed that was not under way before.
+const UNNOTICED: Duration = Duration::from_millis(1);
+
 impl OnRecord {
+    /// Nothing, for a request whose head has named credentials so often.
+    pub fn after(copies: CopyCounts) -> Self {
+        Self {
+            copies,
+            ..Self::default()
+        }
+    }
+
+    /// How often the request has named each credential so far.
+    pub fn copies(&self) -> &CopyCounts {
+        &self.copies
+    }
+
     /// Refuses a body that holds more different placeholders than a request may.
     pub fn check(&self, context: &RequestContext) -> Result<(), Refused> {
         let names = self.uses.len() + self.ignored.len();
@@ -259,7 +363,7 @@ impl OnRecord {
 
 /// The refusal of a request with more placeholders than anybody means to send, with one line that
 /// says how many: a line for each would let one request fill the ledger.
-fn too_much(context: &RequestContext, places: usize) -> Refused {
+pub fn too_much(context: &RequestContext, places: usize) -> Refused {
     let refusal = Refusal::new(
         Code::BodyTooLarge,
         format!(
@@ -267,15 +371,11 @@ fn too_much(context: &RequestContext, places: usize) -> Refused {
              and {MOST_PLACES} places are understood in one request"
         ),
     );
-    let line = Entry {
+    let about = Entry {
         locations: vec![format!("{places} places").into()],
-        outcome: Some(outcome::DENIED.into()),
-        code: Some(refusal.code.as_str().into()),
-        status: Some(refusal.code.status()),
         ..context.entry(event::DENIED)
     };
-    let denied = line.encode();
-    Refused { refusal, denied }
+    Refused::with_line(refusal, about)
 }
 
 /// What the client is told when a value could not be written.
@@ -287,16 +387,6 @@ pub fn unwritable_late(context: &RequestContext, error: SpliceError) -> Refused 
 #[derive(Default)]
 struct Uses(Vec<Use>);
 
-/// A reference at one place.
-struct Use {
-    /// What is named there.
-    pub reference: Reference,
-    /// Where.
-    pub location: Location,
-    /// The credential that was found for it.
-    pub credential: Arc<Credential>,
-}
-
 impl FromIterator<Use> for Uses {
     fn from_iter<I: IntoIterator<Item = Use>>(uses: I) -> Self {
         fn place(used: &Use) -> (&Reference, &Location) {
@@ -304,7 +394,13 @@ impl FromIterator<Use> for Uses {
         }
         let mut uses = Vec::from_iter(uses);
         uses.sort_by(|one, other| place(one).cmp(&place(other)));
-        uses.dedup_by(|one, other| place(one) == place(other));
+        uses.dedup_by(|one, other| {
+            let is_same = place(one) == place(other);
+            if is_same {
+                other.copies += one.copies;
+            }
+            is_same
+        });
         Self(uses)
     }
 }
@@ -313,6 +409,99 @@ impl Uses {
     /// Whether nothing is used.
     fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes over how often the same request has named what is used here.
+    fn count_earlier(&mut self, earlier: &CopyCounts) {
+        for used in &mut self.0 {
+            used.earlier = earlier.get(&used.reference).copied().unwrap_or_default();
+        }
+    }
+
+    /// Whether one of the credentials has a budget, or an owner who is asked.
+    fn have_conditions(&self) -> bool {
+        let has_condition = |used: &Use| {
+            let uses = &used.credential.grant.uses;
+            uses.budget.is_some() || uses.approve.is_some()
+        };
+        self.0.iter().any(has_condition)
+    }
+
+    /// Waits for the owner's yes, and takes one use of each credential from its budget. What was
+    /// decided before a wait is decided again after it.
+    async fn pass(
+        self,
+        context: &RequestContext,
+        vault: &Vault,
+        passage: Passage<'_>,
+    ) -> Result<Self, Refused> {
+        let started = Instant::now();
+        let mut last = None;
+        for (used, places) in self.each().filter(|(used, _)| used.earlier == 0) {
+            let credential = &*used.credential;
+            let name = (&credential.owner, &credential.slug);
+            // The fields of a credential are one use.
+            if last.replace(name) == Some(name) {
+                continue;
+            }
+            let refuse = |refusal| refuse_use(context, refusal, used, places);
+            if let Some(mode) = credential.grant.uses.approve {
+                let intended = Intended {
+                    context,
+                    credential,
+                    places: self.places_of(credential),
+                    whole: passage.whole,
+                };
+                let gate = passage.gate;
+                let approved = gate.approve(&intended, mode, vault, passage.ledger);
+                approved.await.map_err(refuse)?;
+            }
+            if let Some(rate) = credential.grant.uses.budget {
+                let taken = passage.gate.budgets.take_soon(&name, rate).await;
+                taken.map_err(|wait| refuse(over_budget(rate, wait)))?;
+            }
+        }
+        if started.elapsed() < UNNOTICED {
+            return Ok(self);
+        }
+        self.decided_again(context, vault).await
+    }
+
+    /// Where a credential is named, by any of its fields.
+    fn places_of(&self, credential: &Credential) -> Vec<&Location> {
+        let is_of = |used: &&Use| {
+            let other = &used.credential;
+            (&other.owner, &other.slug) == (&credential.owner, &credential.slug)
+        };
+        let places = self.0.iter().filter(is_of);
+        places.map(|used| &used.location).collect()
+    }
+
+    /// Finds and checks everything anew: a credential may have been revoked during a wait.
+    async fn decided_again(self, context: &RequestContext, vault: &Vault) -> Result<Self, Refused> {
+        vault.refresh().await.map_err(Refusal::from)?;
+        let now = unix_seconds();
+        let again =
+            self.0
+                .into_iter()
+                .map(|used| match find(context, vault, &used.reference, now) {
+                    Ok(Usable { credential, shares }) => Ok(Use {
+                        credential,
+                        shares,
+                        ..used
+                    }),
+                    Err(refusal) => {
+                        let Use {
+                            reference,
+                            location,
+                            ..
+                        } = &used;
+                        Err(context.refuse(refusal, reference, None, &[location]))
+                    }
+                });
+        let uses = Self(again.collect::<Result<_, _>>()?);
+        uses.authorise(context)?;
+        Ok(uses)
     }
 
     /// What is used, each with all of its places.
@@ -358,18 +547,71 @@ impl Uses {
         Ok(Values(opened.collect::<Result<_, _>>()?))
     }
 
+    /// Counts them, once they are on record.
+    fn measure(&self) {
+        for used in &self.0 {
+            let credential = &used.credential;
+            let name = [credential.owner.as_str(), credential.slug.as_str()];
+            measures().substituted(name, &used.location);
+        }
+    }
+
     /// The `use` lines.
-    fn lines(&self, context: &RequestContext) -> Draft {
+    fn lines(&self, context: &RequestContext, first_uses: &FirstUses) -> EncodedEntries {
         self.each()
-            .map(|(used, places)| Entry {
-                version: Some(used.credential.version),
-                owner: Some(used.credential.owner.as_str().into()),
-                locations: shown_locations(places.iter().map(|used| &used.location)),
-                outcome: Some(outcome::USED.into()),
-                ..context.entry_for(event::USE, &used.reference)
+            .map(|(used, places)| {
+                let locations = shown_locations(places.iter().map(|used| &used.location));
+                Entry {
+                    // Its own: in a bundle a request names it by another.
+                    slug: Some(used.credential.slug.as_str().into()),
+                    version: Some(used.credential.version),
+                    owner: Some(used.credential.owner.as_str().into()),
+                    outcome: Some(how_used(context, places).into()),
+                    first: news(context, used, &locations, first_uses),
+                    locations,
+                    ..context.entry_for(event::USE, &used.reference)
+                }
             })
             .collect()
     }
+}
+
+fn how_used(context: &RequestContext, places: &[Use]) -> &'static str {
+    let mut locations = places.iter().map(|used| &used.location);
+    if locations.any(|location| context.is_attached(location)) {
+        outcome::ATTACHED
+    } else {
+        outcome::USED
+    }
+}
+
+/// What is new about a use.
+fn news(
+    context: &RequestContext,
+    used: &Use,
+    locations: &[Text<'_>],
+    first_uses: &FirstUses,
+) -> Option<Vec<Text<'static>>> {
+    let credential = (
+        used.credential.owner.as_str(),
+        used.credential.slug.as_str(),
+    );
+    let caller = &context.caller;
+    let who = [
+        (Aspect::Action, &*caller.action),
+        (Aspect::Client, &*caller.client),
+        (Aspect::Destination, &*context.origin),
+    ];
+    let places = locations
+        .iter()
+        .map(|location| (Aspect::Location, place(location)));
+    let new = first_uses.note(credential, who.into_iter().chain(places));
+    for aspect in &new {
+        measures().first_use(*aspect);
+    }
+    let names = new.into_iter().map(|aspect| aspect.as_str().into());
+    let names: Vec<Text<'static>> = names.collect();
+    (!names.is_empty()).then_some(names)
 }
 
 /// Opened values, wiped when the request has been put together. In the order of the references.
@@ -377,6 +619,10 @@ struct Values(Vec<(Reference, Arc<SecretBytes>)>);
 
 impl Values {
     fn get(&self, reference: &Reference) -> Option<&SecretBytes> {
+        self.get_shared(reference).map(Arc::as_ref)
+    }
+
+    fn get_shared(&self, reference: &Reference) -> Option<&Arc<SecretBytes>> {
         let at = self.0.binary_search_by(|(known, _)| known.cmp(reference));
         Some(&self.0.get(at.ok()?)?.1)
     }
@@ -399,6 +645,17 @@ fn unwritable(context: &RequestContext, error: SpliceError, uses: &Uses) -> Refu
             let refusal = Refusal::new(Code::CredentialUnencodable, problem.reason);
             context.refuse(refusal, &reference, credential, &[&location])
         }
+        SpliceError::TargetTooLong => {
+            let refusal = Refusal::new(
+                Code::TargetTooLong,
+                "with the values put in, the request target would be too long; put the value into a \
+                 header or the body",
+            );
+            match uses.0.first() {
+                Some(used) => refuse_use(context, refusal, used, std::slice::from_ref(used)),
+                None => refusal.into(),
+            }
+        }
         SpliceError::HeadTooLarge => Refused::from(Refusal::new(
             Code::HeadersTooLarge,
             "with the values put in, the request's head would be too large; use fewer placeholders, \
@@ -414,36 +671,6 @@ fn unwritable(context: &RequestContext, error: SpliceError, uses: &Uses) -> Refu
         )),
     }
 }
-/// Finds the credential that `facts.caller` means by `reference`.
-///
-/// Unknown, revoked, expired, deleted and other people's get one answer, so that a client cannot
-/// find out which slugs exist.
-fn find(
-    context: &RequestContext,
-    vault: &Vault,
-    reference: &Reference,
-    now: i64,
-) -> Result<Arc<Credential>, Refusal> {
-    let principal = &context.caller.principal;
-    match vault.find(principal, &reference.slug, now) {
-        Found::One(credential) => Ok(credential),
-        Found::None => Err(Refusal::new(
-            Code::CredentialNotFound,
-            format!(
-                "{principal} has no usable credential of that slug; check its spelling, or save \
-                 one with `egret credential add`"
-            ),
-        )),
-        Found::Ambiguous => Err(Refusal::new(
-            Code::CredentialAmbiguous,
-            format!(
-                "two credentials of that slug are shared with {principal} and none is their own; \
-                 unshare one, or save a personal one"
-            ),
-        )),
-    }
-}
-
 /// Several refusals as one: the first is told, all are recorded.
 fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
     refused.reduce(|mut first, next| {
@@ -452,52 +679,8 @@ fn together(refused: impl Iterator<Item = Refused>) -> Option<Refused> {
     })
 }
 
-/// Checks each place of one use; the refusal names the first that is not allowed.
-fn check(context: &RequestContext, used: &Use, places: &[Use]) -> Result<(), Refusal> {
-    for location in places.iter().map(|used| &used.location) {
-        let attempt = Attempt {
-            destination: &context.destination,
-            method: context.method.as_str(),
-            path: &context.raw_path,
-            action: &context.caller.action,
-            location,
-        };
-        decide(&used.credential.grant, &attempt).map_err(|denial| {
-            let code = match denial {
-                Denial::AmbiguousPath => Code::RequestAmbiguous,
-                _ => Code::CredentialNotAllowed,
-            };
-            Refusal::new(code, denial.detail()).location(location.to_string())
-        })?;
-    }
-    check_token(context, &used.reference)?;
-    check_field(&used.credential, &used.reference)
-}
-
-fn check_token(context: &RequestContext, reference: &Reference) -> Result<(), Refusal> {
-    match &context.caller.slugs {
-        Some(slugs) if !slugs.contains(&reference.slug) => Err(Refusal::new(
-            Code::CredentialNotAllowed,
-            "this action's token is limited to other slugs; mint one with `--slug` for this one",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn check_field(credential: &Credential, reference: &Reference) -> Result<(), Refusal> {
-    if credential.has_field(reference.field.as_ref()) {
-        return Ok(());
-    }
-    let fields: Vec<_> = credential
-        .field_names()
-        .map(|field| format!("<<{}.{field}>>", reference.slug))
-        .collect();
-    let detail = match fields.is_empty() {
-        true => format!(
-            "this credential has one value: write <<{}>>",
-            reference.slug
-        ),
-        false => format!("this credential has fields: write {}", fields.join(" or ")),
-    };
-    Err(Refusal::new(Code::CredentialFieldUnknown, detail))
+fn over_budget(rate: Rate, wait: Duration) -> Refusal {
+    let detail =
+        format!("this credential may be used {rate} (`--max-uses`), and was; try again later");
+    Refusal::new(Code::RateLimited, detail).retry_after(wait)
 }

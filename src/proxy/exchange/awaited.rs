@@ -23,4 +23,6 @@ pub struct Asked {
     pub accept_encoding: Vec<HeaderValue>,
     /// Whether the upstream was asked for a part (`Range`).
     pub part: bool,
+    /// Whether the client takes trailers.
+    pub takes_trailers: bool,
 }

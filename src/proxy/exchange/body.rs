@@ -40,6 +40,8 @@ enum Source {
     Arriving(Arriving),
     /// Everything was read; only the trailers, if any, are still to be passed on.
     Ended(Option<Box<HeaderMap>>),
+    /// It did not come from a client: one piece, until it was taken.
+    Given(Bytes),
 }
 
 struct Arriving {
@@ -111,6 +113,11 @@ impl InboundBody {
         Self(Source::Ended(trailers))
     }
 
+    /// A body that did not come from a client.
+    pub fn given(data: Bytes) -> Self {
+        Self(Source::Given(data))
+    }
+
     /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
         self.is_end_stream()
@@ -121,35 +128,38 @@ impl InboundBody {
         self.size_hint().exact()
     }
 
-    /// Reads the body to its end if it has at most `limit` bytes.
-    pub async fn hold(mut self, limit: usize) -> Result<Holding, Refusal> {
-        let mut data = BytesMut::new();
-        let mut trailers = None;
-        if self.declared_length().is_some_and(|n| n > limit as u64) {
-            return Ok(Holding::Part(Bytes::new(), self));
-        }
-        while let Some(frame) = next_frame(&mut self).await {
+    /// Reads on until `begun` has at least `least` bytes, or all of them. Whether all are there.
+    pub async fn read_to(&mut self, begun: &mut Begun, least: usize) -> Result<bool, Refusal> {
+        while begun.data.len() < least {
+            let Some(frame) = next_frame(self).await else {
+                return Ok(true);
+            };
             match frame.map_err(broken)?.into_data() {
-                Ok(bytes) => data.extend_from_slice(&bytes),
-                Err(frame) => trailers = frame.into_trailers().ok().map(Box::new),
-            }
-            if data.len() > limit {
-                return Ok(Holding::Part(data.freeze(), self));
+                Ok(bytes) => begun.data.extend_from_slice(&bytes),
+                Err(frame) => begun.trailers = frame.into_trailers().ok().map(Box::new),
             }
         }
-        Ok(Holding::Whole(Held {
-            data: data.freeze(),
-            trailers,
-        }))
+        Ok(false)
     }
 }
 
-/// What came of the attempt to hold a body.
-pub enum Holding {
-    /// All of it.
-    Whole(Held),
-    /// It is larger than the limit: what was read, and the rest to come.
-    Part(Bytes, InboundBody),
+/// What was read of a body so far.
+#[derive(Default)]
+pub struct Begun {
+    /// Its first bytes.
+    pub data: BytesMut,
+    /// The trailer section, once it came.
+    pub trailers: Option<Box<HeaderMap>>,
+}
+
+impl Begun {
+    /// The body, if these are all of its bytes.
+    pub fn into_held(self) -> Held {
+        Held {
+            data: self.data.freeze(),
+            trailers: self.trailers,
+        }
+    }
 }
 
 impl Body for InboundBody {
@@ -164,6 +174,10 @@ impl Body for InboundBody {
             Source::Arriving(arriving) => arriving,
             Source::Ended(trailers) => {
                 return Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(*t))));
+            }
+            Source::Given(data) => {
+                let data = std::mem::take(data);
+                return Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))));
             }
         };
         let Some(incoming) = &mut this.incoming else {
@@ -198,6 +212,7 @@ impl Body for InboundBody {
         match &self.0 {
             Source::Arriving(arriving) => arriving.is_at_end(),
             Source::Ended(trailers) => trailers.is_none(),
+            Source::Given(data) => data.is_empty(),
         }
     }
 
@@ -209,6 +224,7 @@ impl Body for InboundBody {
             }) => incoming.size_hint(),
             Source::Arriving(_) => SizeHint::with_exact(0),
             Source::Ended(_) => SizeHint::new(),
+            Source::Given(data) => SizeHint::with_exact(data.len() as u64),
         }
     }
 }

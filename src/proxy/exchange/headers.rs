@@ -10,6 +10,8 @@ pub const EGRET_REQUEST: HeaderName = HeaderName::from_static("egret-request");
 
 /// Names the slugs that were passed on literally (`unresolved = "ignore"`).
 pub const EGRET_IGNORED: HeaderName = HeaderName::from_static("egret-ignored");
+/// Shows the token where there is no proxy to show it to.
+pub const EGRET_TOKEN: HeaderName = HeaderName::from_static("egret-token");
 /// Names the action that a request is for.
 pub const EGRET_ACTION: HeaderName = HeaderName::from_static("egret-action");
 /// Names the run of the action.

@@ -12,20 +12,32 @@ use crate::policy::location::{HeaderRole, header_role};
 /// Removes from a message what is not for the next hop: hop-by-hop headers, and those spoken
 /// between the client and Egret. The latter also inside a tunnel (Deno repeats
 /// `Proxy-Authorization` there, and the upstream would receive the client's token) and in answers
-/// (an upstream must not speak in the proxy's name).
-pub fn strip(headers: &mut HeaderMap) {
+/// (an upstream must not speak in the proxy's name). Returns whether its sender takes trailers, as
+/// HTTP/1.1 says so.
+pub fn strip(headers: &mut HeaderMap) -> bool {
+    strip_also(headers, |_| false)
+}
+
+/// The same for an answer. Where trailers are not passed on, they are not announced either.
+pub fn strip_answer(headers: &mut HeaderMap, takes_trailers: bool) {
+    strip_also(headers, |name| !takes_trailers && *name == header::TRAILER);
+}
+
+fn strip_also(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) -> bool {
+    let ends = |name: &HeaderName| ends_here(name.as_str()) || also(name);
     // `Connection`, which nominates others, is one of those that end here.
-    if !headers.keys().any(|name| ends_here(name.as_str())) {
-        return;
+    if !headers.keys().any(ends) {
+        return false;
     }
     let nominated = nominated(headers);
-    let goes = |name: &HeaderName| ends_here(name.as_str()) || nominated.contains(name.as_str());
-    let wants_trailers = headers.get_all(header::TE).iter().any(accepts_trailers);
+    let goes = |name: &HeaderName| ends(name) || nominated.contains(name.as_str());
+    let takes_trailers = headers.get_all(header::TE).iter().any(accepts_trailers);
     remove(headers, goes);
-    if wants_trailers {
+    if takes_trailers {
         // RFC 9110 section 10.1.4: an intermediary that forwards trailers says so for itself.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    takes_trailers
 }
 
 /// Removes fields. The map is rebuilt rather than thinned out, because removing from a `HeaderMap`
@@ -40,10 +52,26 @@ fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
 
 /// `Trailer` stays: the trailers it announces are forwarded.
 fn ends_here(lower_case_name: &str) -> bool {
+    if !may_end_here(lower_case_name) {
+        return false;
+    }
     match header_role(lower_case_name) {
         HeaderRole::HopByHop => lower_case_name != header::TRAILER,
         HeaderRole::ProxyOwn => true,
         _ => lower_case_name == header::TRANSFER_ENCODING,
+    }
+}
+
+/// Whether a name begins and is as long as one that ends here. Each field of each message is asked, and
+/// nearly all are known by this to pass.
+fn may_end_here(name: &str) -> bool {
+    match name.as_bytes() {
+        [b'c' | b'k', ..] => name.len() == "connection".len(),
+        [b't', ..] => matches!(name.len(), 2 | 7 | 17),
+        [b'u', ..] => name.len() == "upgrade".len(),
+        [b'h', ..] => name.len() == "http2-settings".len(),
+        [b'e' | b'p', ..] => true,
+        _ => false,
     }
 }
 
@@ -233,6 +261,42 @@ mod tests {
             names,
             ["x-checksum", "content-digest", "grpc-status", "x-last"]
         );
+    }
+
+    #[test]
+    fn a_look_at_the_beginning_misses_no_name() {
+        let names = [
+            "connection",
+            "keep-alive",
+            "te",
+            "upgrade",
+            "http2-settings",
+            "proxy-authenticate",
+            "proxy-authentication-info",
+            "proxy-authorization",
+            "proxy-connection",
+            "egret-error",
+            "egret-",
+            "transfer-encoding",
+        ];
+        for name in names {
+            assert!(ends_here(name), "{name}");
+        }
+        for name in ["trailer", "host", "cookie", "content-length", "etag", "te2"] {
+            assert!(!ends_here(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_announced_to_who_takes_them() {
+        for takes_trailers in [true, false] {
+            let mut headers = map(&[("trailer", "x-sum"), ("server", "s")]);
+            strip_answer(&mut headers, takes_trailers);
+            assert_eq!(headers.contains_key("trailer"), takes_trailers);
+            assert!(headers.contains_key("server"));
+        }
+        assert!(strip(&mut map(&[("te", "gzip, trailers")])));
+        assert!(!strip(&mut map(&[("te", "gzip"), ("host", "a")])));
     }
 
     #[test]

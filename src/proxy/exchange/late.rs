@@ -12,10 +12,13 @@ use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::policy::location::Location;
-use crate::proxy::exchange::authorisation::{OnRecord, Permitted, Resolution, unwritable_late};
+use crate::proxy::exchange::authorisation::{
+    OnRecord, Passage, Permitted, Resolution, unwritable_late,
+};
 use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::occurrences;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::use_gate::{UseGate, Whole};
 use crate::proxy::exchange::used::Used;
 use crate::proxy::runtime::sync::lock;
 use crate::scrub::Needles;
@@ -37,6 +40,8 @@ pub struct LateAuthoriser {
     pub unresolved: Unresolved,
     /// The credentials.
     pub vault: Arc<Vault>,
+    /// What uses with a condition pass.
+    pub gate: Arc<UseGate>,
     /// The usage record.
     pub ledger: Ledger,
     /// What the request has used.
@@ -76,10 +81,11 @@ impl LateAuthoriser {
         {
             return Err(self.record(refused).await);
         }
-        let occurrences = match occurrences::in_trailers(&trailers) {
-            Ok(occurrences) => occurrences,
-            Err(found) => return Err(self.record(found.refuse(&self.context)).await),
-        };
+        let occurrences =
+            match occurrences::in_trailers(&trailers, self.context.stand_ins.as_deref()) {
+                Ok(occurrences) => occurrences,
+                Err(found) => return Err(self.record(found.refuse(&self.context)).await),
+            };
         let mut values = Vec::new();
         for edit in occurrences.iter().flat_map(|occurrence| &occurrence.edits) {
             if !edit.escape {
@@ -136,10 +142,17 @@ impl LateAuthoriser {
                 literal.push((reference.clone(), Arc::new(text)));
             }
         }
-        let authorised = resolution
-            .finish()?
-            .authorise(context, self.signed.as_ref())?;
-        let mut obtained = authorised.obtain(context, &self.vault).await?;
+        let resolved = resolution.finish()?;
+        let authorised = {
+            let on_record = lock(&self.on_record);
+            resolved.authorise(context, self.signed.as_ref(), on_record.copies())?
+        };
+        let passage = Passage {
+            gate: &self.gate,
+            ledger: &self.ledger,
+            whole: Whole::Partly,
+        };
+        let mut obtained = authorised.obtain(context, &self.vault, passage).await?;
         {
             let mut on_record = lock(&self.on_record);
             obtained.only_new(&mut on_record);

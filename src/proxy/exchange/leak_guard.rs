@@ -4,7 +4,8 @@
 //! environment, or an upstream gave it away. It is stopped before it goes anywhere, in the places
 //! that are searched for placeholders and in every form that answers are scrubbed of.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -12,14 +13,14 @@ use http::request::Parts;
 
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
-use crate::ledger::{Entry, Text, event, outcome};
+use crate::identity::Caller;
+use crate::ledger::{EncodedEntries, Entry, event};
 use crate::policy::location::{HeaderRole, header_role};
 use crate::proxy::exchange::body::Held;
-use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::exposure_limit::{ExposureLimit, Told};
+use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_path};
+use crate::proxy::runtime::measures::measures;
 use crate::scrub::{Hit, Needles, Replacement, Scrubber, scrub_bytes};
-
-/// A user name is no secret, though it is stored like one: it occurs in many honest requests.
-const PUBLIC_FIELD: &str = ".username";
 
 /// How much of a field name is compared, in bytes. No name that is in use comes near this.
 const LONGEST_NAME: usize = 256;
@@ -27,6 +28,7 @@ const LONGEST_NAME: usize = 256;
 /// Refuses a destination, a method, an action or a run that holds a stored value. Every ledger line
 /// names these, so this is asked before anything else could write one.
 pub fn check_named(context: &RequestContext, needles: &Needles) -> Result<(), Refused> {
+    check_limit(context)?;
     if let Some(exposed) = find(needles, context.origin.as_bytes()) {
         return Err(refuse_host(context, &exposed));
     }
@@ -37,9 +39,59 @@ pub fn check_named(context: &RequestContext, needles: &Needles) -> Result<(), Re
         ("run", caller.run.as_deref()),
     ];
     for (place, text) in texts {
-        check(context, needles, text.unwrap_or_default().as_bytes(), place)?;
+        if let Some(text) = text {
+            check(context, needles, text.as_bytes(), place)?;
+        }
     }
     Ok(())
+}
+
+/// What each client was told. All of the process's guards count together.
+static TOLD: LazyLock<ExposureLimit> = LazyLock::new(|| ExposureLimit::since(Instant::now()));
+
+/// Refuses a request of a client that was told too often that it carries stored values.
+fn check_limit(context: &RequestContext) -> Result<(), Refused> {
+    let Caller {
+        principal, client, ..
+    } = &*context.caller;
+    if !TOLD.is_reached(principal.as_str(), client, context.started) {
+        return Ok(());
+    }
+    Err(limit_reached().into())
+}
+
+fn limit_reached() -> Refusal {
+    Refusal::new(
+        Code::ExposureLimit,
+        "this client has sent stored credentials in the clear too often in the last minute; see which \
+         in the ledger, write placeholders in their place, and try again in a minute",
+    )
+}
+
+/// Counts a refusal of the guard. The last one of a minute is said in the log, and on a line of its own.
+fn count(context: &RequestContext, lines: &mut EncodedEntries) {
+    let Caller {
+        principal, client, ..
+    } = &*context.caller;
+    if TOLD.note(principal.as_str(), client, Instant::now()) == Told::Within {
+        return;
+    }
+    tracing::warn!(
+        request = &*context.id,
+        client = &**client,
+        principal = principal.as_str(),
+        "a client sends stored values again and again: it may be guessing them, and gets no answer for \
+         up to a minute"
+    );
+    let about = Entry {
+        path: None,
+        method: None,
+        action: None,
+        run: None,
+        destination: None,
+        ..context.entry(event::DENIED)
+    };
+    lines.append(&Refused::with_line(limit_reached(), about).denied);
 }
 
 /// Refuses a head that carries a stored value.
@@ -57,9 +109,10 @@ pub fn check_head(
         let query = head.uri.query().unwrap_or_default();
         check(context, needles, query.as_bytes(), "query")?;
     }
-    match scans(ScanPlace::Header) {
-        true => check_fields(context, &head.headers, needles),
-        false => Ok(()),
+    if scans(ScanPlace::Header) {
+        check_fields(context, &head.headers, needles)
+    } else {
+        Ok(())
     }
 }
 
@@ -103,11 +156,10 @@ pub fn find(needles: &Needles, text: &[u8]) -> Option<String> {
     first_secret(needles, &needles.find(text))
 }
 
-/// The name of the first of `hits` that is to be guarded.
+/// The name of the first of `hits`.
 pub fn first_secret(needles: &Needles, hits: &[Hit]) -> Option<String> {
-    let mut names = hits.iter().map(|hit| needles.name(hit.reference));
-    let secret = names.find(|name| !name.ends_with(PUBLIC_FIELD));
-    secret.map(str::to_owned)
+    hits.first()
+        .map(|hit| needles.name(hit.reference).to_owned())
 }
 
 /// A text for log and ledger, without stored values: where the guard is off or does not look, a
@@ -117,6 +169,11 @@ pub fn without(needles: &Needles, text: Arc<str>) -> Arc<str> {
         Some(clean) => String::from_utf8_lossy(&clean).into(),
         None => text,
     }
+}
+
+/// A path as ledger and log show it before it was searched.
+pub fn shown(needles: &Needles, path: &Arc<str>) -> Arc<str> {
+    shown_path(without(needles, Arc::clone(path)))
 }
 
 /// The refusal, which names the slug, and its ledger line.
@@ -131,6 +188,7 @@ fn refuse_at(
     place: &str,
     destination: Option<&str>,
 ) -> Refused {
+    measures().guard(place);
     let refusal = Refusal::new(
         Code::SecretExposed,
         format!(
@@ -138,33 +196,31 @@ fn refuse_at(
              place, and rotate the credential if nobody should have that value"
         ),
     );
-    let line = Entry {
-        outcome: Some(outcome::DENIED.into()),
-        code: Some(refusal.code.as_str().into()),
-        status: Some(refusal.code.status()),
+    let about = Entry {
         // The path as it was sent may hold the value.
         path: None,
         destination: destination.map(Into::into),
         locations: vec![place.into()],
         ..context.entry_named(event::DENIED, name)
     };
-    let line = match place {
+    let about = match place {
         "method" => Entry {
             method: None,
-            ..line
+            ..about
         },
         "action" => Entry {
             action: None,
-            ..line
+            ..about
         },
-        "run" => Entry { run: None, ..line },
-        _ => line,
+        "run" => Entry { run: None, ..about },
+        _ => about,
     };
-    let denied = line.encode();
-    let slug = line.slug.map(Text::into_string).unwrap_or_default();
+    let slug = name.split_once('.').map_or(name, |(slug, _)| slug);
     let mut refusal = refusal.slug(slug).location(place);
     refusal.destination = destination.map(str::to_owned);
-    Refused { refusal, denied }
+    let mut refused = Refused::with_line(refusal, about);
+    count(context, &mut refused.denied);
+    refused
 }
 
 /// The refusal for a value that is the host's name. It cannot say which host.
@@ -205,6 +261,8 @@ impl Guard {
         let _ = self
             .scrubber
             .pass(piece, false, &mut self.unwanted, &mut hits);
-        first_secret(&self.needles, &hits)
+        let waiting = || self.scrubber.first_found();
+        let first = hits.first().map(|hit| hit.reference).or_else(waiting)?;
+        Some(self.needles.name(first).to_owned())
     }
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::observe::redact;
+use crate::proxy::exchange::used::is_public;
 use crate::proxy::runtime::sync::lock;
 use crate::proxy::runtime::workers::PerWorker;
-use crate::scrub::Needles;
+use crate::scrub::{Needles, is_weak};
 use crate::substitution::slug::Reference;
 use crate::vault::{Credential, Principal, Vault};
 
@@ -65,15 +66,18 @@ impl NeedleCache {
     }
 }
 
+/// The values of `credentials` that are secret. One that is a common word, or repeats the same few
+/// characters, is searched for only where a request has sent it, as a short one is: ordinary pages
+/// would be rewritten, and ordinary requests refused.
 fn prepare(vault: &Vault, credentials: Vec<Arc<Credential>>) -> Needles {
     let values = credentials.iter().flat_map(|credential| {
-        vault
-            .open_all(credential)
-            .map(|(field, value)| {
-                let slug = credential.slug.clone();
-                let name = Reference { slug, field }.to_string();
-                (name, value)
-            })
+        let named = vault.open_all(credential).map(|(field, value)| {
+            let slug = credential.slug.clone();
+            (Reference { slug, field }, value)
+        });
+        let secret = named.filter(|(name, value)| !is_public(name) && !is_weak(value));
+        secret
+            .map(|(name, value)| (name.to_string(), value))
             .collect::<Vec<_>>()
     });
     Needles::new(values)

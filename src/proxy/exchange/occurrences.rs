@@ -8,11 +8,12 @@ use http::uri::PathAndQuery;
 
 use crate::config::{ScanPlace, Treatment};
 use crate::error::{Code, Refusal};
-use crate::policy::location::{HeaderRole, Location, header_role};
-use crate::proxy::exchange::authorisation::Permitted;
+use crate::policy::location::{HeaderRole, LONGEST_TARGET, Location, header_role};
+use crate::proxy::exchange::authorisation::{Obtained, Permitted};
 use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::scrub::MIN_SEARCHED;
 use crate::secret::SecretBytes;
 use crate::substitution::basic::Basic;
 use crate::substitution::edit::{Edit, SpliceError};
@@ -20,10 +21,8 @@ use crate::substitution::encoding::Encoding;
 use crate::substitution::find;
 use crate::substitution::placeholder::may_contain;
 use crate::substitution::slug::Reference;
-use crate::substitution::splice::{splice, splice_within};
-
-/// The longest target that the HTTP library takes, in bytes.
-const LONGEST_TARGET: usize = 65_534;
+use crate::substitution::splice::{spelling, splice, splice_within};
+use crate::substitution::stand_in::StandInSearch;
 
 /// One part of a request and what is to be changed in it.
 pub struct Occurrence {
@@ -80,6 +79,22 @@ impl Occurrence {
         matches!(self.part, Part::Body | Part::Trailer(_))
     }
 
+    /// Whether this is in the path or the query.
+    pub fn is_in_target(&self) -> bool {
+        matches!(self.part, Part::Path | Part::Query)
+    }
+
+    /// Whether this is in a line of the field called `name`.
+    pub fn is_in(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+        let (Part::Header(index) | Part::Basic(index, _)) = self.part else {
+            return false;
+        };
+        headers
+            .iter()
+            .nth(index)
+            .is_some_and(|(known, _)| known == name)
+    }
+
     /// Whether this is the path.
     pub fn is_path(&self) -> bool {
         matches!(self.part, Part::Path)
@@ -91,39 +106,50 @@ pub fn in_head(
     head: &Parts,
     raw: Option<&[u8]>,
     treatment: &Treatment,
+    stand_ins: Option<&StandInSearch>,
 ) -> Result<Vec<Occurrence>, Misplaced> {
     let mut occurrences = Vec::new();
     // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
-    let shows_none = raw.is_some_and(|raw| !may_contain(Encoding::Percent, raw));
+    let shows_none = raw.is_some_and(|raw| !may_hold(Encoding::Percent, raw, stand_ins));
     let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
     if shows_none && !credentials.any(|value| Basic::is_named(value.as_bytes())) {
         return Ok(occurrences);
     }
     let scans = |part| treatment.scan.contains(&part);
-    if scans(ScanPlace::Path) && may_contain(Encoding::Percent, head.uri.path().as_bytes()) {
-        push(&mut occurrences, Part::Path, find::in_path(head.uri.path()));
+    if scans(ScanPlace::Path) && may_hold(Encoding::Percent, head.uri.path().as_bytes(), stand_ins)
+    {
+        push(
+            &mut occurrences,
+            Part::Path,
+            find::in_path(head.uri.path(), stand_ins),
+        );
     }
     let query = head.uri.query().unwrap_or_default();
-    if scans(ScanPlace::Query) && may_contain(Encoding::Percent, query.as_bytes()) {
-        push(&mut occurrences, Part::Query, find::in_query(query));
+    if scans(ScanPlace::Query) && may_hold(Encoding::Percent, query.as_bytes(), stand_ins) {
+        push(
+            &mut occurrences,
+            Part::Query,
+            find::in_query(query, stand_ins),
+        );
     }
     if scans(ScanPlace::Header) {
-        in_headers(&head.headers, Part::Header, &mut occurrences)?;
+        in_headers(&head.headers, Part::Header, stand_ins, &mut occurrences)?;
     }
     Ok(occurrences)
 }
 
-/// Adds what was found in a held body, and what is in its trailers.
+/// Adds what was found in a body that was read to its end, and what is in its trailers.
 pub fn in_body(
     edits: Vec<Edit>,
-    held: &Held,
+    trailers: Option<&HeaderMap>,
     treatment: &Treatment,
+    stand_ins: Option<&StandInSearch>,
     occurrences: &mut Vec<Occurrence>,
 ) -> Result<(), Misplaced> {
     push(occurrences, Part::Body, edits);
-    match &held.trailers {
+    match trailers {
         Some(trailers) if treatment.scan.contains(&ScanPlace::Header) => {
-            in_headers(trailers, Part::Trailer, occurrences)
+            in_headers(trailers, Part::Trailer, stand_ins, occurrences)
         }
         _ => Ok(()),
     }
@@ -131,9 +157,12 @@ pub fn in_body(
 
 /// Finds the placeholders of the trailers of a body that was streamed. None that only count when
 /// named: such headers are no trailers.
-pub fn in_trailers(trailers: &HeaderMap) -> Result<Vec<Occurrence>, Misplaced> {
+pub fn in_trailers(
+    trailers: &HeaderMap,
+    stand_ins: Option<&StandInSearch>,
+) -> Result<Vec<Occurrence>, Misplaced> {
     let mut occurrences = Vec::new();
-    in_headers(trailers, Part::Trailer, &mut occurrences)?;
+    in_headers(trailers, Part::Trailer, stand_ins, &mut occurrences)?;
     occurrences.retain(|occurrence| !occurrence.only_if_named);
     Ok(occurrences)
 }
@@ -141,12 +170,13 @@ pub fn in_trailers(trailers: &HeaderMap) -> Result<Vec<Occurrence>, Misplaced> {
 fn in_headers(
     headers: &HeaderMap,
     part: fn(usize) -> Part,
+    stand_ins: Option<&StandInSearch>,
     occurrences: &mut Vec<Occurrence>,
 ) -> Result<(), Misplaced> {
     // Asked for once something was found: most requests hold nothing.
     let mut nominated = None;
     for (index, (name, value)) in headers.iter().enumerate() {
-        let Some(occurrence) = in_header(name, value, part(index)) else {
+        let Some(occurrence) = in_header(name, value, part(index), stand_ins) else {
             continue;
         };
         let role = match header_role(name.as_str()) {
@@ -172,19 +202,29 @@ fn in_headers(
     Ok(())
 }
 
-fn in_header(name: &HeaderName, value: &HeaderValue, part: Part) -> Option<Occurrence> {
+/// Whether a text may hold a placeholder or a stand-in. `false` is certain, and cheap.
+fn may_hold(encoding: Encoding, text: &[u8], stand_ins: Option<&StandInSearch>) -> bool {
+    may_contain(encoding, text) || stand_ins.is_some_and(|search| search.may_be_in(text))
+}
+
+fn in_header(
+    name: &HeaderName,
+    value: &HeaderValue,
+    part: Part,
+    stand_ins: Option<&StandInSearch>,
+) -> Option<Occurrence> {
     if *name == header::AUTHORIZATION
         && let Part::Header(index) = part
         && let Some(basic) = Basic::parse(value.as_bytes())
     {
-        let edits = basic.edits();
+        let edits = basic.edits(stand_ins);
         let part = Part::Basic(index, Box::new(basic));
         return (!edits.is_empty()).then(|| Occurrence::new(part, edits));
     }
-    if !may_contain(Encoding::Header, value.as_bytes()) {
+    if !may_hold(Encoding::Header, value.as_bytes(), stand_ins) {
         return None;
     }
-    let edits = find::in_header(name.as_str(), value.as_bytes());
+    let edits = find::in_header(name.as_str(), value.as_bytes(), stand_ins);
     (!edits.is_empty()).then(|| Occurrence::new(part, edits))
 }
 
@@ -273,6 +313,33 @@ pub fn substitute<'v>(
         set_target(head, path, query)?;
     }
     Ok(())
+}
+
+/// What is sent inside of base64 where that is not the values themselves: values in the encoding of a
+/// form, and whole Basic credentials around a value that is too short to be searched in base64 alone.
+pub fn spellings(occurrences: &[Occurrence], decision: &Obtained) -> Vec<(Reference, SecretBytes)> {
+    let edits = occurrences.iter().flat_map(|occurrence| &occurrence.edits);
+    let encoded = edits.filter(|edit| edit.encoding == Encoding::BasicForm && !edit.escape);
+    let spelled = |edit: &Edit| {
+        let spelling = spelling(edit.encoding, decision.value(&edit.reference)?)?;
+        Some((edit.reference.clone(), spelling))
+    };
+    let pairs = occurrences.iter().filter_map(|it| short_pair(it, decision));
+    encoded.filter_map(spelled).chain(pairs).collect()
+}
+
+fn short_pair(occurrence: &Occurrence, decision: &Obtained) -> Option<(Reference, SecretBytes)> {
+    let Part::Basic(_, basic) = &occurrence.part else {
+        return None;
+    };
+    let value = |reference: &Reference| decision.value(reference);
+    let is_short = |edit: &&Edit| {
+        let value = value(&edit.reference).filter(|_| !edit.escape);
+        value.is_some_and(|value| value.len() < MIN_SEARCHED)
+    };
+    let short = occurrence.edits.iter().find(is_short)?;
+    let pair = splice(basic.decoded(), &occurrence.edits, value).ok()?;
+    Some((short.reference.clone(), SecretBytes::new(pair)))
 }
 
 /// How much larger one request may get. A few placeholders take a few bytes, and a value has up to
@@ -377,7 +444,7 @@ fn set_target(
         }
     }
     if target.len() > LONGEST_TARGET {
-        return Err(SpliceError::HeadTooLarge);
+        return Err(SpliceError::TargetTooLong);
     }
     let target =
         PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| SpliceError::Misplaced)?;

@@ -11,7 +11,11 @@ use tokio::time::Instant;
 
 use crate::error::Refusal;
 use crate::proxy::exchange::body::{BodyError, Held, broken};
+use crate::proxy::exchange::envelope_body::EnvelopeBody;
+use crate::proxy::exchange::expectation::Expectation;
+use crate::proxy::exchange::spooled_body::SpooledBody;
 use crate::proxy::exchange::streamed_body::{Fault, StreamedBody};
+use crate::proxy::exchange::watched_body::WatchedBody;
 use crate::proxy::runtime::idle::Activity;
 
 /// The progress of an upload that streams, shared between the body that hyper pulls and the exchange that
@@ -22,16 +26,33 @@ pub struct Transfer {
     complete: AtomicBool,
     fault: OnceLock<Refusal>,
     client_gone: AtomicBool,
+    /// The client waits for leave to send it.
+    expectation: Option<Expectation>,
+    /// Has the upstream's connection end in a reset.
+    abort: OnceLock<Arc<AtomicBool>>,
 }
 
 impl Transfer {
-    fn new(complete: bool) -> Arc<Self> {
+    fn new(complete: bool, expectation: Option<Expectation>) -> Arc<Self> {
         Arc::new(Self {
             activity: Activity::new(),
             complete: AtomicBool::new(complete),
             fault: OnceLock::new(),
             client_gone: AtomicBool::new(false),
+            expectation,
+            abort: OnceLock::new(),
         })
+    }
+
+    /// Where the client waits for leave to send the body, and the upstream is asked for it.
+    pub fn expectation(&self) -> Option<&Expectation> {
+        self.expectation.as_ref()
+    }
+
+    /// What is set when the body ends before its end.
+    pub fn sets_on_fault(&self, abort: &Arc<AtomicBool>) {
+        // A body that streams is sent once.
+        let _ = self.abort.set(Arc::clone(abort));
     }
 
     /// When bytes last moved.
@@ -60,7 +81,47 @@ pub struct OutBody(OutSource);
 
 enum OutSource {
     Held(Held),
-    Streamed(Box<StreamedBody>, Arc<Transfer>),
+    Moving(Box<Moving>, Arc<Transfer>),
+}
+
+/// A body that is not all in memory.
+enum Moving {
+    Streamed(StreamedBody),
+    Watched(WatchedBody),
+    Enveloped(EnvelopeBody),
+    Spooled(SpooledBody),
+}
+
+impl Moving {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match self {
+            Self::Streamed(body) => body.poll_frame(cx),
+            Self::Watched(body) => body.poll_frame(cx),
+            Self::Enveloped(body) => body.poll_frame(cx),
+            Self::Spooled(body) => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Fault::Refused))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Streamed(body) => body.is_end_stream(),
+            Self::Watched(body) => body.is_end_stream(),
+            Self::Enveloped(body) => body.is_end_stream(),
+            Self::Spooled(body) => body.is_end_stream(),
+        }
+    }
+
+    fn exact_length(&self) -> Option<u64> {
+        match self {
+            Self::Streamed(body) => body.exact_length(),
+            Self::Watched(body) => body.exact_length(),
+            // A message may get longer.
+            Self::Enveloped(_) => None,
+            Self::Spooled(body) => body.exact_length(),
+        }
+    }
 }
 
 impl OutBody {
@@ -71,8 +132,39 @@ impl OutBody {
 
     /// Passes the client's body on as it comes.
     pub fn streamed(body: StreamedBody) -> Self {
-        let transfer = Transfer::new(body.is_end_stream());
-        Self(OutSource::Streamed(Box::new(body), transfer))
+        Self::moving(Moving::Streamed(body))
+    }
+
+    /// Passes the client's body on as it comes, in its own framing.
+    pub fn watched(body: WatchedBody) -> Self {
+        Self::moving(Moving::Watched(body))
+    }
+
+    /// Passes envelopes on, each once it is decided on.
+    pub fn enveloped(body: EnvelopeBody) -> Self {
+        Self::moving(Moving::Enveloped(body))
+    }
+
+    /// Sends what was kept aside.
+    pub fn spooled(body: SpooledBody) -> Self {
+        Self::moving(Moving::Spooled(body))
+    }
+
+    fn moving(body: Moving) -> Self {
+        let transfer = Transfer::new(body.is_end_stream(), None);
+        Self(OutSource::Moving(Box::new(body), transfer))
+    }
+
+    /// The same body, which the client sends only once the upstream asks for it.
+    pub fn when_asked_for(self) -> Self {
+        match self.0 {
+            OutSource::Moving(body, _) => {
+                let expectation = Some(Expectation::default());
+                let transfer = Transfer::new(body.is_end_stream(), expectation);
+                Self(OutSource::Moving(body, transfer))
+            }
+            held => Self(held),
+        }
     }
 
     /// The names of the trailers that will follow, as far as they are known.
@@ -89,7 +181,7 @@ impl OutBody {
     pub fn to_held(&self) -> Option<Held> {
         match &self.0 {
             OutSource::Held(held) => Some(held.clone()),
-            OutSource::Streamed(..) => None,
+            OutSource::Moving(..) => None,
         }
     }
 
@@ -97,7 +189,7 @@ impl OutBody {
     pub fn transfer(&self) -> Option<Arc<Transfer>> {
         match &self.0 {
             OutSource::Held(_) => None,
-            OutSource::Streamed(_, transfer) => Some(Arc::clone(transfer)),
+            OutSource::Moving(_, transfer) => Some(Arc::clone(transfer)),
         }
     }
 }
@@ -117,8 +209,11 @@ impl Body for OutBody {
             OutSource::Held(held) => {
                 return Poll::Ready(held.trailers.take().map(|t| Ok(Frame::trailers(*t))));
             }
-            OutSource::Streamed(body, transfer) => (body, transfer),
+            OutSource::Moving(body, transfer) => (body, transfer),
         };
+        if let Some(expectation) = transfer.expectation() {
+            ready!(expectation.poll_met(cx));
+        }
         let polled = ready!(body.poll_frame(cx));
         if polled.is_none() || body.is_end_stream() {
             transfer.complete.store(true, Ordering::Release);
@@ -132,6 +227,9 @@ impl Body for OutBody {
             Some(Err(fault)) => {
                 if matches!(fault, Fault::Body(BodyError::Broken)) {
                     transfer.client_gone.store(true, Ordering::Release);
+                }
+                if let Some(abort) = transfer.abort.get() {
+                    abort.store(true, Ordering::Release);
                 }
                 let (error, refusal) = match fault {
                     Fault::Body(error) => (error, broken(error)),
@@ -147,7 +245,7 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             OutSource::Held(held) => held.data.is_empty() && held.trailers.is_none(),
-            OutSource::Streamed(body, _) => body.is_end_stream(),
+            OutSource::Moving(body, _) => body.is_end_stream(),
         }
     }
 
@@ -156,7 +254,7 @@ impl Body for OutBody {
             // Trailers need chunked framing, so the length must not be known then.
             OutSource::Held(held) if held.trailers.is_some() => SizeHint::new(),
             OutSource::Held(held) => SizeHint::with_exact(held.data.len() as u64),
-            OutSource::Streamed(body, _) => body
+            OutSource::Moving(body, _) => body
                 .exact_length()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
         }

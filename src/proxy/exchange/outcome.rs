@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::error::Code;
-use crate::ledger::{Draft, Entry, Ledger, event, outcome};
+use crate::ledger::{EncodedEntries, Entry, Ledger, event, outcome};
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::used::Used;
 
@@ -57,7 +57,7 @@ impl Outcome {
     }
 
     /// Values were taken out of the answer. The lines come before the result.
-    pub fn scrubbed(&self, lines: Draft) {
+    pub fn scrubbed(&self, lines: EncodedEntries) {
         if !lines.is_empty() && !self.is_told && self.ledger.append(lines).is_err() {
             tracing::error!(request = %self.context.id, "a scrubbed value could not be recorded");
         }

@@ -7,11 +7,13 @@ use http::Method;
 
 use crate::error::Refusal;
 use crate::identity::Caller;
-use crate::ledger::{Draft, Entry, Ledger, Text, event, outcome};
+use crate::ledger::{EncodedEntries, Entry, Ledger, Text, event, outcome};
 use crate::policy::destination::Destination;
 use crate::policy::location::Location;
 use crate::proxy::exchange::request_id::RequestId;
+use crate::proxy::runtime::fair_share::ClientPlace;
 use crate::substitution::slug::Reference;
+use crate::substitution::stand_in::StandInSearch;
 use crate::vault::Credential;
 
 /// What is known about a request whatever its state. Nothing in it is secret.
@@ -36,6 +38,12 @@ pub struct RequestContext {
     pub started: Instant,
     /// Whether it held a placeholder.
     pub held_placeholder: bool,
+    /// Names of header fields that were attached, in lower case.
+    pub attached: Vec<Arc<str>>,
+    /// Finds what means a placeholder, if there is any such text.
+    pub stand_ins: Option<Arc<StandInSearch>>,
+    /// Its place among what its client has under way, where that is limited.
+    pub place: Option<Arc<ClientPlace>>,
 }
 
 /// A refused exchange: what the client is told, and the lines that the ledger gets.
@@ -44,7 +52,7 @@ pub struct Refused {
     /// The answer.
     pub refusal: Refusal,
     /// `denied` lines, one for each slug that was refused.
-    pub denied: Draft,
+    pub denied: EncodedEntries,
 }
 
 /// The longest path of a ledger line or log line, in bytes.
@@ -56,9 +64,10 @@ const MOST_LOCATIONS: usize = 64;
 
 /// A path as ledger and log show it. A line of any length would be one that no reader takes.
 pub fn shown_path(path: Arc<str>) -> Arc<str> {
-    match path.len() > LONGEST_PATH {
-        true => cut(&path, LONGEST_PATH).into(),
-        false => path,
+    if path.len() > LONGEST_PATH {
+        cut(&path, LONGEST_PATH).into()
+    } else {
+        path
     }
 }
 
@@ -87,6 +96,18 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 impl Refused {
+    /// A refusal with its `denied` line: `about` says what it concerns, and the refusal why.
+    pub fn with_line(refusal: Refusal, about: Entry<'_>) -> Self {
+        let line = Entry {
+            outcome: Some(outcome::DENIED.into()),
+            code: Some(refusal.code.as_str().into()),
+            status: Some(refusal.code.status()),
+            ..about
+        };
+        let denied = line.encode();
+        Self { refusal, denied }
+    }
+
     /// Writes the lines; what remains is the answer. Nothing left the process, so the answer holds also
     /// when the ledger does not take them.
     pub async fn record(self, ledger: &Ledger, request: &str) -> Refusal {
@@ -101,12 +122,36 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self {
             refusal,
-            denied: Draft::default(),
+            denied: EncodedEntries::default(),
         }
     }
 }
 
 impl RequestContext {
+    /// What is known of a CONNECT.
+    pub fn of_connect(
+        id: RequestId,
+        caller: Arc<Caller>,
+        destination: Destination,
+        started: Instant,
+    ) -> Self {
+        let nothing = Arc::<str>::from("");
+        Self {
+            id,
+            caller,
+            origin: destination.to_string().into(),
+            destination,
+            method: Method::CONNECT,
+            raw_path: Arc::clone(&nothing),
+            path: nothing,
+            started,
+            held_placeholder: false,
+            attached: Vec::new(),
+            stand_ins: None,
+            place: None,
+        }
+    }
+
     /// A ledger line about this request.
     pub fn entry(&self, event: &'static str) -> Entry<'_> {
         let Caller {
@@ -116,6 +161,8 @@ impl RequestContext {
             action_source,
             run,
             slugs: _,
+            bundle: _,
+            is_probe: _,
             expires: _,
         } = &*self.caller;
         Entry {
@@ -164,6 +211,14 @@ impl RequestContext {
         }
     }
 
+    /// Whether a field was set by Egret.
+    pub fn is_attached(&self, location: &Location) -> bool {
+        let Location::Header(name) = location else {
+            return false;
+        };
+        self.attached.contains(name)
+    }
+
     /// A refusal that concerns one placeholder, with its `denied` line.
     pub fn refuse(
         &self,
@@ -172,24 +227,23 @@ impl RequestContext {
         used: Option<&Credential>,
         locations: &[&Location],
     ) -> Refused {
-        let line = Entry {
+        let about = Entry {
             version: used.map(|credential| credential.version),
             owner: used.map(|credential| credential.owner.as_str().into()),
             locations: shown_locations(locations.iter().copied()),
-            outcome: Some(outcome::DENIED.into()),
-            code: Some(refusal.code.as_str().into()),
-            status: Some(refusal.code.status()),
             ..self.entry_for(event::DENIED, reference)
         };
         let mut refusal = refusal
             .slug(reference.slug.as_str())
             .destination(self.destination.to_string());
+        if locations.iter().any(|location| self.is_attached(location)) {
+            let attached = ". The placeholder is not the client's: `egret credential attach` put it there, \
+                 and `egret credential detach` takes it away";
+            refusal.detail = format!("{}{attached}", refusal.detail).into();
+        }
         if refusal.location.is_none() {
             refusal.location = locations.first().map(ToString::to_string);
         }
-        Refused {
-            refusal,
-            denied: line.encode(),
-        }
+        Refused::with_line(refusal, about)
     }
 }

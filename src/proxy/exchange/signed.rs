@@ -3,8 +3,9 @@
 //! The upstream would refuse them, with an error that sends people looking in the wrong place.
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
+use memchr::memmem;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::occurrences::Occurrence;
@@ -17,7 +18,7 @@ static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
 ];
 
-/// The signature of RFC 9421 says here what it covers.
+/// A signature of RFC 9421 says here what it covers.
 static SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 
 /// Removes the digests of a body that is no longer the one they were made of.
@@ -32,29 +33,50 @@ pub fn remove_digests(fields: &mut HeaderMap) {
 
 /// Refuses a change that a signature or digest of the client's covers.
 pub fn check(head: &Parts, occurrences: &[Occurrence]) -> Result<(), Refusal> {
-    let covered = match occurrences.iter().any(Occurrence::is_in_body) {
-        true => in_body(head),
-        false if occurrences.is_empty() => None,
-        false => signature(head).map(signed),
-    };
-    covered.map_or(Ok(()), Err)
+    if occurrences.is_empty() {
+        return Ok(());
+    }
+    if let Some(scheme) = signature(head)
+        && occurrences
+            .iter()
+            .any(|occurrence| is_covered(head, scheme, occurrence))
+    {
+        return Err(signed(scheme.name));
+    }
+    if occurrences.iter().any(Occurrence::is_in_body) {
+        digested(head).map_or(Ok(()), Err)
+    } else {
+        Ok(())
+    }
 }
 
 /// The refusal of any change to the body, if a signature or digest covers it.
 pub fn in_body(head: &Parts) -> Option<Refusal> {
-    let digest = || {
-        let mut names = DIGESTS.iter();
-        names.find(|name| head.headers.contains_key(*name))
+    let covers_body = |scheme: &Scheme| match scheme.covers {
+        Covers::Anything => true,
+        Covers::TargetAndForm => is_form(&head.headers),
+        Covers::Target => is_whole_body_signed(&head.headers),
     };
-    let framing = || is_aws_chunked(&head.headers).then_some("its aws-chunked framing");
-    signature(head).map(signed).or_else(|| {
-        framing().or_else(|| digest().map(HeaderName::as_str)).map(|name| {
-            refusal(format!(
-                "the body is covered by {name}, which would no longer hold; send it without, or \
-                 put the placeholder in a header"
-            ))
-        })
-    })
+    let scheme = signature(head).filter(covers_body);
+    scheme
+        .map(|scheme| signed(scheme.name))
+        .or_else(|| digested(head))
+}
+
+/// The refusal of any change to a body that a digest or its framing covers.
+fn digested(head: &Parts) -> Option<Refusal> {
+    let mut digests = DIGESTS.iter();
+    let name = if is_aws_chunked(&head.headers) {
+        "its aws-chunked framing"
+    } else {
+        digests
+            .find(|name| head.headers.contains_key(*name))?
+            .as_str()
+    };
+    Some(refusal(format!(
+        "the body is covered by {name}, which would no longer hold; send it without, or put the \
+         placeholder in a header"
+    )))
 }
 
 /// Whether the body is in the framing of S3 uploads: chunks and a checksum, under a coding name of
@@ -71,21 +93,173 @@ fn signed(signature: &str) -> Refusal {
     ))
 }
 
-/// AWS Signature Version 4 in a header or in the query, or HTTP Message Signatures (RFC 9421).
-fn signature(head: &Parts) -> Option<&'static str> {
-    let query = head.uri.query().unwrap_or_default();
-    if starts_with(&head.headers, &AUTHORIZATION, b"AWS4-") || query.contains("X-Amz-Signature=") {
-        return Some("AWS Signature Version 4");
-    }
-    head.headers
-        .contains_key(&SIGNATURE_INPUT)
-        .then_some("HTTP Message Signatures")
+/// A signature that a client makes itself.
+#[derive(Clone, Copy)]
+struct Scheme {
+    /// How the value of `Authorization`, or a parameter of the query, begins. In lower case.
+    mark: &'static str,
+    name: &'static str,
+    covers: Covers,
 }
 
-fn starts_with(headers: &HeaderMap, name: &HeaderName, prefix: &[u8]) -> bool {
-    headers
-        .get(name)
-        .is_some_and(|value| value.as_bytes().starts_with(prefix))
+/// What of a request a signature covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Covers {
+    /// As much as its client chose: it may be anything.
+    Anything,
+    /// Method and target, and the fields of a form. Other header fields and bodies are free.
+    TargetAndForm,
+    /// Method and target. Other header fields are free, and the body is.
+    Target,
+}
+
+const fn scheme(mark: &'static str, name: &'static str, covers: Covers) -> Scheme {
+    Scheme { mark, name, covers }
+}
+
+/// Schemes of `Authorization`.
+const SCHEMES: [Scheme; 18] = [
+    scheme("aws4-", "AWS Signature Version 4", Covers::Anything),
+    scheme("aws ", "AWS Signature Version 2", Covers::Anything),
+    scheme(
+        "goog4-",
+        "Google Cloud Storage V4 signature",
+        Covers::Anything,
+    ),
+    scheme(
+        "goog1 ",
+        "Google Cloud Storage V2 signature",
+        Covers::Anything,
+    ),
+    scheme("sharedkey ", "Azure Shared Key", Covers::Anything),
+    scheme("sharedkeylite ", "Azure Shared Key", Covers::Anything),
+    scheme("hmac-sha256 ", "HMAC-SHA256 signature", Covers::Anything),
+    scheme("acs3-", "Alibaba Cloud signature V3", Covers::Anything),
+    scheme("oss ", "Alibaba Cloud OSS signature", Covers::Anything),
+    scheme("oss4-", "Alibaba Cloud OSS signature", Covers::Anything),
+    scheme("tc3-", "Tencent Cloud signature V3", Covers::Anything),
+    scheme(
+        "sdk-hmac-sha256 ",
+        "Huawei Cloud signature",
+        Covers::Anything,
+    ),
+    scheme(
+        "eg1-hmac-sha256 ",
+        "Akamai EdgeGrid signature",
+        Covers::Anything,
+    ),
+    scheme("signature ", "HTTP Signatures", Covers::Anything),
+    scheme("hmac ", "HMAC signature", Covers::Anything),
+    scheme("hawk ", "Hawk", Covers::Target),
+    scheme("digest ", "Digest authentication", Covers::Target),
+    scheme("oauth ", "OAuth 1 signature", Covers::TargetAndForm),
+];
+
+/// Parameters of a query that hold a signature.
+const PARAMETERS: [Scheme; 6] = [
+    scheme(
+        "x-amz-signature=",
+        "AWS Signature Version 4",
+        Covers::Anything,
+    ),
+    scheme(
+        "x-goog-signature=",
+        "Google Cloud Storage V4 signature",
+        Covers::Anything,
+    ),
+    scheme(
+        "x-oss-signature=",
+        "Alibaba Cloud OSS signature",
+        Covers::Anything,
+    ),
+    scheme(
+        "awsaccesskeyid=",
+        "AWS Signature Version 2",
+        Covers::Anything,
+    ),
+    scheme(
+        "googleaccessid=",
+        "Google Cloud Storage V2 signature",
+        Covers::Anything,
+    ),
+    scheme(
+        "oauth_signature=",
+        "OAuth 1 signature",
+        Covers::TargetAndForm,
+    ),
+];
+
+/// RFC 9421 and the drafts before it have a field of their own.
+const FIELDS: Scheme = scheme("", "HTTP Message Signatures", Covers::Anything);
+
+/// RFC 5849 section 3.4.4: this signature is the secrets themselves and covers nothing.
+const PLAINTEXT: &[u8] = b"oauth_signature_method=\"plaintext\"";
+
+/// The signature of the client's on this request.
+fn signature(head: &Parts) -> Option<Scheme> {
+    let authorization = head.headers.get(AUTHORIZATION);
+    let value = authorization.map_or(&b""[..], |value| value.as_bytes());
+    let mut schemes = SCHEMES.iter();
+    let named = schemes.find(|scheme| begins_with(value, scheme.mark));
+    let named = named.filter(|scheme| scheme.covers != Covers::TargetAndForm || is_oauth1(value));
+    let query = head.uri.query().unwrap_or_default();
+    let mut pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let in_query = || {
+        pairs.find_map(|pair| {
+            let mut parameters = PARAMETERS.iter();
+            parameters.find(|scheme| begins_with(pair.as_bytes(), scheme.mark))
+        })
+    };
+    let field = || {
+        let has_input = head.headers.contains_key(&SIGNATURE_INPUT);
+        (has_input || has_drafted_signature(&head.headers)).then_some(FIELDS)
+    };
+    named.or_else(in_query).copied().or_else(field)
+}
+
+/// Whether `text` begins with `mark`, in any case.
+fn begins_with(text: &[u8], mark: &str) -> bool {
+    let start = text.get(..mark.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(mark.as_bytes()))
+}
+
+/// Whether OAuth credentials of version 1 are signed. `OAuth <token>` is another scheme.
+fn is_oauth1(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    let has = |text: &[u8]| memmem::find(&value, text).is_some();
+    has(b"oauth_signature=") && !has(PLAINTEXT)
+}
+
+/// `Signature` as the drafts before RFC 9421 have it, without `Signature-Input`.
+fn has_drafted_signature(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all("signature").iter();
+    lines.any(|line| memmem::find(line.as_bytes(), b"keyId=").is_some())
+}
+
+/// Whether a change at this place changes what the signature covers.
+fn is_covered(head: &Parts, scheme: Scheme, occurrence: &Occurrence) -> bool {
+    match scheme.covers {
+        Covers::Anything => true,
+        _ if occurrence.is_in_target() || occurrence.is_in(&head.headers, &AUTHORIZATION) => true,
+        Covers::TargetAndForm => occurrence.is_body() && is_form(&head.headers),
+        Covers::Target => occurrence.is_body() && is_whole_body_signed(&head.headers),
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    lowered(headers, CONTENT_TYPE).starts_with(b"application/x-www-form-urlencoded")
+}
+
+/// Digest covers the body with `auth-int` (RFC 7616 section 3.4.3), Hawk with a payload hash.
+fn is_whole_body_signed(headers: &HeaderMap) -> bool {
+    let value = lowered(headers, AUTHORIZATION);
+    memmem::find(&value, b"auth-int").is_some() || memmem::find(&value, b"hash=").is_some()
+}
+
+/// The value of a field in lower case; nothing if there is no such field.
+fn lowered(headers: &HeaderMap, name: HeaderName) -> Vec<u8> {
+    let value = headers.get(name);
+    value.map_or_else(Vec::new, |value| value.as_bytes().to_ascii_lowercase())
 }
 
 fn refusal(detail: String) -> Refusal {

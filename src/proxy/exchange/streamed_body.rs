@@ -74,7 +74,8 @@ impl StreamedBody {
             prefix,
             rest,
             guard: guard.map(|needles| Guard::new(Arc::clone(needles))),
-            search: searched.then(|| BodyStream::new(kind)),
+            search: searched
+                .then(|| BodyStream::new(kind).with(authoriser.context.stand_ins.clone())),
             recoder: (!codings.is_identity()).then(|| Recoder::new(codings)),
             authoriser,
             waiting: None,
@@ -86,7 +87,10 @@ impl StreamedBody {
     /// The body as it came, if nothing is searched in it and its length is known.
     pub fn exact_length(&self) -> Option<u64> {
         match self.search {
-            None => self.rest.declared_length(),
+            None => {
+                let rest = self.rest.declared_length();
+                rest.map(|rest| rest + self.prefix.len() as u64)
+            }
             Some(_) => None,
         }
     }
@@ -175,12 +179,13 @@ impl StreamedBody {
         let Some(search) = &mut self.search else {
             return Ok(());
         };
-        let searched = search
-            .push(opened.into())
-            .and_then(|()| match recoder.has_ended() {
-                true => search.finish(),
-                false => Ok(()),
-            });
+        let searched = search.push(opened.into()).and_then(|()| {
+            if recoder.has_ended() {
+                search.finish()
+            } else {
+                Ok(())
+            }
+        });
         if let Err(error) = searched {
             self.fail(error);
         }

@@ -1,9 +1,13 @@
 //! The change from HTTP to WebSocket (RFC 6455 section 4, RFC 9110 section 7.8; RFC 8441).
 //!
 //! The request that asks for it is a request like any other: searched, authorised, recorded. Only
-//! what belongs to this hop is made again on each side of the proxy. Any other upgrade is stripped
-//! (h2c would carry requests that are not searched), and so is every extension: compressed messages
-//! could not be searched for values.
+//! what belongs to this hop is made again on each side of the proxy. So is every extension: compressed
+//! messages could not be searched for values.
+//!
+//! Any other upgrade would carry bytes that are not searched. One that only offers another version of
+//! HTTP, or TLS, is ignored, as RFC 9110 section 7.8 allows: the client goes on in HTTP/1.1, and the
+//! answer says so. One without which the request is of no use (SPDY of `kubectl exec`, docker's `tcp`)
+//! is refused before a value is used.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
@@ -47,15 +51,17 @@ impl Offer {
     /// The offer that a request makes, if it is one to be passed on. The request is marked, and is
     /// then one that makes it over HTTP/1.1.
     pub fn of<B: Body>(request: &mut Request<B>) -> Result<Option<Self>, Refusal> {
-        let over = match is_extended_connect(request) {
-            true => Over::Http2,
-            false => Over::Http1,
+        let over = if is_extended_connect(request) {
+            Over::Http2
+        } else {
+            Over::Http1
         };
         let key = match over {
             Over::Http1 => offered(request),
             Over::Http2 => Some(take_the_place(request)?),
         };
         let Some(accept) = key.map(|key| accept(&key)) else {
+            check_others(request)?;
             return Ok(None);
         };
         let Some(client) = request.extensions_mut().remove::<OnUpgrade>() else {
@@ -117,6 +123,53 @@ impl Offer {
     }
 }
 
+/// Upgrades that a client does without.
+const OPTIONAL: [&str; 4] = ["h2c", "http/2.0", "tls/1.2", "tls/1.3"];
+
+/// The protocols that a request asks to change to. `Upgrade` says so only where `Connection` names it,
+/// and not in HTTP/1.0 (RFC 9110 section 7.8).
+fn protocols<B>(request: &Request<B>) -> impl Iterator<Item = &[u8]> {
+    let headers = request.headers();
+    let is_asked = headers.contains_key(header::UPGRADE)
+        && request.version() == Version::HTTP_11
+        && hop_by_hop::nominates(headers, &header::UPGRADE);
+    let lines = headers.get_all(header::UPGRADE).into_iter();
+    let protocols = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let protocols = protocols
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty());
+    protocols.filter(move |_| is_asked)
+}
+
+/// Whether a request that makes no offer asks for another protocol all the same.
+pub fn is_ignored<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(header::UPGRADE) && protocols(request).next().is_some()
+}
+
+fn check_others<B>(request: &Request<B>) -> Result<(), Refusal> {
+    if !request.headers().contains_key(header::UPGRADE) {
+        return Ok(());
+    }
+    let is = |name: &[u8], wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+    for name in protocols(request) {
+        if is(name, "websocket") {
+            return Err(Refusal::new(
+                Code::RequestMalformed,
+                "this is no handshake of WebSocket version 13: a GET of HTTP/1.1 without a body, with \
+                 `Sec-WebSocket-Version: 13` and a key of 16 bytes (RFC 6455 section 4.1)",
+            ));
+        }
+        if !OPTIONAL.iter().any(|optional| is(name, optional)) {
+            return Err(Refusal::new(
+                Code::UpgradeUnsupported,
+                "the protocol in Upgrade is not passed on: what it carries could not be searched; \
+                 WebSocket is, and hosts in tls.passthrough are not looked into",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The key of an offer over HTTP/1.1: version 13, with a key that is one.
 fn offered<B: Body>(request: &Request<B>) -> Option<String> {
     let headers = request.headers();
@@ -142,9 +195,9 @@ fn offered<B: Body>(request: &Request<B>) -> Option<String> {
 /// Whether a request is the extended CONNECT that is a WebSocket handshake in HTTP/2 (RFC 8441). It
 /// has a target and is a request like any other.
 pub fn is_extended_connect<B>(request: &Request<B>) -> bool {
-    let protocol = request.extensions().get::<Protocol>();
+    let protocol = || request.extensions().get::<Protocol>();
     *request.method() == Method::CONNECT
-        && protocol.is_some_and(|name| name.as_str().eq_ignore_ascii_case("websocket"))
+        && protocol().is_some_and(|name| name.as_str().eq_ignore_ascii_case("websocket"))
 }
 
 /// Turns an extended CONNECT into the handshake of HTTP/1.1, with a key of the proxy's own, because

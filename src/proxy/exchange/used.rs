@@ -11,6 +11,17 @@ use crate::substitution::slug::Reference;
 /// A value with what it was sent for.
 pub type Named = (Reference, Arc<SecretBytes>);
 
+/// The field that is no secret, though it is stored like one: a user name occurs in many honest
+/// requests and answers.
+const PUBLIC_FIELD: &str = "username";
+
+/// Whether what `reference` names is no secret: it is neither taken out of answers nor guarded in
+/// requests.
+pub fn is_public(reference: &Reference) -> bool {
+    let field = reference.field.as_ref();
+    field.is_some_and(|field| field.as_str() == PUBLIC_FIELD)
+}
+
 /// Values that were sent. Clones share them.
 #[derive(Clone, Default)]
 pub struct Sent(Option<Arc<Vec<Named>>>);
@@ -31,6 +42,8 @@ pub struct Used {
     /// How many values there are, for a look without the lock.
     count: AtomicUsize,
     ignored: Mutex<Vec<String>>,
+    /// Whether there is any, for a look without the lock.
+    has_ignored: AtomicBool,
 }
 
 impl Used {
@@ -46,11 +59,15 @@ impl Used {
 
     /// These values are about to be sent, and may be echoed.
     pub fn add(&self, sent: &[Named]) {
-        if sent.is_empty() {
+        let mut secret = sent
+            .iter()
+            .filter(|(reference, _)| !is_public(reference))
+            .peekable();
+        if secret.peek().is_none() {
             return;
         }
         let mut values = lock(&self.values);
-        for (reference, value) in sent {
+        for (reference, value) in secret {
             // A connection of many messages may send the same value for ever.
             if !values.iter().any(|(_, known)| is_same(known, value)) {
                 let list = Arc::make_mut(values.0.get_or_insert_default());
@@ -67,11 +84,20 @@ impl Used {
 
     /// A placeholder travels literally.
     pub fn ignore(&self, reference: &Reference) {
-        lock(&self.ignored).push(reference.to_string());
+        self.ignore_field(&reference.to_string());
     }
 
-    /// The placeholders that travelled literally.
+    /// A field of the request was left out.
+    pub fn ignore_field(&self, name: &str) {
+        lock(&self.ignored).push(name.to_owned());
+        self.has_ignored.store(true, Ordering::Release);
+    }
+
+    /// The placeholders that travelled literally, and what was left out.
     pub fn ignored(&self) -> Vec<String> {
+        if !self.has_ignored.load(Ordering::Acquire) {
+            return Vec::new();
+        }
         lock(&self.ignored).clone()
     }
 

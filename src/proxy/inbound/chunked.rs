@@ -182,9 +182,10 @@ impl Chunked {
 
     fn count_extension(&mut self, next: At) -> Result<At, &'static str> {
         self.extensions += 1;
-        match self.extensions > EXTENSION_BYTES {
-            true => Err("the chunk extensions are too long"),
-            false => Ok(next),
+        if self.extensions > EXTENSION_BYTES {
+            Err("the chunk extensions are too long")
+        } else {
+            Ok(next)
         }
     }
 

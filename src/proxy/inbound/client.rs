@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::unread::Unread;
 use crate::proxy::inbound::entry::{Entry, IDENTITY};
+use crate::proxy::outbound::bound::BoundConnections;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::websocket::conversation::{Asker, Identify};
 
@@ -24,6 +25,8 @@ pub struct Client {
     pub signal: HeadSignal,
     /// The body of the request that it sends now, over HTTP/1.1.
     pub unread: Unread,
+    /// The upstream connections that belong to this one.
+    pub bound: BoundConnections,
     /// A handle of its own on the usage record.
     pub ledger: Arc<Ledger>,
     /// The proxy takes no more requests.
@@ -40,6 +43,7 @@ impl Client {
             entry,
             signal,
             unread: Unread::default(),
+            bound: BoundConnections::default(),
             is_draining,
         })
     }

@@ -1,6 +1,7 @@
 //! CONNECT: who may open a tunnel, and to where.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,22 +10,24 @@ use hyper::body::Incoming;
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::egress::ConnectRules;
+use crate::proxy::exchange::request_context::{Refused, RequestContext};
+use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::inbound::client::Client;
-use crate::proxy::inbound::entry::{Entry, PresentedIdentity};
+use crate::proxy::inbound::destination::check_port;
+use crate::proxy::inbound::entry::Entry;
 use crate::proxy::inbound::service::Service;
 use crate::proxy::inbound::tunnel::{self, Tunnel};
 use crate::proxy::response::reply_body::ReplyBody;
 use crate::proxy::runtime::slot::ConnectionSlot;
 
-/// Ports below this one belong to other protocols' servers: mail, databases' admin ports, SSH.
-const FIRST_UNPRIVILEGED: u16 = 1_024;
-
 /// Answers a CONNECT request; on success a tunnel runs in a task of its own.
 pub async fn open<A: Service>(
     client: &Client,
     request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Refusal> {
-    let opened = try_open::<A>(&client.proxy, &client.entry, request).await;
+    id: RequestId,
+) -> Result<Response<ReplyBody>, Refused> {
+    let opened = try_open::<A>(&client.proxy, &client.entry, request, id).await;
     if opened.is_err() {
         // git and others send CONNECT again on the same connection after a 407.
         client.signal.connect_refused();
@@ -36,31 +39,56 @@ async fn try_open<A: Service>(
     proxy: &Arc<Proxy>,
     entry: &Entry,
     request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Refusal> {
-    let Entry::Proxy(slot) = entry else {
-        return Err(Refusal::new(
+    id: RequestId,
+) -> Result<Response<ReplyBody>, Refused> {
+    let started = Instant::now();
+    let Entry::Proxy(entry) = entry else {
+        return Err(Refused::from(Refusal::new(
             Code::RequestMalformed,
             "CONNECT inside a tunnel is not supported",
-        ));
+        )));
     };
     let settings = proxy.settings.load_full();
     proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
     // The CONNECT head is not scanned. Who asks is judged here too, so that a bad token fails with
     // an answer that every client understands.
-    let identity = PresentedIdentity::of(&settings, request.headers());
-    identity.caller(&settings, request.headers())?;
+    let identity = entry.identity(&settings, request.headers());
+    let caller = identity.caller(&settings, request.headers())?;
+    let destination = target(&request, &settings)?;
+    let is_blind = is_passthrough(&settings, &destination);
+    let context = RequestContext::of_connect(id, Arc::new(caller), destination, started);
+    check_rules(proxy, &settings, &context, is_blind)?;
     let tunnel = Tunnel {
-        destination: target(&request, &settings)?,
+        destination: context.destination,
         identity,
-        slot: ConnectionSlot::clone(slot),
+        slot: ConnectionSlot::clone(&entry.slot),
     };
-    if is_passthrough(&settings, &tunnel.destination) {
+    if is_blind {
         let upstream = settings.upstream.dial_blind(&tunnel.destination).await?;
         tunnel::spawn_blind(proxy, tunnel, upstream, request);
     } else {
         tunnel::spawn_intercepted::<A>(proxy, tunnel, request);
     }
     Ok(Response::new(ReplyBody::full(Bytes::new())))
+}
+
+/// Asks the rules for egress whether a tunnel may be opened.
+///
+/// # Errors
+/// Why it may not.
+pub fn check_rules(
+    proxy: &Proxy,
+    settings: &Settings,
+    context: &RequestContext,
+    is_blind: bool,
+) -> Result<(), Refused> {
+    let operator = &settings.config.egress.rules;
+    if let Some(rules) = ConnectRules::of(operator, &proxy.vault, context)? {
+        let principal = &context.caller.principal;
+        let needles = proxy.needle_cache.needles(&proxy.vault, principal);
+        rules.check(proxy.egress_observer(&needles), context, is_blind)?;
+    }
+    Ok(())
 }
 
 /// The authority-form target (RFC 9110 section 9.3.6: host and port are both required). Python
@@ -74,23 +102,12 @@ fn target(request: &Request<Incoming>, settings: &Settings) -> Result<Destinatio
         .ok_or_else(|| malformed("a CONNECT target is host:port".into()))?;
     let destination = Destination::from_authority(Scheme::Https, authority.as_str())
         .map_err(|error| malformed(error.to_string()))?;
-    let port = destination.port;
-    let allowed = matches!(port, 80 | 443)
-        || port >= FIRST_UNPRIVILEGED
-        || settings.config.proxy.connect_ports.contains(&port);
-    match allowed {
-        true => Ok(destination),
-        false => Err(Refusal::new(
-            Code::DestinationForbidden,
-            format!(
-                "CONNECT to port {port} is refused; if that is meant, add it to proxy.connect_ports"
-            ),
-        )
-        .destination(destination.to_string())),
-    }
+    check_port(&settings.config.proxy.connect_ports, &destination)?;
+    Ok(destination)
 }
 
-fn is_passthrough(settings: &Settings, destination: &Destination) -> bool {
+/// Whether a tunnel to it is passed on unopened.
+pub fn is_passthrough(settings: &Settings, destination: &Destination) -> bool {
     let patterns = &settings.config.tls.passthrough;
     patterns.iter().any(|pattern| pattern.matches(destination))
 }

@@ -1,8 +1,10 @@
 //! Where requests come in, and who sends them.
 
 use crate::error::Code;
+use crate::proxy::exchange::egress;
 use crate::proxy::exchange::headers::EGRET_ACTION;
-use crate::proxy::exchange::headers::EGRET_RUN;
+use crate::proxy::exchange::headers::{EGRET_RUN, EGRET_TOKEN};
+use std::net::SocketAddr;
 use std::ptr;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -13,23 +15,32 @@ use crate::config::Treatment;
 use crate::error::Refusal;
 use crate::identity::{Caller, Presented};
 use crate::policy::destination::Destination;
+use crate::policy::egress::EgressRules;
 use crate::proxy::context::Settings;
 use crate::proxy::runtime::slot::ConnectionSlot;
 use crate::proxy::runtime::sync::lock;
 use crate::vault::Vault;
 
 /// What of a request says who asks, and what for.
-pub(in crate::proxy) const IDENTITY: [HeaderName; 3] =
-    [header::PROXY_AUTHORIZATION, EGRET_ACTION, EGRET_RUN];
+pub(in crate::proxy) const IDENTITY: [HeaderName; 4] = [
+    header::PROXY_AUTHORIZATION,
+    EGRET_TOKEN,
+    EGRET_ACTION,
+    EGRET_RUN,
+];
 /// What the names of Egret's headers begin with.
 const OWN: &str = "egret-";
 
 /// Where a request came in.
 pub enum Entry {
     /// On the proxy's own port.
-    Proxy(ConnectionSlot),
-    /// Inside a CONNECT tunnel.
+    Proxy(ProxyEntry),
+    /// Inside a CONNECT tunnel, or inside TLS that came without one.
     Tunnel(Box<TunnelEntry>),
+    /// On a connection that was made to another address.
+    Transparent(TransparentEntry),
+    /// On a listener where the path names the destination.
+    BaseUrl(BaseUrlEntry),
 }
 
 impl Entry {
@@ -42,13 +53,57 @@ impl Entry {
         headers: &HeaderMap,
     ) -> Result<Arc<Caller>, Refusal> {
         match self {
-            Self::Tunnel(tunnel) => Ok(tunnel.standing(settings, vault, headers)?.0),
-            Self::Proxy(_) => {
-                let caller = PresentedIdentity::of(settings, headers).caller(settings, headers)?;
-                Ok(Arc::new(caller))
+            Self::Tunnel(tunnel) => Ok(tunnel.standing(settings, vault, headers)?.caller),
+            Self::Proxy(entry) => {
+                let identity = entry.identity(settings, headers);
+                Ok(Arc::new(identity.caller(settings, headers)?))
+            }
+            Self::Transparent(entry) => {
+                let identity = PresentedIdentity::of_listener(entry.holder.as_deref());
+                Ok(Arc::new(identity.caller(settings, headers)?))
+            }
+            Self::BaseUrl(entry) => {
+                let identity =
+                    PresentedIdentity::by_token(settings, headers, entry.holder.as_deref());
+                Ok(Arc::new(identity.caller(settings, headers)?))
             }
         }
     }
+}
+
+/// A connection to the proxy itself.
+pub struct ProxyEntry {
+    /// Counts the connection until the last of its requests, or the tunnel it becomes, has ended.
+    pub slot: ConnectionSlot,
+    /// For whom its listener vouches.
+    pub holder: Option<Arc<Presented>>,
+}
+
+impl ProxyEntry {
+    /// Who asks in a request with these headers.
+    pub fn identity(&self, settings: &Settings, headers: &HeaderMap) -> PresentedIdentity {
+        PresentedIdentity::of(settings, headers, self.holder.as_deref())
+    }
+}
+
+/// Plain HTTP of a client that knows of no proxy: each request names its host.
+pub struct TransparentEntry {
+    /// The port that the client meant.
+    pub port: u16,
+    /// For whom its listener vouches.
+    pub holder: Option<Arc<Presented>>,
+    /// Counts the connection until the last of its requests has ended.
+    pub _slot: ConnectionSlot,
+}
+
+/// A client that writes the destination into the path.
+pub struct BaseUrlEntry {
+    /// Where the listener is.
+    pub own: SocketAddr,
+    /// For whom it vouches.
+    pub holder: Option<Arc<Presented>>,
+    /// Counts the connection until the last of its requests has ended.
+    pub _slot: ConnectionSlot,
 }
 
 /// What a tunnel fixes for all of its requests.
@@ -93,7 +148,7 @@ impl TunnelEntry {
         settings: &Arc<Settings>,
         vault: &Vault,
         headers: &HeaderMap,
-    ) -> Result<(Arc<Caller>, Treatment), Refusal> {
+    ) -> Result<Standing, Refusal> {
         // Before the clients are looked at: what changes meanwhile is looked at once more.
         let generation = vault.generation();
         let now = unix_seconds();
@@ -103,19 +158,27 @@ impl TunnelEntry {
             && let Some(known) = &*lock(&self.standing)
             && known.holds(settings, generation, now)
         {
-            return Ok((Arc::clone(&known.caller), known.treatment.clone()));
+            return Ok(known.standing.clone());
         }
         let caller = Arc::new(self.identity.caller(settings, headers)?);
-        let treatment = settings.config.treatment(&self.destination);
+        let standing = Standing {
+            treatment: settings.config.treatment(&self.destination),
+            egress: egress::rules(
+                &settings.config.egress.rules,
+                vault,
+                &caller,
+                &self.destination,
+            )?,
+            caller,
+        };
         if !says_more {
             *lock(&self.standing) = Some(CallerCache {
                 settings: Arc::downgrade(settings),
                 generation,
-                caller: Arc::clone(&caller),
-                treatment: treatment.clone(),
+                standing: standing.clone(),
             });
         }
-        Ok((caller, treatment))
+        Ok(standing)
     }
 }
 
@@ -126,15 +189,24 @@ struct CallerCache {
     /// What it was found out under.
     settings: Weak<Settings>,
     generation: u64,
-    caller: Arc<Caller>,
-    treatment: Treatment,
+    standing: Standing,
+}
+
+/// Who asks, and what holds for that caller's requests to a destination.
+#[derive(Clone)]
+pub(in crate::proxy) struct Standing {
+    pub(in crate::proxy) caller: Arc<Caller>,
+    /// How the destination is treated.
+    pub(in crate::proxy) treatment: Treatment,
+    /// Where the caller may go, if that is limited or observed.
+    pub(in crate::proxy) egress: Option<Arc<EgressRules>>,
 }
 
 impl CallerCache {
     fn holds(&self, settings: &Arc<Settings>, generation: u64, now: i64) -> bool {
         ptr::eq(self.settings.as_ptr(), Arc::as_ptr(settings))
             && self.generation == generation
-            && self.caller.expires.is_none_or(|at| now < at)
+            && self.standing.caller.expires.is_none_or(|at| now < at)
     }
 }
 
@@ -147,11 +219,33 @@ pub struct PresentedIdentity {
 }
 
 impl PresentedIdentity {
-    /// Reads the claim of a request.
-    pub fn of(settings: &Settings, headers: &HeaderMap) -> Self {
-        let token = headers.get(header::PROXY_AUTHORIZATION);
+    /// That of a client that knows of no proxy, and so shows it nothing: its listener's.
+    pub fn of_listener(holder: Option<&Presented>) -> Self {
         Self {
-            presented: settings.identity.present(token.map(HeaderValue::as_bytes)),
+            presented: holder.cloned(),
+            action: None,
+            run: None,
+        }
+    }
+
+    /// Reads the claim of a request that came through a listener of `holder`.
+    pub fn of(settings: &Settings, headers: &HeaderMap, holder: Option<&Presented>) -> Self {
+        let token = headers.get(header::PROXY_AUTHORIZATION);
+        let presented = settings.identity.present(token.map(HeaderValue::as_bytes));
+        Self {
+            presented: Presented::on_listener_of(holder, presented),
+            action: headers.get(EGRET_ACTION).cloned(),
+            run: headers.get(EGRET_RUN).cloned(),
+        }
+    }
+
+    /// Reads the claim of a request that came to a listener which is no proxy.
+    pub fn by_token(settings: &Settings, headers: &HeaderMap, holder: Option<&Presented>) -> Self {
+        let token = headers.get(EGRET_TOKEN);
+        let bearer = token.map(|token| [&b"Bearer "[..], token.as_bytes()].concat());
+        let presented = settings.identity.present(bearer.as_deref());
+        Self {
+            presented: Presented::on_listener_of(holder, presented),
             action: headers.get(EGRET_ACTION).cloned(),
             run: headers.get(EGRET_RUN).cloned(),
         }

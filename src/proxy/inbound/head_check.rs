@@ -4,7 +4,7 @@ use bytes::{BufMut as _, BytesMut};
 use memchr::{memchr, memchr2};
 
 use crate::error::{Code, Refusal};
-use crate::policy::location::is_token_byte;
+use crate::policy::location::{LONGEST_TARGET, is_token_byte};
 
 /// How the end of the message that a head begins is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,12 @@ fn check_request_line(line: &[u8]) -> Result<(&[u8], Version), Refusal> {
 }
 
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
+    if target.len() > LONGEST_TARGET {
+        return Err(Refusal::new(
+            Code::TargetTooLong,
+            format!("the request target is longer than {LONGEST_TARGET} bytes"),
+        ));
+    }
     if target.is_empty() || target.iter().any(u8::is_ascii_control) {
         return Err(malformed("the request target holds a control character"));
     }

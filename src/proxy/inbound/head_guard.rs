@@ -111,6 +111,8 @@ pub struct HeadGuard<S> {
     is_answered: bool,
     /// The library may have written part of what it has to write.
     is_writing: bool,
+    /// What is left of interim answers that are being written.
+    interim: Bytes,
 }
 
 impl<S> HeadGuard<S> {
@@ -134,6 +136,7 @@ impl<S> HeadGuard<S> {
             has_interim: false,
             is_answered: false,
             is_writing: false,
+            interim: Bytes::new(),
         }
     }
 
@@ -159,9 +162,10 @@ impl<S> HeadGuard<S> {
             self.refuse(too_large(self.limits.bytes));
             return true;
         }
-        let head = match end == self.raw.len() {
-            true => std::mem::take(&mut self.raw),
-            false => self.raw.split_to(end),
+        let head = if end == self.raw.len() {
+            std::mem::take(&mut self.raw)
+        } else {
+            self.raw.split_to(end)
         };
         self.searched = 0;
         self.head_since = None;
@@ -314,6 +318,17 @@ impl<S> HeadGuard<S> {
         }
     }
 
+    /// After a refused CONNECT the next head is waited for, for a limited time. Hyper reads again when
+    /// bytes come, and the deadline would not be set before that.
+    fn resume_after_connect(&mut self, cx: &Context<'_>) {
+        if self.state == State::Connect {
+            self.advance_state();
+            if self.state == State::Head {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
     /// Whether what has come has to wait for the end of a request: `cx` is woken at that end.
     fn is_withheld(&self, cx: &Context<'_>) -> bool {
         matches!(self.state, State::Head | State::Connect)
@@ -343,8 +358,6 @@ impl<S> HeadGuard<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The client has ended its side. After a whole message the library hears of it once the answer
-    /// is written, because it takes the end for the end of the client.
     /// The deadline of what we wait for: only heads have one, bodies and tunnels have theirs where
     /// they are consumed. None while a request is on its way.
     fn deadline(&mut self) -> Option<Instant> {
@@ -352,10 +365,18 @@ impl<S> HeadGuard<S> {
             return None;
         }
         Some(if self.raw.is_empty() {
-            self.signal.last_end() + self.limits.idle_timeout
+            self.signal.last_end() + self.quiet_timeout()
         } else {
             *self.head_since.get_or_insert_with(Instant::now) + self.limits.head_timeout
         })
+    }
+
+    fn quiet_timeout(&self) -> Duration {
+        if self.signal.is_authenticated() {
+            self.limits.idle_timeout
+        } else {
+            self.limits.first_timeout
+        }
     }
 
     /// Waits for the deadline. It moves away with every request, and setting a timer costs more than
@@ -366,7 +387,8 @@ impl<S> HeadGuard<S> {
         }
         loop {
             let due = self.deadline();
-            let later = || Instant::now() + self.limits.idle_timeout;
+            let quiet = self.quiet_timeout();
+            let later = || Instant::now() + quiet;
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(sleep_until(due.unwrap_or_else(later))));
@@ -446,6 +468,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HeadGuard<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> HeadGuard<S> {
+    /// Writes the interim answers that have come (RFC 9110 section 15.2). The library has no way to, and
+    /// has nothing to write itself while a request waits for its answer.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty() && !self.signal.has_interim() {
+            return Poll::Ready(Ok(()));
+        }
+        let written = self.write_interim(cx);
+        self.bound_write(cx, written)
+    }
+
+    fn write_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(interim) = self.signal.take_interim()
+            && self.has_interim
+            && !self.is_answered
+            && !self.is_writing
+        {
+            self.interim = interim;
+        }
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HeadGuard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -506,6 +558,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.has_written();
         self.bound_write(cx, written)
@@ -516,6 +569,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
         self.has_written();
         self.bound_write(cx, written)
@@ -526,8 +580,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_interim(cx))?;
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         self.is_writing &= flushed.is_pending();
+        if flushed.is_ready() {
+            self.signal.flushed();
+            self.resume_after_connect(cx);
+        }
         self.bound_write(cx, flushed)
     }
 

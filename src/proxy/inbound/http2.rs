@@ -1,9 +1,13 @@
 //! HTTP/2 inside a tunnel (RFC 9113): many requests at once, each through the same pipeline.
 //!
-//! Framing is binary and checked by the library, so there is no head guard. What remains to be done
-//! before the pipeline is in `admit`: the same limits, and a head as HTTP/1 would have brought it.
+//! Framing is binary and checked by the library, so there is no head guard; [`H2Guard`] looks at targets
+//! and answers `Expect`. What remains to be done before the pipeline is in `admit`: the same
+//! limits, and a head as HTTP/1 would have brought it.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
@@ -12,13 +16,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Code, Refusal};
+use crate::policy::location::LONGEST_TARGET;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::entry::Entry;
+use crate::proxy::inbound::h2_guard::{self, H2Guard};
 use crate::proxy::inbound::head_guard;
 use crate::proxy::inbound::http1::note_end;
 use crate::proxy::inbound::service::Service;
@@ -39,6 +45,8 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// A header section so many times `proxy.max_header_bytes` long is refused by the library, with a
 /// bare 431; one that is too long but shorter, by [`admit`] with a problem document.
 const LIST_SIZE: usize = 4;
+/// So that a target that is too long gets a code as well.
+const LEAST_LIST_SIZE: usize = 2 * LONGEST_TARGET;
 /// Streams that a client may reset before they were looked at, and streams that it may force to be
 /// reset here, before the connection is closed (the "rapid reset" attack, CVE-2023-44487).
 const RESETS: usize = 64;
@@ -59,7 +67,6 @@ where
     let silence = silence(Silences::under(&settings), client.signal.clone());
     let builder = builder(&settings);
     let limits = settings.head_limits();
-    drop(settings);
     let service = service_fn(|mut request: Request<Incoming>| {
         let note = HeadNote {
             refusal: admit(&mut request, limits).err().map(Box::new),
@@ -67,6 +74,11 @@ where
         };
         A::answer(Arc::clone(&client), Some(note), request)
     });
+    let io = TellsFlushed {
+        io: H2Guard::new(io, list_size(&settings)),
+        signal: client.signal.clone(),
+    };
+    drop(settings);
     let connection = builder.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -87,12 +99,64 @@ where
     note_end(ended);
 }
 
+/// Tells the requests of the connection when all that there was to write was written.
+struct TellsFlushed<S> {
+    io: S,
+    signal: HeadSignal,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TellsFlushed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, out)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TellsFlushed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() {
+            self.signal.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The most bytes of a header section that are read.
+fn list_size(settings: &Settings) -> usize {
+    let most = settings.config.proxy.max_header_bytes;
+    most.saturating_mul(LIST_SIZE).max(LEAST_LIST_SIZE)
+}
+
 fn builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
-    let list_size = settings
-        .config
-        .proxy
-        .max_header_bytes
-        .saturating_mul(LIST_SIZE);
+    let list_size = list_size(settings);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -130,9 +194,14 @@ struct Silences {
 impl Silences {
     fn under(settings: &Settings) -> Self {
         let idle = settings.config.proxy.idle_timeout;
+        let upstream = &settings.config.upstream;
+        let longest = upstream.first_byte_timeout.max(upstream.idle_timeout);
+        let longest = longest
+            .max(upstream.stream_timeout)
+            .max(upstream.websocket_timeout);
         Self {
             idle,
-            stalled: idle.max(settings.config.upstream.idle_timeout) * 2,
+            stalled: longest.max(idle) * 2,
         }
     }
 }
@@ -163,6 +232,7 @@ async fn silence(Silences { idle, stalled }: Silences, signal: HeadSignal) -> Si
 /// that the pipeline knows: `Host` from `:authority`, and one `Cookie` line, which HTTP/2 clients
 /// split into crumbs (RFC 9113 section 8.2.3). A placeholder in a crumb is one in a cookie.
 fn admit(request: &mut Request<Incoming>, limits: HeadLimits) -> Result<(), Refusal> {
+    h2_guard::check(request.uri())?;
     check_size(request, limits)?;
     let authority = request.uri().authority();
     let authority = authority.and_then(|named| HeaderValue::from_str(named.as_str()).ok());

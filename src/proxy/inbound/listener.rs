@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
@@ -20,9 +20,10 @@ use crate::proxy::response::problem;
 use crate::proxy::runtime::workers::{Load, Workers};
 
 /// What a listening socket is for: who its clients are, and how each says where it wants to go.
-pub trait Port: 'static {
+pub trait Port: Clone + Send + Sync + 'static {
     /// Serves a connection to its end.
     fn serve(
+        self,
         proxy: Arc<Proxy>,
         stream: TcpStream,
         slot: ConnectionSlot,
@@ -36,8 +37,12 @@ const BACKLOG: u32 = 4_096;
 const AT_ONCE: usize = 4;
 /// Pause after a failed accept: the usual cause is that no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a client that is turned away may take to read why.
+/// How long a client that is turned away may take to read why, and how many may do so at once. Past
+/// that their connections are closed without a word: each is a file descriptor too.
 const TURN_AWAY: Duration = Duration::from_secs(1);
+const TURNED_AWAY: usize = 64;
+/// What of its request is read, so that the close does not overtake the answer (RFC 9112 section 9.6).
+const READ_BEFORE_CLOSE: u64 = 64 * 1024;
 
 /// Listens at `address`.
 ///
@@ -59,10 +64,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// When the socket cannot be shared with a worker.
 pub fn start<P: Port>(
-    proxy: &Arc<Proxy>,
+    port: &P,
     listener: TcpListener,
-    places: &Arc<Semaphore>,
-    workers: &Arc<Workers>,
+    admission: &Admission,
+    workers: &Workers,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let listener = listener.into_std()?;
     let accept_on = |runtime: &Handle| {
@@ -70,38 +75,34 @@ pub fn start<P: Port>(
         // Where it is entered is where the socket's events arrive.
         let _entered = runtime.enter();
         let acceptor = Acceptor {
-            proxy: Arc::clone(proxy),
             listener: TcpListener::from_std(own)?,
-            places: Arc::clone(places),
-            workers: Arc::downgrade(workers),
+            admission: admission.clone(),
         };
-        Ok(runtime.spawn(acceptor.run::<P>()))
+        Ok(runtime.spawn(acceptor.run(port.clone())))
     };
     workers.acceptors().map(accept_on).collect()
 }
 
 /// A worker's end of the listening socket.
 struct Acceptor {
-    proxy: Arc<Proxy>,
     listener: TcpListener,
-    places: Arc<Semaphore>,
-    /// It runs on one of them, so it must not be what keeps them.
-    workers: Weak<Workers>,
+    admission: Admission,
 }
 
 impl Acceptor {
-    async fn run<P: Port>(self) {
-        let draining = self.proxy.draining.clone();
-        draining.run_until_cancelled(self.accept_all::<P>()).await;
+    async fn run<P: Port>(self, port: P) {
+        let draining = self.admission.proxy.draining.clone();
+        draining.run_until_cancelled(self.accept_all(port)).await;
     }
 
-    async fn accept_all<P: Port>(&self) {
+    async fn accept_all<P: Port>(&self, port: P) {
         for number in 1.. {
             let accepted = self.listener.accept().await;
-            let Some(workers) = self.workers.upgrade() else {
+            let Some(workers) = self.admission.workers.upgrade() else {
                 return;
             };
-            let placed = accepted.and_then(|(stream, _)| self.place::<P>(stream, &workers));
+            let placed = accepted
+                .and_then(|(stream, _)| self.admission.place(port.clone(), stream, &workers));
             if let Err(error) = placed {
                 tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -111,23 +112,65 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// Gives each accepted connection a place and a worker.
+#[derive(Clone)]
+pub struct Admission {
+    proxy: Arc<Proxy>,
+    places: Arc<Semaphore>,
+    /// Room for those that find no place.
+    turned_away: Arc<Semaphore>,
+    /// It is held by what runs on them, so it must not be what keeps them.
+    workers: Weak<Workers>,
+}
+
+impl Admission {
+    /// To `proxy`, for `places` connections at a time.
+    pub fn new(proxy: &Arc<Proxy>, places: usize, workers: &Arc<Workers>) -> Self {
+        Self {
+            proxy: Arc::clone(proxy),
+            places: Arc::new(Semaphore::new(places)),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            workers: Arc::downgrade(workers),
+        }
+    }
+
+    /// Has a connection served that was accepted elsewhere.
+    ///
+    /// # Errors
+    /// When it cannot be handed to a worker, or the server has ended.
+    pub fn admit<P: Port>(&self, port: P, stream: TcpStream) -> io::Result<()> {
+        let workers = self.workers.upgrade();
+        let workers = workers.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        self.place(port, stream, &workers)
+    }
 
     /// Has the connection served, here or by another worker.
-    fn place<P: Port>(&self, stream: TcpStream, workers: &Workers) -> io::Result<()> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
+    fn place<P: Port>(&self, port: P, stream: TcpStream, workers: &Workers) -> io::Result<()> {
+        let place = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Place::Slot(place),
+            Err(_) => match Arc::clone(&self.turned_away).try_acquire_owned() {
+                Ok(place) => Place::None(place),
+                Err(_) => {
+                    self.proxy.counters.refuse(Code::Overloaded);
+                    return Ok(());
+                }
+            },
+        };
         let proxy = Arc::clone(&self.proxy);
         let tasks = &self.proxy.tasks;
         let chosen = workers.choose();
         let load = chosen.load;
         if chosen.is_caller {
-            tasks.spawn(admit::<P>(proxy, stream, place, load));
+            tasks.spawn(admit(port, proxy, stream, place, load));
             return Ok(());
         }
         // Its events are to arrive where it is served.
         let stream = stream.into_std()?;
         let moved = async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                admit::<P>(proxy, stream, place, load).await;
+                admit(port, proxy, stream, place, load).await;
             }
         };
         tasks.spawn_on(moved, chosen.handle);
@@ -135,22 +178,28 @@ impl Acceptor {
     }
 }
 
-async fn admit<P: Port>(
-    proxy: Arc<Proxy>,
-    stream: TcpStream,
-    place: Result<OwnedSemaphorePermit, TryAcquireError>,
-    load: Load,
-) {
+/// What a new connection gets.
+enum Place {
+    /// A place among those that are served.
+    Slot(OwnedSemaphorePermit),
+    /// One among those that are told that there is none.
+    None(OwnedSemaphorePermit),
+}
+
+async fn admit<P: Port>(port: P, proxy: Arc<Proxy>, stream: TcpStream, place: Place, load: Load) {
     // Small writes followed by waits: with Nagle each would cost 40 ms.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     match place {
-        Ok(place) => {
+        Place::Slot(place) => {
             let slot = Slot::new(place, load);
-            P::serve(proxy, stream, slot).await;
+            port.serve(proxy, stream, slot).await;
         }
-        Err(_) => turn_away(&proxy, stream).await,
+        Place::None(place) => {
+            turn_away(&proxy, stream).await;
+            drop(place);
+        }
     }
 }
 
@@ -166,7 +215,9 @@ async fn turn_away(proxy: &Proxy, mut stream: TcpStream) {
     // The client may be gone already, and then no one has to be told.
     let _ = timeout(TURN_AWAY, async {
         stream.write_all(&answer).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        let mut rest = stream.take(READ_BEFORE_CLOSE);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     })
     .await;
 }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -14,18 +15,30 @@ use crate::error::{Code, Refusal};
 use crate::observe::access_log::Forwarded;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::body::InboundBody;
+use crate::proxy::exchange::discovery;
+use crate::proxy::exchange::egress;
+use crate::proxy::exchange::headers::EGRET_IGNORED;
+use crate::proxy::exchange::leak_guard;
+use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::exchange::payload::BodyLimits;
 use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
 use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_path};
 use crate::proxy::exchange::request_id::RequestId;
-use crate::proxy::exchange::upgrade::{Offer, is_extended_connect};
+use crate::proxy::exchange::stand_ins;
+use crate::proxy::exchange::upgrade::{self, Offer, is_extended_connect};
+use crate::proxy::exchange::via;
 use crate::proxy::inbound::agreement;
+use crate::proxy::inbound::asking;
+use crate::proxy::inbound::base_url::Base;
 use crate::proxy::inbound::client::Asking;
 use crate::proxy::inbound::connect;
 use crate::proxy::inbound::destination;
-use crate::proxy::inbound::entry::Entry;
+use crate::proxy::inbound::entry::{Entry, Standing};
+use crate::proxy::inbound::fairness;
 use crate::proxy::inbound::service::Service;
+use crate::proxy::response::audience::{Audience, Reader};
 use crate::proxy::response::reply_body::ReplyBody;
-use crate::proxy::response::{problem, relay};
+use crate::proxy::response::{interim, own, problem, relay};
 use crate::proxy::runtime::signal::{HeadNote, RawHead};
 use crate::proxy::websocket::handshake;
 
@@ -47,8 +60,10 @@ impl Service for Requests {
             let Some(note) = note else {
                 let unguarded = agreement::out_of_step();
                 proxy.counters.refuse(unguarded.code);
-                return Ok(problem::refuse(&unguarded, &id));
+                return Ok(problem::refuse(&unguarded, &id, Audience::Json));
             };
+            let head = note.head.as_ref().map(|head| &head.bytes);
+            let reader = Reader::of(head, request.headers());
             let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
             let has_body = note.head.is_some() && !request.body().is_end_stream();
             let refusal = note.refusal.map(|refusal| *refusal);
@@ -56,20 +71,19 @@ impl Service for Requests {
             let answer = match refusal {
                 Some(refusal) => Err(Refused::from(refusal)),
                 None if client.is_draining() => Err(Refused::from(shutting_down())),
-                None if is_tunnel => Box::pin(connect::open::<Self>(&client, request))
-                    .await
-                    .map_err(Refused::from),
+                None if is_tunnel => Box::pin(connect::open::<Self>(&client, request, id)).await,
                 None => forward(&client, request, id, note.head).await,
             };
             let mut answer = match answer {
                 Ok(response) => {
-                    match is_tunnel {
-                        true => proxy.counters.tunnel(),
-                        false => proxy.counters.forward(),
+                    if is_tunnel {
+                        proxy.counters.tunnel();
+                    } else {
+                        proxy.counters.forward();
                     }
                     response
                 }
-                Err(refused) => Box::pin(refuse(proxy, refused, &id)).await,
+                Err(refused) => Box::pin(refuse(proxy, refused, &id, reader.audience())).await,
             };
             if has_body && !client.unread.settle().await {
                 let close = HeaderValue::from_static("close");
@@ -88,35 +102,82 @@ fn forward(
     raw: Option<RawHead>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Refused>> {
     let started = Instant::now();
-    let Client { proxy, signal, .. } = &**client;
+    let Client {
+        proxy,
+        signal,
+        entry,
+        ..
+    } = &**client;
     async move {
         let settings = proxy.settings.load();
         let idle = settings.config.proxy.idle_timeout;
         let unread = raw.as_ref().map(|_| &client.unread);
         let mut request = InboundBody::new(request, idle, signal, unread);
         proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
-        let offer = Offer::of(&mut request)?;
+        let offer = match Offer::of(&mut request) {
+            Ok(offer) => offer,
+            Err(refusal) => {
+                // Told to whoever may ask.
+                authenticated(client, &settings, request, id, started)?;
+                return Err(refusal.into());
+            }
+        };
+        let is_upgrade_ignored = offer.is_none() && upgrade::is_ignored(&request);
+        let (method, headers) = (request.method().clone(), request.headers_mut());
+        if via::ends_here(&method, headers) {
+            entry.caller(&settings, &proxy.vault, headers)?;
+            return Ok(last_recipient(&method));
+        }
         if offer.is_none() && raw.as_ref().is_some_and(|raw| !raw.has_capitals) {
             // How the client spelled the names is how they are sent anyway.
             request.extensions_mut().clear();
         }
         let offer = offer.map(|offer| Box::new((Asking::of(client, request.headers()), offer)));
 
-        let authenticated = authenticated(client, &settings, request, id, started)?;
-        let scanned = authenticated
-            .scan(settings.config.body.buffer, raw.map(|raw| raw.bytes))
+        let base = match entry {
+            Entry::BaseUrl(entry) => Base::of(entry.own, &request).map(Box::new),
+            _ => None,
+        };
+        let generation = proxy.vault.generation();
+        let mut authenticated = authenticated(client, &settings, request, id, started)?;
+        if discovery::is_for_egret(&authenticated.context().destination) {
+            return Ok(own::answer(authenticated.context(), &proxy.vault)?);
+        }
+        if settings.config.egress.limits_clients() {
+            let placed = Box::pin(fairness::admit(proxy, &settings, authenticated));
+            authenticated = placed.await?;
+        }
+        let limits = body_limits(proxy, &settings);
+        let raw = raw.map(|raw| raw.bytes);
+        let scanned = authenticated.scan(limits, &proxy.vault, raw).await?;
+        let context = Arc::clone(scanned.context());
+        let resolved = match scanned.resolve(&proxy.vault) {
+            Ok(resolved) => resolved,
+            Err(refused) => {
+                let asked = asking::ask(proxy, &settings, &context, refused);
+                return Err(Box::pin(asked).await);
+            }
+        };
+        let authorised = resolved.authorise()?;
+        if let Some(demands) = authorised.demands() {
+            demands.check(&proxy.ledger, &proxy.own_keys_seen)?;
+        }
+        let obtained = authorised
+            .obtain(&proxy.vault, &proxy.gate, &client.ledger)
             .await?;
-        let authorised = scanned.resolve(&proxy.vault)?.authorise()?;
-        let obtained = authorised.obtain(&proxy.vault).await?;
-        let substituted = obtained.substitute(&proxy.vault)?;
+        if proxy.vault.generation() != generation {
+            // While the body came, or while it waited.
+            check_egress_again(proxy, &settings, obtained.context())?;
+        }
+        let substituted = obtained.substitute(&proxy.vault, &proxy.gate)?;
         let recorded = substituted.record(&client.ledger).await?;
-        let answer = settings.upstream.send(recorded).await?;
-
-        log_answer(
-            answer.awaited.outcome.context(),
-            answer.response.status().as_u16(),
-        );
+        let on_interim = interim::relay(&recorded, signal);
+        let answer = settings
+            .upstream
+            .send(recorded, &client.bound, on_interim)
+            .await?;
         let status = answer.response.status();
+        note_answer(proxy, &answer.awaited.outcome, status);
         if status == StatusCode::SWITCHING_PROTOCOLS
             || offer.as_ref().is_some_and(|o| o.1.is_met_by(status))
         {
@@ -124,9 +185,38 @@ fn forward(
             signal.upgraded();
             return Ok(answer);
         }
-        let idle = settings.config.upstream.idle_timeout;
-        Ok(relay::relay(answer, idle).await?)
+        let base = base.map(|base| {
+            let destination = &answer.awaited.outcome.context().destination;
+            Box::new((base, destination.clone()))
+        });
+        let mut answer = relay::relay(answer, settings.upstream.limits()).await?;
+        if let Some(leads) = base {
+            let (base, destination) = *leads;
+            base.rewrite(&destination, answer.headers_mut());
+        }
+        if is_upgrade_ignored {
+            let upgrade = HeaderValue::from_static("upgrade");
+            answer.headers_mut().append(EGRET_IGNORED, upgrade);
+        }
+        Ok(answer)
     }
+}
+
+/// The answer to a request that may go no further (`Max-Forwards: 0`). TRACE gets its method back and no
+/// field: an answer must not repeat what could be a value (RFC 9110 section 9.3.8).
+fn last_recipient(method: &Method) -> Response<ReplyBody> {
+    let is_trace = *method == Method::TRACE;
+    let body = if is_trace {
+        "TRACE * HTTP/1.1\r\n\r\n"
+    } else {
+        ""
+    };
+    let mut answer = Response::new(ReplyBody::full(Bytes::from_static(body.as_bytes())));
+    if is_trace {
+        let kind = HeaderValue::from_static("message/http");
+        answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    answer
 }
 
 /// Who asks for what, and of whom: the beginning of an exchange.
@@ -136,26 +226,46 @@ fn authenticated(
     request: Request<InboundBody>,
     id: RequestId,
     started: Instant,
-) -> Result<Exchange<Authenticated>, Refusal> {
+) -> Result<Exchange<Authenticated>, Refused> {
     let Client { proxy, entry, .. } = client;
     let (mut head, body) = request.into_parts();
-    let (caller, destination, origin, treatment) = match entry {
+    let (standing, destination, origin) = match entry {
         Entry::Tunnel(tunnel) => {
-            let (caller, treatment) = tunnel.standing(settings, &proxy.vault, &head.headers)?;
-            let destination = destination::of(entry, &mut head)?;
-            (caller, destination, Arc::clone(&tunnel.origin), treatment)
+            let standing = tunnel.standing(settings, &proxy.vault, &head.headers)?;
+            let destination = destination::of(entry, &mut head, settings)?;
+            (standing, destination, Arc::clone(&tunnel.origin))
         }
-        Entry::Proxy(_) => {
+        Entry::Proxy(_) | Entry::Transparent(_) | Entry::BaseUrl(_) => {
             let caller = entry.caller(settings, &proxy.vault, &head.headers)?;
-            let destination = destination::of(entry, &mut head)?;
-            let treatment = settings.config.treatment(&destination);
+            client.signal.authenticated();
+            let destination = destination::of(entry, &mut head, settings)?;
+            let standing = Standing {
+                egress: egress::rules(
+                    &settings.config.egress.rules,
+                    &proxy.vault,
+                    &caller,
+                    &destination,
+                )?,
+                treatment: settings.config.treatment(&destination),
+                caller,
+            };
             let origin = destination.to_string().into();
-            (caller, destination, origin, treatment)
+            (standing, destination, origin)
         }
     };
+    let Standing {
+        caller,
+        treatment,
+        egress,
+    } = standing;
     let needles = proxy.needle_cache.needles(&proxy.vault, &caller.principal);
+    let stand_ins = stand_ins::search(&proxy.vault, &caller);
+    let needles = match &stand_ins {
+        Some(search) => needles.with_stand_ins(search),
+        None => needles,
+    };
     let raw_path = Arc::<str>::from(head.uri.path());
-    let context = RequestContext {
+    let mut context = RequestContext {
         id,
         caller,
         destination,
@@ -165,21 +275,58 @@ fn authenticated(
         raw_path,
         started,
         held_placeholder: false,
+        attached: Vec::new(),
+        stand_ins,
+        place: None,
     };
+    if let Some(rules) = egress {
+        // A line about it must not hold a value that the path carries.
+        context.path = leak_guard::shown(&needles, &context.raw_path);
+        egress::check(proxy.egress_observer(&needles), &context, &rules)?;
+    }
     Ok(Exchange::new(context, head, body, treatment, needles))
 }
 
+/// Asks once more where the caller may go, after rules may have changed.
+fn check_egress_again(
+    proxy: &Proxy,
+    settings: &Settings,
+    context: &RequestContext,
+) -> Result<(), Refused> {
+    let (caller, operator) = (&context.caller, &settings.config.egress.rules);
+    let rules = egress::rules(operator, &proxy.vault, caller, &context.destination)?;
+    let Some(rules) = rules else { return Ok(()) };
+    let needles = proxy.needle_cache.needles(&proxy.vault, &caller.principal);
+    egress::check_again(&needles, context, &rules)
+}
+
 /// Writes the ledger lines of a refusal and makes its answer.
-async fn refuse(proxy: &Proxy, refused: Refused, id: &str) -> Response<ReplyBody> {
+async fn refuse(
+    proxy: &Proxy,
+    refused: Refused,
+    id: &str,
+    audience: Audience,
+) -> Response<ReplyBody> {
     let refusal = &refused.refusal;
     tracing::info!(request = id, code = %refusal.code, slug = refusal.slug, location = refusal.location,
         destination = refusal.destination, "refused");
     let refusal = refused.record(&proxy.ledger, id).await;
     proxy.counters.refuse(refusal.code);
-    problem::refuse(&refusal, id)
+    problem::refuse(&refusal, id, audience)
 }
 
-fn log_answer(context: &RequestContext, status: u16) {
+fn body_limits<'a>(proxy: &'a Proxy, settings: &Settings) -> BodyLimits<'a> {
+    let body = &settings.config.body;
+    BodyLimits {
+        buffer: body.buffer,
+        spool: body.spool,
+        space: &proxy.spool,
+    }
+}
+
+/// Logs the answer, and what it says of the keys that the request carried.
+fn note_answer(proxy: &Proxy, outcome: &Outcome, status: StatusCode) {
+    let context = outcome.context();
     let line = Forwarded {
         request: &context.id,
         client: &context.caller.client,
@@ -187,9 +334,14 @@ fn log_answer(context: &RequestContext, status: u16) {
         method: context.method.as_str(),
         destination: &context.origin,
         path: &context.path,
-        status,
+        status: status.as_u16(),
     };
     line.log();
+    let health = &proxy.health;
+    if health.is_concerned(status) {
+        health.note(outcome, &proxy.vault, &proxy.ledger, status);
+        proxy.counters.set_rejected(health.rejected());
+    }
 }
 
 fn shutting_down() -> Refusal {

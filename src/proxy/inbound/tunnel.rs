@@ -1,6 +1,7 @@
 //! What runs inside a CONNECT tunnel: intercepted TLS, plain HTTP, or bytes that are not looked at.
 
 use crate::proxy::inbound::entry::mismatch;
+use crate::proxy::runtime::measures::{Handshake, Kind, Side, measures};
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -23,6 +24,7 @@ use crate::proxy::inbound::head_guard::HeadGuard;
 use crate::proxy::inbound::http1;
 use crate::proxy::inbound::http2;
 use crate::proxy::inbound::service::Service;
+use crate::proxy::outbound::connected::Connected;
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::runtime::pacing::paced;
 use crate::proxy::runtime::read_ahead::{ReadAhead, RecordCoalescer, writes_pass_through};
@@ -31,14 +33,14 @@ use crate::proxy::runtime::slot::ConnectionSlot;
 use crate::tls::server::{Intercepted, intercept};
 
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
-const TLS_HANDSHAKE: u8 = 22;
+pub const TLS_HANDSHAKE: u8 = 22;
 /// How much of an answer TLS takes at once, in bytes: as much as it does by itself, and the framing of
 /// a chunk. Without room for that each large chunk would leave a few bytes for a record, a system
 /// call and a wake-up of the client of their own.
 const WRITTEN_AT_ONCE: usize = 65 * 1024;
 /// How long a client that has just come gives way to handshakes for what came before it: they are
 /// what requests under way wait for.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Buffer of a blind tunnel, each way: half the system calls of the default 8 KiB.
 const BLIND_BUFFER: usize = 64 * 1024;
 
@@ -70,23 +72,28 @@ pub fn spawn_intercepted<A: Service>(
 pub fn spawn_blind(
     proxy: &Arc<Proxy>,
     tunnel: Tunnel,
-    upstream: TcpStream,
+    upstream: Connected,
     request: Request<Incoming>,
 ) {
-    let idle = proxy.settings.load().config.proxy.idle_timeout;
-    let draining = proxy.draining.clone();
+    let shared = Arc::clone(proxy);
     proxy.tasks.spawn(async move {
-        let Some(client) = client_stream(request).await else {
-            return;
-        };
-        tracing::info!(destination = %tunnel.destination, "blind tunnel (tls.passthrough)");
-        tokio::select! {
-            () = copy_until_idle(client, upstream, idle) => {}
-            // The proxy does not see what happens inside, so there is nothing to wait for.
-            () = draining.cancelled() => {}
+        if let Some(client) = client_stream(request).await {
+            run_blind(shared, tunnel, upstream, client).await;
         }
-        drop(tunnel.slot);
     });
+}
+
+/// Joins both ends, without looking at what they say.
+pub async fn run_blind(proxy: Arc<Proxy>, tunnel: Tunnel, upstream: Connected, client: Rewound) {
+    let _open = measures().open(Kind::Passthrough);
+    let idle = proxy.settings.load().config.proxy.idle_timeout;
+    tracing::info!(destination = %tunnel.destination, "blind tunnel (tls.passthrough)");
+    tokio::select! {
+        () = copy_until_idle(client, upstream, idle) => {}
+        // The proxy does not see what happens inside, so there is nothing to wait for.
+        () = proxy.draining.cancelled() => {}
+    }
+    drop(tunnel.slot);
 }
 
 /// The client's stream after CONNECT, with the bytes that came along with it.
@@ -100,7 +107,9 @@ async fn client_stream(request: Request<Incoming>) -> Option<Rewound> {
     Some(Rewound { early, io })
 }
 
-async fn run_intercepted<A: Service>(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
+/// Serves what is inside: TLS, or plain HTTP.
+pub async fn run_intercepted<A: Service>(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Rewound) {
+    let _open = measures().open(Kind::Tunnel);
     let handshake = proxy.settings.load().config.proxy.handshake_timeout;
     let draining = proxy.draining.clone();
     let first = tokio::select! {
@@ -128,10 +137,16 @@ async fn run_tls<A: Service>(
     let destination = &tunnel.destination;
     // What only the handshake needs is in a box of its own, which goes when it is over.
     let accepted = Box::pin(async {
-        let accepted = intercept(ReadAhead::new(stream), &destination.host, &proxy.leaves);
+        let accepted = intercept(
+            ReadAhead::new(stream),
+            Some(&destination.host),
+            &proxy.leaves,
+        );
         paced(pin!(accepted), PATIENCE).await
     });
-    match timeout(deadline, accepted).await {
+    let accepted = timeout(deadline, accepted).await;
+    measures().shaken(Side::Client, Handshake::of(&accepted));
+    match accepted {
         Ok(Ok(intercepted)) => speak::<A>(proxy, tunnel, intercepted).await,
         Ok(Err(error)) => tracing::info!(%destination, "a tunnel was closed: {error}"),
         Err(_) => {
@@ -142,7 +157,7 @@ async fn run_tls<A: Service>(
 
 /// Serves the requests inside TLS, in the protocol that was chosen. In a box, because the task of a
 /// tunnel would otherwise hold room for each protocol it may come to, and for the handshake.
-fn speak<A: Service>(
+pub fn speak<A: Service>(
     proxy: Arc<Proxy>,
     tunnel: Tunnel,
     intercepted: Intercepted<ReadAhead<Rewound>>,
@@ -188,13 +203,15 @@ async fn run_plain<A: Service>(proxy: Arc<Proxy>, tunnel: Tunnel, mut stream: Re
         tunnel.slot,
         None,
     )));
-    match is_http2 {
-        true => http2::serve::<A, _>(proxy, stream, entry).await,
-        false => serve::<A, _>(proxy, stream.io, stream.early, entry).await,
+    if is_http2 {
+        http2::serve::<A, _>(proxy, stream, entry).await;
+    } else {
+        serve::<A, _>(proxy, stream.io, stream.early, entry).await;
     }
 }
 
-fn serve<A, S>(
+/// Serves HTTP/1.1 in a tunnel, or in what came without one.
+pub fn serve<A, S>(
     proxy: Arc<Proxy>,
     stream: S,
     early: BytesMut,
@@ -211,14 +228,24 @@ where
 }
 
 /// A stream whose first bytes were read already.
-struct Rewound {
+pub struct Rewound {
     early: BytesMut,
     io: TcpStream,
 }
 
 impl Rewound {
+    /// A stream of which `early` was read.
+    pub fn new(io: TcpStream, early: BytesMut) -> Self {
+        Self { early, io }
+    }
+
+    /// The stream, and what was read of it.
+    pub fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.io, self.early)
+    }
+
     /// The first byte, left where it is.
-    async fn first_byte(&mut self) -> io::Result<u8> {
+    pub async fn first_byte(&mut self) -> io::Result<u8> {
         if self.early.is_empty() && self.io.read_buf(&mut self.early).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -229,7 +256,7 @@ impl Rewound {
 impl Rewound {
     /// Whether the stream begins with these bytes, which are left where they are. Reads no further
     /// than it takes to tell.
-    async fn begins_with(&mut self, start: &[u8]) -> io::Result<bool> {
+    pub async fn begins_with(&mut self, start: &[u8]) -> io::Result<bool> {
         while self.early.len() < start.len() && start.starts_with(&self.early) {
             if self.io.read_buf(&mut self.early).await? == 0 {
                 return Ok(false);
@@ -258,7 +285,7 @@ impl AsyncRead for Rewound {
 writes_pass_through!(Rewound);
 
 /// Copies both ways until both sides ended or neither has sent anything for `idle`.
-async fn copy_until_idle(client: Rewound, mut upstream: TcpStream, idle: Duration) {
+async fn copy_until_idle(client: Rewound, mut upstream: Connected, idle: Duration) {
     let activity = Arc::new(Activity::new());
     let mut client = Watched {
         io: client,

@@ -7,6 +7,7 @@ use http::Response;
 
 use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::exchange::out_body::Transfer;
+use crate::proxy::outbound::bound::Bound;
 use crate::proxy::outbound::h1_pool::HostPool;
 use crate::proxy::outbound::h2_pool::Stream;
 use crate::proxy::outbound::http1::Connection;
@@ -33,11 +34,21 @@ pub enum Lease {
         /// The connection.
         connection: Connection,
         /// Where it belongs.
-        host_pool: Arc<HostPool>,
+        home: Home,
     },
     /// HTTP/2: one of many. It counts among its connection's streams until it is dropped; one that
     /// has not ended by then is reset, and no other with it.
     Shared(Stream),
+}
+
+/// Where a connection goes once its exchange is over.
+pub enum Home {
+    /// To those that all share.
+    Pool(Arc<HostPool>),
+    /// To the client connection that it belongs to.
+    Bound(Arc<Bound>),
+    /// It is closed.
+    None,
 }
 
 impl Lease {
@@ -59,8 +70,16 @@ impl Lease {
         match self {
             Self::Exclusive {
                 connection,
-                host_pool,
+                home: Home::Pool(host_pool),
             } => host_pool.put(connection),
+            Self::Exclusive {
+                connection,
+                home: Home::Bound(bound),
+            } => bound.put(connection),
+            Self::Exclusive {
+                connection,
+                home: Home::None,
+            } => drop(connection),
             Self::Shared(stream) => drop(stream),
         }
     }

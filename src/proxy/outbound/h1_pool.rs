@@ -119,13 +119,8 @@ impl HostPools {
 impl HostPool {
     /// The connection used last among those still usable.
     pub async fn take(&self) -> Option<Connection> {
-        while let Some(mut connection) = self.pop() {
-            if !connection.is_open() {
-                continue;
-            }
-            if connection.sender().is_ready()
-                || matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true))
-            {
+        while let Some(connection) = self.pop() {
+            if let Some(connection) = usable(connection).await {
                 return Some(connection);
             }
         }
@@ -160,6 +155,14 @@ impl HostPool {
         let dropped = before - idle.len();
         self.count.fetch_sub(dropped, Ordering::Relaxed);
     }
+}
+
+/// The connection, if it is open and takes a request.
+pub async fn usable(mut connection: Connection) -> Option<Connection> {
+    let is_usable = connection.is_open()
+        && (connection.sender().is_ready()
+            || matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true)));
+    is_usable.then_some(connection)
 }
 
 impl Drop for HostPool {

@@ -153,14 +153,8 @@ impl H2Host {
 
     /// Shares a fresh connection; the first place on it is the caller's.
     pub fn add(&self, shareable: Shareable) -> Stream {
-        let connection = Arc::new(Connection {
-            sender: shareable.sender,
-            most: shareable.most,
-            streams: shareable.streams,
-            quiet_since: Mutex::new(Instant::now()),
-        });
-        let stream = Stream::on(&connection, connection.sender.clone());
-        lock(&self.shared.own().connections).push(connection);
+        let stream = Stream::alone(shareable);
+        lock(&self.shared.own().connections).push(Arc::clone(&stream.connection));
         stream
     }
 
@@ -200,6 +194,18 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The only place on a fresh connection, which ends with it.
+    pub fn alone(shareable: Shareable) -> Self {
+        let connection = Arc::new(Connection {
+            sender: shareable.sender,
+            most: shareable.most,
+            streams: shareable.streams,
+            quiet_since: Mutex::new(Instant::now()),
+        });
+        let sender = connection.sender.clone();
+        Self::on(&connection, sender)
+    }
+
     fn on(connection: &Arc<Connection>, sender: SendRequest<Bytes>) -> Self {
         connection.streams.fetch_add(1, Ordering::AcqRel);
         Self {

@@ -1,6 +1,8 @@
 //! From a checked address to a connection that takes requests: TLS, and the protocol in it.
 
+use crate::proxy::outbound::connected::Connected;
 use crate::proxy::outbound::h2_pool::Shareable;
+use crate::proxy::runtime::measures::{Handshake, Side, measures};
 use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -8,35 +10,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dashmap::DashSet;
 use h2::client::{self as http2};
 use h2::{Ping, PingPong};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{IpAddr as PkiIpAddr, ServerName};
-use rustls::{AlertDescription, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Host, Scheme};
+use crate::proxy::outbound::answer_first::{Abort, AnswerFirst};
 use crate::proxy::outbound::dial::Dialer;
 use crate::proxy::outbound::h2_pool::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::proxy::outbound::http1::Connection;
 use crate::proxy::outbound::limits::UpstreamLimits;
-use crate::proxy::runtime::limits::HEADERS_ON_STACK;
+use crate::proxy::outbound::reset_check::ResetCheck;
+use crate::proxy::outbound::wire;
 use crate::proxy::runtime::pacing::paced;
 use crate::proxy::runtime::read_ahead::{ReadAhead, RecordCoalescer};
 
-type TlsStream = tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>;
+type TlsStream = tokio_rustls::client::TlsStream<ReadAhead<AnswerFirst<Connected>>>;
 
 /// Names of the protocols in ALPN (RFC 7301; RFC 9113 section 3.1).
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
-/// Largest head of an upstream's answer, and the read buffer of an HTTP/1.1 connection, in bytes.
-const MAX_BUFFER: usize = 256 * 1024;
+/// Most destinations remembered for their many fields. A hostile client can name any number.
+const MANY_FIELDS: usize = 1_024;
 /// A shared connection whose upstream has gone without a word holds up everyone on it, so it is
 /// asked for a sign of life while something is on its way.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -74,6 +78,9 @@ pub struct Handshaker {
     http1: TlsConnector,
     http2: TlsConnector,
     limits: UpstreamLimits,
+    /// Destinations whose answers have more fields than the library reads without setting memory aside
+    /// for each answer.
+    many_fields: DashSet<Destination>,
 }
 
 impl Handshaker {
@@ -89,20 +96,31 @@ impl Handshaker {
             http1: offering(&[HTTP1]),
             http2: offering(&[HTTP2, HTTP1]),
             limits,
+            many_fields: DashSet::new(),
         }
     }
 
+    /// From now on connections to the destination read answers with many fields.
+    pub fn expect_many_fields(&self, destination: &Destination) {
+        if self.many_fields.len() >= MANY_FIELDS {
+            self.many_fields.clear();
+        }
+        self.many_fields.insert(destination.clone());
+    }
+
     /// Opens a connection on which nothing is spoken.
-    pub async fn dial(&self, destination: &Destination) -> Result<TcpStream, Refusal> {
+    pub async fn dial(&self, destination: &Destination) -> Result<Connected, Refusal> {
         self.dialer.dial(destination).await
     }
 
     /// Opens a connection for requests.
     pub async fn open(&self, destination: &Destination, wanted: Wanted) -> Result<Opened, Refusal> {
         if destination.scheme == Scheme::Http {
+            let abort = Abort::default();
             let stream = self.dialer.dial(destination).await?;
+            let stream = AnswerFirst::new(stream, Arc::clone(&abort));
             return match wanted {
-                Wanted::Http1 => self.speak_http1(stream, destination).await,
+                Wanted::Http1 => self.speak_http1(stream, abort, destination).await,
                 Wanted::Http2 => self.speak_http2(stream, destination).await,
             };
         }
@@ -110,9 +128,10 @@ impl Handshaker {
             Wanted::Http1 => &self.http1,
             Wanted::Http2 => &self.http2,
         };
-        let stream = match self.shake_hands(connector, destination).await? {
+        let abort = Abort::default();
+        let stream = match self.shake_hands(connector, &abort, destination).await? {
             Err(error) if wanted == Wanted::Http1 && wants_another_protocol(&error) => {
-                let again = self.shake_hands(&self.http2, destination).await?;
+                let again = self.shake_hands(&self.http2, &abort, destination).await?;
                 again.map_err(|error| tls_failed(destination, &error))?
             }
             shaken => shaken.map_err(|error| tls_failed(destination, &error))?,
@@ -121,7 +140,7 @@ impl Handshaker {
             Some(HTTP2) => self.speak_http2(stream, destination).await,
             _ => {
                 let stream = RecordCoalescer::new(stream);
-                self.speak_http1(stream, destination).await
+                self.speak_http1(stream, abort, destination).await
             }
         }
     }
@@ -130,31 +149,45 @@ impl Handshaker {
     async fn shake_hands(
         &self,
         connector: &TlsConnector,
+        abort: &Abort,
         destination: &Destination,
     ) -> Result<std::io::Result<TlsStream>, Refusal> {
-        let stream = ReadAhead::new(self.dialer.dial(destination).await?);
+        let stream = self.dialer.dial(destination).await?;
+        let stream = ReadAhead::new(AnswerFirst::new(stream, Arc::clone(abort)));
         let name = server_name(&destination.host)?;
         // Inside, because to begin is a step of its own: it makes the keys to exchange.
         let shaken = pin!(async move { connector.connect(name, stream).await });
-        timeout(self.limits.handshake, paced(shaken, Duration::ZERO))
-            .await
-            .map_err(|_| {
-                Refusal::new(
-                    Code::UpstreamTimeout,
-                    "the destination did not complete its TLS handshake in time",
-                )
-                .destination(destination.to_string())
-            })
+        let shaken = timeout(self.limits.handshake, paced(shaken, Duration::ZERO)).await;
+        measures().shaken(Side::Upstream, Handshake::of(&shaken));
+        shaken.map_err(|_| {
+            Refusal::new(
+                Code::UpstreamTimeout,
+                "the destination did not complete its TLS handshake in time",
+            )
+            .destination(destination.to_string())
+        })
     }
 
-    async fn speak_http1<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
+    async fn speak_http1<S>(
+        &self,
+        stream: S,
+        abort: Abort,
+        destination: &Destination,
+    ) -> Result<Opened, Refusal>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http1::Builder::new();
-        builder.preserve_header_case(true).max_buf_size(MAX_BUFFER);
-        if self.limits.max_headers > HEADERS_ON_STACK {
-            builder.max_headers(self.limits.max_headers);
+        let max_bytes = self.limits.max_header_bytes;
+        builder
+            .preserve_header_case(true)
+            // RFC 9112 sections 5.1 and 5.2: an intermediary repairs both.
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .max_buf_size(max_bytes);
+        let has_many_fields = self.many_fields.contains(destination);
+        if has_many_fields {
+            builder.max_headers(wire::max_fields(max_bytes));
         }
         let (sender, connection) = builder
             .handshake(TokioIo::new(stream))
@@ -164,7 +197,12 @@ impl Handshaker {
             // The exchange on it sees its error; nothing else has to know.
             let _ = connection.with_upgrades().await;
         };
-        Ok(Opened::Http1(Connection::new(sender, Box::pin(driver))))
+        let connection = Connection::new(sender, Box::pin(driver), abort);
+        Ok(Opened::Http1(if has_many_fields {
+            connection.with_many_fields()
+        } else {
+            connection
+        }))
     }
 
     async fn speak_http2<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
@@ -177,9 +215,9 @@ impl Handshaker {
             .initial_max_send_streams(UNSETTLED)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_BUFFER as u32)
+            .max_header_list_size(u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER);
-        let handshake = builder.handshake(stream);
+        let handshake = builder.handshake(ResetCheck::new(stream));
         let (sender, connection) = timeout(self.limits.handshake, handshake)
             .await
             .map_err(|_| no_http(destination))?
@@ -288,12 +326,35 @@ fn wants_another_protocol(error: &std::io::Error) -> bool {
     )
 }
 
+/// What is wrong with a certificate. Not the library's own text, which quotes the names in it: an
+/// upstream can write anything there, also a value that it was sent.
+fn certificate_problem(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::BadEncoding => "it cannot be parsed",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet"
+        }
+        CertificateError::Revoked => "it was revoked",
+        CertificateError::UnknownIssuer => "its issuer is not known",
+        CertificateError::BadSignature => "its signature does not hold",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is not valid for the destination's name"
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not meant for a server"
+        }
+        _ => "it breaks another rule",
+    }
+}
+
 /// The kind of certificate problem is safe to tell and is what the operator needs.
 fn tls_failed(destination: &Destination, error: &std::io::Error) -> Refusal {
     let detail = match tls_error(error) {
         Some(rustls::Error::InvalidCertificate(problem)) => format!(
-            "the destination's certificate was not accepted ({problem}); if it is signed by a \
-             private authority, add that to upstream.ca_files"
+            "the destination's certificate was not accepted ({}); if it is signed by a private \
+             authority, add that to upstream.ca_files",
+            certificate_problem(problem)
         ),
         Some(rustls::Error::AlertReceived(alert)) => {
             format!("the destination refused the TLS handshake ({alert:?})")

@@ -20,6 +20,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::unconstrained;
 
 use crate::proxy::exchange::out_body::OutBody;
+use crate::proxy::outbound::answer_first::Abort;
 use crate::proxy::runtime::sync::lock;
 
 /// How often a connection that keeps itself busy is polled before others get their turn.
@@ -37,11 +38,13 @@ pub struct Connection {
     signal: Arc<Signal>,
     /// The same, as the library wants it.
     waker: Waker,
+    takes_many_fields: bool,
+    abort: Abort,
 }
 
 impl Connection {
     /// A connection of which nothing was polled yet.
-    pub fn new(sender: SendRequest<OutBody>, driver: Driver) -> Self {
+    pub fn new(sender: SendRequest<OutBody>, driver: Driver, abort: Abort) -> Self {
         let signal = Arc::new(Signal {
             user: Mutex::new(None),
             state: AtomicU8::new(WOKEN),
@@ -51,7 +54,28 @@ impl Connection {
             driver: Some(driver),
             waker: Waker::from(Arc::clone(&signal)),
             signal,
+            takes_many_fields: false,
+            abort,
         }
+    }
+
+    /// Set, it has the connection end in a reset.
+    pub fn abort(&self) -> &Abort {
+        &self.abort
+    }
+
+    /// The same connection, one that reads answers with as many fields as the limit on bytes allows.
+    pub fn with_many_fields(self) -> Self {
+        Self {
+            takes_many_fields: true,
+            ..self
+        }
+    }
+
+    /// Whether it reads more than [`HEADERS_ON_STACK`](crate::proxy::runtime::limits::HEADERS_ON_STACK)
+    /// fields.
+    pub fn takes_many_fields(&self) -> bool {
+        self.takes_many_fields
     }
 
     /// Takes requests.
@@ -234,7 +258,11 @@ mod tests {
         let (stream, _other) = tokio::io::duplex(64);
         let io = hyper_util::rt::TokioIo::new(stream);
         let (sender, _connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        Connection::new(sender, Box::pin(poll_fn(move |cx| poll(cx))))
+        Connection::new(
+            sender,
+            Box::pin(poll_fn(move |cx| poll(cx))),
+            Abort::default(),
+        )
     }
 
     #[tokio::test]

@@ -6,36 +6,55 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::Response;
-use http::header;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::proxy::exchange::body::BodyError;
-use crate::proxy::exchange::out_body::OutBody;
-use crate::proxy::exchange::upgrade;
+use crate::proxy::exchange::expectation::Expectation;
+use crate::proxy::exchange::out_body::{OutBody, Transfer};
+use crate::proxy::outbound::interim::{self, OnInterim};
+use crate::proxy::outbound::wire;
 
 /// A request that was sent, until the head of its answer comes. Dropped, it is reset, the upload
 /// that continues in a task with it.
 pub struct Sent {
     answer: ResponseFuture,
     upload: Option<AbortOnDropHandle<()>>,
+    /// The upload, if it waits for the upstream to ask for it.
+    expecting: Option<Arc<Transfer>>,
+    on_interim: Option<OnInterim>,
 }
 
 impl Sent {
     /// A request whose head was sent. Goes on with its body, if it has one.
-    pub fn begin(answer: ResponseFuture, stream: SendStream<Bytes>, body: OutBody) -> Self {
-        let upload = match body.is_end_stream() {
-            true => None,
-            false => begin(upload(body, stream)),
+    pub fn begin(
+        answer: ResponseFuture,
+        stream: SendStream<Bytes>,
+        body: OutBody,
+        on_interim: Option<OnInterim>,
+    ) -> Self {
+        let expecting = body
+            .transfer()
+            .filter(|upload| upload.expectation().is_some());
+        let upload = if body.is_end_stream() {
+            None
+        } else {
+            begin(upload(body, stream))
         };
-        Self { answer, upload }
+        Self {
+            answer,
+            upload,
+            expecting,
+            on_interim,
+        }
     }
 }
 
@@ -105,18 +124,35 @@ async fn has_room(stream: &mut SendStream<Bytes>) -> bool {
     true
 }
 
+impl Sent {
+    /// Takes note of interim answers. Whether the upload was asked for, as far as that is known.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> bool {
+        let (upload, on_interim) = (self.expecting.as_deref(), self.on_interim.as_ref());
+        if upload.is_none() && on_interim.is_none() {
+            return true;
+        }
+        while let Poll::Ready(Some(Ok(interim))) = self.answer.poll_informational(cx) {
+            interim::take(interim.status(), interim.headers(), upload, on_interim);
+        }
+        let expectation = upload.and_then(Transfer::expectation);
+        expectation.is_none_or(Expectation::is_met)
+    }
+}
+
 impl Future for Sent {
     type Output = Result<Response<Arriving>, h2::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let is_expected = self.poll_interim(cx);
         let answer = ready!(Pin::new(&mut self.answer).poll(cx))?;
-        // An upload may outlast its answer.
-        if let Some(upload) = self.upload.take() {
+        // An upload may outlast its answer. One that was not asked for before it is not sent.
+        if let Some(upload) = self.upload.take()
+            && is_expected
+        {
             upload.detach();
         }
-        let (head, stream) = answer.into_parts();
-        let length = upgrade::only(&head.headers, header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let (mut head, stream) = answer.into_parts();
+        let length = wire::settle_length(&mut head.headers).map_err(|_| Reason::PROTOCOL_ERROR)?;
         let body = Arriving::Http2 {
             left: length.or(stream.is_end_stream().then_some(0)),
             stream,
@@ -165,7 +201,8 @@ impl Body for Arriving {
         };
         Poll::Ready(match ended {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            // RFC 9113 section 8.1: the answer is complete, and no more of the request is wanted.
+            // RFC 9113 section 8.1: no more of the request is wanted. The answer is complete, or
+            // [`ResetCheck`](crate::proxy::outbound::reset_check) had made an error of it.
             Err(error) if error.reason() == Some(Reason::NO_ERROR) => None,
             Err(_) => Some(Err(BodyError::Broken)),
         })
@@ -197,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::exchange::body::Held;
+    use crate::proxy::outbound::reset_check::ResetCheck;
 
     type Upstream = server::Connection<DuplexStream, Bytes>;
 
@@ -205,7 +243,8 @@ mod tests {
         let (near, far) = duplex(64 * 1024);
         let mut upstream = server::Builder::new();
         upstream.initial_window_size(window);
-        let (near, far) = tokio::join!(client::handshake(near), upstream.handshake(far));
+        let near = client::handshake(ResetCheck::new(near));
+        let (near, far) = tokio::join!(near, upstream.handshake(far));
         let (sender, connection) = near.unwrap();
         tokio::spawn(connection);
         (sender, far.unwrap())
@@ -218,7 +257,7 @@ mod tests {
             data: Bytes::from_static(body),
             trailers: None,
         };
-        Sent::begin(answer, stream, OutBody::held(held))
+        Sent::begin(answer, stream, OutBody::held(held), None)
     }
 
     async fn accept(upstream: &mut Upstream) -> (RecvStream, SendResponse<Bytes>) {
@@ -247,17 +286,16 @@ mod tests {
         assert_eq!(reset.reason(), Some(Reason::CANCEL));
     }
 
-    #[tokio::test]
-    async fn an_answer_that_wants_no_more_of_the_request_is_whole() {
+    /// The answer to an upload that is not asked for, reset without an error, before its end or after.
+    async fn reset_after(has_ended: bool) -> (Bytes, Option<Result<(), BodyError>>) {
         let (mut sender, mut upstream) = connected(0).await;
         let sent = begin(&mut sender, b"never asked for");
         let (take, taken) = oneshot::channel();
         let answered = async {
             let (_body, mut respond) = accept(&mut upstream).await;
             let mut answer = respond.send_response(Response::new(()), false).unwrap();
-            answer
-                .send_data(Bytes::from_static(b"enough"), false)
-                .unwrap();
+            let enough = Bytes::from_static(b"enough");
+            answer.send_data(enough, has_ended).unwrap();
             tokio::select! {
                 _ = taken => answer.send_reset(Reason::NO_ERROR),
                 ended = poll_fn(|cx| upstream.poll_closed(cx)) => panic!("{ended:?}"),
@@ -268,12 +306,19 @@ mod tests {
             let mut body = sent.await.unwrap().into_body();
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
             take.send(()).unwrap();
-            (first, body.frame().await.is_none())
+            (first, body.frame().await.map(|frame| frame.map(drop)))
         };
-        let collected = tokio::select! {
+        tokio::select! {
             collected = collected => collected,
             ended = answered => panic!("{ended:?}"),
-        };
-        assert_eq!(collected, (Bytes::from_static(b"enough"), true));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_wants_no_more_of_the_request_is_whole_if_it_has_ended() {
+        let enough = Bytes::from_static(b"enough");
+        assert_eq!(reset_after(true).await, (enough.clone(), None));
+        let broken = Some(Err(BodyError::Broken));
+        assert_eq!(reset_after(false).await, (enough, broken));
     }
 }

@@ -7,8 +7,12 @@ use std::time::Duration;
 pub struct UpstreamLimits {
     /// For a TLS handshake.
     pub handshake: Duration,
-    /// For any silence: before the answer, or in either body.
+    /// From the end of the request to the head of its answer.
+    pub first_byte: Duration,
+    /// For a silence in the body of an answer.
     pub idle: Duration,
-    /// Most header lines of an answer.
-    pub max_headers: usize,
+    /// The same, if the answer is a stream of events.
+    pub stream: Duration,
+    /// Largest head of an answer, in bytes.
+    pub max_header_bytes: usize,
 }

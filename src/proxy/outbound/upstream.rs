@@ -1,36 +1,37 @@
 //! The one way out: sends a recorded request to its destination.
 
-use crate::proxy::outbound::answer::Lease;
-use crate::proxy::outbound::limits::UpstreamLimits;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body as _;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::error::{Code, Refusal};
-use crate::policy::destination::{Destination, Scheme};
-use crate::proxy::exchange::body::Held;
+use crate::policy::destination::Destination;
+use crate::proxy::exchange::awaited::Awaited;
+use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::out_body::{OutBody, Transfer};
 use crate::proxy::exchange::pipeline::{Exchange, Recorded};
 use crate::proxy::exchange::upgrade;
-use crate::proxy::outbound::answer::Answer;
+use crate::proxy::exchange::via;
+use crate::proxy::outbound::answer::{Answer, Home, Lease};
+use crate::proxy::outbound::bound::{Bound, BoundConnections, authenticates_connection};
+use crate::proxy::outbound::checkout::{Checkout, Connections};
+use crate::proxy::outbound::connected::Connected;
 use crate::proxy::outbound::dial::Dialer;
-use crate::proxy::outbound::h1_pool::{HostPool, Pool};
-use crate::proxy::outbound::h2_pool::{H2Host, H2Pool, NegotiatedProtocol, Stream};
-use crate::proxy::outbound::handshake::{Handshaker, Opened, Wanted};
+use crate::proxy::outbound::h2_pool::{H2Host, Stream};
+use crate::proxy::outbound::handshake::{Handshaker, Wanted};
 use crate::proxy::outbound::http1::Connection;
 use crate::proxy::outbound::http2::{Arriving, Sent};
-use crate::proxy::outbound::wire;
+use crate::proxy::outbound::interim::{self, OnInterim};
+use crate::proxy::outbound::limits::UpstreamLimits;
+use crate::proxy::outbound::wire::{self, Again, HeadCopy};
+use crate::proxy::runtime::measures::measures;
 
-/// How often idle connections are looked through.
-const SWEEP: Duration = Duration::from_secs(5);
 /// How often one request is sent on another connection because the upstream is leaving the one it
 /// was sent on (GOAWAY, REFUSED_STREAM).
 const RESENDS: usize = 2;
@@ -42,9 +43,7 @@ const RESENDS: usize = 2;
 /// order and case of its header lines through, and one of HTTP/2 its streams. Where the upstream
 /// will not have that it gets the other.
 pub struct Upstream {
-    handshaker: Arc<Handshaker>,
-    pool: Arc<Pool>,
-    h2_pool: Arc<H2Pool>,
+    connections: Connections,
     limits: UpstreamLimits,
 }
 
@@ -52,34 +51,19 @@ impl Upstream {
     /// Sets up the way out. Must be called on a runtime: idle connections are swept by a task that
     /// ends with this value.
     pub fn new(dialer: Dialer, tls: Arc<ClientConfig>, limits: UpstreamLimits) -> Self {
-        Self::with(Arc::new(Handshaker::new(dialer, tls, limits)), limits)
+        let handshaker = Arc::new(Handshaker::new(dialer, tls, limits));
+        Self {
+            connections: Connections::new(handshaker),
+            limits,
+        }
     }
 
     /// The same way out without its connections. The buffers of a connection hold what was sent
     /// and received last until something else is; closed, they are wiped.
     pub fn renewed(&self) -> Self {
-        Self::with(Arc::clone(&self.handshaker), self.limits)
-    }
-
-    fn with(handshaker: Arc<Handshaker>, limits: UpstreamLimits) -> Self {
-        let pool = Arc::new(Pool::default());
-        let h2_pool = Arc::new(H2Pool::default());
-        let swept = (Arc::downgrade(&pool), Arc::downgrade(&h2_pool));
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(SWEEP).await;
-                let (Some(pool), Some(h2_pool)) = (swept.0.upgrade(), swept.1.upgrade()) else {
-                    return;
-                };
-                pool.sweep();
-                h2_pool.sweep();
-            }
-        });
         Self {
-            handshaker,
-            pool,
-            h2_pool,
-            limits,
+            connections: self.connections.renewed(),
+            limits: self.limits,
         }
     }
 
@@ -88,23 +72,33 @@ impl Upstream {
         self.limits
     }
 
-    /// Sends the request and waits for the head of its answer.
+    /// Sends the request and waits for the head of its answer. `bound` are the upstream connections
+    /// that belong to the client's connection. `on_interim` is told of interim answers.
     ///
     /// This is the only function that lets a secret leave the process, and it takes nothing but an
     /// exchange whose uses are durably on record.
     pub fn send(
         &self,
         exchange: Exchange<Recorded>,
+        bound: &BoundConnections,
+        on_interim: Option<OnInterim>,
     ) -> impl Future<Output = Result<Answer, Refusal>> {
-        let (request, mut awaited) = exchange.into_wire();
+        let (mut request, mut awaited) = exchange.into_wire();
+        let received = request.version();
+        via::add(request.headers_mut(), received);
         let transfer = request.body().transfer();
+        let own = self.own(&request, &awaited, bound);
         let mut unsent = Some(request);
         async move {
+            let begun = Instant::now();
             let destination = &awaited.outcome.context().destination;
-            match self
-                .exchange(destination, &mut unsent, transfer.as_deref())
-                .await
-            {
+            let watch = Watch {
+                transfer: transfer.as_deref(),
+                on_interim: on_interim.as_ref(),
+            };
+            let sent = self.exchange(destination, &mut unsent, watch, own).await;
+            measure(&awaited, sent.as_ref().err(), begun.elapsed());
+            match sent {
                 Ok((response, lease)) => Ok(Answer {
                     response,
                     lease,
@@ -122,9 +116,27 @@ impl Upstream {
         }
     }
 
+    /// Whether the request needs a connection that others do not use.
+    fn own(
+        &self,
+        request: &Request<OutBody>,
+        awaited: &Awaited,
+        bound: &BoundConnections,
+    ) -> Option<Own> {
+        let binds = authenticates_connection(request.headers());
+        if request.version() == Version::HTTP_2 {
+            // Its requests come at once, so that none can be said to come after it.
+            return binds.then_some(Own(None));
+        }
+        let context = awaited.outcome.context();
+        let (destination, caller) = (&context.destination, &context.caller);
+        let bound = self.connections.bound(bound, destination, caller, binds);
+        bound.map(|bound| Own(Some(bound)))
+    }
+
     /// Opens a connection without a request, for a tunnel that Egret does not look into.
-    pub async fn dial_blind(&self, destination: &Destination) -> Result<TcpStream, Refusal> {
-        self.handshaker.dial(destination).await
+    pub async fn dial_blind(&self, destination: &Destination) -> Result<Connected, Refusal> {
+        self.connections.dial_blind(destination).await
     }
 
     /// Takes the request out of `unsent` to send it. One that the upstream has not looked at comes
@@ -133,33 +145,48 @@ impl Upstream {
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
-        transfer: Option<&Transfer>,
+        watch: Watch<'_>,
+        own: Option<Own>,
     ) -> Result<Answered, Refusal> {
         let mut resends = 0;
+        // After a failure on a connection that was kept, the others that were kept are no better.
+        let mut is_fresh = false;
         while let Some(request) = unsent {
             let wanted = match request.version() {
                 Version::HTTP_2 => Wanted::Http2,
                 _ => Wanted::Http1,
             };
-            let sent = match self.place(destination, wanted).await? {
-                Checkout::Exclusive {
-                    connection,
-                    host_pool,
-                    is_reused,
-                } => {
-                    let lease = (connection, host_pool);
-                    self.send_http1(destination, unsent, transfer, lease, is_reused)
+            let is_upgrade = request.extensions().get::<upgrade::Asked>().is_some();
+            let checkout = match &own {
+                // In a box, because hardly any request has one.
+                Some(own) => Box::pin(self.connections.own(destination, own.0.as_ref())).await?,
+                None => {
+                    self.connections
+                        .place(destination, wanted, is_fresh)
                         .await?
                 }
-                Checkout::Shared { .. }
-                    if request.extensions().get::<upgrade::Asked>().is_some() =>
-                {
-                    return Err(only_http2(destination));
+            };
+            is_fresh = true;
+            let sent = match checkout {
+                Checkout::Exclusive {
+                    connection,
+                    home,
+                    is_reused,
+                } => {
+                    let lease = (connection, home);
+                    self.send_http1(destination, unsent, watch, lease, is_reused)
+                        .await?
                 }
-                Checkout::Shared { stream, h2_host } => {
+                Checkout::Shared { .. } if is_upgrade => return Err(only_http2(destination)),
+                Checkout::Shared {
+                    stream,
+                    h2_host,
+                    is_reused,
+                } => {
                     resends += 1;
                     // In a box: what sends an HTTP/1.1 request need not have room for it.
-                    let sent = self.send_http2(destination, unsent, transfer, stream, &h2_host);
+                    let sent =
+                        self.send_http2(destination, unsent, watch, (stream, is_reused), &h2_host);
                     Box::pin(sent).await?
                 }
             };
@@ -170,154 +197,98 @@ impl Upstream {
                 break;
             }
         }
-        Err(failed(destination, transfer))
-    }
-
-    /// A connection for one request.
-    async fn place(&self, destination: &Destination, wanted: Wanted) -> Result<Checkout, Refusal> {
-        if wanted == Wanted::Http1 {
-            return self.exclusive(destination).await;
-        }
-        match self.h2_pool.spoken(destination) {
-            // Without TLS there is no ALPN: the client's own version is used.
-            NegotiatedProtocol::Http1 if destination.scheme == Scheme::Https => {
-                self.exclusive(destination).await
-            }
-            _ => self.shared(destination).await,
-        }
-    }
-
-    async fn exclusive(&self, destination: &Destination) -> Result<Checkout, Refusal> {
-        let host_pool = match self.pool.take(destination).await {
-            Ok((connection, host_pool)) => {
-                return Ok(Checkout::Exclusive {
-                    connection,
-                    host_pool,
-                    is_reused: true,
-                });
-            }
-            Err(host_pool) => host_pool,
-        };
-        if self.h2_pool.spoken(destination) == NegotiatedProtocol::OnlyHttp2 {
-            return Box::pin(self.shared(destination)).await;
-        }
-        Ok(match self.open(destination, Wanted::Http1).await? {
-            Opened::Http1(connection) => Checkout::Exclusive {
-                connection,
-                host_pool,
-                is_reused: false,
-            },
-            Opened::Http2(shareable, _) => {
-                let h2_host = self.h2_pool.h2_host(destination);
-                h2_host.set_spoken(NegotiatedProtocol::OnlyHttp2);
-                Checkout::Shared {
-                    stream: h2_host.add(shareable),
-                    h2_host,
-                }
-            }
-        })
-    }
-
-    /// In a box, because every request carries this future with it, 8 KiB of it, and few run it.
-    async fn open(&self, destination: &Destination, wanted: Wanted) -> Result<Opened, Refusal> {
-        Box::pin(self.handshaker.open(destination, wanted)).await
-    }
-
-    /// A place on a shared connection; one is opened where none has room.
-    async fn shared(&self, destination: &Destination) -> Result<Checkout, Refusal> {
-        let h2_host = self.h2_pool.h2_host(destination);
-        if let Some(stream) = h2_host.checkout() {
-            return Ok(Checkout::Shared { stream, h2_host });
-        }
-        let opening = h2_host.opening().lock_owned().await;
-        // Whoever opened one meanwhile opened it for all that waited.
-        if let Some(stream) = h2_host.checkout() {
-            return Ok(Checkout::Shared { stream, h2_host });
-        }
-        if h2_host.spoken() == NegotiatedProtocol::Http1 && destination.scheme == Scheme::Https {
-            // Whoever asked meanwhile learned that there is nothing to share.
-            drop(opening);
-            return self.exclusive(destination).await;
-        }
-        let opened = self.open(destination, Wanted::Http2).await?;
-        Ok(match opened {
-            Opened::Http2(shareable, settled) => {
-                if h2_host.spoken() == NegotiatedProtocol::Unknown {
-                    h2_host.set_spoken(NegotiatedProtocol::Http2);
-                }
-                let stream = h2_host.add(shareable);
-                tokio::spawn(async move {
-                    // It ends as well if the connection does.
-                    let _ = settled.await;
-                    drop(opening);
-                });
-                Checkout::Shared { stream, h2_host }
-            }
-            Opened::Http1(connection) => {
-                h2_host.set_spoken(NegotiatedProtocol::Http1);
-                Checkout::Exclusive {
-                    connection,
-                    host_pool: self.pool.host_pool(destination),
-                    is_reused: false,
-                }
-            }
-        })
+        Err(failed(destination, watch.transfer))
     }
 
     async fn send_http1(
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
-        transfer: Option<&Transfer>,
-        (mut connection, host_pool): (Connection, Arc<HostPool>),
+        watch: Watch<'_>,
+        (mut connection, home): (Connection, Home),
         is_reused: bool,
     ) -> Result<Option<Answered>, Refusal> {
         let Some(request) = unsent.take() else {
             return Ok(None);
         };
+        let transfer = watch.transfer;
         let is_whole = transfer.is_none_or(Transfer::is_complete);
-        if !is_whole || request.extensions().get::<upgrade::Asked>().is_some() {
+        let expectation = transfer.and_then(Transfer::expectation);
+        let is_upgrade = request.extensions().get::<upgrade::Asked>().is_some();
+        if (!is_whole && expectation.is_none()) || is_upgrade {
             connection.detach();
         }
-        let request = wire::for_http1(request)?;
+        if let Some(transfer) = transfer {
+            transfer.sets_on_fault(connection.abort());
+        }
+        let takes_many_fields = connection.takes_many_fields();
+        let mut request = wire::for_http1(request)?;
+        interim::note(&mut request, watch.on_interim.cloned());
+        let again = wire::repeatable(&request);
         let mut sent = pin!(connection.sender().try_send_request(request));
-        let sent = poll_fn(|cx| connection.poll_with(cx, |cx| sent.as_mut().poll(cx)));
-        Ok(
-            match self.await_answer(sent, destination, transfer).await? {
-                Ok(response) => Some((
-                    response.map(Arriving::Http1),
-                    Lease::Exclusive {
-                        connection,
-                        host_pool,
-                    },
-                )),
-                // A kept connection may have been closed while it lay idle. The library returns the
-                // request only if not a byte of it was written, so it is safe to send again.
-                Err(mut error) => {
-                    *unsent = error.take_message().filter(|_| is_reused);
-                    None
+        let sent = poll_fn(|cx| {
+            let polled = connection.poll_with(cx, |cx| sent.as_mut().poll(cx));
+            if polled.is_pending() && expectation.is_some_and(Expectation::is_met) {
+                // From now on it is an upload like any other.
+                connection.detach();
+                return sent.as_mut().poll(cx);
+            }
+            polled
+        });
+        let sent = self.await_answer(sent, destination, transfer).await?;
+        if let Some(expectation) = expectation {
+            expectation.answered();
+        }
+        match sent {
+            Ok(mut response) => {
+                if wire::settle_length(response.headers_mut()).is_err() {
+                    let broken = wire::Broken::Length;
+                    return Err(broken.refuse(destination, self.limits.max_header_bytes));
                 }
-            },
-        )
+                let lease = Lease::Exclusive { connection, home };
+                Ok(Some((response.map(Arriving::Http1), lease)))
+            }
+            // A kept connection may have been closed while it lay idle. The library returns the
+            // request if not a byte of it was written. Otherwise the upstream may have seen it, and
+            // it is sent again only if that does no harm (RFC 9110 section 9.2.2).
+            Err(mut error) => {
+                let whole = error.take_message().filter(|_| is_reused);
+                let broken = wire::Broken::of(error.error());
+                let repeats = match broken {
+                    None => is_reused,
+                    Some(wire::Broken::TooLarge) if !takes_many_fields => {
+                        self.connections.expect_many_fields(destination);
+                        true
+                    }
+                    Some(_) => false,
+                };
+                *unsent = whole.or_else(|| again.filter(|_| repeats).and_then(Again::into_request));
+                match broken {
+                    Some(broken) if unsent.is_none() => {
+                        Err(broken.refuse(destination, self.limits.max_header_bytes))
+                    }
+                    _ => Ok(None),
+                }
+            }
+        }
     }
 
     async fn send_http2(
         &self,
         destination: &Destination,
         unsent: &mut Option<Request<OutBody>>,
-        transfer: Option<&Transfer>,
-        mut stream: Stream,
+        watch: Watch<'_>,
+        (mut stream, is_reused): (Stream, bool),
         h2_host: &H2Host,
     ) -> Result<Option<Answered>, Refusal> {
-        if let Some((sent, again)) = start(&mut stream, unsent, destination)? {
-            match self.await_answer(sent, destination, transfer).await? {
+        if let Some((sent, again)) = start(&mut stream, unsent, destination, watch)? {
+            match self.await_answer(sent, destination, watch.transfer).await? {
                 Ok(response) => return Ok(Some((response, Lease::Shared(stream)))),
                 Err(error) => {
-                    let again = again.filter(|_| wire::was_refused(&error));
-                    *unsent = again.map(|(head, held)| {
-                        let body = OutBody::held(held);
-                        Request::from_parts(head, body)
-                    });
+                    let is_unseen = wire::was_refused(&error);
+                    let has_ended = is_reused && error.is_io();
+                    let again = again.filter(|again| is_unseen || has_ended && again.is_harmless());
+                    *unsent = again.and_then(Again::into_request);
                 }
             }
         }
@@ -338,13 +309,13 @@ impl Upstream {
         let last_activity = || transfer.map_or(started, Transfer::last_activity);
         loop {
             let quiet_since = last_activity().max(started);
-            match tokio::time::timeout_at(quiet_since + self.limits.idle, &mut sent).await {
+            match tokio::time::timeout_at(quiet_since + self.limits.first_byte, &mut sent).await {
                 Ok(output) => return Ok(output),
                 Err(_) if last_activity() > quiet_since => {}
                 Err(_) => {
                     return Err(Refusal::new(
                         Code::UpstreamTimeout,
-                        "the destination did not answer within upstream.idle_timeout",
+                        "the destination did not begin its answer within upstream.first_byte_timeout",
                     )
                     .destination(destination.to_string()));
                 }
@@ -353,23 +324,19 @@ impl Upstream {
     }
 }
 
-/// A connection with room for one request.
-enum Checkout {
-    Exclusive {
-        connection: Connection,
-        /// Where it belongs.
-        host_pool: Arc<HostPool>,
-        /// It has served another request before.
-        is_reused: bool,
-    },
-    Shared {
-        stream: Stream,
-        h2_host: Arc<H2Host>,
-    },
+/// Counts how a destination did.
+fn measure(awaited: &Awaited, refusal: Option<&Refusal>, after: Duration) {
+    let outcome = &awaited.outcome;
+    let origin = &outcome.context().origin;
+    let is_credentialed = outcome.used().count() > 0;
+    match refusal {
+        None => measures().answered(origin, is_credentialed, after),
+        Some(refusal) => measures().failed(origin, is_credentialed, refusal.code),
+    }
 }
 
-/// What it takes to send a request again, if all of it is here.
-type Again = Option<(Parts, Held)>;
+/// A connection that the request shares with no other, and where that belongs.
+struct Own(Option<Arc<Bound>>);
 
 /// Sends a request over HTTP/2, if its connection takes it. Where that has ended the request stays
 /// in `unsent`: not a byte of it was written.
@@ -377,26 +344,39 @@ fn start(
     stream: &mut Stream,
     unsent: &mut Option<Request<OutBody>>,
     destination: &Destination,
-) -> Result<Option<(Sent, Again)>, Refusal> {
+    watch: Watch<'_>,
+) -> Result<Option<(Sent, Option<Again>)>, Refusal> {
     let Some(request) = unsent.take() else {
         return Ok(None);
     };
-    let (head, body) = wire::for_http2(request, destination)?.into_parts();
-    let copy = wire::copy(&head);
+    let request = wire::for_http2(request, destination)?;
+    let copy = HeadCopy::of(&request);
+    let (head, body) = request.into_parts();
     let head = Request::from_parts(head, ());
     match stream.sender().send_request(head, body.is_end_stream()) {
         Ok((answer, outgoing)) => {
-            let again = body.to_held().map(|held| (copy, held));
-            Ok(Some((Sent::begin(answer, outgoing, body), again)))
+            let again = body.to_held().map(|held| Again::new(copy, held));
+            Ok(Some((
+                Sent::begin(answer, outgoing, body, watch.on_interim.cloned()),
+                again,
+            )))
         }
         Err(error) => {
             // Any other error is about the request itself.
             if error.is_go_away() || error.is_io() {
-                *unsent = Some(Request::from_parts(copy, body));
+                *unsent = copy.into_request(body);
             }
             Ok(None)
         }
     }
+}
+
+/// What of a request is looked at while its answer is awaited.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    /// The upload, if there is one that streams.
+    transfer: Option<&'a Transfer>,
+    on_interim: Option<&'a OnInterim>,
 }
 
 /// An answer, and the connection that it comes on.

@@ -1,14 +1,17 @@
 //! A request in the form that its protocol wants on the wire, and when it may go there twice.
 
-use http::header::{self, HeaderValue};
-use http::request::Parts;
-use http::uri::{Authority, Scheme as UriScheme};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
+use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::out_body::OutBody;
+use crate::proxy::exchange::upgrade;
+use crate::proxy::runtime::limits::HEADERS_ON_STACK;
 
 /// For HTTP/1.1: origin form and `Host`. Trailers are announced where they are known, because the
 /// library sends no others (RFC 9110 section 6.6.2).
@@ -82,6 +85,104 @@ fn declare_length(request: &mut Request<OutBody>) {
     }
 }
 
+/// What of an answer's head is not HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It is longer than is read, or has more fields than are.
+    TooLarge,
+    /// The status line.
+    Status,
+    /// What says how long the body is.
+    Length,
+    /// Another field line.
+    Field,
+}
+
+impl Broken {
+    /// Reads it off the kind of the library's error; none if the answer did not come at all.
+    pub fn of(error: &hyper::Error) -> Option<Self> {
+        if !error.is_parse() {
+            return None;
+        }
+        if error.is_parse_too_large() {
+            return Some(Self::TooLarge);
+        }
+        // The kinds that have no question of their own have a fixed text, which is compared and not
+        // shown.
+        let kind = error.to_string();
+        Some(match &*kind {
+            _ if error.is_parse_status() || kind.contains("version") => Self::Status,
+            _ if kind.contains("content-length") || kind.contains("transfer-encoding") => {
+                Self::Length
+            }
+            _ => Self::Field,
+        })
+    }
+
+    /// The error that names it, and nothing of its content.
+    pub fn refuse(self, destination: &Destination, max_header_bytes: usize) -> Refusal {
+        let detail = match self {
+            Self::TooLarge => format!(
+                "the head of the destination's answer is larger than {max_header_bytes} bytes \
+                 (upstream.max_header_bytes), or has more than {} fields",
+                max_fields(max_header_bytes)
+            ),
+            Self::Status => {
+                "the destination's answer is not HTTP: its status line is malformed".into()
+            }
+            Self::Length => "the destination's answer is not HTTP: its Content-Length or \
+                             Transfer-Encoding is malformed, or there are several"
+                .into(),
+            Self::Field => "the destination's answer is not HTTP: a field line of it is malformed \
+                            (RFC 9112 section 5)"
+                .into(),
+        };
+        Refusal::new(Code::UpstreamProtocolError, detail).destination(destination.to_string())
+    }
+}
+
+/// Most fields of an answer: those that fit if they are short. For each the library sets memory aside.
+pub fn max_fields(max_header_bytes: usize) -> usize {
+    (max_header_bytes / 32).max(HEADERS_ON_STACK)
+}
+
+/// The lengths of a message do not agree, or one is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmbiguousLength;
+
+/// Says how long an answer is by one number, and returns it. Lines that agree are one (RFC 9110 section
+/// 8.6); where they do not, no two readers would take the same bytes for the answer.
+pub fn settle_length(headers: &mut HeaderMap) -> Result<Option<u64>, AmbiguousLength> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else {
+        return Ok(None);
+    };
+    let is_one = lines.next().is_none();
+    if is_one && let Some(length) = parse_length(first.as_bytes()) {
+        // In nearly every answer.
+        return Ok(Some(length));
+    }
+    let mut numbers = std::iter::once(first)
+        .chain(headers.get_all(header::CONTENT_LENGTH).iter().skip(1))
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|number| parse_length(number.trim_ascii()));
+    let length = numbers.next().flatten().ok_or(AmbiguousLength)?;
+    if numbers.any(|number| number != Some(length)) {
+        return Err(AmbiguousLength);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(Some(length))
+}
+
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    let are_digits = digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| are_digits)?
+        .parse()
+        .ok()
+}
+
 fn unfit() -> Refusal {
     Refusal::new(
         Code::RequestMalformed,
@@ -89,15 +190,114 @@ fn unfit() -> Refusal {
     )
 }
 
-/// The head of a request once more, to be sent again. Without its extensions, which are notes for
-/// this process, and have been read.
-pub fn copy(head: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = head.method.clone();
-    copy.uri = head.uri.clone();
-    copy.version = head.version;
-    copy.headers = head.headers.clone();
-    copy
+/// The head of a request once more, in case it has to be sent again. Every request is copied, so all
+/// of its text goes into one piece of memory. Sharing it instead would keep the buffer that the request was
+/// read into from being used for the next, and have it wiped each time.
+///
+/// Left out are the extensions, which are notes for this process and have been read, but for the one
+/// that is read again.
+pub struct HeadCopy {
+    method: Method,
+    version: Version,
+    /// Where the target has them.
+    base: Option<(UriScheme, Authority)>,
+    /// Path and query, and then the values of the fields.
+    text: Vec<u8>,
+    path: usize,
+    fields: Vec<FieldCopy>,
+    upgrade: Option<upgrade::Asked>,
+}
+
+/// A field, whose value stands with the others.
+struct FieldCopy {
+    name: HeaderName,
+    length: usize,
+    is_sensitive: bool,
+}
+
+impl HeadCopy {
+    /// Of this request.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let (uri, headers) = (request.uri(), request.headers());
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        let length: usize = headers.values().map(HeaderValue::len).sum();
+        let mut text = Vec::with_capacity(path.len() + length);
+        text.extend_from_slice(path.as_bytes());
+        let mut fields = Vec::with_capacity(headers.len());
+        for (name, value) in headers {
+            text.extend_from_slice(value.as_bytes());
+            fields.push(FieldCopy {
+                name: name.clone(),
+                length: value.len(),
+                is_sensitive: value.is_sensitive(),
+            });
+        }
+        Self {
+            method: request.method().clone(),
+            version: request.version(),
+            base: uri.scheme().cloned().zip(uri.authority().cloned()),
+            text,
+            path: path.len(),
+            fields,
+            upgrade: request.extensions().get::<upgrade::Asked>().copied(),
+        }
+    }
+
+    /// The request with this head. It is one that was sent, so there is always one.
+    pub fn into_request<B>(self, body: B) -> Option<Request<B>> {
+        let mut text = Bytes::from(self.text);
+        let mut uri = http::uri::Parts::default();
+        (uri.scheme, uri.authority) = self.base.unzip();
+        let path = text.split_to(self.path);
+        uri.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
+        let mut request = Request::new(body);
+        for field in self.fields {
+            let value = text.split_to(field.length);
+            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+            value.set_sensitive(field.is_sensitive);
+            request.headers_mut().append(field.name, value);
+        }
+        *request.method_mut() = self.method;
+        *request.uri_mut() = Uri::from_parts(uri).ok()?;
+        *request.version_mut() = self.version;
+        if let Some(asked) = self.upgrade {
+            request.extensions_mut().insert(asked);
+        }
+        Some(request)
+    }
+}
+
+/// What it takes to send a request again, if all of it is here.
+pub struct Again {
+    head: HeadCopy,
+    body: Held,
+}
+
+impl Again {
+    /// Of a request with this head and this body.
+    pub fn new(head: HeadCopy, body: Held) -> Self {
+        Self { head, body }
+    }
+
+    /// The request.
+    pub fn into_request(self) -> Option<Request<OutBody>> {
+        self.head.into_request(OutBody::held(self.body))
+    }
+
+    /// Whether the upstream may see the request twice (RFC 9110 section 9.2.2).
+    pub fn is_harmless(&self) -> bool {
+        self.head.method.is_idempotent()
+    }
+}
+
+/// What it takes to send a request again that the upstream may have seen, if that does no harm: not
+/// one that streams, and never a POST.
+pub fn repeatable(request: &Request<OutBody>) -> Option<Again> {
+    if !request.method().is_idempotent() {
+        return None;
+    }
+    let body = request.body().to_held()?;
+    Some(Again::new(HeadCopy::of(request), body))
 }
 
 /// Whether the upstream says that it did not look at the request: it refused the stream (RFC 9113
@@ -110,5 +310,63 @@ pub fn was_refused(error: &h2::Error) -> bool {
         Some(h2::Reason::REFUSED_STREAM) => true,
         Some(h2::Reason::NO_ERROR) => error.is_go_away(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_head_is_the_head() {
+        for target in ["/a?b=c", "/", "*", "https://a.test:8443/x?y"] {
+            let request = Request::builder()
+                .method("PUT")
+                .uri(target)
+                .version(Version::HTTP_2)
+                .header("x-a", "1")
+                .header("host", "a.test")
+                .header("x-a", "")
+                .header("x-b", "\u{e9}")
+                .body(7);
+            let mut request = request.expect("a request");
+            let host = request.headers_mut().get_mut("host");
+            host.expect("a field").set_sensitive(true);
+            request.extensions_mut().insert(upgrade::Asked);
+            let copy = HeadCopy::of(&request).into_request(7).expect("a copy");
+            assert_eq!(copy.uri(), request.uri());
+            assert_eq!(copy.method(), request.method());
+            assert_eq!(copy.version(), request.version());
+            assert_eq!(copy.body(), request.body());
+            let (copied, headers) = (copy.headers(), request.headers());
+            assert!(copied.iter().eq(headers.iter()));
+            assert!(copied["host"].is_sensitive() && !copied["x-b"].is_sensitive());
+            assert!(copy.extensions().get::<upgrade::Asked>().is_some());
+        }
+    }
+
+    #[test]
+    fn a_length_is_said_once() {
+        for (lines, expected) in [
+            (&[][..], Ok(None)),
+            (&["5"], Ok(Some(5))),
+            (&["5", "5"], Ok(Some(5))),
+            (&["5, 5", " 5"], Ok(Some(5))),
+            (&["5", "6"], Err(AmbiguousLength)),
+            (&["5, 6"], Err(AmbiguousLength)),
+            (&["5", ""], Err(AmbiguousLength)),
+            (&["+5"], Err(AmbiguousLength)),
+            (&["99999999999999999999"], Err(AmbiguousLength)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(line));
+            }
+            assert_eq!(settle_length(&mut headers), expected, "{lines:?}");
+            if let Ok(Some(_)) = expected {
+                let said: Vec<_> = headers.get_all(header::CONTENT_LENGTH).iter().collect();
+                assert_eq!(said, ["5"], "{lines:?}");
+            }
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ledger::{Draft, Entry, event};
+use crate::ledger::{EncodedEntries, Entry, event};
 use crate::proxy::exchange::request_context::RequestContext;
+use crate::proxy::runtime::measures::measures;
 use crate::scrub::{Hit, Needles};
 
 /// Most different findings that one answer leaves in the ledger.
@@ -19,8 +20,17 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.reported.is_empty()
+    }
+
     /// Notes the hits of one place.
     pub fn add(&mut self, needles: &Needles, place: &str, hits: &[Hit]) {
+        if hits.is_empty() {
+            return;
+        }
+        measures().scrub(place, hits.len());
         for hit in hits.iter().take(FINDINGS) {
             if self.fresh.len() + self.reported.len() < FINDINGS {
                 let name = needles.name(hit.reference).to_owned();
@@ -33,9 +43,9 @@ impl Findings {
     }
 
     /// Takes what was found as ledger lines, one for each value.
-    pub fn take_entries(&mut self, context: &RequestContext) -> Draft {
+    pub fn take_entries(&mut self, context: &RequestContext) -> EncodedEntries {
         if self.fresh.is_empty() {
-            return Draft::default();
+            return EncodedEntries::default();
         }
         let mut places = BTreeMap::<_, Vec<_>>::new();
         for (name, found) in std::mem::take(&mut self.fresh) {

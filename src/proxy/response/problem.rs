@@ -2,42 +2,35 @@
 
 use crate::proxy::exchange::headers::EGRET_ERROR;
 use crate::proxy::exchange::headers::EGRET_REQUEST;
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
+use http::{HeaderValue, Response, header};
+use hyper::ext::ReasonPhrase;
 
 use crate::error::{Code, Refusal};
+use crate::proxy::response::audience::Audience;
+use crate::proxy::response::forms::{Form, problem_json, reason_phrase};
 use crate::proxy::response::reply_body::ReplyBody;
 
-/// The members of RFC 9457 and ours, in a stable order.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slug: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    location: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<&'a str>,
-}
-
-/// The answer to a refused request.
-pub fn refuse(refusal: &Refusal, request_id: &str) -> Response<ReplyBody> {
+/// The answer to a refused request, in the form that its client reads.
+pub fn refuse(refusal: &Refusal, request_id: &str, audience: Audience) -> Response<ReplyBody> {
     let code = refusal.code;
-    let body = problem_json(refusal, request_id);
-    let mut response = Response::new(ReplyBody::full(Bytes::from(body)));
-    *response.status_mut() =
-        StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let form = Form::new(audience, refusal, request_id);
+    let mut response = Response::new(ReplyBody::full(form.body));
+    *response.status_mut() = form.status;
+    if form.status.as_u16() == code.status() {
+        // Only HTTP/1.1 has it.
+        let phrase = ReasonPhrase::try_from(reason_phrase(code).as_bytes());
+        if let Ok(phrase) = phrase {
+            response.extensions_mut().insert(phrase);
+        }
+    }
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    for (name, value) in form.fields {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    let media_type = HeaderValue::from_static(form.media_type);
+    headers.insert(header::CONTENT_TYPE, media_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(EGRET_ERROR, HeaderValue::from_static(code.as_str()));
     if let Ok(id) = HeaderValue::from_str(request_id) {
@@ -51,6 +44,9 @@ pub fn refuse(refusal: &Refusal, request_id: &str) -> Response<ReplyBody> {
             header::PROXY_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"egret\""),
         );
+    }
+    if let Some(seconds) = refusal.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if ends_connection(code) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -67,27 +63,11 @@ pub fn refuse_bytes(refusal: &Refusal, request_id: &str) -> Vec<u8> {
         "HTTP/1.1 {} {}\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
          Egret-Error: {code}\r\nProxy-Status: {}\r\nConnection: close\r\n\r\n{body}",
         code.status(),
-        code.title(),
+        reason_phrase(code).to_str().unwrap_or_default(),
         body.len(),
         proxy_status(code),
     )
     .into_bytes()
-}
-
-fn problem_json(refusal: &Refusal, request_id: &str) -> String {
-    let problem = Problem {
-        r#type: format!("urn:egret:error:{}", refusal.code),
-        title: refusal.code.title(),
-        status: refusal.code.status(),
-        code: refusal.code.as_str(),
-        detail: &refusal.detail,
-        request_id,
-        slug: refusal.slug.as_deref(),
-        location: refusal.location.as_deref(),
-        destination: refusal.destination.as_deref(),
-    };
-    // Serialising a struct of strings cannot fail.
-    serde_json::to_string(&problem).unwrap_or_default()
 }
 
 /// RFC 9209 section 2: who answers, the error type, and our code as the detail.
@@ -115,7 +95,7 @@ mod tests {
             .slug("gh")
             .location("header:authorization")
             .destination("https://a.test:443");
-        let response = refuse(&refusal, "r1");
+        let response = refuse(&refusal, "r1", Audience::Json);
         assert_eq!(response.status(), 424);
         assert_eq!(response.headers()[EGRET_ERROR], "credential_not_found");
         assert_eq!(
@@ -136,6 +116,11 @@ mod tests {
                 "slug": "gh",
                 "location": "header:authorization",
                 "destination": "https://a.test:443",
+                "error": {
+                    "message": "No usable credential of that slug (<<gh>> in header:authorization): save it first",
+                    "type": "egret_error",
+                    "code": "credential_not_found",
+                },
             })
         );
     }
@@ -143,7 +128,7 @@ mod tests {
     #[test]
     fn only_407_asks_for_credentials() {
         for code in Code::ALL {
-            let response = refuse(&Refusal::new(*code, ""), "r");
+            let response = refuse(&Refusal::new(*code, ""), "r", Audience::Json);
             assert_eq!(
                 response.headers().contains_key(header::PROXY_AUTHENTICATE),
                 *code == Code::ProxyAuthRequired

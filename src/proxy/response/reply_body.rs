@@ -17,8 +17,10 @@ use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::outbound::answer::Lease;
 use crate::proxy::outbound::http2::Arriving;
 use crate::proxy::response::findings::Findings;
-use crate::proxy::response::scrubbing::{BodyScrubber, Unscannable, unscannable};
-use crate::proxy::runtime::idle::IdleTimer;
+use crate::proxy::response::pause::Pause;
+use crate::proxy::response::scrubbing::{BodyScrubber, unscannable};
+use crate::proxy::response::silence::SilenceLimit;
+use crate::proxy::response::stages::Unscannable;
 use crate::proxy::runtime::signal::InFlight;
 
 /// The body of an answer to a client.
@@ -31,6 +33,9 @@ pub struct ReplyBody {
 enum ReplySource {
     Full(Option<Bytes>),
     Upstream(Box<UpstreamBody>),
+    /// The upstream's body broke off. The client hears of it once it has what came before: the HTTP
+    /// library drops what it has not written.
+    Broken(BodyError, Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 impl ReplyBody {
@@ -68,7 +73,17 @@ impl Body for ReplyBody {
         let polled = match &mut self.source {
             ReplySource::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             ReplySource::Upstream(body) => Pin::new(&mut **body).poll_frame(cx),
+            ReplySource::Broken(error, written) => {
+                written.as_mut().poll(cx).map(|()| Some(Err(*error)))
+            }
         };
+        if let Poll::Ready(Some(Err(error))) = polled
+            && matches!(self.source, ReplySource::Upstream(_))
+            && let Some(in_flight) = &self.in_flight
+        {
+            self.source = ReplySource::Broken(error, Box::pin(in_flight.written()));
+            return self.poll_frame(cx);
+        }
         if let (Poll::Ready(_), Some(in_flight)) = (&polled, &self.in_flight) {
             in_flight.moved();
         }
@@ -79,6 +94,7 @@ impl Body for ReplyBody {
         match &self.source {
             ReplySource::Full(bytes) => bytes.is_none(),
             ReplySource::Upstream(body) => body.is_end_stream(),
+            ReplySource::Broken(..) => false,
         }
     }
 
@@ -88,6 +104,7 @@ impl Body for ReplyBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             ReplySource::Upstream(body) => body.size_hint(),
+            ReplySource::Broken(..) => SizeHint::default(),
         }
     }
 }
@@ -112,13 +129,16 @@ fn set_length(headers: &mut HeaderMap, length: usize) {
 /// The body of an upstream's answer on its way to the client.
 pub struct UpstreamBody {
     pub(super) incoming: Arriving,
-    pub(super) idle: IdleTimer,
+    pub(super) idle: SilenceLimit,
     pub(super) scrubber: Option<Box<BodyScrubber>>,
     pub(super) findings: Findings,
+    pub(super) pause: Pause,
     /// What follows the body.
     pub(super) trailers: Option<HeaderMap>,
     /// What was scrubbed before the head of the answer went out.
     pub(super) pending: Option<Bytes>,
+    /// How the body broke off after that.
+    pub(super) broken: Option<BodyError>,
     /// Whether all of the upstream's body has come.
     pub(super) ended: bool,
     /// Whether all of it was scrubbed too.
@@ -165,11 +185,16 @@ impl UpstreamBody {
                         break;
                     }
                 },
+                // What came is worth more to the client than an error of the proxy's.
+                Some(Err(error)) if !held.is_empty() && error != BodyError::Refused => {
+                    self.broken = Some(error);
+                    break;
+                }
                 Some(Err(error)) => return Err(self.unanswerable(error)),
                 None => break,
             }
         }
-        if whole && self.drained && self.trailers.is_none() {
+        if whole && self.drained && self.trailers.is_none() && self.broken.is_none() {
             set_length(&mut head.headers, held.len());
         } else if !pinned {
             head.headers.remove(header::CONTENT_LENGTH);
@@ -184,7 +209,10 @@ impl UpstreamBody {
             BodyError::Refused => unscannable(self.outcome.context()),
             BodyError::Stalled => Refusal::new(
                 Code::UpstreamTimeout,
-                "the destination's answer stalled for longer than upstream.idle_timeout",
+                format!(
+                    "the destination's answer stalled for longer than {}",
+                    self.idle.key()
+                ),
             )
             .destination(destination),
             BodyError::Broken | BodyError::Malformed(_) => Refusal::new(
@@ -241,10 +269,13 @@ impl UpstreamBody {
                 let error = self.fail(Code::UpstreamProtocolError, BodyError::Broken);
                 Poll::Ready(Some(Err(error)))
             }
-            Poll::Pending => self
-                .idle
-                .poll_expired(cx)
-                .map(|()| Some(Err(self.fail(Code::UpstreamTimeout, BodyError::Stalled)))),
+            Poll::Pending => {
+                ready!(self.idle.poll_expired(cx, self.transfer.as_deref()));
+                tracing::info!(request = %self.outcome.context().id, limit = self.idle.key(),
+                    "an answer stalled");
+                let error = self.fail(Code::UpstreamTimeout, BodyError::Stalled);
+                Poll::Ready(Some(Err(error)))
+            }
         }
     }
 
@@ -277,9 +308,17 @@ impl UpstreamBody {
             let clean = if scrubber.has_more() {
                 scrubber.next(&mut self.findings)
             } else {
-                match ready!(self.poll_incoming(cx)) {
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    frame => self.scrub_frame(scrubber, frame.and_then(Result::ok)),
+                match self.poll_incoming(cx) {
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(frame) => {
+                        self.pause.end();
+                        self.scrub_frame(scrubber, frame.and_then(Result::ok))
+                    }
+                    Poll::Pending => {
+                        let (waiting, ends) = (scrubber.waiting(), scrubber.ends_message());
+                        ready!(self.pause.poll_over(waiting, ends, cx));
+                        scrubber.release(&mut self.findings)
+                    }
                 }
             };
             let Ok(clean) = clean else {
@@ -337,7 +376,10 @@ impl Body for UpstreamBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         match self.pending.take() {
             Some(held) => Poll::Ready(Some(Ok(Frame::data(held)))),
-            None => self.poll_scrubbed(cx),
+            None => match self.broken.take() {
+                Some(error) => Poll::Ready(Some(Err(error))),
+                None => self.poll_scrubbed(cx),
+            },
         }
     }
 

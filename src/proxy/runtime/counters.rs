@@ -6,11 +6,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::Code;
 
 /// How requests were answered since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     forwarded: AtomicU64,
     tunnels: AtomicU64,
+    observed: AtomicU64,
+    rejected: AtomicU64,
     refused: [AtomicU64; Code::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            forwarded: AtomicU64::default(),
+            tunnels: AtomicU64::default(),
+            observed: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+            // The library has `Default` for at most 32.
+            refused: std::array::from_fn(|_| AtomicU64::default()),
+        }
+    }
 }
 
 impl Counters {
@@ -22,6 +37,11 @@ impl Counters {
     /// A CONNECT was answered with a tunnel.
     pub fn tunnel(&self) {
         self.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request went where no rule says anything about its client.
+    pub fn observe(&self) {
+        self.observed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request was answered with this code.
@@ -39,6 +59,21 @@ impl Counters {
     /// Tunnels that were opened.
     pub fn tunnels(&self) -> u64 {
         self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// So many credentials are rejected by upstreams.
+    pub fn set_rejected(&self, credentials: u64) {
+        self.rejected.store(credentials, Ordering::Relaxed);
+    }
+
+    /// Credentials that upstreams refused several times in a row.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were let through because their destination is only observed.
+    pub fn observed(&self) -> u64 {
+        self.observed.load(Ordering::Relaxed)
     }
 
     /// Requests that were refused or failed, by code.

@@ -11,6 +11,8 @@ pub struct HeadLimits {
     pub headers: usize,
     /// From a head's first byte to its last.
     pub head_timeout: Duration,
+    /// How long a connection may stay silent as long as no request of it was authenticated.
+    pub first_timeout: Duration,
     /// How long a connection may stay silent between requests.
     pub idle_timeout: Duration,
 }

@@ -183,9 +183,12 @@ impl Queue {
 /// Waits for whatever the last poll has arranged to be woken by.
 async fn woken() {
     let mut has_waited = false;
-    poll_fn(|_| match std::mem::replace(&mut has_waited, true) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    poll_fn(|_| {
+        if std::mem::replace(&mut has_waited, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }
@@ -228,9 +231,10 @@ mod tests {
             let mut has_answered = false;
             poll_fn(|cx| {
                 cx.waker().wake_by_ref();
-                match std::mem::replace(&mut has_answered, true) {
-                    true => Poll::Ready(()),
-                    false => Poll::Pending,
+                if std::mem::replace(&mut has_answered, true) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
                 }
             })
             .await;

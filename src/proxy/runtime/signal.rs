@@ -5,13 +5,21 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::Instant;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use crate::error::Refusal;
 use crate::proxy::runtime::idle::Activity;
 use crate::proxy::runtime::sync::lock;
+
+/// How long a break in an answer waits for what came before it to be written.
+const WRITTEN: Duration = Duration::from_secs(10);
+
+/// Most bytes of interim answers that wait to be written; what comes beyond them is dropped.
+const INTERIM_BYTES: usize = 64 * 1024;
 
 /// What the guard found out about one head.
 #[derive(Debug)]
@@ -51,6 +59,18 @@ impl InFlight {
     pub fn moved(&self) {
         self.0.moved();
     }
+
+    /// Completes once what was given to the connection before the first poll was written, or after a
+    /// while in which it was not.
+    pub fn written(&self) -> impl Future<Output = ()> + Send + 'static {
+        let shared = Arc::clone(&self.0);
+        async move {
+            let mut flushed = std::pin::pin!(shared.flushed.notified());
+            flushed.as_mut().enable();
+            shared.is_flush_awaited.store(true, Ordering::Release);
+            let _ = timeout(WRITTEN, flushed).await;
+        }
+    }
 }
 
 impl Drop for InFlight {
@@ -76,6 +96,7 @@ struct Shared {
     /// What is wrong with the framing of the current body.
     broken: OnceLock<&'static str>,
     upgraded: AtomicBool,
+    authenticated: AtomicBool,
     draining: AtomicBool,
     in_flight: AtomicUsize,
     /// Counts requests and pieces of bodies, either way.
@@ -85,6 +106,13 @@ struct Shared {
     reader: Mutex<Option<Waker>>,
     /// When the last request ended.
     ended: Activity,
+    /// Heads of interim answers, to be written to the client before the answer.
+    interim: Mutex<BytesMut>,
+    has_interim: AtomicBool,
+    /// Someone waits for `flushed`.
+    is_flush_awaited: AtomicBool,
+    /// All that was to be written to the client was.
+    flushed: Notify,
 }
 
 impl HeadSignal {
@@ -102,6 +130,16 @@ impl HeadSignal {
     /// Whether the service has said so since this was last asked.
     pub fn take_connect_refused(&self) -> bool {
         self.0.connect_refused.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says that a request of the connection was authenticated.
+    pub fn authenticated(&self) {
+        self.0.authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one was.
+    pub fn is_authenticated(&self) -> bool {
+        self.0.authenticated.load(Ordering::Relaxed)
     }
 
     /// Says that the proxy shuts down.
@@ -132,6 +170,37 @@ impl HeadSignal {
     /// Whether the connection has left HTTP.
     pub fn is_upgraded(&self) -> bool {
         self.0.upgraded.load(Ordering::Acquire)
+    }
+
+    /// Has the head of an interim answer written to the client, if the answer is not on its way by then.
+    pub fn interim(&self, head: &[u8]) {
+        let mut interim = lock(&self.0.interim);
+        if interim.len() + head.len() <= INTERIM_BYTES {
+            interim.extend_from_slice(head);
+            self.0.has_interim.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether heads wait to be written.
+    pub fn has_interim(&self) -> bool {
+        self.0.has_interim.load(Ordering::Acquire)
+    }
+
+    /// The heads that wait to be written.
+    pub fn take_interim(&self) -> Option<Bytes> {
+        if !self.has_interim() {
+            return None;
+        }
+        self.0.has_interim.store(false, Ordering::Release);
+        Some(std::mem::take(&mut *lock(&self.0.interim)).freeze())
+    }
+
+    /// Says that the connection has nothing left to write.
+    pub fn flushed(&self) {
+        if self.0.is_flush_awaited.load(Ordering::Acquire) {
+            self.0.is_flush_awaited.store(false, Ordering::Release);
+            self.0.flushed.notify_waiters();
+        }
     }
 
     /// When the last request ended.

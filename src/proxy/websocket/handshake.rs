@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -14,11 +14,13 @@ use crate::proxy::context::Proxy;
 use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::exchange::headers::EGRET_REQUEST;
 use crate::proxy::exchange::upgrade;
+use crate::proxy::exchange::via;
 use crate::proxy::outbound::answer::Answer;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::relay::mark;
 use crate::proxy::response::reply_body::ReplyBody;
 use crate::proxy::response::scrubbing::scrub_head;
+use crate::proxy::runtime::measures::{Kind, measures};
 use crate::proxy::websocket::conversation::{Asker, Conversation};
 use crate::proxy::websocket::messages::converse;
 
@@ -52,6 +54,7 @@ pub fn begin(
     let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
     offer.answer(&mut head);
+    via::add(&mut head.headers, Version::HTTP_11);
     let client = offer.into_client();
     let mut findings = Findings::default();
     let sent = used.values();
@@ -73,6 +76,7 @@ pub fn begin(
     proxy.tasks.spawn(async move {
         if let Ok(Some((client, upstream))) = timeout(deadline, both(client, upstream)).await {
             drop(lease);
+            let _open = measures().open(Kind::WebSocket);
             converse(about, outcome, client, upstream).await;
         }
     });

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::response::findings::Findings;
-use crate::proxy::response::scrubbing::{Stages, Unscannable};
+use crate::proxy::response::stages::{Stages, Unscannable};
 use crate::proxy::websocket::conversation::Conversation;
-use crate::scrub::{Needles, Replacement, scrub_bytes};
-use crate::websocket::Close;
+use crate::scrub::{Needles, Replacement, Waiting, scrub_bytes};
+use crate::websocket::{Close, MessageKind};
 
 /// Where a finding was made, for the ledger.
 const PLACE: &str = "message";
@@ -20,6 +20,8 @@ pub struct Incoming<'a> {
     /// What the principal could use when the current message began.
     live: Arc<Needles>,
     stages: Stages,
+    /// What the current message is, or was the last one.
+    kind: MessageKind,
     /// Whether the next piece begins a message.
     between: bool,
     findings: Findings,
@@ -31,22 +33,34 @@ impl<'a> Incoming<'a> {
         Self {
             about,
             outcome,
-            stages: stages(about, &live),
+            stages: stages(about, &live, MessageKind::Text),
             live,
+            kind: MessageKind::Text,
             between: true,
             findings: Findings::default(),
         }
     }
 
     /// The next piece of a message. What could still begin a value waits for the piece after it.
-    pub fn data(&mut self, payload: &[u8], end: bool) -> Result<Vec<u8>, Unscannable> {
+    pub fn data(
+        &mut self,
+        kind: MessageKind,
+        payload: &[u8],
+        end: bool,
+    ) -> Result<Vec<u8>, Unscannable> {
         if self.between {
-            self.renew();
+            self.renew(kind);
         }
         self.between = end;
         let scrubbed = self.stages.scrub(payload, end, PLACE, &mut self.findings);
+        let mut clean = scrubbed.map(|scrubbed| scrubbed.join(payload));
+        if let Ok(clean) = &mut clean
+            && self.stages.waiting() == Waiting::Neighbour
+        {
+            clean.append(&mut self.stages.release(PLACE, &mut self.findings));
+        }
         self.report();
-        Ok(scrubbed?.join(payload))
+        clean
     }
 
     /// The payload of a ping or pong, which may come between two pieces.
@@ -75,28 +89,38 @@ impl<'a> Incoming<'a> {
     }
 
     /// Credentials may have come, changed and gone since the last message.
-    fn renew(&mut self) {
+    fn renew(&mut self, kind: MessageKind) {
         let live = self.about.needles();
-        if !Arc::ptr_eq(&live, &self.live) || !self.stages.are_fresh() {
-            self.stages = stages(self.about, &live);
+        let is_same = kind == self.kind && Arc::ptr_eq(&live, &self.live);
+        if !is_same || !self.stages.are_fresh() {
+            self.stages = stages(self.about, &live, kind);
             self.live = live;
+            self.kind = kind;
         }
     }
 }
 
-fn stages(about: &Conversation, live: &Arc<Needles>) -> Stages {
+/// A binary message may say lengths in front of what it holds, so it keeps its own.
+fn stages(about: &Conversation, live: &Arc<Needles>, kind: MessageKind) -> Stages {
+    let replacement = match kind {
+        MessageKind::Text => Replacement::Placeholder,
+        MessageKind::Binary => Replacement::SameLength,
+    };
     let sent = about.used.values();
     let known = sent.len();
     let needles = live.with_used(&sent);
-    Stages::new(needles, &about.used, known, Replacement::Placeholder)
+    Stages::new(needles, &about.used, known, replacement)
 }
 
 impl Conversation {
     /// Every value that the principal can use at this moment.
     pub fn needles(&self) -> Arc<Needles> {
         let principal = &self.context.caller.principal;
-        self.proxy
-            .needle_cache
-            .needles(&self.proxy.vault, principal)
+        let cache = &self.proxy.needle_cache;
+        let needles = cache.needles(&self.proxy.vault, principal);
+        match &self.context.stand_ins {
+            Some(search) => needles.with_stand_ins(search),
+            None => needles,
+        }
     }
 }

@@ -47,11 +47,13 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let idle = {
-        let settings = about.proxy.settings.load();
-        let config = &settings.config;
-        config.proxy.idle_timeout.min(config.upstream.idle_timeout)
-    };
+    let idle = about
+        .proxy
+        .settings
+        .load()
+        .config
+        .upstream
+        .websocket_timeout;
     let draining = about.proxy.draining.clone();
     let activity = Arc::new(Activity::new());
     let (mut client, to_client) = split(client);
@@ -207,7 +209,7 @@ where
                 Err(violation) => return End::UpstreamBroke(violation),
                 Ok(None) => break,
                 Ok(Some(FrameEvent::Data { kind, payload, end })) => {
-                    let Ok(clean) = scrubber.data(payload, end) else {
+                    let Ok(clean) = scrubber.data(kind, payload, end) else {
                         return End::Refused(unscannable(&about.context));
                     };
                     client.data(kind, &clean, end).await

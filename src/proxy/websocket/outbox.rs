@@ -99,9 +99,10 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 
     async fn relieve(&mut self) -> io::Result<()> {
-        match self.buffer.len() - self.written > WAITING {
-            true => self.flush().await,
-            false => Ok(()),
+        if self.buffer.len() - self.written > WAITING {
+            self.flush().await
+        } else {
+            Ok(())
         }
     }
 

@@ -16,7 +16,7 @@ use crate::proxy::context::Settings;
 use crate::proxy::exchange::late::LateAuthoriser;
 use crate::proxy::exchange::leak_guard::Guard;
 use crate::proxy::exchange::request_context::RequestContext;
-use crate::proxy::exchange::{leak_guard, occurrences};
+use crate::proxy::exchange::{egress, leak_guard, occurrences};
 use crate::proxy::websocket::conversation::{Conversation, Stop};
 use crate::proxy::websocket::outbox::Outbox;
 use crate::substitution::body::{self, BodyKind};
@@ -80,7 +80,7 @@ impl<'a> Outgoing<'a> {
                 return self.hold(text, rules, payload, end, out).await;
             }
             Message::Held(text, rules) => {
-                let mut streamed = Streamed::new(self.about, rules)?;
+                let mut streamed = Streamed::new(self.about, rules).await?;
                 for piece in text.chunks(PIECE) {
                     streamed.push(piece, out).await?;
                 }
@@ -113,15 +113,14 @@ impl<'a> Outgoing<'a> {
         proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
         let settings = proxy.settings.load_full();
         let treatment = settings.config.treatment(&self.about.context.destination);
-        Ok(match treatment.scan.contains(&ScanPlace::Body) {
-            false => Message::Passed,
-            true => {
-                let rules = Rules {
-                    settings,
-                    treatment,
-                };
-                Message::Held(Vec::new(), rules)
-            }
+        Ok(if treatment.scan.contains(&ScanPlace::Body) {
+            let rules = Rules {
+                settings,
+                treatment,
+            };
+            Message::Held(Vec::new(), rules)
+        } else {
+            Message::Passed
         })
     }
 
@@ -151,8 +150,12 @@ impl<'a> Outgoing<'a> {
         rules: Rules,
         out: &mut Outbox<W>,
     ) -> Result<(), Stop> {
-        let edits = body::find(&BodyKind::Message, text)
-            .map_err(|problem| Refusal::new(Code::BodyEncodingUnsupported, problem.to_string()))?;
+        let edits = body::find_with(
+            &BodyKind::Message,
+            text,
+            self.about.context.stand_ins.as_ref(),
+        )
+        .map_err(|problem| Refusal::new(Code::BodyEncodingUnsupported, problem.to_string()))?;
         let is_guarded = rules.treatment.exposed == Exposed::Reject;
         if let Some(name) = is_guarded
             .then(|| leak_guard::find(&self.about.needles(), text))
@@ -168,7 +171,7 @@ impl<'a> Outgoing<'a> {
         if edits.is_empty() {
             return Ok(out.data(MessageKind::Text, text, true).await?);
         }
-        let authoriser = self.about.authoriser(rules)?;
+        let authoriser = self.about.authoriser(rules).await?;
         let values = Arc::clone(&authoriser).ask_all(&edits).await?;
         match occurrences::substitute_message(text, &edits, &values) {
             Ok(text) => Ok(out
@@ -187,10 +190,10 @@ struct Streamed {
 }
 
 impl Streamed {
-    fn new(about: &Conversation, rules: Rules) -> Result<Self, Refusal> {
-        let authoriser = about.authoriser(rules)?;
+    async fn new(about: &Conversation, rules: Rules) -> Result<Self, Refusal> {
+        let authoriser = about.authoriser(rules).await?;
         Ok(Self {
-            search: BodyStream::new(&BodyKind::Message),
+            search: BodyStream::new(&BodyKind::Message).with(about.context.stand_ins.clone()),
             guard: authoriser.guard.clone().map(Guard::new),
             authoriser,
         })
@@ -246,7 +249,7 @@ impl Streamed {
 impl Conversation {
     /// Permission for the placeholders of one message. Whoever asked for the connection is asked
     /// again who that is: tokens expire, and clients are removed.
-    fn authoriser(&self, rules: Rules) -> Result<Arc<LateAuthoriser>, Refusal> {
+    async fn authoriser(&self, rules: Rules) -> Result<Arc<LateAuthoriser>, Refusal> {
         let caller = self.asker.identity.caller(&rules.settings)?;
         if caller.principal != self.context.caller.principal {
             return Err(Refusal::new(
@@ -258,6 +261,13 @@ impl Conversation {
             caller,
             ..RequestContext::clone(&self.context)
         };
+        let operator = &rules.settings.config.egress.rules;
+        let (vault, to) = (&self.proxy.vault, &context.destination);
+        if let Some(egress) = egress::rules(operator, vault, &context.caller, to)?
+            && let Err(refused) = egress::check_again(&self.needles(), &context, &egress)
+        {
+            return Err(refused.record(&self.proxy.ledger, &context.id).await);
+        }
         let is_guarded = rules.treatment.exposed == Exposed::Reject;
         Ok(Arc::new(LateAuthoriser {
             context: Arc::new(context),
@@ -265,6 +275,7 @@ impl Conversation {
             unresolved: rules.treatment.unresolved,
             guard: is_guarded.then(|| self.needles()),
             vault: Arc::clone(&self.proxy.vault),
+            gate: Arc::clone(&self.proxy.gate),
             ledger: self.proxy.ledger.clone(),
             used: Arc::clone(&self.used),
             on_record: Mutex::default(),

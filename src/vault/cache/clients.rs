@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::vault::model::{Client, TokenHash};
+use crate::vault::client_proof::{ClientProof, TokenHash};
+use crate::vault::model::Client;
 use crate::vault::name::ClientName;
 
 /// The clients of a store.
@@ -18,8 +19,10 @@ impl ClientIndex {
     pub(super) fn new(clients: Vec<Client>) -> Self {
         let mut index = Self::default();
         for client in clients.into_iter().map(Arc::new) {
-            let same_start = index.by_hash.entry(prefix(&client.token_hash)).or_default();
-            same_start.push(Arc::clone(&client));
+            if let ClientProof::Token(hash) = &client.proof {
+                let same_start = index.by_hash.entry(prefix(hash)).or_default();
+                same_start.push(Arc::clone(&client));
+            }
             index.by_name.insert(client.name.clone(), client);
         }
         index
@@ -30,11 +33,19 @@ impl ClientIndex {
         self.by_name.get(name)
     }
 
+    /// Every client, expired or not.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.by_name.values()
+    }
+
     /// The client whose token has this hash, expired or not.
     pub(super) fn by_token(&self, hash: &TokenHash) -> Option<&Arc<Client>> {
         let candidates = self.by_hash.get(&prefix(hash))?;
-        candidates.iter().find(|client| {
-            aws_lc_rs::constant_time::verify_slices_are_equal(&client.token_hash, hash).is_ok()
+        candidates.iter().find(|client| match &client.proof {
+            ClientProof::Token(stored) => {
+                aws_lc_rs::constant_time::verify_slices_are_equal(stored, hash).is_ok()
+            }
+            ClientProof::Key(_) => false,
         })
     }
 }

@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use crate::files;
+use crate::secret::SecretBytes;
 
 /// Length of the master key in bytes.
 pub const MASTER_KEY: usize = 32;
@@ -76,20 +77,53 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
+    /// The key as bytes and as the source spells it, to look for copies of it. Empty where it cannot
+    /// be read. A key command is not run: it may ask a person.
+    pub fn copies(&self, data_dir: &Path) -> Vec<SecretBytes> {
+        let input = match self {
+            KeySource::File(path) => {
+                let path = data_dir.join(path);
+                read_file(&path, |file| check_private(&path, file)).ok()
+            }
+            KeySource::Env(name) => read_env(name).ok(),
+            KeySource::Systemd(name) => read_systemd(name).ok(),
+            KeySource::Command(_) => None,
+        };
+        let Some(input) = input else {
+            return Vec::new();
+        };
+        let spelt = SecretBytes::new(input.trim_ascii().to_vec());
+        let decoded = decode(&input).map(|key| SecretBytes::new(key.to_vec()));
+        decoded.into_iter().chain([spelt]).collect()
+    }
+
     /// Reads the key; the error is a sentence for a person.
     pub(super) async fn read(&self, data_dir: &Path) -> Result<Master, String> {
         let input = match self {
-            KeySource::File(path) => read_or_create(&data_dir.join(path))?,
+            KeySource::File(path) => read_or_create(&data_dir.join(path), data_dir)?,
             KeySource::Env(name) => read_env(name)?,
             KeySource::Command(command) => run(command).await?,
             KeySource::Systemd(name) => read_systemd(name)?,
         };
-        decode(&input).ok_or_else(|| {
-            "it is not 32 bytes in base64, hex or raw form; \
-             `head -c 32 /dev/urandom | base64` makes a key"
-                .to_owned()
-        })
+        parse(&input)
     }
+}
+
+/// The key in a file; `None` if there is no file. None is made.
+pub(super) fn read_present(path: &Path) -> Result<Option<Master>, String> {
+    match read_file(path, |file| check_private(path, file)) {
+        Ok(input) => parse(&input).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+fn parse(input: &[u8]) -> Result<Master, String> {
+    decode(input).ok_or_else(|| {
+        "it is not 32 bytes in base64, hex or raw form; \
+         `head -c 32 /dev/urandom | base64` makes a key"
+            .to_owned()
+    })
 }
 
 fn read_env(name: &str) -> Result<Input, String> {
@@ -107,10 +141,19 @@ fn read_systemd(name: &str) -> Result<Input, String> {
     read_file(&path, |_| Ok(())).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn read_or_create(path: &Path) -> Result<Input, String> {
+fn read_or_create(path: &Path, data_dir: &Path) -> Result<Input, String> {
     let describe = |error: io::Error| format!("{}: {error}", path.display());
     match read_file(path, |file| check_private(path, file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if files::needs_its_master_key(data_dir) {
+                return Err(format!(
+                    "{} is missing, and only that key opens what {} holds. Put it back from a \
+                     backup. If it is lost, its credentials are lost too: start with a new data \
+                     directory",
+                    path.display(),
+                    data_dir.display()
+                ));
+            }
             create(path).map_err(describe)?;
             read_file(path, |file| check_private(path, file)).map_err(describe)
         }
@@ -128,11 +171,20 @@ fn read_file(path: &Path, check: impl FnOnce(&File) -> io::Result<()>) -> io::Re
     Ok(input)
 }
 
+/// Whether other users of the machine can read a file.
+///
+/// A group may read a key that belongs to root: Kubernetes gives a pod the files of a secret that
+/// way, and only root can have put it there.
+fn is_open(mode: u32, owner: u32) -> bool {
+    let allowed = if owner == 0 { 0o740 } else { 0o700 };
+    mode & 0o777 & !allowed != 0
+}
+
 /// Refuses a key that other users of the machine can read, or that another user put there.
 fn check_private(path: &Path, file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;
     let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if is_open(mode, metadata.uid()) {
         return Err(io::Error::other(format!(
             "its mode is {mode:04o}, so other users can read it. Run: chmod 600 '{}'; \
              if others may have seen it, treat the stored credentials as known to them",
@@ -150,7 +202,7 @@ fn check_private(path: &Path, file: &File) -> io::Result<()> {
 }
 
 /// Writes a new key. If two processes start at once, both use the key of the first.
-fn create(path: &Path) -> io::Result<()> {
+pub(super) fn create(path: &Path) -> io::Result<()> {
     files::private_directory(path.parent().unwrap_or(Path::new("/")))?;
     let mut random = Zeroizing::new([0; MASTER_KEY]);
     aws_lc_rs::rand::fill(random.as_mut_slice())
@@ -295,6 +347,21 @@ mod tests {
         );
     }
 
+    /// A new key would open nothing of what is there, and would be in the way of the old one.
+    #[tokio::test]
+    async fn no_key_is_made_where_one_is_missing() {
+        let home = tempfile::tempdir().unwrap();
+        let source = KeySource::File("master.key".into());
+        fs::create_dir(home.path().join("ledger")).unwrap();
+        fs::write(home.path().join("ledger/signing.key"), "sealed").unwrap();
+        let error = source.read(home.path()).await.unwrap_err();
+        assert!(
+            error.contains("is missing") && error.contains("backup"),
+            "{error}"
+        );
+        assert!(!home.path().join("master.key").exists());
+    }
+
     #[test]
     fn the_first_of_two_starting_processes_makes_the_key() {
         let home = tempfile::tempdir().unwrap();
@@ -311,7 +378,7 @@ mod tests {
         let source = KeySource::File("master.key".into());
         source.read(home.path()).await.unwrap();
         let path = home.path().join("master.key");
-        for loose in [0o640, 0o604, 0o660] {
+        for loose in [0o644, 0o604, 0o660] {
             fs::set_permissions(&path, Permissions::from_mode(loose)).unwrap();
             let error = source.read(home.path()).await.unwrap_err();
             assert!(
@@ -321,6 +388,21 @@ mod tests {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
         assert!(source.read(home.path()).await.is_ok());
+    }
+
+    #[test]
+    fn a_group_may_read_only_what_root_gave_it() {
+        for (mode, owner, open) in [
+            (0o400, 0, false),
+            (0o440, 0, false),
+            (0o640, 0, false),
+            (0o460, 0, true),
+            (0o444, 0, true),
+            (0o600, 1000, false),
+            (0o440, 1000, true),
+        ] {
+            assert_eq!(is_open(mode, owner), open, "{mode:o} of {owner}");
+        }
     }
 
     #[tokio::test]

@@ -1,15 +1,35 @@
 //! The store as the program uses it, whichever its backend.
 
-use super::changes::{Changes, Freshness};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::account::{AccountEdit, AccountTarget, FoundSession};
+use super::changes::{Changes, Content, Freshness, Listing, StoreCopy};
+use super::condition::Condition;
+use super::edit::{
+    BundleEdit, BundleTarget, CredentialEdit, CredentialTarget, Handover, PeopleEdit,
+};
 use super::error::{StoreError, StoreUnavailable};
-use super::outbox::AdminEvent;
+use super::outbox::{AdminEvent, Event};
+use super::rekeying::{Progress, Rekeyed, Reseal};
 use super::sqlite;
 use super::url::{Location, StoreUrl};
-use crate::policy::grant::Grant;
+use crate::policy::egress::EgressRule;
 use crate::substitution::slug::Slug;
-use crate::vault::model::{Client, Credential, Kind, NewCredential, SealedFields, TokenHash};
-use crate::vault::name::{Actor, ClientName, Principal};
-use crate::vault::seal::{KeyId, SealError};
+use crate::vault::access::account::Identity;
+use crate::vault::access::token::TokenRecord;
+use crate::vault::access::{Account, ApiToken, ApiTokenId, LinkId, SecretHash, Session};
+use crate::vault::approval::{Approval, Verdict};
+use crate::vault::client_proof::ClientProof;
+use crate::vault::egress::{EgressEntry, Subject};
+use crate::vault::key_request::KeyRequest;
+use crate::vault::model::{Client, Credential, SealedFields};
+use crate::vault::name::{Actor, ClientName, GroupName, Principal};
+use crate::vault::people::{Bundle, BundleId, Group, User};
+use crate::vault::policy_key::{PolicyKey, PolicyKeys, SetDigest};
+use crate::vault::seal::SealError;
+use crate::vault::token_id::Revoked;
 
 /// A handle on an open store; clones share its connections.
 #[derive(Clone, Debug)]
@@ -20,6 +40,30 @@ enum Backend {
     Sqlite(sqlite::Database),
 }
 
+/// Longest time for one call. Two writers wait for each other less long than this; past it the disk
+/// does not answer.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Longest time for a copy of the whole store.
+const COPY_DEADLINE: Duration = Duration::from_secs(300);
+
+/// The answer of a call within its deadline.
+///
+/// A change may be made all the same: then it is in force, and its event is recorded when the store
+/// answers again.
+async fn in_time<T, E: From<StoreUnavailable>>(
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(DEADLINE, call).await.unwrap_or_else(|_| {
+        let seconds = DEADLINE.as_secs();
+        let reason = format!(
+            "it did not answer in {seconds} s; a change that was asked for may be made or not: look \
+             before you rely on it"
+        );
+        Err(StoreUnavailable::new(reason).into())
+    })
+}
+
 /// Declares what a store does. A backend is a type with these methods.
 macro_rules! store {
     ($( $(#[$doc:meta])* async fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $answer:ty; )*) => {
@@ -27,7 +71,7 @@ macro_rules! store {
             $(#[$doc])*
             pub async fn $name(&self $(, $argument: $type)*) -> $answer {
                 match &self.0 {
-                    Backend::Sqlite(database) => database.$name($($argument),*).await,
+                    Backend::Sqlite(database) => in_time(database.$name($($argument),*)).await,
                 }
             }
         )* }
@@ -35,84 +79,194 @@ macro_rules! store {
 }
 
 store! {
-    /// Adds a credential and returns the version of its value.
-    ///
-    /// `seal` is called once with that version, which is part of what the ciphertext is bound to.
-    /// It is 1, or one more than the last version of a deleted credential of the same name.
-    async fn create_credential(
+    /// Changes one credential, in one transaction with its events.
+    async fn change_credential(
         &self,
         actor: &Actor,
-        new: &NewCredential,
-        seal: impl FnOnce(u32) -> Result<SealedFields, SealError> + Send
-    ) -> Result<u32, StoreError>;
-
-    /// Replaces the value and returns the new version. The replaced one is kept, sealed, for
-    /// [`OVERLAP`](crate::vault::model::OVERLAP), because answers are still searched for it; the
-    /// one before it is erased. A revoked credential stays revoked.
-    async fn rotate(
-        &self,
-        actor: &Actor,
-        owner: &Principal,
-        slug: &Slug,
-        kind: Kind,
-        seal: impl FnOnce(u32) -> Result<SealedFields, SealError> + Send
-    ) -> Result<u32, StoreError>;
-
-    /// Erases the versions that were replaced at `rotated` (unix seconds) or before. Returns the
-    /// number of credentials concerned.
-    async fn erase_replaced(&self, rotated: i64) -> Result<u64, StoreError>;
-
-    /// Revokes a credential. Returns whether it was active.
-    async fn revoke(
-        &self,
-        actor: &Actor,
-        owner: &Principal,
-        slug: &Slug
-    ) -> Result<bool, StoreError>;
-
-    /// Makes a revoked credential active again. Returns whether it was revoked.
-    async fn restore(
-        &self,
-        actor: &Actor,
-        owner: &Principal,
-        slug: &Slug
-    ) -> Result<bool, StoreError>;
-
-    /// Removes a credential with its ciphertext and shares. Its name and the number of its last
-    /// version stay.
-    async fn delete(
-        &self,
-        actor: &Actor,
-        owner: &Principal,
-        slug: &Slug
+        target: &CredentialTarget<'_>,
+        edit: impl FnOnce(&mut CredentialEdit) -> Result<(), StoreError> + Send
     ) -> Result<(), StoreError>;
 
-    /// Changes where a credential may be used. Returns whether this differs from before.
-    async fn allow(
+    /// Removes a credential whose entry was not written by Egret, with its values. Returns whether
+    /// there was one: a credential that verifies is left as it is.
+    async fn discard(
         &self,
         actor: &Actor,
-        owner: &Principal,
-        slug: &Slug,
-        grant: &Grant
+        target: &CredentialTarget<'_>
     ) -> Result<bool, StoreError>;
 
-    /// Shares a credential with a principal. Returns whether it was not shared before.
-    async fn share(
+    /// Hands credentials over, in one transaction with its events. `seal` seals the value of one for
+    /// its new owner and version.
+    async fn hand_over(
         &self,
         actor: &Actor,
-        owner: &Principal,
-        slug: &Slug,
-        with: &Principal
-    ) -> Result<bool, StoreError>;
+        handover: &Handover<'_>,
+        seal: impl Fn(&Slug, u32) -> Result<SealedFields, SealError> + Send
+    ) -> Result<(), StoreError>;
 
-    /// Ends a share. Returns whether there was one.
-    async fn unshare(
+    /// Changes users and groups, in one transaction with its events.
+    async fn change_people(
         &self,
         actor: &Actor,
-        owner: &Principal,
-        slug: &Slug,
-        with: &Principal
-    ) -> Result<bool, StoreError>;
+        edit: impl FnOnce(&mut PeopleEdit) -> Result<(), StoreError> + Send
+    ) -> Result<(), StoreError>;
+
+    /// Changes one bundle, in one transaction with its events.
+    async fn change_bundle(
+        &self,
+        actor: &Actor,
+        target: &BundleTarget<'_>,
+        edit: impl FnOnce(&mut BundleEdit) -> Result<(), StoreError> + Send
+    ) -> Result<(), StoreError>;
+
+    /// Changes what somebody signs in with, in one transaction with its events.
+    async fn change_account(
+        &self,
+        actor: &Actor,
+        target: &AccountTarget<'_>,
+        edit: impl FnOnce(&mut AccountEdit) -> Result<(), StoreError> + Send
+    ) -> Result<(), StoreError>;
+
+    /// A user, and what the user signs in with.
+    async fn account(
+        &self,
+        name: &Principal
+    ) -> Result<Option<(User, Option<Account>)>, StoreUnavailable>;
+
+    /// What a one-time link is for, if it can be used at `now` (unix seconds).
+    async fn link(&self, hash: &SecretHash, now: i64) -> Result<Option<LinkId>, StoreUnavailable>;
+
+    /// Whether there is an account, or a link for an administrator, however old.
+    async fn is_administered(&self) -> Result<bool, StoreUnavailable>;
+
+    /// Makes someone at the identity provider a user here.
+    async fn put_identity(
+        &self,
+        actor: &Actor,
+        id: &str,
+        identity: &Identity,
+        new: bool
+    ) -> Result<(), StoreError>;
+
+    /// Who someone at the identity provider is here.
+    async fn identity(&self, id: &str) -> Result<Option<Identity>, StoreUnavailable>;
+
+    /// A session and its user, whether or not it can still be used.
+    async fn session(&self, hash: &SecretHash) -> Result<Option<FoundSession>, StoreUnavailable>;
+
+    /// Writes a session again that was used or proved. One that ended meanwhile stays away.
+    async fn keep_session(
+        &self,
+        hash: &SecretHash,
+        session: &Session
+    ) -> Result<(), StoreUnavailable>;
+
+    /// Ends one session.
+    async fn end_session(&self, hash: &SecretHash) -> Result<(), StoreUnavailable>;
+
+    /// Adds a personal API token. Tokens that have expired are removed at the same time.
+    async fn add_token(
+        &self,
+        actor: &Actor,
+        id: &ApiTokenId,
+        record: &TokenRecord
+    ) -> Result<(), StoreError>;
+
+    /// Removes a personal API token, which does not work from then on.
+    async fn remove_token(&self, actor: &Actor, id: &ApiTokenId) -> Result<ApiToken, StoreError>;
+
+    /// The personal API tokens of a user, or of everyone, by id.
+    async fn list_tokens(
+        &self,
+        user: Option<&Principal>
+    ) -> Result<Vec<ApiToken>, StoreUnavailable>;
+
+    /// A personal API token and its user, whether or not it can still be used.
+    async fn token(&self, id: &ApiTokenId) -> Result<Option<(ApiToken, User)>, StoreUnavailable>;
+
+    /// Notes the use of a personal API token.
+    async fn note_token_use(&self, id: &ApiTokenId, now: i64) -> Result<(), StoreUnavailable>;
+
+    /// All bundles.
+    async fn list_bundles(&self) -> Result<BTreeMap<BundleId, Bundle>, StoreUnavailable>;
+
+    /// Asks the owner of a credential about a use, under an id that was never used. Where the same
+    /// question waits already, nothing is added.
+    async fn ask_approval(
+        &self,
+        actor: &Actor,
+        id: &str,
+        approval: &Approval
+    ) -> Result<(), StoreError>;
+
+    /// Answers a question, for the owner of the credential.
+    async fn answer_approval(
+        &self,
+        actor: &Actor,
+        id: &str,
+        verdict: Verdict
+    ) -> Result<Approval, StoreError>;
+
+    /// Uses up a yes for one request. Returns whether there was one.
+    async fn use_approval(&self, actor: &Actor, id: &str) -> Result<bool, StoreError>;
+
+    /// Takes a question or an answer away, for the owner of the credential.
+    async fn remove_approval(&self, actor: &Actor, id: &str) -> Result<(), StoreError>;
+
+    /// All questions and answers by their ids.
+    async fn list_approvals(&self) -> Result<BTreeMap<String, Approval>, StoreUnavailable>;
+
+    /// Asks for a credential that is not there. Returns the number of the request; where the same was
+    /// asked for already, of that one.
+    async fn ask_key(&self, actor: &Actor, request: &KeyRequest) -> Result<i64, StoreError>;
+
+    /// Declines a request for a credential.
+    async fn decline_key(&self, actor: &Actor, number: i64) -> Result<(), StoreError>;
+
+    /// Removes a request for a credential that is there now.
+    async fn answer_key(&self, actor: &Actor, number: i64) -> Result<(), StoreError>;
+
+    /// All requests for credentials by their numbers.
+    async fn list_key_requests(&self) -> Result<BTreeMap<i64, KeyRequest>, StoreUnavailable>;
+
+    /// Adds an egress rule. Returns its number.
+    async fn add_egress(
+        &self,
+        actor: &Actor,
+        subject: &Subject,
+        rule: &EgressRule
+    ) -> Result<i64, StoreError>;
+
+    /// Removes an egress rule, also one whose entry was not written by Egret.
+    async fn remove_egress(&self, actor: &Actor, number: i64) -> Result<(), StoreError>;
+
+    /// All egress rules by their numbers.
+    async fn list_egress(&self) -> Result<BTreeMap<i64, EgressEntry>, StoreUnavailable>;
+
+    /// Lets a client use values that wait for their promotion.
+    async fn let_client_probe(
+        &self,
+        actor: &Actor,
+        name: &ClientName
+    ) -> Result<(), StoreError>;
+
+    /// Limits a client to a bundle, or to nothing but its principal.
+    async fn bind_client(
+        &self,
+        actor: &Actor,
+        name: &ClientName,
+        bundle: Option<&BundleId>
+    ) -> Result<(), StoreError>;
+
+    /// Erases versions, and forgets shares, that are not searched for any more at `now` (unix
+    /// seconds). Returns the number of credentials concerned.
+    async fn erase_due(&self, now: i64) -> Result<u64, StoreError>;
+
+    /// All users by name.
+    async fn list_users(&self) -> Result<BTreeMap<Principal, User>, StoreUnavailable>;
+
+    /// All groups by name.
+    async fn list_groups(&self) -> Result<BTreeMap<GroupName, Group>, StoreUnavailable>;
 
     /// One credential, whatever its state.
     async fn get(
@@ -125,9 +279,9 @@ store! {
     async fn list(
         &self,
         owner: Option<&Principal>
-    ) -> Result<Vec<Credential>, StoreUnavailable>;
+    ) -> Result<Listing, StoreUnavailable>;
 
-    /// Adds a client that is known by the hash of its token until `expires` (unix seconds).
+    /// Adds a client that is known by `proof` until `expires` (unix seconds).
     ///
     /// Clients that have expired are removed at the same time: every `egret run` leaves one.
     async fn add_client(
@@ -135,7 +289,7 @@ store! {
         actor: &Actor,
         name: &ClientName,
         principal: &Principal,
-        token_hash: &TokenHash,
+        proof: ClientProof,
         expires: Option<i64>
     ) -> Result<Client, StoreError>;
 
@@ -145,6 +299,14 @@ store! {
         actor: &Actor,
         name: &ClientName
     ) -> Result<Client, StoreError>;
+
+    /// Revokes one action token of a client, or all that were minted until now.
+    async fn revoke_tokens(
+        &self,
+        actor: &Actor,
+        name: &ClientName,
+        which: &Revoked
+    ) -> Result<(), StoreError>;
 
     /// Extends a token that expires, as `egret run` does while its command runs. An expired one is
     /// extended too: the machine may have been suspended. There is no administrative event, since
@@ -162,26 +324,150 @@ store! {
     /// The oldest events not yet in the ledger, at most `limit`, in the order of their commits.
     async fn outbox_take(&self, limit: u32) -> Result<Vec<AdminEvent>, StoreUnavailable>;
 
-    /// Removes events that are durable in the ledger.
-    async fn outbox_done(&self, ids: &[i64]) -> Result<(), StoreUnavailable>;
+    /// Removes events that are durable in the ledger. From then on a store of before is refused.
+    async fn outbox_done(&self, events: &[AdminEvent]) -> Result<(), StoreUnavailable>;
 
-    /// Makes the store belong to the master key `id`, or checks that it does.
-    ///
-    /// Without this a mistyped path to the key file would seal new values under a new key, and
-    /// nothing would say so.
-    async fn bind_key(&self, id: KeyId) -> Result<(), StoreError>;
+    /// Puts an event about the store itself on record.
+    async fn note_event(
+        &self,
+        actor: &Actor,
+        event: Event,
+        detail: &str
+    ) -> Result<(), StoreError>;
 
-    /// Closes every connection.
-    async fn close(&self) -> ();
+    /// Whether every event is in the ledger.
+    async fn is_on_record(&self) -> Result<bool, StoreUnavailable>;
+
+    /// Says that the change `revision` is on record: a store of before is refused from then on, until
+    /// it is accepted.
+    async fn expect_revision(&self, revision: i64) -> Result<(), StoreUnavailable>;
+
+    /// Puts the revision on record again under the master key of the store.
+    async fn rekey_record(&self) -> Result<(), StoreUnavailable>;
+
+    /// Whether the store can be read now: an error if not.
+    async fn ping(&self) -> Result<(), StoreUnavailable>;
 }
 
 impl Store {
-    /// Opens the store that `url` names, and creates it if it is missing.
-    pub async fn open(url: &StoreUrl) -> Result<Self, StoreUnavailable> {
-        let backend = match &url.0 {
-            Location::Sqlite(location) => Backend::Sqlite(sqlite::Database::open(location).await?),
+    /// Closes every connection.
+    ///
+    /// On a thread that may wait for the disk: the last connection to a database writes the log into
+    /// it while it is closed, on whatever thread drops it.
+    pub async fn close(&self) {
+        let (store, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let close = tokio::task::spawn_blocking(move || match &store.0 {
+            Backend::Sqlite(database) => runtime.block_on(database.close()),
+        });
+        // What is left is done by the next process to open the store.
+        let _ = tokio::time::timeout(DEADLINE, close).await;
+    }
+
+    /// The same store, for a change that is made only if `condition` holds: otherwise it fails with
+    /// [`StoreError::Changed`].
+    pub fn when(&self, condition: Condition) -> Self {
+        Self(match &self.0 {
+            Backend::Sqlite(database) => Backend::Sqlite(database.when(condition)),
+        })
+    }
+
+    /// The same store, whose changes are made together by [`Store::finish`] and not before, if it still
+    /// has this revision: otherwise it fails with [`StoreError::Changed`]. Until then every other change
+    /// waits. Dropped without being finished, nothing is changed.
+    pub async fn together(&self, actor: &Actor, revision: Option<i64>) -> Result<Self, StoreError> {
+        let backend = match &self.0 {
+            Backend::Sqlite(database) => {
+                Backend::Sqlite(in_time(database.together(actor, revision)).await?)
+            }
         };
         Ok(Self(backend))
+    }
+
+    /// Writes a copy of the store into `directory`, without sign-in sessions. Requests go on, and
+    /// changes wait: what `meanwhile` returns belongs to the copy.
+    pub async fn copy<T: Send + 'static>(
+        &self,
+        directory: &Path,
+        meanwhile: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(StoreCopy, T), StoreUnavailable> {
+        let copying = match &self.0 {
+            Backend::Sqlite(database) => database.copy(directory, meanwhile),
+        };
+        let copied = tokio::time::timeout(COPY_DEADLINE, copying).await;
+        copied.unwrap_or_else(|_| Err(StoreUnavailable::new("it could not be copied in time")))
+    }
+
+    /// Seals everything again under the master key of `next`, in one transaction: whoever reads finds
+    /// all of it under one key or all under the other. `reseal` seals a value again. Returns `None` if it
+    /// is under that key already.
+    pub async fn rekey(
+        &self,
+        actor: &Actor,
+        next: &PolicyKey,
+        reseal: &Reseal<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Rekeyed>, StoreError> {
+        let rekeying = match &self.0 {
+            Backend::Sqlite(database) => database.rekey(actor, next, reseal, progress),
+        };
+        let rekeyed = tokio::time::timeout(COPY_DEADLINE, rekeying).await;
+        rekeyed.unwrap_or_else(|_| {
+            let unavailable = StoreUnavailable::new("it could not be sealed again in time");
+            Err(unavailable.into())
+        })
+    }
+
+    /// Makes the changes of a store that makes them together.
+    pub async fn finish(&self, actor: &Actor) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Sqlite(database) => in_time(database.finish(actor)).await,
+        }
+    }
+
+    /// Opens the store that `url` names, and creates it if it is missing. It has to belong to the
+    /// master key of `keys`: a mistyped path to the key file would seal new values under a new key,
+    /// and nothing would say so.
+    pub async fn open(url: &StoreUrl, keys: PolicyKeys) -> Result<Self, StoreError> {
+        let backend = match &url.0 {
+            Location::Sqlite(location) => {
+                Backend::Sqlite(sqlite::Database::open(location, keys).await?)
+            }
+        };
+        Ok(Self(backend))
+    }
+
+    /// Takes the store that `url` names as it is, although it is older than the ledger, or has rows
+    /// that were put back, removed or added. What was edited stays unusable. It is recorded. No server
+    /// may be running.
+    pub async fn accept(
+        url: &StoreUrl,
+        keys: PolicyKeys,
+        actor: &Actor,
+    ) -> Result<Self, StoreError> {
+        let backend = match &url.0 {
+            Location::Sqlite(location) => {
+                Backend::Sqlite(sqlite::Database::accept(location, keys, actor).await?)
+            }
+        };
+        Ok(Self(backend))
+    }
+
+    /// Checks that the store as a whole is what Egret wrote last. Returns the entries that are not.
+    pub async fn check(&self) -> Result<Vec<String>, StoreUnavailable> {
+        let changes = self.changes_since(0).await?;
+        let mut digest = SetDigest::default();
+        let mut unverified = changes.directory.unwrap_or_default().unverified;
+        for changed in &changes.credentials {
+            digest.toggle(changed.digest);
+            if matches!(changed.content, Content::Unverified) {
+                unverified.push(format!("credential {} of {}", changed.slug, changed.owner));
+            }
+        }
+        if digest == changes.head.credentials {
+            Ok(unverified)
+        } else {
+            Err(StoreUnavailable::foreign_rows("credentials"))
+        }
     }
 
     /// Starts to watch for commits. Nothing counts as read yet.
@@ -192,9 +478,15 @@ impl Store {
         Ok(CommitWatch(watch))
     }
 
+    /// Keeps every other change waiting until the answer is dropped, as a backup may.
+    #[cfg(test)]
+    pub(crate) async fn hold_writes(&self) -> impl Send + use<> {
+        self.sqlite().hold_writes().await
+    }
+
     /// The database, for tests that change it in ways that no command would.
     #[cfg(test)]
-    pub(super) fn sqlite(&self) -> &sqlite::Database {
+    pub(in crate::vault) fn sqlite(&self) -> &sqlite::Database {
         match &self.0 {
             Backend::Sqlite(database) => database,
         }

@@ -1,8 +1,13 @@
 //! Why the store did not do what it was asked.
 
 use crate::error::{Code, Refusal};
+use crate::policy::floor::FloorViolation;
+use crate::policy::share_limits::WiderThanOwner;
 use crate::substitution::slug::Slug;
-use crate::vault::name::{ClientName, Principal};
+use crate::vault::access::ApiTokenId;
+use crate::vault::name::{ClientName, GroupName, Principal};
+use crate::vault::people::{BundleId, MOST_MEMBERS};
+use crate::vault::rights::Forbidden;
 use crate::vault::seal::SealError;
 
 /// The store cannot be read or written. Holds a reason for the log, never a value.
@@ -11,6 +16,7 @@ use crate::vault::seal::SealError;
 pub struct StoreUnavailable {
     /// What failed, for the operator's log.
     pub reason: String,
+    is_alarming: bool,
 }
 
 impl StoreUnavailable {
@@ -18,7 +24,33 @@ impl StoreUnavailable {
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
+            is_alarming: false,
         }
+    }
+
+    /// The store is not what Egret wrote.
+    pub fn alarming(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_alarming: true,
+        }
+    }
+
+    /// Whether the store is not what Egret wrote, rather than out of reach.
+    pub fn is_alarming(&self) -> bool {
+        self.is_alarming
+    }
+}
+
+impl StoreUnavailable {
+    /// Rows verify one by one, but are not all those that Egret wrote last: some are of an earlier
+    /// time, or missing, or were added.
+    pub fn foreign_rows(what: &str) -> Self {
+        Self::alarming(format!(
+            "the {what} in the database are not those that Egret wrote last: a row of an earlier \
+             time was put back, or one was removed or added. Nothing is used. Restore a backup; \
+             `egret store accept` takes what is there, and records it"
+        ))
     }
 }
 
@@ -30,6 +62,17 @@ impl From<StoreUnavailable> for Refusal {
             "The credential store cannot be read, so nothing was sent. \
              The reason is in Egret's log, for its operator.",
         )
+    }
+}
+
+impl StoreError {
+    /// Whether the store is not what Egret wrote last, rather than out of reach.
+    pub fn is_alarming(&self) -> bool {
+        match self {
+            StoreError::Older { .. } | StoreError::Replaced => true,
+            StoreError::Unavailable(unavailable) => unavailable.is_alarming(),
+            _ => false,
+        }
     }
 }
 
@@ -54,15 +97,105 @@ pub enum StoreError {
         /// The slug.
         slug: Slug,
     },
+    /// It is not as the one who asked for the change saw it.
+    #[error("it was changed in the meantime; look at it again before you change it")]
+    Changed,
     /// Meanwhile it was deleted and added again with another kind.
     #[error("the credential `{0}` changed its kind in the meantime; nothing was changed")]
     KindChanged(Slug),
+    /// The requester knows of it, and may not do this to it.
+    #[error("{0}")]
+    Forbidden(Forbidden),
+    /// No user of that name.
+    #[error("there is no user `{0}`; `egret user add {0}` adds one")]
+    UserNotFound(Principal),
+    /// The user name is taken. Names are never used again.
+    #[error("there is already a user `{0}`")]
+    UserExists(Principal),
+    /// A name that means something else.
+    #[error("`everyone` means all users and cannot be the name of one")]
+    ReservedName,
+    /// A store without an administrator could only be managed on its own host.
+    #[error("{0} is the last active administrator; make another user one first")]
+    LastAdministrator(Principal),
+    /// No group of that name.
+    #[error("there is no group `{0}`; `egret group add {0}` adds one")]
+    GroupNotFound(GroupName),
+    /// The group name is taken.
+    #[error("there is already a group `{0}`")]
+    GroupExists(GroupName),
+    /// No bundle of that owner and name.
+    #[error("there is no bundle {0}")]
+    BundleNotFound(BundleId),
+    /// The bundle name is taken.
+    #[error("there is already a bundle {0}")]
+    BundleExists(BundleId),
+    /// No question of that id waits, or it was answered.
+    #[error("no question {0} waits for an answer; `egret approvals list` shows those that do")]
+    ApprovalNotFound(String),
+    /// No request for a credential of that number.
+    #[error("no credential is asked for under number {0}; `egret requests list` shows what is")]
+    KeyRequestNotFound(i64),
+    /// No egress rule of that number.
+    #[error("there is no egress rule {0}; `egret egress list` shows them")]
+    EgressNotFound(i64),
+    /// More than a store holds.
+    #[error("there are too many {0}; at most {MOST_MEMBERS} are kept")]
+    TooMany(&'static str),
+    /// A share would allow more than the owner's own limits.
+    #[error(transparent)]
+    Wider(#[from] WiderThanOwner),
+    /// The operator's floor does not permit it.
+    #[error(transparent)]
+    Floor(#[from] FloorViolation),
+    /// A field of the request is not usable.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// The credential has no rule of that number.
+    #[error("nothing is attached under number {0}; `egret credential show SLUG` shows what is")]
+    AttachmentNotFound(u32),
+    /// The credential has no such stand-in.
+    #[error(
+        "that is no stand-in of this credential; `egret credential show SLUG` shows those it has"
+    )]
+    StandInNotFound,
+    /// There is no version to do this with.
+    #[error("{0}")]
+    NoVersion(&'static str),
+    /// The store is older than the ledger's last administrative line.
+    #[error(
+        "the store is older than the ledger: it has change {found}, and change {on_record} is on \
+         record. It is not used, because what was revoked since would work again. Put the newer \
+         file back. If it is lost, `egret store accept` takes this one, and records it"
+    )]
+    Older {
+        /// The store's revision.
+        found: i64,
+        /// The revision on record.
+        on_record: i64,
+    },
+    /// A file without Egret's authentication is in the place of one that had it.
+    #[error(
+        "the store was replaced: this file is empty or of an older version, and a newer one is on \
+         record. Put the newer file back. If it is lost, `egret store accept` takes this one, and \
+         records it"
+    )]
+    Replaced,
     /// A credential is not shared with its own owner.
     #[error("{0} owns the credential; there is nothing to share")]
     OwnCredential(Principal),
     /// No client of that name.
     #[error("there is no client `{0}`")]
     ClientNotFound(ClientName),
+    /// No token of that id.
+    #[error("there is no token {0}")]
+    TokenNotFound(ApiTokenId),
+    /// A one-time link that is unknown, was used, or is too old.
+    #[error("this link does not work any more: it was used, replaced, or is older than an hour")]
+    LinkOver,
+    /// A link was asked for by someone who could sign in with it as somebody else.
+    #[error("{0} has an account already; on the host, `egret user reset {0}` makes a link")]
+    HasAccount(Principal),
     /// The client name is taken.
     #[error("there is already a client `{0}`: remove it first, its token stops working at once")]
     ClientExists(ClientName),

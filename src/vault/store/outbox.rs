@@ -23,28 +23,169 @@ pub enum Event {
     CredentialDeleted,
     /// Its limits were changed.
     CredentialAllowed,
+    /// It got a value that waits for its promotion.
+    CredentialStaged,
+    /// The value that waited is in force.
+    CredentialPromoted,
+    /// The value before is in force again.
+    CredentialRolledBack,
+    /// A version's value was erased.
+    CredentialDestroyed,
+    /// Another user owns it.
+    CredentialHandedOver,
     /// Another principal may use it.
     CredentialShared,
     /// Another principal may no longer use it.
     CredentialUnshared,
+    /// It is put into requests by itself.
+    CredentialAttached,
+    /// It is no longer put into those requests.
+    CredentialDetached,
+    /// A text means it from now on.
+    StandInAdded,
+    /// A text no longer means it.
+    StandInRevoked,
+    /// A user was added.
+    UserAdded,
+    /// A user got another name for people or another role.
+    UserChanged,
+    /// A user, with clients and shares, was switched off.
+    UserDisabled,
+    /// A user was switched on again.
+    UserEnabled,
+    /// A group was added.
+    GroupAdded,
+    /// A group was removed.
+    GroupRemoved,
+    /// A user was put into a group.
+    GroupJoined,
+    /// A user was taken out of a group.
+    GroupLeft,
+    /// A bundle was added.
+    BundleAdded,
+    /// A credential was put into a bundle or taken out.
+    BundleChanged,
+    /// Others may use what is in a bundle.
+    BundleShared,
+    /// Others may no longer use what is in a bundle.
+    BundleUnshared,
+    /// A bundle was removed.
+    BundleRemoved,
+    /// A client asked for the owner's yes.
+    ApprovalAsked,
+    /// The owner said yes.
+    ApprovalGranted,
+    /// The owner said no.
+    ApprovalDenied,
+    /// A yes for one request was used up.
+    ApprovalUsed,
+    /// A question or an answer was taken away.
+    ApprovalRemoved,
+    /// A client asked for a credential that is not there.
+    RequestAsked,
+    /// Its owner declined.
+    RequestDeclined,
+    /// Its owner saved it.
+    RequestAnswered,
+    /// A rule about where clients may go was added.
+    EgressAdded,
+    /// A rule about where clients may go was removed.
+    EgressRemoved,
+    /// The operator took the store as it is.
+    StoreAccepted,
+    /// It was sealed again under another master key.
+    StoreRekeyed,
+    /// Another certificate authority was made, or its time was changed.
+    AuthorityRotated,
+    /// The former certificate authority was forgotten.
+    AuthorityRetired,
+    /// A backup was made.
+    StoreBackedUp,
+    /// The store was put back from a backup.
+    StoreRestored,
+    /// A one-time link was made, for a user or for a new administrator.
+    UserInvited,
+    /// A user signed in.
+    UserSignedIn,
+    /// Every session of a user was ended.
+    UserSignedOut,
+    /// A user got another password.
+    UserPasswordChanged,
+    /// The operator took the password of a user away.
+    UserReset,
+    /// Someone at the identity provider is a user from now on.
+    UserLinked,
+    /// A personal API token was made.
+    TokenCreated,
+    /// A personal API token was revoked.
+    TokenRevoked,
     /// A client was added.
     ClientAdded,
+    /// A client acts for another user.
+    ClientChanged,
     /// A client was removed.
     ClientRemoved,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 10] = [
+    pub const ALL: [Event; 57] = [
         Event::CredentialCreated,
         Event::CredentialRotated,
         Event::CredentialRevoked,
         Event::CredentialRestored,
         Event::CredentialDeleted,
         Event::CredentialAllowed,
+        Event::CredentialStaged,
+        Event::CredentialPromoted,
+        Event::CredentialRolledBack,
+        Event::CredentialDestroyed,
+        Event::CredentialHandedOver,
         Event::CredentialShared,
         Event::CredentialUnshared,
+        Event::CredentialAttached,
+        Event::CredentialDetached,
+        Event::StandInAdded,
+        Event::StandInRevoked,
+        Event::UserAdded,
+        Event::UserChanged,
+        Event::UserDisabled,
+        Event::UserEnabled,
+        Event::GroupAdded,
+        Event::GroupRemoved,
+        Event::GroupJoined,
+        Event::GroupLeft,
+        Event::BundleAdded,
+        Event::BundleChanged,
+        Event::BundleShared,
+        Event::BundleUnshared,
+        Event::BundleRemoved,
+        Event::ApprovalAsked,
+        Event::ApprovalGranted,
+        Event::ApprovalDenied,
+        Event::ApprovalUsed,
+        Event::ApprovalRemoved,
+        Event::RequestAsked,
+        Event::RequestDeclined,
+        Event::RequestAnswered,
+        Event::EgressAdded,
+        Event::EgressRemoved,
+        Event::StoreAccepted,
+        Event::StoreRekeyed,
+        Event::AuthorityRotated,
+        Event::AuthorityRetired,
+        Event::StoreBackedUp,
+        Event::StoreRestored,
+        Event::UserInvited,
+        Event::UserSignedIn,
+        Event::UserSignedOut,
+        Event::UserPasswordChanged,
+        Event::UserReset,
+        Event::UserLinked,
+        Event::TokenCreated,
+        Event::TokenRevoked,
         Event::ClientAdded,
+        Event::ClientChanged,
         Event::ClientRemoved,
     ];
 
@@ -57,9 +198,56 @@ impl Event {
             Event::CredentialRestored => "credential.restored",
             Event::CredentialDeleted => "credential.deleted",
             Event::CredentialAllowed => "credential.allowed",
+            Event::CredentialStaged => "credential.staged",
+            Event::CredentialPromoted => "credential.promoted",
+            Event::CredentialRolledBack => "credential.rolled_back",
+            Event::CredentialDestroyed => "credential.destroyed",
+            Event::CredentialHandedOver => "credential.handed_over",
             Event::CredentialShared => "credential.shared",
             Event::CredentialUnshared => "credential.unshared",
+            Event::CredentialAttached => "credential.attached",
+            Event::CredentialDetached => "credential.detached",
+            Event::StandInAdded => "credential.stand_in_added",
+            Event::StandInRevoked => "credential.stand_in_revoked",
+            Event::UserAdded => "user.added",
+            Event::UserChanged => "user.changed",
+            Event::UserDisabled => "user.disabled",
+            Event::UserEnabled => "user.enabled",
+            Event::GroupAdded => "group.added",
+            Event::GroupRemoved => "group.removed",
+            Event::GroupJoined => "group.joined",
+            Event::GroupLeft => "group.left",
+            Event::BundleAdded => "bundle.added",
+            Event::BundleChanged => "bundle.changed",
+            Event::BundleShared => "bundle.shared",
+            Event::BundleUnshared => "bundle.unshared",
+            Event::BundleRemoved => "bundle.removed",
+            Event::ApprovalAsked => "approval.asked",
+            Event::ApprovalGranted => "approval.granted",
+            Event::ApprovalDenied => "approval.denied",
+            Event::ApprovalUsed => "approval.used",
+            Event::ApprovalRemoved => "approval.removed",
+            Event::RequestAsked => "request.asked",
+            Event::RequestDeclined => "request.declined",
+            Event::RequestAnswered => "request.answered",
+            Event::EgressAdded => "egress.added",
+            Event::EgressRemoved => "egress.removed",
+            Event::StoreAccepted => "store.accepted",
+            Event::StoreRekeyed => "store.rekeyed",
+            Event::AuthorityRotated => "ca.rotated",
+            Event::AuthorityRetired => "ca.retired",
+            Event::StoreBackedUp => "store.backed_up",
+            Event::StoreRestored => "store.restored",
+            Event::UserInvited => "user.invited",
+            Event::UserSignedIn => "user.signed_in",
+            Event::UserSignedOut => "user.signed_out",
+            Event::UserPasswordChanged => "user.password_changed",
+            Event::UserReset => "user.reset",
+            Event::UserLinked => "user.linked",
+            Event::TokenCreated => "token.created",
+            Event::TokenRevoked => "token.revoked",
             Event::ClientAdded => "client.added",
+            Event::ClientChanged => "client.changed",
             Event::ClientRemoved => "client.removed",
         }
     }
@@ -76,6 +264,8 @@ pub struct AdminEvent {
     pub id: i64,
     /// When the change was made, unix microseconds.
     pub time: i64,
+    /// The store's revision with the change; `None` for one that an earlier Egret made.
+    pub revision: Option<i64>,
     /// What was changed.
     pub event: Event,
     /// The credential's slug.

@@ -2,13 +2,25 @@
 
 use super::*;
 use crate::clock;
+use crate::policy::use_limits::Copies;
 use crate::substitution::slug::Slug;
+use crate::vault::client_proof::ClientProof;
 use crate::vault::fixture::*;
 use crate::vault::model::State;
 use crate::vault::name::{ClientName, Principal};
+use crate::vault::record::CredentialRecord;
+use crate::vault::registrar::RegistrarError;
+use crate::vault::rotation::Retention;
 
 fn client(name: &str) -> ClientName {
     ClientName::parse(name).unwrap()
+}
+
+fn store_error(error: RegistrarError) -> Option<StoreError> {
+    match error {
+        RegistrarError::Store(error) => Some(error),
+        _ => None,
+    }
 }
 
 fn alice_and_key() -> (Principal, Slug) {
@@ -24,13 +36,13 @@ async fn what_was_stored_is_read_back() {
     new.description = "for the weekly report".into();
     new.grant.methods = vec!["GET".into()];
     new.grant.expires = Some(NOW);
+    command.add_users(&["bob"]).await;
     command
         .add(&actor(), new.clone(), secret("v"))
         .await
         .unwrap();
     command
-        .store()
-        .share(&actor(), &alice, &key, &principal("bob"))
+        .share(&actor(), &alice, &key, &with("bob"))
         .await
         .unwrap();
     let read = command.store().get(&alice, &key).await.unwrap().unwrap();
@@ -38,12 +50,17 @@ async fn what_was_stored_is_read_back() {
         (&read.owner, &read.slug, read.kind),
         (&alice, &key, new.kind)
     );
+    // Unless its owner says something else.
+    new.grant.uses.copies = Some(Copies::ONCE);
     assert_eq!((read.description, read.grant), (new.description, new.grant));
     assert_eq!((read.state, read.version), (State::Active, 1));
     assert_eq!(read.created, read.rotated);
     assert_eq!(
-        read.shared_with.into_iter().collect::<Vec<_>>(),
-        [principal("bob")]
+        read.shares
+            .iter()
+            .map(|s| s.with.to_string())
+            .collect::<Vec<_>>(),
+        ["bob"]
     );
     assert_eq!(read.fields.len(), 1);
 }
@@ -63,7 +80,8 @@ async fn lists_are_ordered_and_hold_one_owner_or_all() {
     let names = async |owner: Option<&str>| {
         let owner = owner.map(principal);
         let list = command.store().list(owner.as_ref()).await.unwrap();
-        list.iter()
+        list.credentials
+            .iter()
             .map(|c| format!("{}/{}", c.owner, c.slug))
             .collect::<Vec<_>>()
             .join(" ")
@@ -77,19 +95,23 @@ async fn lists_are_ordered_and_hold_one_owner_or_all() {
 async fn what_does_not_exist_cannot_be_changed_and_what_exists_not_be_created() {
     let fixture = Fixture::new();
     let command = fixture.registrar().await;
-    let store = command.store();
     let (alice, key) = alice_and_key();
+    command.add_users(&["bob"]).await;
     let missing = [
-        store.revoke(&actor(), &alice, &key).await.err(),
-        store.restore(&actor(), &alice, &key).await.err(),
-        store.delete(&actor(), &alice, &key).await.err(),
-        store.allow(&actor(), &alice, &key, &grant()).await.err(),
-        store
-            .share(&actor(), &alice, &key, &principal("bob"))
+        command.revoke(&actor(), &alice, &key).await.err(),
+        command.restore(&actor(), &alice, &key).await.err(),
+        command.delete(&actor(), &alice, &key).await.err(),
+        command
+            .allow(&actor(), &alice, &key, grant())
+            .await
+            .err()
+            .and_then(store_error),
+        command
+            .share(&actor(), &alice, &key, &with("bob"))
             .await
             .err(),
-        store
-            .unshare(&actor(), &alice, &key, &principal("bob"))
+        command
+            .unshare(&actor(), &alice, &key, &with("bob").with)
             .await
             .err(),
     ];
@@ -100,12 +122,12 @@ async fn what_does_not_exist_cannot_be_changed_and_what_exists_not_be_created() 
         );
     }
     command.add_secret("alice", "key", "v").await;
-    store.revoke(&actor(), &alice, &key).await.unwrap();
+    command.revoke(&actor(), &alice, &key).await.unwrap();
     let again = command
         .add(&actor(), new_credential("alice", "key"), secret("w"))
         .await;
     assert!(again.unwrap_err().to_string().contains("rotate it"));
-    let to_owner = store.share(&actor(), &alice, &key, &alice).await;
+    let to_owner = command.share(&actor(), &alice, &key, &with("alice")).await;
     assert!(matches!(to_owner, Err(StoreError::OwnCredential(_))));
 }
 
@@ -118,32 +140,48 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
     let bob = principal("bob");
     let mut wider = grant();
     wider.methods = vec!["GET".into()];
+    command.add_users(&["bob"]).await;
     command.add_secret("alice", "key", "v").await;
     command
-        .rotate(&actor(), &alice, &key, secret("w"))
+        .rotate(&actor(), &alice, &key, secret("w"), Retention::default())
         .await
         .unwrap();
     for _ in 0..2 {
-        store.revoke(&actor(), &alice, &key).await.unwrap();
+        command.revoke(&actor(), &alice, &key).await.unwrap();
     }
     for _ in 0..2 {
-        store.restore(&actor(), &alice, &key).await.unwrap();
+        command.restore(&actor(), &alice, &key).await.unwrap();
     }
     for _ in 0..2 {
-        store.allow(&actor(), &alice, &key, &wider).await.unwrap();
+        command
+            .allow(&actor(), &alice, &key, wider.clone())
+            .await
+            .unwrap();
     }
     for _ in 0..2 {
-        store.share(&actor(), &alice, &key, &bob).await.unwrap();
+        command
+            .share(&actor(), &alice, &key, &with("bob"))
+            .await
+            .unwrap();
     }
     for _ in 0..2 {
-        store.unshare(&actor(), &alice, &key, &bob).await.unwrap();
+        command
+            .unshare(&actor(), &alice, &key, &with("bob").with)
+            .await
+            .unwrap();
     }
-    store.delete(&actor(), &alice, &key).await.unwrap();
-    store
-        .add_client(&actor(), &client("laptop"), &bob, &[1; 32], None)
+    command.delete(&actor(), &alice, &key).await.unwrap();
+    command
+        .add_client(
+            &actor(),
+            &client("laptop"),
+            &bob,
+            ClientProof::Token([1; 32]),
+            None,
+        )
         .await
         .unwrap();
-    store
+    command
         .remove_client(&actor(), &client("laptop"))
         .await
         .unwrap();
@@ -151,6 +189,8 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
     let taken = store.outbox_take(100).await.unwrap();
     let events: Vec<Event> = taken.iter().map(|event| event.event).collect();
     let expected = [
+        Event::UserAdded,
+        Event::UserAdded,
         Event::CredentialCreated,
         Event::CredentialRotated,
         Event::CredentialRevoked,
@@ -164,12 +204,15 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
     ];
     assert_eq!(events, expected);
     assert!(taken.is_sorted_by_key(|event| event.id));
-    let AdminEvent { id, time, .. } = taken[5].clone();
+    let AdminEvent {
+        id, time, revision, ..
+    } = taken[7].clone();
     assert_eq!(
-        taken[5],
+        taken[7],
         AdminEvent {
             id,
             time,
+            revision,
             event: Event::CredentialShared,
             slug: Some(key),
             field: None,
@@ -178,12 +221,13 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
             principal: Some(bob.clone()),
             client: None,
             actor: "cli:tester".into(),
-            detail: String::new(),
+            detail: "with bob".to_owned(),
         }
     );
+    assert!(revision > taken[6].revision);
     assert!((clock::unix_micros() - time) < 60_000_000);
-    assert_eq!(taken[8].client, Some(client("laptop")));
-    assert_eq!(taken[8].principal, Some(bob));
+    assert_eq!(taken[10].client, Some(client("laptop")));
+    assert_eq!(taken[10].principal, Some(bob));
 }
 
 #[tokio::test]
@@ -194,29 +238,40 @@ async fn events_stay_until_they_are_done_and_their_numbers_are_not_reused() {
     for name in ["a", "b", "c"] {
         command.add_secret("alice", name, "v").await;
     }
-    let ids = |taken: Vec<AdminEvent>| taken.iter().map(|event| event.id).collect::<Vec<_>>();
-    let all = ids(store.outbox_take(10).await.unwrap());
-    assert_eq!(ids(store.outbox_take(2).await.unwrap()), all[..2]);
+    let ids = |taken: &[AdminEvent]| taken.iter().map(|event| event.id).collect::<Vec<_>>();
+    let all = store.outbox_take(10).await.unwrap();
+    assert_eq!(store.outbox_take(2).await.unwrap(), all[..2]);
     store.outbox_done(&all[..1]).await.unwrap();
-    assert_eq!(ids(store.outbox_take(10).await.unwrap()), all[1..]);
+    assert_eq!(store.outbox_take(10).await.unwrap(), all[1..]);
     store.outbox_done(&all).await.unwrap();
     command.add_secret("alice", "d", "v").await;
-    assert!(ids(store.outbox_take(10).await.unwrap())[0] > all[2]);
+    assert!(ids(&store.outbox_take(10).await.unwrap())[0] > *ids(&all).last().unwrap());
 }
 
 #[tokio::test]
 async fn a_failed_seal_changes_nothing() {
     let fixture = Fixture::new();
     let command = fixture.registrar().await;
-    let before = command.store().changes_since(0).await.unwrap().revision;
-    let new = new_credential("alice", "key");
+    let before = command.store().changes_since(0).await.unwrap().head;
+    let (alice, key) = alice_and_key();
+    let target = edit::CredentialTarget {
+        owner: &alice,
+        slug: &key,
+        right: crate::vault::rights::Right::Own,
+        with: None,
+    };
+    let fail = |edit: &mut edit::CredentialEdit| {
+        edit.record = Some(CredentialRecord::Deleted(1));
+        edit.record_event(Event::CredentialCreated, 1, "");
+        Err(StoreError::Seal(crate::vault::seal::SealError))
+    };
     let result = command
         .store()
-        .create_credential(&actor(), &new, |_| Err(crate::vault::seal::SealError))
+        .change_credential(&actor(), &target, fail)
         .await;
     assert!(matches!(result, Err(StoreError::Seal(_))));
     let after = command.store().changes_since(0).await.unwrap();
-    assert_eq!((after.revision, after.credentials.len()), (before, 0));
+    assert_eq!((after.head, after.credentials.len()), (before, 0));
     assert!(command.store().outbox_take(1).await.unwrap().is_empty());
 }
 
@@ -226,33 +281,57 @@ async fn expired_clients_are_removed_and_names_are_taken_once() {
     let command = fixture.registrar().await;
     let store = command.store();
     let bob = principal("bob");
-    let first = store
-        .add_client(&actor(), &client("run-1"), &bob, &[1; 32], Some(1))
+    let first = command
+        .add_client(
+            &actor(),
+            &client("run-1"),
+            &bob,
+            ClientProof::Token([1; 32]),
+            Some(1),
+        )
         .await
         .unwrap();
-    let taken = store
-        .add_client(&actor(), &client("x"), &bob, &[2; 32], None)
+    let taken = command
+        .add_client(
+            &actor(),
+            &client("x"),
+            &bob,
+            ClientProof::Token([2; 32]),
+            None,
+        )
         .await
         .unwrap();
-    let error = store
-        .add_client(&actor(), &client("x"), &bob, &[3; 32], None)
+    let error = command
+        .add_client(
+            &actor(),
+            &client("x"),
+            &bob,
+            ClientProof::Token([3; 32]),
+            None,
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::ClientExists(_)));
     assert_eq!(store.list_clients().await.unwrap(), [taken]);
-    let again = store
-        .add_client(&actor(), &client("run-1"), &bob, &[1; 32], None)
+    let again = command
+        .add_client(
+            &actor(),
+            &client("run-1"),
+            &bob,
+            ClientProof::Token([1; 32]),
+            None,
+        )
         .await
         .unwrap();
     assert_ne!(first.enrolment, again.enrolment);
     assert_eq!(
-        store
+        command
             .remove_client(&actor(), &client("run-1"))
             .await
             .unwrap(),
         again
     );
-    let error = store
+    let error = command
         .remove_client(&actor(), &client("run-1"))
         .await
         .unwrap_err();
@@ -266,12 +345,12 @@ async fn only_a_token_that_ends_can_be_extended() {
     let command = fixture.registrar().await;
     let store = command.store();
     let (run, laptop, bob) = (client("run-1"), client("laptop"), principal("bob"));
-    store
-        .add_client(&actor(), &laptop, &bob, &[2; 32], None)
+    command
+        .add_client(&actor(), &laptop, &bob, ClientProof::Token([2; 32]), None)
         .await
         .unwrap();
-    store
-        .add_client(&actor(), &run, &bob, &[1; 32], Some(NOW))
+    command
+        .add_client(&actor(), &run, &bob, ClientProof::Token([1; 32]), Some(NOW))
         .await
         .unwrap();
     vault.refresh().await.unwrap();
@@ -304,5 +383,5 @@ async fn many_may_start_on_a_new_directory_at_once() {
         assert_eq!(start.await.unwrap(), 1);
     }
     let list = fixture.registrar().await.store().list(None).await.unwrap();
-    assert_eq!(list.len(), 8);
+    assert_eq!(list.credentials.len(), 8);
 }

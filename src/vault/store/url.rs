@@ -1,6 +1,6 @@
 //! Which store to open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::sqlite;
 
@@ -27,6 +27,20 @@ impl StoreUrl {
             _ => None,
         };
         location.map(Self).ok_or(InvalidStoreUrl)
+    }
+}
+
+impl StoreUrl {
+    /// The files on this machine that the store consists of.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Self(Location::Sqlite(location)) = self;
+        location.files()
+    }
+
+    /// The names of the files in a copy of the store, and where they belong.
+    pub fn places(&self) -> [(&'static str, PathBuf); 2] {
+        let Self(Location::Sqlite(location)) = self;
+        location.places()
     }
 }
 

@@ -171,3 +171,26 @@ async fn many_transfers_over_one_tunnel() {
     assert_eq!(stub.take().len(), 20);
     assert_eq!(stub.connections().len(), 1);
 }
+
+#[tokio::test]
+async fn a_header_that_is_attached() {
+    needs!(Need::Program("curl"));
+    let (world, stub) = one_upstream().await;
+    let header = "X-Api-Key: key=<<pat>>";
+    let args = [
+        "credential",
+        "attach",
+        "pat",
+        "--host",
+        HOST,
+        "--header",
+        header,
+    ];
+    world.run(&args).await.ok();
+    let url = format!("https://{HOST}/x");
+    for more in [&[][..], &["--http2"]] {
+        assert_eq!(curl(&world, &[more, &[&url]].concat()).await.ok(), "ok");
+        let seen = stub.take_one();
+        assert_eq!(seen.header("x-api-key"), Some(format!("key={VALUE}")));
+    }
+}

@@ -272,3 +272,35 @@ async fn a_wrong_slug_fails_the_clone_and_sends_nothing_but_the_question() {
             .all(|r| r.header("authorization").is_none())
     );
 }
+
+/// git sends nothing before it was asked for a password; with what is attached it never is.
+#[tokio::test]
+async fn what_is_attached_spares_git_the_password() {
+    needs!(Need::GitHttpBackend);
+    let (world, stub, directory) = git_world().await;
+    let header = "Authorization: Basic user:<<pat>>";
+    let args = ["credential", "attach", SLUG, "--host", GIT_HOST];
+    let limits = ["--path", "/repo.git", "--action", "git", "--header", header];
+    world.run(&[&args[..], &limits].concat()).await.ok();
+    let url = format!("https://{GIT_HOST}/repo.git");
+    under_run(&world, directory.path(), &["clone", &url, "clone"])
+        .await
+        .ok();
+    assert!(
+        stub.take()
+            .iter()
+            .all(|r| r.header("authorization").is_some())
+    );
+    let clone = directory.path().join("clone");
+    std::fs::write(clone.join("more.bin"), noise(2 << 20)).expect("write");
+    finish(git(&clone, &["add", "."]), b"").await.ok();
+    finish(git(&clone, &["commit", "-m", "more"]), b"")
+        .await
+        .ok();
+    let push = ["-c", "http.postBuffer=65536", "push", "origin", "HEAD:main"];
+    under_run(&world, &clone, &push).await.ok();
+    let line = world
+        .ledger_line("a use", |line| line["event"] == "use")
+        .await;
+    assert_eq!(line["outcome"], "attached");
+}

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_rustls::TlsAcceptor;
 
-use super::{installed, text};
+use super::{installed, program, text};
 use crate::needs::{Need, needs};
 use crate::pki::{Flaw, Pki};
 use crate::within;
@@ -17,14 +17,6 @@ use crate::world::{HOST, SLUG, World};
 
 /// A value that gRPC's metadata can carry, long enough to be scrubbed.
 const VALUE: &str = "grpc-s3cr3t-9f8e7d6c";
-
-fn program(name: &str) -> String {
-    let programs = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/integration/clients/programs"
-    );
-    format!("{programs}/{name}")
-}
 
 async fn server() -> (Child, SocketAddr) {
     let mut server = Command::new(installed("venv/bin/python"))

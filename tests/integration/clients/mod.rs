@@ -9,9 +9,11 @@ mod curl;
 mod git;
 mod grpc;
 mod httpbin;
+mod java;
 mod node;
 mod python;
 mod sdk;
+mod served;
 mod table;
 mod websocket;
 
@@ -23,6 +25,15 @@ fn installed(path: &str) -> PathBuf {
     let file = crate::needs::client_file(path);
     assert!(file.exists(), "{} is not there", file.display());
     file
+}
+
+/// A client or server of this directory.
+fn program(name: &str) -> String {
+    let programs = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/integration/clients/programs"
+    );
+    format!("{programs}/{name}")
 }
 
 /// The text of a path.

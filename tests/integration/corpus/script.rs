@@ -95,8 +95,7 @@ async fn said_in_http2(case: &Case) -> Option<Request> {
     {
         return None;
     }
-    let mut request = Request::new(&head.method, &head.target)
-        .pseudo(":authority", &String::from_utf8_lossy(host));
+    let mut request = Request::new(&head.method, &head.target).pseudo(":authority", host);
     for (name, value) in &head.headers {
         let name = lower(name);
         if !CONNECTION_FIELDS.contains(&name.as_str()) {

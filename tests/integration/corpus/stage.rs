@@ -110,7 +110,9 @@ impl Stage {
 impl Set {
     async fn new(setting: Setting, mode: Mode) -> Self {
         let builder = match mode.is_streamed() {
-            true => World::builder().set("body.buffer", "1B"),
+            true => World::builder()
+                .set("body.buffer", "1B")
+                .set("body.spool", "0B"),
             false => World::builder(),
         };
         let flaw = match setting {

@@ -25,7 +25,7 @@ const HOSTS: &[&str] = &[
 const VARIABLES: &[(&str, &str)] = &[("GITHUB_PAT", "ghp_Zk3vMade1UpForTheDocumentation")];
 
 /// Languages of blocks that are only shown.
-const SHOWN: &[&str] = &["text", "http", "rust"];
+const SHOWN: &[&str] = &["text", "http", "rust", "yaml"];
 
 /// A world in which the commands of a page can be run.
 struct Stage {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::files;
+use crate::api::client::Api;
 use crate::within;
 use crate::world::{EGRET, World, finish};
 
@@ -35,7 +36,85 @@ pub async fn all() -> Vec<Table> {
         destinations(),
         commands(home.path()).await,
         metrics().await,
+        clients(),
+        clients_set_aside(),
+        endpoints(),
+        messages(),
     ]
+}
+
+/// What the API says of itself, from the document that another test keeps equal to the program's.
+fn document() -> serde_json::Value {
+    let text = std::fs::read_to_string(files::root().join("tests/golden/openapi.json"));
+    serde_json::from_str(&text.expect("the document")).expect("JSON")
+}
+
+fn endpoints() -> Table {
+    let document = document();
+    let mut rows = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let parameters = operation["parameters"].as_array();
+            let query = parameters.into_iter().flatten();
+            let query = query.filter(|one| one["in"] == "query");
+            let query: Vec<_> = query
+                .filter_map(|one| one["name"].as_str())
+                .map(code)
+                .collect();
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let sent = match name_of(body) {
+                Some(name) => code(&name),
+                None if query.is_empty() => "-".to_owned(),
+                None => query.join(", "),
+            };
+            let ok = ["200", "201"].map(|status| {
+                let content = &operation["responses"][status]["content"];
+                name_of(&content["application/json"]["schema"])
+            });
+            let answer = ok.into_iter().flatten().next();
+            let short = path.strip_prefix("/api/v1").expect("below the base");
+            rows.push(vec![
+                code(&format!("{} {short}", method.to_uppercase())),
+                operation["summary"].as_str().expect("a summary").to_owned(),
+                sent,
+                answer.map_or("-".to_owned(), |name| code(&name)),
+            ]);
+        }
+    }
+    Table::new(
+        "api endpoints",
+        ["endpoint", "what it does", "sends", "answers"],
+        rows,
+    )
+}
+
+/// The name of a schema that is referred to, or of the items of a list.
+fn name_of(schema: &serde_json::Value) -> Option<String> {
+    let last = |reference: &str| reference.rsplit('/').next().unwrap_or_default().to_owned();
+    let own = schema["$ref"].as_str().map(last);
+    own.or_else(|| Some(format!("{}[]", name_of(schema.get("items")?)?)))
+}
+
+fn messages() -> Table {
+    let document = document();
+    let mut rows = Vec::new();
+    for (name, schema) in document["components"]["schemas"]
+        .as_object()
+        .expect("schemas")
+    {
+        if !name.ends_with("Input") {
+            continue;
+        }
+        for (member, described) in schema["properties"].as_object().expect("members") {
+            let text = described["description"].as_str().unwrap_or_default();
+            rows.push(vec![
+                code(name),
+                code(member),
+                text.split_whitespace().collect::<Vec<_>>().join(" "),
+            ]);
+        }
+    }
+    Table::new("api messages", ["message", "member", "meaning"], rows)
 }
 
 /// What the binary prints on a machine where nothing is configured.
@@ -52,6 +131,64 @@ async fn said(home: &Path, args: &[&str]) -> String {
 
 fn code(text: &str) -> String {
     format!("`{text}`")
+}
+
+/// The variables that lead a program through Egret, from the file that the program is built with.
+fn clients() -> Table {
+    let rows = entries("variable").map(|entry| {
+        let value = match text(&entry, "is").as_str() {
+            "proxy" => "the proxy's address",
+            "direct" => "hosts that are reached without the proxy",
+            "authority" => "a file with Egret's CA",
+            "bundle" => "a file with the system's roots and Egret's CA",
+            "java" => "options for the proxy and for a key store",
+            "php" => "a directory with settings, after those that PHP reads anyway",
+            "on" => "`1`",
+            other => panic!("what is {other}?"),
+        };
+        vec![
+            code(&text(&entry, "name")),
+            value.to_owned(),
+            text(&entry, "read_by"),
+        ]
+    });
+    Table::new("clients", ["variable", "set to", "read by"], rows.collect())
+}
+
+fn clients_set_aside() -> Table {
+    let rows = entries("set_aside").map(|entry| {
+        let is_kept = entry.contains_key("options");
+        let what = if is_kept {
+            "the other options"
+        } else {
+            "nothing"
+        };
+        vec![
+            code(&text(&entry, "name")),
+            what.to_owned(),
+            text(&entry, "read_by"),
+        ]
+    });
+    Table::new(
+        "clients set aside",
+        ["variable", "passed on", "read by"],
+        rows.collect(),
+    )
+}
+
+fn entries(kind: &str) -> impl Iterator<Item = toml::Table> {
+    let file = std::fs::read_to_string(files::root().join("certs/clients.toml"));
+    let mut table: toml::Table = file.expect("the file").parse().expect("TOML");
+    let Some(toml::Value::Array(entries)) = table.remove(kind) else {
+        panic!("no {kind}");
+    };
+    entries
+        .into_iter()
+        .map(|entry| entry.try_into().expect("a table"))
+}
+
+fn text(entry: &toml::Table, key: &str) -> String {
+    entry[key].as_str().expect("text").to_owned()
 }
 
 /// Error codes, from the list that a unit test of `src/error.rs` keeps equal to the code.
@@ -163,8 +300,9 @@ async fn commands(home: &Path) -> Table {
         let words: Vec<&str> = path.iter().map(String::as_str).collect();
         let help = said(home, &[&words[..], &["--help"]].concat()).await;
         let mut below: Vec<Vec<String>> = section(&help, "Commands:")
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|name| *name != "help")
+            // Deeper is the rest of an explanation.
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+            .filter(|name| !name.is_empty() && *name != "help")
             .map(|name| [&path[..], &[name.to_owned()]].concat())
             .collect();
         if below.is_empty() {
@@ -186,9 +324,10 @@ fn command(help: &str) -> Vec<String> {
         .filter(|name| *name != "--help")
         .map(code)
         .collect();
-    let options = match options.is_empty() {
-        true => "-".to_owned(),
-        false => options.join(", "),
+    let options = if options.is_empty() {
+        "-".to_owned()
+    } else {
+        options.join(", ")
     };
     vec![code(usage.expect("a usage")), about.to_owned(), options]
 }
@@ -212,7 +351,10 @@ fn option(line: &str) -> Option<&str> {
 
 async fn metrics() -> Table {
     let world = World::builder().start().await;
-    let page = within("the first checkpoint", measured(&world)).await;
+    let auditor = ["user", "add", "wim", "--role", "auditor"];
+    world.run(&auditor).await.ok();
+    let api = Api::of(&world, "wim", "audit").await;
+    let page = within("the first checkpoint", measured(&api)).await;
     let mut kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let helps = page.lines().filter_map(|line| line.strip_prefix("# HELP "));
     let rows = helps.map(|help| {
@@ -225,9 +367,9 @@ async fn metrics() -> Table {
 }
 
 /// The metrics of a server that has written a checkpoint: one of them has no value before.
-async fn measured(world: &World) -> String {
+async fn measured(api: &Api<'_>) -> String {
     loop {
-        let page = world.admin_page("/metrics").await.expect("an answer");
+        let page = api.get("/metrics").await;
         let text = String::from_utf8(page.body).expect("UTF-8");
         if text.contains("egret_ledger_checkpoint_timestamp_seconds") {
             return text;

@@ -54,6 +54,37 @@ async fn malformed_heads_reach_no_upstream() {
 }
 
 #[tokio::test]
+async fn a_target_that_cannot_be_sent_is_refused_for_its_stream_alone() {
+    let (world, stub) = world().await;
+    let mut client = Client::open(&world).await;
+    let long = format!("/{}", "a".repeat(70_000));
+    for (target, code) in [
+        (&b"/a#b"[..], "request_malformed"),
+        (b"/a?b#c", "request_malformed"),
+        (b"/a`b", "request_malformed"),
+        (b"/a?b=`", "request_malformed"),
+        (b"/a\"b", "request_malformed"),
+        (b"/a?b=\"c\"", "request_malformed"),
+        (b"/a\xff", "request_malformed"),
+        (b"/a?b=\xc3", "request_malformed"),
+        (b"/a b", "request_malformed"),
+        (b"/<<pat>>", "request_malformed"),
+        (long.as_bytes(), "target_too_long"),
+    ] {
+        let shown = String::from_utf8_lossy(&target[..target.len().min(20)]);
+        let message = client.exchange(&get().pseudo(":path", target)).await;
+        let got = message.field("egret-error");
+        assert_eq!(got.as_deref(), Some(code), "{shown}: {message:?}");
+        assert!(stub.take().is_empty(), "{shown}");
+        assert_eq!(client.response(&get()).await.status, 200, "{shown}");
+        assert_eq!(stub.take_one().target, "/");
+    }
+    let fine = get().pseudo(":path", "/%23?a='b'&c=[d]|{e}^~");
+    assert_eq!(client.response(&fine).await.status, 200);
+    assert_eq!(stub.take_one().target, "/%23?a='b'&c=[d]|{e}^~");
+}
+
+#[tokio::test]
 async fn a_head_has_a_largest_size_and_most_lines() {
     let (world, stub) = world().await;
     let mut client = Client::open(&world).await;
@@ -143,6 +174,9 @@ async fn a_connection_that_asks_for_nothing_is_ended() {
 async fn a_client_that_takes_nothing_of_its_answer_is_left() {
     let builder = World::builder()
         .set("proxy.idle_timeout", "1s")
+        .set("upstream.first_byte_timeout", "1s")
+        .set("upstream.stream_timeout", "1s")
+        .set("upstream.websocket_timeout", "1s")
         .set("upstream.idle_timeout", "1s");
     let (world, stub) = one_upstream_with(builder).await;
     let mut client = Client::open(&world).await;

@@ -49,9 +49,9 @@ impl Request {
     }
 
     /// Replaces the value of a pseudo-header field.
-    pub fn pseudo(mut self, name: &str, value: &str) -> Self {
+    pub fn pseudo(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let field = self.headers.iter_mut().find(|(n, _)| n == name);
-        field.expect("a pseudo-header field").1 = value.into();
+        field.expect("a pseudo-header field").1 = value.as_ref().to_vec();
         self
     }
 
@@ -120,6 +120,17 @@ impl Client {
         // A refusal may come, and the connection close, before a large request is written.
         let _ = within("sending a request", self.peer.io.write_all(&bytes)).await;
         let _ = self.peer.io.flush().await;
+        id
+    }
+
+    /// Sends the head of a request whose body is to follow, and returns its stream.
+    pub async fn begin(&mut self, request: &Request) -> u32 {
+        let id = self.next;
+        self.next += 2;
+        let head = frames::section(id, false, &request.headers);
+        within("sending a head", self.peer.send(head))
+            .await
+            .expect("send");
         id
     }
 

@@ -6,4 +6,5 @@ pub mod peer;
 pub mod upstream;
 
 mod bounds;
+mod h2spec;
 mod proxied;

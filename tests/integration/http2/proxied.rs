@@ -271,9 +271,9 @@ async fn what_names_another_host_goes_nowhere() {
     assert_refused(&client.response(&elsewhere).await, "destination_mismatch");
     let both = authorized("GET", "/").field("host", "evil.example.test");
     assert_refused(&client.response(&both).await, "destination_mismatch");
-    let port = authorized("GET", "/").pseudo(":authority", &format!("{HOST}:8443"));
+    let port = authorized("GET", "/").pseudo(":authority", format!("{HOST}:8443"));
     assert_refused(&client.response(&port).await, "destination_mismatch");
-    let named = authorized("GET", "/").pseudo(":authority", &format!("{HOST}:443"));
+    let named = authorized("GET", "/").pseudo(":authority", format!("{HOST}:443"));
     assert_eq!(client.response(&named).await.status, 200);
     assert_eq!(stub.take().len(), 1);
 }
@@ -358,7 +358,9 @@ async fn a_client_that_leaves_a_stream_frees_it_upstream() {
 
 #[tokio::test]
 async fn a_refusal_in_mid_stream_resets_the_upstream_and_answers() {
-    let builder = World::builder().set("body.buffer", "1KiB");
+    let builder = World::builder()
+        .set("body.buffer", "1KiB")
+        .set("body.spool", "0B");
     let stub = Stub::tls_alpn(builder.pki(), &[HOST], &["h2"]).await;
     let world = builder
         .route(&format!("{HOST}:443"), stub.addr)
@@ -407,4 +409,38 @@ async fn without_tls_prior_knowledge_is_enough() {
         seen.header("authorization"),
         Some(format!("Bearer {VALUE}"))
     );
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_gets_one_before_it_sends_its_body() {
+    let (world, stub) = world_speaking(&["http/1.1"]).await;
+    let mut client = Client::open(&world).await;
+    for round in 0..3 {
+        let request = Request::new("POST", "/x")
+            .field("content-type", "text/plain")
+            .field("expect", "100-continue");
+        let id = client.begin(&request).await;
+        let from = client.peer.received.len();
+        within("a 100", async {
+            let is_here = |received: &[u8]| {
+                let text = String::from_utf8_lossy(received);
+                text.contains(":status: 100")
+            };
+            while !is_here(&client.peer.received[from..]) {
+                client.peer.advance().await.expect("a frame");
+            }
+        })
+        .await;
+        assert!(stub.take().is_empty(), "the body has to be looked at first");
+        let body = format!("{round} <<{SLUG}>>");
+        let data = frames::data(id, true, body.as_bytes(), frames::MAX_PAYLOAD);
+        within("sending", client.peer.send(data))
+            .await
+            .expect("send");
+        let message = client.finish(id).await;
+        assert_eq!(message.field(":status").as_deref(), Some("200"));
+        let seen = stub.take_one();
+        assert_eq!(seen.body, format!("{round} {VALUE}").as_bytes());
+        assert_eq!(seen.header("expect"), None);
+    }
 }

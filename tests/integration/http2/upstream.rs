@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::frames::{self, INITIAL_WINDOW_SIZE, WIDE};
 use super::peer::{Message, Peer};
@@ -18,6 +18,8 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// Answers; trailers may follow.
     Answer(Response, Headers),
+    /// Waits until the test gives a signal.
+    Hold(Arc<Notify>),
     /// Resets the stream.
     Reset(u32),
     /// Sends GOAWAY with this last stream and code.
@@ -80,7 +82,10 @@ where
                 let (answer, replies) = (answer(id, request), replies.clone());
                 tokio::spawn(async move {
                     for reply in answer.await {
-                        let _ = replies.send((id, reply));
+                        match reply {
+                            Reply::Hold(gate) => gate.notified().await,
+                            reply => drop(replies.send((id, reply))),
+                        }
                     }
                 });
             }
@@ -112,6 +117,7 @@ async fn perform<S: AsyncWrite + Unpin>(
         Reply::Reset(code) => peer.send(frames::reset(id, code)).await?,
         Reply::Goaway(last, code) => peer.send(frames::goaway(last, code)).await?,
         Reply::Answer(response, trailers) => peer.send(frames_of(id, &response, &trailers)).await?,
+        Reply::Hold(_) => {}
         Reply::Close => return Ok(false),
     }
     Ok(true)

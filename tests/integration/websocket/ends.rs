@@ -120,7 +120,7 @@ async fn a_side_that_goes_without_a_word_takes_the_other_with_it() {
 
 #[tokio::test]
 async fn silence_ends_a_conversation_and_signs_of_life_do_not() {
-    let builder = World::builder().set("upstream.idle_timeout", "2s");
+    let builder = World::builder().set("upstream.websocket_timeout", "2s");
     let (world, upstream) = world_with(builder).await;
     let (mut client, mut server) = conversation(&world, &upstream).await;
     used(&mut client, &mut server).await;

@@ -161,16 +161,15 @@ async fn an_upstream_that_switches_wrongly_is_refused() {
     }
 }
 
-/// A request that does not offer WebSocket is an ordinary request, and a 101 to it is an error.
+/// A request that does without WebSocket is an ordinary request, and a 101 to it is an error.
 #[tokio::test]
 async fn other_upgrades_are_not_passed_on() {
     let (world, upstream) = world().await;
     let proper = handshake("/chat", &[]);
     for other in [
         proper.replace("Upgrade: websocket", "Upgrade: h2c"),
+        proper.replace("Upgrade: websocket", "Upgrade: h2c, TLS/1.2"),
         proper.replace("Connection: keep-alive, Upgrade", "Connection: keep-alive"),
-        proper.replace("Version: 13", "Version: 8"),
-        proper.replace("Key: dGhl", "Key: "),
     ] {
         let mut client = tunnelled(&world).await;
         client.wire.send(&other).await.unwrap();
@@ -184,6 +183,84 @@ async fn other_upgrades_are_not_passed_on() {
         assert_refused(&answer, "upstream_protocol_error");
         server.wire.until_closed().await;
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_not_passed_on_is_said_to_be_ignored() {
+    let (world, upstream) = world().await;
+    let proper = handshake("/chat", &[&format!("Authorization: Bearer <<{SLUG}>>")]);
+    let mut client = tunnelled(&world).await;
+    let asked = proper.replace("Upgrade: websocket", "Upgrade: h2c");
+    client.wire.send(asked).await.unwrap();
+    let (mut server, _) = upstream.asked().await;
+    server.wire.send(crate::upstream::ok("ok")).await.unwrap();
+    let answer = within("an answer", client.wire.response(false)).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("egret-ignored").as_deref(), Some("upgrade"));
+}
+
+/// Nothing is used for a request that is of no use without its upgrade.
+#[tokio::test]
+async fn an_upgrade_that_the_request_needs_is_refused_before_anything_is_used() {
+    let (world, _upstream) = world().await;
+    let proper = handshake("/chat", &[&format!("Authorization: Bearer <<{SLUG}>>")]);
+    let other = |name: &str| proper.replace("Upgrade: websocket", &format!("Upgrade: {name}"));
+    let refused = [
+        (other("SPDY/3.1"), "upgrade_unsupported"),
+        (other("tcp"), "upgrade_unsupported"),
+        (other("h2c, own/1"), "upgrade_unsupported"),
+        (
+            proper.replace("Version: 13", "Version: 8"),
+            "request_malformed",
+        ),
+        (proper.replace("Key: dGhl", "Key: "), "request_malformed"),
+        (
+            proper.replace("GET /chat", "PUT /chat"),
+            "request_malformed",
+        ),
+    ];
+    for (asked, code) in refused {
+        let mut client = tunnelled(&world).await;
+        client.wire.send(&asked).await.unwrap();
+        let answer = within("an answer", client.wire.response(false)).await;
+        assert_refused(&answer.unwrap(), code);
+    }
+    assert_eq!(lines(&world, "use").len(), 0);
+    // Who may ask is told first.
+    let mut wire = world.dial().await;
+    let asked = other("tcp").replace("GET /", &format!("GET http://{HOST}/"));
+    wire.send(asked).await.unwrap();
+    let answer = within("an answer", wire.response(false)).await.unwrap();
+    assert_refused(&answer, "proxy_auth_required");
+}
+
+/// A client that does not wait for the answer to its handshake.
+#[tokio::test]
+async fn a_message_that_comes_with_the_handshake_arrives() {
+    let (world, upstream) = world().await;
+    for _ in 0..20 {
+        let mut client = tunnelled(&world).await;
+        let mut early = handshake("/chat", &[]).into_bytes();
+        early.extend(super::socket::frame(FIN | TEXT, b"early", true));
+        client.wire.send(early).await.unwrap();
+        let (mut server, _) = upstream.asked().await;
+        server.wire.send(switching("")).await.unwrap();
+        let answer = within("an answer", client.wire.response(false)).await;
+        assert_eq!(answer.unwrap().status, 101);
+        assert_eq!(server.message().await.1, b"early");
+    }
+    // An upstream that refuses gets none of it, and the client is told.
+    let mut client = tunnelled(&world).await;
+    let mut early = handshake("/chat", &[]).into_bytes();
+    early.extend(super::socket::frame(FIN | TEXT, b"early", true));
+    client.wire.send(early).await.unwrap();
+    let (mut server, _) = upstream.asked().await;
+    server.wire.send(crate::upstream::ok("no")).await.unwrap();
+    let answer = within("an answer", client.wire.response(false)).await;
+    assert_eq!(answer.unwrap().text(), "no");
+    let answer = within("an answer", client.wire.response(false)).await;
+    assert_refused(&answer.unwrap(), "request_malformed");
 }
 
 #[tokio::test]

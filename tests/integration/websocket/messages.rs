@@ -282,7 +282,9 @@ async fn values_are_taken_out_of_what_comes_back() {
         server.text(&format!("heard {echo}")).await;
         let heard = client.next_text().await;
         assert!(
-            heard.starts_with("heard ") && heard.contains(&stored),
+            heard == format!("heard {}", stored)
+                || heard == format!("heard \"{stored}\"")
+                || heard == format!("heard {}", base64(&stored)),
             "{heard}"
         );
         server
@@ -290,7 +292,9 @@ async fn values_are_taken_out_of_what_comes_back() {
             .await;
         let (opcode, heard) = client.message().await;
         assert_eq!(opcode, BINARY);
-        assert!(memchr::memmem::find(&heard, stored.as_bytes()).is_some());
+        // It may say lengths in front of what it holds.
+        assert_eq!(heard.len(), 2 + echo.len());
+        crate::leak::assert_absent("heard", &heard, &crate::leak::forms(VALUE.as_bytes()));
     }
     // Byte by byte, with pings that hold the value too.
     let (last, others) = VALUE.as_bytes().split_last().unwrap();
@@ -346,7 +350,7 @@ async fn a_message_that_is_under_way_is_not_held_back() {
         server.send(FIN | CONTINUATION, "!").await;
         assert_eq!(
             client.message().await.1,
-            format!("<<{SLUG}>>!").into_bytes()
+            format!("{}!", "*".repeat(VALUE.len())).into_bytes()
         );
     }
     server.send(BINARY, base64(VALUE)).await;

@@ -4,10 +4,10 @@ use super::*;
 use crate::secret::SecretBytes;
 
 /// Made with other tools than this crate's: SHA-256 and Ed25519 of a Python library over the lines
-/// of `ledger-record.jsonl`, sizes 0, 3 and 4, under the seed of 32 sevens.
+/// of `ledger-record-2.jsonl`, sizes 0, 3 and 4, under the seed of 32 sevens.
 const GOLDEN: &str = include_str!("../../../../tests/golden/ledger-checkpoints.txt");
 const GOLDEN_KEY: &str = include_str!("../../../../tests/golden/ledger-public-key.txt");
-const LINES: &str = include_str!("../../../../tests/golden/ledger-record.jsonl");
+const LINES: &str = include_str!("../../../../tests/golden/ledger-record-2.jsonl");
 
 fn signer(seed: u8) -> Signer {
     Signer::of_ledger(&SecretBytes::new(vec![seed; 32])).unwrap()

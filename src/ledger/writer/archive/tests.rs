@@ -1,9 +1,7 @@
-use std::time::Instant;
-
 use super::*;
 use crate::ledger::format::checkpoint::Notes;
 use crate::ledger::format::record::Record;
-use crate::ledger::writer::signing::tests::Mirror;
+use crate::ledger::writer::signing::tests::signing;
 use crate::ledger::{Durability, Ledger, Options};
 
 fn options() -> Options {
@@ -14,7 +12,7 @@ fn options() -> Options {
 }
 
 fn open(dir: &Path, options: Options) -> Ledger {
-    Ledger::open_signed(dir, Durability::Commit, options, &Mirror(1)).unwrap()
+    Ledger::open_signed(dir, Durability::Commit, options, &signing(dir, 1)).unwrap()
 }
 
 /// Writes enough for so many rotations, and some.
@@ -204,19 +202,23 @@ fn a_file_whose_copy_does_not_read_back_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (plain, packed) = (dir.path().join("plain"), dir.path().join("packed"));
     let worker = Worker {
+        clock: SteadyClock::new(None, SystemTime::now(), Instant::now()),
         keeper: Keeper {
             dir: dir.path().to_owned(),
             keep: Keep::default(),
             queue: Arc::new(Queue::new(1)),
             stats: Arc::default(),
-            _lock: Arc::new(File::open(dir.path()).unwrap()),
+            last_signed: None,
+            lock: Arc::new(DirectoryLock::acquire(dir.path()).unwrap()),
         },
         stop: Arc::default(),
         current_first: Arc::default(),
     };
     let content = b"0123456789\n".repeat(100_000);
     fs::write(&plain, &content).unwrap();
-    worker.write_compressed(&plain, &packed).unwrap();
+    worker
+        .write_compressed(&File::open(&plain).unwrap(), &packed)
+        .unwrap();
     worker.compare(&plain, &packed).unwrap();
     let mut altered = content.clone();
     altered[600_000] ^= 1;
@@ -238,7 +240,9 @@ fn a_file_whose_copy_does_not_read_back_is_kept() {
     worker.stop.store(true, Ordering::Release);
     fs::remove_file(&packed).unwrap();
     assert!(
-        worker.write_compressed(&plain, &packed).is_err(),
+        worker
+            .write_compressed(&File::open(&plain).unwrap(), &packed)
+            .is_err(),
         "it stops when asked to"
     );
 }

@@ -1,10 +1,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::*;
 use crate::ledger::CURRENT;
-use crate::ledger::format::outcome;
-use crate::ledger::writer::signing::tests::Mirror;
+use crate::ledger::format::checkpoint::{Cause, Checkpoint};
+use crate::ledger::format::entry::Entry;
+use crate::ledger::format::line_hash::LineHash;
+use crate::ledger::format::merkle::Frontier;
+use crate::ledger::format::{event, outcome};
+use crate::ledger::writer::sealed_head::{SealedHead, State};
+use crate::ledger::writer::signing::tests::signing;
 use crate::ledger::writer::storage::Storage;
 
 fn now() -> Timestamp {
@@ -115,10 +121,10 @@ fn a_last_line_that_is_no_record_is_not_continued() {
         &[0, 0, 0, b'\n'],
         b"{}\ntorn",
     ] {
-        for seal in [None, Some(&Mirror(1) as &dyn Seal)] {
+        for signing in [None, Some(signing(dir.path(), 1))] {
             let damaged = [&three_lines(), last].concat();
             fs::write(&path, &damaged).unwrap();
-            let error = open(dir.path(), now(), seal).err().unwrap();
+            let error = open(dir.path(), now(), signing.as_ref()).err().unwrap();
             assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
             let whole = damaged.len() - if last.ends_with(b"torn") { 4 } else { 0 };
             assert_eq!(
@@ -178,7 +184,7 @@ impl Ledger {
     /// Starts, and tells what there is to be said.
     fn try_start(&mut self) -> Result<Vec<Entry<'static>>, LedgerError> {
         self.opened = None;
-        let opened = open(self.dir.path(), now(), Some(&Mirror(1)))?;
+        let opened = open(self.dir.path(), now(), Some(&signing(self.dir.path(), 1)))?;
         let entries = opened.signed.as_ref().unwrap().entries.clone();
         self.opened = Some(opened);
         Ok(entries)
@@ -213,6 +219,28 @@ impl Ledger {
     }
 
     fn sign(&mut self, cause: Cause) {
+        self.checkpoint(cause);
+    }
+
+    /// A clean end, as the writer does it.
+    fn close(&mut self) {
+        let checkpoint = self.checkpoint(Cause::Shutdown);
+        self.seal_head(checkpoint, State::Closed);
+        self.opened = None;
+    }
+
+    fn seal_head(&mut self, checkpoint: Checkpoint, state: State) {
+        let opened = self.opened.as_mut().unwrap();
+        let key = opened.signed.as_ref().unwrap().signer.verifier().clone();
+        let head = SealedHead {
+            state,
+            key,
+            checkpoint: Some(checkpoint),
+        };
+        opened.file.seal_head(&head).unwrap();
+    }
+
+    fn checkpoint(&mut self, cause: Cause) -> Checkpoint {
         let opened = self.opened.as_mut().unwrap();
         let signed = opened.signed.as_ref().unwrap();
         let checkpoint = Checkpoint {
@@ -224,6 +252,7 @@ impl Ledger {
         };
         let note = checkpoint.sign(&signed.signer).unwrap();
         opened.file.checkpoint(&note).unwrap();
+        checkpoint
     }
 
     fn rotate(&mut self) {
@@ -441,7 +470,7 @@ fn a_rotated_file_that_is_missing_in_between_is_named() {
         ledger.rotate();
     }
     fs::remove_file(ledger.path("00000000000000000005.jsonl")).unwrap();
-    // The last checkpoint stands behind the gap: to go on hides nothing.
+    // The last checkpoint stands after the gap: to go on hides nothing.
     assert_eq!(ledger.start(), ["lines_missing 5-8"]);
     let compressed = ledger.path("00000000000000000001.jsonl.zst");
     fs::rename(ledger.path("00000000000000000001.jsonl"), &compressed).unwrap();
@@ -450,6 +479,13 @@ fn a_rotated_file_that_is_missing_in_between_is_named() {
     assert_eq!(told, [file], "it is no zstd");
     fs::rename(&compressed, ledger.path("00000000000000000001.jsonl")).unwrap();
     fs::remove_file(ledger.path("checkpoints")).unwrap();
+    let told = ledger.start();
+    assert_eq!(
+        told,
+        ["checkpoints_missing checkpoints", "lines_missing 5-8"]
+    );
+    // Nothing is left that vouches for the lines after the gap.
+    fs::remove_file(ledger.path("ledger.head")).unwrap();
     let error = ledger.try_start().err().unwrap();
     assert!(error.to_string().contains("lines 5 to 8"), "{error}");
 }
@@ -464,6 +500,9 @@ fn older_files_may_be_gone_as_long_as_a_checkpoint_stands_for_them() {
     assert_eq!(ledger.start(), Vec::<String>::new());
     assert_eq!(ledger.size(), 6);
     fs::write(ledger.path("checkpoints"), b"").unwrap();
+    assert_eq!(ledger.start(), ["checkpoints_missing checkpoints"]);
+    assert_eq!(ledger.size(), 6);
+    fs::remove_file(ledger.path("ledger.head")).unwrap();
     let error = ledger.try_start().err().unwrap();
     assert!(error.to_string().contains("lines 1 to 4"), "{error}");
 }
@@ -530,9 +569,9 @@ fn checkpoints_that_were_tampered_with_are_told_and_the_last_good_one_counts() {
         assert_eq!(ledger.start(), ["checkpoints_foreign checkpoints"]);
         assert_eq!(ledger.size(), 6);
     }
-    // Torn by a crash: the one before counts, and nothing is wrong.
+    // One that the sealed head vouches for is not torn by a crash.
     fs::write(&path, &good[..good.len() - 20]).unwrap();
-    assert_eq!(ledger.start(), Vec::<String>::new());
+    assert_eq!(ledger.start(), ["checkpoints_missing checkpoints"]);
     assert_eq!(ledger.size(), 6);
     ledger.sign(Cause::Time);
     assert_eq!(ledger.start(), Vec::<String>::new());
@@ -542,16 +581,17 @@ fn checkpoints_that_were_tampered_with_are_told_and_the_last_good_one_counts() {
 }
 
 #[test]
-fn a_signing_key_that_is_gone_is_told() {
+fn a_checkpoint_that_a_crash_tore_is_set_aside() {
     let mut ledger = Ledger::new();
     ledger.add_some(3);
-    ledger.sign(Cause::Shutdown);
-    fs::remove_file(ledger.path("signing.key")).unwrap();
-    assert_eq!(
-        ledger.start(),
-        ["signing_key_missing signing.key", event::SIGNED]
-    );
-    assert_eq!(ledger.size(), 3);
+    ledger.sign(Cause::Count);
+    ledger.add_some(3);
+    ledger.sign(Cause::Time);
+    let path = ledger.path("checkpoints");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, &good[..good.len() - 20]).unwrap();
+    assert_eq!(ledger.start(), Vec::<String>::new());
+    assert_eq!(ledger.size(), 6);
 }
 
 #[test]
@@ -573,3 +613,5 @@ fn the_last_checkpoints_are_found_in_a_long_file() {
     fs::write(&path, format!("{before}{many}")).unwrap();
     assert_eq!(ledger.start(), ["recovered lost"]);
 }
+
+mod tampered;

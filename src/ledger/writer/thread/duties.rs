@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 use memchr::memchr_iter;
 
 use super::{Writer, is_pressing};
-use crate::ledger::format::checkpoint::Cause;
+use crate::ledger::format::checkpoint::{Cause, Checkpoint};
 use crate::ledger::format::timestamp::Timestamp;
-use crate::ledger::in_turns;
-use crate::ledger::writer::batch::Batch;
-use crate::ledger::writer::checkpointer::Notary;
-use crate::ledger::writer::queue::now;
+use crate::ledger::priority::in_turns;
+use crate::ledger::writer::batch::{Batch, now};
+use crate::ledger::writer::checkpointer::Checkpointer;
+use crate::ledger::writer::sealed_head::{SealedHead, State};
 use crate::ledger::writer::storage::Storage;
 
 /// How long after a rotation that failed it is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+
+/// How often the head is sealed at most, but for the end: it costs two syncs.
+const HEAD_INTERVAL: Duration = Duration::from_secs(10);
 
 const MICROS_A_DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
@@ -30,17 +33,17 @@ impl<S: Storage> Writer<S> {
         let before = self.stats.size.swap(size, Relaxed);
         self.stats.lines.fetch_add(size - before, Relaxed);
         self.stats.batches.fetch_add(1, Relaxed);
-        let Some(notary) = &mut self.notary else {
+        let Some(checkpointer) = &mut self.checkpointer else {
             return;
         };
         let lines = in_turns(lines(&self.buffer), !is_pressing(batch));
-        notary.take_in(lines, self.end.chain.head(), at);
+        checkpointer.take_in(lines, self.end.chain.head(), at);
         for (job, lines) in batch.iter() {
             for (front, _) in lines {
-                self.under_way.see(front);
+                self.open_requests.see(front);
             }
             if let Some(cause) = job.checkpoint {
-                notary.owe(cause);
+                checkpointer.owe(cause);
             }
         }
     }
@@ -52,9 +55,9 @@ impl<S: Storage> Writer<S> {
             self.rotate(at);
         }
         // What could not be written yet belongs before a checkpoint that says what a start found.
-        let is_idle = self.under_way.is_none() && self.backlog.is_empty();
-        let due = |notary: &Notary| notary.due(at, is_idle);
-        if let Some(cause) = self.notary.as_ref().and_then(due) {
+        let is_idle = self.open_requests.is_none() && self.backlog.is_empty();
+        let due = |checkpointer: &Checkpointer| checkpointer.due(at, is_idle);
+        if let Some(cause) = self.checkpointer.as_ref().and_then(due) {
             self.checkpoint(cause, at);
         }
     }
@@ -69,20 +72,21 @@ impl<S: Storage> Writer<S> {
                 "the ledger was closed before its last entries could be written"
             );
         }
-        let is_clean = unwritten == 0 && self.under_way.is_none();
+        let is_clean = unwritten == 0 && self.open_requests.is_none();
         let cause = if is_clean {
             Cause::Shutdown
         } else {
             Cause::Time
         };
-        if self.notary.is_some() {
+        if self.checkpointer.is_some() {
+            self.head_sealed = None;
             self.checkpoint(cause, Instant::now());
         }
     }
 
     /// When there is something to do although nothing is to be written.
     pub(super) fn next_duty(&self, at: Instant) -> Option<Instant> {
-        let notary = self.notary.as_ref()?;
+        let checkpointer = self.checkpointer.as_ref()?;
         let midnight = self.end.since.map(|_| at + until_midnight(now()));
         let rotation = match self.rotate_not_before {
             // Nothing is rotated before lines can be written again.
@@ -91,27 +95,32 @@ impl<S: Storage> Writer<S> {
             Some(retry) => midnight.map(|midnight| midnight.max(retry)),
             None => midnight,
         };
-        [notary.next(at), rotation].into_iter().flatten().min()
+        [checkpointer.next(at), rotation]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Signs what is durable. Returns whether the checkpoint is.
     fn checkpoint(&mut self, cause: Cause, at: Instant) -> bool {
-        let Some(notary) = &mut self.notary else {
+        let Some(checkpointer) = &mut self.checkpointer else {
             return false;
         };
-        let time = now();
-        let note = notary.sign(cause, time).map_err(std::io::Error::other);
+        let checkpoint = checkpointer.checkpoint(cause, now());
+        let note = checkpoint.sign(checkpointer.signer());
+        let note = note.map_err(std::io::Error::other);
         match note.and_then(|note| self.storage.checkpoint(&note)) {
             Ok(()) => {
-                let size = notary.written(cause, at);
+                let size = checkpointer.written(cause, at);
                 self.stats.checkpoints.fetch_add(1, Relaxed);
-                self.stats.checkpoint_written(size, time);
+                self.stats.checkpoint_written(size, checkpoint.time);
+                self.seal_head(checkpoint, at);
                 true
             }
             Err(error) => {
                 self.stats.checkpoint_failures.fetch_add(1, Relaxed);
-                if notary.failed(at) {
-                    let lines = notary.uncovered();
+                if checkpointer.failed(at) {
+                    let lines = checkpointer.uncovered();
                     tracing::error!(%error, lines, "a checkpoint could not be written; it is tried again each second");
                 }
                 false
@@ -119,17 +128,43 @@ impl<S: Storage> Writer<S> {
         }
     }
 
+    /// Seals this checkpoint as the head, unless that was done a moment ago. The head of a clean end
+    /// says that nothing follows.
+    fn seal_head(&mut self, checkpoint: Checkpoint, at: Instant) {
+        let Some(checkpointer) = &self.checkpointer else {
+            return;
+        };
+        let is_end = checkpoint.cause == Cause::Shutdown;
+        let is_recent = |sealed: Instant| at.saturating_duration_since(sealed) < HEAD_INTERVAL;
+        if !is_end && self.head_sealed.is_some_and(is_recent) {
+            return;
+        }
+        let state = if is_end { State::Closed } else { State::Open };
+        let head = SealedHead {
+            state,
+            key: checkpointer.signer().verifier().clone(),
+            checkpoint: Some(checkpoint),
+        };
+        match self.storage.seal_head(&head) {
+            Ok(()) => self.head_sealed = Some(at),
+            Err(error) => {
+                self.stats.checkpoint_failures.fetch_add(1, Relaxed);
+                tracing::error!(%error, "the sealed head of the ledger could not be written; the next checkpoint tries again");
+            }
+        }
+    }
+
     /// Whether the file is full or its day is over. A clock that went back ends no day.
     fn is_rotation_due(&self, at: Instant) -> bool {
         let is_over = |since: Timestamp| day(now()) > day(since);
-        self.notary.is_some()
+        self.rotates
             && !self.needs_cut
             && self.end.length > 0
             && self.rotate_not_before.is_none_or(|retry| at >= retry)
             && (self.end.length >= self.end.max_size || self.end.since.is_some_and(is_over))
     }
 
-    /// A checkpoint comes first: it stands for the file when the file is gone.
+    /// A checkpoint comes first: it covers the file when the file is gone.
     fn rotate(&mut self, at: Instant) {
         if !self.checkpoint(Cause::Rotation, at) {
             self.rotation_failed(at);

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{Code, Refusal};
-use crate::ledger::format::checkpoint::{Cause, Checkpoint};
+use crate::ledger::format::checkpoint::Cause;
 use crate::ledger::format::line_hash::LineHash;
 use crate::ledger::format::merkle::Frontier;
 use crate::ledger::format::note::Signer;
 use crate::ledger::format::record::Record;
+use crate::ledger::writer::sealed_head::SealedHead;
 use crate::secret::SecretBytes;
 
 /// A disk in memory that fails on demand, shared between a test and the writer.
@@ -34,6 +35,7 @@ struct DiskState {
     rotated: Vec<(u64, Vec<u8>)>,
     fail_rotate: bool,
     checkpoints: Vec<String>,
+    heads: Vec<SealedHead>,
     fail_checkpoint: bool,
     /// `checkpoint` does not return while set.
     checkpoint_hangs: bool,
@@ -69,7 +71,7 @@ impl Disk {
             start: Cause::Start,
             entries: Vec::new(),
         };
-        writer.sign_with(Some(signed), options.heartbeat);
+        writer.sign_with(Some(signed), options);
         writer
     }
 
@@ -112,7 +114,7 @@ fn writer<S: Storage>(storage: S, options: Options) -> Writer<S> {
         max_size: options.max_size,
     };
     let queue = Arc::new(Queue::new(options.queue));
-    Writer::new((queue, Arc::default()), storage, end)
+    Writer::new(queue, Arc::default(), storage, end)
 }
 
 fn start(storage: impl Storage, durability: Durability, options: Options) -> Ledger {
@@ -165,7 +167,7 @@ impl Storage for Disk {
         Ok(())
     }
 
-    fn cut(&mut self, length: u64) -> io::Result<()> {
+    fn cut(&mut self, length: u64) -> io::Result<Option<String>> {
         let mut disk = self.0.0.lock().unwrap();
         if disk.fail_cut {
             return Err(io::Error::other("EIO"));
@@ -173,7 +175,7 @@ impl Storage for Disk {
         let length = usize::try_from(length).unwrap();
         assert!(length <= disk.bytes.len(), "nothing durable is ever cut");
         disk.bytes.truncate(length);
-        Ok(())
+        Ok(None)
     }
 
     fn rotate(&mut self, first: u64) -> io::Result<()> {
@@ -197,6 +199,15 @@ impl Storage for Disk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         disk.checkpoints.push(note.to_owned());
+        Ok(())
+    }
+
+    fn seal_head(&mut self, head: &SealedHead) -> io::Result<()> {
+        let mut disk = self.0.0.lock().unwrap();
+        if disk.fail_checkpoint {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        disk.heads.push(head.clone());
         Ok(())
     }
 }
@@ -246,6 +257,24 @@ async fn a_commit_returns_when_its_lines_are_durable_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_ledger_whose_disk_hangs_is_not_ready() {
+    let disk = Disk::default();
+    let short = Options {
+        deadline: Duration::from_millis(1),
+        ..options()
+    };
+    let patience = Durability::Interval(Duration::from_millis(1));
+    let ledger = disk.ledger(patience, short);
+    assert!(ledger.is_ready());
+    disk.set(|disk| disk.hangs = true);
+    ledger.append(entry("one")).unwrap();
+    until(|| !ledger.is_ready()).await;
+    assert!(ledger.healthy(), "no write has failed");
+    disk.set(|disk| disk.hangs = false);
+    until(|| ledger.is_ready()).await;
+}
+
+#[tokio::test]
 async fn all_that_wait_share_one_write_and_one_sync() {
     let disk = Disk::default();
     disk.set(|disk| disk.hangs = true);
@@ -256,7 +285,7 @@ async fn all_that_wait_share_one_write_and_one_sync() {
     };
     let mut commits = vec![commit(0)];
     until(|| disk.get(|disk| disk.appends == 1)).await;
-    // While the first is at the disk, the rest gathers behind it.
+    // While the first is at the disk, the rest gathers after it.
     commits.extend((1..200).map(commit));
     until(|| waiting(&ledger) == 199).await;
     disk.set(|disk| disk.hangs = false);
@@ -499,8 +528,12 @@ async fn a_panic_of_the_writer_is_an_error_and_not_a_wait() {
         fn sync(&mut self) -> io::Result<()> {
             Ok(())
         }
-        fn cut(&mut self, _: u64) -> io::Result<()> {
-            Ok(())
+        fn seal_head(&mut self, _: &SealedHead) -> io::Result<()> {
+            unreachable!()
+        }
+
+        fn cut(&mut self, _: u64) -> io::Result<Option<String>> {
+            Ok(None)
         }
         fn rotate(&mut self, _: u64) -> io::Result<()> {
             Ok(())
@@ -529,6 +562,51 @@ fn the_refusal_says_that_nothing_was_sent() {
     let refusal = Refusal::from(LedgerUnavailable::WriteFailed);
     assert_eq!(refusal.code, Code::LedgerUnavailable);
     assert!(refusal.detail.contains("Nothing was sent"));
+    let refusal = Refusal::from(LedgerUnavailable::ShareFull);
+    assert_eq!(refusal.code, Code::Overloaded);
+    assert!(refusal.detail.contains("Nothing was sent"));
+}
+
+/// While the disk hangs, one principal sends more than the queue holds; another is still recorded.
+#[tokio::test]
+async fn one_principal_does_not_fill_the_queue_for_others() {
+    let disk = Disk::default();
+    let ledger = disk.ledger(
+        Durability::Commit,
+        Options {
+            queue: 100,
+            ..options()
+        },
+    );
+    disk.set(|disk| disk.hangs = true);
+    let commit = |principal: &'static str| {
+        let ledger = ledger.clone();
+        let used = Entry {
+            request: Some("r".into()),
+            principal: Some(principal.into()),
+            ..Entry::new(event::USE)
+        };
+        tokio::spawn(async move { ledger.commit(vec![used]).await })
+    };
+    let mut flood = vec![commit("alice")];
+    until(|| disk.get(|disk| disk.appends == 1)).await;
+    flood.extend((0..200).map(|_| commit("alice")));
+    until(|| waiting(&ledger) == 50).await;
+    let other = commit("bob");
+    until(|| waiting(&ledger) == 51).await;
+    disk.set(|disk| disk.hangs = false);
+    assert_eq!(other.await.unwrap(), Ok(()));
+    let mut refused = 0;
+    for commit in flood {
+        match commit.await.unwrap() {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, LedgerUnavailable::ShareFull);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 150);
 }
 
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ const LIMITS: HeadLimits = HeadLimits {
     bytes: 4096,
     headers: 50,
     head_timeout: Duration::from_secs(5),
+    first_timeout: Duration::from_secs(60),
     idle_timeout: Duration::from_secs(60),
 };
 
@@ -180,6 +181,7 @@ async fn a_head_past_the_limit_is_refused_before_it_is_buffered_whole() {
 async fn a_stalled_head_and_an_idle_connection_end_but_a_busy_one_does_not() {
     let limits = HeadLimits {
         head_timeout: Duration::from_millis(40),
+        first_timeout: Duration::from_millis(80),
         idle_timeout: Duration::from_millis(80),
         ..LIMITS
     };
@@ -232,6 +234,7 @@ async fn a_client_that_ends_its_side_is_waited_with_for_its_answer() {
 #[tokio::test]
 async fn the_end_of_a_request_starts_the_idle_time_of_a_reader_that_waits() {
     let limits = HeadLimits {
+        first_timeout: Duration::from_millis(50),
         idle_timeout: Duration::from_millis(50),
         ..LIMITS
     };
@@ -254,6 +257,7 @@ async fn the_end_of_a_request_starts_the_idle_time_of_a_reader_that_waits() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_given_up() {
     let limits = HeadLimits {
+        first_timeout: Duration::from_millis(50),
         idle_timeout: Duration::from_millis(50),
         ..LIMITS
     };

@@ -8,16 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 use tokio::sync::Mutex;
 
 use super::commits::WalWatch;
 use super::location::Location;
-use super::schema;
+use super::together::Together;
+use super::{schema, seen};
 use crate::vault::name::Actor;
-use crate::vault::seal::KeyId;
+use crate::vault::policy_key::{Head, PolicyKey, PolicyKeys};
+use crate::vault::store::condition::Condition;
 use crate::vault::store::error::{StoreError, StoreUnavailable};
 use crate::{clock, files};
 
@@ -28,23 +31,48 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(super) pool: SqlitePool,
+    pub(super) keys: PolicyKeys,
     anchor: Arc<Mutex<Option<SqliteConnection>>>,
     path: Arc<Path>,
+    pub(super) seen: Arc<Path>,
+    /// What has to hold for a change to be made.
+    condition: Option<Arc<Condition>>,
+    /// The transaction that changes are made in, if several are made together.
+    pub(super) together: Option<Together>,
 }
 
 impl Database {
-    /// Opens the database, and creates the file and its tables if they are missing.
+    /// Opens the database, and creates the file and its tables if they are missing. It must belong
+    /// to a master key of `keys`, or to none yet.
     ///
     /// File and directory are private to the user whatever the umask. SQLite gives its `-wal` and
     /// `-shm` files the mode of the database.
-    pub async fn open(Location(path): &Location) -> Result<Self, StoreUnavailable> {
-        let path = prepare_file(path).map_err(|error| {
-            StoreUnavailable::new(format!("{} cannot be prepared: {error}", path.display()))
+    pub async fn open(location: &Location, keys: PolicyKeys) -> Result<Self, StoreError> {
+        let database = Self::connect(location, keys).await?;
+        match database.admit().await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the file, whatever it holds.
+    pub(super) async fn connect(location: &Location, keys: PolicyKeys) -> Result<Self, StoreError> {
+        if location.seen.with_file_name(files::RESTORING).exists() {
+            return Err(StoreUnavailable::new(
+                "a backup is being put back here, or that was interrupted; run `egret restore` again",
+            )
+            .into());
+        }
+        let path = prepare_file(&location.database).map_err(|error| {
+            let path = location.database.display();
+            StoreUnavailable::new(format!("{path} cannot be prepared: {error}"))
         })?;
         let options = options(&path);
         let mut anchor = options.connect().await?;
         enter_wal_mode(&mut anchor).await?;
-        schema::migrate(&mut anchor, clock::unix_seconds()).await?;
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .idle_timeout(None)
@@ -54,9 +82,92 @@ impl Database {
             .connect_lazy_with(options);
         Ok(Self {
             pool,
+            keys,
             anchor: Arc::new(Mutex::new(Some(anchor))),
             path: path.into(),
+            seen: location.seen.as_path().into(),
+            condition: None,
+            together: None,
         })
+    }
+
+    /// Brings the tables up to date and checks that the store is the one that the ledger knows.
+    async fn admit(&self) -> Result<(), StoreError> {
+        // Most starts have nothing to migrate, and take no write lock to find out.
+        let mut connection = self.pool.acquire().await?;
+        if schema::version(&mut connection).await? != schema::CURRENT {
+            drop(connection);
+            self.upgrade().await?;
+            connection = self.pool.acquire().await?;
+        }
+        // Read first: what another process puts on record meanwhile is in the state that is read then.
+        let on_record = seen::read(&self.seen, &self.keys);
+        let row = sqlx::query(STATE).fetch_one(&mut *connection).await?;
+        let key = key_of(&row, &self.keys)?;
+        let head = head_of(&row, &key)?;
+        match on_record? {
+            Some(on_record) if head.revision < on_record => Err(StoreError::Older {
+                found: head.revision,
+                on_record,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same database, for a change that is made only if `condition` holds.
+    pub fn when(&self, condition: Condition) -> Self {
+        Self {
+            condition: Some(Arc::new(condition)),
+            ..self.clone()
+        }
+    }
+
+    /// The same database, whose changes are made in this transaction.
+    pub(super) fn within(&self, together: Together) -> Self {
+        Self {
+            together: Some(together),
+            ..self.clone()
+        }
+    }
+
+    /// Migrates the tables. Of several processes the first one does it.
+    pub(super) async fn upgrade(&self) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let found = schema::version(&mut transaction).await?;
+        if found < schema::AUTHENTICATED && seen::read(&self.seen, &self.keys)?.is_some() {
+            // What was authenticated once is not taken over again without: anyone could write it.
+            return Err(StoreError::Replaced);
+        }
+        let mut key = self.keys.current();
+        if found > 0 {
+            let row = sqlx::query(BOUND).fetch_one(&mut *transaction).await?;
+            key = key_of(&row, &self.keys)?;
+        }
+        schema::migrate(&mut transaction, clock::unix_seconds()).await?;
+        if found >= schema::AUTHENTICATED {
+            // Its rows are objects already, and its head still says what they are.
+            return Ok(transaction.commit().await?);
+        }
+        let revision: i64 =
+            sqlx::query("UPDATE state SET key_id = ? WHERE id = 1 RETURNING revision")
+                .bind(key.id().as_bytes())
+                .fetch_one(&mut *transaction)
+                .await?
+                .try_get(0)?;
+        let actor = Actor::server("upgrade");
+        let mut change = Change {
+            transaction,
+            key,
+            revision: revision + 1,
+            head: Head::default(),
+            time: clock::unix_micros(),
+            actor: &actor,
+            together: None,
+        };
+        change.take_over().await?;
+        schema::drop_unauthenticated(&mut change.transaction).await?;
+        change.head.directory_revision = change.revision;
+        change.commit().await
     }
 
     /// The last connection to close moves the write-ahead log into the database.
@@ -66,30 +177,6 @@ impl Database {
             // If this fails, the next process to open the database moves the log.
             let _ = anchor.close().await;
         }
-    }
-
-    pub async fn bind_key(&self, id: KeyId) -> Result<(), StoreError> {
-        let bound = "SELECT key_id FROM state WHERE id = 1 AND key_id IS NOT NULL";
-        let mut row = sqlx::query(bound).fetch_optional(&self.pool).await?;
-        if row.is_none() {
-            sqlx::query("UPDATE state SET key_id = ? WHERE id = 1 AND key_id IS NULL")
-                .bind(id.0.as_slice())
-                .execute(&self.pool)
-                .await?;
-            row = sqlx::query(bound).fetch_optional(&self.pool).await?;
-        }
-        let expected: Vec<u8> = match row {
-            Some(row) => row.try_get(0)?,
-            None => return Err(StoreUnavailable::new("the state row is missing").into()),
-        };
-        if expected == id.0 {
-            return Ok(());
-        }
-        let expected = expected.iter().map(|byte| format!("{byte:02x}")).collect();
-        Err(StoreError::OtherKey {
-            expected,
-            found: id.to_string(),
-        })
     }
 
     /// A watch that was seen to notice a commit. Shared memory and file reads agree on every known
@@ -108,6 +195,43 @@ impl Database {
         Ok(watch)
     }
 
+    /// A snapshot to read from, and the key under which everything in it is sealed.
+    pub(super) async fn snapshot(
+        &self,
+    ) -> Result<(Transaction<'static, Sqlite>, PolicyKey), StoreUnavailable> {
+        self.keyed(self.pool.begin().await?).await
+    }
+
+    /// As [`Database::snapshot`], to write what is no change of policy.
+    pub(super) async fn snapshot_to_write(
+        &self,
+    ) -> Result<(Transaction<'static, Sqlite>, PolicyKey), StoreUnavailable> {
+        self.keyed(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+            .await
+    }
+
+    async fn keyed(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+    ) -> Result<(Transaction<'static, Sqlite>, PolicyKey), StoreUnavailable> {
+        let row = sqlx::query(BOUND).fetch_one(&mut *transaction).await?;
+        let key = reading_key(&row, &self.keys)?;
+        Ok((transaction, key))
+    }
+
+    /// Reads one row, past every cache of this program.
+    pub async fn ping(&self) -> Result<(), StoreUnavailable> {
+        let state = sqlx::query("SELECT revision FROM state WHERE id = 1");
+        state.fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Takes the write lock and keeps it.
+    #[cfg(test)]
+    pub async fn hold_writes(&self) -> Transaction<'static, Sqlite> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.unwrap()
+    }
+
     /// Commits something that changes nothing.
     async fn probe(&self) -> Result<(), StoreUnavailable> {
         sqlx::query("UPDATE state SET probes = probes + 1 WHERE id = 1")
@@ -118,25 +242,32 @@ impl Database {
 
     /// Begins a change: takes the write lock and the next revision.
     pub(super) async fn begin<'a>(&self, actor: &'a Actor) -> Result<Change<'a>, StoreError> {
+        if let Some(together) = &self.together {
+            let mut change = Change::of(together, actor).await?;
+            if let Some(condition) = &self.condition {
+                change.check(condition).await?;
+            }
+            return Ok(change);
+        }
         // IMMEDIATE: a deferred transaction that first reads and then writes can fail with
         // SQLITE_BUSY without waiting, because its snapshot is outdated.
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query(
-            "UPDATE state SET revision = revision + 1 WHERE id = 1
-             RETURNING revision, (SELECT max(version) FROM migrations)",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        let schema: i64 = row.try_get(1)?;
-        if schema != schema::CURRENT {
-            return Err(schema::too_new(schema).into());
-        }
-        Ok(Change {
+        let row = sqlx::query(STATE).fetch_one(&mut *transaction).await?;
+        let key = key_of(&row, &self.keys)?;
+        let head = head_of(&row, &key)?;
+        let mut change = Change {
             transaction,
-            revision: row.try_get(0)?,
+            key,
+            revision: head.revision + 1,
+            head,
             time: clock::unix_micros(),
             actor,
-        })
+            together: None,
+        };
+        if let Some(condition) = &self.condition {
+            change.check(condition).await?;
+        }
+        Ok(change)
     }
 
     /// Empties the write-ahead log, which still holds pages with ciphertext that was just erased
@@ -151,12 +282,65 @@ impl Database {
     }
 }
 
+/// The state row, and the version of the tables.
+pub(super) const STATE: &str = "SELECT revision, client_revision, key_id, head,
+     (SELECT max(version) FROM migrations) AS schema FROM state WHERE id = 1";
+
+/// The name of the master key under which the store is sealed.
+const BOUND: &str = "SELECT key_id FROM state WHERE id = 1";
+
+/// The key under which everything is sealed that is read with this row, in one transaction.
+pub(super) fn key_of(row: &SqliteRow, keys: &PolicyKeys) -> Result<PolicyKey, StoreError> {
+    let bound: Option<&[u8]> = row.try_get("key_id")?;
+    let Some(bound) = bound else {
+        return Ok(keys.current());
+    };
+    keys.follow(bound).ok_or_else(|| StoreError::OtherKey {
+        expected: bound.iter().map(|byte| format!("{byte:02x}")).collect(),
+        found: keys.current().id().to_string(),
+    })
+}
+
+/// [`key_of`] for what only reads.
+pub(super) fn reading_key(
+    row: &SqliteRow,
+    keys: &PolicyKeys,
+) -> Result<PolicyKey, StoreUnavailable> {
+    key_of(row, keys).map_err(|error| match error {
+        StoreError::Unavailable(error) => error,
+        error => StoreUnavailable::new(error.to_string()),
+    })
+}
+
+/// The head of the store. The plain columns of the row have to agree with it: queries rely on them.
+pub(super) fn head_of(row: &SqliteRow, key: &PolicyKey) -> Result<Head, StoreUnavailable> {
+    let schema: i64 = row.try_get("schema")?;
+    if schema != schema::CURRENT {
+        return Err(schema::too_new(schema));
+    }
+    let sealed: Option<&[u8]> = row.try_get("head")?;
+    let plain = (row.try_get("revision")?, row.try_get("client_revision")?);
+    sealed
+        .and_then(|sealed| key.open_head(sealed))
+        .filter(|head| (head.revision, head.directory_revision) == plain)
+        .ok_or_else(|| {
+            StoreUnavailable::alarming(
+                "the database was changed by something that is not Egret, or is damaged: its \
+                 state does not verify. Restore a backup",
+            )
+        })
+}
+
 /// An administrative change in progress. Dropped without [`Change::commit`], it is rolled back.
 pub(super) struct Change<'a> {
     pub(super) transaction: Transaction<'static, Sqlite>,
+    pub(super) key: PolicyKey,
     pub(super) revision: i64,
+    pub(super) head: Head,
     pub(super) time: i64,
     pub(super) actor: &'a Actor,
+    /// Where the transaction goes for the next change, if several are made together.
+    pub(super) together: Option<Together>,
 }
 
 impl Change<'_> {
@@ -165,12 +349,26 @@ impl Change<'_> {
         self.time / 1_000_000
     }
 
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        if self.together.is_some() {
+            return self.leave().await;
+        }
+        self.head.revision = self.revision;
+        let sealed = self
+            .key
+            .seal_head(&self.head)
+            .map_err(|_| StoreUnavailable::new("no randomness"))?;
+        sqlx::query("UPDATE state SET revision = ?, client_revision = ?, head = ? WHERE id = 1")
+            .bind(self.revision)
+            .bind(self.head.directory_revision)
+            .bind(sealed)
+            .execute(&mut *self.transaction)
+            .await?;
         Ok(self.transaction.commit().await?)
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)

@@ -1,62 +1,56 @@
 //! Reads credentials: by name, or those that changed after a revision.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, Transaction};
 
-use super::database::Database;
-use super::{rows, schema};
+use super::credentials::{id, parse_id};
+use super::database::{Database, STATE, head_of, reading_key};
+use super::objects::{Object, unverified};
+use super::rows;
 use crate::substitution::slug::Slug;
-use crate::vault::model::Credential;
-use crate::vault::name::Principal;
-use crate::vault::store::changes::Changes;
+use crate::vault::access::account::Identity;
+use crate::vault::access::token::TokenRecord;
+use crate::vault::access::{Account, Link};
+use crate::vault::approval::Approval;
+use crate::vault::egress::EgressEntry;
+use crate::vault::key_request::KeyRequest;
+use crate::vault::model::{Credential, Phase, SealedFields, StoredVersion};
+use crate::vault::name::{ClientName, GroupName, Principal};
+use crate::vault::people::{Group, User};
+use crate::vault::policy_key::{Head, PolicyKey, SetDigest};
+use crate::vault::record::{BundleRecord, ClientRecord, CredentialRecord, Policy, Record as _};
+use crate::vault::store::changes::{ChangedCredential, Changes, Content, Directory, Listing};
+use crate::vault::store::condition::ObjectName;
 use crate::vault::store::error::StoreUnavailable;
 
-/// Rows of one read, from the three tables of a credential.
-struct RowSets {
-    credentials: Vec<SqliteRow>,
-    values: Vec<SqliteRow>,
-    shares: Vec<SqliteRow>,
-}
+/// Sealed values by credential and version.
+type Values = BTreeMap<(Principal, Slug), BTreeMap<u32, SealedFields>>;
 
-/// Sorts after every owner and slug, which are ASCII.
-const LAST: &str = "\u{10ffff}";
+/// A query with its arguments.
+type Select<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 impl Database {
     /// Finds changed rows through the index on their revision.
     pub async fn changes_since(&self, since: i64) -> Result<Changes, StoreUnavailable> {
         let mut transaction = self.pool.begin().await?;
-        let state = sqlx::query(
-            "SELECT revision, client_revision, (SELECT max(version) FROM migrations) AS schema
-             FROM state WHERE id = 1",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        let schema: i64 = state.try_get("schema")?;
-        if schema != schema::CURRENT {
-            return Err(schema::too_new(schema));
-        }
+        let state = sqlx::query(STATE).fetch_one(&mut *transaction).await?;
+        let key = reading_key(&state, &self.keys)?;
+        let head = head_of(&state, &key)?;
         let mut changes = Changes {
-            revision: state.try_get("revision")?,
+            key: key.id(),
+            head,
             credentials: Vec::new(),
-            deleted: Vec::new(),
-            clients: None,
+            directory: None,
         };
-        if changes.revision > since {
-            let changed = changed_rows(&mut transaction, since).await?;
-            for row in &changed.credentials {
-                if row.try_get("deleted")? {
-                    changes.deleted.push(rows::key(row)?);
-                }
-            }
-            changes.credentials = assemble(&changed)?;
+        if head.revision != since {
+            changes.credentials = changed(&mut transaction, &key, since).await?;
         }
-        if since == 0 || state.try_get::<i64, _>("client_revision")? > since {
-            let rows = sqlx::query("SELECT * FROM clients")
-                .fetch_all(&mut *transaction)
-                .await?;
-            changes.clients = Some(rows.iter().map(rows::client).collect::<Result<_, _>>()?);
+        if since == 0 || head.directory_revision > since {
+            changes.directory = Some(directory(&mut transaction, &key, &head).await?);
         }
         transaction.rollback().await?;
         Ok(changes)
@@ -67,97 +61,280 @@ impl Database {
         owner: &Principal,
         slug: &Slug,
     ) -> Result<Option<Credential>, StoreUnavailable> {
-        let name = (owner.as_str(), slug.as_str());
-        Ok(self.between(name, name).await?.pop())
-    }
-
-    pub async fn list(
-        &self,
-        owner: Option<&Principal>,
-    ) -> Result<Vec<Credential>, StoreUnavailable> {
-        match owner.map(Principal::as_str) {
-            Some(owner) => self.between((owner, ""), (owner, LAST)).await,
-            None => self.between(("", ""), (LAST, LAST)).await,
+        let id = id(owner, slug);
+        let objects = "SELECT * FROM objects WHERE kind = 'credential' AND id = ?";
+        let values = "SELECT * FROM sealed_values WHERE owner = ? AND slug = ?";
+        let (owner, slug) = (owner.as_str(), slug.as_str());
+        let objects = sqlx::query(objects).bind(&id);
+        let mut listing = self
+            .read(objects, sqlx::query(values).bind(owner).bind(slug))
+            .await?;
+        if !listing.unverified.is_empty() {
+            return Err(unverified(CredentialRecord::KIND, &id));
         }
+        Ok(listing.credentials.pop())
     }
 
-    /// The credentials whose (owner, slug) is between two names, both included.
-    async fn between(
+    pub async fn list(&self, owner: Option<&Principal>) -> Result<Listing, StoreUnavailable> {
+        let Some(owner) = owner else {
+            let objects = "SELECT * FROM objects WHERE kind = 'credential'";
+            let values = "SELECT * FROM sealed_values";
+            return self.read(sqlx::query(objects), sqlx::query(values)).await;
+        };
+        // `0` follows `/` in ASCII.
+        let objects = "SELECT * FROM objects WHERE kind = 'credential' AND id > ? AND id < ?";
+        let values = "SELECT * FROM sealed_values WHERE owner = ?";
+        let objects = sqlx::query(objects).bind(format!("{owner}/"));
+        self.read(
+            objects.bind(format!("{owner}0")),
+            sqlx::query(values).bind(owner.as_str()),
+        )
+        .await
+    }
+
+    async fn read(
         &self,
-        first: (&str, &str),
-        last: (&str, &str),
-    ) -> Result<Vec<Credential>, StoreUnavailable> {
-        let mut transaction = self.pool.begin().await?;
-        let credentials = "SELECT * FROM credentials WHERE (owner, slug) BETWEEN (?, ?) AND (?, ?)";
-        let values = "SELECT * FROM sealed_values WHERE (owner, slug) BETWEEN (?, ?) AND (?, ?)";
-        let shares = "SELECT * FROM shares WHERE (owner, slug) BETWEEN (?, ?) AND (?, ?)";
-        let select = |sql: &'static str| {
-            sqlx::query(sql)
-                .bind(first.0)
-                .bind(first.1)
-                .bind(last.0)
-                .bind(last.1)
-        };
-        let sets = RowSets {
-            credentials: select(credentials).fetch_all(&mut *transaction).await?,
-            values: select(values).fetch_all(&mut *transaction).await?,
-            shares: select(shares).fetch_all(&mut *transaction).await?,
-        };
+        objects: Select<'_>,
+        values: Select<'_>,
+    ) -> Result<Listing, StoreUnavailable> {
+        let (mut transaction, key) = self.snapshot().await?;
+        let objects = objects.fetch_all(&mut *transaction).await?;
+        let values = values.fetch_all(&mut *transaction).await?;
         transaction.rollback().await?;
-        assemble(&sets)
+        let mut listing = Listing::default();
+        for changed in assemble(&key, &objects, &values)? {
+            match changed.content {
+                Content::Live(credential) => listing.credentials.push(*credential),
+                Content::Deleted => {}
+                Content::Unverified => listing.unverified.push((changed.owner, changed.slug)),
+            }
+        }
+        let name = |credential: &Credential| (credential.owner.clone(), credential.slug.clone());
+        listing.credentials.sort_by_key(name);
+        Ok(listing)
     }
 }
 
-/// `CROSS JOIN` fixes the join order: the few changed credentials first, then their rows. Otherwise
-/// the planner may scan a whole table for one change.
-async fn changed_rows(
+/// `CROSS JOIN` fixes the join order: the few changed credentials first, then their values.
+/// Otherwise the planner may scan a whole table for one change.
+async fn changed(
     transaction: &mut Transaction<'static, Sqlite>,
+    key: &PolicyKey,
     since: i64,
-) -> Result<RowSets, StoreUnavailable> {
-    let credentials = sqlx::query("SELECT * FROM credentials WHERE revision > ?")
+) -> Result<Vec<ChangedCredential>, StoreUnavailable> {
+    let objects = sqlx::query(CHANGED)
         .bind(since)
         .fetch_all(&mut **transaction)
         .await?;
-    let values = sqlx::query(
-        "SELECT v.* FROM credentials c
-         CROSS JOIN sealed_values v ON v.owner = c.owner AND v.slug = c.slug
-         WHERE c.revision > ?",
-    )
-    .bind(since)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let shares = sqlx::query(
-        "SELECT s.* FROM credentials c
-         CROSS JOIN shares s ON s.owner = c.owner AND s.slug = c.slug
-         WHERE c.revision > ?",
-    )
-    .bind(since)
-    .fetch_all(&mut **transaction)
-    .await?;
-    Ok(RowSets {
-        credentials,
-        values,
-        shares,
-    })
+    let values = sqlx::query(CHANGED_VALUES)
+        .bind(since)
+        .fetch_all(&mut **transaction)
+        .await?;
+    assemble(key, &objects, &values)
 }
 
-/// Puts live credentials together with their values and shares, ordered by owner and slug.
-fn assemble(sets: &RowSets) -> Result<Vec<Credential>, StoreUnavailable> {
-    let mut credentials = BTreeMap::new();
-    for row in &sets.credentials {
-        if !row.try_get::<bool, _>("deleted")? {
-            credentials.insert(rows::key(row)?, rows::credential(row)?);
+/// The credentials that changed after a revision.
+pub(super) const CHANGED: &str = "SELECT * FROM objects WHERE kind = 'credential' AND revision > ?";
+
+/// Their values.
+pub(super) const CHANGED_VALUES: &str = "SELECT v.* FROM objects o
+     CROSS JOIN sealed_values v
+       ON v.owner = substr(o.id, 1, instr(o.id, '/') - 1)
+      AND v.slug = substr(o.id, instr(o.id, '/') + 1)
+     WHERE o.kind = 'credential' AND o.revision > ?";
+
+/// Puts credentials together with their values.
+fn assemble(
+    key: &PolicyKey,
+    objects: &[SqliteRow],
+    values: &[SqliteRow],
+) -> Result<Vec<ChangedCredential>, StoreUnavailable> {
+    let mut stored = Values::new();
+    for row in values {
+        let versions = stored.entry(rows::key(row)?).or_default();
+        let fields = versions.entry(rows::version(row)?).or_default();
+        fields.push(rows::value(row)?);
+    }
+    let mut changed = Vec::with_capacity(objects.len());
+    for row in objects {
+        let object = Object::read(row)?;
+        let (owner, slug) = parse_id(object.id)?;
+        let content = match object.content(key) {
+            None => Content::Unverified,
+            Some(CredentialRecord::Deleted(_)) => Content::Deleted,
+            Some(CredentialRecord::Live(policy)) => {
+                let name = (owner, slug);
+                let values = stored.remove(&name).unwrap_or_default();
+                let (owner, slug) = &name;
+                let credential = credential(owner, slug, object.revision, *policy, values);
+                changed.push(ChangedCredential {
+                    owner: owner.clone(),
+                    slug: slug.clone(),
+                    digest: object.digest(key),
+                    content: Content::Live(Box::new(credential)),
+                });
+                continue;
+            }
+        };
+        changed.push(ChangedCredential {
+            owner,
+            slug,
+            digest: object.digest(key),
+            content,
+        });
+    }
+    Ok(changed)
+}
+
+/// A credential as the proxy holds it. A value that is missing is a field that does not exist: which
+/// values there are is not authenticated, only what they say.
+fn credential(
+    owner: &Principal,
+    slug: &Slug,
+    revision: i64,
+    policy: Policy,
+    mut values: BTreeMap<u32, SealedFields>,
+) -> Credential {
+    let version = policy.current();
+    let mut stored = |number: u32| StoredVersion {
+        version: number,
+        fields: Arc::new(values.remove(&number).unwrap_or_default()),
+    };
+    let fields = stored(version).fields;
+    let of_phase = |phase: Phase| {
+        let versions = policy.versions.iter().rev();
+        versions.filter(move |version| version.phase == phase)
+    };
+    let staged = of_phase(Phase::Staged).next().map(|v| v.number);
+    let replaced: Vec<u32> = of_phase(Phase::Replaced).map(|v| v.number).collect();
+    Credential {
+        owner: owner.clone(),
+        slug: slug.clone(),
+        revision,
+        kind: policy.kind,
+        description: policy.description,
+        grant: policy.grant,
+        state: policy.state,
+        searched_until: policy.searched_until,
+        version,
+        created: policy.created,
+        rotated: policy.rotated,
+        rotate_every: policy.rotate_every,
+        shares: policy.shares.into_iter().map(Arc::new).collect(),
+        stand_ins: policy.stand_ins,
+        attachments: policy.attachments.into_iter().map(Arc::new).collect(),
+        fields,
+        replaced: replaced.into_iter().map(&mut stored).collect(),
+        staged: staged.map(&mut stored),
+        versions: policy.versions,
+    }
+}
+
+/// Everyone, if nobody is missing and nobody was added.
+async fn directory(
+    transaction: &mut Transaction<'static, Sqlite>,
+    key: &PolicyKey,
+    head: &Head,
+) -> Result<Directory, StoreUnavailable> {
+    let rows = sqlx::query("SELECT * FROM objects WHERE kind <> 'credential'")
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut directory = Directory::default();
+    let mut digest = SetDigest::default();
+    for row in &rows {
+        let object = Object::read(row)?;
+        digest.toggle(object.digest(key));
+        if !directory.add(&object, key) {
+            let entry = format!("{} {}", object.kind, object.id);
+            directory.unverified.push(entry);
         }
     }
-    for row in &sets.values {
-        if let Some(credential) = credentials.get_mut(&rows::key(row)?) {
-            rows::add_value(credential, row)?;
-        }
+    if digest == head.directory {
+        Ok(directory)
+    } else {
+        Err(StoreUnavailable::foreign_rows("users, groups and clients"))
     }
-    for row in &sets.shares {
-        if let Some(credential) = credentials.get_mut(&rows::key(row)?) {
-            credential.shared_with.insert(rows::principal(row)?);
+}
+
+impl Directory {
+    /// Takes an object in; `false` if it was not written by Egret.
+    fn add(&mut self, object: &Object<'_>, key: &PolicyKey) -> bool {
+        match object.kind {
+            User::KIND => {
+                let Ok(name) = Principal::parse(object.id) else {
+                    return false;
+                };
+                match object.content(key) {
+                    Some(user) => {
+                        self.keep_revision(ObjectName::user(&name), object);
+                        self.users.insert(name, user);
+                    }
+                    None => {
+                        self.unverified_users.insert(name);
+                        return false;
+                    }
+                }
+            }
+            Group::KIND => {
+                let group = GroupName::parse(object.id).ok().zip(object.content(key));
+                let Some((name, group)) = group else {
+                    return false;
+                };
+                self.keep_revision(ObjectName::group(&name), object);
+                self.groups.insert(name, group);
+            }
+            BundleRecord::KIND => {
+                let record = object.content::<BundleRecord>(key);
+                let bundle = record.and_then(BundleRecord::bundle);
+                let Some((id, bundle)) = object.id.parse().ok().zip(bundle) else {
+                    return false;
+                };
+                self.keep_revision(ObjectName::bundle(&id), object);
+                self.bundles.insert(id, bundle);
+            }
+            Approval::KIND => {
+                let Some(approval) = object.content(key) else {
+                    return false;
+                };
+                self.approvals.insert(object.id.to_owned(), approval);
+            }
+            KeyRequest::KIND => {
+                let number = object.id.parse().ok();
+                let Some((number, request)) = number.zip(object.content(key)) else {
+                    return false;
+                };
+                self.key_requests.insert(number, request);
+            }
+            EgressEntry::KIND => {
+                let number = object.id.parse().ok();
+                let Some((number, entry)) = number.zip(object.content(key)) else {
+                    self.has_unverified_egress = true;
+                    return false;
+                };
+                self.egress.insert(number, entry);
+            }
+            ClientRecord::KIND => {
+                let record = object.content::<ClientRecord>(key);
+                let name = ClientName::parse(object.id).ok();
+                let client = record
+                    .zip(name)
+                    .and_then(|(record, name)| record.client(name));
+                let Some(client) = client else { return false };
+                self.keep_revision(ObjectName::client(&client.name), object);
+                self.clients.push(client);
+            }
+            // What people sign in with is no part of what the proxy knows.
+            Account::KIND => return object.content::<Account>(key).is_some(),
+            Identity::KIND => return object.content::<Identity>(key).is_some(),
+            Link::KIND => return object.content::<Link>(key).is_some(),
+            TokenRecord::KIND => return object.content::<TokenRecord>(key).is_some(),
+            // A kind that this version does not know would have another version of the schema.
+            _ => return false,
         }
+        true
     }
-    Ok(credentials.into_values().collect())
+
+    fn keep_revision(&mut self, name: ObjectName, object: &Object<'_>) {
+        self.revisions.insert(name, object.revision);
+    }
 }

@@ -2,9 +2,7 @@
 // Prints a line for each place: its name and the status of the answer, or `refused`.
 
 import java.net.Authenticator;
-import java.net.InetSocketAddress;
 import java.net.PasswordAuthentication;
-import java.net.ProxySelector;
 import java.net.URI;
 import java.net.URLEncoder;
 import java.net.http.HttpClient;
@@ -30,20 +28,12 @@ public class Places {
     }
 
     public static void main(String[] args) {
-        // It looks neither at the variables of other clients nor at system properties for the
-        // proxy's password, so programs say it themselves.
-        var proxy = URI.create(System.getenv("HTTPS_PROXY"));
-        var who = proxy.getUserInfo().split(":", 2);
         client = HttpClient.newBuilder()
             .version(args[0].equals("h2") ? HttpClient.Version.HTTP_2 : HttpClient.Version.HTTP_1_1)
-            .proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())))
             .authenticator(new Authenticator() {
                 @Override
                 protected PasswordAuthentication getPasswordAuthentication() {
-                    // With an authenticator the client drops an Authorization of one's own.
-                    return getRequestorType() == RequestorType.PROXY
-                        ? new PasswordAuthentication(who[0], who[1].toCharArray())
-                        : new PasswordAuthentication("user", P.toCharArray());
+                    return new PasswordAuthentication("user", P.toCharArray());
                 }
             })
             .build();

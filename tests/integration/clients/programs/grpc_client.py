@@ -42,6 +42,5 @@ try:
     unary(b"hello", metadata=(("x-api-key", "<<no-such-key>>"),), timeout=60)
     sys.exit("not refused")
 except grpc.RpcError as refused:
-    # What gRPC makes of an HTTP status of its own (its "HTTP to gRPC Status Code Mapping").
-    check(f"refused: {refused}", refused.code() is grpc.StatusCode.UNKNOWN)
-    check(f"refused: {refused}", "424" in refused.details())
+    check(f"refused: {refused}", refused.code() is grpc.StatusCode.FAILED_PRECONDITION)
+    check(f"refused: {refused}", "No usable credential of that slug" in refused.details())

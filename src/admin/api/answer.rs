@@ -1,0 +1,147 @@
+//! Answers: JSON with the entity tag of what it shows, and pages of lists.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::condition::etag;
+
+/// How many items a page has, if the request does not say.
+const USUAL: usize = 100;
+/// Most items of a page.
+pub const MOST: usize = 500;
+
+/// A JSON answer.
+pub struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+    revision: Option<i64>,
+    closes: bool,
+}
+
+impl Answer {
+    /// What was asked for.
+    pub fn ok(view: &impl Serialize) -> Self {
+        Self {
+            status: StatusCode::OK,
+            // A view is a struct of texts and numbers, whose serialising cannot fail.
+            body: serde_json::to_vec(view).unwrap_or_default(),
+            revision: None,
+            closes: false,
+        }
+    }
+
+    /// The same, of something that was just made.
+    pub fn newly_made(self) -> Self {
+        Self {
+            status: StatusCode::CREATED,
+            ..self
+        }
+    }
+
+    /// It is gone.
+    pub fn gone() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            body: Vec::new(),
+            revision: None,
+            closes: false,
+        }
+    }
+
+    /// The same, of an object with this revision.
+    pub fn at(self, revision: Option<i64>) -> Self {
+        Self { revision, ..self }
+    }
+
+    /// The same, after which the connection ends: its buffers had a value or a token in them.
+    pub fn closing(self) -> Self {
+        Self {
+            closes: true,
+            ..self
+        }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let has_body = self.status != StatusCode::NO_CONTENT;
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if has_body {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, json);
+        }
+        if let Some(revision) = self.revision {
+            headers.insert(header::ETAG, etag(revision));
+        }
+        if self.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins, for `after`; `null` on the last one.
+    pub next: Option<String>,
+}
+
+/// How many items a page has.
+pub fn page_size(asked: Option<usize>) -> usize {
+    asked.unwrap_or(USUAL).clamp(1, MOST)
+}
+
+impl<T> Page<T> {
+    /// The first `size` of `items`, in the order of their keys, whose keys are after `after`.
+    pub fn of<S>(
+        items: impl Iterator<Item = S>,
+        key: impl Fn(&S) -> String,
+        after: Option<&str>,
+        size: usize,
+        view: impl FnMut(S) -> T,
+    ) -> Self {
+        let keyed = items.map(|item| (key(&item), item));
+        let mut wanted: Vec<(String, S)> = keyed
+            .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after))
+            .collect();
+        wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let next = (wanted.len() > size).then(|| wanted[size - 1].0.clone());
+        wanted.truncate(size);
+        Self {
+            items: wanted.into_iter().map(|(_, item)| item).map(view).collect(),
+            next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_without_a_gap() {
+        let all = ["a", "b", "c", "d", "e"];
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let key = |item: &&&str| (**item).to_owned();
+            let page = Page::of(all.iter(), key, after.as_deref(), 2, |item| *item);
+            seen.extend(page.items);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(seen, all);
+        let none = Page::of(all.iter(), |item| (**item).to_owned(), Some("e"), 2, |i| *i);
+        assert!(none.items.is_empty() && none.next.is_none());
+    }
+}

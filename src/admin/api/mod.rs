@@ -1,0 +1,86 @@
+//! `/api/v1`: everything that a command can do, for programs.
+//!
+//! ```text
+//!   request ─► Caller (who asks) ─► Sight (what there is for that user) ─► 404
+//!                                     │ scope, freshness, If-Match ─► 403, 412
+//!                                     ▼
+//!                                  Registrar (rights, in the transaction of the change) ─► 403
+//!                                     ▼
+//!                                  Recorder (in force, and on record) ─► answer
+//! ```
+//!
+//! What a caller does not know of is not there: a name that is nothing and a name that is somebody
+//! else's take the same way to the same answer. Values go in and never come out, and no answer holds
+//! a word of what was sent: see [`fields`].
+
+mod answer;
+mod approvals;
+mod asked;
+mod bundles;
+mod change;
+mod clients;
+mod condition;
+mod credentials;
+mod document;
+mod fields;
+mod import;
+mod inputs;
+mod key_requests;
+mod ledger;
+mod people;
+mod request;
+mod rules;
+mod sandboxes;
+mod shares;
+mod stream;
+mod system;
+mod tokens;
+mod versions;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use bytes::Bytes;
+use http::header;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use self::request::MAX_BODY;
+use super::context::AdminContext;
+
+/// Under which path the API is.
+const BASE: &str = "/api/v1";
+
+/// The API, and the document that describes it.
+fn described() -> (Router<AdminContext>, String) {
+    let endpoints = OpenApiRouter::new()
+        .merge(system::router())
+        .merge(credentials::router())
+        .merge(versions::router())
+        .merge(shares::router())
+        .merge(bundles::router())
+        .merge(people::router())
+        .merge(clients::router())
+        .merge(tokens::router())
+        .merge(approvals::router())
+        .merge(key_requests::router())
+        .merge(rules::router())
+        .merge(sandboxes::router())
+        .merge(ledger::router())
+        .merge(stream::router())
+        .merge(import::router());
+    let (router, document) = OpenApiRouter::with_openapi(document::empty())
+        .nest(BASE, endpoints)
+        .split_for_parts();
+    (router, document::complete(&document))
+}
+
+/// The endpoints.
+pub fn router() -> Router<AdminContext> {
+    let (router, document) = described();
+    let document = Bytes::from(document);
+    let serve = get(async move || {
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        (json, document.clone()).into_response()
+    });
+    router.route(&format!("{BASE}/openapi.json"), serve)
+}

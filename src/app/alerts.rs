@@ -1,0 +1,202 @@
+//! Alerts: lines of the ledger that are sent to a webhook.
+//!
+//! They are read off the ledger, on a thread of their own, so that no request ever waits for a webhook,
+//! and nothing is alerted that is not on record. A webhook that is down is tried again for a while; what
+//! it has missed then is still in the ledger.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::unix_seconds;
+use crate::config::{self, Config};
+use crate::ledger::CURRENT;
+use crate::ledger::reader::{FileLines, Follower, Line};
+use crate::policy::destination::Host;
+use crate::proxy::outbound::way::Way;
+use crate::tls;
+
+/// How often the ledger is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the webhook may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long after a failure it is tried again, one after the other.
+const AGAIN: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+
+/// Stands for `use` lines of which something is new, among events.
+const FIRST_USE: &str = "first_use";
+
+/// Where alerts go, and how they are signed.
+struct Webhook {
+    url: Uri,
+    secret: Option<hmac::Key>,
+    events: Vec<String>,
+    tls: Arc<ClientConfig>,
+    way: Way,
+}
+
+/// Sends alerts, if the configuration says where, until `stop` is cancelled.
+///
+/// # Errors
+/// When the secret or the roots cannot be read, or no thread can be started.
+pub(super) fn start(config: &Config, way: Way, stop: CancellationToken) -> Result<()> {
+    let Some(url) = &config.alerts.url else {
+        return Ok(());
+    };
+    let webhook = Webhook {
+        url: url.clone(),
+        secret: secret(&config.alerts)?,
+        events: config.alerts.events.clone(),
+        tls: tls::client::config(&config.upstream.ca_files)?,
+        way,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let path = config.ledger_dir().join(CURRENT);
+    let run = move || {
+        let follower = follow(&path);
+        runtime.block_on(stop.run_until_cancelled(webhook.run(follower)));
+    };
+    thread::Builder::new()
+        .name("egret-alerts".to_owned())
+        .spawn(run)?;
+    Ok(())
+}
+
+fn secret(config: &config::Alerts) -> Result<Option<hmac::Key>> {
+    let Some(path) = &config.secret else {
+        return Ok(None);
+    };
+    let read = std::fs::read(path);
+    let secret = read.with_context(|| format!("alerts.secret: cannot read {}", path.display()))?;
+    let secret = secret.trim_ascii();
+    if secret.is_empty() {
+        bail!("alerts.secret: {} is empty", path.display());
+    }
+    Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, secret)))
+}
+
+/// The lines that come from now on.
+fn follow(path: &Path) -> Follower {
+    match FileLines::open(path) {
+        Ok(mut lines) => {
+            lines.by_ref().for_each(drop);
+            Follower::after(lines)
+        }
+        Err(_) => Follower::from_start(path),
+    }
+}
+
+impl Webhook {
+    async fn run(self, mut follower: Follower) {
+        loop {
+            let new = follower.poll().into_iter().flatten();
+            for line in new.filter(|line| self.is_wanted(line)) {
+                self.deliver(&line).await;
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    fn is_wanted(&self, line: &Line) -> bool {
+        let entry = &line.record.entry;
+        let is_first = entry.first.is_some();
+        let mut events = self.events.iter();
+        events.any(|wanted| *wanted == *entry.event || (is_first && wanted == FIRST_USE))
+    }
+
+    /// Sends one alert, and again if it was not taken.
+    async fn deliver(&self, line: &Line) {
+        let id = format!("egret-{}", line.record.seq);
+        let mut again = AGAIN.into_iter();
+        loop {
+            let sent = timeout(PATIENCE, self.send(&id, line.text.as_bytes())).await;
+            let reason = match sent {
+                Ok(Ok(status)) if status.is_success() => return,
+                Ok(Ok(status)) => format!("it answered {}", status.as_u16()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it does not answer".to_owned(),
+            };
+            let Some(wait) = again.next() else {
+                tracing::error!(id, reason, "an alert was given up; it is in the ledger");
+                return;
+            };
+            tracing::warn!(id, reason, "an alert was not taken; it is sent again");
+            sleep(wait).await;
+        }
+    }
+
+    async fn send(&self, id: &str, body: &[u8]) -> io::Result<StatusCode> {
+        let host = self.url.host().unwrap_or_default();
+        let is_encrypted = self.url.scheme_str() == Some("https");
+        let port = self.url.port_u16();
+        let port = port.unwrap_or(if is_encrypted { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let named = Host::parse(host).map_err(io::Error::other)?;
+        let stream = self.way.connect(&named, port).await?;
+        let request = self.request(id, body)?;
+        if !is_encrypted {
+            return post(stream, request).await;
+        }
+        let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        post(connector.connect(name, stream).await?, request).await
+    }
+
+    /// The request, signed as <https://www.standardwebhooks.com> describes.
+    fn request(&self, id: &str, body: &[u8]) -> io::Result<Request<Full<Bytes>>> {
+        let target = self.url.path_and_query();
+        let authority = self.url.authority();
+        let timestamp = unix_seconds().to_string();
+        let mut request = Request::post(target.map_or("/", |target| target.as_str()))
+            .header(header::HOST, authority.map_or("", |host| host.as_str()))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", &timestamp);
+        if let Some(secret) = &self.secret {
+            let signed = [id.as_bytes(), timestamp.as_bytes(), body].join(&b'.');
+            let tag = STANDARD.encode(hmac::sign(secret, &signed));
+            request = request.header("webhook-signature", format!("v1,{tag}"));
+        }
+        let body = Full::new(Bytes::copy_from_slice(body));
+        request.body(body).map_err(io::Error::other)
+    }
+}
+
+/// Sends a request on a connection of its own, and waits for the head of the answer.
+async fn post(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> io::Result<StatusCode> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request).await;
+    connection.abort();
+    Ok(answer.map_err(io::Error::other)?.status())
+}

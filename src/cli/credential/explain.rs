@@ -1,0 +1,86 @@
+//! `egret credential explain`: which credential a slug names for a user, and why.
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::credential::limits::describe as limits;
+use crate::cli::credential::target::parse_slug;
+use crate::cli::output::{self, Format};
+use crate::cli::when;
+use crate::vault::cache::Usable;
+use crate::vault::cache::reader::floor_violation;
+use crate::vault::sharing::{Offer, describe};
+use crate::vault::{Found, Keyring, Principal, Vault};
+use crate::views;
+
+/// Say which credential a slug names for a user, and why not another
+///
+/// A user's own credential comes first. Else it is the only one that is shared under that slug. With
+/// two of them neither is used.
+#[derive(Args)]
+#[command(after_help = "Example:\n  egret credential explain github-pat --as bob")]
+pub(super) struct Explain {
+    /// The slug as requests name it
+    #[arg(value_name = "SLUG")]
+    slug: String,
+    /// For which user
+    #[arg(long = "as", value_name = "USER", default_value = "default")]
+    user: Principal,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Explain {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let slug = parse_slug(&self.slug)?;
+        let config = context.load()?.config;
+        let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
+        let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
+        let explained = vault.explained(&self.user, &slug, when::now());
+        vault.store().close().await;
+        let floor = floor_violation(&config.policy, &explained.found);
+        let view = views::Explanation::new(&explained, floor);
+        output::data(self.format, &view, || {
+            let mut text = String::new();
+            if explained.disabled {
+                text += &format!("{} is disabled and may use nothing.\n", self.user);
+            }
+            for one in &explained.candidates {
+                let through = match one.through.as_str() {
+                    "own" => "own".to_owned(),
+                    with => format!("shared with {with}"),
+                };
+                text += &format!("{slug} of {} ({through}): {}\n", one.owner, one.standing);
+            }
+            if explained.candidates.is_empty() {
+                text += &format!("{} owns no {slug}, and none is shared.\n", self.user);
+            }
+            if let Some(violation) = &view.floor {
+                text += &format!("Not used: {violation}.\n");
+            }
+            match &explained.found {
+                Found::One(usable) => text + &allowed(usable),
+                _ => format!(
+                    "{text}A request gets {}.\n",
+                    explained.code().unwrap_or("a value")
+                ),
+            }
+        })
+    }
+}
+
+fn allowed(usable: &Usable) -> String {
+    let mut text = "Allowed:\n".to_owned();
+    for (name, limit) in limits(&usable.credential.grant) {
+        text += &format!("  {name:9} {limit}\n");
+    }
+    for share in &usable.shares {
+        let offer = Offer {
+            with: share.with.clone(),
+            limits: share.limits.clone(),
+            until: share.until,
+        };
+        text += &format!("  {:9} {}\n", "share", describe(&offer));
+    }
+    text
+}

@@ -1,0 +1,280 @@
+//! `egret credential import`
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::limits::join;
+use super::remarks;
+use super::target::{Owner, parse_slug};
+use crate::cli::context::{Context, Session, actor};
+use crate::cli::output::{self, Format};
+use crate::import::{self, Proposal};
+use crate::policy::grant::{Grant, HostPattern};
+use crate::secret::SecretBytes;
+use crate::vault::NewCredential;
+use crate::views;
+
+/// Largest file, in bytes.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Save the credentials of a file: .env, JSON, or an export of 1Password or Bitwarden
+///
+/// Without --save it shows what would be saved, and saves nothing. Hosts and places are proposed
+/// from the catalogue of well-known services; an entry without hosts is not saved until --host names
+/// them. A slug that is there already is skipped. The file stays as it is: delete it afterwards.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret credential import .env
+  egret credential import .env --save --host port=internal.example.com --skip node-env
+  egret credential import export.csv --format csv --save
+  sops -d secrets.json | egret credential import - --format json --save")]
+pub(super) struct Import {
+    /// The file; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What the file is: env, json or csv; told by its name by default
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<import::Format>,
+    /// Hosts for an entry; repeatable
+    #[arg(long = "host", value_name = "SLUG=HOST", value_parser = parse_host)]
+    hosts: Vec<(String, HostPattern)>,
+    /// Leave an entry out; repeatable
+    #[arg(long, value_name = "SLUG", value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Save what is complete
+    #[arg(long)]
+    save: bool,
+    #[command(flatten)]
+    owner: Owner,
+    #[command(flatten)]
+    output: Format,
+}
+
+/// A list, or that there is nothing in it.
+fn shown<T: ToString>(list: &[T]) -> String {
+    if list.is_empty() {
+        "-".to_owned()
+    } else {
+        join(list)
+    }
+}
+
+fn parse_host(text: &str) -> Result<(String, HostPattern), String> {
+    let (slug, host) = text.split_once('=').ok_or("write SLUG=HOST")?;
+    let host = HostPattern::from_str(host).map_err(|error| error.to_string())?;
+    Ok((slug.to_owned(), host))
+}
+
+/// What happens to an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Complete,
+    Saved,
+    LacksHosts,
+    Exists,
+    Skipped,
+}
+
+impl Fate {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "would be saved",
+            Self::Saved => "saved",
+            Self::LacksHosts => "needs --host",
+            Self::Exists => "is there already",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Import {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let content = self.content()?;
+        let name = self.file.to_string_lossy();
+        let format = self
+            .format
+            .unwrap_or_else(|| import::Format::of(&name, &content));
+        let rows = format.read(&content)?;
+        drop(content);
+        ensure!(!rows.is_empty(), "the file has no entry with a value");
+        let mut proposals = import::propose(rows);
+        self.add_hosts(&mut proposals)?;
+
+        let session = context.open().await?;
+        let mut fates = self.fates(&session, &proposals).await?;
+        if self.save {
+            self.save(&session, &mut proposals, &mut fates).await?;
+            session.finish().await?;
+        } else {
+            session.store.close().await;
+        }
+        self.show(&proposals, &fates)
+    }
+
+    fn content(&self) -> anyhow::Result<Zeroizing<String>> {
+        let mut content = Zeroizing::new(String::new());
+        let reader: Box<dyn Read> = if self.file.as_os_str() == "-" {
+            Box::new(std::io::stdin().lock())
+        } else {
+            Box::new(
+                File::open(&self.file)
+                    .with_context(|| format!("cannot open {}", self.file.display()))?,
+            )
+        };
+        let read = reader.take(LARGEST + 1).read_to_string(&mut content);
+        read.context("the file cannot be read as UTF-8 text")?;
+        ensure!(
+            content.len() as u64 <= LARGEST,
+            "the file is larger than 16 MiB"
+        );
+        Ok(content)
+    }
+
+    fn add_hosts(&self, proposals: &mut [Proposal]) -> anyhow::Result<()> {
+        let mut given: BTreeMap<&str, Vec<HostPattern>> = BTreeMap::new();
+        for (slug, host) in &self.hosts {
+            given.entry(slug).or_default().push(host.clone());
+        }
+        for slug in given
+            .keys()
+            .copied()
+            .chain(self.skip.iter().map(String::as_str))
+        {
+            parse_slug(slug)?;
+            if !proposals
+                .iter()
+                .any(|proposal| proposal.slug.as_str() == slug)
+            {
+                bail!(
+                    "no entry of the file becomes {slug}; run it without --save to see the slugs"
+                );
+            }
+        }
+        for proposal in proposals {
+            if let Some(hosts) = given.remove(proposal.slug.as_str()) {
+                proposal.hosts = hosts;
+            }
+        }
+        Ok(())
+    }
+
+    async fn fates(&self, session: &Session, proposals: &[Proposal]) -> anyhow::Result<Vec<Fate>> {
+        let known = session.store.list(Some(&self.owner.owner)).await?;
+        let verified = known.credentials.into_iter().map(|one| one.slug);
+        let unverified = known.unverified.into_iter().map(|(_, slug)| slug);
+        let known: HashSet<_> = verified.chain(unverified).collect();
+        let fate = |proposal: &Proposal| {
+            if self.skip.iter().any(|skip| skip == proposal.slug.as_str()) {
+                Fate::Skipped
+            } else if known.contains(&proposal.slug) {
+                Fate::Exists
+            } else if proposal.hosts.is_empty() {
+                Fate::LacksHosts
+            } else {
+                Fate::Complete
+            }
+        };
+        Ok(proposals.iter().map(fate).collect())
+    }
+
+    async fn save(
+        &self,
+        session: &Session,
+        proposals: &mut [Proposal],
+        fates: &mut [Fate],
+    ) -> anyhow::Result<()> {
+        for (proposal, fate) in proposals.iter_mut().zip(fates) {
+            if *fate != Fate::Complete {
+                continue;
+            }
+            let mut grant = Grant::for_hosts(proposal.hosts.clone());
+            if !proposal.locations.is_empty() {
+                grant.locations = proposal.locations.clone();
+            }
+            let new = NewCredential {
+                owner: self.owner.owner.clone(),
+                slug: proposal.slug.clone(),
+                kind: proposal.row.kind,
+                description: String::new(),
+                grant,
+                rotate_every: None,
+            };
+            let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
+            remarks::say(new.kind, &value, None, &new.grant.hosts);
+            remarks::say_passed_through(&new.grant.hosts, &session.config);
+            let added = session.registrar.add(&actor(), new, value).await;
+            added.with_context(|| {
+                format!("{} cannot be saved; those before it are", proposal.slug)
+            })?;
+            *fate = Fate::Saved;
+        }
+        Ok(())
+    }
+
+    fn show(&self, proposals: &[Proposal], fates: &[Fate]) -> anyhow::Result<()> {
+        let pairs = || proposals.iter().zip(fates);
+        if self.output.json {
+            let entry = |(proposal, fate): (&Proposal, &Fate)| views::ImportedEntry {
+                line: proposal.row.line,
+                slug: proposal.slug.to_string(),
+                kind: proposal.row.kind.to_string(),
+                service: proposal.service.map(|service| service.id.as_str()),
+                hosts: proposal.hosts.iter().map(ToString::to_string).collect(),
+                locations: proposal.locations.iter().map(ToString::to_string).collect(),
+                fate: fate.name(),
+            };
+            return output::json(&pairs().map(entry).collect::<Vec<_>>());
+        }
+        let row = |(proposal, fate): (&Proposal, &Fate)| {
+            [
+                proposal.row.line.to_string(),
+                proposal.slug.to_string(),
+                proposal
+                    .service
+                    .map_or("-", |service| service.name.as_str())
+                    .to_owned(),
+                shown(&proposal.hosts),
+                shown(&proposal.locations),
+                fate.name().to_owned(),
+            ]
+        };
+        let rows: Vec<_> = pairs().map(row).collect();
+        let headers = ["LINE", "SLUG", "SERVICE", "HOSTS", "IN", ""];
+        output::print(&output::table(headers, &rows))?;
+        self.advise(proposals, fates);
+        Ok(())
+    }
+
+    fn advise(&self, proposals: &[Proposal], fates: &[Fate]) {
+        let with = |wanted: Fate| {
+            proposals
+                .iter()
+                .zip(fates)
+                .filter(move |(_, fate)| **fate == wanted)
+        };
+        if let Some((first, _)) = with(Fate::LacksHosts).next() {
+            let hosts = first.service.map(|service| join(&service.hosts));
+            let host = hosts.unwrap_or_else(|| "api.example.com".to_owned());
+            output::note(&format!(
+                "say where an entry may go, as with --host {}={host}",
+                first.slug
+            ));
+        }
+        if with(Fate::Complete).next().is_some() {
+            output::note("nothing is saved yet; add --save");
+        }
+        if with(Fate::Saved).next().is_some() {
+            output::note(
+                "the file still holds the values: delete it when its programs use placeholders",
+            );
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What the clients are tried on: a proxy with a data directory of its own, an echo, and the environment
+//! that `egret run` would give them.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::process::Command;
+
+use super::catalogue::Client;
+use super::outcome::Arrived;
+use super::process::{Ended, run};
+use super::relay::Relay;
+use crate::app::Server;
+use crate::cli::context::{Session, actor};
+use crate::cli::demo::upstream::{Received, Upstream};
+use crate::cli::own_client::{OwnClient, random_name};
+use crate::cli::server;
+use crate::config::{Config, Flag, Sources};
+use crate::environment::inherited::{Inherited, inherited};
+use crate::environment::proxy_access::ProxyAccess;
+use crate::environment::trust::TrustFiles;
+use crate::environment::variables::{self, Changes};
+use crate::policy::grant::Grant;
+use crate::secret::SecretBytes;
+use crate::substitution::slug::Slug;
+use crate::vault::{Kind, NewCredential, Principal};
+
+/// Where the clients are sent. The name is reserved, so that a client which goes round the proxy reaches
+/// nobody (RFC 6761 section 6.2).
+pub(super) const HOST: &str = "doctor.egret.test";
+/// The made-up credential.
+pub(super) const SLUG: &str = "doctor-canary";
+/// Its value, of characters that no encoding changes.
+const VALUE: &str = "canary-of-egret-doctor-0123456789";
+/// How long a client may take to say whether it has what it needs.
+const CHECK: Duration = Duration::from_secs(20);
+/// How long connections may take to end.
+const DRAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Stage {
+    directory: Directory,
+    server: Server,
+    echo: Upstream,
+    relay: Relay,
+    changes: Changes,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub(super) async fn set() -> anyhow::Result<Self> {
+        let directory = Directory::create()?;
+        let echo = Upstream::start(&directory.0, HOST).await?;
+        let config = configuration(&directory.0.join("data"), &echo)?;
+        let token = enrol(&config).await?;
+        let server = server::start(&config).await?;
+        let credentials = format!("Bearer {}", token.as_str());
+        let relay = Relay::open(server.proxy_addr(), credentials).await?;
+        let inherited = inherited();
+        let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, &inherited)
+            .context("cannot set up the certificates")?;
+        let changes = changes(&config, &relay, &trust, &inherited);
+        Ok(Self {
+            directory,
+            server,
+            echo,
+            relay,
+            changes,
+        })
+    }
+
+    pub(super) fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    /// Whether the client is on this machine: its program is, and says so where more is needed.
+    pub(super) async fn has(&self, client: &Client) -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut directories = std::env::split_paths(&path);
+        if !directories.any(|directory| directory.join(client.program).is_file()) {
+            return false;
+        }
+        let Some(check) = client.check else {
+            return true;
+        };
+        let mut command = Command::new(client.program);
+        command.args(check);
+        run(command, CHECK).await == Ended::With(Some(0))
+    }
+
+    /// The client with its request, in the environment that `egret run` gives.
+    pub(super) fn command(&self, client: &Client) -> Command {
+        let url = format!("https://{HOST}/{}", client.path());
+        let placeholder = format!("<<{SLUG}>>");
+        let work = self.directory.0.display().to_string();
+        let fill = |text: &str| {
+            text.replace("{url}", &url)
+                .replace("{host}", HOST)
+                .replace("{placeholder}", &placeholder)
+                .replace("{encoded}", &format!("%3C%3C{SLUG}%3E%3E"))
+                .replace("{work}", &work)
+        };
+        if let Some((name, text)) = client.file {
+            // Where it cannot be written the client fails, and is unknown.
+            let _ = fs::write(self.directory.0.join(name), text);
+        }
+        let mut command = Command::new(client.program);
+        command.args(client.arguments.iter().map(|argument| fill(argument)));
+        command.current_dir(&self.directory.0);
+        for name in &self.changes.remove {
+            command.env_remove(name);
+        }
+        let set = self.changes.set.iter().map(|(name, value)| (name, value));
+        command.envs(set);
+        let more = client.variables.iter();
+        command.envs(more.map(|(name, value)| (*name, OsString::from(fill(value)))));
+        command
+    }
+
+    /// What arrived at the echo from this client.
+    pub(super) fn take(&self, client: &Client) -> Arrived {
+        let mut arrived = Arrived::Nothing;
+        while let Some(received) = self.echo.take() {
+            if !client.asked_for(&received.target) {
+                continue;
+            }
+            if holds_value(&received) {
+                return Arrived::Value;
+            }
+            arrived = Arrived::Request;
+        }
+        arrived
+    }
+
+    /// Ends everything.
+    pub(super) async fn strike(self) {
+        self.server.shutdown(DRAIN).await;
+    }
+}
+
+/// Whether the value is there, by itself or as a password.
+fn holds_value(received: &Received) -> bool {
+    let text = &received.authorization;
+    let password = text
+        .strip_prefix("Basic ")
+        .and_then(|text| STANDARD.decode(text).ok());
+    let password = password.is_some_and(|pair| pair.ends_with(VALUE.as_bytes()));
+    password || text.ends_with(VALUE)
+}
+
+fn changes(config: &Config, relay: &Relay, trust: &TrustFiles, inherited: &Inherited) -> Changes {
+    let access = ProxyAccess::at(relay.address(), None);
+    let direct = variables::direct(config, &[]);
+    variables::changes(&access, trust, &direct, inherited)
+}
+
+/// The configuration of the trial. Nothing of the user's own is read.
+fn configuration(data: &Path, echo: &Upstream) -> anyhow::Result<Config> {
+    let flag = |key, text| Flag {
+        key,
+        name: "egret doctor",
+        text,
+    };
+    let sources = Sources {
+        data_dir: Some(data.to_owned()),
+        flags: vec![
+            flag("proxy.listen", format!("{}:0", Ipv4Addr::LOCALHOST)),
+            flag("admin.listen", format!("{}:0", Ipv4Addr::LOCALHOST)),
+            flag("upstream.ca_files", echo.ca_file().display().to_string()),
+            flag("upstream.allow_private", "127.0.0.0/8".to_owned()),
+            flag("upstream.resolve", format!("{HOST}:443={}", echo.address())),
+        ],
+        ..Sources::default()
+    };
+    Ok(sources.load()?.config)
+}
+
+async fn enrol(config: &Config) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    let session = Session::open(config.clone()).await?;
+    let owner = Principal::parse("default")?;
+    let new = NewCredential {
+        owner: owner.clone(),
+        slug: Slug::parse(SLUG)?,
+        kind: Kind::Secret,
+        description: String::new(),
+        grant: Grant::for_hosts(vec![HOST.parse()?]),
+        rotate_every: None,
+    };
+    let value = SecretBytes::new(VALUE.as_bytes().to_vec());
+    session.registrar.add(&actor(), new, value).await?;
+    let client = OwnClient::add(&session.store, "doctor-", &owner, None).await?;
+    session.finish().await?;
+    Ok(client.token())
+}
+
+/// A directory of the trial's own, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> anyhow::Result<Self> {
+        let name = random_name("egret-doctor-")?;
+        let path = std::env::temp_dir().join(name.as_str());
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .context("cannot create a temporary directory")?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,153 @@
+//! `egret egress check`: what becomes of a request; and what a new rule would end.
+
+use clap::Args;
+use http::Uri;
+
+use crate::cli::context::{Context, Session};
+use crate::cli::exit::usage;
+use crate::cli::output::{self, Format};
+use crate::cli::when;
+use crate::config::Config;
+use crate::ledger::went::{self, Kind};
+use crate::policy::destination::{Destination, Scheme};
+use crate::policy::egress::{Asked, DecidedBy, EgressRule};
+use crate::policy::grant;
+use crate::vault::cache::{EgressRoute, UnverifiedRule};
+use crate::vault::egress::{EgressEntry, Subject};
+use crate::vault::{ClientName, Keyring, Principal, Vault};
+use crate::views;
+
+/// How far back a new rule is compared with what clients did.
+const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
+
+/// Say what becomes of a request, and which rule decides
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  egret egress check https://api.github.com/repos/a/b --client ci
+  egret egress check https://api.github.com/repos/a/b --client ci --method DELETE")]
+pub(super) struct Check {
+    /// The address of the request
+    #[arg(value_name = "URL")]
+    url: Uri,
+    /// The client that sends it
+    #[arg(long, value_name = "CLIENT")]
+    client: ClientName,
+    /// The client's user, where the store does not know the client
+    #[arg(long, value_name = "USER", default_value = "default")]
+    user: Principal,
+    /// The method
+    #[arg(long, value_name = "METHOD", default_value = "GET", value_parser = grant::parse_method)]
+    method: String,
+    /// The action
+    #[arg(
+        long,
+        value_name = "ACTION",
+        default_value = "",
+        hide_default_value = true
+    )]
+    action: String,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Check {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let destination = destination(&self.url)?;
+        let config = context.load()?.config;
+        let vault = open_vault(&config).await?;
+        let client = vault.client(&self.client, when::now());
+        let principal = client.map_or(self.user, |client| client.principal.clone());
+        let operator = &config.egress.rules;
+        let asked = Asked {
+            method: &self.method,
+            path: self.url.path(),
+            action: &self.action,
+        };
+        let route = EgressRoute {
+            principal: &principal,
+            client: self.client.as_str(),
+            destination: &destination,
+            asked,
+        };
+        let decision = vault.egress_decision(&route, operator);
+        vault.store().close().await;
+        let decision = decision.map_err(unverified)?;
+        let by = match decision.by {
+            DecidedBy::Default => "egress.default".to_owned(),
+            DecidedBy::Operator => "the configuration".to_owned(),
+            DecidedBy::Rule(number) => format!("rule {number}"),
+        };
+        let view = views::EgressCheck {
+            decision: decision.stance.as_str(),
+            by: &by,
+        };
+        output::data(self.format, &view, || {
+            format!("{}: {by} decides.\n", decision.stance.as_str())
+        })
+    }
+}
+
+async fn open_vault(config: &Config) -> anyhow::Result<Vault> {
+    let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
+    Ok(Vault::open(&config.data_dir, &config.store.url, &keyring).await?)
+}
+
+fn unverified(_: UnverifiedRule) -> anyhow::Error {
+    anyhow::anyhow!(
+        "a rule was changed in the store by something that is not Egret; `egret store check` names \
+         it, and `egret egress remove` removes it"
+    )
+}
+
+fn destination(url: &Uri) -> anyhow::Result<Destination> {
+    let scheme = match url.scheme_str() {
+        Some("https") => Scheme::Https,
+        Some("http") => Scheme::Http,
+        _ => {
+            return Err(usage(
+                "write the whole address: https://api.example.com/path",
+            ));
+        }
+    };
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    Destination::from_authority(scheme, authority).map_err(|error| usage(error.to_string()))
+}
+
+/// What clients did lately that a new rule would refuse, a line for each client and destination.
+pub(super) async fn newly_refused(
+    session: &Session,
+    subject: &Subject,
+    rule: &EgressRule,
+) -> anyhow::Result<Vec<String>> {
+    let config = &session.config;
+    let added = EgressEntry {
+        subject: subject.clone(),
+        rule: rule.clone(),
+        created: when::now(),
+    };
+    let dir = config.ledger_dir();
+    let did = went::recent(&dir, when::now() - LOOK_BACK, Kind::WentThrough)?;
+    let vault = open_vault(config).await?;
+    let mut refused = Vec::new();
+    for (seen, last) in did {
+        let (Some(destination), Ok(principal)) =
+            (seen.destination(), Principal::parse(&seen.principal))
+        else {
+            continue;
+        };
+        let route = EgressRoute {
+            principal: &principal,
+            client: &seen.client,
+            destination: &destination,
+            asked: seen.asked(),
+        };
+        let closed = vault.would_close(&route, &config.egress.rules, &added);
+        let line = format!("{} to {destination}, last at {last}", seen.client);
+        if closed.map_err(unverified)? && !refused.contains(&line) {
+            refused.push(line);
+        }
+    }
+    vault.store().close().await;
+    Ok(refused)
+}

@@ -1,0 +1,141 @@
+//! `egret egress allow`, `observe`, `deny` and `remove`.
+
+use clap::Args;
+
+use super::target::Who;
+use crate::cli::context::{Context, Session, actor};
+use crate::cli::exit::usage;
+use crate::cli::output::{self, Format};
+use crate::policy::egress::{EgressRule, Stance};
+use crate::policy::grant::{self, HostPattern, PathPrefix};
+use crate::vault::egress::{EgressEntry, Subject, describe};
+use crate::views;
+
+use super::check::newly_refused;
+
+#[derive(Args)]
+pub(super) struct Add {
+    /// The hosts: api.example.com, *.example.com, a.example:8443 or http://a.example
+    #[arg(value_name = "HOST")]
+    hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    who: Who,
+    /// Only requests with this method; may be given several times
+    #[arg(long = "method", value_name = "METHOD", value_parser = grant::parse_method)]
+    methods: Vec<String>,
+    /// Only requests whose path begins so, by whole segments; may be given several times
+    #[arg(long = "path", value_name = "PREFIX", value_parser = grant::parse_path)]
+    paths: Vec<PathPrefix>,
+    /// Only requests of this action; may be given several times
+    #[arg(long = "action", value_name = "ACTION", value_parser = grant::parse_action)]
+    actions: Vec<String>,
+    /// Save the rule although it refuses requests that clients sent in the last seven days
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Add {
+    pub(super) async fn run(self, context: &Context, stance: Stance) -> anyhow::Result<()> {
+        if self.hosts.is_empty() && stance == Stance::Allow {
+            return Err(usage(
+                "name the hosts; what is allowed everywhere is egress.default in the configuration",
+            ));
+        }
+        let subject = self.who.subject();
+        let rule = EgressRule {
+            stance,
+            hosts: self.hosts,
+            methods: self.methods,
+            paths: self.paths,
+            actions: self.actions,
+        };
+        let session = context.open().await?;
+        let existing = session.store.list_egress().await?;
+        if !self.yes && stance == Stance::Deny {
+            warn_of_lockout(&session, &subject, &rule).await?;
+        }
+        for (number, entry) in &existing {
+            remark(*number, entry, &subject, &rule);
+        }
+        say_if_unknown(&session, &subject).await?;
+        let number = session
+            .registrar
+            .add_egress(&actor(), &subject, &rule)
+            .await?;
+        session.finish().await?;
+        let view = views::EgressChange { number };
+        output::data(self.format, &view, || {
+            format!("Rule {number}: {}.\n", describe(&subject, &rule))
+        })
+    }
+}
+
+/// Says what a rule does to those that are there, where one of them will never decide anything.
+fn remark(number: i64, entry: &EgressEntry, subject: &Subject, rule: &EgressRule) {
+    if entry.subject != *subject {
+        return;
+    }
+    let stance = entry.rule.stance.as_str();
+    if entry.rule.overrules(rule) {
+        output::note(&format!(
+            "rule {number} ({stance}) covers this one, which changes nothing as long as that one is there"
+        ));
+    } else if rule.overrules(&entry.rule) {
+        output::note(&format!(
+            "this rule covers rule {number} ({stance}), which changes nothing from now on"
+        ));
+    }
+}
+
+/// A client of an issuer of tokens is in no store, and a mistyped name is not either.
+async fn say_if_unknown(session: &Session, subject: &Subject) -> anyhow::Result<()> {
+    let Subject::Client(name) = subject else {
+        return Ok(());
+    };
+    let clients = session.store.list_clients().await?;
+    if !clients.iter().any(|client| client.name == *name) {
+        output::note(&format!("there is no client {name} yet"));
+    }
+    Ok(())
+}
+
+/// Refuses a rule that would end what works, unless it was meant.
+async fn warn_of_lockout(
+    session: &Session,
+    subject: &Subject,
+    rule: &EgressRule,
+) -> anyhow::Result<()> {
+    let refused = newly_refused(session, subject, rule).await?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let list: String = refused.iter().map(|line| format!("  {line}\n")).collect();
+    Err(usage(format!(
+        "this rule would refuse what clients did in the last seven days:\n{list}Allow these first, \
+         or save the rule all the same with --yes"
+    )))
+}
+
+#[derive(Args)]
+pub(super) struct Remove {
+    /// The rule's number
+    #[arg(value_name = "NUMBER")]
+    number: i64,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Remove {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let number = self.number;
+        let session = context.open().await?;
+        session.registrar.remove_egress(&actor(), number).await?;
+        session.finish().await?;
+        let view = views::EgressChange { number };
+        output::data(self.format, &view, || {
+            format!("Rule {number} is removed.\n")
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! What a file says, and what a store holds, in the same terms.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::grant::{Grant, HostPattern, PathPrefix};
+use crate::policy::location::LocationRule;
+use crate::policy::share_limits::ShareLimits;
+use crate::policy::use_limits::{Asking, Budget, Copies, UseLimits, UsesChange};
+use crate::vault::model::Credential;
+use crate::vault::name::{ClientName, GroupName, Principal};
+use crate::vault::people::{Bundle, Grantee, Role, Share, User};
+use crate::vault::sharing::Offer;
+use crate::vault::store::{Directory, Listing};
+
+/// What a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Desired {
+    /// Users by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<Principal, DesiredUser>,
+    /// Groups by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<GroupName, DesiredGroup>,
+    /// Limits and shares of credentials, by `owner/slug`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, DesiredCredential>,
+    /// Bundles by `owner/name`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bundles: BTreeMap<String, DesiredBundle>,
+    /// Clients by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<ClientName, DesiredClient>,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredUser {
+    /// The name for people.
+    #[serde(default)]
+    pub display_name: String,
+    /// What the user may do.
+    #[serde(default)]
+    pub role: Role,
+    /// Whether the user may do nothing.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredGroup {
+    /// The users in it.
+    #[serde(default)]
+    pub members: BTreeSet<Principal>,
+}
+
+/// Where a credential may be used, and who else may use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredCredential {
+    /// Hosts that may receive it.
+    pub hosts: Vec<HostPattern>,
+    /// Where in a request it may be placed; any header if it is missing.
+    #[serde(default = "any_header")]
+    pub locations: Vec<LocationRule>,
+    /// Methods it may be used with; any if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Prefixes of the paths it may be used for; any if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathPrefix>,
+    /// Actions that may use it; any if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// When it stops working.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment")]
+    pub expires: Option<i64>,
+    /// How old its value may become, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_every: Option<i64>,
+    /// Who else may use it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<DesiredShare>,
+    /// How often one request may carry its value: a number, or `any`; as it is if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Copies>,
+    /// How many requests may use it in a time: `100/h`, or `unlimited`; as it is if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<Budget>,
+    /// When its owner is asked: `first-use`, `always` or `never`; as it is if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Asking>,
+}
+
+fn any_header() -> Vec<LocationRule> {
+    vec![LocationRule::Header(None)]
+}
+
+/// A share. What is missing adds no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredShare {
+    /// A user, `group:NAME` or `everyone`.
+    pub with: Grantee,
+    /// How far.
+    #[serde(flatten)]
+    pub limits: ShareLimits,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "moment")]
+    pub until: Option<i64>,
+}
+
+/// A bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredBundle {
+    /// By which slug requests name which credential of the owner.
+    #[serde(default)]
+    pub entries: BTreeMap<String, String>,
+    /// Who else may use it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<DesiredShare>,
+}
+
+/// A client that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredClient {
+    /// `owner/name` of the only bundle that it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+}
+
+/// What a store holds, as a file would say it.
+pub type Present = Desired;
+
+/// A file that says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidFile(String);
+
+impl InvalidFile {
+    pub(super) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+impl fmt::Display for InvalidFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidFile {}
+
+impl Desired {
+    /// Reads a file: JSON if it begins with `{`, else TOML.
+    ///
+    /// # Errors
+    /// What is wrong, and where. A file has no values, so its text may be shown.
+    pub fn read(text: &str) -> Result<Self, InvalidFile> {
+        let read = if text.trim_start().starts_with('{') {
+            serde_json::from_str(text).map_err(|error| error.to_string())
+        } else {
+            toml::from_str(text).map_err(|error| error.to_string())
+        };
+        read.map_err(InvalidFile)
+    }
+
+    /// What a store holds.
+    pub fn of(directory: &Directory, listing: &Listing) -> Self {
+        let users = directory.users.iter();
+        let groups = directory.groups.iter();
+        let bundles = directory.bundles.iter();
+        let clients = directory.clients.iter();
+        let credentials = listing.credentials.iter();
+        Self {
+            users: users
+                .map(|(name, user)| (name.clone(), user.into()))
+                .collect(),
+            groups: groups
+                .map(|(name, group)| {
+                    let members = group.present().cloned().collect();
+                    (name.clone(), DesiredGroup { members })
+                })
+                .collect(),
+            credentials: credentials
+                .map(|one| (format!("{}/{}", one.owner, one.slug), one.into()))
+                .collect(),
+            bundles: bundles
+                .map(|(id, bundle)| (id.to_string(), bundle.into()))
+                .collect(),
+            clients: clients
+                .map(|client| {
+                    let bundle = client.bundle.as_ref().map(ToString::to_string);
+                    (client.name.clone(), DesiredClient { bundle })
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&User> for DesiredUser {
+    fn from(user: &User) -> Self {
+        Self {
+            display_name: user.display_name.clone(),
+            role: user.role,
+            disabled: user.disabled,
+        }
+    }
+}
+
+impl From<&Credential> for DesiredCredential {
+    fn from(credential: &Credential) -> Self {
+        let grant = credential.grant.clone();
+        Self {
+            hosts: grant.hosts,
+            locations: grant.locations,
+            methods: grant.methods,
+            paths: grant.paths,
+            actions: grant.actions,
+            expires: grant.expires,
+            rotate_every: credential.rotate_every,
+            shares: shares(credential.shares.iter().map(|share| &**share)),
+            copies: grant.uses.copies,
+            max_uses: Some(Budget(grant.uses.budget)),
+            approve: Some(Asking(grant.uses.approve)),
+        }
+    }
+}
+
+impl From<&Bundle> for DesiredBundle {
+    fn from(bundle: &Bundle) -> Self {
+        let entries = bundle.entries.iter();
+        Self {
+            entries: entries
+                .map(|(alias, slug)| (alias.to_string(), slug.to_string()))
+                .collect(),
+            shares: shares(bundle.shares.iter()),
+        }
+    }
+}
+
+fn shares<'a>(shares: impl Iterator<Item = &'a Share>) -> Vec<DesiredShare> {
+    let present = shares.filter(|share| share.ended.is_none());
+    let mut shares: Vec<_> = present.map(DesiredShare::from).collect();
+    shares.sort_by(|a, b| a.with.cmp(&b.with));
+    shares
+}
+
+impl From<&Share> for DesiredShare {
+    fn from(share: &Share) -> Self {
+        Self {
+            with: share.with.clone(),
+            limits: share.limits.clone(),
+            until: share.until,
+        }
+    }
+}
+
+impl DesiredCredential {
+    /// Its limits, for a credential that may be used this often.
+    pub fn grant(&self, uses: UseLimits) -> Grant {
+        let change = UsesChange {
+            copies: self.copies,
+            budget: self.max_uses,
+            approve: self.approve,
+        };
+        Grant {
+            hosts: self.hosts.clone(),
+            locations: self.locations.clone(),
+            methods: self.methods.clone(),
+            paths: self.paths.clone(),
+            actions: self.actions.clone(),
+            expires: self.expires,
+            uses: change.apply(uses),
+        }
+    }
+}
+
+impl DesiredShare {
+    /// The offer that makes it.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            with: self.with.clone(),
+            limits: self.limits.clone(),
+            until: self.until,
+        }
+    }
+}
+
+/// Points in time as text, in UTC.
+mod moment {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+
+    pub fn serialize<S: Serializer>(time: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+        let time = time.and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
+        match time.and_then(|time| time.format(&Rfc3339).ok()) {
+            Some(text) => serializer.serialize_some(&text),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<i64>, D::Error> {
+        let text = Option::<String>::deserialize(reader)?;
+        let parse = |text: String| {
+            let time = OffsetDateTime::parse(&text, &Rfc3339);
+            let time = time.map(OffsetDateTime::unix_timestamp);
+            time.map_err(|_| serde::de::Error::custom("write a time as in 2027-01-31T12:00:00Z"))
+        };
+        text.map(parse).transpose()
+    }
+}

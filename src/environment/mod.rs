@@ -1,0 +1,12 @@
+//! The environment of a program that uses the proxy: what `egret run` gives its child, what `egret env`
+//! prints, and what a sandbox gets from the API.
+
+mod clients;
+pub mod inherited;
+mod java;
+mod php;
+pub mod proxy_access;
+pub mod request;
+pub mod sandbox;
+pub mod trust;
+pub mod variables;

@@ -1,0 +1,134 @@
+//! Where a credential may be used.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::change::done;
+use super::facts::Asked;
+use super::impact::Impact;
+use super::limits_form::{LimitsForm, read_grant};
+use crate::admin::AdminContext;
+use crate::page::failure::Failure;
+use crate::page::fields::{Fields, Wrong};
+use crate::page::layout::{self, Layout, Section};
+use crate::page::person::Person;
+use crate::policy::grant::Grant;
+use crate::vault::rights::Right;
+
+#[derive(Template)]
+#[template(path = "limits.html")]
+struct LimitsPage<'a> {
+    layout: Layout,
+    path: String,
+    slug: String,
+    revision: i64,
+    limits: LimitsForm,
+    impact: Impact,
+    wrong: &'a Wrong,
+}
+
+type Place = Path<(String, String)>;
+
+/// `GET …/limits`
+pub(super) async fn ask(
+    State(context): State<AdminContext>,
+    person: Person,
+    Path((owner, slug)): Place,
+) -> Result<Response, Failure> {
+    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    asked.demand(Right::Own)?;
+    let wrong = Wrong::default();
+    let limits = LimitsForm::of(&asked.credential);
+    let page = limits_page(&person, &asked, limits, Impact::default(), &wrong);
+    Ok(layout::page(&page))
+}
+
+fn limits_page<'a>(
+    person: &Person,
+    asked: &Asked,
+    limits: LimitsForm,
+    impact: Impact,
+    wrong: &'a Wrong,
+) -> LimitsPage<'a> {
+    let slug = asked.credential.slug.to_string();
+    LimitsPage {
+        layout: Layout::new(format!("Limits of {slug}"), Section::Credentials, person),
+        path: asked.path(),
+        slug,
+        revision: asked.credential.revision,
+        limits,
+        impact,
+        wrong,
+    }
+}
+
+/// `POST …/limits`. Whoever may send a value to another host could read it there, so wider limits need
+/// proof that it is the owner; narrower ones are tried on the last 30 days first.
+pub(super) async fn change(
+    State(context): State<AdminContext>,
+    person: Person,
+    Path((owner, slug)): Place,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    asked.demand(Right::Own)?;
+    let credential = &asked.credential;
+    let mut wrong = Wrong::default();
+    let grant = read_grant(&fields, credential.grant.uses, &mut wrong);
+    let every = crate::page::when::interval(fields.text("rotate_every"));
+    let every = every.map_err(|error| wrong.add("rotate_every", error));
+    let mut impact = Impact::default();
+    if wrong.is_empty() {
+        if grant.is_wider_than(&credential.grant) {
+            person.demand_fresh(&format!("{}/limits", asked.path()))?;
+        }
+        if !fields.is_ticked("sure") {
+            impact = Impact::of_limits(&context, credential, &grant).await?;
+        }
+    }
+    if !wrong.is_empty() || !impact.is_none() {
+        let page = limits_page(&person, &asked, LimitsForm::typed(&fields), impact, &wrong);
+        return Ok(layout::refused(&page));
+    }
+    let changed = apply(
+        &context,
+        &person,
+        &asked,
+        &fields,
+        grant,
+        every.unwrap_or_default(),
+    );
+    let word = if changed.await? {
+        "limits"
+    } else {
+        "unchanged"
+    };
+    Ok(done(&asked, word))
+}
+
+/// Both changes are made on what the form showed: the second sees the first one's revision.
+async fn apply(
+    context: &AdminContext,
+    person: &Person,
+    asked: &Asked,
+    fields: &Fields,
+    grant: Grant,
+    every: Option<i64>,
+) -> Result<bool, Failure> {
+    let credential = &asked.credential;
+    let (actor, owner, slug) = (person.actor(), &credential.owner, &credential.slug);
+    let registrar = asked.registrar(context, fields.text("revision"));
+    let mut changed = false;
+    if credential.grant != grant {
+        changed = registrar.allow(&actor, owner, slug, grant).await?;
+    }
+    if credential.rotate_every != every {
+        let registrar = match changed {
+            true => context.registrar(),
+            false => registrar,
+        };
+        changed |= registrar.rotate_every(&actor, owner, slug, every).await?;
+    }
+    Ok(changed)
+}

@@ -1,0 +1,305 @@
+//! `GET /settings/credentials`: all credentials that a person may know of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+
+use super::facts::{self, Badge};
+use crate::admin::AdminContext;
+use crate::ledger::usage::{LastActions, LastUses, UsageIndex};
+use crate::page::failure::Failure;
+use crate::page::fields::Fields;
+use crate::page::layout::{self, Layout, Section};
+use crate::page::person::Person;
+use crate::page::text;
+use crate::page::when::When;
+use crate::proxy::exchange::health::CredentialHealth;
+use crate::vault::{Credential, Principal};
+
+/// Credentials of one page.
+const PAGE: usize = 50;
+/// Hosts that are named in a row.
+const HOSTS: usize = 2;
+/// How long a page waits for the usage index to catch up.
+pub(super) const INDEX_WAIT: Duration = Duration::from_millis(150);
+
+#[derive(Template)]
+#[template(path = "credentials.html")]
+struct ListPage {
+    layout: Layout,
+    may_add: bool,
+    query: String,
+    state: String,
+    whose: String,
+    sort: &'static str,
+    rows: Vec<Row>,
+    /// Those that the filter fits.
+    fitting: String,
+    is_empty: bool,
+    is_filtered: bool,
+    next: String,
+    is_later: bool,
+    first: String,
+}
+
+struct Row {
+    href: String,
+    slug: String,
+    description: String,
+    kind: &'static str,
+    owner: String,
+    is_own: bool,
+    hosts: String,
+    more_hosts: usize,
+    places: String,
+    version: u32,
+    age: String,
+    last_used: String,
+    last_action: String,
+    badges: Vec<Badge>,
+}
+
+/// What is looked for, and in which order.
+struct Wanted<'a> {
+    query: String,
+    state: &'a str,
+    whose: &'a str,
+    viewer: &'a Principal,
+    health: &'a CredentialHealth,
+    now: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Name,
+    LastUsed,
+    Age,
+}
+
+impl Sort {
+    fn parse(text: &str) -> Self {
+        match text {
+            "used" => Self::LastUsed,
+            "age" => Self::Age,
+            _ => Self::Name,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::LastUsed => "used",
+            Self::Age => "age",
+        }
+    }
+
+    /// What comes first has the smallest number. By name, what is urgent comes before.
+    fn number(self, credential: &Credential, uses: &LastUses, wanted: &Wanted<'_>) -> i64 {
+        match self {
+            Self::Name => {
+                let badges = facts::badges(credential, wanted.health, wanted.now);
+                match badges.first() {
+                    Some(Badge::Rejected) => -2,
+                    Some(Badge::Expiring) => -1,
+                    _ => 0,
+                }
+            }
+            Self::Age => credential.rotated,
+            Self::LastUsed => {
+                let id = (credential.owner.to_string(), credential.slug.to_string());
+                uses.get(&id).map_or(0, |time| -time.unix_micros())
+            }
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn fits(&self, credential: &Credential) -> bool {
+        let is_own = credential.owner == *self.viewer;
+        let whose = match self.whose {
+            "mine" => is_own,
+            "others" => !is_own,
+            _ => true,
+        };
+        let badges = facts::badges(credential, self.health, self.now);
+        let state = self.state.is_empty() || badges.iter().any(|badge| badge.name() == self.state);
+        whose && state && self.is_named(credential)
+    }
+
+    fn is_named(&self, credential: &Credential) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(&self.query);
+        self.query.is_empty()
+            || has(credential.slug.as_str())
+            || has(&credential.description)
+            || has(credential.owner.as_str())
+            || credential
+                .grant
+                .hosts
+                .iter()
+                .any(|host| has(&host.to_string()))
+    }
+}
+
+/// Where a page ends: the order's number, slug and owner of its last credential.
+type Place = (i64, String, String);
+
+fn place(sort: Sort, uses: &LastUses, credential: &Credential, wanted: &Wanted<'_>) -> Place {
+    (
+        sort.number(credential, uses, wanted),
+        credential.slug.to_string(),
+        credential.owner.to_string(),
+    )
+}
+
+fn parse_place(text: &str) -> Option<Place> {
+    let mut parts = text.splitn(3, '/');
+    let number = parts.next()?.parse().ok()?;
+    let (slug, owner) = (parts.next()?, parts.next()?);
+    Some((number, slug.to_owned(), owner.to_owned()))
+}
+
+pub(super) async fn show(
+    State(context): State<AdminContext>,
+    person: Person,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+    let sight = person.look(&context).await?;
+    let sort = Sort::parse(fields.text("sort"));
+    let wanted = Wanted {
+        query: fields.trimmed("q").to_lowercase(),
+        state: fields.text("state"),
+        whose: fields.text("whose"),
+        viewer: person.name(),
+        health: &context.state().health,
+        now: sight.now(),
+    };
+    let dir = context.settings().config.ledger_dir();
+    let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
+    let uses = match sort {
+        Sort::LastUsed => index.last_uses().await?,
+        Sort::Name | Sort::Age => LastUses::new(),
+    };
+    let all = sight.credentials();
+    let is_empty = all.is_empty();
+    let fitting = all.into_iter().filter(|one| wanted.fits(one));
+    let fitting = fitting.map(|one| (place(sort, &uses, &one, &wanted), one));
+    let found = Found::of(fitting.collect(), parse_place(fields.text("after")));
+    let last = index.last_actions(&found.ids()).await?;
+    index.close().await;
+    let rows = found.shown.iter();
+    let rows = rows.map(|(_, one)| row(one, &person, &last, &wanted));
+    let filters = ["q", "state", "whose"];
+    let page = ListPage {
+        layout: Layout::new("Credentials", Section::Credentials, &person)
+            .with_notice(fields.text("done")),
+        may_add: !person.only_reads(),
+        query: fields.trimmed("q").to_owned(),
+        state: fields.text("state").to_owned(),
+        whose: fields.text("whose").to_owned(),
+        sort: sort.name(),
+        rows: rows.collect(),
+        fitting: text::count(found.count as u64, "credential", "credentials"),
+        is_empty,
+        is_filtered: filters.iter().any(|name| !fields.text(name).is_empty()),
+        next: found.next.as_ref().map_or_else(String::new, |place| {
+            let (number, slug, owner) = place;
+            link(&fields, &format!("{number}/{slug}/{owner}"))
+        }),
+        is_later: found.is_later,
+        first: link(&fields, ""),
+    };
+    Ok(layout::page(&page))
+}
+
+/// What fits, and the part of it that a page shows.
+struct Found {
+    count: usize,
+    shown: Vec<(Place, Arc<Credential>)>,
+    is_later: bool,
+    /// After which place the next page begins, if there is one.
+    next: Option<Place>,
+}
+
+impl Found {
+    fn of(mut fitting: Vec<(Place, Arc<Credential>)>, after: Option<Place>) -> Self {
+        fitting.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let count = fitting.len();
+        let is_later = after.is_some();
+        if let Some(after) = after {
+            fitting.drain(..fitting.partition_point(|(place, _)| *place <= after));
+        }
+        let more = fitting.len() > PAGE;
+        fitting.truncate(PAGE);
+        Self {
+            count,
+            next: fitting
+                .last()
+                .filter(|_| more)
+                .map(|(place, _)| place.clone()),
+            shown: fitting,
+            is_later,
+        }
+    }
+
+    fn ids(&self) -> Vec<(String, String)> {
+        let shown = self.shown.iter();
+        shown
+            .map(|(_, one)| (one.owner.to_string(), one.slug.to_string()))
+            .collect()
+    }
+}
+
+fn link(fields: &Fields, after: &str) -> String {
+    let query = text::query(&[
+        ("q", fields.trimmed("q")),
+        ("state", fields.text("state")),
+        ("whose", fields.text("whose")),
+        ("sort", fields.text("sort")),
+        ("after", after),
+    ]);
+    format!("/settings/credentials?{query}")
+}
+
+fn row(
+    credential: &Arc<Credential>,
+    person: &Person,
+    last: &LastActions,
+    wanted: &Wanted<'_>,
+) -> Row {
+    let hosts = &credential.grant.hosts;
+    let id = (credential.owner.to_string(), credential.slug.to_string());
+    let used = last.get(&id);
+    Row {
+        href: facts::path(&credential.owner, &credential.slug),
+        slug: credential.slug.to_string(),
+        description: text::shown(&credential.description),
+        kind: credential.kind.as_str(),
+        owner: credential.owner.to_string(),
+        is_own: credential.owner == *person.name(),
+        hosts: facts::texts(&hosts[..hosts.len().min(HOSTS)]),
+        more_hosts: hosts.len().saturating_sub(HOSTS),
+        places: facts::texts(&credential.grant.locations),
+        version: credential.version,
+        age: When::at(credential.rotated).html(),
+        last_used: used.map_or_else(String::new, |(time, _)| When::of(*time).html()),
+        last_action: used.map_or_else(String::new, |(_, action)| text::shown(action)),
+        badges: facts::badges(credential, wanted.health, wanted.now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_list_is_read_back() {
+        let place = (-7, "a-slug".to_owned(), "alice".to_owned());
+        let text = format!("{}/{}/{}", place.0, place.1, place.2);
+        assert_eq!(parse_place(&text), Some(place));
+        assert_eq!(parse_place("x/y"), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! Settings → Credentials.
+
+mod change;
+mod chart;
+mod details;
+mod export;
+mod facts;
+mod filter;
+mod impact;
+mod limits;
+pub(super) mod limits_form;
+mod list;
+pub(super) mod new;
+pub(super) mod remarks;
+mod sharing;
+mod start;
+mod trial;
+mod usage;
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+
+use self::change::Change;
+use crate::admin::AdminContext;
+
+pub(super) use facts::{Badge, badges, path};
+
+/// `GET /settings`
+pub(super) async fn lead() -> Redirect {
+    Redirect::to("/settings/credentials")
+}
+
+pub(super) fn router() -> Router<AdminContext> {
+    let one = Router::new()
+        .route("/", get(details::show))
+        .route("/start", get(start::show))
+        .route("/test", post(trial::send_one))
+        .route("/usage.csv", get(export::csv))
+        .route("/rotate", get(change::ask_rotate).post(change::rotate))
+        .route("/limits", get(limits::ask).post(limits::change))
+        .route("/share", get(sharing::ask).post(sharing::share))
+        .route("/unshare", get(sharing::ask_unshare).post(sharing::unshare))
+        .route("/revoke", Change::Revoke.handler().get(change::ask_revoke))
+        .route("/restore", Change::Restore.handler())
+        .route("/delete", get(change::ask_delete).post(change::delete))
+        .route("/promote", Change::Promote.handler())
+        .route("/rollback", Change::RollBack.handler())
+        .route("/destroy", Change::Destroy.handler());
+    Router::new()
+        .route("/settings/credentials", get(list::show))
+        .route("/settings/credentials/new", get(new::ask).post(new::save))
+        .nest("/settings/credentials/{owner}/{slug}", one)
+}

@@ -1,0 +1,202 @@
+//! What needs attention, and what the proxy did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::approvals::{self, Question};
+use super::credentials::{Badge, badges, path};
+use super::failure::Failure;
+use super::layout::{self, Layout, Section};
+use super::person::Person;
+use super::requests::{self, Request};
+use super::text;
+use super::when::When;
+use crate::admin::AdminContext;
+use crate::error::Code;
+use crate::ledger::usage::{UsageFilter, UsageIndex, UsageLine};
+use crate::proxy::exchange::health::CredentialHealth;
+use crate::vault::{Credential, Sight};
+
+/// Requests that are shown of a rejected credential.
+const SHOWN: u32 = 2;
+/// How long the page waits for the usage index to catch up.
+const INDEX_WAIT: Duration = Duration::from_millis(150);
+/// Credentials that are named as needing attention.
+const NAMED: usize = 20;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    layout: Layout,
+    waiting_uses: Vec<Question>,
+    waiting_keys: Vec<Request>,
+    attention: Vec<Attention>,
+    more_attention: usize,
+    forwarded: String,
+    tunnels: String,
+    refusals: Vec<(&'static str, String)>,
+    is_ready: bool,
+    lines: String,
+    checkpoint: String,
+    is_signed: bool,
+    waiting: u64,
+    has_credentials: bool,
+    sees_all: bool,
+}
+
+struct Attention {
+    href: String,
+    slug: String,
+    owner: String,
+    badge: Badge,
+    what: String,
+    credential: Arc<Credential>,
+    /// The requests that showed it, and where all of them are.
+    requests: Vec<String>,
+    more: String,
+}
+
+impl Attention {
+    /// What a state asks for; nothing for most.
+    fn of(
+        credential: &Arc<Credential>,
+        badge: Badge,
+        health: &CredentialHealth,
+        now: i64,
+    ) -> Option<Self> {
+        let what = match badge {
+            Badge::Rejected => {
+                let since = health.rejected_since(credential).unwrap_or(now);
+                format!(
+                    "The service has refused it since {}. Replace it, or look at what was sent.",
+                    When::at(since).utc()
+                )
+            }
+            Badge::Expiring => {
+                let ends = credential.grant.expires.unwrap_or(now);
+                format!("It stops working {}.", When::at(ends).ago())
+            }
+            Badge::Due => {
+                let due = credential.rotation_due().unwrap_or(now);
+                format!("Its value was due to be replaced {}.", When::at(due).ago())
+            }
+            Badge::Expired => "Its time is over, and requests no longer use it.".to_owned(),
+            Badge::Staged => "A new version waits for its promotion.".to_owned(),
+            Badge::Active | Badge::Revoked => return None,
+        };
+        Some(Self {
+            href: path(&credential.owner, &credential.slug),
+            slug: credential.slug.to_string(),
+            owner: credential.owner.to_string(),
+            badge,
+            what,
+            credential: Arc::clone(credential),
+            requests: Vec::new(),
+            more: String::new(),
+        })
+    }
+}
+
+/// Adds the requests that showed that a credential is rejected, for those who may see them.
+async fn show_requests(
+    context: &AdminContext,
+    person: &Person,
+    sight: &Sight,
+    attention: &mut [Attention],
+) -> Result<(), Failure> {
+    if attention.iter().all(|one| one.badge != Badge::Rejected) {
+        return Ok(());
+    }
+    let dir = context.settings().config.ledger_dir();
+    let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
+    for one in attention {
+        let credential = &one.credential;
+        let may_see = credential.owner == *person.name() || sight.sees_all();
+        if one.badge != Badge::Rejected || !may_see {
+            continue;
+        }
+        for status in ["401", "403"] {
+            let filter = UsageFilter {
+                outcome: Some(status.to_owned()),
+                refused: Some(false),
+                ..UsageFilter::default()
+            };
+            let id = (credential.owner.as_str(), credential.slug.as_str());
+            let lines = index.lines(id, &filter, None, SHOWN).await?;
+            if lines.is_empty() {
+                continue;
+            }
+            one.requests.extend(lines.iter().map(request));
+            one.more = format!("{}?outcome={status}#usage", one.href);
+        }
+    }
+    index.close().await;
+    Ok(())
+}
+
+fn request(line: &UsageLine) -> String {
+    let used = &line.line;
+    let text = |text: &Option<String>| text::shown(text.as_deref().unwrap_or_default());
+    format!(
+        "{} {}{}: {} for {}",
+        text(&used.method),
+        text::host(used.destination.as_deref().unwrap_or_default()),
+        text(&used.path),
+        text(&used.outcome),
+        text(&used.action),
+    )
+}
+
+/// `GET /`
+pub(super) async fn show(
+    State(context): State<AdminContext>,
+    person: Person,
+) -> Result<Response, Failure> {
+    let sight = person.look(&context).await?;
+    let credentials = sight.credentials();
+    let now = sight.now();
+    let health = &context.state().health;
+    let mut attention = Vec::new();
+    for credential in &credentials {
+        for badge in badges(credential, health, now) {
+            attention.extend(Attention::of(credential, badge, health, now));
+        }
+    }
+    attention.sort_by_key(|one| one.badge);
+    let more_attention = attention.len().saturating_sub(NAMED);
+    attention.truncate(NAMED);
+    show_requests(&context, &person, &sight, &mut attention).await?;
+    let state = context.state();
+    let stats = state.ledger.stats();
+    let counters = &state.counters;
+    let refused = counters.refused().filter(|(_, count)| *count > 0);
+    let mut refused: Vec<(Code, u64)> = refused.collect();
+    refused.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let page = OverviewPage {
+        layout: Layout::new("Overview", Section::Overview, &person),
+        waiting_uses: approvals::waiting(&sight, &person),
+        waiting_keys: requests::open(&sight, &person),
+        attention,
+        more_attention,
+        forwarded: text::count(counters.forwarded(), "request", "requests"),
+        tunnels: text::count(counters.tunnels(), "tunnel", "tunnels"),
+        refusals: refused
+            .iter()
+            .map(|(code, count)| (code.as_str(), text::count(*count, "time", "times")))
+            .collect(),
+        is_ready: state.ledger.is_ready(),
+        lines: text::count(stats.size, "line", "lines"),
+        checkpoint: stats
+            .checkpoint_time
+            .map_or_else(String::new, |time| When::of(time).html()),
+        is_signed: stats.signed,
+        waiting: stats.size.saturating_sub(stats.checkpoint_size),
+        has_credentials: !credentials.is_empty(),
+        sees_all: sight.sees_all(),
+    };
+    Ok(layout::page(&page))
+}

@@ -1,0 +1,293 @@
+//! People, groups and bundles.
+
+use askama::Template;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::failure::Failure;
+use super::fields::Fields;
+use super::layout::{self, Layout, Section};
+use super::person::Person;
+use super::text;
+use super::when::{self, When};
+use crate::admin::{AdminContext, AdminProblem};
+use crate::substitution::slug::Slug;
+use crate::vault::people::{BundleId, Grantee, Role};
+use crate::vault::registrar::people::{NewUser, UserChange};
+use crate::vault::sharing::Offer;
+use crate::vault::{GroupName, Principal, Sight};
+
+#[derive(Template)]
+#[template(path = "people.html")]
+struct PeoplePage {
+    layout: Layout,
+    administers: bool,
+    only_reads: bool,
+    users: Vec<UserRow>,
+    groups: Vec<GroupRow>,
+    bundles: Vec<BundleRow>,
+    /// With whom a bundle can be shared.
+    grantees: Vec<String>,
+}
+
+struct UserRow {
+    name: String,
+    path: String,
+    display_name: String,
+    role: &'static str,
+    disabled: bool,
+    is_self: bool,
+    since: String,
+}
+
+struct GroupRow {
+    name: String,
+    path: String,
+    description: String,
+    members: Vec<String>,
+}
+
+struct BundleRow {
+    id: String,
+    path: String,
+    entries: Vec<(String, String)>,
+    with: Vec<String>,
+    is_own: bool,
+}
+
+/// `GET /settings/people`
+pub(super) async fn show(
+    State(context): State<AdminContext>,
+    person: Person,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+    let sight = person.look(&context).await?;
+    let page = PeoplePage {
+        layout: Layout::new("People", Section::People, &person).with_notice(fields.text("done")),
+        administers: person.administers(),
+        only_reads: person.only_reads(),
+        users: users(&sight, &person),
+        groups: groups(&sight),
+        bundles: bundles(&sight, &person),
+        grantees: grantees(&sight, person.name()),
+    };
+    Ok(layout::page(&page))
+}
+
+fn users(sight: &Sight, person: &Person) -> Vec<UserRow> {
+    let users = sight.users().iter();
+    users
+        .map(|(name, user)| UserRow {
+            name: name.to_string(),
+            path: format!("/settings/people/users/{}", text::encoded(name.as_str())),
+            display_name: text::shown(&user.display_name),
+            role: user.role.as_str(),
+            disabled: user.disabled,
+            is_self: name == person.name(),
+            since: When::at(user.created).html(),
+        })
+        .collect()
+}
+
+fn groups(sight: &Sight) -> Vec<GroupRow> {
+    let groups = sight.groups().iter();
+    groups
+        .map(|(name, group)| GroupRow {
+            name: name.to_string(),
+            path: format!("/settings/people/groups/{}", text::encoded(name.as_str())),
+            description: text::shown(&group.description),
+            members: group.present().map(ToString::to_string).collect(),
+        })
+        .collect()
+}
+
+fn bundles(sight: &Sight, person: &Person) -> Vec<BundleRow> {
+    let of = |entry: (&Slug, &Slug)| (entry.0.to_string(), entry.1.to_string());
+    sight
+        .bundles()
+        .map(|(id, bundle)| {
+            let (owner, name) = (
+                text::encoded(id.owner.as_str()),
+                text::encoded(id.name.as_str()),
+            );
+            let shares = bundle.shares.iter().filter(|share| share.ended.is_none());
+            let with: Vec<_> = shares.map(|share| share.with.to_string()).collect();
+            BundleRow {
+                id: id.to_string(),
+                path: format!("/settings/people/bundles/{owner}/{name}"),
+                entries: bundle.entries.iter().map(of).collect(),
+                with,
+                is_own: id.owner == *person.name(),
+            }
+        })
+        .collect()
+}
+
+/// With whom something of `owner` can be shared.
+pub(super) fn grantees(sight: &Sight, owner: &Principal) -> Vec<String> {
+    let users = sight.users().keys().filter(|user| *user != owner);
+    let mut names: Vec<_> = users.map(ToString::to_string).collect();
+    let groups = sight.groups().keys();
+    names.extend(groups.map(|group| format!("group:{group}")));
+    names.push("everyone".to_owned());
+    names
+}
+
+fn done(word: &str) -> Response {
+    Redirect::to(&format!("/settings/people?done={word}")).into_response()
+}
+
+fn wrong(field: &'static str, error: impl std::fmt::Display) -> Failure {
+    Failure::Problem(AdminProblem::field(field, error.to_string()))
+}
+
+/// `POST /settings/people/users`
+pub(super) async fn add_user(
+    State(context): State<AdminContext>,
+    person: Person,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    person.demand_fresh("/settings/people")?;
+    let new = NewUser {
+        name: Principal::parse(fields.trimmed("name")).map_err(|error| wrong("name", error))?,
+        display_name: fields.trimmed("display_name").to_owned(),
+        role: fields
+            .text("role")
+            .parse()
+            .map_err(|error| wrong("role", error))?,
+    };
+    context.registrar().add_user(&person.actor(), &new).await?;
+    Ok(done("user-added"))
+}
+
+/// `POST /settings/people/users/{name}` with `do`: `disable`, `enable` or `role`.
+pub(super) async fn change_user(
+    State(context): State<AdminContext>,
+    person: Person,
+    Path(name): Path<String>,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let name = Principal::parse(&name).map_err(|_| Failure::not_found())?;
+    let (registrar, actor) = (context.registrar(), person.actor());
+    match fields.text("do") {
+        "disable" => {
+            registrar.set_disabled(&actor, &name, true).await?;
+        }
+        "enable" => {
+            person.demand_fresh("/settings/people")?;
+            registrar.set_disabled(&actor, &name, false).await?;
+        }
+        _ => {
+            person.demand_fresh("/settings/people")?;
+            let role: Role = fields
+                .text("role")
+                .parse()
+                .map_err(|error| wrong("role", error))?;
+            let change = UserChange {
+                role: Some(role),
+                ..UserChange::default()
+            };
+            registrar.change_user(&actor, &name, &change).await?;
+        }
+    }
+    Ok(done("user-changed"))
+}
+
+/// `POST /settings/people/groups`
+pub(super) async fn add_group(
+    State(context): State<AdminContext>,
+    person: Person,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let name = GroupName::parse(fields.trimmed("name")).map_err(|error| wrong("name", error))?;
+    let description = fields.trimmed("description");
+    let registrar = context.registrar();
+    registrar
+        .add_group(&person.actor(), &name, description)
+        .await?;
+    Ok(done("group-changed"))
+}
+
+/// `POST /settings/people/groups/{name}` with `do`: `join` or `leave`.
+pub(super) async fn change_group(
+    State(context): State<AdminContext>,
+    person: Person,
+    Path(name): Path<String>,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let name = GroupName::parse(&name).map_err(|_| Failure::not_found())?;
+    let user = Principal::parse(fields.trimmed("user")).map_err(|error| wrong("user", error))?;
+    let (registrar, actor) = (context.registrar(), person.actor());
+    if fields.text("do") == "leave" {
+        registrar.leave_group(&actor, &name, &user).await?;
+    } else {
+        // What is shared with the group becomes the user's to use.
+        person.demand_fresh("/settings/people")?;
+        registrar.join_group(&actor, &name, &user).await?;
+    }
+    Ok(done("group-changed"))
+}
+
+/// `POST /settings/people/bundles`
+pub(super) async fn add_bundle(
+    State(context): State<AdminContext>,
+    person: Person,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let text = format!("{}/{}", person.name(), fields.trimmed("name"));
+    let id: BundleId = text.parse().map_err(|error| wrong("name", error))?;
+    context.registrar().add_bundle(&person.actor(), &id).await?;
+    Ok(done("bundle-changed"))
+}
+
+/// `POST /settings/people/bundles/{owner}/{name}` with `do`: `put`, `take`, `share`, `unshare` or
+/// `remove`.
+pub(super) async fn change_bundle(
+    State(context): State<AdminContext>,
+    person: Person,
+    Path((owner, name)): Path<(String, String)>,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    let id: Result<BundleId, _> = format!("{owner}/{name}").parse();
+    let id = id.map_err(|_| Failure::not_found())?;
+    let (registrar, actor) = (context.registrar(), person.actor());
+    if fields.text("do") == "remove" {
+        registrar.remove_bundle(&actor, &id).await?;
+        return Ok(done("bundle-changed"));
+    }
+    if let "share" | "unshare" = fields.text("do") {
+        let with: Grantee = fields
+            .trimmed("with")
+            .parse()
+            .map_err(|error| wrong("with", error))?;
+        if fields.text("do") == "unshare" {
+            registrar.unshare_bundle(&actor, &id, &with).await?;
+            return Ok(done("bundle-changed"));
+        }
+        // What is in it becomes theirs to use, and what is put into it later.
+        person.demand_fresh("/settings/people")?;
+        let until = when::future(fields.text("until")).map_err(|error| wrong("until", error))?;
+        let offer = Offer {
+            until,
+            ..Offer::to(with)
+        };
+        registrar.share_bundle(&actor, &id, &offer).await?;
+        return Ok(done("bundle-changed"));
+    }
+    let slug =
+        |name: &'static str| Slug::parse(fields.trimmed(name)).map_err(|error| wrong(name, error));
+    if fields.text("do") == "take" {
+        registrar
+            .take_out_of_bundle(&actor, &id, &slug("alias")?)
+            .await?;
+    } else {
+        let of = slug("slug")?;
+        let alias = match fields.trimmed("alias") {
+            "" => of.clone(),
+            _ => slug("alias")?,
+        };
+        registrar.put_into_bundle(&actor, &id, &alias, &of).await?;
+    }
+    Ok(done("bundle-changed"))
+}

@@ -1,0 +1,168 @@
+//! Personal API tokens: programs that act for a user on the admin side.
+
+use askama::Template;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::failure::Failure;
+use super::fields::{Fields, Wrong};
+use super::layout::{self, Layout, Section};
+use super::person::Person;
+use super::text;
+use super::when::{self, When};
+use crate::admin::{AdminContext, AdminProblem, Trouble};
+use crate::clock;
+use crate::identity::PersonalToken;
+use crate::vault::StoreError;
+use crate::vault::access::{ApiToken, ApiTokenId, Scope};
+use crate::vault::registrar::tokens::NewToken;
+
+#[derive(Template)]
+#[template(path = "tokens.html")]
+struct TokensPage<'a> {
+    layout: Layout,
+    rows: Vec<Row>,
+    name: String,
+    scope: String,
+    expires: String,
+    wrong: &'a Wrong,
+}
+
+struct Row {
+    path: String,
+    name: String,
+    id: String,
+    user: String,
+    is_own: bool,
+    scope: &'static str,
+    created: String,
+    expires: String,
+    is_over: bool,
+    last_used: String,
+}
+
+/// A token, shown this once.
+#[derive(Template)]
+#[template(path = "new-token.html")]
+struct NewTokenPage<'a> {
+    layout: Layout,
+    name: String,
+    token: &'a str,
+    example: String,
+}
+
+/// `GET /settings/tokens`
+pub(super) async fn show(
+    State(context): State<AdminContext>,
+    person: Person,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+    let wrong = Wrong::default();
+    let mut page = tokens_page(&context, &person, &fields, &wrong).await?;
+    page.layout = page.layout.with_notice(fields.text("done"));
+    Ok(layout::page(&page))
+}
+
+async fn tokens_page<'a>(
+    context: &AdminContext,
+    person: &Person,
+    fields: &Fields,
+    wrong: &'a Wrong,
+) -> Result<TokensPage<'a>, Failure> {
+    let sight = person.look(context).await?;
+    let only = (!sight.sees_all()).then(|| person.name());
+    let mut tokens = context.registrar().list_tokens(only).await?;
+    tokens.sort_by_key(|token| std::cmp::Reverse(token.record.created));
+    let scope = fields
+        .given("scope")
+        .unwrap_or_else(|| Scope::Read.to_string());
+    Ok(TokensPage {
+        layout: Layout::new("API tokens", Section::Tokens, person),
+        rows: tokens.iter().map(|token| row(token, person)).collect(),
+        name: fields.text("name").to_owned(),
+        scope,
+        expires: fields.given("expires").unwrap_or_else(|| "30d".to_owned()),
+        wrong,
+    })
+}
+
+fn row(token: &ApiToken, person: &Person) -> Row {
+    let record = &token.record;
+    Row {
+        path: format!("/settings/tokens/{}", token.id),
+        name: text::shown(&record.name),
+        id: token.id.to_string(),
+        user: record.user.to_string(),
+        is_own: record.user == *person.name(),
+        scope: record.scope.as_str(),
+        created: When::at(record.created).html(),
+        expires: When::at(record.expires).html(),
+        is_over: record.expires <= clock::unix_seconds(),
+        last_used: token
+            .used
+            .map_or_else(String::new, |at| When::at(at).html()),
+    }
+}
+
+/// `POST /settings/tokens`
+pub(super) async fn add(
+    State(context): State<AdminContext>,
+    person: Person,
+    fields: Fields,
+) -> Result<Response, Failure> {
+    person.demand_fresh("/settings/tokens")?;
+    let mut wrong = Wrong::default();
+    let expires = when::future(fields.text("expires"));
+    let expires = expires.map_err(|error| wrong.add("expires", error)).ok();
+    if expires == Some(None) {
+        wrong.add("expires", "A token ends within 366 days: say when.");
+    }
+    let scope: Option<Scope> = wrong.read_one("scope", fields.text("scope"));
+    if let (Some(Some(expires)), Some(scope)) = (expires, scope) {
+        let made = PersonalToken::generate().map_err(|_| AdminProblem::new(Trouble::Internal))?;
+        let hash = made.token.hash();
+        let new = NewToken {
+            id: &made.id,
+            hash: &hash,
+            user: person.name(),
+            name: fields.trimmed("name"),
+            scope,
+            expires,
+        };
+        match context.registrar().add_token(&person.actor(), &new).await {
+            Ok(()) => return Ok(shown(&context, &person, &new, made.token.expose())),
+            Err(error @ StoreError::Invalid(_)) => wrong.add("name", error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(layout::refused(
+        &tokens_page(&context, &person, &fields, &wrong).await?,
+    ))
+}
+
+fn shown(context: &AdminContext, person: &Person, new: &NewToken<'_>, token: &str) -> Response {
+    let settings = context.settings();
+    let page = NewTokenPage {
+        layout: Layout::new("New API token", Section::Tokens, person),
+        name: text::shown(new.name),
+        token,
+        example: format!(
+            "curl -H \"Authorization: Bearer $TOKEN\" {}/api/v1/me",
+            settings.names.url()
+        ),
+    };
+    layout::page(&page)
+}
+
+/// `POST /settings/tokens/{id}/revoke`
+pub(super) async fn revoke(
+    State(context): State<AdminContext>,
+    person: Person,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id = ApiTokenId::parse(&id).map_err(|_| Failure::not_found())?;
+    let registrar = context.registrar();
+    registrar.remove_token(&person.actor(), &id).await?;
+    Ok(Redirect::to("/settings/tokens?done=token-revoked").into_response())
+}

@@ -1,0 +1,78 @@
+//! The head as the upstream gets it.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Version};
+
+use super::{Exchange, ExchangeContext, Recorded};
+use crate::proxy::exchange::awaited::{Asked, Awaited};
+use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::message_codings;
+use crate::proxy::exchange::out_body::OutBody;
+use crate::proxy::exchange::upgrade;
+use crate::proxy::exchange::used::Used;
+use crate::scrub::Needles;
+
+impl Exchange<Recorded> {
+    /// The version of HTTP that the client speaks.
+    pub fn version(&self) -> Version {
+        self.about.head.version
+    }
+
+    /// What answers are searched for, and what the request has sent.
+    pub fn secrets(&self) -> (&Arc<Needles>, &Arc<Used>) {
+        (&self.about.needles, self.state.outcome.used())
+    }
+
+    /// Takes the exchange apart for the wire. Only [`crate::proxy::outbound::upstream`] calls this.
+    pub(in crate::proxy) fn into_wire(self) -> (Request<OutBody>, Awaited) {
+        let ExchangeContext {
+            mut head, needles, ..
+        } = *self.about;
+        let Recorded {
+            body,
+            reframed,
+            outcome,
+        } = self.state;
+        let headers = &mut head.headers;
+        let is_framed = |headers: &HeaderMap| {
+            headers.contains_key(header::CONTENT_LENGTH)
+                || headers.contains_key(header::TRANSFER_ENCODING)
+        };
+        let reframed = reframed && is_framed(headers);
+        let is_upgrade = head.extensions.get::<upgrade::Asked>().is_some();
+        let mut takes_trailers = head.version == Version::HTTP_2;
+        if is_upgrade {
+            upgrade::renew(headers);
+        } else {
+            takes_trailers |= hop_by_hop::strip(headers);
+        }
+        // Unless the upstream is asked, the body is here or was asked for.
+        if headers.contains_key(header::EXPECT)
+            && body
+                .transfer()
+                .is_none_or(|upload| upload.expectation().is_none())
+        {
+            headers.remove(header::EXPECT);
+        }
+        if reframed {
+            headers.remove(header::CONTENT_LENGTH);
+            if let Some(length) = http_body::Body::size_hint(&body).exact() {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+        let asked = Asked {
+            part: headers.contains_key(header::RANGE),
+            accept_encoding: message_codings::narrow_accept_encoding(headers),
+            takes_trailers,
+        };
+        message_codings::narrow(&mut head);
+        let awaited = Awaited {
+            outcome,
+            needles,
+            asked,
+        };
+        (Request::from_parts(head, body), awaited)
+    }
+}

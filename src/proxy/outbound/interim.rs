@@ -1,0 +1,44 @@
+//! Interim answers (RFC 9110 section 15.2), as they come from the upstream.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, StatusCode};
+
+use crate::proxy::exchange::out_body::{OutBody, Transfer};
+
+/// Takes the status and the fields of an interim answer.
+pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
+
+/// Has interim answers told: a 100 (Continue) to the body of the request, which waits for it, the others
+/// to `on_interim`.
+pub fn note(request: &mut Request<OutBody>, on_interim: Option<OnInterim>) {
+    let upload = request.body().transfer();
+    let upload = upload.filter(|upload| upload.expectation().is_some());
+    if upload.is_none() && on_interim.is_none() {
+        return;
+    }
+    hyper::ext::on_informational(request, move |interim| {
+        take(
+            interim.status(),
+            interim.headers(),
+            upload.as_deref(),
+            on_interim.as_ref(),
+        );
+    });
+}
+
+/// Takes note of an interim answer.
+pub fn take(
+    status: StatusCode,
+    fields: &HeaderMap,
+    upload: Option<&Transfer>,
+    on_interim: Option<&OnInterim>,
+) {
+    if status == StatusCode::CONTINUE {
+        if let Some(expectation) = upload.and_then(Transfer::expectation) {
+            expectation.meet();
+        }
+    } else if let Some(on_interim) = on_interim {
+        on_interim(status, fields);
+    }
+}

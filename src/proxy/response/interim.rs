@@ -1,0 +1,75 @@
+//! Interim answers (RFC 9110 section 15.2) on their way to a client over HTTP/1.1: Early Hints, and
+//! whatever is not an answer to Egret's own question.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{HeaderMap, Response, StatusCode, Version};
+
+use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::pipeline::{Exchange, Recorded};
+use crate::proxy::exchange::used::Used;
+use crate::proxy::exchange::via;
+use crate::proxy::outbound::interim::OnInterim;
+use crate::proxy::response::findings::Findings;
+use crate::proxy::response::relay::remove_own_status;
+use crate::proxy::response::scrubbing::scrub_head;
+use crate::proxy::runtime::signal::HeadSignal;
+use crate::scrub::Needles;
+
+/// Most interim answers that are passed on to one request.
+const MOST: usize = 16;
+
+/// What passes interim answers on, if the client can take them: HTTP/1.0 has none, and the HTTP library
+/// has no way to send one over HTTP/2.
+pub fn relay(exchange: &Exchange<Recorded>, signal: &HeadSignal) -> Option<OnInterim> {
+    if exchange.version() != Version::HTTP_11 {
+        return None;
+    }
+    let (needles, used) = exchange.secrets();
+    let (needles, used) = (Arc::clone(needles), Arc::clone(used));
+    let signal = signal.clone();
+    let passed = AtomicUsize::new(0);
+    Some(Arc::new(move |status, fields| {
+        let is_over = || passed.fetch_add(1, Ordering::Relaxed) >= MOST;
+        if status == StatusCode::SWITCHING_PROTOCOLS || is_over() {
+            return;
+        }
+        match clean(status, fields, &needles, &used) {
+            Some(head) => signal.interim(&head),
+            None => tracing::warn!("an interim answer held a stored value and was not passed on"),
+        }
+    }))
+}
+
+/// The head as it goes to the client; none if it holds a value.
+fn clean(
+    status: StatusCode,
+    fields: &HeaderMap,
+    needles: &Arc<Needles>,
+    used: &Used,
+) -> Option<Vec<u8>> {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.headers = fields.clone();
+    hop_by_hop::strip_answer(&mut head.headers, false);
+    remove_own_status(&mut head);
+    let needles = needles.with_used(&used.values());
+    if !needles.is_empty() {
+        let mut findings = Findings::default();
+        scrub_head(&mut head, &needles, &mut findings);
+        if !findings.is_empty() {
+            return None;
+        }
+    }
+    via::add(&mut head.headers, Version::HTTP_11);
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut text = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &head.headers {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(b"\r\n");
+    Some(text)
+}

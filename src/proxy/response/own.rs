@@ -1,0 +1,38 @@
+//! Egret's own answers to requests for `egret.internal`.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Response};
+use serde::Serialize;
+
+use crate::clock::unix_seconds;
+use crate::error::{Code, Refusal};
+use crate::proxy::exchange::discovery::{Discovered, discover};
+use crate::proxy::exchange::request_context::RequestContext;
+use crate::proxy::response::reply_body::ReplyBody;
+use crate::vault::Vault;
+
+/// What `/slugs` says.
+#[derive(Serialize)]
+struct Slugs {
+    slugs: Vec<Discovered>,
+}
+
+/// The answer to a request for Egret itself.
+///
+/// # Errors
+/// When there is no such thing.
+pub fn answer(context: &RequestContext, vault: &Vault) -> Result<Response<ReplyBody>, Refusal> {
+    if context.method != Method::GET || &*context.raw_path != "/slugs" {
+        let detail = "egret.internal is Egret itself: GET /slugs says what may be used";
+        return Err(Refusal::new(Code::RequestMalformed, detail));
+    }
+    let slugs = discover(vault, &context.caller, unix_seconds());
+    let text = serde_json::json!(Slugs { slugs }).to_string();
+    let mut answer = Response::new(ReplyBody::full(Bytes::from(text)));
+    let headers = answer.headers_mut();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(answer)
+}

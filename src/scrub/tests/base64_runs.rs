@@ -1,0 +1,167 @@
+//! Base64 stays base64.
+
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+
+use super::*;
+
+const VALUE: &[u8] = b"ghp_Zk3vQ9xT7mB2wLr8NcYd5H";
+
+fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !b"\r\n".contains(byte))
+        .collect();
+    let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+    engines.iter().find_map(|engine| engine.decode(&text).ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever surrounds the value, what is decoded is the same text with the placeholder in it.
+    #[test]
+    fn a_masked_text_in_base64_is_the_base64_of_the_masked_text(
+        slug in "[a-z][a-z0-9_-]{0,8}",
+        parts in prop::collection::vec("[ -~]{0,12}", 2..4),
+        url in any::<bool>(),
+        padded in any::<bool>(),
+        wrapped in any::<bool>(),
+        size in 1..60_usize,
+        around in prop_oneof![Just(("\"", "\"")), Just(("Basic ", "")), Just(("x: ", " next"))],
+    ) {
+        let value = Arc::new(SecretBytes::new(VALUE.to_vec()));
+        let needles = Arc::new(Needles::new([(slug.clone(), value)]));
+        let plain = parts.join(std::str::from_utf8(VALUE).expect("text"));
+        let engine = match (url, padded) {
+            (false, true) => &STANDARD,
+            (false, false) => &STANDARD_NO_PAD,
+            (true, true) => &URL_SAFE,
+            (true, false) => &URL_SAFE_NO_PAD,
+        };
+        let mut coded = engine.encode(&plain);
+        if wrapped {
+            let lines: Vec<&str> = coded.as_bytes().chunks(60).map(|line| std::str::from_utf8(line).expect("text")).collect();
+            coded = lines.join("\r\n");
+        }
+        let text = format!("{}{coded}{}", around.0, around.1);
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+        let (out, _) = scrub_with(&needles, Replacement::Placeholder, &pieces);
+        let inside = out.strip_prefix(around.0.as_bytes()).and_then(|rest| rest.strip_suffix(around.1.as_bytes()));
+        let expected = parts.join(&format!("<<{slug}>>"));
+        // The alphabet shows only where it matters.
+        let standard = inside.map(|text| text.iter().map(|&byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            byte => byte,
+        }).collect::<Vec<u8>>());
+        let found = standard.as_deref().and_then(decoded);
+        prop_assert_eq!(
+            found.as_deref().map(String::from_utf8_lossy), Some(expected.into()),
+            "{} from {}", String::from_utf8_lossy(&out), text
+        );
+        let (masked, _) = scrub_with(&needles, Replacement::SameLength, &pieces);
+        prop_assert_eq!(masked.len(), text.len());
+        let inside = &masked[around.0.len()..masked.len() - around.1.len()];
+        let stars = parts.join(&"*".repeat(VALUE.len()));
+        let found = decoded(inside);
+        prop_assert_eq!(found.as_deref().map(String::from_utf8_lossy), Some(stars.into()));
+    }
+}
+
+#[test]
+fn a_masked_pair_is_a_pair() {
+    let both = needles(&[b"user-0123456789".to_vec(), b"pass-0123456789".to_vec()]);
+    for (user, password, masked) in [
+        ("bob", "pass-0123456789", "bob:<<b>>"),
+        ("user-0123456789", "pass-0123456789", "<<a>>:<<b>>"),
+        ("user-0123456789", "", "<<a>>:"),
+    ] {
+        let text = format!(
+            "{{\"auth\":\"{}\"}}",
+            STANDARD.encode(format!("{user}:{password}"))
+        );
+        let expected = format!("{{\"auth\":\"{}\"}}", STANDARD.encode(masked));
+        assert_eq!(scrubbed(&both, &text), expected);
+    }
+}
+
+#[test]
+fn escapes_in_base64_stay_escapes() {
+    let one = one(VALUE);
+    let plain = [b"\xff\xef\xbf", VALUE, b"\xff\xfe\xfd>>>???"].concat();
+    let coded = STANDARD.encode(&plain);
+    let masked = STANDARD.encode([&b"\xff\xef\xbf<<a>>\xff\xfe\xfd>>>???"[..]].concat());
+    let percent = |text: &str| {
+        let text = text.replace('+', "%2B").replace('/', "%2F");
+        text.replace('=', "%3D")
+    };
+    let out = scrubbed(&one, coded.replace('/', "\\/"));
+    assert_eq!(out.replace("\\/", "/"), masked);
+    let out = scrubbed(&one, format!("k={}&l=1", percent(&coded)));
+    assert_eq!(
+        percent(
+            &out.replace("%2B", "+")
+                .replace("%2F", "/")
+                .replace("%3D", "=")
+        ),
+        format!("k%3D{}&l%3D1", percent(&masked))
+    );
+}
+
+#[test]
+fn what_follows_a_pem_block_is_not_part_of_it() {
+    let one = one(VALUE);
+    let body = STANDARD.encode([&[7; 30][..], VALUE, &[9; 61][..]].concat());
+    let lines: Vec<&str> = body
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).expect("text"))
+        .collect();
+    let text = format!("-----BEGIN X-----\n{}\n-----END X-----\n", lines.join("\n"));
+    let out = scrubbed(&one, text);
+    let inside = out
+        .strip_prefix("-----BEGIN X-----\n")
+        .expect("the first line");
+    let inside = inside
+        .strip_suffix("-----END X-----\n")
+        .expect("the last line");
+    let expected = [&[7; 30][..], b"<<a>>", &[9; 61][..]].concat();
+    assert_eq!(decoded(inside.as_bytes()), Some(expected), "{out}");
+}
+
+#[test]
+fn values_that_share_a_character_are_replaced_in_any_pieces() {
+    let one = one(VALUE);
+    let text = STANDARD.encode([b" a", VALUE, VALUE].concat());
+    let expected = STANDARD.encode(" a<<a>><<a>>");
+    for size in 1..text.len() {
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+        let (out, _) = scrub_with(&one, Replacement::Placeholder, &pieces);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            expected,
+            "in pieces of {size}"
+        );
+    }
+}
+
+/// Values that touch share no byte, and each is replaced by as many bytes as were read of it: with
+/// more, what waits to be written would grow with each value.
+#[test]
+fn values_that_touch_keep_the_length() {
+    let needles = needles(&[
+        b"aaaaaaaa".to_vec(),
+        b"abababab".to_vec(),
+        b"aaaaaaaaaaab".to_vec(),
+    ]);
+    let encoded = URL_SAFE_NO_PAD.encode("aabababab");
+    for count in 1..12 {
+        let text = format!("42{}c\0a", encoded.repeat(count));
+        let (out, hits) = scrub_with(&needles, Replacement::SameLength, &[text.as_bytes()]);
+        assert_eq!(out.len(), text.len(), "{count}");
+        assert!(!hits.is_empty() && needles.find(&out).is_empty(), "{count}");
+        assert!(out.ends_with(b"\0a"), "{}", out.escape_ascii());
+    }
+}

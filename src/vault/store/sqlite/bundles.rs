@@ -1,0 +1,99 @@
+//! Changes to bundles. Each is one transaction that also writes its ledger events.
+
+use std::collections::BTreeMap;
+
+use super::credentials::id as credential_id;
+use super::database::{Change, Database};
+use super::objects::{self, Object, unverified};
+use crate::vault::name::Actor;
+use crate::vault::people::{Bundle, BundleId};
+use crate::vault::record::{BundleRecord, CredentialRecord, Record as _};
+use crate::vault::store::edit::{BundleEdit, BundleTarget};
+use crate::vault::store::error::{StoreError, StoreUnavailable};
+
+impl Database {
+    pub async fn change_bundle(
+        &self,
+        actor: &Actor,
+        target: &BundleTarget<'_>,
+        edit: impl FnOnce(&mut BundleEdit) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
+        let mut change = self.begin(actor).await?;
+        change.permit_bundle(target).await?;
+        if let Some(with) = target.with {
+            change.require(with).await?;
+        }
+        if let Some(slug) = target.credential {
+            let owner = &target.id.owner;
+            let record = change.get(&credential_id(owner, slug)).await?;
+            if !matches!(record, Some(CredentialRecord::Live(_))) {
+                let (owner, slug) = (owner.clone(), slug.clone());
+                return Err(StoreError::NotFound { owner, slug });
+            }
+        }
+        let name = target.id.to_string();
+        let before = match change.get::<BundleRecord>(&name).await? {
+            Some(record) => Some(read(&name, Some(record))?),
+            None => None,
+        };
+        let existed = before.is_some();
+        let mut edited = BundleEdit::new(before, change.now());
+        edit(&mut edited)?;
+        if edited.events.is_empty() {
+            return change.leave().await;
+        }
+        match &edited.bundle {
+            Some(bundle) => change.put(&name, &BundleRecord::of(bundle), None).await?,
+            None if existed => change.remove::<BundleRecord>(&name).await?,
+            None => {}
+        }
+        change.know(&target.id.owner).await?;
+        for event in edited.events {
+            change.record_bundle(&target.id.owner, event).await?;
+        }
+        change.commit().await
+    }
+
+    pub async fn list_bundles(&self) -> Result<BTreeMap<BundleId, Bundle>, StoreUnavailable> {
+        let (mut snapshot, key) = self.snapshot().await?;
+        let rows = sqlx::query(objects::OF_KIND)
+            .bind(BundleRecord::KIND)
+            .fetch_all(&mut *snapshot)
+            .await?;
+        let bundles = rows.iter().map(|row| {
+            let object = Object::read(row)?;
+            let bundle = read(object.id, object.content(&key))?;
+            let id = object.id.parse();
+            let id = id.map_err(|_| unverified(BundleRecord::KIND, &object.id))?;
+            Ok((id, bundle))
+        });
+        bundles.collect()
+    }
+}
+
+fn read(name: &str, record: Option<BundleRecord>) -> Result<Bundle, StoreUnavailable> {
+    record
+        .and_then(BundleRecord::bundle)
+        .ok_or_else(|| unverified(BundleRecord::KIND, &name))
+}
+
+impl Change<'_> {
+    /// The bundle, if it exists.
+    pub(super) async fn bundle(&mut self, id: &BundleId) -> Result<Bundle, StoreError> {
+        let name = id.to_string();
+        match self.get::<BundleRecord>(&name).await? {
+            Some(record) => Ok(read(&name, Some(record))?),
+            None => Err(StoreError::BundleNotFound(id.clone())),
+        }
+    }
+
+    async fn permit_bundle(&mut self, target: &BundleTarget<'_>) -> Result<(), StoreError> {
+        let shares = match self.get::<BundleRecord>(&target.id.to_string()).await? {
+            Some(record) => read(&target.id.to_string(), Some(record))?.shares,
+            None => Vec::new(),
+        };
+        let unknown = || StoreError::BundleNotFound(target.id.clone());
+        self.permit_to(target.right, &target.id.owner, &shares, unknown)
+            .await
+    }
+}

@@ -1,0 +1,11 @@
+//! The API of the admin listener: who may do what, what values leave behind, what changes need.
+
+mod changes;
+pub mod client;
+mod document;
+mod programs;
+mod questions;
+mod rights;
+mod sandboxes;
+mod secrecy;
+mod streams;

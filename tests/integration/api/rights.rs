@@ -1,0 +1,346 @@
+//! Who may do what: every endpoint, by everyone who may ask, as a table.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::client::{Api, When};
+use crate::client::{Wanted, assert_refused, basic};
+use crate::wire::Response;
+use crate::world::{HOST, World, one_upstream_with};
+
+/// Those who ask. Everything that is asked about is alice's; bob gets it by himself, and carol in a
+/// group.
+const COLUMNS: [&str; 9] = [
+    "owner", "shared", "group", "none", "admin", "auditor", "reads", "audits", "nobody",
+];
+
+/// People, and one credential, bundle, client and token at a time to ask about.
+struct Scene<'a> {
+    world: &'a World,
+    owner: Api<'a>,
+    askers: Vec<Api<'a>>,
+    made: u32,
+    /// Whether a question has to wait for an answer, which takes its time.
+    asks: bool,
+}
+
+impl<'a> Scene<'a> {
+    async fn set(world: &'a World) -> Self {
+        for (user, role) in [
+            ("alice", "member"),
+            ("bob", "member"),
+            ("carol", "member"),
+            ("dave", "member"),
+            ("eve", "member"),
+            ("olga", "administrator"),
+            ("wim", "auditor"),
+        ] {
+            world.run(&["user", "add", user, "--role", role]).await.ok();
+        }
+        world.run(&["group", "add", "ops"]).await.ok();
+        world.run(&["group", "join", "ops", "carol"]).await.ok();
+        let mut askers = Vec::new();
+        for user in ["alice", "bob", "carol", "dave", "olga", "wim"] {
+            askers.push(Api::of(world, user, "manage").await);
+        }
+        for scope in ["read", "audit"] {
+            askers.push(Api::of(world, "alice", scope).await);
+        }
+        askers.push(Api::nobody(world));
+        Self {
+            world,
+            owner: askers[0].clone(),
+            askers,
+            made: 0,
+            asks: false,
+        }
+    }
+
+    /// New things to ask about, as a request may have ended the last ones.
+    async fn renew(&mut self) -> BTreeMap<&'static str, String> {
+        self.made += 1;
+        let number = self.made;
+        let (slug, bundle, client) = (
+            format!("key-{number}"),
+            format!("bundle-{number}"),
+            format!("client-{number}"),
+        );
+        let value = json!({ "value": "v", "hosts": [HOST], "approve": "always" });
+        let credential = format!("/credentials/alice/{slug}");
+        made(self.owner.put(&credential, When::New, value).await);
+        let staged = json!({ "value": "w", "stage": true });
+        let versions = format!("{credential}/versions");
+        made(self.owner.post(&versions, When::Any, staged).await);
+        made(
+            self.owner
+                .put(&format!("/bundles/alice/{bundle}"), When::New, json!({}))
+                .await,
+        );
+        let entry = format!("/bundles/alice/{bundle}/entries/{slug}");
+        made(
+            self.owner
+                .put(&entry, When::Any, json!({ "slug": slug }))
+                .await,
+        );
+        for with in ["bob", "group:ops"] {
+            for thing in [&credential, &format!("/bundles/alice/{bundle}")] {
+                let share = format!("{thing}/shares/{with}");
+                made(self.owner.put(&share, When::Any, json!({})).await);
+            }
+        }
+        let added = self
+            .owner
+            .put(&format!("/clients/{client}"), When::New, json!({}))
+            .await;
+        let rule = [
+            "egress",
+            "observe",
+            "x.example.test",
+            "--client",
+            &client,
+            "--json",
+        ];
+        let rule = self.world.run(&rule).await.json()["number"].to_string();
+        let (request, approval) = self.questions(&added, &slug).await;
+        made(added);
+        let token = self
+            .world
+            .run(&[
+                "api-token",
+                "add",
+                "asked",
+                "--user",
+                "alice",
+                "--scope",
+                "read",
+                "--expires",
+                "1d",
+                "--json",
+            ])
+            .await
+            .json();
+        BTreeMap::from([
+            ("slug", slug.clone()),
+            ("name", bundle),
+            ("client", client),
+            ("id", token["id"].as_str().expect("an id").to_owned()),
+            ("owner", "alice".to_owned()),
+            ("with", "eve".to_owned()),
+            ("alias", slug),
+            ("request", request),
+            ("approval", approval),
+            ("rule", rule),
+            ("number", "2".to_owned()),
+            ("group", "ops".to_owned()),
+            ("user", "eve".to_owned()),
+        ])
+    }
+}
+
+impl Scene<'_> {
+    /// What a new client asks for, and the question about what it did.
+    async fn questions(&self, added: &Response, slug: &str) -> (String, String) {
+        let token = added.json()["token"].as_str().expect("a token").to_owned();
+        let client = Api {
+            world: self.world,
+            token: Some(token.clone()),
+        };
+        let wanted = json!({ "slug": format!("asked-{}", self.made), "host": HOST });
+        let asked = client.post("/requests", When::Always, wanted).await;
+        let request = asked.json()["number"].to_string();
+        if !self.asks {
+            return (request, "req-none".to_owned());
+        }
+        let wanted = Wanted::new(self.world).authorized(basic("report", &token));
+        let mut tunnel = self.world.tunnel_for(&wanted).await;
+        let header = format!("X-Api-Key: <<{slug}>>");
+        assert_refused(&tunnel.get("/", &[&header]).await, "approval_required");
+        let waiting = self
+            .owner
+            .get("/approvals?waiting=true&limit=500")
+            .await
+            .json();
+        let mut waiting = waiting["items"].as_array().expect("items").iter();
+        let question = waiting.find(|question| question["slug"] == slug);
+        let id = question.expect("a question")["id"].as_str().expect("an id");
+        (request, id.to_owned())
+    }
+}
+
+#[track_caller]
+fn made(answer: Response) {
+    assert!(
+        (200..300).contains(&answer.status),
+        "{answer:#?}\n{}",
+        answer.text()
+    );
+}
+
+/// What a request of an endpoint says, and under which names it makes something.
+fn message(operation: &str, number: u32) -> (Option<Value>, Option<(&'static str, String)>) {
+    let new = |name: &'static str| Some((name, format!("new-{number}")));
+    let hosts = json!({ "hosts": [HOST] });
+    match operation {
+        "create_credential" => (
+            Some(json!({ "value": "v", "hosts": ["api.example.test"] })),
+            new("slug"),
+        ),
+        "set_limits" => (Some(hosts), None),
+        "set_rotation" => (Some(json!({ "rotate_every": 86400 })), None),
+        "add_version" => (Some(json!({ "value": "x" })), None),
+        "create_bundle" => (None, new("name")),
+        "put_bundle_entry" => (Some(json!({ "slug": format!("key-{number}") })), None),
+        "create_user" => (Some(json!({})), new("user")),
+        "create_group" => (Some(json!({})), new("group")),
+        "create_client" => (Some(json!({})), new("client")),
+        "create_api_token" => (
+            Some(json!({ "name": "x", "scope": "read", "expires": "2027-01-31T12:00:00Z" })),
+            None,
+        ),
+        "answer_approval" => (Some(json!({ "answer": "always" })), None),
+        "ask_for_key" => (Some(json!({ "slug": "wanted", "host": HOST })), None),
+        "save_requested_key" => (Some(json!({ "value": "v" })), None),
+        "add_rule" => (
+            Some(json!({ "subject": "everyone", "rule": "observe", "hosts": [HOST] })),
+            None,
+        ),
+        "create_sandbox" | "mint_token" => (Some(json!({ "action": "report" })), None),
+        "import_credentials" => (Some(json!({ "content": "A=b" })), None),
+        "promote_version"
+        | "share_credential"
+        | "share_bundle"
+        | "change_user"
+        | "bind_client"
+        | "revoke_client_tokens" => (Some(json!({})), None),
+        _ => (None, None),
+    }
+}
+
+/// A path with names in it.
+fn filled(path: &str, names: &BTreeMap<&str, String>) -> String {
+    let path = path.strip_prefix("/api/v1").expect("below the base");
+    let mut filled = path.to_owned();
+    for (name, value) in names {
+        filled = filled.replace(&format!("{{{name}}}"), value);
+    }
+    assert!(!filled.contains('{'), "{filled}");
+    filled
+}
+
+struct Endpoint {
+    method: String,
+    path: String,
+    operation: String,
+    when: When<'static>,
+}
+
+fn endpoints(document: &Value) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let names = operation["parameters"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let takes = |field: &str| names.iter().any(|one| one["name"] == field);
+            endpoints.push(Endpoint {
+                method: method.to_uppercase(),
+                path: path.clone(),
+                operation: operation["operationId"].as_str().expect("an id").to_owned(),
+                when: if takes("If-None-Match") {
+                    When::New
+                } else if takes("If-Match") {
+                    When::Any
+                } else {
+                    When::Always
+                },
+            });
+        }
+    }
+    endpoints.sort_by(|a, b| (&a.path, &a.method).cmp(&(&b.path, &b.method)));
+    endpoints
+}
+
+/// The body without the id of the request.
+fn body(answer: &Response) -> Value {
+    let mut body = answer.json();
+    if let Some(members) = body.as_object_mut() {
+        members.remove("request_id");
+    }
+    body
+}
+
+#[tokio::test]
+async fn every_endpoint_answers_everyone_as_the_table_says() {
+    let builder = World::builder().set("approvals.wait", "100ms");
+    let (world, _stub) = one_upstream_with(builder).await;
+    let mut scene = Scene::set(&world).await;
+    let document = scene.owner.get("/openapi.json").await.json();
+    let mut table = format!(
+        "{:66}{}\n",
+        "",
+        COLUMNS.map(|name| format!("{name:8}")).join("")
+    );
+    let mut names = scene.renew().await;
+    for endpoint in endpoints(&document) {
+        // A stream does not end; it has tests of its own.
+        if endpoint.operation == "follow_ledger" {
+            continue;
+        }
+        let asks = endpoint.path.contains("{approval}");
+        if asks && !scene.asks {
+            scene.asks = true;
+            names = scene.renew().await;
+        }
+        scene.asks = asks;
+        let row = format!("{} {}", endpoint.method, endpoint.path);
+        let mut cells = String::new();
+        for asker in scene.askers.clone() {
+            let (message, new) = message(&endpoint.operation, scene.made);
+            let mut own = names.clone();
+            if let Some((name, value)) = new {
+                own.insert(name, value);
+            }
+            let path = filled(&endpoint.path, &own);
+            let answer = asker
+                .send(&endpoint.method, &path, endpoint.when, message.clone())
+                .await;
+            cells.push_str(&format!("{:8}", answer.status));
+            if answer.status == 404 && endpoint.path.contains('{') {
+                nothing_is_told(&asker, &endpoint, &own, message, &answer).await;
+            }
+            if answer.status < 300 && endpoint.method != "GET" {
+                names = scene.renew().await;
+            }
+        }
+        table.push_str(&format!("{row:66}{}\n", cells.trim_end()));
+    }
+    crate::golden::check("api-rights.txt", &table);
+}
+
+/// What is somebody else's is answered like what is not there.
+async fn nothing_is_told(
+    asker: &Api<'_>,
+    endpoint: &Endpoint,
+    names: &BTreeMap<&str, String>,
+    message: Option<Value>,
+    answer: &Response,
+) {
+    let mut absent = names.clone();
+    for name in ["slug", "name", "client", "alias"] {
+        absent.insert(name, "absent".to_owned());
+    }
+    absent.insert("id", "0123456789abcdef".to_owned());
+    absent.insert("request", "999999999".to_owned());
+    absent.insert("approval", "req-absent".to_owned());
+    let path = filled(&endpoint.path, &absent);
+    let other = asker
+        .send(&endpoint.method, &path, endpoint.when, message)
+        .await;
+    assert_eq!(
+        (other.status, body(&other)),
+        (answer.status, body(answer)),
+        "{path}"
+    );
+}

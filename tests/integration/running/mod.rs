@@ -1,0 +1,5 @@
+//! `egret run`: the program's own listener, and what it finds in its environment.
+
+mod isolated;
+mod listener;
+mod placeholders;
