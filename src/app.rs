@@ -6,7 +6,9 @@ mod canary;
 mod disk;
 mod first_link;
 mod ledger;
+mod listeners;
 mod open_files;
+mod parts;
 mod process;
 mod server_file;
 mod settings;
@@ -17,43 +19,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpStream};
+use anyhow::{Context as _, Result};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use self::disk::on_disk;
 use self::first_link::first_link;
 pub use self::ledger::{ledger_keys, open as open_ledger, rekey_signing_key};
+use self::listeners::Listeners;
+use self::parts::Parts;
 use self::server_file::Announcement;
 pub use self::server_file::{Reloads, ServerFile};
-use crate::admin::{self, AdminContext, AdminServices, AdminSettings, AdminState};
-use crate::changes::{self, Changes, Recorder};
-use crate::config::{self, Alpn, BaseUrl, Config};
+use crate::admin::{self, AdminContext, AdminSettings};
+use crate::changes::Changes;
+use crate::config::{self, Config};
 pub use crate::environment::proxy_access::reachable;
-use crate::files;
-use crate::identity::{Minter, Presented};
-use crate::ledger::{Ledger, LedgerProbe, usage};
+use crate::ledger::usage;
 use crate::memory;
 use crate::page::{self, PageLooks};
-use crate::proxy::context::{Proxy, Settings};
-use crate::proxy::exchange::needle_cache::NeedleCache;
-use crate::proxy::exchange::request_id::RequestIds;
-use crate::proxy::exchange::spool::SpoolSpace;
-use crate::proxy::exchange::use_gate::UseGate;
+use crate::proxy::context::Proxy;
 use crate::proxy::inbound::arrival::Arrival;
-use crate::proxy::inbound::listener::{self, Admission};
-use crate::proxy::inbound::port::{BaseUrlPort, ProxyPort, TransparentPort, VouchedPort};
+use crate::proxy::inbound::listener::Admission;
+use crate::proxy::inbound::port::VouchedPort;
 use crate::proxy::outbound::dial::{Own, OwnAddresses};
-use crate::proxy::runtime::counters::Counters;
-use crate::proxy::runtime::fair_share::FairShares;
-use crate::proxy::runtime::seen::SeenCounts;
 use crate::proxy::runtime::workers::Workers;
-use crate::tls::authority::Authority;
-use crate::tls::leaf::LeafCache;
-use crate::vault::{Keyring, Reader, Registrar, Store, StoreProbe, Vault};
+use crate::vault::Vault;
 
 /// A running proxy with its admin listener.
 pub struct Server {
@@ -85,17 +76,11 @@ impl Server {
             &own,
         )?;
         let listeners = Listeners::bind(&config)?;
-        let (proxy_addr, admin_addr) = (listeners.proxy_addr, listeners.admin_addr);
-        let base_url = listeners
-            .base_url
-            .iter()
-            .map(|(_, address)| *address)
-            .collect();
-        let others = listeners.transparent.iter().chain(&listeners.base_url);
-        let others = others.map(|(_, address)| *address);
+        let (proxy_addr, admin_addr) = (listeners.clients.proxy.address, listeners.admin.address);
+        let base_url = listeners.clients.base_urls();
         let (canary, canary_addr) = canary::bind().await.context("cannot listen on loopback")?;
         let _ = own.set(Own {
-            listeners: [proxy_addr, admin_addr].into_iter().chain(others).collect(),
+            listeners: listeners.addresses(),
             canary: canary_addr,
         });
         let workers = Arc::new(
@@ -109,52 +94,22 @@ impl Server {
             .context("cannot start the alerts")?;
 
         let state = Arc::new(parts.admin_state(proxy_addr));
-        let registrar = parts.registrar.clone();
-        let way = settings.way.clone();
-        let admin_settings = AdminSettings::new(config.clone(), registrar, admin_addr, way);
         let changes = Changes::new();
-        let services = parts.admin_services(&changes, &config);
         let admin = AdminContext::with_looks(
             Arc::clone(&state),
-            admin_settings,
-            services,
+            parts.admin_settings(&config, admin_addr, &settings),
+            parts.admin_services(&changes, &config),
             Box::new(PageLooks),
         );
         let proxy = Arc::new(parts.proxy(settings, &state, changes)?);
         let places = open_files::connections(config.proxy.max_connections);
         let admission = Admission::new(&proxy, places, &workers);
-        let mut background = listener::start(&ProxyPort, listeners.proxy, &admission, &workers)
-            .context("cannot accept connections")?;
-        for (listener, own) in listeners.transparent {
-            if let Some(principal) = config.transparent.principal.clone() {
-                let holder =
-                    Presented::configured(principal, &config.transparent.action, "transparent");
-                let port = TransparentPort {
-                    holder: Arc::new(holder),
-                    own,
-                };
-                let accepting = listener::start(&port, listener, &admission, &workers);
-                background.extend(accepting.context("cannot accept connections")?);
-            }
-        }
-        for (listener, own) in listeners.base_url {
-            let BaseUrl {
-                principal, action, ..
-            } = &config.base_url;
-            let holder = principal.clone();
-            let holder = holder.map(|holder| Presented::configured(holder, action, "base-url"));
-            let port = BaseUrlPort {
-                holder: holder.map(Arc::new),
-                own,
-            };
-            let accepting = listener::start(&port, listener, &admission, &workers);
-            background.extend(accepting.context("cannot accept connections")?);
-        }
+        let mut background = listeners.clients.serve(&config, &admission, &workers)?;
         let router = admin::router(&admin, page::router(&admin));
         background.push(tokio::spawn(admin::run(
             admin.clone(),
             router,
-            listeners.admin,
+            listeners.admin.into_listener(),
         )));
         background.extend(upkeep::start(&proxy, &workers));
         background.push(tokio::spawn(canary::run(canary)));
@@ -325,157 +280,3 @@ pub struct Shutdown {
 
 /// Longest time for closing, after the requests have ended.
 const CLOSING: Duration = Duration::from_secs(10);
-/// What a server holds open for as long as it lives.
-struct Parts {
-    keyring: Keyring,
-    vault: Arc<Vault>,
-    /// With connections to the store of its own: the admin side is not to keep a request waiting.
-    registrar: Registrar,
-    ledger: Ledger,
-    leaves: Arc<LeafCache>,
-    spool: Arc<SpoolSpace>,
-}
-
-impl Parts {
-    async fn open(config: &Config) -> Result<Self> {
-        let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
-        let ledger_key = ledger::SigningKeySeal::of(&keyring);
-        let vault = match Vault::open(&config.data_dir, &config.store.url, &keyring).await {
-            Ok(vault) => vault,
-            Err(error) => {
-                // The server does not start, but whoever reads the ledger later has to learn of it.
-                if error.is_alarming() {
-                    let ledger = ledger::open_signed(config, ledger_key).await?;
-                    changes::report_store(&ledger).await;
-                    let _ = ledger.close().await;
-                }
-                return Err(error.into());
-            }
-        };
-        // Before anything listens: a second server on this data directory ends here.
-        let ledger = ledger::open_signed(config, ledger_key).await?;
-        if let Err(error) = files::remove_partial_files(&config.data_dir) {
-            tracing::warn!(%error, "files of interrupted starts could not be removed");
-        }
-        let store = Store::open(&config.store.url, keyring.policy_keys()).await?;
-        Ok(Self {
-            vault: Arc::new(vault),
-            registrar: Registrar::new(store, &keyring),
-            keyring,
-            ledger,
-            leaves: Arc::new(open_leaves(config)?),
-            spool: SpoolSpace::new(config.data_dir.clone()),
-        })
-    }
-
-    /// The admin side's part of it: probes, and the signals and counters that it shares with the
-    /// proxy.
-    fn admin_state(&self, proxy: SocketAddr) -> AdminState {
-        AdminState {
-            proxy,
-            store: StoreProbe::new(Arc::clone(&self.vault)),
-            ledger: LedgerProbe::new(self.ledger.clone()),
-            counters: Arc::new(Counters::default()),
-            health: Arc::default(),
-            connections: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            leaves: Arc::clone(&self.leaves),
-            process: process::state,
-        }
-    }
-
-    /// What the admin side reads and changes with.
-    fn admin_services(&self, changes: &Changes, config: &Config) -> AdminServices {
-        let (vault, ledger) = (&self.vault, self.ledger.clone());
-        AdminServices::new(
-            Reader::new(Arc::clone(vault)),
-            Recorder::new(changes.clone(), Arc::clone(vault), ledger),
-            Minter::new(Arc::clone(vault)),
-            &config.ledger_dir(),
-        )
-    }
-
-    fn proxy(self, settings: Settings, admin: &AdminState, changes: Changes) -> Result<Proxy> {
-        let gate = Arc::new(UseGate::new(changes.clone()));
-        let approvals = settings.config.approvals;
-        gate.set_times(approvals.wait, approvals.keep);
-        Ok(Proxy {
-            settings: ArcSwap::from_pointee(settings),
-            vault: self.vault,
-            ledger: self.ledger,
-            leaves: self.leaves,
-            draining: admin.draining.clone(),
-            tasks: admin.connections.clone(),
-            changes,
-            spool: self.spool,
-            needle_cache: NeedleCache::default(),
-            ids: RequestIds::new(random_prefix()?),
-            destinations_seen: SeenCounts::default(),
-            gate,
-            health: Arc::clone(&admin.health),
-            fair_shares: FairShares::default(),
-            own_keys_seen: SeenCounts::default(),
-            counters: Arc::clone(&admin.counters),
-        })
-    }
-}
-
-/// The listeners, and where they are.
-struct Listeners {
-    proxy: TcpListener,
-    proxy_addr: SocketAddr,
-    admin: TcpListener,
-    admin_addr: SocketAddr,
-    transparent: Vec<(TcpListener, SocketAddr)>,
-    base_url: Vec<(TcpListener, SocketAddr)>,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Self> {
-        let proxy = bind(config.proxy.listen, "proxy.listen")?;
-        let admin = bind(config.admin.listen, "admin.listen")?;
-        Ok(Self {
-            proxy_addr: proxy.local_addr()?,
-            admin_addr: admin.local_addr()?,
-            proxy,
-            admin,
-            transparent: bind_all(&config.transparent.listen, "transparent.listen")?,
-            base_url: bind_all(&config.base_url.listen, "base_url.listen")?,
-        })
-    }
-}
-
-fn open_leaves(config: &Config) -> Result<LeafCache> {
-    let authority = Authority::load_or_create(&config.tls.ca_cert, &config.tls.ca_key)?;
-    let protocols = config.proxy.alpn.iter().map(|protocol| match protocol {
-        Alpn::Http11 => b"http/1.1".to_vec(),
-        Alpn::H2 => b"h2".to_vec(),
-    });
-    Ok(LeafCache::new(authority, protocols.collect())?)
-}
-
-fn bind_all(addresses: &[SocketAddr], key: &str) -> Result<Vec<(TcpListener, SocketAddr)>> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let listener = bind(*address, key)?;
-        let address = listener.local_addr()?;
-        listeners.push((listener, address));
-    }
-    Ok(listeners)
-}
-
-fn bind(address: SocketAddr, key: &str) -> Result<TcpListener> {
-    match listener::bind(address) {
-        Ok(listener) => Ok(listener),
-        Err(error) => bail!(
-            "cannot listen on {address} ({key}): {error}; is another egret running? \
-             Choose another port with {key}"
-        ),
-    }
-}
-
-fn random_prefix() -> Result<u32> {
-    let mut bytes = [0u8; 4];
-    aws_lc_rs::rand::fill(&mut bytes).context("no randomness")?;
-    Ok(u32::from_ne_bytes(bytes))
-}

@@ -17,7 +17,7 @@ pub(super) struct Store {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check that nobody but Egret changed the store
+    /// Check that only Egret changed the store
     ///
     /// Limits, states, shares, users, groups and clients are authenticated under the master key. An
     /// entry that does not verify is not used.

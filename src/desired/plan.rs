@@ -179,7 +179,7 @@ impl Plan {
     }
 }
 
-/// What is offered anew or differently, and what is taken back.
+/// What is offered for the first time or differently, and what is taken back.
 fn differences(wanted: &[DesiredShare], present: &[DesiredShare]) -> (Vec<Offer>, Vec<Grantee>) {
     let offered = wanted.iter().filter(|share| !present.contains(share));
     let is_wanted = |share: &&DesiredShare| wanted.iter().any(|one| one.with == share.with);

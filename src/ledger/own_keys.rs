@@ -32,7 +32,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// A count that does not grow begins anew after a start.
+    /// A count that does not grow begins at zero after a start.
     fn add(&mut self, count: u64, time: &str) {
         if count <= self.current {
             self.earlier += self.current;

@@ -1,4 +1,4 @@
-//! What can be said of an escape at a glance: that there is none, or that it is an ordinary one.
+//! What can be said of an escape from its first bytes: that there is none, or that it is an ordinary one.
 //!
 //! Text is full of introducers. In binary data hardly any begins an escape, and in the JSON of
 //! most answers nearly all are `\n` and `\"`. What [`super::escapes`] would say of those is said here
@@ -60,7 +60,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// A glance sees no more and nothing else than a close look.
+        /// The first bytes say no more and nothing else than the whole.
         #[test]
         fn a_glance_agrees_with_a_close_look(
             introducer in select(&b"%\\&"[..]),

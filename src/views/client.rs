@@ -126,7 +126,7 @@ pub struct Me {
     pub scope: &'static str,
     /// How that is known: `session` or `token`.
     pub through: &'static str,
-    /// Whether it may change who may do what: after signing in anew, for five minutes.
+    /// Whether it may change who may do what: after signing in again, for five minutes.
     pub fresh: bool,
     /// When the session ends, however much it is used.
     pub ends: Option<String>,

@@ -231,7 +231,9 @@ impl Run {
                      ({text})"
                 )),
                 Err(Unavailable(text)) => {
-                    bail!("this machine does not allow the program to be isolated: {text}. {MEND}")
+                    bail!(
+                        "this machine does not allow the program to be isolated: {text}. {CORRECTION}"
+                    )
                 }
             }
         }
@@ -325,7 +327,7 @@ enum Isolate {
 }
 
 /// What helps where namespaces are forbidden.
-const MEND: &str = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone and \
+const CORRECTION: &str = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone and \
                     user.max_user_namespaces; on Ubuntu an AppArmor profile with `userns` for egret; in a \
                     container a seccomp profile that allows unshare and mount), or run it with \
                     --isolate=try, which goes on without";

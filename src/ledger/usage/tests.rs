@@ -94,7 +94,7 @@ impl Growing {
     }
 
     /// What an index made in one go says.
-    async fn anew(&self) -> Usage {
+    async fn rebuilt(&self) -> Usage {
         schema::remove(self.dir.path());
         self.usage().await
     }
@@ -154,7 +154,7 @@ async fn a_request_that_the_index_meets_twice_has_one_result() {
     for used in &usage.actions {
         assert_eq!(outcomes(used), [("200", 1)], "{}", used.action);
     }
-    assert_eq!(usage, ledger.anew().await);
+    assert_eq!(usage, ledger.rebuilt().await);
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn an_index_that_grew_with_the_ledger_says_what_one_made_anew_says() {
         assert_eq!(usage.uses, 2 * (u64::from(step) + 1));
     }
     let grown = ledger.usage().await;
-    assert_eq!(grown, ledger.anew().await);
+    assert_eq!(grown, ledger.rebuilt().await);
     let requests: u64 = grown
         .actions
         .iter()
@@ -403,9 +403,9 @@ async fn hours_that_grew_with_the_ledger_are_those_made_anew() {
         ledger.grow(step);
         ledger.usage().await;
     }
-    for round in ["grown", "anew"] {
-        if round == "anew" {
-            ledger.anew().await;
+    for round in ["grown", "rebuilt"] {
+        if round == "rebuilt" {
+            ledger.rebuilt().await;
         }
         let mut index = ledger.open().await;
         for (filter, uses, refused) in [
@@ -510,8 +510,8 @@ async fn counts_outlive_the_files_that_were_dropped() {
     ledger.grow([result("r1", 200)]);
     let usage = ledger.usage().await;
     assert_eq!((usage.uses, usage.from_seq), (2, 1));
-    let anew = ledger.anew().await;
-    assert_eq!((anew.uses, anew.from_seq), (1, 2));
+    let rebuilt = ledger.rebuilt().await;
+    assert_eq!((rebuilt.uses, rebuilt.from_seq), (1, 2));
 }
 
 #[tokio::test]
@@ -547,7 +547,7 @@ async fn lines_that_come_back_are_counted() {
         let path = layout::rotated(ledger.dir.path(), *first);
         let away = ledger.dir.path().join("away");
         fs::rename(&path, &away).unwrap();
-        assert_eq!(ledger.anew().await.uses, 3, "{first}");
+        assert_eq!(ledger.rebuilt().await.uses, 3, "{first}");
         assert_eq!(ledger.usage().await.uses, 3, "{first}");
         fs::rename(&away, &path).unwrap();
         assert_eq!(ledger.usage().await, whole, "{first}");

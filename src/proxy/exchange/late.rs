@@ -12,14 +12,13 @@ use crate::config::Unresolved;
 use crate::error::{Code, Refusal};
 use crate::ledger::Ledger;
 use crate::policy::location::Location;
-use crate::proxy::exchange::authorisation::{
-    OnRecord, Passage, Permitted, Resolution, unwritable_late,
-};
+use crate::proxy::exchange::authorisation::{OnRecord, Resolution, unwritable_late};
 use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::occurrences;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::use_gate::{UseGate, Whole};
 use crate::proxy::exchange::used::Used;
+use crate::proxy::exchange::uses::{Passage, Permitted};
 use crate::proxy::runtime::sync::lock;
 use crate::scrub::Needles;
 use crate::secret::SecretBytes;

@@ -39,5 +39,6 @@ pub mod unread;
 pub mod upgrade;
 pub mod use_gate;
 pub mod used;
+pub mod uses;
 pub mod via;
 pub mod watched_body;

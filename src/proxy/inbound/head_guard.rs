@@ -405,7 +405,7 @@ impl<S> HeadGuard<S> {
 }
 
 impl<S: AsyncRead + Unpin> HeadGuard<S> {
-    /// Reads on into `raw`. By way of the stack, so that a connection that waits holds no buffer.
+    /// Reads on into `raw`. Through the stack, so that a connection that waits holds no buffer.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut space = [const { MaybeUninit::uninit() }; READ_SIZE];
         let mut read = ReadBuf::uninit(&mut space);

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
 use crate::error::{Code, Refusal};
 use crate::observe::access_log::Forwarded;
+use crate::policy::destination::Destination;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::discovery;
@@ -190,15 +191,23 @@ fn forward(
             Box::new((base, destination.clone()))
         });
         let mut answer = relay::relay(answer, settings.upstream.limits()).await?;
-        if let Some(leads) = base {
-            let (base, destination) = *leads;
-            base.rewrite(&destination, answer.headers_mut());
-        }
-        if is_upgrade_ignored {
-            let upgrade = HeaderValue::from_static("upgrade");
-            answer.headers_mut().append(EGRET_IGNORED, upgrade);
-        }
+        for_client(answer.headers_mut(), base, is_upgrade_ignored);
         Ok(answer)
+    }
+}
+
+/// Changes what leads elsewhere from a base URL, and says what of the request was ignored.
+fn for_client(
+    fields: &mut HeaderMap,
+    base: Option<Box<(Box<Base>, Destination)>>,
+    is_upgrade_ignored: bool,
+) {
+    if let Some(leads) = base {
+        let (base, destination) = *leads;
+        base.rewrite(&destination, fields);
+    }
+    if is_upgrade_ignored {
+        fields.append(EGRET_IGNORED, HeaderValue::from_static("upgrade"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use crate::proxy::runtime::sync::lock;
 
-/// Most things that are remembered. With more, all are forgotten and counted anew.
+/// Most things that are remembered. With more, all are forgotten and counted from zero.
 const MOST: usize = 64 * 1024;
 
 /// Counts things. It keeps a keyed hash of each, and not what they are.

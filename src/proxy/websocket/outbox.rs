@@ -138,7 +138,7 @@ impl Iterator for Keys {
     }
 }
 
-/// Reads what there is into `receiver`. By way of the stack, so that a connection that waits holds
+/// Reads what there is into `receiver`. Through the stack, so that a connection that waits holds
 /// no buffer. Giving up loses nothing.
 pub async fn read_some<R: AsyncRead + Unpin>(
     io: &mut R,
