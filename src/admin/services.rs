@@ -14,6 +14,7 @@ use crate::identity::Minter;
 use crate::ledger::Timestamp;
 use crate::ledger::own_keys::{Bringing, Tally, own_keys};
 use crate::ledger::usage::{LastUses, Usage, UsageError, UsageReader};
+use crate::ledger::verify::BackgroundCheck;
 use crate::ledger::went::{self, Journeys, Went};
 use crate::ledger::window::{Lines, Window};
 use crate::vault::{Credential, Reader};
@@ -34,6 +35,8 @@ pub struct AdminServices {
     pub minter: Minter,
     /// The streams that are open.
     pub streams: Streams,
+    /// The check of the whole ledger that somebody asked for.
+    pub check: BackgroundCheck,
     usage: UsageReader,
     ledger: Arc<Path>,
     reading: Arc<Semaphore>,
@@ -47,6 +50,7 @@ impl AdminServices {
             recorder,
             minter,
             streams: Streams::default(),
+            check: BackgroundCheck::default(),
             usage: UsageReader::new(ledger),
             ledger: ledger.into(),
             reading: Arc::new(Semaphore::new(READERS)),

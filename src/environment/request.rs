@@ -16,11 +16,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::proxy_access::percent_encode;
 use crate::policy::destination::{Destination, Scheme};
 use crate::tls;
 
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// Longest body, in bytes.
+const MAX_BODY: usize = 64 * 1024;
 /// How long the whole exchange may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -28,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
     /// It is no URL of a host.
-    #[error("the URL has to be https://HOST/PATH")]
+    #[error("the URL has to be https://HOST/PATH or http://HOST/PATH")]
     Url,
     /// It would be another request.
     #[error("the URL holds a blank or a control character")]
@@ -36,6 +39,9 @@ pub enum InvalidRequest {
     /// It would be another field.
     #[error("a header field is `NAME: VALUE` on one line")]
     Field,
+    /// It is longer than a request by hand is.
+    #[error("the body is longer than {} KiB", MAX_BODY / 1024)]
+    Body,
 }
 
 /// A request that got no answer.
@@ -55,12 +61,13 @@ pub enum SendError {
     Wrong(&'static str),
 }
 
-/// A request without a body.
+/// A request. What it holds are placeholders, never values.
 pub struct Request {
     destination: Destination,
     method: Method,
     target: String,
     fields: Vec<String>,
+    body: Option<String>,
 }
 
 /// What came back.
@@ -72,16 +79,21 @@ pub struct Answer {
 }
 
 impl Request {
-    /// A request to an `https://` URL. Neither it nor a header field may hold a line break.
+    /// A request without a body to an `https://` or `http://` URL. Neither it nor a header field may
+    /// hold a line break.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn new(method: &Method, url: &str, fields: Vec<String>) -> Result<Self, InvalidRequest> {
-        let rest = url.strip_prefix("https://").ok_or(InvalidRequest::Url)?;
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(("http", rest)) => (Scheme::Http, rest),
+            _ => return Err(InvalidRequest::Url),
+        };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
-        let destination = Destination::from_authority(Scheme::Https, authority)
-            .map_err(|_| InvalidRequest::Url)?;
+        let destination =
+            Destination::from_authority(scheme, authority).map_err(|_| InvalidRequest::Url)?;
         let target = match target.chars().next() {
             Some('/') => target.to_owned(),
             _ => format!("/{target}"),
@@ -99,26 +111,54 @@ impl Request {
             method: method.clone(),
             target,
             fields,
+            body: None,
         })
     }
 
-    fn head(&self) -> String {
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: egret\r\nConnection: close\r\n",
-            self.method,
-            self.target,
-            self.destination.authority()
-        );
-        for field in &self.fields {
-            head.push_str(field);
-            head.push_str("\r\n");
+    /// The same with a body of this media type.
+    ///
+    /// # Errors
+    /// When the body is too long, or the media type would be another field.
+    pub fn with_body(mut self, media_type: &str, body: String) -> Result<Self, InvalidRequest> {
+        if body.len() > MAX_BODY {
+            return Err(InvalidRequest::Body);
         }
-        head.push_str("\r\n");
-        head
+        if media_type.is_empty() || media_type.chars().any(char::is_control) {
+            return Err(InvalidRequest::Field);
+        }
+        self.fields.push(format!("Content-Type: {media_type}"));
+        self.body = Some(body);
+        Ok(self)
+    }
+
+    /// The whole request, through a tunnel or to the proxy itself.
+    fn text(&self, to_proxy: Option<&str>) -> String {
+        let authority = self.destination.authority();
+        let origin = to_proxy.map_or_else(String::new, |_| format!("http://{authority}"));
+        let mut text = format!(
+            "{} {origin}{} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: egret\r\nConnection: close\r\n",
+            self.method, self.target,
+        );
+        let length = self
+            .body
+            .as_ref()
+            .map(|body| format!("Content-Length: {}", body.len()));
+        for field in to_proxy.into_iter().chain(length.as_deref()) {
+            text.push_str(field);
+            text.push_str("\r\n");
+        }
+        for field in &self.fields {
+            text.push_str(field);
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        text.push_str(self.body.as_deref().unwrap_or_default());
+        text
     }
 }
 
-/// Sends a request through a tunnel of its own, trusting the proxy's CA and nothing else.
+/// Sends a request through the proxy, for `https` through a tunnel of its own and trusting the proxy's CA
+/// and nothing else.
 ///
 /// # Errors
 /// When there is no answer.
@@ -144,15 +184,20 @@ async fn exchange(
     ca_pem: &str,
 ) -> Result<Answer, SendError> {
     let mut tunnel = TcpStream::connect(proxy).await?;
+    let action = percent_encode(action.as_bytes());
     let credentials = STANDARD.encode(format!("{action}:{token}"));
+    let authorization = format!("Proxy-Authorization: Basic {credentials}");
+    if request.destination.scheme == Scheme::Http {
+        write(&mut tunnel, &request.text(Some(&authorization))).await?;
+        return read_answer(&mut tunnel).await;
+    }
     let name = request.destination.host.to_string();
     let port = request.destination.port;
     let connect = format!(
-        "CONNECT {0}:{port} HTTP/1.1\r\nHost: {0}:{port}\r\n\
-         Proxy-Authorization: Basic {credentials}\r\n\r\n",
+        "CONNECT {0}:{port} HTTP/1.1\r\nHost: {0}:{port}\r\n{authorization}\r\n\r\n",
         bracketed(&name)
     );
-    tunnel.write_all(connect.as_bytes()).await?;
+    write(&mut tunnel, &connect).await?;
     let opened = read_answer(&mut tunnel).await?;
     if opened.status != 200 {
         return Ok(opened);
@@ -172,7 +217,7 @@ async fn exchange(
         .map_err(|_| SendError::Wrong("the host cannot be a server name"))?;
     let connector = TlsConnector::from(Arc::new(config));
     let mut stream = connector.connect(server, tunnel).await?;
-    write(&mut stream, &request.head()).await?;
+    write(&mut stream, &request.text(None)).await?;
     read_answer(&mut stream).await
 }
 
@@ -222,7 +267,7 @@ mod tests {
     fn a_request_is_written_as_it_was_asked_for() {
         let fields = vec!["Authorization: Bearer <<pat>>".to_owned()];
         let request = Request::new(&Method::GET, "https://api.example.com/v1?k=<<pat>>", fields);
-        let head = request.expect("a request").head();
+        let head = request.expect("a request").text(None);
         assert_eq!(
             head,
             "GET /v1?k=<<pat>> HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: egret\r\n\
@@ -231,15 +276,40 @@ mod tests {
         let root = Request::new(&Method::GET, "https://api.example.com?a", Vec::new());
         assert!(
             root.expect("a request")
-                .head()
+                .text(None)
                 .starts_with("GET /?a HTTP/1.1\r\n")
         );
     }
 
     #[test]
+    fn a_body_has_its_length_and_plain_http_goes_to_the_proxy() {
+        let request = Request::new(&Method::POST, "http://api.example.com/v1", Vec::new());
+        let request = request.and_then(|request| {
+            request.with_body(
+                "application/x-www-form-urlencoded",
+                "key=<<pat>>".to_owned(),
+            )
+        });
+        let text = request
+            .expect("a request")
+            .text(Some("Proxy-Authorization: Basic YQ=="));
+        assert_eq!(
+            text,
+            "POST http://api.example.com/v1 HTTP/1.1\r\nHost: api.example.com\r\n\
+             User-Agent: egret\r\nConnection: close\r\nProxy-Authorization: Basic YQ==\r\n\
+             Content-Length: 11\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\nkey=<<pat>>"
+        );
+        for (media_type, length) in [("text/plain\r\nA: b", 1), ("", 1), ("text/plain", 65_537)] {
+            let request = Request::new(&Method::POST, "https://a.example/", Vec::new());
+            let request = request.expect("a request");
+            assert!(request.with_body(media_type, "a".repeat(length)).is_err());
+        }
+    }
+
+    #[test]
     fn what_would_be_another_request_is_refused() {
         for url in [
-            "http://a.example/",
+            "ftp://a.example/",
             "a.example",
             "https:///x",
             "https://a.example/a b",

@@ -93,6 +93,7 @@ impl Verify {
                 .map(|path| read_note(path))
                 .collect::<anyhow::Result<_>>()?,
             known_damage: self.known_damage.clone(),
+            ..Ask::default()
         };
         match directory(dir, &ask) {
             Ok(found) => {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,8 @@ pub struct Ask {
     pub kept: Vec<String>,
     /// Lines that name damage which is known: they do not fail the check.
     pub known_damage: Vec<u64>,
+    /// How many lines were checked, while the check runs.
+    pub progress: Arc<AtomicU64>,
 }
 
 /// Where the key was from.
@@ -107,6 +111,7 @@ pub fn directory(dir: &Path, ask: &Ask) -> Result<Verified, VerifyError> {
         start,
         kept,
         known_damage: ask.known_damage.clone(),
+        progress: Arc::clone(&ask.progress),
     };
     let report = verify(InputFile::of(&history, size), notes.read(dir)?, plan)?;
     Ok(Verified { report, key })

@@ -1,6 +1,9 @@
 //! One check of lines against checkpoints, wherever they are read from.
 
 use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
@@ -25,6 +28,8 @@ pub struct Plan<'a> {
     pub kept: Vec<Checkpoint>,
     /// Lines that name damage which is known.
     pub known_damage: Vec<u64>,
+    /// How many lines were checked, while the check runs.
+    pub progress: Arc<AtomicU64>,
 }
 
 /// What was found to be in order.
@@ -137,6 +142,7 @@ struct Run<'k, R> {
     /// The first line that names damage which is not known, and how many follow.
     damage: Option<Flaw>,
     more_damage: u64,
+    progress: Arc<AtomicU64>,
     report: Report,
 }
 
@@ -146,6 +152,7 @@ impl<'k, R: BufRead> Run<'k, R> {
             start,
             mut kept,
             known_damage,
+            progress,
             ..
         } = plan;
         let checker = start.as_ref().map_or_else(Checker::new, Checker::after);
@@ -167,6 +174,7 @@ impl<'k, R: BufRead> Run<'k, R> {
             known_damage,
             damage: None,
             more_damage: 0,
+            progress,
             report: Report::default(),
         };
         run.advance()?;
@@ -257,6 +265,7 @@ impl<'k, R: BufRead> Run<'k, R> {
                         self.remark(remark, name, *line);
                     }
                     self.report.lines += 1;
+                    self.progress.store(self.report.lines, Relaxed);
                     self.meet()?;
                 }
                 Next::Unfinished(rest) if is_current => {

@@ -14,6 +14,7 @@ use super::explain::Explained;
 use super::{Found, Vault};
 use crate::clock;
 use crate::policy::floor::Floor;
+use crate::secret::{SecretBytes, is_same};
 use crate::substitution::slug::Slug;
 use crate::vault::model::{Client, Credential};
 use crate::vault::name::{ClientName, GroupName, Principal};
@@ -50,6 +51,9 @@ impl Reader {
         })
     }
 }
+
+/// Credentials of one owner that a value is compared with.
+const MOST_COMPARED: usize = 1000;
 
 /// What one user may know of.
 pub struct Sight {
@@ -121,6 +125,18 @@ impl Sight {
         }
         found.sort_by(|a, b| (&a.owner, &a.slug).cmp(&(&b.owner, &b.slug)));
         found
+    }
+
+    /// A credential of the viewer's own that has this value. Who asks has the value already, so this tells
+    /// no more than the name. Only the first thousand are compared.
+    pub fn stored_as(&self, value: &SecretBytes) -> Option<Slug> {
+        let own = self.vault.own.get(&self.viewer)?;
+        let mut compared = own.credentials.values().take(MOST_COMPARED);
+        let has_it = |one: &&Arc<Credential>| {
+            let stored = self.vault.open_value(one, None);
+            stored.is_ok_and(|stored| is_same(&stored, value))
+        };
+        compared.find(has_it).map(|one| one.slug.clone())
     }
 
     /// Slugs of an owner's credentials whose entry in the store was not written by Egret.

@@ -1,0 +1,152 @@
+//! A check of the whole ledger beside its writer, of which there is one at a time.
+
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::directory::{Ask, VerifyError, directory};
+use crate::clock;
+use crate::ledger::format::timestamp::Timestamp;
+use crate::ledger::priority::come_last;
+
+/// A check that somebody asked for. Clones share it.
+#[derive(Clone, Default)]
+pub struct BackgroundCheck(Arc<Mutex<Latest>>);
+
+/// The check that runs, or the last one.
+#[derive(Clone, Default)]
+pub enum Latest {
+    /// There was none since the start.
+    #[default]
+    None,
+    /// It runs.
+    Running(Ask),
+    /// It ended.
+    Ended {
+        /// When.
+        at: Timestamp,
+        /// What it found.
+        found: Found,
+    },
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// All is in order.
+    Whole {
+        /// Lines that were checked.
+        lines: u64,
+        /// Checkpoints whose signature was checked.
+        checkpoints: u64,
+        /// Lines after the last of them.
+        unsigned: u64,
+    },
+    /// What is wrong.
+    Wrong(String),
+    /// The files could not be read. Why not is in the log: it can hold a path of this machine.
+    Unreadable,
+}
+
+impl Latest {
+    /// How many lines the running check has read; `None` if none runs.
+    pub fn progress(&self) -> Option<u64> {
+        match self {
+            Self::Running(ask) => Some(ask.progress.load(Relaxed)),
+            Self::None | Self::Ended { .. } => None,
+        }
+    }
+}
+
+impl BackgroundCheck {
+    /// The check that runs, or the last one.
+    pub fn latest(&self) -> Latest {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, latest: Latest) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = latest;
+    }
+
+    /// Begins to check the ledger in `dir`, unless a check runs. Requests go first.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub fn begin(&self, dir: &Path) -> std::io::Result<()> {
+        let ask = Ask::default();
+        {
+            let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*latest, Latest::Running(_)) {
+                return Ok(());
+            }
+            *latest = Latest::Running(ask.clone());
+        }
+        let (check, dir) = (self.clone(), dir.to_owned());
+        let started = thread::Builder::new()
+            .name("ledger-check".to_owned())
+            .spawn(move || {
+                come_last();
+                let found = found(&dir, &ask);
+                let at = Timestamp::from_unix_micros(clock::unix_micros());
+                check.set(Latest::Ended { at, found });
+            });
+        started.map(drop).inspect_err(|_| self.set(Latest::None))
+    }
+}
+
+fn found(dir: &Path, ask: &Ask) -> Found {
+    match directory(dir, ask) {
+        Ok(verified) => Found::Whole {
+            lines: verified.report.lines,
+            checkpoints: verified.report.checkpoints,
+            unsigned: verified.report.unsigned,
+        },
+        Err(VerifyError::Flaw(flaw)) => {
+            tracing::error!(%flaw, "the ledger does not verify");
+            Found::Wrong(flaw.to_string())
+        }
+        Err(error) => {
+            tracing::error!(%error, "the ledger cannot be checked");
+            Found::Unreadable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn ended(dir: &Path) -> Found {
+        let check = BackgroundCheck::default();
+        assert!(matches!(check.latest(), Latest::None));
+        check.begin(dir).unwrap();
+        check.begin(dir).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            if let Latest::Ended { found, .. } = check.latest() {
+                return found;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the check did not end");
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_beside_the_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = |lines| Found::Whole {
+            lines,
+            checkpoints: 0,
+            unsigned: 0,
+        };
+        assert_eq!(ended(dir.path()), whole(0));
+        std::fs::write(dir.path().join(crate::ledger::CURRENT), "no line\n").unwrap();
+        assert!(matches!(ended(dir.path()), Found::Wrong(_)));
+    }
+}
