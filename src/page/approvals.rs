@@ -1,7 +1,7 @@
 //! Approvals: uses that owners are asked about.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::credentials;
@@ -10,6 +10,7 @@ use super::fields::Fields;
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
+use super::visit::Visit;
 use super::when::When;
 use crate::admin::{AdminContext, AdminProblem};
 use crate::vault::Sight;
@@ -98,28 +99,22 @@ pub(super) fn waiting(sight: &Sight, person: &Person) -> Vec<Question> {
 }
 
 /// `GET /approvals`
-pub(super) async fn show(
-    State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let sight = person.look(&context).await?;
+pub(super) async fn show(visit: Visit) -> Response {
+    let Visit { person, sight, .. } = &visit;
     let all = sight.approvals().into_iter();
     let answered = all.filter(|(_, approval)| approval.answer.is_some());
     let mut answered: Vec<_> = answered
-        .map(|(id, approval)| Question::new(id, approval, &person))
+        .map(|(id, approval)| Question::new(id, approval, person))
         .collect();
     let more_answered = answered.len().saturating_sub(ANSWERED);
     answered.truncate(ANSWERED);
     let page = ApprovalsPage {
-        layout: Layout::new("Approvals", Section::Approvals, &person)
-            .with_notice(fields.text("done")),
-        waiting: waiting(&sight, &person),
+        layout: visit.layout("Approvals", Section::Approvals),
+        waiting: waiting(sight, person),
         answered,
         more_answered,
     };
-    Ok(layout::page(&page))
+    layout::page(&page)
 }
 
 /// That the person knows of the question.

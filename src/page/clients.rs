@@ -1,14 +1,15 @@
 //! Clients: the programs that send requests for a user.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::failure::Failure;
-use super::fields::{Fields, Wrong};
+use super::fields::Wrong;
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
+use super::visit::{Sent, Visit};
 use super::when::{self, When};
 use crate::admin::{AdminContext, AdminProblem, Trouble};
 use crate::clock;
@@ -19,13 +20,13 @@ use crate::vault::{Client, ClientName, StoreError};
 
 #[derive(Template)]
 #[template(path = "clients.html")]
-struct ClientsPage<'a> {
+struct ClientsPage {
     layout: Layout,
     may_add: bool,
     rows: Vec<Row>,
     name: String,
     expires: String,
-    wrong: &'a Wrong,
+    wrong: Wrong,
 }
 
 struct Row {
@@ -69,32 +70,27 @@ const INDEX_WAIT: std::time::Duration = std::time::Duration::from_millis(150);
 /// `GET /settings/clients`
 pub(super) async fn show(
     State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
+    visit: Visit,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let wrong = Wrong::default();
-    let mut page = clients_page(&context, &person, &fields, &wrong).await?;
-    page.layout = page.layout.with_notice(fields.text("done"));
+    let page = clients_page(&context, &visit, Wrong::default()).await?;
     Ok(layout::page(&page))
 }
 
-async fn clients_page<'a>(
+async fn clients_page(
     context: &AdminContext,
-    person: &Person,
-    fields: &Fields,
-    wrong: &'a Wrong,
-) -> Result<ClientsPage<'a>, Failure> {
-    let sight = person.look(context).await?;
+    visit: &Visit,
+    wrong: Wrong,
+) -> Result<ClientsPage, Failure> {
+    let Visit { person, fields, .. } = visit;
     let dir = context.settings().config.ledger_dir();
     let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
     let mut rows = Vec::new();
-    for client in sight.clients() {
+    for client in visit.sight.clients() {
         rows.push(row(&mut index, person, client).await?);
     }
     index.close().await;
     Ok(ClientsPage {
-        layout: Layout::new("Clients", Section::Clients, person),
+        layout: visit.layout("Clients", Section::Clients),
         may_add: !person.only_reads(),
         rows,
         name: fields.text("name").to_owned(),
@@ -135,10 +131,10 @@ async fn row(index: &mut UsageIndex, person: &Person, client: &Client) -> Result
 /// `POST /settings/clients`
 pub(super) async fn add(
     State(context): State<AdminContext>,
-    person: Person,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    person.demand_fresh("/settings/clients")?;
+    sent.demand_fresh("/settings/clients")?;
+    let Sent { person, fields } = &sent;
     let mut wrong = Wrong::default();
     let name = ClientName::parse(fields.trimmed("name"));
     let name = name
@@ -169,7 +165,7 @@ pub(super) async fn add(
         match added.await {
             Ok(client) => {
                 let page = TokenPage {
-                    layout: Layout::new("New client", Section::Clients, &person),
+                    layout: Layout::new("New client", Section::Clients, person),
                     name: client.name.to_string(),
                     token: token.expose(),
                     proxy: settings.config.proxy.listen.to_string(),
@@ -180,8 +176,9 @@ pub(super) async fn add(
             Err(error) => return Err(error.into()),
         }
     }
+    let visit = sent.again(&context).await?;
     Ok(layout::refused(
-        &clients_page(&context, &person, &fields, &wrong).await?,
+        &clients_page(&context, &visit, wrong).await?,
     ))
 }
 

@@ -1,14 +1,10 @@
 //! Which one wins and why: what a slug names for a user.
 
 use askama::Template;
-use axum::extract::{RawQuery, State};
 use axum::response::Response;
 
-use super::failure::Failure;
-use super::fields::Fields;
 use super::layout::{self, Layout, Section};
-use super::person::Person;
-use crate::admin::AdminContext;
+use super::visit::Visit;
 use crate::substitution::slug::Slug;
 use crate::vault::Principal;
 use crate::vault::cache::explain::Standing;
@@ -39,13 +35,12 @@ struct Row {
 }
 
 /// `GET /settings/explain?slug=github-pat&user=bob`
-pub(super) async fn show(
-    State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let sight = person.look(&context).await?;
+pub(super) async fn show(visit: Visit) -> Response {
+    let Visit {
+        person,
+        sight,
+        fields,
+    } = &visit;
     let own = person.name().to_string();
     let user = fields.given("user").unwrap_or_else(|| own.clone());
     let slug = fields.given("slug").unwrap_or_default();
@@ -89,12 +84,12 @@ pub(super) async fn show(
         false => vec![own],
     };
     let page = ExplainPage {
-        layout: Layout::new("Which one wins", Section::Credentials, &person),
+        layout: visit.layout("Which one wins", Section::Credentials),
         slug,
         user,
         users,
         answer,
         wrong,
     };
-    Ok(layout::page(&page))
+    layout::page(&page)
 }

@@ -39,6 +39,11 @@ impl Failure {
         ))
     }
 
+    /// The form to sign in, and then `next`.
+    pub(super) fn sign_in(next: &str) -> Self {
+        Self::See(format!("/signin?next={}", text::encoded(next)))
+    }
+
     /// The form to prove again who one is, and then `next`.
     pub(super) fn prove(next: &str) -> Self {
         Self::See(format!("/reauthenticate?next={}", text::encoded(next)))

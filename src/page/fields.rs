@@ -11,11 +11,18 @@ use http::header;
 
 use super::failure::Failure;
 use super::multipart::{self, Part};
+use super::text;
 use crate::admin::{AdminContext, AdminProblem, Trouble};
 use crate::secret::SecretBytes;
 
 /// How the name of a field ends that is a file.
 const FILE: &str = "_file";
+/// Fields that are typed again after a sign-in.
+const NOT_KEPT: [&str; 7] = [
+    "value", "username", "password", "revision", "sure", "typed", "done",
+];
+/// Longest query string that brings back what was typed. The head of a request has a limit.
+const LONGEST_QUERY: usize = 8 * 1024;
 /// Most fields of a form. None of ours has more than thirty.
 const MOST: usize = 100;
 
@@ -121,11 +128,18 @@ impl Fields {
         lines.map(str::trim).filter(|line| !line.is_empty())
     }
 
-    /// Some fields, for a link that fills a form in.
-    pub(super) fn only(&self, names: &[&str]) -> Vec<(&str, &str)> {
+    /// The address of a page whose form is filled in with what was typed. A value never is in it, nor
+    /// what belongs to the moment: the revision, and a yes. What is too long for an address is left out.
+    pub(super) fn back_to(&self, page: &str) -> String {
+        let path = page.split('?').next().unwrap_or_default();
         let pairs = self.0.iter();
         let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
-        pairs.filter(|(name, _)| names.contains(name)).collect()
+        let pairs: Vec<_> = pairs.filter(|(name, _)| !NOT_KEPT.contains(name)).collect();
+        let query = text::query(&pairs);
+        match query.len() {
+            1..=LONGEST_QUERY => format!("{path}?{query}"),
+            _ => path.to_owned(),
+        }
     }
 }
 
@@ -251,6 +265,15 @@ mod tests {
         assert_eq!(value("", b"a\r\nb\xff\r\n"), b"a\r\nb\xff");
         assert_eq!(value("pasted", b"file"), b"pasted");
         assert_eq!(value("", b""), b"");
+    }
+
+    #[test]
+    fn what_was_typed_leads_back_and_a_value_does_not() {
+        let fields = Fields::parse(b"hosts=a+b&value=hunter2&password=x&sure=yes&methods=");
+        assert_eq!(fields.back_to("/limits?done=x"), "/limits?hosts=a%20b");
+        let long = format!("hosts={}", "a".repeat(LONGEST_QUERY));
+        assert_eq!(Fields::parse(long.as_bytes()).back_to("/limits"), "/limits");
+        assert_eq!(Fields::parse(b"").back_to("/limits"), "/limits");
     }
 
     #[test]

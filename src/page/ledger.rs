@@ -1,27 +1,31 @@
 //! The ledger, line by line.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::header;
 
 use super::failure::Failure;
 use super::fields::Fields;
 use super::layout::{self, Layout, Section};
 use super::person::Person;
+use super::sentence::sentence;
 use super::text;
+use super::visit::Query;
 use super::when::When;
 use crate::admin::{AdminContext, AdminProblem, Trouble};
-use crate::ledger::format::entry::Entry;
 use crate::ledger::format::event;
 use crate::ledger::format::record::Record;
 use crate::ledger::proof::{self, ProveError};
 use crate::ledger::reader::Filter;
+use crate::ledger::verify::{Found, Latest};
 use crate::ledger::window::{From, Lines, Window};
 use crate::vault::people::Role;
 
 /// Lines of one page.
 const PAGE: usize = 100;
+/// The names of the filters.
+const NAMES: [&str; 4] = ["event", "slug", "action", "client"];
 
 #[derive(Template)]
 #[template(path = "ledger.html")]
@@ -36,11 +40,27 @@ struct LedgerPage {
     is_later: bool,
     first: String,
     is_filtered: bool,
+    /// The lines that are shown as they arrive; empty on later pages.
+    live: String,
+    check: Check,
     sees_all: bool,
     size: String,
     covered: u64,
     signed: String,
     is_signed: bool,
+}
+
+/// The check of the whole ledger, ready to be shown.
+#[derive(Default)]
+struct Check {
+    /// How many lines the running check has read.
+    running: Option<u64>,
+    /// Of how many.
+    of: u64,
+    said: String,
+    class: &'static str,
+    /// When it ended.
+    at: String,
 }
 
 struct Row {
@@ -75,25 +95,25 @@ async fn on_disk<T: Send + 'static>(
 pub(super) async fn show(
     State(context): State<AdminContext>,
     person: Person,
-    RawQuery(query): RawQuery,
+    Query(fields): Query,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let before = fields.text("before").parse().ok();
     let lines = read(&context, &person, &fields, From::Before(before), PAGE).await?;
     let stats = context.state().ledger.stats();
     let link = |before: &str| {
-        let names = ["event", "slug", "action", "client"];
-        let mut pairs: Vec<_> = names
-            .iter()
-            .map(|name| (*name, fields.trimmed(name)))
-            .collect();
-        pairs.push(("before", before));
+        let pairs = NAMES.map(|name| (name, fields.trimmed(name)));
+        let pairs = [&pairs[..], &[("before", before)]].concat();
         format!("/ledger?{}", text::query(&pairs))
     };
     let text = |name: &str| fields.trimmed(name).to_owned();
-    let names = ["event", "slug", "action", "client"];
+    let pairs = NAMES.map(|name| (name, fields.trimmed(name)));
     let page = LedgerPage {
         layout: Layout::new("Ledger", Section::Ledger, &person),
+        live: match before {
+            Some(_) => String::new(),
+            None => format!("?{}", text::query(&pairs)),
+        },
+        check: check(&context, &person, stats.size),
         event: text("event"),
         slug: text("slug"),
         action: text("action"),
@@ -108,7 +128,7 @@ pub(super) async fn show(
             .map_or_else(String::new, |seq| link(&seq.to_string())),
         is_later: before.is_some(),
         first: link(""),
-        is_filtered: names.iter().any(|name| !fields.trimmed(name).is_empty()),
+        is_filtered: NAMES.iter().any(|name| !fields.trimmed(name).is_empty()),
         sees_all: sees_all(&person),
         size: text::count(stats.size, "line", "lines"),
         covered: stats.checkpoint_size,
@@ -118,6 +138,74 @@ pub(super) async fn show(
         is_signed: stats.signed,
     };
     Ok(layout::page(&page))
+}
+
+/// The check that runs, or the last one. It reads every line, so it is for those who see every line.
+fn check(context: &AdminContext, person: &Person, size: u64) -> Check {
+    if !sees_all(person) {
+        return Check::default();
+    }
+    let latest = context.services().check.latest();
+    if let Some(lines) = latest.progress() {
+        return Check {
+            running: Some(lines),
+            of: size.max(lines),
+            ..Check::default()
+        };
+    }
+    let Latest::Ended { at, found } = latest else {
+        return Check::default();
+    };
+    let (said, class) = match found {
+        Found::Whole {
+            lines,
+            checkpoints,
+            unsigned,
+        } => {
+            let lines = text::count(lines, "line is", "lines are");
+            let signed = text::count(checkpoints, "signed checkpoint", "signed checkpoints");
+            let rest = text::count(unsigned, "line after it is", "lines after them are");
+            let rest = match unsigned {
+                0 => String::new(),
+                _ => format!(" {rest} chained, and not signed yet."),
+            };
+            (
+                format!("{lines} whole, in order and as {signed} say.{rest}"),
+                "good",
+            )
+        }
+        Found::Wrong(flaw) => (
+            format!("The ledger does not verify: {}", text::explanation(&flaw)),
+            "bad",
+        ),
+        Found::Unreadable => (
+            "The files cannot be read. The reason is in Egret's log.".to_owned(),
+            "bad",
+        ),
+    };
+    Check {
+        said,
+        class,
+        at: When::of(at).html(),
+        ..Check::default()
+    }
+}
+
+/// `POST /ledger/check`: begins to check every line, unless a check runs.
+pub(super) async fn begin_check(
+    State(context): State<AdminContext>,
+    person: Person,
+) -> Result<Redirect, Failure> {
+    if !sees_all(&person) {
+        return Err(Failure::Problem(AdminProblem::because(
+            Trouble::Forbidden,
+            "Administrators and auditors check the ledger: it has lines about everybody.",
+        )));
+    }
+    let dir = context.settings().config.ledger_dir();
+    let begun = context.services().check.begin(&dir);
+    begun.map_err(|_| AdminProblem::new(Trouble::Internal))?;
+    Ok(Redirect::to("/ledger"))
 }
 
 /// Members see what they own, did or used; administrators and auditors see every line.
@@ -157,54 +245,6 @@ fn row(record: &Record, covered: u64) -> Row {
         },
         sentence: sentence(entry),
         is_covered: record.seq <= covered,
-    }
-}
-
-/// What a line says, in a sentence.
-fn sentence(entry: &Entry<'_>) -> String {
-    let text = |text: Option<&str>| text::shown_or_dash(text);
-    let slug = text(entry.slug.as_deref());
-    let who = match (entry.client.as_deref(), entry.action.as_deref()) {
-        (Some(client), Some(action)) => {
-            format!("{} for {}", text::shown(client), text::shown(action))
-        }
-        (None, Some(action)) => text::shown(action),
-        (client, None) => text(client),
-    };
-    let place = match entry.destination.as_deref() {
-        Some(destination) => format!(
-            "{} {}{}",
-            text::shown(entry.method.as_deref().unwrap_or_default()),
-            text::host(destination),
-            text::shown(entry.path.as_deref().unwrap_or_default()),
-        ),
-        None => String::new(),
-    };
-    let code = text(entry.code.as_deref());
-    match &*entry.event {
-        event::USE => {
-            let version = entry.version.unwrap_or_default();
-            format!("{who} used {slug}, version {version}, in {place}")
-        }
-        event::DENIED => format!("{who} was refused {slug} ({code}) in {place}"),
-        event::RESULT => match (entry.status, entry.code.as_deref()) {
-            (_, Some(_)) => format!("A request ended with {code}"),
-            (Some(status), None) => format!("A request was answered with {status}"),
-            (None, None) => format!("A request ended: {}", text(entry.outcome.as_deref())),
-        },
-        event::SCRUBBED => format!("{slug} was taken out of an answer in {place}"),
-        event::IGNORED => format!("<<{slug}>> was passed on as it stood in {place}"),
-        event::RECOVERED => format!("What became of a use of {slug} is not known: Egret was ended"),
-        event::DAMAGED => format!("Something of the ledger was missing or did not fit ({code})"),
-        _ => {
-            let owner = entry.owner.as_deref().map(text::shown);
-            let of = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
-            let subject = entry.slug.as_deref().map(text::shown);
-            let subject = subject.map_or_else(String::new, |slug| format!("{slug}{of}"));
-            let by = entry.action.as_deref().map(text::shown);
-            let by = by.map_or_else(String::new, |by| format!(" by {by}"));
-            format!("{subject}{by}")
-        }
     }
 }
 
@@ -262,34 +302,4 @@ fn file(name: &str, text: String) -> Response {
         ),
     ];
     (fields, text).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_sentences_without_what_deceives() {
-        let used = Entry {
-            slug: Some("gh".into()),
-            client: Some("laptop".into()),
-            action: Some("a\u{202e}b".into()),
-            version: Some(2),
-            method: Some("GET".into()),
-            destination: Some("https://api.github.com:443".into()),
-            path: Some("/user".into()),
-            ..Entry::new(event::USE)
-        };
-        assert_eq!(
-            sentence(&used),
-            "laptop for a\\u{202e}b used gh, version 2, in GET api.github.com/user"
-        );
-        let made = Entry {
-            slug: Some("gh".into()),
-            owner: Some("alice".into()),
-            action: Some("cli:root".into()),
-            ..Entry::new("credential.created")
-        };
-        assert_eq!(sentence(&made), "gh of alice by cli:root");
-    }
 }

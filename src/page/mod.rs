@@ -19,6 +19,7 @@
 mod approvals;
 mod assets;
 mod clients;
+mod condition;
 mod credentials;
 mod explain;
 mod failure;
@@ -32,8 +33,10 @@ mod people;
 mod person;
 mod requests;
 mod rules;
+mod sentence;
 mod text;
 mod tokens;
+mod visit;
 mod when;
 
 use axum::Router;
@@ -82,6 +85,7 @@ pub fn router(context: &AdminContext) -> Router<AdminContext> {
         .route("/settings/tokens", get(tokens::show).post(tokens::add))
         .route("/settings/tokens/{id}/revoke", post(tokens::revoke))
         .route("/ledger", get(ledger::show))
+        .route("/ledger/check", post(ledger::begin_check))
         .route("/ledger/proof/{seq}", get(ledger::proof))
         .route("/ledger/checkpoint", get(ledger::checkpoint))
         .fallback(failure::unknown)

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::approvals::{self, Question};
+use super::condition::{self, Part};
 use super::credentials::{Badge, badges, path};
 use super::failure::Failure;
 use super::layout::{self, Layout, Section};
@@ -15,10 +16,11 @@ use super::person::Person;
 use super::requests::{self, Request};
 use super::text;
 use super::when::When;
-use crate::admin::AdminContext;
+use crate::admin::{AdminContext, AdminState};
 use crate::error::Code;
 use crate::ledger::usage::{UsageFilter, UsageIndex, UsageLine};
 use crate::proxy::exchange::health::CredentialHealth;
+use crate::proxy::runtime::measures::measures;
 use crate::vault::{Credential, Sight};
 
 /// Requests that are shown of a rejected credential.
@@ -36,16 +38,20 @@ struct OverviewPage {
     waiting_keys: Vec<Request>,
     attention: Vec<Attention>,
     more_attention: usize,
-    forwarded: String,
-    tunnels: String,
-    refusals: Vec<(&'static str, String)>,
-    is_ready: bool,
-    lines: String,
-    checkpoint: String,
+    parts: Vec<Part>,
+    figures: Vec<(&'static str, String)>,
+    refusals: Vec<Refusals>,
+    covered: String,
     is_signed: bool,
-    waiting: u64,
     has_credentials: bool,
     sees_all: bool,
+}
+
+/// How often requests were refused for one reason.
+struct Refusals {
+    code: &'static str,
+    title: &'static str,
+    count: String,
 }
 
 struct Attention {
@@ -172,31 +178,65 @@ pub(super) async fn show(
     show_requests(&context, &person, &sight, &mut attention).await?;
     let state = context.state();
     let stats = state.ledger.stats();
-    let counters = &state.counters;
-    let refused = counters.refused().filter(|(_, count)| *count > 0);
-    let mut refused: Vec<(Code, u64)> = refused.collect();
-    refused.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let uncovered = stats.size.saturating_sub(stats.checkpoint_size);
     let page = OverviewPage {
         layout: Layout::new("Overview", Section::Overview, &person),
         waiting_uses: approvals::waiting(&sight, &person),
         waiting_keys: requests::open(&sight, &person),
         attention,
         more_attention,
-        forwarded: text::count(counters.forwarded(), "request", "requests"),
-        tunnels: text::count(counters.tunnels(), "tunnel", "tunnels"),
-        refusals: refused
-            .iter()
-            .map(|(code, count)| (code.as_str(), text::count(*count, "time", "times")))
-            .collect(),
-        is_ready: state.ledger.is_ready(),
-        lines: text::count(stats.size, "line", "lines"),
-        checkpoint: stats
-            .checkpoint_time
-            .map_or_else(String::new, |time| When::of(time).html()),
+        parts: condition::parts(state),
+        figures: figures(state),
+        refusals: refusals(state),
+        covered: match uncovered {
+            0 => "Every line of the ledger is covered by a signed checkpoint.".to_owned(),
+            lines => {
+                let lines = text::count(lines, "line waits", "lines wait");
+                format!("{lines} for the next signed checkpoint.")
+            }
+        },
         is_signed: stats.signed,
-        waiting: stats.size.saturating_sub(stats.checkpoint_size),
         has_credentials: !credentials.is_empty(),
         sees_all: sight.sees_all(),
     };
     Ok(layout::page(&page))
+}
+
+/// What the proxy did since the start.
+fn figures(state: &AdminState) -> Vec<(&'static str, String)> {
+    let (counters, measures) = (&state.counters, measures());
+    let scrubbed = measures.scrubbed.sum();
+    vec![
+        (
+            "Requests",
+            text::count(counters.forwarded(), "answered", "answered"),
+        ),
+        (
+            "Values put in",
+            text::count(measures.substitutions.sum(), "time", "times"),
+        ),
+        (
+            "Values taken out of answers",
+            text::count(scrubbed, "time", "times"),
+        ),
+        (
+            "Tunnels",
+            text::count(counters.tunnels(), "opened", "opened"),
+        ),
+    ]
+}
+
+/// Refusals since the start, the most frequent first.
+fn refusals(state: &AdminState) -> Vec<Refusals> {
+    let refused = state.counters.refused().filter(|(_, count)| *count > 0);
+    let mut refused: Vec<(Code, u64)> = refused.collect();
+    refused.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let refused = refused.into_iter();
+    refused
+        .map(|(code, count)| Refusals {
+            code: code.as_str(),
+            title: code.title(),
+            count: text::count(count, "time", "times"),
+        })
+        .collect()
 }

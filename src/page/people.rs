@@ -1,7 +1,7 @@
 //! People, groups and bundles.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::failure::Failure;
@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
+use super::visit::Visit;
 use super::when::{self, When};
 use crate::admin::{AdminContext, AdminProblem};
 use crate::substitution::slug::Slug;
@@ -56,23 +57,18 @@ struct BundleRow {
 }
 
 /// `GET /settings/people`
-pub(super) async fn show(
-    State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let sight = person.look(&context).await?;
+pub(super) async fn show(visit: Visit) -> Response {
+    let Visit { person, sight, .. } = &visit;
     let page = PeoplePage {
-        layout: Layout::new("People", Section::People, &person).with_notice(fields.text("done")),
+        layout: visit.layout("People", Section::People),
         administers: person.administers(),
         only_reads: person.only_reads(),
-        users: users(&sight, &person),
-        groups: groups(&sight),
-        bundles: bundles(&sight, &person),
-        grantees: grantees(&sight, person.name()),
+        users: users(sight, person),
+        groups: groups(sight),
+        bundles: bundles(sight, person),
+        grantees: grantees(sight, person.name()),
     };
-    Ok(layout::page(&page))
+    layout::page(&page)
 }
 
 fn users(sight: &Sight, person: &Person) -> Vec<UserRow> {

@@ -5,7 +5,6 @@ use http::request::Parts;
 use http::{Method, header};
 
 use super::failure::Failure;
-use super::text;
 use crate::admin::caller::How;
 use crate::admin::{AdminContext, Caller};
 use crate::vault::people::Role;
@@ -59,8 +58,8 @@ fn of_session(caller: Caller) -> Option<Person> {
     matches!(caller.how, How::Session { .. }).then_some(Person { caller })
 }
 
-/// The path of the page that had the form. A form cannot be sent again by itself.
-fn form_of(parts: &Parts) -> Option<&str> {
+/// The path and query of the page that had the form. A form cannot be sent again by itself.
+pub(super) fn form_of(parts: &Parts) -> Option<&str> {
     let page = parts.headers.get(header::REFERER)?.to_str().ok()?;
     let (_, rest) = page.split_once("://")?;
     rest.find('/').map(|at| &rest[at..])
@@ -84,10 +83,7 @@ impl FromRequestParts<AdminContext> for Person {
         } else {
             form_of(parts).unwrap_or("/")
         };
-        Err(Failure::See(format!(
-            "/signin?next={}",
-            text::encoded(next)
-        )))
+        Err(Failure::sign_in(next))
     }
 }
 

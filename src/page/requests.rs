@@ -1,7 +1,7 @@
 //! Requests: credentials that clients need and that are not there.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::credentials::limits_form::{LimitsForm, read_grant};
@@ -11,6 +11,7 @@ use super::fields::{Fields, Wrong};
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
+use super::visit::{Query, Sent, Visit};
 use super::when::{self, When};
 use crate::admin::{AdminContext, AdminProblem, Trouble};
 use crate::policy::use_limits::UseLimits;
@@ -27,6 +28,15 @@ struct RequestsPage {
     example: &'static str,
 }
 
+impl RequestPage<'_> {
+    /// With what was typed.
+    fn fill_in(&mut self, fields: &Fields) {
+        fields.text("kind").clone_into(&mut self.kind);
+        fields.text("description").clone_into(&mut self.description);
+        self.limits = LimitsForm::typed(fields);
+    }
+}
+
 const EXAMPLE: &str =
     "egret request github-pat --host api.github.com --reason 'to read the issues'";
 
@@ -38,6 +48,8 @@ struct RequestPage<'a> {
     kind: String,
     description: String,
     limits: LimitsForm,
+    /// Whether the address filled the form in.
+    is_filled_in: bool,
     wrong: &'a Wrong,
 }
 
@@ -87,27 +99,21 @@ pub(super) fn open(sight: &Sight, person: &Person) -> Vec<Request> {
 }
 
 /// `GET /requests`
-pub(super) async fn show(
-    State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let sight = person.look(&context).await?;
+pub(super) async fn show(visit: Visit) -> Response {
+    let Visit { person, sight, .. } = &visit;
     let answered = sight.key_requests();
     let answered = answered.filter(|(_, request)| !request.is_open(sight.now()));
     let mut answered: Vec<_> = answered
-        .map(|(number, request)| Request::new(number, request, &person))
+        .map(|(number, request)| Request::new(number, request, person))
         .collect();
     answered.reverse();
     let page = RequestsPage {
-        layout: Layout::new("Requests", Section::Requests, &person)
-            .with_notice(fields.text("done")),
-        open: open(&sight, &person),
+        layout: visit.layout("Requests", Section::Requests),
+        open: open(sight, person),
         answered,
         example: EXAMPLE,
     };
-    Ok(layout::page(&page))
+    layout::page(&page)
 }
 
 /// A request that waits for this person.
@@ -136,10 +142,16 @@ pub(super) async fn ask(
     State(context): State<AdminContext>,
     person: Person,
     Path(number): Path<String>,
+    Query(fields): Query,
 ) -> Result<Response, Failure> {
     let (number, request) = asked(&context, &person, &number).await?;
     let wrong = Wrong::default();
     let mut page = request_page(&person, number, &request, &wrong);
+    if !fields.trimmed("hosts").is_empty() {
+        page.fill_in(&fields);
+        page.is_filled_in = true;
+        return Ok(layout::page(&page));
+    }
     page.description = page.request.reason.clone();
     page.limits = LimitsForm {
         hosts: request.host.to_string(),
@@ -165,6 +177,7 @@ fn request_page<'a>(
         kind: String::new(),
         description: String::new(),
         limits: LimitsForm::default(),
+        is_filled_in: false,
         wrong,
     }
 }
@@ -172,10 +185,10 @@ fn request_page<'a>(
 /// `POST /requests/{number}/save`
 pub(super) async fn save(
     State(context): State<AdminContext>,
-    person: Person,
     Path(number): Path<String>,
-    mut fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
+    let Sent { person, mut fields } = sent;
     let (number, request) = asked(&context, &person, &number).await?;
     let value = new::value(&mut fields);
     let mut wrong = Wrong::default();
@@ -184,7 +197,8 @@ pub(super) async fn save(
         wrong.add("value", new::NO_VALUE);
     }
     if let Some(new) = new.filter(|_| wrong.is_empty()) {
-        let remarks = remarks::of(new.kind, value.expose(), None, &new.grant.hosts);
+        let sight = person.look(&context).await?;
+        let remarks = remarks::of(&sight, new.kind, &value, None, &new.grant.hosts);
         let (actor, registrar) = (person.actor(), context.registrar());
         let together = registrar.together(&actor, None).await?;
         match together.add(&actor, new, value).await {
@@ -202,9 +216,7 @@ pub(super) async fn save(
         }
     }
     let mut page = request_page(&person, number, &request, &wrong);
-    page.kind = fields.text("kind").to_owned();
-    page.description = fields.text("description").to_owned();
-    page.limits = LimitsForm::typed(&fields);
+    page.fill_in(&fields);
     Ok(layout::refused(&page))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::failure::Failure;
@@ -11,14 +11,15 @@ use super::fields::{Fields, Wrong};
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
+use super::visit::{Sent, Visit};
 use super::when::When;
 use crate::admin::AdminContext;
 use crate::admin::rules::{self, Journey};
 use crate::ledger::own_keys::{Bringing, Tally};
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{self, HostPattern};
+use crate::vault::ClientName;
 use crate::vault::egress::Subject;
-use crate::vault::{ClientName, Sight};
 
 /// How far back the page looks, in seconds.
 const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
@@ -27,7 +28,7 @@ const ROWS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "rules.html")]
-struct RulesPage<'a> {
+struct RulesPage {
     layout: Layout,
     sees_rules: bool,
     may_change: bool,
@@ -40,9 +41,11 @@ struct RulesPage<'a> {
     suggestions: Vec<Suggestion>,
     own_keys: Vec<OwnKeyRow>,
     form: Form,
+    /// Whether the address filled the form in.
+    is_filled_in: bool,
     /// What the rule would have refused.
     refused: Vec<String>,
-    wrong: &'a Wrong,
+    wrong: Wrong,
 }
 
 struct RuleRow {
@@ -90,7 +93,6 @@ struct Suggestion {
     count: usize,
 }
 
-#[derive(Default)]
 struct Form {
     subject: String,
     rule: String,
@@ -100,26 +102,36 @@ struct Form {
     actions: String,
 }
 
+impl Form {
+    /// With what was typed.
+    fn typed(fields: &Fields) -> Self {
+        let text = |name: &str| fields.text(name).to_owned();
+        Self {
+            subject: text("subject"),
+            rule: text("rule"),
+            hosts: text("hosts"),
+            methods: text("methods"),
+            paths: text("paths"),
+            actions: text("actions"),
+        }
+    }
+}
+
 /// `GET /settings/rules`
 pub(super) async fn show(
     State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
+    visit: Visit,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let sight = person.look(&context).await?;
-    let wrong = Wrong::default();
-    let mut page = rules_page(&context, &person, &sight, &wrong).await?;
-    page.layout = page.layout.with_notice(fields.text("done"));
+    let page = rules_page(&context, &visit, Wrong::default()).await?;
     Ok(layout::page(&page))
 }
 
-async fn rules_page<'a>(
+async fn rules_page(
     context: &AdminContext,
-    person: &Person,
-    sight: &Sight,
-    wrong: &'a Wrong,
-) -> Result<RulesPage<'a>, Failure> {
+    visit: &Visit,
+    wrong: Wrong,
+) -> Result<RulesPage, Failure> {
+    let sight = &visit.sight;
     let journeys = context.services().journeys(sight.now() - LOOK_BACK).await?;
     let is_cut = journeys.is_cut;
     let known = rules::known(context, sight, journeys);
@@ -143,9 +155,9 @@ async fn rules_page<'a>(
     let sees_rules = sight.sees_all();
     let own_keys = rules::own_keys(context, sight, sight.now() - LOOK_BACK).await?;
     Ok(RulesPage {
-        layout: Layout::new("Where clients go", Section::Rules, person),
+        layout: visit.layout("Where clients go", Section::Rules),
         sees_rules,
-        may_change: person.administers(),
+        may_change: visit.person.administers(),
         rules: sight.egress_rules().map(rule_row).collect(),
         default: operator.default.as_str(),
         operator: parts
@@ -157,7 +169,8 @@ async fn rules_page<'a>(
         is_cut,
         suggestions: suggestions(&known),
         own_keys: own_keys.iter().map(own_key).collect(),
-        form: Form::default(),
+        is_filled_in: !visit.fields.trimmed("subject").is_empty(),
+        form: Form::typed(&visit.fields),
         refused: Vec::new(),
         wrong,
     })
@@ -253,12 +266,12 @@ fn suggestions(known: &[Journey]) -> Vec<Suggestion> {
 /// `POST /settings/rules`
 pub(super) async fn add(
     State(context): State<AdminContext>,
-    person: Person,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    let sight = person.look(&context).await?;
+    let sight = sent.person.look(&context).await?;
     rules::demand_all(&sight)?;
-    person.demand_fresh("/settings/rules")?;
+    sent.demand_fresh("/settings/rules")?;
+    let Sent { person, fields } = sent;
     let mut wrong = Wrong::default();
     let mut refused = Vec::new();
     if let Some((subject, rule)) = read(&fields, &mut wrong) {
@@ -273,16 +286,13 @@ pub(super) async fn add(
             return Ok(Redirect::to("/settings/rules?done=rule-added").into_response());
         }
     }
-    let mut page = rules_page(&context, &person, &sight, &wrong).await?;
-    let text = |name: &str| fields.text(name).to_owned();
-    page.form = Form {
-        subject: text("subject"),
-        rule: text("rule"),
-        hosts: text("hosts"),
-        methods: text("methods"),
-        paths: text("paths"),
-        actions: text("actions"),
+    let visit = Visit {
+        person,
+        sight,
+        fields,
     };
+    let mut page = rules_page(&context, &visit, wrong).await?;
+    page.is_filled_in = false;
     page.refused = refused;
     Ok(layout::refused(&page))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::environment::proxy_access::percent_encode;
+
 /// Longest text that is shown of a name that a client chose.
 const LONGEST: usize = 160;
 /// Longest reason of a client.
@@ -78,15 +80,7 @@ pub(super) fn host(destination: &str) -> String {
 
 /// A value of a query string or a path segment, percent-encoded.
 pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    percent_encode(text.as_bytes())
 }
 
 /// A query string of the pairs that have a value.

@@ -1,14 +1,15 @@
 //! Personal API tokens: programs that act for a user on the admin side.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::failure::Failure;
-use super::fields::{Fields, Wrong};
+use super::fields::Wrong;
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
+use super::visit::{Sent, Visit};
 use super::when::{self, When};
 use crate::admin::{AdminContext, AdminProblem, Trouble};
 use crate::clock;
@@ -19,13 +20,13 @@ use crate::vault::registrar::tokens::NewToken;
 
 #[derive(Template)]
 #[template(path = "tokens.html")]
-struct TokensPage<'a> {
+struct TokensPage {
     layout: Layout,
     rows: Vec<Row>,
     name: String,
     scope: String,
     expires: String,
-    wrong: &'a Wrong,
+    wrong: Wrong,
 }
 
 struct Row {
@@ -54,31 +55,26 @@ struct NewTokenPage<'a> {
 /// `GET /settings/tokens`
 pub(super) async fn show(
     State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
+    visit: Visit,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let wrong = Wrong::default();
-    let mut page = tokens_page(&context, &person, &fields, &wrong).await?;
-    page.layout = page.layout.with_notice(fields.text("done"));
+    let page = tokens_page(&context, &visit, Wrong::default()).await?;
     Ok(layout::page(&page))
 }
 
-async fn tokens_page<'a>(
+async fn tokens_page(
     context: &AdminContext,
-    person: &Person,
-    fields: &Fields,
-    wrong: &'a Wrong,
-) -> Result<TokensPage<'a>, Failure> {
-    let sight = person.look(context).await?;
-    let only = (!sight.sees_all()).then(|| person.name());
+    visit: &Visit,
+    wrong: Wrong,
+) -> Result<TokensPage, Failure> {
+    let Visit { person, fields, .. } = visit;
+    let only = (!visit.sight.sees_all()).then(|| person.name());
     let mut tokens = context.registrar().list_tokens(only).await?;
     tokens.sort_by_key(|token| std::cmp::Reverse(token.record.created));
     let scope = fields
         .given("scope")
         .unwrap_or_else(|| Scope::Read.to_string());
     Ok(TokensPage {
-        layout: Layout::new("API tokens", Section::Tokens, person),
+        layout: visit.layout("API tokens", Section::Tokens),
         rows: tokens.iter().map(|token| row(token, person)).collect(),
         name: fields.text("name").to_owned(),
         scope,
@@ -108,10 +104,10 @@ fn row(token: &ApiToken, person: &Person) -> Row {
 /// `POST /settings/tokens`
 pub(super) async fn add(
     State(context): State<AdminContext>,
-    person: Person,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    person.demand_fresh("/settings/tokens")?;
+    sent.demand_fresh("/settings/tokens")?;
+    let Sent { person, fields } = &sent;
     let mut wrong = Wrong::default();
     let expires = when::future(fields.text("expires"));
     let expires = expires.map_err(|error| wrong.add("expires", error)).ok();
@@ -131,13 +127,14 @@ pub(super) async fn add(
             expires,
         };
         match context.registrar().add_token(&person.actor(), &new).await {
-            Ok(()) => return Ok(shown(&context, &person, &new, made.token.expose())),
+            Ok(()) => return Ok(shown(&context, person, &new, made.token.expose())),
             Err(error @ StoreError::Invalid(_)) => wrong.add("name", error.to_string()),
             Err(error) => return Err(error.into()),
         }
     }
+    let visit = sent.again(&context).await?;
     Ok(layout::refused(
-        &tokens_page(&context, &person, &fields, &wrong).await?,
+        &tokens_page(&context, &visit, wrong).await?,
     ))
 }
 

@@ -31,6 +31,8 @@ pub enum Need {
     OpenIdProvider,
     /// Chromium, and the npm packages that drive it, which `.ci/test` installs.
     Browser,
+    /// Firefox, and the npm package that drives it, which `.ci/test` installs.
+    Firefox,
     /// git-lfs, which `.ci/test` installs.
     GitLfs,
     /// h2spec, which `.ci/test` installs.
@@ -124,6 +126,9 @@ impl Need {
             Self::Browser => {
                 is_on_path("chromium") && client_file("npm/node_modules/playwright-core").exists()
             }
+            Self::Firefox => {
+                is_on_path("firefox-esr") && client_file("npm/node_modules/puppeteer-core").exists()
+            }
             Self::GitLfs => is_on_path("git") && client_file("go/git-lfs").exists(),
             Self::H2spec => client_file("go/h2spec").exists(),
             Self::Validators => client_file("deploy/bin/kubernetes-validate").exists(),
@@ -150,6 +155,7 @@ impl fmt::Display for Need {
             Self::Node => "the Node packages that .ci/test installs",
             Self::OpenIdProvider => "the OpenID provider that .ci/test installs",
             Self::Browser => "Chromium and the npm packages that .ci/test installs",
+            Self::Firefox => "Firefox and the npm package that .ci/test installs",
             Self::GitLfs => "git, and the git-lfs that .ci/test installs",
             Self::H2spec => "the h2spec that .ci/test installs",
             Self::Validators => "the validators of deploy/ that .ci/test installs",

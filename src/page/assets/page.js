@@ -54,9 +54,12 @@ function load(url, keep, isHeld = () => false) {
     if (isHeld()) return;
     results.replaceWith(document.adoptNode(found));
     if (keep) history.replaceState(null, "", url);
+    for (const news of all(document, "[data-news]")) news.hidden = true;
     better(found);
+    live();
+    poll();
   };
-  request.onerror = () => { location.href = url; };
+  request.onerror = () => { if (keep) location.href = url; else poll(); };
   request.send();
 }
 
@@ -167,28 +170,54 @@ function value(root) {
   }
 }
 
-// Live: what arrives is shown at once, unless somebody is about to press something. What came before the
-// stream was open is looked for when it is. A stream that ends, or is one too many, is asked for again.
+// Live: what arrives is shown at once, unless somebody is about to press or has selected something. What
+// came before the stream was open is looked for when it is. A stream that ends, or is one too many, is
+// asked for again.
+let stream, followed;
 function live() {
-  const name = document.querySelector("[data-live]")?.dataset.live;
-  if (!name) return;
-  const stream = new EventSource(`/api/v1/ledger/stream?event=${name}`);
-  const isBusy = () => document.querySelector("[data-results]").contains(document.activeElement);
-  const news = () => { document.querySelector("[data-news]").hidden = false; };
+  const wanted = document.querySelector("[data-live]")?.dataset.live;
+  if (wanted === followed) return;
+  if (stream) stream.close();
+  followed = wanted;
+  if (wanted === undefined) return;
+  const mine = stream = new EventSource(`/api/v1/ledger/stream${wanted}`);
+  let waiting = false;
   const show = () => {
-    if (isBusy()) news();
-    else load(location.pathname, false, () => { if (isBusy()) news(); return isBusy(); });
+    waiting = false;
+    if (stream === mine) news();
   };
-  let later;
-  stream.onmessage = () => {
-    clearTimeout(later);
-    later = setTimeout(show, 200);
+  // Many lines at once are shown at once.
+  mine.onmessage = () => {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(show, 400);
   };
-  stream.onopen = () => { if (!isBusy()) load(location.pathname, false, isBusy); };
-  stream.onerror = () => {
-    if (stream.readyState === EventSource.CLOSED) setTimeout(live, 15000);
+  mine.onopen = () => { if (!isBusy()) load(location.href, false, isBusy); };
+  mine.onerror = () => {
+    if (mine.readyState !== EventSource.CLOSED || stream !== mine) return;
+    followed = undefined;
+    setTimeout(() => { if (stream === mine) live(); }, 15000);
   };
-  addEventListener("pagehide", () => stream.close(), { once: true });
+}
+
+function isBusy() {
+  const results = document.querySelector("[data-results]");
+  const chosen = getSelection();
+  return results.contains(document.activeElement) || results.querySelector(".is-chosen") || (!chosen.isCollapsed && results.contains(chosen.anchorNode));
+}
+
+function news() {
+  const say = () => { for (const one of all(document, "[data-news]")) one.hidden = false; };
+  if (isBusy()) say();
+  else load(location.href, false, () => { if (isBusy()) say(); return isBusy(); });
+}
+
+// Long work: looked at again until it ends.
+let polling;
+function poll() {
+  if (!document.querySelector("[data-poll]")) return;
+  clearTimeout(polling);
+  polling = setTimeout(() => { if (isBusy()) poll(); else load(location.href, false); }, 1000);
 }
 
 // A second click sends nothing twice.
@@ -215,5 +244,7 @@ filters(document);
 services(document);
 value(document);
 live();
+poll();
+addEventListener("pagehide", () => { if (stream) stream.close(); });
 const said = document.querySelector("[data-focus]");
 if (said) said.focus();

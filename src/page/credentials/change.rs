@@ -14,6 +14,7 @@ use crate::page::failure::Failure;
 use crate::page::fields::{Fields, Wrong};
 use crate::page::layout::{self, Layout, Section};
 use crate::page::person::Person;
+use crate::page::visit::Visit;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::rights::Right;
 use crate::vault::rotation::Retention;
@@ -49,7 +50,8 @@ struct ConfirmPage<'a> {
     explanation: &'static str,
     button: &'static str,
     revision: i64,
-    impact: Impact,
+    /// What it will break, if it can break anything.
+    impact: Option<Impact>,
     /// What has to be typed, if anything.
     typed: &'a str,
     wrong: &'a Wrong,
@@ -122,8 +124,9 @@ pub(super) async fn rotate(
     let registrar = asked.registrar(&context, fields.text("revision"));
     let (actor, owner, slug) = (person.actor(), &credential.owner, &credential.slug);
     let remarks = remarks::of(
+        &asked.sight,
         credential.kind,
-        value.expose(),
+        &value,
         None,
         &credential.grant.hosts,
     );
@@ -190,10 +193,45 @@ pub(super) async fn ask_revoke(
                       too. Its value is kept, and the owner can restore it.",
         button: "Revoke",
         revision: asked.credential.revision,
-        impact: Impact::of_end(&context, &asked.sight, &asked.credential, None).await?,
+        impact: Some(Impact::of_end(&context, &asked.sight, &asked.credential, None).await?),
         typed: "",
         wrong: &wrong,
         hidden: Vec::new(),
+    };
+    Ok(layout::page(&page))
+}
+
+/// `GET …/destroy?version=2`
+pub(super) async fn ask_destroy(
+    visit: Visit,
+    Path((owner, slug)): Place,
+) -> Result<Response, Failure> {
+    let title = format!("Erase a version of {slug}");
+    let layout = visit.layout(title, Section::Credentials);
+    let asked = Asked::seen(visit.sight, &owner, &slug)?;
+    asked.demand(Right::Own)?;
+    let credential = &asked.credential;
+    let number: u32 = visit.fields.text("version").parse().unwrap_or(0);
+    let mut versions = credential.versions.iter();
+    let known = versions.any(|version| version.number == number);
+    if !known || number == credential.version {
+        return Err(Failure::not_found());
+    }
+    let wrong = Wrong::default();
+    let page = ConfirmPage {
+        layout,
+        path: asked.path(),
+        slug,
+        action: "destroy",
+        heading: format!("Erase version {number}?"),
+        explanation: "Its value is erased at once, and nothing brings it back. Answers are no longer \
+                      searched for it. Requests go on with the version in force.",
+        button: "Erase for good",
+        revision: credential.revision,
+        impact: None,
+        typed: "",
+        wrong: &wrong,
+        hidden: vec![("version", number.to_string())],
     };
     Ok(layout::page(&page))
 }
@@ -227,7 +265,7 @@ async fn delete_page<'a>(
                       ledger stay. To stop its use for a while, revoke it.",
         button: "Delete for good",
         revision: asked.credential.revision,
-        impact: Impact::of_end(context, &asked.sight, &asked.credential, None).await?,
+        impact: Some(Impact::of_end(context, &asked.sight, &asked.credential, None).await?),
         typed: slug.as_str(),
         wrong,
         hidden: Vec::new(),

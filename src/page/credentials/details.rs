@@ -1,7 +1,7 @@
 //! One credential: Recent usage, limits, shares and versions.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::facts::{self, Asked, Badge};
@@ -11,10 +11,9 @@ use super::usage::Usage;
 use crate::admin::AdminContext;
 use crate::ledger::usage::UsageIndex;
 use crate::page::failure::Failure;
-use crate::page::fields::Fields;
 use crate::page::layout::{self, Layout, Section};
-use crate::page::person::Person;
 use crate::page::text;
+use crate::page::visit::Visit;
 use crate::page::when::When;
 use crate::policy::use_limits::Copies;
 use crate::vault::model::Phase;
@@ -38,6 +37,8 @@ struct DetailsPage {
     may_take_away: bool,
     sees_all_uses: bool,
     usage: Usage,
+    /// The line up to which a signed checkpoint covers the ledger.
+    covered: u64,
     limits: Vec<Limit>,
     shares: Vec<SharedWith>,
     versions: Vec<VersionRow>,
@@ -60,6 +61,7 @@ struct SharedWith {
     since: String,
     until: String,
     end: String,
+    change: String,
 }
 
 struct VersionRow {
@@ -104,12 +106,16 @@ pub(super) fn limits(credential: &Credential) -> Vec<Limit> {
 
 pub(super) async fn show(
     State(context): State<AdminContext>,
-    person: Person,
+    visit: Visit,
     Path((owner, slug)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    let layout = visit.layout(slug.clone(), Section::Credentials);
+    let Visit {
+        person,
+        sight,
+        fields,
+    } = visit;
+    let asked = Asked::seen(sight, &owner, &slug)?;
     let credential = &asked.credential;
     let is_own = credential.owner == *person.name();
     let sees_all_uses = is_own || asked.sight.sees_all();
@@ -120,8 +126,7 @@ pub(super) async fn show(
     index.close().await;
     let versions = &credential.versions;
     let page = DetailsPage {
-        layout: Layout::new(slug.clone(), Section::Credentials, &person)
-            .with_notice(fields.text("done")),
+        layout,
         path: asked.path(),
         slug,
         owner,
@@ -134,6 +139,7 @@ pub(super) async fn show(
         may_take_away: asked.may(Right::TakeAway),
         sees_all_uses,
         usage,
+        covered: context.state().ledger.stats().checkpoint_size,
         limits: limits(credential),
         shares: if sees_all_uses {
             shares(&asked)
@@ -154,17 +160,18 @@ pub(super) async fn show(
 fn shares(asked: &Asked) -> Vec<SharedWith> {
     let shares = asked.credential.shares.iter();
     let shares = shares.filter(|share| share.ended.is_none());
+    let form = |name: &str, share: &Share| {
+        let with = text::encoded(&share.with.to_string());
+        format!("{}/{name}?with={with}", asked.path())
+    };
     shares
         .map(|share| SharedWith {
             with: share.with.to_string(),
             limits: share_limits(share),
             since: When::at(share.created).html(),
             until: facts::when(share.until),
-            end: format!(
-                "{}/unshare?with={}",
-                asked.path(),
-                text::encoded(&share.with.to_string())
-            ),
+            end: form("unshare", share),
+            change: form("share", share),
         })
         .collect()
 }

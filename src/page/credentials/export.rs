@@ -1,6 +1,6 @@
 //! Recent usage as CSV (RFC 4180).
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header;
 
@@ -11,8 +11,7 @@ use crate::admin::AdminContext;
 use crate::ledger::export::csv_text;
 use crate::ledger::usage::{UsageIndex, UsageLine};
 use crate::page::failure::Failure;
-use crate::page::fields::Fields;
-use crate::page::person::Person;
+use crate::page::visit::Visit;
 
 /// Most lines of a file: as many as the index keeps of one credential.
 const MOST: u32 = 10_000;
@@ -22,12 +21,15 @@ const HEAD: &str = "line,time,event,action,run,client,user,method,destination,pa
 
 pub(super) async fn csv(
     State(context): State<AdminContext>,
-    person: Person,
+    visit: Visit,
     Path((owner, slug)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    let Visit {
+        person,
+        sight,
+        fields,
+    } = visit;
+    let asked = Asked::seen(sight, &owner, &slug)?;
     let credential = &asked.credential;
     let sees_all = credential.owner == *person.name() || asked.sight.sees_all();
     let only = (!sees_all).then(|| person.name());

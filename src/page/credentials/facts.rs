@@ -109,6 +109,11 @@ impl Asked {
         slug: &str,
     ) -> Result<Self, Failure> {
         let sight = person.look(context).await?;
+        Self::seen(sight, owner, slug)
+    }
+
+    /// The same, for whom this is what they may know of.
+    pub(super) fn seen(sight: Sight, owner: &str, slug: &str) -> Result<Self, Failure> {
         let owner = Principal::parse(owner).map_err(|_| Failure::not_found())?;
         let slug = Slug::parse(slug).map_err(|_| Failure::not_found())?;
         let found = sight.credential(&owner, &slug);

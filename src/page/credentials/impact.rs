@@ -10,10 +10,11 @@ use crate::ledger::Timestamp;
 use crate::ledger::usage::{UsageError, UsageFilter, UsageIndex, UsageLine};
 use crate::page::text;
 use crate::page::when::When;
-use crate::policy::decide::{Attempt, decide};
+use crate::policy::decide::{Attempt, decide, decide_share};
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::grant::Grant;
 use crate::policy::location::{BodyField, Location};
+use crate::policy::share_limits::ShareLimits;
 use crate::vault::people::Grantee;
 use crate::vault::{Credential, Sight};
 
@@ -76,6 +77,13 @@ impl Impact {
                 ..all.clone()
             };
             for sum in index.actions(id, &filter, ACTIONS).await? {
+                // A sum knows the hour.
+                let of_action = UsageFilter {
+                    action: Some(sum.action.clone()),
+                    ..filter.clone()
+                };
+                let latest = index.lines(id, &of_action, None, 1).await?;
+                let latest = latest.first().map_or(sum.last, |line| line.line.time);
                 let uses = text::count(sum.uses, "use", "uses");
                 rows.push(Row {
                     action: named(&sum.action),
@@ -83,7 +91,7 @@ impl Impact {
                         Some(user) => format!("{uses} by {}", text::shown(user)),
                         None => uses,
                     },
-                    last: When::of(sum.last).html(),
+                    last: When::of(latest).html(),
                 });
             }
         }
@@ -100,15 +108,38 @@ impl Impact {
         let dir = context.settings().config.ledger_dir();
         let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
         let id = (credential.owner.as_str(), credential.slug.as_str());
-        let filter = UsageFilter {
-            refused: Some(false),
-            since: Some(since()),
-            ..UsageFilter::default()
-        };
-        let lines = index.lines(id, &filter, None, TRIED).await?;
+        let lines = index.lines(id, &used(None), None, TRIED).await?;
         index.close().await;
+        Ok(Self::of_refused(&lines, |attempt| {
+            decide(after, attempt).is_ok()
+        }))
+    }
+
+    /// Of a share with `with` that has these limits from now on.
+    pub(super) async fn of_share(
+        context: &AdminContext,
+        sight: &Sight,
+        credential: &Credential,
+        with: &Grantee,
+        limits: &ShareLimits,
+    ) -> Result<Self, UsageError> {
+        let dir = context.settings().config.ledger_dir();
+        let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
+        let id = (credential.owner.as_str(), credential.slug.as_str());
+        let mut lines = Vec::new();
+        for principal in principals(&mut index, id, &used(None), sight, Some(with)).await? {
+            lines.extend(index.lines(id, &used(principal), None, TRIED).await?);
+        }
+        index.close().await;
+        Ok(Self::of_refused(&lines, |attempt| {
+            decide_share(limits, attempt).is_ok()
+        }))
+    }
+
+    /// Of what was used, and is not permitted any more.
+    fn of_refused(lines: &[UsageLine], permits: impl Fn(&Attempt<'_>) -> bool) -> Self {
         let mut refused: BTreeMap<(String, String), (u64, Timestamp)> = BTreeMap::new();
-        for line in lines.iter().filter(|line| refuses(after, line)) {
+        for line in lines.iter().filter(|line| refuses(line, &permits)) {
             let used = &line.line;
             let host = text::host(used.destination.as_deref().unwrap_or_default());
             let method = text::shown(used.method.as_deref().unwrap_or_default());
@@ -123,9 +154,19 @@ impl Impact {
             what: format!("{request}, {}", text::count(uses, "use", "uses")),
             last: When::of(last).html(),
         });
-        Ok(Self {
+        Self {
             rows: rows.collect(),
-        })
+        }
+    }
+}
+
+/// What was used since the time that is looked back to, by one user or by all.
+fn used(principal: Option<String>) -> UsageFilter {
+    UsageFilter {
+        principal,
+        refused: Some(false),
+        since: Some(since()),
+        ..UsageFilter::default()
     }
 }
 
@@ -155,8 +196,8 @@ async fn principals(
     Ok(users.map(Some).collect())
 }
 
-/// Whether these limits refuse what was used. What cannot be told from the line is not counted.
-fn refuses(grant: &Grant, line: &UsageLine) -> bool {
+/// Whether what was used is not permitted any more. What cannot be told from the line is not counted.
+fn refuses(line: &UsageLine, permits: &impl Fn(&Attempt<'_>) -> bool) -> bool {
     let used = &line.line;
     let Some(destination) = used.destination.as_deref().and_then(destination) else {
         return false;
@@ -170,7 +211,7 @@ fn refuses(grant: &Grant, line: &UsageLine) -> bool {
             action: used.action.as_deref().unwrap_or_default(),
             location,
         };
-        decide(grant, &attempt).is_err()
+        !permits(&attempt)
     })
 }
 
@@ -231,6 +272,11 @@ mod tests {
     fn narrower_limits_are_tried_on_what_was_used() {
         let before = Grant::for_hosts(vec!["api.example.com".parse().unwrap()]);
         let line = used("POST", "/repos", "header:authorization");
+        let refuses = |grant: &Grant, line: &UsageLine| {
+            super::refuses(line, &|attempt: &Attempt<'_>| {
+                decide(grant, attempt).is_ok()
+            })
+        };
         assert!(!refuses(&before, &line));
         let narrow = |change: fn(&mut Grant)| {
             let mut after = before.clone();

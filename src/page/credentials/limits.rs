@@ -13,6 +13,7 @@ use crate::page::failure::Failure;
 use crate::page::fields::{Fields, Wrong};
 use crate::page::layout::{self, Layout, Section};
 use crate::page::person::Person;
+use crate::page::visit::{Sent, Visit};
 use crate::policy::grant::Grant;
 use crate::vault::rights::Right;
 
@@ -24,6 +25,8 @@ struct LimitsPage<'a> {
     slug: String,
     revision: i64,
     limits: LimitsForm,
+    /// Whether the address filled the form in.
+    is_filled_in: bool,
     impact: Impact,
     wrong: &'a Wrong,
 }
@@ -31,16 +34,23 @@ struct LimitsPage<'a> {
 type Place = Path<(String, String)>;
 
 /// `GET …/limits`
-pub(super) async fn ask(
-    State(context): State<AdminContext>,
-    person: Person,
-    Path((owner, slug)): Place,
-) -> Result<Response, Failure> {
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+pub(super) async fn ask(visit: Visit, Path((owner, slug)): Place) -> Result<Response, Failure> {
+    let Visit {
+        person,
+        sight,
+        fields,
+    } = visit;
+    let asked = Asked::seen(sight, &owner, &slug)?;
     asked.demand(Right::Own)?;
     let wrong = Wrong::default();
-    let limits = LimitsForm::of(&asked.credential);
-    let page = limits_page(&person, &asked, limits, Impact::default(), &wrong);
+    let is_filled_in = !fields.trimmed("hosts").is_empty();
+    let limits = if is_filled_in {
+        LimitsForm::typed(&fields)
+    } else {
+        LimitsForm::of(&asked.credential)
+    };
+    let mut page = limits_page(&person, &asked, limits, Impact::default(), &wrong);
+    page.is_filled_in = is_filled_in;
     Ok(layout::page(&page))
 }
 
@@ -58,6 +68,7 @@ fn limits_page<'a>(
         slug,
         revision: asked.credential.revision,
         limits,
+        is_filled_in: false,
         impact,
         wrong,
     }
@@ -67,35 +78,35 @@ fn limits_page<'a>(
 /// proof that it is the owner; narrower ones are tried on the last 30 days first.
 pub(super) async fn change(
     State(context): State<AdminContext>,
-    person: Person,
     Path((owner, slug)): Place,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    let Sent { person, fields } = &sent;
+    let asked = Asked::of(&context, person, &owner, &slug).await?;
     asked.demand(Right::Own)?;
     let credential = &asked.credential;
     let mut wrong = Wrong::default();
-    let grant = read_grant(&fields, credential.grant.uses, &mut wrong);
+    let grant = read_grant(fields, credential.grant.uses, &mut wrong);
     let every = crate::page::when::interval(fields.text("rotate_every"));
     let every = every.map_err(|error| wrong.add("rotate_every", error));
     let mut impact = Impact::default();
     if wrong.is_empty() {
         if grant.is_wider_than(&credential.grant) {
-            person.demand_fresh(&format!("{}/limits", asked.path()))?;
+            sent.demand_fresh(&format!("{}/limits", asked.path()))?;
         }
         if !fields.is_ticked("sure") {
             impact = Impact::of_limits(&context, credential, &grant).await?;
         }
     }
     if !wrong.is_empty() || !impact.is_none() {
-        let page = limits_page(&person, &asked, LimitsForm::typed(&fields), impact, &wrong);
+        let page = limits_page(person, &asked, LimitsForm::typed(fields), impact, &wrong);
         return Ok(layout::refused(&page));
     }
     let changed = apply(
         &context,
-        &person,
+        person,
         &asked,
-        &fields,
+        fields,
         grant,
         every.unwrap_or_default(),
     );

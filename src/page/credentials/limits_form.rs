@@ -10,20 +10,6 @@ use crate::policy::location::LocationRule;
 use crate::policy::use_limits::{Approve, Copies, UseLimits, UsesChange};
 use crate::vault::Credential;
 
-/// The names of its fields.
-pub(in crate::page) const NAMES: [&str; 10] = [
-    "hosts",
-    "locations",
-    "methods",
-    "paths",
-    "actions",
-    "expires",
-    "rotate_every",
-    "copies",
-    "max_uses",
-    "approve",
-];
-
 /// What the fields are filled with.
 #[derive(Default)]
 pub(in crate::page) struct LimitsForm {

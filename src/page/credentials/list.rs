@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 
 use super::facts::{self, Badge};
@@ -15,6 +15,7 @@ use crate::page::fields::Fields;
 use crate::page::layout::{self, Layout, Section};
 use crate::page::person::Person;
 use crate::page::text;
+use crate::page::visit::Visit;
 use crate::page::when::When;
 use crate::proxy::exchange::health::CredentialHealth;
 use crate::vault::{Credential, Principal};
@@ -31,6 +32,7 @@ pub(super) const INDEX_WAIT: Duration = Duration::from_millis(150);
 struct ListPage {
     layout: Layout,
     may_add: bool,
+    user: String,
     query: String,
     state: String,
     whose: String,
@@ -163,11 +165,13 @@ fn parse_place(text: &str) -> Option<Place> {
 
 pub(super) async fn show(
     State(context): State<AdminContext>,
-    person: Person,
-    RawQuery(query): RawQuery,
+    visit: Visit,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let sight = person.look(&context).await?;
+    let Visit {
+        person,
+        sight,
+        fields,
+    } = &visit;
     let sort = Sort::parse(fields.text("sort"));
     let wanted = Wanted {
         query: fields.trimmed("q").to_lowercase(),
@@ -191,12 +195,12 @@ pub(super) async fn show(
     let last = index.last_actions(&found.ids()).await?;
     index.close().await;
     let rows = found.shown.iter();
-    let rows = rows.map(|(_, one)| row(one, &person, &last, &wanted));
+    let rows = rows.map(|(_, one)| row(one, person, &last, &wanted));
     let filters = ["q", "state", "whose"];
     let page = ListPage {
-        layout: Layout::new("Credentials", Section::Credentials, &person)
-            .with_notice(fields.text("done")),
+        layout: visit.layout("Credentials", Section::Credentials),
         may_add: !person.only_reads(),
+        user: person.name().to_string(),
         query: fields.trimmed("q").to_owned(),
         state: fields.text("state").to_owned(),
         whose: fields.text("whose").to_owned(),
@@ -207,10 +211,10 @@ pub(super) async fn show(
         is_filtered: filters.iter().any(|name| !fields.text(name).is_empty()),
         next: found.next.as_ref().map_or_else(String::new, |place| {
             let (number, slug, owner) = place;
-            link(&fields, &format!("{number}/{slug}/{owner}"))
+            link(fields, &format!("{number}/{slug}/{owner}"))
         }),
         is_later: found.is_later,
-        first: link(&fields, ""),
+        first: link(fields, ""),
     };
     Ok(layout::page(&page))
 }

@@ -12,6 +12,7 @@ pub(super) mod limits_form;
 mod list;
 pub(super) mod new;
 pub(super) mod remarks;
+mod sample;
 mod sharing;
 mod start;
 mod trial;
@@ -46,7 +47,10 @@ pub(super) fn router() -> Router<AdminContext> {
         .route("/delete", get(change::ask_delete).post(change::delete))
         .route("/promote", Change::Promote.handler())
         .route("/rollback", Change::RollBack.handler())
-        .route("/destroy", Change::Destroy.handler());
+        .route(
+            "/destroy",
+            Change::Destroy.handler().get(change::ask_destroy),
+        );
     Router::new()
         .route("/settings/credentials", get(list::show))
         .route("/settings/credentials/new", get(new::ask).post(new::save))

@@ -1,11 +1,11 @@
 //! Add credential.
 
 use askama::Template;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::facts;
-use super::limits_form::{self, LimitsForm, read_grant};
+use super::limits_form::{LimitsForm, read_grant};
 use super::remarks;
 use crate::admin::AdminContext;
 use crate::page::failure::Failure;
@@ -13,6 +13,7 @@ use crate::page::fields::{Fields, Wrong};
 use crate::page::layout::{self, Layout, Section};
 use crate::page::person::Person;
 use crate::page::text;
+use crate::page::visit::{Query, Sent};
 use crate::page::when;
 use crate::policy::use_limits::UseLimits;
 use crate::secret::SecretBytes;
@@ -21,15 +22,9 @@ use crate::substitution::slug::Slug;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::{Kind, NewCredential, StoreError};
 
-/// Fields that may be in an address, beside the limits. A value never is.
-const NAMED: [&str; 4] = ["service", "slug", "kind", "description"];
-
 /// What is said where there is no value.
 pub(in crate::page) const NO_VALUE: &str =
     "Paste the value. It was not kept if the form is shown again.";
-
-/// Longest query string that brings back what was typed. A head of a request has a limit.
-const LONGEST_QUERY: usize = 8 * 1024;
 
 #[derive(Template)]
 #[template(path = "new.html")]
@@ -91,12 +86,11 @@ impl Form {
 }
 
 /// `GET /settings/credentials/new`. The address can fill the form in.
-pub(super) async fn ask(person: Person, RawQuery(query): RawQuery) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+pub(super) async fn ask(person: Person, Query(fields): Query) -> Response {
     let wrong = Wrong::default();
     let mut page = new_page(&person, &fields, &wrong);
     page.is_filled_in = !fields.trimmed("hosts").is_empty();
-    Ok(layout::page(&page))
+    layout::page(&page)
 }
 
 fn new_page<'a>(person: &Person, fields: &Fields, wrong: &'a Wrong) -> NewPage<'a> {
@@ -115,20 +109,9 @@ fn new_page<'a>(person: &Person, fields: &Fields, wrong: &'a Wrong) -> NewPage<'
 /// `POST /settings/credentials/new`
 pub(super) async fn save(
     State(context): State<AdminContext>,
-    person: Option<Person>,
-    mut fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    let Some(person) = person else {
-        // What was typed leads back into the form after the sign-in. A value is typed again.
-        let named = [&NAMED[..], &limits_form::NAMES].concat();
-        let query = text::query(&fields.only(&named));
-        let query = Some(query).filter(|query| query.len() <= LONGEST_QUERY);
-        let form = format!("/settings/credentials/new?{}", query.unwrap_or_default());
-        return Err(Failure::See(format!(
-            "/signin?next={}",
-            text::encoded(&form)
-        )));
-    };
+    let Sent { person, mut fields } = sent;
     let value = value(&mut fields);
     let mut wrong = Wrong::default();
     let new = read(&fields, &person, &mut wrong);
@@ -139,7 +122,8 @@ pub(super) async fn save(
         return Ok(layout::refused(&new_page(&person, &fields, &wrong)));
     };
     let service = services::find(fields.text("service"));
-    let remarks = remarks::of(new.kind, value.expose(), service, &new.grant.hosts);
+    let sight = person.look(&context).await?;
+    let remarks = remarks::of(&sight, new.kind, &value, service, &new.grant.hosts);
     let path = facts::path(&new.owner, &new.slug);
     let saved = context.registrar().add(&person.actor(), new, value).await;
     match saved {

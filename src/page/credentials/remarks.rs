@@ -2,30 +2,48 @@
 //! of the value.
 
 use crate::policy::grant::HostPattern;
+use crate::secret::SecretBytes;
 use crate::services::Service;
 use crate::services::remark::{self, Remark};
-use crate::vault::Kind;
+use crate::substitution::slug::Slug;
+use crate::vault::{Kind, Sight};
+
+/// How the name begins of the remark that the value is stored already, under the slug that follows.
+const SAME: &str = "same:";
 
 /// The names of what may be a mistake.
 pub(in crate::page) fn of(
+    sight: &Sight,
     kind: Kind,
-    value: &[u8],
+    value: &SecretBytes,
     service: Option<&'static Service>,
     hosts: &[HostPattern],
 ) -> Vec<String> {
     if kind != Kind::Secret {
         return Vec::new();
     }
-    let remarks = remark::remarks(value, service, hosts);
-    remarks.into_iter().map(Remark::name).collect()
+    let remarks = remark::remarks(value.expose(), service, hosts).into_iter();
+    let same = sight.stored_as(value).map(|slug| format!("{SAME}{slug}"));
+    remarks.map(Remark::name).chain(same).collect()
 }
 
-/// What the names in an address mean, as sentences; unknown ones mean nothing.
-pub(super) fn meaning(names: &str) -> Vec<String> {
-    let remarks = names.split(',').filter_map(|name| name.parse().ok());
-    remarks
-        .map(|remark: Remark| sentence(&remark.to_string()))
-        .collect()
+/// What the names in an address mean of the credential `slug`, as sentences; unknown ones mean nothing.
+pub(super) fn meaning(names: &str, slug: &Slug) -> Vec<String> {
+    let of = |name: &str| match name.strip_prefix(SAME) {
+        Some(other) => Slug::parse(other).ok().map(|other| same(&other, slug)),
+        None => name.parse().ok().map(|remark: Remark| remark.to_string()),
+    };
+    let remarks = names.split(',').filter_map(of);
+    remarks.map(|clause| sentence(&clause)).collect()
+}
+
+fn same(other: &Slug, slug: &Slug) -> String {
+    if other == slug {
+        return "the value is the one that was in force before".to_owned();
+    }
+    format!(
+        "the value is also stored under {other}: whoever revokes one of the two leaves the other"
+    )
 }
 
 fn sentence(clause: &str) -> String {
@@ -39,10 +57,11 @@ mod tests {
 
     #[test]
     fn names_are_read_back_as_sentences() {
-        let names = of(Kind::Secret, b" k3X", None, &[]);
-        let meaning = meaning(&format!("{},<script>", names.join(",")));
-        assert_eq!(meaning.len(), 2, "{meaning:?}");
+        let slug = Slug::parse("gh").unwrap();
+        let meaning = meaning("space,<script>,same:other,same:gh,same:<b>", &slug);
+        assert_eq!(meaning.len(), 3, "{meaning:?}");
         assert!(meaning[0].starts_with("The value begins") && meaning[0].ends_with('.'));
-        assert!(of(Kind::Login, b" ", None, &[]).is_empty());
+        assert!(meaning[1].starts_with("The value is also stored under other:"));
+        assert_eq!(meaning[2], "The value is the one that was in force before.");
     }
 }

@@ -1,11 +1,11 @@
 //! Sharing a credential, and ending a share.
 
 use askama::Template;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::change::done;
-use super::facts::Asked;
+use super::facts::{self, Asked};
 use super::impact::Impact;
 use crate::admin::AdminContext;
 use crate::page::failure::Failure;
@@ -13,11 +13,12 @@ use crate::page::fields::{Fields, Wrong};
 use crate::page::layout::{self, Layout, Section};
 use crate::page::people::grantees;
 use crate::page::person::Person;
-use crate::page::when;
+use crate::page::visit::{Sent, Visit};
+use crate::page::when::{self, When};
 use crate::policy::grant;
 use crate::policy::share_limits::ShareLimits;
 use crate::vault::StoreError;
-use crate::vault::people::Grantee;
+use crate::vault::people::{Grantee, Share};
 use crate::vault::rights::Right;
 use crate::vault::sharing::Offer;
 
@@ -31,17 +32,58 @@ struct SharePage<'a> {
     /// With whom it can be shared.
     names: Vec<String>,
     form: Form,
+    /// What the holders did that the limits would refuse.
+    impact: Impact,
     wrong: &'a Wrong,
 }
 
-#[derive(Default)]
 struct Form {
     with: String,
     hosts: String,
+    locations: String,
     methods: String,
     paths: String,
     actions: String,
     until: String,
+}
+
+impl Form {
+    /// With what was typed.
+    fn typed(fields: &Fields) -> Self {
+        let text = |name: &str| fields.text(name).to_owned();
+        Self {
+            with: text("with"),
+            hosts: text("hosts"),
+            locations: text("locations"),
+            methods: text("methods"),
+            paths: text("paths"),
+            actions: text("actions"),
+            until: text("until"),
+        }
+    }
+
+    /// With a share as it is.
+    fn of(share: &Share) -> Self {
+        let limits = &share.limits;
+        Self {
+            with: share.with.to_string(),
+            hosts: facts::texts(&limits.hosts),
+            locations: facts::texts(&limits.locations),
+            methods: limits.methods.join(", "),
+            paths: facts::texts(&limits.paths),
+            actions: limits.actions.join("\n"),
+            until: share
+                .until
+                .map_or_else(String::new, |at| When::at(at).iso()),
+        }
+    }
+}
+
+/// The share with somebody, if there is one.
+fn present<'a>(asked: &'a Asked, with: &str) -> Option<&'a Share> {
+    let mut shares = asked.credential.shares.iter();
+    let found = shares.find(|share| share.ended.is_none() && share.with.to_string() == with);
+    found.map(|share| &**share)
 }
 
 #[derive(Template)]
@@ -58,25 +100,28 @@ struct UnsharePage {
 type Place = Path<(String, String)>;
 
 /// `GET …/share`
-pub(super) async fn ask(
-    State(context): State<AdminContext>,
-    person: Person,
-    Path((owner, slug)): Place,
-) -> Result<Response, Failure> {
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+pub(super) async fn ask(visit: Visit, Path((owner, slug)): Place) -> Result<Response, Failure> {
+    let asked = Asked::seen(visit.sight, &owner, &slug)?;
     asked.demand(Right::Own)?;
     // Asked for now, so that nothing is typed in vain.
-    person.demand_fresh(&format!("{}/share", asked.path()))?;
+    let form = visit.fields.back_to(&format!("{}/share", asked.path()));
+    visit.person.demand_fresh(&form)?;
+    let typed = &visit.fields;
+    // A link to a share that is there names no more than the other side.
+    let shown = present(&asked, typed.trimmed("with")).filter(|_| !typed.has("until"));
+    let form = shown.map_or_else(|| Form::typed(typed), Form::of);
     let wrong = Wrong::default();
-    Ok(layout::page(&share_page(
-        &person,
-        &asked,
-        Form::default(),
-        &wrong,
-    )))
+    let page = share_page(&visit.person, &asked, form, Impact::default(), &wrong);
+    Ok(layout::page(&page))
 }
 
-fn share_page<'a>(person: &Person, asked: &Asked, form: Form, wrong: &'a Wrong) -> SharePage<'a> {
+fn share_page<'a>(
+    person: &Person,
+    asked: &Asked,
+    form: Form,
+    impact: Impact,
+    wrong: &'a Wrong,
+) -> SharePage<'a> {
     let slug = asked.credential.slug.to_string();
     let owner = &asked.credential.owner;
     let names = grantees(&asked.sight, owner);
@@ -87,6 +132,7 @@ fn share_page<'a>(person: &Person, asked: &Asked, form: Form, wrong: &'a Wrong) 
         revision: asked.credential.revision,
         names,
         form,
+        impact,
         wrong,
     }
 }
@@ -94,16 +140,28 @@ fn share_page<'a>(person: &Person, asked: &Asked, form: Form, wrong: &'a Wrong) 
 /// `POST …/share`
 pub(super) async fn share(
     State(context): State<AdminContext>,
-    person: Person,
     Path((owner, slug)): Place,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    let asked = Asked::of(&context, &sent.person, &owner, &slug).await?;
     asked.demand(Right::Own)?;
-    person.demand_fresh(&format!("{}/share", asked.path()))?;
+    sent.demand_fresh(&format!("{}/share", asked.path()))?;
+    let Sent { person, fields } = &sent;
     let credential = &asked.credential;
     let mut wrong = Wrong::default();
-    if let Some(offer) = read(&fields, &mut wrong) {
+    let offer = read(fields, &mut wrong);
+    if let Some(offer) = &offer
+        && !fields.is_ticked("sure")
+        && present(&asked, &offer.with.to_string()).is_some()
+    {
+        let (with, limits) = (&offer.with, &offer.limits);
+        let impact = Impact::of_share(&context, &asked.sight, credential, with, limits).await?;
+        if !impact.is_none() {
+            let page = share_page(person, &asked, Form::typed(fields), impact, &wrong);
+            return Ok(layout::refused(&page));
+        }
+    }
+    if let Some(offer) = offer {
         let registrar = asked.registrar(&context, fields.text("revision"));
         let (owner, slug) = (&credential.owner, &credential.slug);
         let shared = registrar.share(&person.actor(), owner, slug, &offer).await;
@@ -124,16 +182,9 @@ pub(super) async fn share(
             }
         }
     }
-    let text = |name: &str| fields.text(name).to_owned();
-    let form = Form {
-        with: text("with"),
-        hosts: text("hosts"),
-        methods: text("methods"),
-        paths: text("paths"),
-        actions: text("actions"),
-        until: text("until"),
-    };
-    Ok(layout::refused(&share_page(&person, &asked, form, &wrong)))
+    let form = Form::typed(fields);
+    let page = share_page(person, &asked, form, Impact::default(), &wrong);
+    Ok(layout::refused(&page))
 }
 
 fn read(fields: &Fields, wrong: &mut Wrong) -> Option<Offer> {
@@ -145,7 +196,7 @@ fn read(fields: &Fields, wrong: &mut Wrong) -> Option<Offer> {
     let until = until.map_err(|error| wrong.add("until", error)).ok();
     let limits = ShareLimits {
         hosts: wrong.read("hosts", fields.items("hosts")),
-        locations: Vec::new(),
+        locations: wrong.read("locations", fields.items("locations")),
         methods: wrong.read_with("methods", fields.items("methods"), grant::parse_method),
         paths: wrong.read_with("paths", fields.items("paths"), grant::parse_path),
         actions: wrong.read_with("actions", fields.lines("actions"), grant::parse_action),
@@ -161,22 +212,18 @@ fn read(fields: &Fields, wrong: &mut Wrong) -> Option<Offer> {
 /// `GET …/unshare?with=bob`
 pub(super) async fn ask_unshare(
     State(context): State<AdminContext>,
-    person: Person,
+    visit: Visit,
     Path((owner, slug)): Place,
-    RawQuery(query): RawQuery,
 ) -> Result<Response, Failure> {
-    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let asked = Asked::of(&context, &person, &owner, &slug).await?;
+    let title = format!("End the share of {slug}");
+    let layout = visit.layout(title, Section::Credentials);
+    let asked = Asked::seen(visit.sight, &owner, &slug)?;
     asked.demand(Right::TakeAway)?;
-    let with = fields.text("with").parse::<Grantee>();
+    let with = visit.fields.text("with").parse::<Grantee>();
     let with = with.map_err(|_| Failure::not_found())?;
     let credential = &asked.credential;
     let page = UnsharePage {
-        layout: Layout::new(
-            format!("End the share of {slug}"),
-            Section::Credentials,
-            &person,
-        ),
+        layout,
         path: asked.path(),
         slug,
         revision: credential.revision,

@@ -2,6 +2,7 @@
 
 use super::chart::Chart;
 use super::filter::Wanted;
+use crate::error::Code;
 use crate::ledger::usage::{Choices, UsageError, UsageFilter, UsageIndex, UsageLine};
 use crate::page::text;
 use crate::page::when::When;
@@ -17,6 +18,8 @@ pub(super) struct Usage {
     pub(super) lines: Vec<Line>,
     pub(super) next: String,
     pub(super) is_later: bool,
+    /// The lines that are shown as they arrive; empty where an end of the time is asked for.
+    pub(super) live: String,
     /// The last line of the ledger that is counted.
     pub(super) known: u64,
 }
@@ -36,6 +39,8 @@ pub(super) struct Line {
     pub(super) version: String,
     pub(super) outcome: String,
     pub(super) outcome_class: &'static str,
+    /// Why it was refused, in the words of the refusal.
+    pub(super) reason: &'static str,
     pub(super) duration: String,
     pub(super) refused: bool,
     pub(super) is_first: bool,
@@ -71,6 +76,11 @@ impl Usage {
         Ok(Self {
             next,
             is_later: asked.before().is_some(),
+            live: if asked.before().is_some() || !asked.until.is_empty() {
+                String::new()
+            } else {
+                format!("?{}", text::query(&[("slug", id.1)]))
+            },
             known: index.known().await?,
             lines: lines.iter().map(Line::new).collect(),
             asked,
@@ -100,6 +110,7 @@ impl Line {
                 .map_or_else(|| "–".to_owned(), |v| v.to_string()),
             outcome: text::shown(outcome),
             outcome_class: class(outcome, line.refused),
+            reason: reason(outcome),
             duration: line
                 .duration_ms
                 .map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms")),
@@ -107,6 +118,12 @@ impl Line {
             is_first: line.is_first,
         }
     }
+}
+
+/// What a code of a refusal means.
+fn reason(outcome: &str) -> &'static str {
+    let code = Code::ALL.iter().find(|code| code.as_str() == outcome);
+    code.map_or("", |code| code.title())
 }
 
 /// The colours of an outcome. They repeat what the words say.

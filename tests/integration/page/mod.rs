@@ -1,6 +1,9 @@
 //! The pages, driven by a real browser.
 
+mod many;
+
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +12,8 @@ use tokio::process::Command;
 use crate::leak;
 use crate::needs::{Need, client_file, needs};
 use crate::upstream::{Step, Stub};
-use crate::world::{HOST, VALUE, World};
+use crate::wire::Request;
+use crate::world::{Builder, HOST, VALUE, World};
 
 /// Another value, for what is rotated.
 const SECOND: &str = "n3w+Canary/77aa55ee&y=\"2\"";
@@ -19,6 +23,13 @@ const WALK: Duration = Duration::from_secs(300);
 /// Where screenshots are left for people to look at.
 fn shots() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages")
+}
+
+/// Where the pictures of the documentation are, when they are to be made.
+fn pictures() -> Option<(&'static str, std::path::PathBuf)> {
+    std::env::var_os("EGRET_UPDATE_DOCS")?;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
+    Some(("PICTURES", folder))
 }
 
 /// The one-time link that the first start prints.
@@ -36,10 +47,19 @@ async fn drive(world: &World, program: &str) {
     let ca = world.scratch().join("ca.pem");
     let pem = world.run(&["ca", "show"]).await.ok();
     std::fs::write(&ca, pem).expect("write the certificate");
-    let mut node = Command::new(client_file("npm/node"));
+    // With this world's configuration, as the commands have that the programs run.
+    let mut node = world.command(&[]);
+    let egret = node.as_std().get_program().to_owned();
+    let settings: Vec<_> = (node.as_std().get_envs())
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    node = Command::new(client_file("npm/node"));
     node.arg(folder.join(program))
+        .envs(settings)
+        .env("PROGRAM", egret)
         .env("PACKAGES", client_file("npm"))
         .env("CHROMIUM", "/usr/bin/chromium")
+        .env("FIREFOX", "/usr/bin/firefox-esr")
         .env("LINK", link(world))
         .env("PROXY", format!("http://{}", world.proxy))
         .env("CA", &ca)
@@ -47,6 +67,7 @@ async fn drive(world: &World, program: &str) {
         .env("VALUES", json!([VALUE, SECOND]).to_string())
         .env("SHOTS", shots())
         .env("HOME", world.scratch())
+        .envs(pictures())
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = tokio::time::timeout(WALK, node.output()).await;
@@ -143,4 +164,85 @@ async fn an_administrator_keeps_rules_and_sees_what_is_rejected() {
     let reached = |path: &str| seen.iter().any(|request| request.path() == path);
     assert!(reached("/observed") && reached("/allowed"));
     assert!(!reached("/denied"));
+}
+
+/// A world whose host answers on both schemes, driven by a program; the values are nowhere afterwards. The
+/// paths that were asked for, each with what it carried.
+async fn driven(program: &str, builder: Builder) -> Vec<Arc<Request>> {
+    let stub = Stub::tls(builder.pki(), &[HOST]).await;
+    let plain = Stub::plain().await;
+    let world = builder
+        .route(&format!("{HOST}:443"), stub.addr)
+        .route(&format!("{HOST}:80"), plain.addr)
+        .start()
+        .await;
+    drive(&world, program).await;
+    for value in [VALUE, SECOND] {
+        let forms = leak::forms(value.as_bytes());
+        leak::assert_absent("the log", &world.log_bytes(), &forms);
+        assert_eq!(leak::in_tree(&world.data, &forms), [] as [String; 0]);
+    }
+    [stub.take(), plain.take()].concat()
+}
+
+#[tokio::test]
+async fn nothing_breaks_and_nothing_that_was_typed_is_lost() {
+    needs!(Need::Browser, Need::Program("curl"));
+    let seen = driven("edges.mjs", World::builder()).await;
+    let of = |path: &str| {
+        let request = seen.iter().find(|request| request.path() == path);
+        request.unwrap_or_else(|| panic!("{path} was not asked for"))
+    };
+    let form = format!(
+        "token={}",
+        form_urlencoded::byte_serialize(VALUE.as_bytes()).collect::<String>()
+    );
+    assert_eq!(String::from_utf8_lossy(&of("/form").body), form);
+    assert_eq!(of("/plain").header("x-api-key").as_deref(), Some(VALUE));
+}
+
+#[tokio::test]
+async fn everything_can_be_done_with_the_keyboard_alone() {
+    needs!(Need::Browser, Need::Program("curl"));
+    let builder = World::builder()
+        .set("approvals.wait", "240s")
+        .set("requests.on_refusal", true);
+    let seen = driven("keyboard.mjs", builder).await;
+    let carried = |path: &str, name: &str| {
+        let request = seen.iter().find(|request| request.path() == path);
+        request.and_then(|request| request.header(name))
+    };
+    // The version that waited was tested before it was in force.
+    let bearer = |value: &str| Some(format!("Bearer {value}"));
+    assert_eq!(carried("/staged", "authorization"), bearer(SECOND));
+    assert_eq!(carried("/asked", "x-api-key").as_deref(), Some(VALUE));
+}
+
+#[tokio::test]
+async fn firefox_goes_the_main_way() {
+    needs!(Need::Browser, Need::Firefox, Need::Program("curl"));
+    let seen = driven("firefox.mjs", World::builder()).await;
+    let bearer = |path: &str| {
+        let request = seen.iter().find(|request| request.path() == path);
+        request.and_then(|request| request.header("authorization"))
+    };
+    assert_eq!(bearer("/customers"), Some(format!("Bearer {VALUE}")));
+    assert_eq!(bearer("/second"), Some(format!("Bearer {SECOND}")));
+    assert_eq!(bearer("/revoked"), None);
+}
+
+#[tokio::test]
+async fn a_first_use_is_on_record_after_seven_steps_at_most() {
+    needs!(Need::Browser, Need::Program("curl"));
+    const GITHUB: &str = "api.github.com";
+    let builder = World::builder();
+    let stub = Stub::tls(builder.pki(), &[GITHUB]).await;
+    let world = builder
+        .route(&format!("{GITHUB}:443"), stub.addr)
+        .start()
+        .await;
+    drive(&world, "first_steps.mjs").await;
+    let first = stub.take().remove(0);
+    let bearer = first.header("authorization");
+    assert_eq!(bearer, Some(format!("Bearer {VALUE}")));
 }

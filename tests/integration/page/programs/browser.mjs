@@ -47,8 +47,9 @@ export async function open(browser, options = {}) {
 function watch(page) {
   page.setDefaultTimeout(30_000);
   page.on("console", (message) => {
-    // The browser notes each answer of 4xx, which some steps ask for.
-    if (!/Failed to load resource/.test(message.text())) problems.push(`console: ${message.text()}`);
+    // The browser notes each answer of 4xx, which some steps ask for, and a key that is pressed before a field
+    // got the focus by itself.
+    if (!/Failed to load resource|Autofocus processing/.test(message.text())) problems.push(`console: ${message.text()}`);
   });
   page.on("pageerror", (error) => problems.push(`error: ${error.message}`));
   page.on("dialog", (dialog) => { problems.push("a dialog"); dialog.dismiss(); });

@@ -45,12 +45,14 @@ await look(page, "05-saved");
 // *Test it* is a request like any other: an action that is not allowed is refused.
 assert.equal(await page.getByLabel("URL", { exact: true }).inputValue(), `https://${HOST}/`);
 await page.getByLabel("URL", { exact: true }).fill(`https://${HOST}/tested`);
+assert.equal(await page.getByLabel("Action", { exact: true }).inputValue(), "report");
+await page.getByLabel("Action", { exact: true }).fill("by-hand");
 await page.getByRole("button", { name: "Send" }).click();
 assert.match(await page.locator("[data-focus]").innerText(), /refused the request: credential_not_allowed/);
 await look(page, "05-tested");
-await page.getByLabel("URL", { exact: true }).fill("http://hunter2");
+await page.getByLabel("URL", { exact: true }).fill("ftp://hunter2");
 await page.getByRole("button", { name: "Send" }).click();
-await page.waitForSelector(".wrong");
+await page.waitForSelector("[role=alert]");
 // The back button brings no value back.
 await page.goto(`${ORIGIN}/settings/credentials/new`);
 await page.locator("#value").fill(SECOND);
