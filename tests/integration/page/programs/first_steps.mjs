@@ -8,7 +8,7 @@ import { LINK, ORIGIN, VALUES, assertClean, finish, launch, look, open, until } 
 const [VALUE] = VALUES;
 const { PICTURES, PROGRAM } = process.env;
 const browser = await launch();
-const page = await open(browser, { viewport: { width: 1040, height: 680 }, deviceScaleFactor: 1.5, timezoneId: "UTC" });
+const page = await open(browser, { viewport: { width: 1180, height: 740 }, deviceScaleFactor: 1.25, timezoneId: "UTC" });
 const steps = [];
 let begun = Date.now();
 const step = (what) => {
