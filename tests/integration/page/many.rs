@@ -10,7 +10,7 @@ use crate::world::World;
 /// Credentials without being asked for many.
 const FEW: usize = 230;
 /// Credentials of one import.
-const BATCH: usize = 10_000;
+const BATCH: usize = 2_000;
 
 fn how_many() -> usize {
     match std::env::var_os("EGRET_TEST_LONG") {
