@@ -29,6 +29,7 @@
 //! | Two writers | the lock, of the file and of the directory; a file replaced or grown by another process is noticed before the next line, and never cut or renamed |
 //! | The clock goes back | order is by `seq`; no file is rotated, dropped or overwritten for it |
 
+pub mod background_check;
 pub mod export;
 mod filter;
 pub mod first_uses;

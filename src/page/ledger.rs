@@ -14,11 +14,11 @@ use super::text;
 use super::visit::Query;
 use super::when::When;
 use crate::admin::{AdminContext, AdminProblem, Trouble};
+use crate::ledger::background_check::{Found, Latest};
 use crate::ledger::format::event;
 use crate::ledger::format::record::Record;
 use crate::ledger::proof::{self, ProveError};
 use crate::ledger::reader::Filter;
-use crate::ledger::verify::{Found, Latest};
 use crate::ledger::window::{From, Lines, Window};
 use crate::vault::people::Role;
 

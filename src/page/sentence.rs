@@ -4,7 +4,7 @@ use super::text;
 use crate::ledger::format::entry::Entry;
 use crate::ledger::format::event;
 
-/// What somebody did, by the event, as it stands between who did it and what it was done to.
+/// What somebody did, by the event: the words between who did it and what it was done to.
 const DEEDS: &[(&str, &str)] = &[
     ("approval.denied", "said no to a use of"),
     ("approval.granted", "said yes to a use of"),

@@ -8,14 +8,12 @@
 //! checkpoints and the names of the files. A mistake of the writer's must not be repeated by what
 //! is to find it.
 
-mod background;
 mod checker;
 mod directory;
 mod flaw;
 mod notes;
 mod run;
 
-pub use background::{BackgroundCheck, Found, Latest};
 pub use checker::{Checker, Remark};
 pub use directory::{Ask, KeySource, Verified, VerifyError, checkpoints_file, directory, read_key};
 pub use flaw::{Flaw, Wrong};

@@ -576,6 +576,7 @@ const ADMINS: &[(&str, &[&str])] = &[
         "crate::ledger",
         &[
             "CURRENT",
+            "background_check",
             "export::csv_text",
             "format",
             "LedgerProbe",

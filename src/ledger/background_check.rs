@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::directory::{Ask, VerifyError, directory};
+use super::format::timestamp::Timestamp;
+use super::priority::come_last;
+use super::verify::{Ask, VerifyError, directory};
 use crate::clock;
-use crate::ledger::format::timestamp::Timestamp;
-use crate::ledger::priority::come_last;
 
 /// A check that somebody asked for. Clones share it.
 #[derive(Clone, Default)]
