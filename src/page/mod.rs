@@ -10,6 +10,7 @@
 //! | Threat | Answer |
 //! | --- | --- |
 //! | A value comes back | A value is read from a form into [`SecretBytes`](crate::secret::SecretBytes) and sealed. No template has a field for one, and a form that is shown again leaves it empty. |
+//! | Saving a value tells who else has it | Only whether the same person stored it already, after it is saved and on record. |
 //! | A client puts markup, control or direction characters into the name of an action or a path | Templates escape, and [`text::shown`] writes such characters as their code points. |
 //! | A script runs that is not ours | There is none in a page: `Content-Security-Policy` allows the files of [`assets`] only. |
 //! | Another site sends a form | [`guard`](crate::admin::guard) refuses what changes anything and comes from elsewhere. |

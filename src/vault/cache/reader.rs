@@ -22,7 +22,7 @@ use crate::vault::people::{Bundle, BundleId, Grantee, Group, Role, User};
 use crate::vault::rights::Requester;
 use crate::vault::store::{ObjectName, StoreUnavailable};
 
-/// Reads for the admin side. Behind it is the vault, and nothing here opens a value.
+/// Reads for the admin side. Behind it is the vault, and nothing here gives a value out.
 ///
 /// ```compile_fail,E0599
 /// # use egret::vault::{Credential, Reader};
