@@ -47,16 +47,15 @@ async fn drive(world: &World, program: &str) {
     let ca = world.scratch().join("ca.pem");
     let pem = world.run(&["ca", "show"]).await.ok();
     std::fs::write(&ca, pem).expect("write the certificate");
-    // With this world's configuration, as the commands have that the programs run.
-    let mut node = world.command(&[]);
-    let egret = node.as_std().get_program().to_owned();
-    let settings: Vec<_> = (node.as_std().get_envs())
-        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-        .collect();
-    node = Command::new(client_file("npm/node"));
+    // The programs run commands with this world's configuration.
+    let command = world.command(&[]);
+    let command = command.as_std();
+    let settings = command.get_envs();
+    let settings = settings.filter_map(|(name, value)| Some((name, value?)));
+    let mut node = Command::new(client_file("npm/node"));
     node.arg(folder.join(program))
         .envs(settings)
-        .env("PROGRAM", egret)
+        .env("PROGRAM", command.get_program())
         .env("PACKAGES", client_file("npm"))
         .env("CHROMIUM", "/usr/bin/chromium")
         .env("FIREFOX", "/usr/bin/firefox-esr")
