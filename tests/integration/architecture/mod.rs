@@ -681,8 +681,8 @@ fn a_value_is_opened_in_one_place_and_exposed_in_few() {
     assert_eq!(
         proxy,
         [
-            "src/proxy/exchange/authorisation.rs",
             "src/proxy/exchange/needle_cache.rs",
+            "src/proxy/exchange/uses.rs",
             "src/proxy/outbound/parent/login.rs",
         ]
     );
