@@ -28,6 +28,11 @@ pub const RESTORING: &str = "restore.unfinished";
 /// Where the server of the data directory listens.
 pub const SERVER: &str = "server.json";
 
+/// Where the old content of files is that `egret adopt` changed.
+pub fn adopted(data_dir: &Path) -> PathBuf {
+    data_dir.join("adopted")
+}
+
 /// The key that signs the ledger's checkpoints, in the directory of the ledger. The master key seals
 /// it.
 const SIGNING_KEY: &str = "signing.key";

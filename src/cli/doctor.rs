@@ -1,4 +1,4 @@
-//! `egret doctor`: whether this machine is ready for Egret, and what mends it where it is not.
+//! `egret doctor`: whether this machine is ready for Egret, and what corrects it where it is not.
 
 mod checks;
 mod clients;
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::finding::{Finding, Verdict};
+use self::finding::Verdict;
 use super::context::Context;
 use super::output::{self, Format, Style};
 
 /// Check whether this machine is ready, and which clients get through
 ///
-/// Files, permissions, keys, store, ledger, ports, disk, clock and isolation are looked at. Each line says what was found and, where something is wrong, the one thing that mends it. Nothing
-/// is made: what a first start would make is named as missing. The store is opened as by any command.
+/// Files, permissions, keys, store, ledger, ports, disk, clock and isolation are looked at. Each line
+/// says what was found and, where something is wrong, the one thing that corrects it. Nothing is made: what a first start would make is named as missing. The store is opened as by any command.
 ///
 /// With --clients the clients that are found here (curl, git, Python, Node, Go, Java, pip, npm and others)
 /// each send a request through an Egret of their own to an echo of this command, with a made-up
@@ -30,8 +30,8 @@ Examples:
   egret doctor --clients
   egret doctor --client git --client 'Python requests'
 
-Exit status: 0 nothing is wrong, or only a warning; 1 something is, or a client that was named does
-not work.")]
+Exit status: 0 nothing is wrong, or only a warning, and every client that was tried works; 1 something
+is wrong, or a client does not work; 2 something could not be found out.")]
 pub(super) struct Doctor {
     /// Try the clients that are found on this machine
     #[arg(long)]
@@ -58,12 +58,8 @@ impl Doctor {
             let style = Style::of_stdout();
             findings.iter().map(|finding| finding.line(style)).collect()
         })?;
-        let is_wrong = |finding: &Finding| finding.verdict == Verdict::Fault;
-        Ok(if findings.iter().any(is_wrong) {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        })
+        let has = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+        Ok(status(has(Verdict::Fault), has(Verdict::Unknown)))
     }
 
     async fn clients(self) -> anyhow::Result<ExitCode> {
@@ -72,11 +68,20 @@ impl Doctor {
             let style = Style::of_stdout();
             tried.iter().map(|tried| tried.line(style)).collect()
         })?;
-        let works = |tried: &clients::Tried| tried.outcome == clients::Outcome::Works;
-        Ok(if self.named.is_empty() || tried.iter().all(works) {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        let is_unknown = |tried: &clients::Tried| tried.outcome == clients::Outcome::Unknown;
+        let fails = |tried: &clients::Tried| tried.outcome != clients::Outcome::Works;
+        let fails = tried.iter().any(|tried| fails(tried) && !is_unknown(tried));
+        Ok(status(fails, tried.iter().any(is_unknown)))
+    }
+}
+
+/// What was not found out is never taken for well.
+fn status(is_wrong: bool, is_unknown: bool) -> ExitCode {
+    if is_wrong {
+        ExitCode::FAILURE
+    } else if is_unknown {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
     }
 }

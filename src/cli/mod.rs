@@ -4,6 +4,7 @@
 //! of the command it ran.
 
 mod admin;
+mod adopt;
 mod api_token;
 mod approvals;
 mod backup;
@@ -39,6 +40,7 @@ mod serve;
 mod server;
 mod store;
 mod token;
+mod usable;
 mod user;
 mod value;
 mod version;
@@ -95,6 +97,7 @@ enum Command {
     Mcp(mcp::Mcp),
     Nftables(nftables::Nftables),
     Credential(credential::Credential),
+    Adopt(adopt::Adopt),
     Admin(admin::Admin),
     User(user::User),
     Group(group::Group),
@@ -156,6 +159,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Credential(credential) => {
             done(server_runtime()?.block_on(credential.run(&context)))
         }
+        Command::Adopt(adopt) => done(command_runtime()?.block_on(adopt.run(&context))),
         Command::Admin(admin) => done(command_runtime()?.block_on(admin.run(&context))),
         Command::User(user) => done(command_runtime()?.block_on(user.run(&context))),
         Command::Group(group) => done(command_runtime()?.block_on(group.run(&context))),

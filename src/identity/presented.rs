@@ -12,6 +12,7 @@ use super::action_token::{self, ActionClaims};
 use super::issuer::{IssuedClaims, Issuer};
 use super::label::Label;
 use super::{self_signed, token};
+use crate::substitution::percent;
 use crate::vault::client_proof::TokenHash;
 use crate::vault::keyring::TokenKey;
 use crate::vault::model::Client;
@@ -118,7 +119,8 @@ impl Presented {
         };
         // A token instead of the user name is never used as the action, because actions are
         // recorded.
-        let user = Zeroizing::new(percent_decode(user));
+        // Most clients decode the user name of a proxy URL before they send it; some do not.
+        let user = Zeroizing::new(percent::decode(user));
         let (token, user) = if !token::looks_like_token(&user) {
             (password, (!user.is_empty()).then(|| Label::read(&user)))
         } else if token::looks_like_token(password) {
@@ -161,32 +163,6 @@ fn prove(token: &[u8], keys: &ProofKeys<'_>) -> Proof {
         Some(claims) => Proof::Action(Box::new(claims)),
         None => Proof::Invalid,
     }
-}
-
-/// Most clients decode the user name of a proxy URL before they send it; some do not.
-fn percent_decode(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        let pair = match rest {
-            [b'%', high, low, ..] => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        if let Some((high, low)) = pair {
-            decoded.push(high << 4 | low);
-            rest = &rest[3..];
-        } else {
-            decoded.push(*first);
-            rest = tail;
-        }
-    }
-    decoded
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 impl fmt::Debug for Presented {

@@ -5,12 +5,19 @@
 //! `$NAME` is not replaced: it is more often a part of a password than a reference.
 
 use super::error::{ImportError, at};
+use super::part::offset;
 use super::row::{LONGEST_VALUE, Row};
 use crate::secret::SecretBytes;
 use crate::vault::Kind;
 
 /// Reads the rows; entries without a value are left out.
 pub(super) fn read(content: &str) -> Result<Vec<Row>, ImportError> {
+    let rows = read_parts(content)?;
+    Ok(rows.into_iter().map(|(row, _)| row).collect())
+}
+
+/// Reads the rows, each with the part of the file that its value is, quotes included.
+pub(super) fn read_parts(content: &str) -> Result<Vec<(Row, &str)>, ImportError> {
     let mut rows = Vec::new();
     let mut lines = Lines {
         rest: content,
@@ -30,19 +37,22 @@ pub(super) fn read(content: &str) -> Result<Vec<Row>, ImportError> {
         if !is_name(name) {
             return Err(at(line, "a name has letters, digits and `_` only"));
         }
-        let value = lines.value(value.trim_start())?;
+        let begin = value.trim_start();
+        let (value, end) = lines.value(begin)?;
+        let part = &content[offset(content, begin)..offset(content, end)];
         if value.len() > LONGEST_VALUE {
             return Err(at(line, "the value is longer than 64 KiB"));
         }
         if !value.is_empty() {
-            rows.push(Row {
+            let row = Row {
                 line,
                 name: name.to_owned(),
                 kind: Kind::Secret,
                 value: SecretBytes::new(value.into_bytes()),
                 hosts: Vec::new(),
                 locations: Vec::new(),
-            });
+            };
+            rows.push((row, part));
         }
     }
     Ok(rows)
@@ -73,16 +83,19 @@ impl<'a> Lines<'a> {
         Some(line.strip_suffix('\r').unwrap_or(line))
     }
 
-    /// The value that begins with `text`, which may go on in the next lines.
-    fn value(&mut self, text: &'a str) -> Result<String, ImportError> {
+    /// The value that begins with `text`, which may go on in the next lines, and what follows it.
+    fn value(&mut self, text: &'a str) -> Result<(String, &'a str), ImportError> {
         match text.as_bytes().first() {
             Some(b'\'') => self.quoted(&text[1..], '\''),
             Some(b'"') => self.quoted(&text[1..], '"'),
-            _ => Ok(bare(text).to_owned()),
+            _ => {
+                let value = bare(text);
+                Ok((value.to_owned(), &text[value.len()..]))
+            }
         }
     }
 
-    fn quoted(&mut self, first: &'a str, quote: char) -> Result<String, ImportError> {
+    fn quoted(&mut self, first: &'a str, quote: char) -> Result<(String, &'a str), ImportError> {
         let start = self.number;
         let mut value = String::new();
         let mut text = first;
@@ -94,7 +107,7 @@ impl<'a> Lines<'a> {
                     if !after.is_empty() && !after.starts_with('#') {
                         return Err(at(self.number, "there is text after the closing quote"));
                     }
-                    return Ok(value);
+                    return Ok((value, &text[index + 1..]));
                 }
                 if char == '\\' && quote == '"' {
                     match chars.next() {

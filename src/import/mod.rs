@@ -9,6 +9,8 @@ mod dotenv;
 mod error;
 mod format;
 mod json;
+mod part;
+pub mod programs;
 mod proposal;
 mod row;
 

@@ -23,9 +23,8 @@ pub struct Proposal {
     pub locations: Vec<LocationRule>,
 }
 
-/// What the rows would be saved as.
-pub fn propose(rows: Vec<Row>) -> Vec<Proposal> {
-    let mut taken = HashSet::new();
+/// What the rows would be saved as, by slugs that are not `taken`.
+pub fn propose(rows: Vec<Row>, mut taken: HashSet<String>) -> Vec<Proposal> {
     rows.into_iter()
         .map(|row| {
             let slug = unique(slug(&row.name), &mut taken);
@@ -115,7 +114,10 @@ mod tests {
     use super::*;
 
     fn proposals(text: &str) -> Vec<Proposal> {
-        propose(Format::Dotenv.read(text).expect("a file that can be read"))
+        propose(
+            Format::Dotenv.read(text).expect("a file that can be read"),
+            HashSet::new(),
+        )
     }
 
     #[test]

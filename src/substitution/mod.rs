@@ -33,6 +33,7 @@ mod media_type;
 mod multipart;
 mod part_head;
 pub mod part_length;
+pub mod percent;
 pub mod piecewise;
 pub mod placeholder;
 #[cfg(test)]

@@ -52,7 +52,9 @@ pub use self::people::{
     user_state,
 };
 pub use self::readiness::{DeepCheck, DeepHealth, Health, Readiness};
-pub use self::service::{ImportedEntry, Service};
+pub use self::service::{
+    AdoptedEntry, Adoption, ImportedEntry, KeptFile, KeyPlace, Removed, Service,
+};
 pub use self::time::rfc3339;
 pub use self::version::Version;
 pub use crate::ledger::usage::Usage;

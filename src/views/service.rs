@@ -56,3 +56,56 @@ pub struct ImportedEntry<'a> {
     /// What happens to it.
     pub fate: &'static str,
 }
+
+/// What `egret adopt` found, and did.
+#[derive(Debug, Serialize)]
+pub struct Adoption<'a> {
+    /// The keys.
+    pub entries: Vec<AdoptedEntry<'a>>,
+    /// The old content of the files that were changed.
+    pub kept: Vec<KeptFile>,
+}
+
+/// A key in files of programs. Never its value.
+#[derive(Debug, Serialize)]
+pub struct AdoptedEntry<'a> {
+    /// Where it is.
+    pub places: Vec<KeyPlace>,
+    /// What is written in its place, or would be.
+    pub placeholder: Option<String>,
+    /// The service that it is for, if that is known.
+    pub service: Option<&'a str>,
+    /// Where it may be used.
+    pub hosts: Vec<String>,
+    /// Where in a request it may be placed; empty for the default.
+    pub locations: Vec<String>,
+    /// What happens to it.
+    pub fate: &'static str,
+    /// Why it stays.
+    pub reason: Option<&'static str>,
+}
+
+/// A line of a file.
+#[derive(Debug, Serialize)]
+pub struct KeyPlace {
+    /// The file.
+    pub file: String,
+    /// The line, from 1 on.
+    pub line: usize,
+}
+
+/// The old content of a file.
+#[derive(Debug, Serialize)]
+pub struct KeptFile {
+    /// The file that was changed.
+    pub file: String,
+    /// Where its old content is.
+    pub backup: String,
+}
+
+/// How much was removed.
+#[derive(Debug, Serialize)]
+pub struct Removed {
+    /// How many files.
+    pub removed: u64,
+}

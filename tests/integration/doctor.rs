@@ -53,10 +53,10 @@ async fn a_running_server_is_well() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_named_with_what_mends_it() {
+async fn what_is_wrong_is_named_with_what_corrects_it() {
     let (mut world, _stub) = one_upstream().await;
     world.stop().await;
-    let mend = |finding: &Value| finding["mend"].as_str().unwrap_or_default().to_owned();
+    let remedy = |finding: &Value| finding["remedy"].as_str().unwrap_or_default().to_owned();
 
     set_mode(&world.data, 0o755);
     let (found, code) = findings(&world).await;
@@ -65,7 +65,7 @@ async fn what_is_wrong_is_named_with_what_mends_it() {
         (&directory["verdict"], code),
         (&Value::from("warning"), Some(0))
     );
-    assert!(mend(directory).contains("chmod 0700"), "{directory}");
+    assert!(remedy(directory).contains("chmod 0700"), "{directory}");
     set_mode(&world.data, 0o777);
     assert_eq!(
         of(&findings(&world).await.0, "directory")["verdict"],
@@ -166,20 +166,49 @@ async fn a_client_works_only_if_the_value_arrived() {
         "exec {real} -sS -o /dev/null -H 'Authorization: Bearer &lt;&lt;doctor-canary&gt;&gt;' \
          https://doctor.egret.test/curl"
     );
-    for (script, expected) in [
-        (direct.as_str(), "goes_round_the_proxy"),
-        (&untrusting, "does_not_trust_the_ca"),
-        (&altering, "alters_the_placeholder"),
-        ("exit 127", "unknown"),
-        ("exec sleep 600", "unknown"),
+    for (script, expected, status) in [
+        (direct.as_str(), "goes_round_the_proxy", 1),
+        (&untrusting, "does_not_trust_the_ca", 1),
+        (&altering, "alters_the_placeholder", 1),
+        ("exit 127", "unknown", 2),
+        ("exec sleep 600", "unknown", 2),
     ] {
         let (tried, code) = about_curl(&world, Some(script)).await;
         assert_eq!(
             (tried["outcome"].as_str(), code),
-            (Some(expected), Some(1)),
+            (Some(expected), Some(status)),
             "{script} {tried}"
         );
-        assert!(tried["mend"].is_string(), "{tried}");
+        assert!(tried["remedy"].is_string(), "{tried}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_round_the_proxy_is_a_failure_without_being_named() {
+    needs!(Need::Program("curl"));
+    let world = World::builder().start().await;
+    let directory = world.scratch().join("only");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("curl");
+    let real = which("curl");
+    for (before, status, outcome) in [
+        ("", 0, "works"),
+        (
+            "unset HTTPS_PROXY https_proxy ALL_PROXY all_proxy; ",
+            1,
+            "goes_round_the_proxy",
+        ),
+    ] {
+        let script = format!("#!/bin/sh\n{before}exec {real} \"$@\"\n");
+        std::fs::write(&file, script).expect("written");
+        set_mode(&file, 0o755);
+        let mut command = world.command(&["doctor", "--clients", "--json"]);
+        command.env("PATH", &directory);
+        let output = finish(command, b"").await;
+        let tried: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        assert_eq!(tried[0]["outcome"], outcome, "{output:?}");
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert_eq!(tried.as_array().map(Vec::len), Some(1), "{tried}");
     }
 }
 

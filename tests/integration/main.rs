@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Once;
 use std::time::Duration;
 
+mod adopted;
 mod answers;
 mod api;
 mod architecture;

@@ -270,3 +270,29 @@ async fn a_value_typed_twice_is_saved_and_never_shown() {
     list.args(["credential", "list"]);
     assert!(finish(list, b"").await.ok().contains("pat"));
 }
+
+#[tokio::test]
+async fn adopt_asks_about_each_key_and_shows_none() {
+    needs!(Need::Program("script"));
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join(".netrc");
+    let key = |name: &str| format!("key-of-{name}-0123456789");
+    let netrc = ["a", "b", "c"]
+        .map(|name| format!("machine {name}.example login me password {}\n", key(name)));
+    std::fs::write(&file, netrc.concat()).expect("written");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut terminal = Terminal::run(home.path(), Path::new(&path), &format!("{EGRET} adopt"));
+    for (question, answer) in [
+        ("write <<a-example>> in its place? [y/N/q]", "n\n"),
+        ("write <<b-example>> in its place? [y/N/q]", "y\n"),
+        ("write <<c-example>> in its place? [y/N/q]", "q\n"),
+    ] {
+        terminal.until_shown(question).await;
+        terminal.press(answer).await;
+    }
+    let shown = terminal.ended().await;
+    assert!(shown.contains("--remove-backups"), "{shown}");
+    assert!(!shown.contains("0123456789"), "{shown}");
+    let expected = netrc.concat().replace(&key("b"), "<<b-example>>");
+    assert_eq!(std::fs::read_to_string(&file).expect("readable"), expected);
+}

@@ -124,7 +124,7 @@ async fn import_credentials(
     let rows = rows.map_err(|error| AdminProblem::field("content", error.to_string()))?;
     drop(content);
     let mut hosts = input.hosts.0;
-    let mut proposals = import::propose(rows);
+    let mut proposals = import::propose(rows, HashSet::new());
     for proposal in &mut proposals {
         if let Some(hosts) = hosts.remove(proposal.slug.as_str()) {
             proposal.hosts = hosts;

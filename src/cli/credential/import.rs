@@ -1,24 +1,19 @@
 //! `egret credential import`
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use zeroize::Zeroizing;
 
+use super::choice::{Choice, shown};
 use super::limits::join;
-use super::remarks;
-use super::target::{Owner, parse_slug};
-use crate::cli::context::{Context, Session, actor};
+use crate::cli::context::{Context, Session};
 use crate::cli::output::{self, Format};
 use crate::import::{self, Proposal};
-use crate::policy::grant::{Grant, HostPattern};
-use crate::secret::SecretBytes;
-use crate::vault::NewCredential;
 use crate::views;
 
 /// Largest file, in bytes.
@@ -43,34 +38,13 @@ pub(super) struct Import {
     /// What the file is: env, json or csv; told by its name by default
     #[arg(long, value_name = "FORMAT")]
     format: Option<import::Format>,
-    /// Hosts for an entry; repeatable
-    #[arg(long = "host", value_name = "SLUG=HOST", value_parser = parse_host)]
-    hosts: Vec<(String, HostPattern)>,
-    /// Leave an entry out; repeatable
-    #[arg(long, value_name = "SLUG", value_delimiter = ',')]
-    skip: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// Save what is complete
     #[arg(long)]
     save: bool,
     #[command(flatten)]
-    owner: Owner,
-    #[command(flatten)]
     output: Format,
-}
-
-/// A list, or that there is nothing in it.
-fn shown<T: ToString>(list: &[T]) -> String {
-    if list.is_empty() {
-        "-".to_owned()
-    } else {
-        join(list)
-    }
-}
-
-fn parse_host(text: &str) -> Result<(String, HostPattern), String> {
-    let (slug, host) = text.split_once('=').ok_or("write SLUG=HOST")?;
-    let host = HostPattern::from_str(host).map_err(|error| error.to_string())?;
-    Ok((slug.to_owned(), host))
 }
 
 /// What happens to an entry.
@@ -105,8 +79,10 @@ impl Import {
         let rows = format.read(&content)?;
         drop(content);
         ensure!(!rows.is_empty(), "the file has no entry with a value");
-        let mut proposals = import::propose(rows);
-        self.add_hosts(&mut proposals)?;
+        let mut proposals = import::propose(rows, HashSet::new());
+        self.choice
+            .check(proposals.iter().map(|proposal| &proposal.slug))?;
+        self.choice.add_hosts(&mut proposals);
 
         let session = context.open().await?;
         let mut fates = self.fates(&session, &proposals).await?;
@@ -138,43 +114,12 @@ impl Import {
         Ok(content)
     }
 
-    fn add_hosts(&self, proposals: &mut [Proposal]) -> anyhow::Result<()> {
-        let mut given: BTreeMap<&str, Vec<HostPattern>> = BTreeMap::new();
-        for (slug, host) in &self.hosts {
-            given.entry(slug).or_default().push(host.clone());
-        }
-        for slug in given
-            .keys()
-            .copied()
-            .chain(self.skip.iter().map(String::as_str))
-        {
-            parse_slug(slug)?;
-            if !proposals
-                .iter()
-                .any(|proposal| proposal.slug.as_str() == slug)
-            {
-                bail!(
-                    "no entry of the file becomes {slug}; run it without --save to see the slugs"
-                );
-            }
-        }
-        for proposal in proposals {
-            if let Some(hosts) = given.remove(proposal.slug.as_str()) {
-                proposal.hosts = hosts;
-            }
-        }
-        Ok(())
-    }
-
     async fn fates(&self, session: &Session, proposals: &[Proposal]) -> anyhow::Result<Vec<Fate>> {
-        let known = session.store.list(Some(&self.owner.owner)).await?;
-        let verified = known.credentials.into_iter().map(|one| one.slug);
-        let unverified = known.unverified.into_iter().map(|(_, slug)| slug);
-        let known: HashSet<_> = verified.chain(unverified).collect();
+        let known = self.choice.taken(session).await?;
         let fate = |proposal: &Proposal| {
-            if self.skip.iter().any(|skip| skip == proposal.slug.as_str()) {
+            if self.choice.is_skipped(&proposal.slug) {
                 Fate::Skipped
-            } else if known.contains(&proposal.slug) {
+            } else if known.contains(proposal.slug.as_str()) {
                 Fate::Exists
             } else if proposal.hosts.is_empty() {
                 Fate::LacksHosts
@@ -195,25 +140,7 @@ impl Import {
             if *fate != Fate::Complete {
                 continue;
             }
-            let mut grant = Grant::for_hosts(proposal.hosts.clone());
-            if !proposal.locations.is_empty() {
-                grant.locations = proposal.locations.clone();
-            }
-            let new = NewCredential {
-                owner: self.owner.owner.clone(),
-                slug: proposal.slug.clone(),
-                kind: proposal.row.kind,
-                description: String::new(),
-                grant,
-                rotate_every: None,
-            };
-            let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
-            remarks::say(new.kind, &value, None, &new.grant.hosts);
-            remarks::say_passed_through(&new.grant.hosts, &session.config);
-            let added = session.registrar.add(&actor(), new, value).await;
-            added.with_context(|| {
-                format!("{} cannot be saved; those before it are", proposal.slug)
-            })?;
+            self.choice.save(session, proposal).await?;
             *fate = Fate::Saved;
         }
         Ok(())

@@ -4,6 +4,7 @@ mod add;
 mod allow;
 mod attach;
 mod change;
+pub(super) mod choice;
 mod explain;
 mod handover;
 mod import;

@@ -43,11 +43,11 @@ fn directory(path: &Path) -> Finding {
     let found = Finding::ok("directory", format!("{shown}, mode {mode:04o}"));
     let own = rustix::process::getuid().as_raw();
     if metadata.uid() != own {
-        let mend = format!(
+        let remedy = format!(
             "run this as user {}, or choose another --data-dir",
             metadata.uid()
         );
-        return found.with(Verdict::Fault, mend);
+        return found.with(Verdict::Fault, remedy);
     }
     if mode & 0o022 != 0 {
         return found.with(
@@ -165,9 +165,9 @@ fn copies(credentials: &[Credential]) -> Option<Finding> {
         "{}{more}: a request may carry them any number of times",
         names.join(", ")
     );
-    let mend =
+    let remedy =
         format!("`egret credential allow {first} --copies 1`, or `--copies any` if that is meant");
-    Some(Finding::ok("copies", detail).with(Verdict::Warning, mend))
+    Some(Finding::ok("copies", detail).with(Verdict::Warning, remedy))
 }
 
 fn authority(config: &Config) -> Finding {
@@ -269,8 +269,8 @@ mod tests {
         assert!(found.detail.starts_with("old:"), "{}", found.detail);
         assert!(
             found
-                .mend
-                .is_some_and(|mend| mend.contains("allow old --copies 1"))
+                .remedy
+                .is_some_and(|remedy| remedy.contains("allow old --copies 1"))
         );
     }
 }

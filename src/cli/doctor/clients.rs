@@ -29,12 +29,12 @@ pub(super) struct Tried {
     pub(super) outcome: Outcome,
     /// What was seen.
     pub(super) detail: String,
-    /// What mends it.
-    pub(super) mend: Option<String>,
+    /// What corrects it.
+    pub(super) remedy: Option<String>,
 }
 
 impl Tried {
-    /// A line for people, and a second one with what mends it.
+    /// A line for people, and a second one with what corrects it.
     pub(super) fn line(&self, style: Style) -> String {
         let outcome = format!("{:22}", self.outcome.text());
         let outcome = match self.outcome {
@@ -43,8 +43,8 @@ impl Tried {
             _ => style.yellow(&outcome),
         };
         let mut text = format!("{:18}  {outcome}  {}\n", self.client, self.detail);
-        if let Some(mend) = &self.mend {
-            text += &format!("{:44}→ {mend}\n", "");
+        if let Some(remedy) = &self.remedy {
+            text += &format!("{:44}→ {remedy}\n", "");
         }
         text
     }
@@ -73,7 +73,7 @@ pub(super) async fn try_all(names: &[String], patience: Duration) -> anyhow::Res
                     client: client.name,
                     outcome: Outcome::Unknown,
                     detail: "it is not on this machine".to_owned(),
-                    mend: None,
+                    remedy: None,
                 });
             }
             continue;
@@ -91,15 +91,15 @@ async fn try_one(stage: &Stage, client: &'static Client, patience: Duration) -> 
     let seen = stage.relay().take();
     let arrived = stage.take(client);
     let (outcome, detail) = judge(client, ended, seen, arrived);
-    let mend = match outcome {
+    let remedy = match outcome {
         Outcome::Works => None,
-        _ => client.mend(outcome).map(str::to_owned),
+        _ => client.remedy(outcome).map(str::to_owned),
     };
     Tried {
         client: client.name,
         outcome,
         detail,
-        mend,
+        remedy,
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Finding {
     pub(super) verdict: Verdict,
     pub(super) detail: String,
     /// What corrects it.
-    pub(super) mend: Option<String>,
+    pub(super) remedy: Option<String>,
 }
 
 impl Finding {
@@ -35,15 +35,15 @@ impl Finding {
             check,
             verdict: Verdict::Ok,
             detail: detail.into(),
-            mend: None,
+            remedy: None,
         }
     }
 
     /// The same with another result, and what corrects it.
-    pub(super) fn with(self, verdict: Verdict, mend: impl Into<String>) -> Self {
+    pub(super) fn with(self, verdict: Verdict, remedy: impl Into<String>) -> Self {
         Self {
             verdict,
-            mend: Some(mend.into()),
+            remedy: Some(remedy.into()),
             ..self
         }
     }
@@ -57,8 +57,8 @@ impl Finding {
             Verdict::Unknown => style.dim("unknown"),
         };
         let mut text = format!("{verdict}  {:12}  {}\n", self.check, self.detail);
-        if let Some(mend) = &self.mend {
-            text += &format!("{:23}→ {mend}\n", "");
+        if let Some(remedy) = &self.remedy {
+            text += &format!("{:23}→ {remedy}\n", "");
         }
         text
     }

@@ -15,7 +15,7 @@ const LEAST_SPACE: u64 = 256 * 1024 * 1024;
 /// Memory that holds some thousand values, in bytes.
 const LEAST_LOCKED: u64 = 1024 * 1024;
 
-/// Settings of the kernel that may forbid user namespaces: the file, the value that does, the mend.
+/// Settings of the kernel that may forbid user namespaces: the file, the value that does, the remedy.
 const NAMESPACES: &[(&str, &str, &str)] = &[
     (
         "/proc/sys/kernel/unprivileged_userns_clone",
@@ -104,8 +104,8 @@ fn isolation() -> Finding {
         .iter()
         .find(|(file, value, _)| is_set(file, value));
     match forbidding {
-        Some((file, value, mend)) => {
-            Finding::ok("isolation", format!("{file} is {value}")).with(Verdict::Warning, *mend)
+        Some((file, value, remedy)) => {
+            Finding::ok("isolation", format!("{file} is {value}")).with(Verdict::Warning, *remedy)
         }
         None => Finding::ok("isolation", "no setting forbids `egret run --isolate`"),
     }

@@ -24,13 +24,15 @@ use super::way::Way;
 use crate::cli::context::{Context, Session};
 use crate::cli::exit::usage;
 use crate::cli::output;
+use crate::cli::usable::{Usable, usable};
+use crate::cli::when;
 use crate::config::{Config, Loaded, Origin};
 use crate::environment::inherited::{Inherited, inherited};
 use crate::environment::proxy_access::ProxyAccess;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::{self, Changes};
 use crate::policy::grant;
-use crate::vault::Principal;
+use crate::vault::{Principal, Vault};
 use crate::{identity, observe};
 
 /// Run a program whose requests may carry placeholders
@@ -64,7 +66,8 @@ use crate::{identity, observe};
 /// programs that know of no proxy. TLS needs a server name, HTTP a Host; everything else is refused,
 /// UDP too. Names are not looked up before Egret connects. Egret's own files, sockets of services of
 /// this machine, and files in which programs keep credentials (.netrc, .ssh, .aws and others) are
-/// hidden; --show shows one again. The program is still you on the same files: what it writes,
+/// hidden, or shown with placeholders where the principal has a credential for their hosts; --show shows
+/// one as it is. The program is still you on the same files: what it writes,
 /// something else may execute later.
 ///
 /// Exit status: that of the program; 128 + N if signal N ended it; 127 if it was not found, 126 if
@@ -200,12 +203,14 @@ impl Run {
         // The authority exists by now: the server made it.
         let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, inherited)
             .context("cannot set up the certificates")?;
+        let usable = self.usable(config, proxy).await?;
         let launch = Launch {
             config,
             trust: &trust,
             way: proxy.way(&lease.credentials(&action)),
             inherited,
             withheld,
+            usable: &usable,
             placeholders: &project.env,
             given: &placeholders::parse(&self.env)?,
             program,
@@ -264,6 +269,7 @@ impl Run {
             ports: &self.port,
             host_ports: &self.host_port,
             visible: &self.show,
+            usable: launch.usable,
         };
         let started = Isolation::start(&asked, launch.config, launch.trust, &launch.way).await?;
         Ok(started.map(|(process, isolation)| {
@@ -278,6 +284,15 @@ impl Run {
         let mut changes = variables::changes(&access, launch.trust, &direct, launch.inherited);
         placeholders::add(&mut changes, launch.placeholders, launch.given)?;
         Ok(changes)
+    }
+
+    /// What the program could use, if it is to be isolated.
+    async fn usable(&self, config: &Config, proxy: &ProxyHandle) -> anyhow::Result<Vec<Usable>> {
+        if self.isolate.is_none() {
+            return Ok(Vec::new());
+        }
+        let read = |vault: &Vault| usable(vault, &self.principal, when::now());
+        kept::with_vault(config, proxy, read).await
     }
 
     /// The project file, with a note that it is used.
@@ -301,6 +316,8 @@ struct Launch<'a> {
     way: Way,
     inherited: &'a Inherited,
     withheld: &'a [OsString],
+    /// What the program could use, if it is to be isolated.
+    usable: &'a [Usable],
     /// Of the project file.
     placeholders: &'a [PlaceholderVariable],
     /// Of the command line.

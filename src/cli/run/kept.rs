@@ -17,15 +17,7 @@ pub(super) async fn find(
     proxy: &ProxyHandle,
     principal: &Principal,
 ) -> anyhow::Result<Vec<Kept>> {
-    let mut values = if let Some(vault) = proxy.vault() {
-        values(vault, principal)
-    } else {
-        let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
-        let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
-        let values = values(&vault, principal);
-        vault.store().close().await;
-        values
-    };
+    let mut values = with_vault(config, proxy, |vault| values(vault, principal)).await?;
     for source in config.keys.all(&config.data_dir) {
         let copies = source.copies(&config.data_dir);
         values.extend(copies.into_iter().map(Arc::new));
@@ -36,6 +28,22 @@ pub(super) async fn find(
     let own = own_variables(config);
     let others = std::env::vars_os().filter(|(name, _)| !own.contains(name));
     Ok(Withheld::new(values).of(others))
+}
+
+/// Reads from the vault of the proxy in this process, or from one that is opened for it.
+pub(super) async fn with_vault<T>(
+    config: &Config,
+    proxy: &ProxyHandle,
+    read: impl FnOnce(&Vault) -> T,
+) -> anyhow::Result<T> {
+    if let Some(vault) = proxy.vault() {
+        return Ok(read(vault));
+    }
+    let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
+    let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
+    let result = read(&vault);
+    vault.store().close().await;
+    Ok(result)
 }
 
 /// Every value that the program could use, without user names, which would withhold `USER`.

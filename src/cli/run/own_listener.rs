@@ -35,7 +35,7 @@ pub(super) struct OwnListener {
     reach: Reach,
 }
 
-/// Who reaches a listener, and what is behind it.
+/// Who reaches a listener, and where it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// The proxy, on a port that every user of the machine reaches.

@@ -250,6 +250,36 @@ async fn credentials_of_other_programs_and_sockets_are_hidden_unless_shown() {
 }
 
 #[tokio::test]
+async fn files_with_credentials_show_placeholders_where_there_are_any() {
+    needs_isolation!(Need::Program("curl"));
+    let (world, stub) = one_upstream().await;
+    let home = world.scratch();
+    let netrc = format!(
+        "machine {HOST}\nlogin me\npassword of-the-user-1\nmachine other.example login x password of-the-user-2\n"
+    );
+    std::fs::write(home.join(".netrc"), netrc).expect("written");
+    std::fs::write(
+        home.join(".npmrc"),
+        "//other.example/:_authToken=of-the-user-3\n",
+    )
+    .expect("written");
+    std::fs::create_dir_all(home.join(".pip")).expect("made");
+    let pip = "[global]\nindex-url = https://u:of-the-user-4@other.example/simple\ntimeout = 7\n";
+    std::fs::write(home.join(".pip/pip.conf"), pip).expect("written");
+    let script = format!(
+        "cat .netrc .npmrc .pip/pip.conf; curl -sS --netrc https://{HOST}/netrc; \
+         echo x >.netrc 2>/dev/null && echo written; true"
+    );
+    let expected = format!("machine {HOST}\nlogin me\npassword <<{SLUG}>>\nok");
+    assert_eq!(shell(&world, &script).await.ok(), expected);
+    let pair = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("me:{VALUE}"));
+    assert_eq!(
+        stub.take_one().header("authorization"),
+        Some(format!("Basic {pair}"))
+    );
+}
+
+#[tokio::test]
 async fn this_machines_ports_are_reached_only_where_asked_for() {
     needs_isolation!(Need::Program("python3"));
     let (world, _stub) = one_upstream().await;

@@ -19,8 +19,8 @@ pub(super) struct Client {
     pub(super) check: Option<&'static [&'static str]>,
     /// What proves that it works.
     pub(super) proof: Proof,
-    /// What mends it where what mends most clients does not.
-    mends: &'static [(Outcome, &'static str)],
+    /// What corrects it where what helps most clients does not.
+    remedies: &'static [(Outcome, &'static str)],
 }
 
 /// What has to arrive at the echo.
@@ -40,7 +40,7 @@ const NOTHING: Client = Client {
     file: None,
     check: None,
     proof: Proof::Value,
-    mends: &[],
+    remedies: &[],
 };
 
 const URLLIB: &str = "import sys, urllib.request as r\n\
@@ -116,7 +116,7 @@ pub(super) const ALL: &[Client] = &[
             "--header=Authorization: Bearer {placeholder}",
             "{url}",
         ],
-        mends: &[(
+        remedies: &[(
             Outcome::DoesNotTrustTheCa,
             "give it --ca-certificate=\"$SSL_CERT_FILE\", which `egret run` sets",
         )],
@@ -159,7 +159,7 @@ pub(super) const ALL: &[Client] = &[
         program: "python3",
         arguments: &["-c", AIOHTTP, "{url}", "{placeholder}"],
         check: Some(&["-c", "import aiohttp"]),
-        mends: &[(
+        remedies: &[(
             Outcome::GoesRoundTheProxy,
             "make its session with ClientSession(trust_env=True), or use `egret run --isolate`",
         )],
@@ -170,7 +170,7 @@ pub(super) const ALL: &[Client] = &[
         program: "python3",
         arguments: &["-c", URLLIB3, "{url}", "{placeholder}"],
         check: Some(&["-c", "import urllib3"]),
-        mends: &[(
+        remedies: &[(
             Outcome::GoesRoundTheProxy,
             "use urllib3.ProxyManager(os.environ['HTTPS_PROXY']), or `egret run --isolate`",
         )],
@@ -181,7 +181,7 @@ pub(super) const ALL: &[Client] = &[
         program: "node",
         arguments: &["-e", FETCH, "{url}", "{placeholder}"],
         check: Some(&["-e", "fetch"]),
-        mends: &[(
+        remedies: &[(
             Outcome::GoesRoundTheProxy,
             "Node reads the variables from 22.21 and 24 on; use that, or `egret run --isolate`",
         )],
@@ -191,7 +191,7 @@ pub(super) const ALL: &[Client] = &[
         name: "Node https",
         program: "node",
         arguments: &["-e", HTTPS, "{url}", "{placeholder}"],
-        mends: &[(
+        remedies: &[(
             Outcome::GoesRoundTheProxy,
             "Node reads the variables from 22.21 and 24.5 on; use that, or `egret run --isolate`",
         )],
@@ -320,11 +320,11 @@ impl Client {
         path.split('/').nth(1) == Some(&*self.path())
     }
 
-    /// What mends it.
-    pub(super) fn mend(&self, outcome: Outcome) -> Option<&'static str> {
-        let mut own = self.mends.iter();
-        if let Some((_, mend)) = own.find(|(of, _)| *of == outcome) {
-            return Some(mend);
+    /// What corrects it.
+    pub(super) fn remedy(&self, outcome: Outcome) -> Option<&'static str> {
+        let mut own = self.remedies.iter();
+        if let Some((_, remedy)) = own.find(|(of, _)| *of == outcome) {
+            return Some(remedy);
         }
         match outcome {
             Outcome::Works => None,

@@ -10,7 +10,9 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount,
 };
 
+use super::masks;
 use super::plan::Plan;
+use crate::cli::usable::Usable;
 
 /// Where programs keep credentials, in the home directory. A directory is covered as a whole.
 const CREDENTIALS: &[&str] = &[
@@ -44,25 +46,31 @@ const ROOM: &CStr = c"mode=0755,size=16m";
 /// The files that cover others.
 const EMPTY: &str = ".empty";
 const EMPTY_JSON: &str = ".empty.json";
+const MASK: &str = ".mask-";
 const RESOLVER: &str = ".resolv.conf";
 /// The file that says which resolver is asked.
 const RESOLVER_FILE: &str = "/etc/resolv.conf";
 
 /// Adds what is to be covered beside Egret's own files: credentials of other programs, and every
 /// socket by which the program could have something done outside.
-pub(super) fn add_known(plan: &mut Plan, visible: &[PathBuf]) {
+pub(super) fn add_known(plan: &mut Plan, visible: &[PathBuf], usable: &[Usable]) {
     let home = std::env::var_os("HOME").map(PathBuf::from);
+    if let Some(home) = &home {
+        plan.masks = masks::masks(home, usable);
+        plan.masks
+            .retain(|path, _| !visible.iter().any(|visible| path.starts_with(visible)));
+    }
     let of_home = home
         .iter()
         .flat_map(|home| CREDENTIALS.iter().map(|path| home.join(path)));
+    let of_home = of_home.chain(plan.masks.keys().cloned());
     // The user's services: the session bus, the service manager, the keyring.
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let paths: BTreeSet<PathBuf> = of_home.chain(runtime).chain(sockets()).collect();
+    // Where a link leads is what is covered: the mount would be made there.
+    let paths = paths.into_iter().map(fs::canonicalize);
+    let paths: BTreeSet<PathBuf> = paths.filter_map(Result::ok).collect();
     for path in paths {
-        // Where a link leads is what is covered: the mount would be made there.
-        let Ok(path) = fs::canonicalize(path) else {
-            continue;
-        };
         if visible.iter().any(|visible| path.starts_with(visible)) {
             continue;
         }
@@ -118,7 +126,16 @@ pub(super) fn cover(plan: &Plan) -> io::Result<()> {
     ] {
         fs::write(data_dir.join(name), content)?;
     }
-    for file in &plan.files {
+    for (number, (file, content)) in plan.masks.iter().enumerate() {
+        if content.is_empty() {
+            continue;
+        }
+        let name = data_dir.join(format!("{MASK}{number}"));
+        fs::write(&name, content)?;
+        mount_bind(name, file).map_err(|error| about(file, error.into()))?;
+    }
+    let is_masked = |file: &&PathBuf| plan.masks.get(*file).is_some_and(|mask| !mask.is_empty());
+    for file in plan.files.iter().filter(|file| !is_masked(file)) {
         let is_json = file
             .extension()
             .is_some_and(|extension| extension == "json");

@@ -17,6 +17,7 @@
 mod cover;
 mod handover;
 pub(in crate::cli) mod inside;
+mod masks;
 mod names;
 mod network;
 mod outside;

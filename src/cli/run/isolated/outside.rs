@@ -20,6 +20,7 @@ use crate::app::ServerFile;
 use crate::cli::run::own_listener::{OwnListener, Reach};
 use crate::cli::run::process::Process;
 use crate::cli::run::way::Way;
+use crate::cli::usable::Usable;
 use crate::config::Config;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::Changes;
@@ -42,6 +43,8 @@ pub(in crate::cli::run) struct Asked<'a> {
     pub(in crate::cli::run) host_ports: &'a [u16],
     /// What is not covered.
     pub(in crate::cli::run) visible: &'a [PathBuf],
+    /// What takes the place of keys in files that are covered.
+    pub(in crate::cli::run) usable: &'a [Usable],
 }
 
 /// Why there is no isolation.
@@ -220,6 +223,6 @@ fn plan(asked: &Asked<'_>, config: &Config, trust: &TrustFiles) -> anyhow::Resul
     {
         bail!("--show cannot name Egret's own directory");
     }
-    cover::add_known(&mut plan, &visible);
+    cover::add_known(&mut plan, &visible, asked.usable);
     Ok(plan)
 }

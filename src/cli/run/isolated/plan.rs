@@ -1,5 +1,6 @@
 //! What `egret run` tells the process that prepares the namespaces.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -22,4 +23,6 @@ pub(super) struct Plan {
     pub(super) directories: Vec<PathBuf>,
     /// Files and sockets that are empty inside.
     pub(super) files: Vec<PathBuf>,
+    /// What is in some of them instead.
+    pub(super) masks: BTreeMap<PathBuf, String>,
 }

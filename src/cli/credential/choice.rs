@@ -1,0 +1,120 @@
+//! What is decided about the entries of files before they are saved: hosts, and which are left out.
+
+use std::collections::{BTreeMap, HashSet};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::limits::join;
+use super::remarks;
+use super::target::{Owner, parse_slug};
+use crate::cli::context::{Session, actor};
+use crate::import::Proposal;
+use crate::policy::grant::{Grant, HostPattern};
+use crate::secret::SecretBytes;
+use crate::substitution::slug::Slug;
+use crate::vault::{NewCredential, Principal};
+
+/// What is decided about entries of files.
+#[derive(Args)]
+pub(in crate::cli) struct Choice {
+    /// Hosts for an entry; repeatable
+    #[arg(long = "host", value_name = "SLUG=HOST", value_parser = parse_host)]
+    hosts: Vec<(String, HostPattern)>,
+    /// Leave an entry out; repeatable
+    #[arg(long, value_name = "SLUG", value_delimiter = ',')]
+    skip: Vec<String>,
+    #[command(flatten)]
+    owner: Owner,
+}
+
+fn parse_host(text: &str) -> Result<(String, HostPattern), String> {
+    let (slug, host) = text.split_once('=').ok_or("write SLUG=HOST")?;
+    let host = HostPattern::from_str(host).map_err(|error| error.to_string())?;
+    Ok((slug.to_owned(), host))
+}
+
+/// A list, or that there is nothing in it.
+pub(in crate::cli) fn shown<T: ToString>(list: &[T]) -> String {
+    if list.is_empty() {
+        "-".to_owned()
+    } else {
+        join(list)
+    }
+}
+
+impl Choice {
+    /// Who will own what is saved.
+    pub(in crate::cli) fn owner(&self) -> &Principal {
+        &self.owner.owner
+    }
+
+    /// Whether an entry is left out.
+    pub(in crate::cli) fn is_skipped(&self, slug: &Slug) -> bool {
+        self.skip.iter().any(|skip| skip == slug.as_str())
+    }
+
+    /// Refuses a choice about an entry that is not there.
+    pub(in crate::cli) fn check<'a>(
+        &self,
+        slugs: impl Iterator<Item = &'a Slug> + Clone,
+    ) -> anyhow::Result<()> {
+        let given = self.hosts.iter().map(|(slug, _)| slug).chain(&self.skip);
+        for chosen in given {
+            parse_slug(chosen)?;
+            if !slugs.clone().any(|slug| slug.as_str() == chosen) {
+                bail!("no entry becomes {chosen}; without further options the slugs are shown");
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the hosts that were given in place of those that are proposed.
+    pub(in crate::cli) fn add_hosts(&self, proposals: &mut [Proposal]) {
+        let mut given: BTreeMap<&str, Vec<HostPattern>> = BTreeMap::new();
+        for (slug, host) in &self.hosts {
+            given.entry(slug).or_default().push(host.clone());
+        }
+        for proposal in proposals {
+            if let Some(hosts) = given.remove(proposal.slug.as_str()) {
+                proposal.hosts = hosts;
+            }
+        }
+    }
+
+    /// The slugs that the owner has already.
+    pub(in crate::cli) async fn taken(&self, session: &Session) -> anyhow::Result<HashSet<String>> {
+        let known = session.store.list(Some(self.owner())).await?;
+        let verified = known.credentials.into_iter().map(|one| one.slug);
+        let unverified = known.unverified.into_iter().map(|(_, slug)| slug);
+        let slugs = verified.chain(unverified);
+        Ok(slugs.map(|slug| slug.to_string()).collect())
+    }
+
+    /// Saves an entry, whose value is moved out of it.
+    pub(in crate::cli) async fn save(
+        &self,
+        session: &Session,
+        proposal: &mut Proposal,
+    ) -> anyhow::Result<()> {
+        let mut grant = Grant::for_hosts(proposal.hosts.clone());
+        if !proposal.locations.is_empty() {
+            grant.locations = proposal.locations.clone();
+        }
+        let new = NewCredential {
+            owner: self.owner().clone(),
+            slug: proposal.slug.clone(),
+            kind: proposal.row.kind,
+            description: String::new(),
+            grant,
+            rotate_every: None,
+        };
+        let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
+        remarks::say(new.kind, &value, None, &new.grant.hosts);
+        remarks::say_passed_through(&new.grant.hosts, &session.config);
+        let added = session.registrar.add(&actor(), new, value).await;
+        added.with_context(|| format!("{} cannot be saved; those before it are", proposal.slug))?;
+        Ok(())
+    }
+}
