@@ -8,7 +8,6 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::needs::{Need, needs};
-use crate::upstream::ok;
 use crate::world::{HOST, World, one_upstream};
 
 const KEY: &str = "adopted-Key-0123456789";
@@ -177,7 +176,6 @@ async fn placeholders_take_the_place_of_keys_and_work() {
     assert_eq!(stub.take_one().header("authorization"), Some(basic.clone()));
     let asking = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Length: 0\r\n\r\n";
     stub.answer(asking);
-    stub.answer(ok(""));
     let url = format!("https://{HOST}/repo.git");
     let git = [
         "run",
