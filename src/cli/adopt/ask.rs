@@ -4,9 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 
-use super::entry::{Entry, Fate};
+use super::entry::{Entry, Fate, places};
 use super::file::Opened;
-use super::places;
 use crate::cli::credential::choice::shown;
 use crate::cli::output;
 use crate::policy::grant::HostPattern;

@@ -142,3 +142,17 @@ fn add(row: &mut Row, other: &Row) {
         }
     }
 }
+
+/// Where a key is, for people.
+pub(super) fn places(files: &[Opened], entry: &Entry) -> String {
+    let place = |place: &Place| {
+        let file = &files[place.file];
+        format!("{}:{}", file.shown, file.spots[place.spot].row.line)
+    };
+    entry
+        .places
+        .iter()
+        .map(place)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use self::entry::{Entry, Fate};
+use self::entry::{Entry, Fate, places};
 use self::file::Opened;
 use super::context::{Context, Session};
 use super::credential::choice::{Choice, shown};
@@ -223,20 +223,6 @@ fn usual() -> Vec<(PathBuf, ProgramFile)> {
     });
     let project = (Path::new(IN_PROJECT).to_owned(), ProgramFile::Dotenv);
     in_home.chain(std::iter::once(project)).collect()
-}
-
-/// Where a key is, for people.
-fn places(files: &[Opened], entry: &Entry) -> String {
-    let place = |place: &entry::Place| {
-        let file = &files[place.file];
-        format!("{}:{}", file.shown, file.spots[place.spot].row.line)
-    };
-    entry
-        .places
-        .iter()
-        .map(place)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 fn row(files: &[Opened], entry: &Entry) -> [String; 5] {

@@ -24,7 +24,9 @@ pub(super) fn find(content: &str) -> Result<Vec<Spot>, ImportError> {
         let last = name.rsplit('_').next().unwrap_or_default();
         let is_public = name.contains("PUBLIC");
         let is_named = ENDINGS.contains(&last) && !is_public;
-        is_named || services::of_key(row.value.expose()).is_some()
+        let value = row.value.expose();
+        // A placeholder is in the place of a key, whatever the name says.
+        is_named || value.starts_with(b"<<") || services::of_key(value).is_some()
     });
     let spots = keys.map(|(row, part)| {
         // A shell that reads the file would take `<<` for a redirection.

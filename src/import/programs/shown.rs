@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::ProgramFile;
+use super::kind::ProgramFile;
 use super::netrc;
 use super::spot::{Spot, spliced};
 

@@ -667,7 +667,13 @@ fn a_value_is_opened_in_one_place_and_exposed_in_few() {
         .filter(opened_in)
         .map(|s| s.path.clone())
         .collect();
-    let allowed = ["src/proxy/", "src/cli/run", "src/vault/"];
+    // The commands, to compare values with what is in files and in the environment.
+    let allowed = [
+        "src/proxy/",
+        "src/cli/run",
+        "src/cli/usable.rs",
+        "src/vault/",
+    ];
     let stray: Vec<&String> = openers
         .iter()
         .filter(|o| !allowed.iter().any(|a| o.starts_with(a)))
