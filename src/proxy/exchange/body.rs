@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::leave::Leave;
 use crate::proxy::exchange::unread::Unread;
 use crate::proxy::runtime::idle::IdleTimer;
 use crate::proxy::runtime::signal::HeadSignal;
@@ -55,6 +56,8 @@ struct Arriving {
     /// Whether the rest may be read after it was given up. Not where the client waits for leave to
     /// send it: reading on would give that leave (RFC 9110 section 10.1.1).
     may_be_left: bool,
+    /// Given when the body is wanted, where the client waits for it over HTTP/2.
+    leave: Option<Leave>,
 }
 
 impl Drop for Arriving {
@@ -93,6 +96,7 @@ impl InboundBody {
         if request.body().is_end_stream() {
             return request.map(|_| Self::ended(None));
         }
+        let leave = request.extensions().get::<Leave>().cloned();
         let may_be_left = !request.headers().contains_key(header::EXPECT);
         if let Some(unread) = unread {
             unread.begin();
@@ -104,6 +108,7 @@ impl InboundBody {
                 signal: signal.clone(),
                 unread: unread.cloned(),
                 may_be_left,
+                leave,
             }))
         })
     }
@@ -183,6 +188,9 @@ impl Body for InboundBody {
         let Some(incoming) = &mut this.incoming else {
             return Poll::Ready(None);
         };
+        if let Some(leave) = this.leave.take() {
+            leave.give();
+        }
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.reset();

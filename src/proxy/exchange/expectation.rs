@@ -16,14 +16,18 @@ use http::request::Parts;
 use http::{Version, header};
 use tokio::time::{Sleep, sleep};
 
+use crate::proxy::exchange::leave::Leave;
 use crate::proxy::runtime::sync::lock;
 
 /// How long the upstream may take to say 100. Most clients wait a second and then send the body unasked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether the client waits for leave to send its body. In HTTP/1.0 there is no such leave (RFC 9110
-/// section 10.1.1), and over HTTP/2 it was given when the request came.
+/// section 10.1.1).
 pub fn is_expected(head: &Parts) -> bool {
+    if head.version == Version::HTTP_2 {
+        return head.extensions.get::<Leave>().is_some();
+    }
     let expect = head.headers.get(header::EXPECT);
     head.version == Version::HTTP_11
         && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))

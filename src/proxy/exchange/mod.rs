@@ -17,6 +17,7 @@ pub mod health;
 pub mod hop_by_hop;
 pub mod late;
 pub mod leak_guard;
+pub mod leave;
 pub mod message_codings;
 pub mod needle_cache;
 pub mod occurrences;

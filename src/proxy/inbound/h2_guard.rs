@@ -8,15 +8,23 @@
 //! fields of a connection has to keep its size (RFC 7541 section 4.1).
 //!
 //! **`Expect: 100-continue`.** Clients wait for an interim answer before they send the body, and the
-//! library sends none. It is written here, between two frames of the library's.
+//! library sends none. It is written here, between two frames of the library's, when the request has its
+//! body read ([`leave`](crate::proxy::exchange::leave)). The library does not say which stream a request
+//! came on, so such a request gets a field with its number, which is taken off again where the body begins.
 //!
 //! What is not to be changed passes through where it was read. Frames that begin a request are held until
 //! all of its fields have come, as the library would hold them.
+
+mod frame;
+mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -26,15 +34,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::{Code, Refusal};
 use crate::policy::location::LONGEST_TARGET;
+use crate::proxy::exchange::leave::{Leaves, STREAM};
+use crate::proxy::inbound::h2_guard::frame::{FRAME_HEAD, FrameHead};
+use crate::proxy::inbound::h2_guard::outgoing::Outgoing;
 use crate::proxy::inbound::hpack::{self, Text};
 
 /// What the library allows in a path and a query, and this proxy does not.
 const PATH_MARK: u8 = b'"';
 const QUERY_MARK: u8 = b'`';
 
-/// The length of the client's preface, and of the head of a frame (RFC 9113 sections 3.4 and 4.1).
+/// The length of the client's preface (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
 /// The longest frame that a client may send, because nothing else was agreed.
 const LONGEST_FRAME: usize = 16 * 1024;
 /// Types and flags of frames (RFC 9113 section 6).
@@ -46,8 +56,6 @@ const PADDED: u8 = 8;
 const PRIORITY: u8 = 32;
 /// `:status: 100`, in the static table's name and without a place in the other (RFC 7541 section 6.2.2).
 const CONTINUE: &[u8] = b"\x08\x03100";
-/// Most interim answers that wait to be written: a connection has no more requests on their way.
-const MOST_EXPECTING: usize = 128;
 /// How much is read at once while fields are awaited.
 const READ_SIZE: usize = 8 * 1024;
 
@@ -102,39 +110,6 @@ fn marked(target: &[u8]) -> Option<Vec<u8>> {
         (*first, *second) = (b'/', PATH_MARK);
     }
     Some(marked)
-}
-
-/// The head of a frame.
-#[derive(Clone, Copy)]
-struct FrameHead {
-    length: usize,
-    kind: u8,
-    flags: u8,
-    stream: [u8; 4],
-}
-
-impl FrameHead {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let head = bytes.first_chunk::<FRAME_HEAD>()?;
-        let [a, b, c, kind, flags, stream @ ..] = *head;
-        Some(Self {
-            length: usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c),
-            kind,
-            flags,
-            stream,
-        })
-    }
-
-    fn write(self, payload: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
-        out.extend_from_slice(&[self.kind, self.flags]);
-        out.extend_from_slice(&self.stream);
-        out.extend_from_slice(payload);
-    }
-
-    fn has(self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
 }
 
 /// The fields of a request, from one or more frames.
@@ -199,6 +174,21 @@ impl<'a> Section<'a> {
         payload.extend_from_slice(&self.fields[..text.span.start]);
         hpack::write(&marked, &mut payload);
         payload.extend_from_slice(&self.fields[text.span.end..]);
+        Some(self.frames(&payload))
+    }
+
+    /// The section with the number of its stream, in a field that no table remembers (RFC 7541 section
+    /// 6.2.2).
+    fn numbered(&self) -> Vec<u8> {
+        let number = u32::from_be_bytes(self.head.stream).to_string();
+        let mut payload = [self.priority, &self.fields, &[0]].concat();
+        hpack::write(STREAM.as_str().as_bytes(), &mut payload);
+        hpack::write(number.as_bytes(), &mut payload);
+        self.frames(&payload)
+    }
+
+    /// These fields, in as many frames as it takes.
+    fn frames(&self, payload: &[u8]) -> Vec<u8> {
         let mut frame = self.head;
         frame.flags &= !(PADDED | END_HEADERS);
         let mut out = Vec::with_capacity(payload.len() + 2 * FRAME_HEAD);
@@ -210,7 +200,7 @@ impl<'a> Section<'a> {
             frame.write(piece, &mut out);
             (frame.kind, frame.flags) = (CONTINUATION, 0);
         }
-        Some(out)
+        out
     }
 }
 
@@ -232,8 +222,8 @@ struct Walk {
     most: usize,
     /// None once a block could not be read. The library ends such a connection.
     fields: Option<hpack::Reader>,
-    /// The streams whose clients wait for a 100 (Continue).
-    expecting: Vec<[u8; 4]>,
+    /// Whether a client has ever waited for a 100 (Continue).
+    has_waited: bool,
 }
 
 /// How the walk goes on behind what may pass.
@@ -243,7 +233,7 @@ enum Next {
     /// At the beginning of a section of which more has to come.
     Part,
     /// At a section of this length, in place of which this is to be read.
-    Refused(usize, Vec<u8>),
+    Changed(usize, Vec<u8>),
 }
 
 impl Walk {
@@ -273,28 +263,27 @@ impl Walk {
                 }
                 Came::Whole(section) => {
                     self.left = section.length;
-                    if let Some(refused) = self.look(&section) {
+                    if let Some(changed) = self.look(&section) {
                         self.left = 0;
-                        return (at, Next::Refused(section.length, refused));
+                        return (at, Next::Changed(section.length, changed));
                     }
                 }
             }
         }
     }
 
-    /// What is to be read in place of a section, if its target has to be refused.
+    /// What is to be read in place of a section: if its target has to be refused, or it waits for leave.
     fn look(&mut self, section: &Section<'_>) -> Option<Vec<u8>> {
         let Some(found) = self.fields.as_mut()?.read(&section.fields) else {
             self.fields = None;
             return None;
         };
-        if found.expects_continue
-            && !section.head.has(END_STREAM)
-            && self.expecting.len() < MOST_EXPECTING
-        {
-            self.expecting.push(section.head.stream);
+        let refused = found.target.and_then(|target| section.refused(&target));
+        if refused.is_some() || !found.expects_continue || section.head.has(END_STREAM) {
+            return refused;
         }
-        section.refused(&found.target?)
+        self.has_waited = true;
+        Some(section.numbered())
     }
 }
 
@@ -307,24 +296,26 @@ pub struct H2Guard<S> {
     /// How many of these may be given out.
     cleared: usize,
     outgoing: Outgoing,
+    leaves: Arc<Leaves>,
     /// Interim answers that are being written.
     interim: BytesMut,
 }
 
 impl<S> H2Guard<S> {
     /// Wraps `io`, of which nothing was read. `most` bytes of the fields of a request are held.
-    pub fn new(io: S, most: usize) -> Self {
+    pub fn new(io: S, most: usize, leaves: Arc<Leaves>) -> Self {
         Self {
             io,
             walk: Walk {
                 left: PREFACE,
                 most,
                 fields: Some(hpack::Reader::default()),
-                expecting: Vec::new(),
+                has_waited: false,
             },
             held: BytesMut::new(),
             cleared: 0,
             outgoing: Outgoing::default(),
+            leaves,
             interim: BytesMut::new(),
         }
     }
@@ -332,12 +323,12 @@ impl<S> H2Guard<S> {
     /// Puts what is to be read in place of a section there. What is in front of it was given out, or may
     /// be.
     fn replace(&mut self, next: Next) {
-        if let Next::Refused(length, refused) = next {
+        if let Next::Changed(length, changed) = next {
             let rest = self.held.split_off(self.cleared + length);
             self.held.truncate(self.cleared);
-            self.held.extend_from_slice(&refused);
+            self.held.extend_from_slice(&changed);
             self.held.extend_from_slice(&rest);
-            self.cleared += refused.len();
+            self.cleared += changed.len();
         }
     }
 
@@ -390,6 +381,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for H2Guard<S> {
         let guard = self.get_mut();
         let before = out.filled().len();
         loop {
+            if guard.walk.has_waited {
+                guard.leaves.awaited_by(cx);
+            }
             if guard.held.is_empty() {
                 ready!(guard.poll_direct(cx, out))?;
                 if out.filled().len() > before || guard.held.is_empty() {
@@ -410,48 +404,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for H2Guard<S> {
     }
 }
 
-/// The place in the stream of frames that the library writes.
-#[derive(Default)]
-struct Outgoing {
-    /// What has been written of the head of a frame.
-    head: Vec<u8>,
-    /// What is left of a frame.
-    left: usize,
-    /// The library's own preface, which comes first, has begun.
-    has_begun: bool,
-}
-
-impl Outgoing {
-    fn is_between_frames(&self) -> bool {
-        self.has_begun && self.left == 0 && self.head.is_empty()
-    }
-
-    fn wrote(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let count = if self.left > 0 {
-                let count = self.left.min(bytes.len());
-                self.left -= count;
-                count
-            } else {
-                let count = bytes.len().min(FRAME_HEAD - self.head.len());
-                self.head.extend_from_slice(&bytes[..count]);
-                count
-            };
-            bytes = &bytes[count..];
-            if let Some(head) = FrameHead::read(&self.head) {
-                self.left = head.length;
-                self.head.clear();
-                self.has_begun = true;
-            }
-        }
-    }
-}
-
 impl<S: AsyncWrite + Unpin> H2Guard<S> {
     /// Writes the interim answers that are due, if this is a place for them.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.walk.expecting.is_empty() && self.outgoing.is_between_frames() {
-            for stream in std::mem::take(&mut self.walk.expecting) {
+        if self.walk.has_waited && self.outgoing.is_between_frames() {
+            for stream in self.leaves.take() {
                 let head = FrameHead {
                     length: CONTINUE.len(),
                     kind: HEADERS,
@@ -515,6 +472,3 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for H2Guard<S> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
-
-#[cfg(test)]
-mod tests;

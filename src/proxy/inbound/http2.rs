@@ -1,7 +1,7 @@
 //! HTTP/2 inside a tunnel (RFC 9113): many requests at once, each through the same pipeline.
 //!
 //! Framing is binary and checked by the library, so there is no head guard; [`H2Guard`] looks at targets
-//! and answers `Expect`. What remains to be done before the pipeline is in `admit`: the same
+//! and tells clients that they may send their body (`Expect`). What remains to be done before the pipeline is in `admit`: the same
 //! limits, and a head as HTTP/1 would have brought it.
 
 use std::io;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::Request;
 use http::header::{self, HeaderMap, HeaderValue};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::{Code, Refusal};
 use crate::policy::location::LONGEST_TARGET;
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::leave::{Leave, Leaves};
 use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::entry::Entry;
 use crate::proxy::inbound::h2_guard::{self, H2Guard};
@@ -67,7 +68,11 @@ where
     let silence = silence(Silences::under(&settings), client.signal.clone());
     let builder = builder(&settings);
     let limits = settings.head_limits();
+    let leaves = Arc::new(Leaves::default());
     let service = service_fn(|mut request: Request<Incoming>| {
+        if !request.body().is_end_stream() {
+            Leave::attach(&mut request, &leaves);
+        }
         let note = HeadNote {
             refusal: admit(&mut request, limits).err().map(Box::new),
             ..client.signal.unguarded()
@@ -75,7 +80,7 @@ where
         A::answer(Arc::clone(&client), Some(note), request)
     });
     let io = TellsFlushed {
-        io: H2Guard::new(io, list_size(&settings)),
+        io: H2Guard::new(io, list_size(&settings), Arc::clone(&leaves)),
         signal: client.signal.clone(),
     };
     drop(settings);

@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 
+use http::Request;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use crate::proxy::exchange::leave::Leave;
 
 /// Gives out a piece at each read.
 struct Pieces(VecDeque<Vec<u8>>);
@@ -28,7 +30,7 @@ impl AsyncRead for Pieces {
 /// What comes through the guard of bytes that arrive in pieces of this size.
 fn through(bytes: &[u8], size: usize) -> Vec<u8> {
     let pieces = bytes.chunks(size).map(<[u8]>::to_vec).collect();
-    let mut guard = H2Guard::new(Pieces(pieces), 256 * 1024);
+    let mut guard = H2Guard::new(Pieces(pieces), 256 * 1024, Arc::default());
     let mut read = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let reading = guard.read_to_end(&mut read);
@@ -167,22 +169,33 @@ fn a_target_that_is_too_long_is_cut_and_refused_as_that() {
     }
 }
 
-/// What is written, while a request that waits for a 100 is read after so many bytes of it.
+/// What is written, while a request that waits for a 100 is given leave after so many bytes of it.
 fn written(frames: &[u8], before: usize, size: usize) -> Vec<u8> {
     let mut block = fields(b"/");
     block.extend_from_slice(b"\x40\x06expect\x0c100-continue");
     let came = connection(&[frame(HEADERS, END_HEADERS, &block)]);
+    block.extend_from_slice(b"\x00\x0cegret-stream\x011");
+    let numbered = connection(&[frame(HEADERS, END_HEADERS, &block)]);
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.expect("a runtime").block_on(async {
         let (near, mut far) = tokio::io::duplex(64 * 1024);
-        let mut guard = H2Guard::new(near, 1024);
+        let leaves = Arc::new(Leaves::default());
+        let mut guard = H2Guard::new(near, 1024, Arc::clone(&leaves));
         let (first, rest) = frames.split_at(before);
         for piece in first.chunks(size) {
             guard.write_all(piece).await.expect("written");
         }
         far.write_all(&came).await.expect("written");
-        let mut read = vec![0; came.len()];
+        let mut read = vec![0; numbered.len()];
         guard.read_exact(&mut read).await.expect("read");
+        assert_eq!(read, numbered);
+        let mut request = Request::builder()
+            .header(STREAM, "1")
+            .body(())
+            .expect("one");
+        Leave::attach(&mut request, &leaves);
+        let leave = request.extensions_mut().remove::<Leave>();
+        leave.expect("leave to give").give();
         for piece in rest.chunks(size) {
             guard.write_all(piece).await.expect("written");
         }
