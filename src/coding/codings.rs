@@ -6,6 +6,42 @@ use std::fmt;
 /// known software applies more than two.
 const MAX_STACKED: usize = 4;
 
+/// What is written for no coding: by its name, by servers that mean that, and as the name of a character
+/// set or of an encoding of mail.
+const NO_CODING: [&str; 13] = [
+    "identity",
+    "none",
+    "null",
+    "no",
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "iso-8859-1",
+    "text",
+    "plain",
+    "binary",
+    "7bit",
+    "8bit",
+];
+
+/// Codings that cannot be opened, by name: so that an error can say which it was.
+const OTHERS: [&str; 14] = [
+    "compress",
+    "x-compress",
+    "sdch",
+    "dcb",
+    "dcz",
+    "aes128gcm",
+    "aws-chunked",
+    "exi",
+    "pack200-gzip",
+    "lzma",
+    "xz",
+    "bzip2",
+    "snappy",
+    "lz4",
+];
+
 /// A content coding that can be decoded and encoded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Coding {
@@ -86,6 +122,26 @@ impl Codings {
         Ok(Self(codings))
     }
 
+    /// The same for `Content-Encoding`, in which other labels than `identity` name no coding either.
+    pub fn of_content<'a>(
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, UnsupportedCoding> {
+        let members = values.into_iter().flat_map(list_members);
+        Self::parse(members.filter(|name| !is_one_of(name, &NO_CODING)))
+    }
+
+    /// The names in a `Content-Encoding`, for people.
+    pub fn describe<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let members = values.into_iter().flat_map(list_members);
+        let names = members.take(MAX_STACKED + 1).map(|name| {
+            let coding = Coding::from_name(name).map(Coding::as_str);
+            let is_it = |other: &&&str| name.eq_ignore_ascii_case(other.as_bytes());
+            let other = || OTHERS.iter().find(is_it).copied();
+            coding.or_else(other).unwrap_or("one that is not known")
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether the body is not coded.
     pub fn is_identity(&self) -> bool {
         self.0.is_empty()
@@ -117,6 +173,11 @@ impl fmt::Display for Codings {
         first.fmt(f)?;
         rest.iter().try_for_each(|coding| write!(f, ", {coding}"))
     }
+}
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    let is_it = |one: &&str| name.eq_ignore_ascii_case(one.as_bytes());
+    names.iter().any(is_it)
 }
 
 /// The members of a comma list (RFC 9110, 5.6.1.2: empty ones do not count).
@@ -163,6 +224,29 @@ mod tests {
             assert_eq!(parsed(values), Ok("identity".into()));
         }
         assert_eq!(parsed(&["identity, gzip, identity"]), Ok("gzip".into()));
+    }
+
+    #[test]
+    fn what_names_no_coding_is_none_in_a_content_encoding_only() {
+        for label in NO_CODING {
+            let shout = label.to_uppercase();
+            for value in [label, &shout, &format!("{label}, , identity")] {
+                let parsed = Codings::of_content([value.as_bytes()]);
+                assert!(parsed.is_ok_and(|codings| codings.is_identity()), "{value}");
+            }
+        }
+        let mixed = Codings::of_content([&b"utf-8, gzip"[..], b"none"]);
+        assert_eq!(mixed.map(|codings| codings.to_string()), Ok("gzip".into()));
+        assert_eq!(parsed(&["utf-8"]), Err(UnsupportedCoding::Unknown));
+        let unknown = Codings::of_content([&b"utf-8, sdch"[..]]);
+        assert_eq!(unknown, Err(UnsupportedCoding::Unknown));
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_not_repeated() {
+        let described = Codings::describe([&b"SDCH, x-gzip"[..], b"s3cr3t, br"]);
+        assert_eq!(described, "sdch, gzip, one that is not known, br");
+        assert_eq!(Codings::describe([]), "");
     }
 
     #[test]

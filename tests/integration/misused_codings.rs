@@ -150,6 +150,45 @@ async fn a_value_in_the_clear_under_the_name_of_an_unknown_coding_is_scrubbed() 
 }
 
 #[tokio::test]
+async fn a_label_that_names_no_coding_is_none() {
+    let (world, stub) = one_upstream().await;
+    for label in ["none", "UTF-8", "binary", "", "text, identity"] {
+        let line = format!("Content-Encoding: {label}");
+        stub.answer(coded("200 OK", &[&line], VALUE.as_bytes()));
+        for headers in [&[USE][..], &[]] {
+            let answer = fetch(&world, headers).await.expect("an answer");
+            assert_eq!((answer.status, answer.text()), (200, "<<pat>>".into()));
+        }
+    }
+}
+
+/// The name of a coding is repeated only if it is one: an upstream can write a value there.
+#[tokio::test]
+async fn the_error_says_which_coding_it_was_and_the_log_why_it_passed() {
+    let (world, stub) = one_upstream().await;
+    for (label, named) in [
+        ("sdch, gzip", "(Content-Encoding: sdch, gzip)"),
+        ("compress", "(Content-Encoding: compress)"),
+        ("made-up", "(Content-Encoding: one that is not known)"),
+    ] {
+        let line = format!("Content-Encoding: {label}");
+        stub.answer(coded("200 OK", &[&line], b"\x01opaque"));
+        let refused = fetch(&world, &[USE]).await.expect("an answer");
+        assert_refused(&refused, "response_unscannable");
+        assert!(refused.text().contains(named), "{}", refused.text());
+        let passed = fetch(&world, &[]).await.expect("an answer");
+        assert_eq!(passed.body, b"\x01opaque");
+    }
+    let log = world.log();
+    assert_eq!(
+        log.matches("its request used no secret").count(),
+        3,
+        "{log}"
+    );
+    assert!(!log.contains("made-up"));
+}
+
+#[tokio::test]
 async fn a_part_of_a_coded_body_passes_only_to_who_asked_for_a_part() {
     let (mut world, stub) = one_upstream().await;
     world.allow_ranges().await;

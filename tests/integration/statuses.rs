@@ -1,8 +1,10 @@
 //! Each status comes as the upstream gave it: body, length and fields, whether or not a value was used
 //! and found again.
 
+use crate::client::request;
 use crate::upstream::Stub;
 use crate::wire::{Framing, Response};
+use crate::within;
 use crate::world::{VALUE, World, one_upstream};
 
 const USE: &str = "X-Api-Key: <<pat>>";
@@ -112,5 +114,59 @@ async fn trailers_are_announced_only_to_a_client_that_gets_them() {
         assert_eq!(answer.header("trailer").as_deref(), announced, "{lines:?}");
         let came = String::from_utf8_lossy(&tunnel.wire.received[from..]).to_lowercase();
         assert_eq!(came.contains("x-sum: 1"), announced.is_some(), "{lines:?}");
+    }
+}
+
+/// restic's server says a type in its answer to GET only.
+#[tokio::test]
+async fn an_answer_to_head_without_a_type_has_the_one_that_was_asked_for() {
+    let (world, stub) = one_upstream().await;
+    const RESTIC: &str = "Accept: application/vnd.x.restic.rest.v2";
+    for (fields, accept, length) in [
+        ("", RESTIC, Some("155")),
+        ("", "Accept: */*", None),
+        ("Content-Type: text/html\r\n", RESTIC, None),
+    ] {
+        for lines in [&[USE, accept][..], &[accept]] {
+            let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 155\r\n\r\n");
+            stub.answer(answer);
+            let mut tunnel = world.tunnel().await;
+            let head = request("HEAD", "/x", lines, "");
+            tunnel.wire.send(head).await.expect("send");
+            let got = within("an answer", tunnel.wire.response(true)).await;
+            let got = got.expect("an answer").header("content-length");
+            assert_eq!(got.as_deref(), length, "{fields} {accept}");
+        }
+    }
+}
+
+/// Registries, object stores and model hubs are asked for the length first, by HEAD.
+#[tokio::test]
+async fn a_stored_object_has_the_same_length_in_get_and_head() {
+    let (world, stub) = one_upstream().await;
+    for field in ["Accept-Ranges: bytes", "Docker-Content-Digest: sha256:00"] {
+        for filler in [10, 200_000] {
+            let body = format!("{{\"k\":\"{VALUE}\",\"f\":\"{}\"}}", "f".repeat(filler));
+            let masked = body.replace(VALUE, &"*".repeat(VALUE.len()));
+            let head = head("200 OK", &[field], Some(body.len()));
+            let head = head.replace("text/plain", "application/json");
+            for fields in [&[USE][..], &[]] {
+                stub.answer(format!("{head}{body}"));
+                let mut tunnel = world.tunnel().await;
+                let got = tunnel.get("/x", fields).await;
+                let length = body.len().to_string();
+                assert!(got.text() == masked, "{field}, {filler}");
+                assert_eq!(got.header("content-length"), Some(length.clone()));
+                stub.answer(head.clone());
+                tunnel
+                    .wire
+                    .send(request("HEAD", "/x", fields, ""))
+                    .await
+                    .expect("send");
+                let asked = within("an answer", tunnel.wire.response(true)).await;
+                let asked = asked.expect("an answer");
+                assert_eq!(asked.header("content-length"), Some(length), "{field}");
+            }
+        }
     }
 }

@@ -138,7 +138,7 @@ impl Taking<'_> {
         if signed::is_aws_chunked(&self.head.headers) {
             Ok(Codings::default())
         } else {
-            Codings::parse(lines.iter().map(HeaderValue::as_bytes))
+            Codings::of_content(lines.iter().map(HeaderValue::as_bytes))
                 .map_err(|_| recode::unsupported())
         }
     }

@@ -29,13 +29,23 @@ impl AnswerKind {
         Self {
             is_part,
             prefix,
-            replacement: if is_part || prefix.is_some() {
+            replacement: if is_part || prefix.is_some() || is_stored(&head.headers) {
                 Replacement::SameLength
             } else {
                 replacement(media_type)
             },
         }
     }
+}
+
+/// Whether the body is a stored object, of whose length clients hold a record: one whose parts can be
+/// asked for, or that is named by its digest. They learn it from HEAD (registries, object stores, model
+/// hubs), so a GET must have the same.
+fn is_stored(headers: &HeaderMap) -> bool {
+    headers.contains_key("docker-content-digest")
+        || headers
+            .get(header::ACCEPT_RANGES)
+            .is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes"))
 }
 
 /// What is put in place of a value in a body of this type: what leaves it readable.
@@ -108,6 +118,29 @@ mod tests {
             .body(())
             .expect("an answer");
         AnswerKind::of(&answer.into_parts().0)
+    }
+
+    #[test]
+    fn a_stored_object_keeps_its_length() {
+        for (name, value, replacement) in [
+            ("accept-ranges", "bytes", Replacement::SameLength),
+            ("accept-ranges", "Bytes", Replacement::SameLength),
+            ("accept-ranges", "none", Replacement::Json),
+            (
+                "docker-content-digest",
+                "sha256:00",
+                Replacement::SameLength,
+            ),
+            ("etag", "\"e\"", Replacement::Json),
+        ] {
+            let answer = http::Response::builder()
+                .header("content-type", "application/json")
+                .header(name, value)
+                .body(())
+                .expect("an answer");
+            let kind = AnswerKind::of(&answer.into_parts().0);
+            assert_eq!(kind.replacement, replacement, "{name}: {value}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::proxy::response::answer_kind::AnswerKind;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::pause::Pause;
 use crate::proxy::response::reply_body::{ReplyBody, UpstreamBody};
-use crate::proxy::response::scrubbing::{BodyScrubber, scrub_head, unscannable};
+use crate::proxy::response::scrubbing::{BodyScrubber, coding_of, scrub_head, unscannable};
 use crate::proxy::response::silence::silence_limit;
 use crate::proxy::response::stages::Unscannable;
 use crate::proxy::response::transfer_coding::{self, transfer_codings};
@@ -76,13 +76,13 @@ fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
     let declared = incoming.size_hint().exact();
     let is_searched = search.is_needed() || !transfer_codings.is_identity();
     if is_searched && outcome.context().method == Method::HEAD {
-        forget_length(&mut head);
+        forget_length(&mut head, &asked);
     }
     let mut scrubber = None;
     if has_body && is_searched {
         let Ok(opened) = search.scrubber(&mut head, &transfer_codings, &outcome, &asked) else {
             outcome.failed(Code::ResponseUnscannable);
-            return Err(unscannable(outcome.context()));
+            return Err(unscannable(outcome.context(), Some(&head.headers)));
         };
         scrubber = Some(Box::new(opened));
     }
@@ -158,6 +158,12 @@ impl Search {
         let is_wanted = head.status != StatusCode::PARTIAL_CONTENT || asked.part;
         // Without a secret in the request the answer holds what it would hold without Egret.
         if opened.is_err() && self.known == 0 && !self.may_use_more && is_wanted {
+            tracing::info!(
+                request = %outcome.context().id,
+                destination = %outcome.context().destination,
+                coding = coding_of(&head.headers),
+                "an answer that cannot be opened was passed on: its request used no secret"
+            );
             return Ok(BodyScrubber::unopened(
                 head,
                 transfer_codings,
@@ -170,10 +176,13 @@ impl Search {
 }
 
 /// Removes the length from an answer to HEAD if the body of the same answer to GET may get another
-/// one.
-fn forget_length(head: &mut Parts) {
+/// one. Some stores (restic's) say a type in GET only: then it is the one that the client takes.
+fn forget_length(head: &mut Parts, asked: &Asked) {
     let is_coded = head.headers.contains_key(header::CONTENT_ENCODING);
-    if is_coded || AnswerKind::of(head).replacement != Replacement::SameLength {
+    let is_typed = head.headers.contains_key(header::CONTENT_TYPE);
+    let keeps_length = AnswerKind::of(head).replacement == Replacement::SameLength
+        || !is_typed && asked.opaque_head;
+    if is_coded || !keeps_length {
         head.headers.remove(header::CONTENT_LENGTH);
     }
 }

@@ -206,7 +206,7 @@ impl UpstreamBody {
     fn unanswerable(&self, error: BodyError) -> Refusal {
         let destination = self.outcome.context().destination.to_string();
         match error {
-            BodyError::Refused => unscannable(self.outcome.context()),
+            BodyError::Refused => unscannable(self.outcome.context(), None),
             BodyError::Stalled => Refusal::new(
                 Code::UpstreamTimeout,
                 format!(

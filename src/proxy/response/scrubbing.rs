@@ -116,8 +116,8 @@ impl BodyScrubber {
         accept_encoding: &[HeaderValue],
     ) -> Result<Self, Unscannable> {
         let lines = head.headers.get_all(header::CONTENT_ENCODING);
-        let codings =
-            Codings::parse(lines.iter().map(HeaderValue::as_bytes)).map_err(|_| Unscannable)?;
+        let codings = Codings::of_content(lines.iter().map(HeaderValue::as_bytes))
+            .map_err(|_| Unscannable)?;
         let kind = AnswerKind::of(head);
         // A part of a coded body cannot be opened, and its length is pinned.
         if kind.is_part && !codings.is_identity() || hides_messages(&head.headers) {
@@ -307,13 +307,26 @@ impl BodyScrubber {
     }
 }
 
-/// The refusal for an answer that cannot be searched.
-pub fn unscannable(context: &RequestContext) -> Refusal {
+/// The refusal for an answer that cannot be searched; `headers` are its, where they are at hand.
+pub fn unscannable(context: &RequestContext, headers: Option<&HeaderMap>) -> Refusal {
+    let coding = headers.map(coding_of).unwrap_or_default();
+    let named = if coding.is_empty() {
+        "Content-Encoding, grpc-encoding, Connect-Content-Encoding".to_owned()
+    } else {
+        format!("Content-Encoding: {coding}")
+    };
     Refusal::new(
         Code::ResponseUnscannable,
-        "a secret was used, and the answer came in a coding (Content-Encoding, grpc-encoding, \
-         Connect-Content-Encoding) that cannot be opened or is not what it says, so it could hold \
-         the secret; ask for gzip, br, zstd or identity",
+        format!(
+            "a secret was used, and the answer came in a coding ({named}) that cannot be opened or is \
+             not what it says, so it could hold the secret; ask for gzip, br, zstd or identity"
+        ),
     )
     .destination(context.destination.to_string())
+}
+
+/// The content coding of an answer, for people.
+pub fn coding_of(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(header::CONTENT_ENCODING);
+    Codings::describe(lines.iter().map(HeaderValue::as_bytes))
 }

@@ -210,7 +210,7 @@ where
                 Ok(None) => break,
                 Ok(Some(FrameEvent::Data { kind, payload, end })) => {
                     let Ok(clean) = scrubber.data(kind, payload, end) else {
-                        return End::Refused(unscannable(&about.context));
+                        return End::Refused(unscannable(&about.context, None));
                     };
                     client.data(kind, &clean, end).await
                 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Version};
+use http::{Method, Request, Version};
 
 use super::{Exchange, ExchangeContext, Recorded};
-use crate::proxy::exchange::awaited::{Asked, Awaited};
+use crate::proxy::exchange::awaited::{Asked, Awaited, wants_opaque};
 use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::message_codings;
 use crate::proxy::exchange::out_body::OutBody;
@@ -66,6 +66,7 @@ impl Exchange<Recorded> {
             part: headers.contains_key(header::RANGE),
             accept_encoding: message_codings::narrow_accept_encoding(headers),
             takes_trailers,
+            opaque_head: head.method == Method::HEAD && wants_opaque(&head.headers),
         };
         message_codings::narrow(&mut head);
         let awaited = Awaited {
