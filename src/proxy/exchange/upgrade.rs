@@ -123,8 +123,11 @@ impl Offer {
     }
 }
 
-/// Upgrades that a client does without.
-const OPTIONAL: [&str; 4] = ["h2c", "http/2.0", "tls/1.2", "tls/1.3"];
+/// Upgrades that a client does without: other versions of HTTP, and the versions of TLS (RFC 2817).
+const OPTIONAL: [&str; 10] = [
+    "h2", "h2c", "http/1.1", "http/2.0", "tls/1.0", "tls/1.1", "tls/1.2", "tls/1.3", "ssl/2.0",
+    "ssl/3.0",
+];
 
 /// The protocols that a request asks to change to. `Upgrade` says so only where `Connection` names it,
 /// and not in HTTP/1.0 (RFC 9110 section 7.8).

@@ -75,7 +75,7 @@ impl Form {
                     ),
                     (
                         HeaderName::from_static("grpc-message"),
-                        grpc_message(&words),
+                        grpc_message(&format!("{code}: {words}")),
                     ),
                 ],
                 ..form(media_type, String::new())
@@ -101,7 +101,7 @@ impl Form {
             Audience::GitLfs => form(
                 "application/vnd.git-lfs+json",
                 json(&GitLfs {
-                    message: &words,
+                    message: &format!("{code}: {words}"),
                     request_id,
                 }),
             ),
@@ -308,7 +308,8 @@ mod tests {
             (&aws["__type"], &aws["message"]),
             (&"credential_not_found".into(), &WORDS.into())
         );
-        assert_eq!(json(Audience::GitLfs)["message"], WORDS);
+        let lfs = &json(Audience::GitLfs)["message"];
+        assert_eq!(*lfs, format!("credential_not_found: {WORDS}"));
         assert_eq!(
             text(Audience::Text),
             format!("credential_not_found: {WORDS}\n")
@@ -329,7 +330,9 @@ mod tests {
         let form = Form::new(Audience::Grpc("application/grpc"), &refusal(), "r1");
         assert_eq!((form.status, form.body.len()), (StatusCode::OK, 0));
         assert_eq!(form.fields[0].1, "9");
-        assert!(form.fields[1].1.ends_with("save %C3%A9 & 100%25 <it>"));
+        let message = &form.fields[1].1;
+        assert!(message.starts_with("credential_not_found: No usable"));
+        assert!(message.ends_with("save %C3%A9 & 100%25 <it>"));
         let stream = Audience::ConnectStream("application/connect+json");
         let form = Form::new(stream, &refusal(), "r1");
         assert_eq!(form.body[0], 2);

@@ -187,17 +187,19 @@ async fn other_upgrades_are_not_passed_on() {
 
 #[tokio::test]
 async fn an_upgrade_that_is_not_passed_on_is_said_to_be_ignored() {
-    let (world, upstream) = world().await;
-    let proper = handshake("/chat", &[&format!("Authorization: Bearer <<{SLUG}>>")]);
-    let mut client = tunnelled(&world).await;
-    let asked = proper.replace("Upgrade: websocket", "Upgrade: h2c");
-    client.wire.send(asked).await.unwrap();
-    let (mut server, _) = upstream.asked().await;
-    server.wire.send(crate::upstream::ok("ok")).await.unwrap();
-    let answer = within("an answer", client.wire.response(false)).await;
-    let answer = answer.unwrap();
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("egret-ignored").as_deref(), Some("upgrade"));
+    for protocols in ["h2c", "TLS/1.0, HTTP/1.1"] {
+        let (world, upstream) = world().await;
+        let proper = handshake("/chat", &[&format!("Authorization: Bearer <<{SLUG}>>")]);
+        let mut client = tunnelled(&world).await;
+        let asked = proper.replace("Upgrade: websocket", &format!("Upgrade: {protocols}"));
+        client.wire.send(asked).await.unwrap();
+        let (mut server, _) = upstream.asked().await;
+        server.wire.send(crate::upstream::ok("ok")).await.unwrap();
+        let answer = within("an answer", client.wire.response(false)).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{protocols}");
+        assert_eq!(answer.header("egret-ignored").as_deref(), Some("upgrade"));
+    }
 }
 
 /// Nothing is used for a request that is of no use without its upgrade.
