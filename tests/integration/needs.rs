@@ -23,6 +23,8 @@ pub enum Need {
     Jdk,
     /// The Java libraries that `.ci/test` installs.
     JavaClients,
+    /// Maven, with the plugin that deploys in a repository of its own, which `.ci/test` fills.
+    MavenDeploy,
     /// The Python packages that `.ci/test` installs.
     Python,
     /// The Node and the npm packages that `.ci/test` installs.
@@ -35,6 +37,8 @@ pub enum Need {
     Firefox,
     /// git-lfs, which `.ci/test` installs.
     GitLfs,
+    /// The clients of Go libraries, which `.ci/test` builds.
+    GoPrograms,
     /// h2spec, which `.ci/test` installs.
     H2spec,
     /// The programs that check the files of `deploy/`, which `.ci/test` installs.
@@ -117,6 +121,7 @@ impl Need {
             Self::GitHttpBackend => has_http_backend(),
             Self::Jdk => has_java_compiler(),
             Self::JavaClients => client_file("java").exists(),
+            Self::MavenDeploy => is_on_path("mvn") && client_file("maven.plugin").exists(),
             Self::Python => client_file("venv/bin/python").exists(),
             Self::Node => client_file("npm/node").exists(),
             Self::OpenIdProvider => {
@@ -130,6 +135,7 @@ impl Need {
                 is_on_path("firefox-esr") && client_file("npm/node_modules/puppeteer-core").exists()
             }
             Self::GitLfs => is_on_path("git") && client_file("go/git-lfs").exists(),
+            Self::GoPrograms => client_file("go/programs").exists(),
             Self::H2spec => client_file("go/h2spec").exists(),
             Self::Validators => client_file("deploy/bin/kubernetes-validate").exists(),
             Self::Schemathesis => client_file("api/bin/python").exists(),
@@ -151,12 +157,14 @@ impl fmt::Display for Need {
             Self::GitHttpBackend => "git with git-http-backend",
             Self::Jdk => "java, of a JDK of version 11 or later",
             Self::JavaClients => "the Java libraries that .ci/test installs",
+            Self::MavenDeploy => "mvn, and the plugins that .ci/test installs",
             Self::Python => "the Python packages that .ci/test installs",
             Self::Node => "the Node packages that .ci/test installs",
             Self::OpenIdProvider => "the OpenID provider that .ci/test installs",
             Self::Browser => "Chromium and the npm packages that .ci/test installs",
             Self::Firefox => "Firefox and the npm package that .ci/test installs",
             Self::GitLfs => "git, and the git-lfs that .ci/test installs",
+            Self::GoPrograms => "the clients of Go libraries that .ci/test builds",
             Self::H2spec => "the h2spec that .ci/test installs",
             Self::Validators => "the validators of deploy/ that .ci/test installs",
             Self::Schemathesis => "the schemathesis that .ci/test installs",

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
 
+use super::server::Server;
 use crate::upstream::{Step, Stub};
 use crate::wire::Request;
-use crate::within;
 use crate::world::World;
 
 pub const HTTPBIN: &str = "httpbin.example.test";
@@ -25,25 +25,16 @@ server.serve_forever()
 
 /// A running httpbin. It is killed when this value is dropped.
 pub struct Httpbin {
-    _server: Child,
+    _server: Server,
     pub stub: Stub,
 }
 
 /// A world in which `httpbin.example.test` is httpbin.
 pub async fn world() -> (World, Httpbin) {
-    let mut server = Command::new(super::installed("venv/bin/python"))
-        .args(["-c", SERVER])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("start httpbin");
-    let mut lines = BufReader::new(server.stdout.take().expect("stdout")).lines();
-    let port = within("httpbin", lines.next_line())
-        .await
-        .expect("read")
-        .expect("a port");
-    let addr = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
+    let mut command = Command::new(super::installed("venv/bin/python"));
+    command.args(["-c", SERVER]).stderr(Stdio::null());
+    let server = Server::start(&mut command).await;
+    let addr = server.addr;
     let builder = World::builder();
     let stub = Stub::tls(builder.pki(), &[HTTPBIN]).await;
     stub.serve(move |request| relay(addr, request));

@@ -1,16 +1,8 @@
 //! Clients for Java, which read no password of a proxy: under `egret run` they need none.
 
-use super::{installed, text};
+use super::{installed, program, text};
 use crate::needs::{Need, needs};
-use crate::world::{Output, VALUE, World, one_upstream};
-
-fn program(name: &str) -> String {
-    let programs = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/integration/clients/programs"
-    );
-    format!("{programs}/{name}")
-}
+use crate::world::{Output, VALUE, World, one_upstream, one_upstream_with};
 
 async fn java(world: &World, args: &[&str]) -> Output {
     world.run(&[&["run", "--", "java"], args].concat()).await
@@ -62,4 +54,36 @@ async fn options_of_the_users_own_lead_no_jvm_past_egret() {
     );
     assert_eq!(said.ok(), "200\n200\n");
     assert_eq!(stub.take().len(), 2);
+}
+
+/// What waits for leave over HTTP/2 gets it, whether the body is held, spooled or passed on.
+async fn uploads_that_expect_leave(args: &[&str]) {
+    let alpn = ["h2", "http/1.1"].map(toml::Value::from);
+    let builder = World::builder().set("proxy.alpn", alpn.to_vec());
+    let (world, stub) = one_upstream_with(builder).await;
+    let output = java(&world, args).await;
+    let log = world.log();
+    assert!(output.status.success(), "{output:#?}\n{log}");
+    let said = "HTTP_2 200\nHTTP_2 200\nHTTP_2 200\nHTTP_2 424\n";
+    assert_eq!(output.stdout, said, "{output:#?}\n{log}");
+    let seen = stub.take();
+    let lengths: Vec<usize> = seen.iter().map(|request| request.body.len()).collect();
+    let json = serde_json::json!({"filler": "x".repeat(3_000_000), "k": VALUE});
+    assert_eq!(seen[0].body, format!("small {VALUE}").as_bytes());
+    let arrived: serde_json::Value = serde_json::from_slice(&seen[1].body).expect("JSON");
+    assert!(arrived == json);
+    assert_eq!((lengths.len(), lengths[2]), (3, 3_000_000));
+}
+
+#[tokio::test]
+async fn the_jdks_client_is_given_leave_over_http2() {
+    needs!(Need::Jdk);
+    uploads_that_expect_leave(&[&program("Expect.java")]).await;
+}
+
+#[tokio::test]
+async fn okhttp_is_given_leave_over_http2() {
+    needs!(Need::Jdk, Need::JavaClients);
+    let classes = format!("{}/*", text(&installed("java")));
+    uploads_that_expect_leave(&["-cp", &classes, &program("OkExpect.java")]).await;
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 mod curl;
 mod git;
+mod golang;
 mod grpc;
 mod httpbin;
 mod java;
@@ -14,6 +15,7 @@ mod node;
 mod python;
 mod sdk;
 mod served;
+mod server;
 mod table;
 mod websocket;
 

@@ -1,51 +1,41 @@
 //! Programs against servers of their own kind: twine and pip with a package index, git-lfs with its
-//! store, requests and curl with a server that speaks NTLM.
+//! store, Maven and restic with their repositories, requests and curl with a server that speaks NTLM.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
-use tokio_rustls::TlsAcceptor;
+use tokio::process::Command;
 
+use super::server::{Front, Server};
 use super::{installed, program, text};
 use crate::needs::{Need, needs};
-use crate::pki::{Flaw, Pki};
-use crate::within;
 use crate::world::{HOST, Output, SLUG, VALUE, World, finish};
 
-/// A server that prints its port, behind TLS as `api.example.test`. It is killed with the value.
-struct Server {
-    _process: Child,
+/// A server behind TLS as `api.example.test`, with a directory of its own.
+struct Served {
+    _server: Server,
     directory: tempfile::TempDir,
     world: World,
 }
 
-impl Server {
-    async fn start(script: &str) -> Self {
+impl Served {
+    async fn script(script: &str) -> Self {
+        let mut command = Command::new(installed("venv/bin/python"));
+        command.args([program(script).as_str(), VALUE]);
+        Self::start(command).await
+    }
+
+    async fn start(mut command: Command) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut process = Command::new(installed("venv/bin/python"))
-            .args([program(script).as_str(), VALUE])
-            .current_dir(directory.path())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start the server");
-        let mut lines = BufReader::new(process.stdout.take().expect("stdout")).lines();
-        let port = within("the server's port", lines.next_line()).await;
-        let port = port
-            .expect("read")
-            .expect("a line")
-            .parse()
-            .expect("a port");
+        let server = Server::start(command.current_dir(directory.path())).await;
         let builder = World::builder();
-        let addr = behind_tls(SocketAddr::from(([127, 0, 0, 1], port)), builder.pki()).await;
-        let world = builder.route(&format!("{HOST}:443"), addr).start().await;
+        let front = Front::of(&server, builder.pki(), HOST, &[]).await;
+        let world = builder
+            .route(&format!("{HOST}:443"), front.addr)
+            .start()
+            .await;
         world.save(SLUG, VALUE, &["--host", HOST]).await;
         Self {
-            _process: process,
+            _server: server,
             directory,
             world,
         }
@@ -75,27 +65,10 @@ fn path_with_go_programs() -> std::ffi::OsString {
     std::env::join_paths(own.chain(std::env::split_paths(&path))).expect("a path")
 }
 
-async fn behind_tls(server: SocketAddr, pki: &Pki) -> SocketAddr {
-    let acceptor = TlsAcceptor::from(pki.server_config(&[HOST], Flaw::None));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let addr = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let mut outside = acceptor.accept(socket).await?;
-                let mut inside = TcpStream::connect(server).await?;
-                copy_bidirectional(&mut outside, &mut inside).await
-            });
-        }
-    });
-    addr
-}
-
 #[tokio::test]
 async fn twine_uploads_to_a_package_index_and_pip_fetches_from_it() {
     needs!(Need::Python);
-    let server = Server::start("index.py").await;
+    let server = Served::script("index.py").await;
     let twine = installed("venv/bin/python");
     let upload = [text(&twine), "-m", "twine", "upload", "--non-interactive"];
     let url = format!("https://{HOST}/");
@@ -150,7 +123,7 @@ async fn twine_uploads_to_a_package_index_and_pip_fetches_from_it() {
 #[tokio::test]
 async fn git_lfs_sends_again_what_the_servers_answer_told_it_to() {
     needs!(Need::Python, Need::GitLfs);
-    let server = Server::start("lfs.py").await;
+    let server = Served::script("lfs.py").await;
     let home = server.directory.path();
     let helper = "!f() { test \"$1\" = get && echo username=bob && echo 'password=<<pat>>'; }; f";
     let work = home.join("work");
@@ -194,7 +167,7 @@ async fn git_lfs_sends_again_what_the_servers_answer_told_it_to() {
 #[tokio::test]
 async fn ntlm_of_requests_and_curl_stays_on_its_connection() {
     needs!(Need::Python, Need::Program("curl"));
-    let server = Server::start("ntlm.py").await;
+    let server = Served::script("ntlm.py").await;
     let python = installed("venv/bin/python");
     let script = format!(
         r#"
@@ -230,4 +203,86 @@ assert requests.get("https://{HOST}/").status_code == 401
         .run(&[&asked[..], &[&url, "-o", "/dev/null", &url]].concat())
         .await;
     assert_eq!(output.stdout, "200 200 ", "{output:#?}");
+}
+
+/// Maven's jars have no Content-Type, and a repository wants their length.
+#[tokio::test]
+async fn maven_deploys_to_a_repository() {
+    needs!(Need::Python, Need::MavenDeploy);
+    let server = Served::script("maven.py").await;
+    let home = server.directory.path();
+    let jar = [b"PK\x03\x04 cat <<EOF \0".to_vec(), vec![0xA5; 3_000_000]].concat();
+    std::fs::write(home.join("demo.jar"), &jar).expect("a file");
+    let settings = "<settings><servers><server><id>private</id><username>bob</username>\
+                    <password>&lt;&lt;pat&gt;&gt;</password></server></servers></settings>";
+    std::fs::write(home.join("settings.xml"), settings).expect("a file");
+    let (cache, url) = (installed("maven"), format!("https://{HOST}/releases"));
+    let plugin = std::fs::read_to_string(installed("maven.plugin")).expect("the plugin's name");
+    let output = server
+        .run(&[
+            "mvn",
+            "-q",
+            "-B",
+            "-llr",
+            "-s",
+            "settings.xml",
+            &format!("-Dmaven.repo.local={}", text(&cache)),
+            &format!("{plugin}:deploy-file"),
+            "-DrepositoryId=private",
+            &format!("-Durl={url}"),
+            "-Dfile=demo.jar",
+            "-DgroupId=test.example",
+            "-DartifactId=demo",
+            "-Dversion=1.0",
+            "-Dpackaging=jar",
+        ])
+        .await;
+    let log = server.world.log();
+    assert!(output.status.success(), "{output:#?}\n{log}");
+    let stored = home.join("releases/test/example/demo/1.0/demo-1.0.jar");
+    assert!(std::fs::read(stored).expect("the jar") == jar);
+    let metadata = home.join("releases/test/example/demo/maven-metadata.xml");
+    let metadata = std::fs::read_to_string(metadata).expect("the metadata");
+    assert!(metadata.contains("<release>1.0</release>"), "{metadata}");
+}
+
+/// restic reads parts of its packs, which needs a rule, and answers a mistaken password with its own
+/// words.
+#[tokio::test]
+async fn restic_backs_up_checks_and_restores() {
+    needs!(Need::Program("restic"), Need::Program("rclone"));
+    let serve = "exec rclone serve restic --addr 127.0.0.1:0 --user bob --pass \"$1\" stored 2>&1";
+    let mut command = Command::new("sh");
+    command.args(["-c", serve, "sh", VALUE]);
+    let mut server = Served::start(command).await;
+    server.world.allow_ranges().await;
+    let home = server.directory.path();
+    let files: Vec<u8> = (0..1_500_000_u32)
+        .flat_map(|n| (n.wrapping_mul(2_654_435_761)).to_le_bytes())
+        .collect();
+    std::fs::create_dir(home.join("files")).expect("a directory");
+    std::fs::write(home.join("files/large.bin"), &files).expect("a file");
+    std::fs::write(home.join("files/note.txt"), "cat <<EOF").expect("a file");
+    let restic = async |whom: &str, args: &[&str]| {
+        let repository = format!("rest:https://{whom}@{HOST}/backups/");
+        let begin = ["restic", "--password-command", "echo p", "-r", &repository];
+        server.run(&[&begin[..], args].concat()).await
+    };
+    let bob = "bob:%3C%3Cpat%3E%3E";
+    for args in [
+        &["init"][..],
+        &["backup", "files"],
+        &["check", "--read-data"],
+        &["restore", "latest", "--target", "restored"],
+        &["forget", "latest", "--prune"],
+    ] {
+        let output = restic(bob, args).await;
+        let log = server.world.log();
+        assert!(output.status.success(), "{args:?}: {output:#?}\n{log}");
+    }
+    let restored = std::fs::read(home.join("restored/files/large.bin"));
+    assert!(restored.expect("the file") == files);
+    let refused = restic("bob:%3C%3Cnosuch%3E%3E", &["snapshots"]).await;
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("424"), "{refused:#?}");
 }

@@ -444,3 +444,28 @@ async fn a_client_that_waits_for_a_100_gets_one_before_it_sends_its_body() {
         assert_eq!(seen.header("expect"), None);
     }
 }
+
+/// Where the body passes as it comes, the question is the upstream's to answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_answers_the_head_spares_the_upload() {
+    let (world, stub) = world_speaking(&["http/1.1"]).await;
+    let mut client = Client::open(&world).await;
+    for status in ["307 Elsewhere", "401 Who", "413 Too Much"] {
+        let early = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nno");
+        stub.at_head(Some(vec![Step::Send(early.into_bytes()), Step::Hang]));
+        let request = Request::new("POST", "/x")
+            .field("content-type", "image/png")
+            .field("x-key", format!("<<{SLUG}>>"))
+            .field("expect", "100-continue");
+        let from = client.peer.received.len();
+        let id = client.begin(&request).await;
+        let message = client.finish(id).await;
+        assert_eq!(message.field(":status").as_deref(), Some(&status[..3]));
+        assert_eq!(message.body, b"no");
+        let received = String::from_utf8_lossy(&client.peer.received[from..]).into_owned();
+        assert!(!received.contains(":status: 100"), "{received}");
+        let seen = stub.take_one();
+        assert_eq!(seen.header("expect").as_deref(), Some("100-continue"));
+        assert_eq!(seen.header("egret-stream"), None);
+    }
+}
