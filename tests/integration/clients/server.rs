@@ -93,6 +93,10 @@ impl Front {
 
 async fn relay(outside: TlsStream<TcpStream>, server: SocketAddr, record: Arc<Mutex<Vec<u8>>>) {
     let inside = TcpStream::connect(server).await.expect("the server");
+    // Conversations in turn would wait for delayed acknowledgements.
+    for socket in [outside.get_ref().0, &inside] {
+        socket.set_nodelay(true).expect("nodelay");
+    }
     let (mut from_proxy, mut to_proxy) = tokio::io::split(outside);
     let (mut from_server, mut to_server) = inside.into_split();
     let back = async {
