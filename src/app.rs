@@ -4,7 +4,10 @@
 mod alerts;
 mod canary;
 mod disk;
+mod endpoint;
 mod first_link;
+mod handover;
+mod inherited;
 mod ledger;
 mod listeners;
 mod open_files;
@@ -12,6 +15,8 @@ mod parts;
 mod process;
 mod server_file;
 mod settings;
+mod ship;
+mod traces;
 mod upkeep;
 
 use std::io;
@@ -20,17 +25,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::disk::on_disk;
 use self::first_link::first_link;
+use self::handover::Handed;
+pub use self::handover::{Predecessor, Successor};
+use self::inherited::Inherited;
 pub use self::ledger::{ledger_keys, open as open_ledger, rekey_signing_key};
 use self::listeners::Listeners;
 use self::parts::Parts;
 use self::server_file::Announcement;
-pub use self::server_file::{Reloads, ServerFile};
+pub use self::server_file::{Reloads, ServerFile, Upgrades};
 use crate::admin::{self, AdminContext, AdminSettings};
 use crate::changes::Changes;
 use crate::config::{self, Config};
@@ -55,18 +64,43 @@ pub struct Server {
     /// The configuration that the server was started with.
     started: Config,
     proxy_addr: SocketAddr,
+    proxy_tls: Vec<SocketAddr>,
     admin_addr: SocketAddr,
     own: OwnAddresses,
     announced: Arc<Announcement>,
     background: Vec<JoinHandle<()>>,
     /// Cancelled when the ledger is about to be closed, for what only reads it.
     closed: CancellationToken,
+    /// The listeners, for a process that follows this one.
+    handed: Vec<Handed>,
 }
 
 impl Server {
-    /// Opens everything under the data directory, binds both listeners and starts serving.
+    /// Opens everything under the data directory, binds both listeners and starts serving. Listeners that
+    /// the service manager has bound are used.
     pub async fn start(config: Config) -> Result<Self> {
-        let parts = Parts::open(&config).await?;
+        let parts = Parts::open(&config, None).await?;
+        // Taken last: a start that fails because the ledger is in use is tried again.
+        let inherited = Inherited::of_manager();
+        let inherited = inherited.context("the sockets of LISTEN_FDS cannot be used")?;
+        let listeners = Listeners::bind(&config, inherited)?;
+        Self::serve(config, listeners, parts).await
+    }
+
+    /// The same in the place of the server that has started this process, which goes on until everything
+    /// but the ledger is open here.
+    pub async fn take_over(config: Config) -> Result<Self> {
+        let (predecessor, inherited) = Predecessor::at_stdin()?;
+        // What fails does so while the other one still serves.
+        let listeners = Listeners::bind(&config, inherited)?;
+        let parts = Parts::open(&config, Some(&predecessor)).await?;
+        let server = Self::serve(config, listeners, parts).await?;
+        predecessor.say_serving();
+        Ok(server)
+    }
+
+    async fn serve(config: Config, listeners: Listeners, parts: Parts) -> Result<Self> {
+        let handed = listeners.handed()?;
         let keyring = parts.keyring.clone();
         let own = OwnAddresses::default();
         let settings = settings::from_config(
@@ -75,9 +109,9 @@ impl Server {
             &parts.ledger,
             &own,
         )?;
-        let listeners = Listeners::bind(&config)?;
         let (proxy_addr, admin_addr) = (listeners.clients.proxy.address, listeners.admin.address);
-        let base_url = listeners.clients.base_urls();
+        let (base_url, proxy_tls) = (listeners.clients.base_urls(), listeners.clients.proxy_tls());
+        let base_url_tls = listeners.clients.base_urls_tls();
         let (canary, canary_addr) = canary::bind().await.context("cannot listen on loopback")?;
         let _ = own.set(Own {
             listeners: listeners.addresses(),
@@ -92,6 +126,10 @@ impl Server {
             .context("cannot start the usage index")?;
         alerts::start(&config, settings.way.clone(), closed.clone())
             .context("cannot start the alerts")?;
+        ship::start(&config, &parts.ledger, settings.way.clone(), closed.clone())
+            .context("cannot send the ledger on")?;
+        traces::start(&config, settings.way.clone(), closed.clone())
+            .context("cannot send traces")?;
 
         let state = Arc::new(parts.admin_state(proxy_addr));
         let changes = Changes::new();
@@ -119,7 +157,10 @@ impl Server {
             proxy: proxy_addr,
             admin: admin_addr,
             base_url,
+            base_url_tls,
+            proxy_tls: proxy_tls.clone(),
             reloads: None,
+            upgrades: Upgrades::default(),
             keys: keyring.names(),
         };
         let announced = Arc::new(Announcement::new(&config.data_dir, file));
@@ -135,11 +176,13 @@ impl Server {
             workers,
             started: config,
             proxy_addr,
+            proxy_tls,
             admin_addr,
             own,
             announced,
             background,
             closed,
+            handed,
         };
         server.announced.change(|_| {})?;
         Ok(server)
@@ -152,9 +195,33 @@ impl Server {
         on_disk(move || announced.change(|file| file.reloads = Some(reloads))).await?
     }
 
+    /// Says in the data directory what became of an upgrade.
+    pub async fn announce_upgrades(&self, upgrades: &Upgrades) -> Result<()> {
+        let (announced, upgrades) = (Arc::clone(&self.announced), upgrades.clone());
+        on_disk(move || announced.change(|file| file.upgrades = upgrades)).await?
+    }
+
     /// Where the proxy listens.
     pub fn proxy_addr(&self) -> SocketAddr {
         self.proxy_addr
+    }
+
+    /// Where the proxy is spoken to over TLS.
+    pub fn proxy_tls(&self) -> &[SocketAddr] {
+        &self.proxy_tls
+    }
+
+    /// The SHA-256 of the authority's certificate, in hexadecimal digits.
+    pub fn ca_fingerprint(&self) -> String {
+        let authorities = self
+            .proxy
+            .leaves
+            .authority()
+            .describe(OffsetDateTime::now_utc());
+        let signing = authorities.into_iter().find(|authority| authority.signs);
+        signing
+            .map(|authority| authority.fingerprint)
+            .unwrap_or_default()
     }
 
     /// Where the admin listener listens.
@@ -210,10 +277,32 @@ impl Server {
         Ok(at_restart)
     }
 
+    /// Starts the program that is installed now as the one that follows, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot follow. Nothing has changed then.
+    pub async fn start_successor(&self) -> Result<Successor> {
+        Successor::start(&self.handed).await
+    }
+
+    /// Accepts no more connections, which wait for the process that follows, and tells clients to make new
+    /// ones for what they ask next. Returns when all have left or [`LEAVING`] has passed.
+    pub async fn leave(&self) {
+        self.proxy.leaving.cancel();
+        self.proxy.tasks.close();
+        // Not an error: what is left is drained.
+        let _ = tokio::time::timeout(LEAVING, self.proxy.tasks.wait()).await;
+    }
+
     /// Stops accepting, lets what is under way finish for at most `deadline`, and closes the
     /// ledger and the store, for at most [`CLOSING`]: a disk that does not answer must not keep the
     /// process alive.
-    pub async fn shutdown(self, deadline: Duration) -> Shutdown {
+    ///
+    /// Where another process follows, what says where the server is stays, and the other changes it.
+    pub async fn shutdown(mut self, deadline: Duration, is_followed: bool) -> Shutdown {
+        // As long as a socket is open that nobody accepts from, who connects waits in vain.
+        self.handed.clear();
+        self.proxy.leaving.cancel();
         self.proxy.draining.cancel();
         self.proxy.tasks.close();
         let is_drained = tokio::time::timeout(deadline, self.proxy.tasks.wait())
@@ -222,7 +311,7 @@ impl Server {
         for task in &self.background {
             task.abort();
         }
-        let is_closed = tokio::time::timeout(CLOSING, self.close()).await;
+        let is_closed = tokio::time::timeout(CLOSING, self.close(is_followed)).await;
         Shutdown {
             is_drained,
             is_closed: is_closed.unwrap_or(false),
@@ -231,7 +320,7 @@ impl Server {
 
     /// Ends what did not finish, and closes the ledger and the store. Returns whether the last lines
     /// of the ledger are on disk.
-    async fn close(&self) -> bool {
+    async fn close(&self, is_followed: bool) -> bool {
         // What did not finish ends here, and leaves its result in the ledger.
         let workers = Arc::clone(&self.workers);
         let _ = tokio::task::spawn_blocking(move || workers.end()).await;
@@ -243,9 +332,11 @@ impl Server {
         let is_closed = proxy.ledger.close().await.is_ok();
         proxy.vault.store().close().await;
         self.admin.registrar().close().await;
-        // `egret run` may have removed it before.
-        let data_dir = self.started.data_dir.clone();
-        let _ = on_disk(move || ServerFile::remove(&data_dir)).await;
+        if !is_followed {
+            // `egret run` may have removed it before.
+            let data_dir = self.started.data_dir.clone();
+            let _ = on_disk(move || ServerFile::remove(&data_dir)).await;
+        }
         is_closed
     }
 }
@@ -277,6 +368,9 @@ pub struct Shutdown {
     /// The last lines of the ledger are on disk.
     pub is_closed: bool,
 }
+
+/// How long clients have to notice that they are to connect again, before idle connections are closed.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Longest time for closing, after the requests have ended.
 const CLOSING: Duration = Duration::from_secs(10);

@@ -21,6 +21,8 @@ pub const NEXT: &str = ".next";
 pub const LEDGER: &str = "ledger";
 /// The sealed head of the ledger, outside its directory.
 pub const LEDGER_HEAD: &str = "ledger.head";
+/// Up to which line a collector has the ledger.
+pub const LEDGER_SHIPPED: &str = "ledger.shipped";
 /// The revision of the store that is on record in the ledger.
 pub const STORE_REVISION: &str = "store.revision";
 /// A directory in which a backup lies that is being put back.

@@ -64,7 +64,7 @@
 //! | [`app`] | the composition root: the only place that puts parts together | |
 //! | [`measure`] | histograms, and counts by name, bounded | |
 //! | [`secret`], [`error`] | the one type that owns a value; the closed set of codes | |
-//! | [`files`], [`clock`] | the data directory's file names; the clock | |
+//! | [`files`], [`clock`], [`descriptors`] | the data directory's file names; the clock; file descriptors for another process | |
 //!
 //! Inside [`proxy`] there are six wings, each of which imports only from those before it:
 //! [`runtime`](proxy::runtime), [`exchange`](proxy::exchange), [`outbound`](proxy::outbound),
@@ -159,6 +159,7 @@ pub mod cli;
 pub mod clock;
 pub mod coding;
 pub mod config;
+pub mod descriptors;
 pub mod desired;
 pub mod environment;
 pub mod error;

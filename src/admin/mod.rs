@@ -1,7 +1,7 @@
 //! The admin listener: probes for machines, and the API and the pages for people.
 //!
 //! ```text
-//!   connection ─► listener ─┬ /healthz, /readyz, /metrics ─► probes
+//!   connection ─► listener ─┬ /healthz, /startupz, /readyz, /metrics ─► probes
 //!                           └ guard: own names, transport, origin ─► router ─► handler
 //!                                                                  Caller (who asks) ─► Registrar
 //! ```

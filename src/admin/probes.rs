@@ -9,7 +9,7 @@ use super::state::AdminState;
 
 /// Whether this is a path of a probe.
 pub(super) fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics")
+    matches!(path, "/healthz" | "/startupz" | "/readyz" | "/metrics")
 }
 
 /// The answer to a probe.
@@ -21,7 +21,13 @@ pub(super) async fn answer<B>(state: &AdminState, request: &Request<B>) -> Respo
         );
     }
     match request.uri().path() {
-        "/healthz" => plain(StatusCode::OK, "ok\n"),
+        // A disk that is full or slow comes back by itself; what a restart would not change is not asked.
+        "/healthz" if state.ledger.has_died() => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ledger's writer has ended; only a restart helps\n",
+        ),
+        // The listener answers when everything is open.
+        "/healthz" | "/startupz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => readiness(state).await,
         _ => with_type(
             StatusCode::OK,

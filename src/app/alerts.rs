@@ -6,7 +6,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,22 +14,16 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, header};
 use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
+use super::endpoint::Endpoint;
 use crate::clock::unix_seconds;
 use crate::config::{self, Config};
 use crate::ledger::CURRENT;
 use crate::ledger::reader::{FileLines, Follower, Line};
-use crate::policy::destination::Host;
 use crate::proxy::outbound::way::Way;
 use crate::tls;
 
@@ -51,11 +44,9 @@ const FIRST_USE: &str = "first_use";
 
 /// Where alerts go, and how they are signed.
 struct Webhook {
-    url: Uri,
+    endpoint: Endpoint,
     secret: Option<hmac::Key>,
     events: Vec<String>,
-    tls: Arc<ClientConfig>,
-    way: Way,
 }
 
 /// Sends alerts, if the configuration says where, until `stop` is cancelled.
@@ -67,11 +58,13 @@ pub(super) fn start(config: &Config, way: Way, stop: CancellationToken) -> Resul
         return Ok(());
     };
     let webhook = Webhook {
-        url: url.clone(),
         secret: secret(&config.alerts)?,
         events: config.alerts.events.clone(),
-        tls: tls::client::config(&config.upstream.ca_files)?,
-        way,
+        endpoint: Endpoint {
+            url: url.clone(),
+            tls: tls::client::config(&config.upstream.ca_files)?,
+            way,
+        },
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -151,29 +144,15 @@ impl Webhook {
     }
 
     async fn send(&self, id: &str, body: &[u8]) -> io::Result<StatusCode> {
-        let host = self.url.host().unwrap_or_default();
-        let is_encrypted = self.url.scheme_str() == Some("https");
-        let port = self.url.port_u16();
-        let port = port.unwrap_or(if is_encrypted { 443 } else { 80 });
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let named = Host::parse(host).map_err(io::Error::other)?;
-        let stream = self.way.connect(&named, port).await?;
-        let request = self.request(id, body)?;
-        if !is_encrypted {
-            return post(stream, request).await;
-        }
-        let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        post(connector.connect(name, stream).await?, request).await
+        self.endpoint.send(self.request(id, body)?).await
     }
 
     /// The request, signed as <https://www.standardwebhooks.com> describes.
     fn request(&self, id: &str, body: &[u8]) -> io::Result<Request<Full<Bytes>>> {
-        let target = self.url.path_and_query();
-        let authority = self.url.authority();
         let timestamp = unix_seconds().to_string();
-        let mut request = Request::post(target.map_or("/", |target| target.as_str()))
-            .header(header::HOST, authority.map_or("", |host| host.as_str()))
+        let mut request = self
+            .endpoint
+            .post()
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", &timestamp);
@@ -185,18 +164,4 @@ impl Webhook {
         let body = Full::new(Bytes::copy_from_slice(body));
         request.body(body).map_err(io::Error::other)
     }
-}
-
-/// Sends a request on a connection of its own, and waits for the head of the answer.
-async fn post(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> io::Result<StatusCode> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
-    connection.abort();
-    Ok(answer.map_err(io::Error::other)?.status())
 }

@@ -4,13 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::config::{Config, Durability};
 use crate::files;
 use crate::ledger::writer::signing::{Seal, Signing};
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Ledger, LedgerError};
 use crate::secret::SecretBytes;
 use crate::vault::key_wrap::{KeyWrap, wrapped_under};
 use crate::vault::{KeyId, Keyring, OpenError};
@@ -62,6 +63,20 @@ pub fn ledger_keys(config: &Config) -> [Option<KeyId>; 2] {
 
 fn signing_key(config: &Config) -> PathBuf {
     config.ledger_dir().join(ledger::layout::SIGNING_KEY)
+}
+
+/// How long a server waits for a command that is writing its lines.
+const BRIEF: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits until no command writes into the ledger, for at most [`BRIEF`].
+pub(super) async fn until_free(config: &Config) {
+    let free = async {
+        while let Err(LedgerError::Locked(_)) = Ledger::probe_lock(&config.ledger_dir()) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(BRIEF, free).await;
 }
 
 /// Opens the ledger of `config` for a server.

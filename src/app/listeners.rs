@@ -2,27 +2,35 @@
 //! started once the proxy is there.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::handover::Handed;
+use super::inherited::Inherited;
 use crate::config::Config;
 use crate::identity::Presented;
 use crate::proxy::inbound::listener::{self, Admission, Port};
-use crate::proxy::inbound::port::{BaseUrlPort, ProxyPort, TransparentPort};
+use crate::proxy::inbound::port::{
+    BaseUrlPort, BaseUrlTlsPort, ProxyPort, TlsPort, TransparentPort,
+};
 use crate::proxy::runtime::workers::Workers;
 
 /// A listener, and where it is.
 pub(super) struct Bound {
     listener: TcpListener,
     pub address: SocketAddr,
+    /// The configuration's key that names it.
+    key: &'static str,
 }
 
 impl Bound {
-    fn to(address: SocketAddr, key: &str) -> Result<Self> {
-        let listener = match listener::bind(address) {
+    fn to(address: SocketAddr, key: &'static str, inherited: &mut Inherited) -> Result<Self> {
+        let before = inherited.take(address, key).map(TcpListener::from_std);
+        let listener = match before.unwrap_or_else(|| listener::bind(address)) {
             Ok(listener) => listener,
             Err(error) => bail!(
                 "cannot listen on {address} ({key}): {error}; is another egret running? \
@@ -32,12 +40,27 @@ impl Bound {
         Ok(Self {
             address: listener.local_addr()?,
             listener,
+            key,
         })
     }
 
-    fn to_all(addresses: &[SocketAddr], key: &str) -> Result<Vec<Self>> {
-        let bound = addresses.iter().map(|address| Self::to(*address, key));
+    fn to_all(
+        addresses: &[SocketAddr],
+        key: &'static str,
+        inherited: &mut Inherited,
+    ) -> Result<Vec<Self>> {
+        let bound = addresses
+            .iter()
+            .map(|address| Self::to(*address, key, inherited));
         bound.collect()
+    }
+
+    /// The socket once more, for a process that follows this one.
+    fn handed(&self) -> Result<Handed> {
+        Ok(Handed {
+            key: self.key,
+            socket: self.listener.as_fd().try_clone_to_owned()?,
+        })
     }
 
     /// Has the workers accept from it.
@@ -66,40 +89,74 @@ pub(super) struct Listeners {
 /// The listeners that clients connect to.
 pub(super) struct ClientListeners {
     pub proxy: Bound,
+    proxy_tls: Vec<Bound>,
     transparent: Vec<Bound>,
     base_url: Vec<Bound>,
+    base_url_tls: Vec<Bound>,
 }
 
 impl Listeners {
-    /// Binds what the configuration names.
-    pub fn bind(config: &Config) -> Result<Self> {
-        Ok(Self {
+    /// Binds what the configuration names, unless such a socket is there already.
+    pub fn bind(config: &Config, mut inherited: Inherited) -> Result<Self> {
+        let from = &mut inherited;
+        let listeners = Self {
             clients: ClientListeners {
-                proxy: Bound::to(config.proxy.listen, "proxy.listen")?,
-                transparent: Bound::to_all(&config.transparent.listen, "transparent.listen")?,
-                base_url: Bound::to_all(&config.base_url.listen, "base_url.listen")?,
+                proxy: Bound::to(config.proxy.listen, "proxy.listen", from)?,
+                proxy_tls: Bound::to_all(&config.proxy.tls.listen, "proxy.tls_listen", from)?,
+                transparent: Bound::to_all(&config.transparent.listen, "transparent.listen", from)?,
+                base_url: Bound::to_all(&config.base_url.listen, "base_url.listen", from)?,
+                base_url_tls: Bound::to_all(
+                    &config.base_url.tls_listen,
+                    "base_url.tls_listen",
+                    from,
+                )?,
             },
-            admin: Bound::to(config.admin.listen, "admin.listen")?,
-        })
+            admin: Bound::to(config.admin.listen, "admin.listen", from)?,
+        };
+        for address in inherited.left() {
+            tracing::warn!(%address, "a socket was passed to this process that no key names");
+        }
+        Ok(listeners)
+    }
+
+    /// All of them once more, for a process that follows this one.
+    pub fn handed(&self) -> Result<Vec<Handed>> {
+        self.all().map(Bound::handed).collect()
     }
 
     /// Where all of them are.
     pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.all().map(|bound| bound.address).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Bound> {
         let ClientListeners {
             proxy,
+            proxy_tls,
             transparent,
             base_url,
+            base_url_tls,
         } = &self.clients;
-        let others = transparent.iter().chain(base_url);
-        let all = [proxy, &self.admin].into_iter().chain(others);
-        all.map(|bound| bound.address).collect()
+        let others = proxy_tls.iter().chain(transparent);
+        let others = others.chain(base_url).chain(base_url_tls);
+        [proxy, &self.admin].into_iter().chain(others)
     }
 }
 
 impl ClientListeners {
     /// Where base URLs are served.
     pub fn base_urls(&self) -> Vec<SocketAddr> {
-        self.base_url.iter().map(|bound| bound.address).collect()
+        addresses(&self.base_url)
+    }
+
+    /// Where base URLs are served over TLS.
+    pub fn base_urls_tls(&self) -> Vec<SocketAddr> {
+        addresses(&self.base_url_tls)
+    }
+
+    /// Where the proxy is spoken to over TLS.
+    pub fn proxy_tls(&self) -> Vec<SocketAddr> {
+        addresses(&self.proxy_tls)
     }
 
     /// Accepts clients on all of them. Returns what accepts, to be ended with the server.
@@ -110,6 +167,9 @@ impl ClientListeners {
         workers: &Workers,
     ) -> Result<Vec<JoinHandle<()>>> {
         let mut accepting = self.proxy.serve(&ProxyPort, admission, workers)?;
+        for bound in self.proxy_tls {
+            accepting.extend(bound.serve(&TlsPort, admission, workers)?);
+        }
         let transparent = &config.transparent;
         for bound in self.transparent {
             // Without a principal the configuration is refused, or the list is empty.
@@ -134,6 +194,13 @@ impl ClientListeners {
             };
             accepting.extend(bound.serve(&port, admission, workers)?);
         }
+        for bound in self.base_url_tls {
+            accepting.extend(bound.serve(&BaseUrlTlsPort, admission, workers)?);
+        }
         Ok(accepting)
     }
+}
+
+fn addresses(listeners: &[Bound]) -> Vec<SocketAddr> {
+    listeners.iter().map(|bound| bound.address).collect()
 }

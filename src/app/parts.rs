@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{ledger, process};
+use super::handover::Predecessor;
+use super::{ledger, process, settings};
 use crate::admin::{AdminServices, AdminSettings, AdminState};
 use crate::changes::{self, Changes, Recorder};
 use crate::config::{Alpn, Config};
@@ -27,6 +29,9 @@ use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
 use crate::vault::{Keyring, Reader, Registrar, Store, StoreProbe, Vault};
 
+/// What a server takes to end beside `proxy.drain_timeout`, at most.
+const HANDOVER: Duration = Duration::from_secs(60);
+
 /// What a server holds open for as long as it lives.
 pub(super) struct Parts {
     pub keyring: Keyring,
@@ -40,7 +45,10 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Opens everything under the data directory.
-    pub async fn open(config: &Config) -> Result<Self> {
+    ///
+    /// After a `predecessor` the ledger is opened last, once that one has closed it: whatever else fails
+    /// does so while the other still serves.
+    pub async fn open(config: &Config, predecessor: Option<&Predecessor>) -> Result<Self> {
         let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
         let ledger_key = ledger::SigningKeySeal::of(&keyring);
         let vault = match Vault::open(&config.data_dir, &config.store.url, &keyring).await {
@@ -55,18 +63,25 @@ impl Parts {
                 return Err(error.into());
             }
         };
-        // Before anything listens: a second server on this data directory ends here.
+        let store = Store::open(&config.store.url, keyring.policy_keys()).await?;
+        let leaves = Arc::new(open_leaves(config)?);
+        if let Some(predecessor) = predecessor {
+            settings::check(config)?;
+            let longest = config.proxy.drain_timeout + HANDOVER;
+            predecessor.until_closed(longest).await?;
+            ledger::until_free(config).await;
+        }
+        // Before anything is served: a second server on this data directory ends here.
         let ledger = ledger::open_signed(config, ledger_key).await?;
         if let Err(error) = files::remove_partial_files(&config.data_dir) {
             tracing::warn!(%error, "files of interrupted starts could not be removed");
         }
-        let store = Store::open(&config.store.url, keyring.policy_keys()).await?;
         Ok(Self {
             vault: Arc::new(vault),
             registrar: Registrar::new(store, &keyring),
             keyring,
             ledger,
-            leaves: Arc::new(open_leaves(config)?),
+            leaves,
             spool: SpoolSpace::new(config.data_dir.clone()),
         })
     }
@@ -120,6 +135,7 @@ impl Parts {
             ledger: self.ledger,
             leaves: self.leaves,
             draining: admin.draining.clone(),
+            leaving: CancellationToken::new(),
             tasks: admin.connections.clone(),
             changes,
             spool: self.spool,

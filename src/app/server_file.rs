@@ -23,10 +23,19 @@ pub struct ServerFile {
     /// Where paths name the destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base_url: Vec<SocketAddr>,
+    /// Where the proxy is spoken to over TLS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_tls: Vec<SocketAddr>,
+    /// The same over TLS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_url_tls: Vec<SocketAddr>,
     /// What became of changes of the configuration. Absent where none can be made: an `egret run`
     /// keeps the configuration with which it started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reloads: Option<Reloads>,
+    /// What became of attempts to have another program take over.
+    #[serde(default)]
+    pub upgrades: Upgrades,
     /// The names of the master keys that it accepts.
     #[serde(default)]
     pub keys: Vec<String>,
@@ -68,6 +77,18 @@ pub struct Reloads {
     pub problem: Option<String>,
     /// The keys whose change takes effect at the next start.
     pub at_restart: Vec<String>,
+}
+
+/// How often a server was to hand over to the program that is installed, and what came of it. One that
+/// has succeeded is the end of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrades {
+    /// How many have begun.
+    pub begun: u64,
+    /// The last one that failed.
+    pub failed: u64,
+    /// Why.
+    pub problem: Option<String>,
 }
 
 impl Reloads {

@@ -19,6 +19,7 @@ use crate::proxy::outbound::parent::{Login, Parent};
 use crate::proxy::outbound::upstream::Upstream;
 use crate::proxy::outbound::way::Way;
 use crate::tls;
+use crate::tls::listener::ListenerTls;
 use crate::vault::Vault;
 
 /// The settings that `config` asks for.
@@ -63,8 +64,35 @@ pub(super) fn from_config(
             .trusting(config.issuer.as_ref().map(issuer).transpose()?),
         upstream: Upstream::new(dialer, roots, limits),
         way,
+        listener_tls: listener_tls(&config)?,
         config,
     })
+}
+
+/// Whether the files that the settings are made from can be used.
+pub(super) fn check(config: &Config) -> Result<()> {
+    tls::client::config(&config.upstream.ca_files)?;
+    listener_tls(config)?;
+    if let Some(known) = &config.issuer {
+        issuer(known)?;
+    }
+    Ok(())
+}
+
+fn listener_tls(config: &Config) -> Result<Option<Arc<ListenerTls>>> {
+    let has_base_urls = !config.base_url.tls_listen.is_empty();
+    let config = &config.proxy.tls;
+    if config.listen.is_empty() && !has_base_urls {
+        return Ok(None);
+    }
+    let certificate = config.certificate.as_ref();
+    let certificate = certificate.map(|files| (&*files.chain, &*files.key));
+    let tls = ListenerTls::new(
+        config.names.clone(),
+        certificate,
+        config.client_ca.as_deref(),
+    )?;
+    Ok(Some(Arc::new(tls)))
 }
 
 fn parent_proxy(

@@ -136,6 +136,7 @@ fn renew_upstream(proxy: &Proxy) {
         identity: running.identity.clone(),
         upstream: running.upstream.renewed(),
         way: running.way.clone(),
+        listener_tls: running.listener_tls.clone(),
         config: running.config.clone(),
     };
     // If a reload came in between, its connections are new already.

@@ -1,5 +1,6 @@
 //! `egret ca`: what clients have to trust.
 
+mod install;
 mod rotate;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ Examples:
     )]
     Path(Format),
     Export(Export),
+    Install(install::Install),
     Rotate(rotate::Rotate),
     Status(rotate::Status),
 }
@@ -91,6 +93,7 @@ impl Ca {
             Command::Status(status) => status.run(context).await,
             Command::Show(format) => show(context, format),
             Command::Path(format) => path(context, format),
+            Command::Install(install) => install.run(context),
             Command::Export(export) => export.run(&authority(&context.load()?.config)?),
         }
     }

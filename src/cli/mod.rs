@@ -40,6 +40,8 @@ mod serve;
 mod server;
 mod store;
 mod token;
+mod top;
+mod upgrade;
 mod usable;
 mod user;
 mod value;
@@ -117,9 +119,11 @@ enum Command {
     Keys(keys::Keys),
     Token(token::Token),
     Ledger(ledger::Ledger),
+    Top(top::Top),
     Ca(ca::Ca),
     Config(config::Config),
     Reload(reload::Reload),
+    Upgrade(upgrade::Upgrade),
     Health(health::Health),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -179,9 +183,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Client(client) => done(command_runtime()?.block_on(client.run(&context))),
         Command::Token(token) => done(command_runtime()?.block_on(token.run(&context))),
         Command::Ledger(ledger) => done(ledger.run(&context)),
+        Command::Top(top) => done(top.run(&context)),
         Command::Ca(ca) => done(command_runtime()?.block_on(ca.run(&context))),
         Command::Config(config) => config.run(&context),
         Command::Reload(reload) => done(reload.run(&context)),
+        Command::Upgrade(upgrade) => done(upgrade.run(&context)),
         Command::Doctor(doctor) => command_runtime()?.block_on(doctor.run(&context)),
         Command::Health(health) => command_runtime()?.block_on(health.run(&context)),
         Command::Completions(completions) => done(completions.run(Cli::command())),

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::context::Context;
 use super::output;
 use super::server;
-use crate::app::{Reloads, Server, Shutdown};
+use crate::app::{Reloads, Server, Shutdown, Successor, Upgrades};
 use crate::config::{Config, Flag, LogFormat, Sources};
 use crate::observe::{self, Logging};
 
@@ -27,7 +27,8 @@ const READING: Duration = Duration::from_secs(10);
 ///
 /// SIGTERM and SIGINT let open requests finish for proxy.drain_timeout, then close the ledger in at
 /// most ten seconds; a second one stops without waiting. SIGHUP, or `egret reload`, puts a changed
-/// configuration in force without dropping a connection, and refuses a faulty one.
+/// configuration in force without dropping a connection, and refuses a faulty one. SIGUSR2, or
+/// `egret upgrade`, hands over to the program that is installed now.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -46,6 +47,9 @@ pub(super) struct Serve {
     /// Where the pages, the API and health checks are (admin.listen)
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<String>,
+    /// Take over from the running server, which starts this process
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 impl Serve {
@@ -64,29 +68,59 @@ impl Serve {
 
         // Before the start, so that an early signal is not lost.
         let mut signals = Signals::new()?;
-        let server = server::start(&config).await?;
+        let server = if self.take_over {
+            Server::take_over(config.clone()).await?
+        } else {
+            server::start(&config).await?
+        };
         let mut reloads = Reloads::default();
         server.announce_reloads(&reloads).await?;
-        welcome(&server, &config, &log);
-        invite(&server, &config).await;
+        announce_addresses(&server, &config, &log);
+        if !self.take_over {
+            welcome(&server, &config);
+            invite(&server, &config).await;
+        }
         tell_manager(NotifyState::Ready);
         let mut drain_timeout = config.proxy.drain_timeout;
-        loop {
+        let mut upgrades = Upgrades::default();
+        let successor = loop {
             match signals.next().await {
-                Signal::Stop => break,
+                Signal::Stop => break None,
+                Signal::Upgrade => {
+                    if let Some(successor) = upgrade(&server, &mut upgrades).await {
+                        break Some(successor);
+                    }
+                }
                 Signal::Reload => {
                     if let Some(config) = reload(&sources, &server, &mut reloads).await {
                         drain_timeout = config.proxy.drain_timeout;
                     }
                 }
             }
+        };
+        match successor.as_ref().and_then(Successor::pid) {
+            Some(pid) => tell_manager(NotifyState::MainPid(pid)),
+            None => tell_manager(NotifyState::Stopping),
         }
-        tell_manager(NotifyState::Stopping);
         tracing::info!(?drain_timeout, "stopping; open requests may finish");
+        let is_followed = successor.is_some();
+        let ending = async {
+            if is_followed {
+                server.leave().await;
+            }
+            server.shutdown(drain_timeout, is_followed).await
+        };
         let end = tokio::select! {
-            end = server.shutdown(drain_timeout) => end,
+            end = ending => end,
             () = signals.stop() => Shutdown { is_drained: false, is_closed: true },
         };
+        if let Some(successor) = successor {
+            successor
+                .take_over()
+                .await
+                .context("the new program does not serve")?;
+            tracing::info!("the new program serves");
+        }
         if !end.is_drained {
             tracing::warn!("stopped before every request had finished");
         }
@@ -146,15 +180,39 @@ async fn announce(server: &Server, reloads: &Reloads) {
     }
 }
 
-/// Says what to do next, unless the log is for a program that reads JSON.
-fn welcome(server: &Server, config: &Config, log: &Logging) {
+/// Starts the program that is to follow this one, and says what came of it in the log and to
+/// `egret upgrade`. If it does not start nothing changes.
+async fn upgrade(server: &Server, upgrades: &mut Upgrades) -> Option<Successor> {
+    upgrades.begun += 1;
+    tracing::info!("the program that is installed now is to take over");
+    let started = server.start_successor().await;
+    upgrades.problem = started.as_ref().err().map(|error| format!("{error:#}"));
+    if let Some(problem) = &upgrades.problem {
+        tracing::error!("this program goes on, because the new one cannot take over: {problem}");
+        upgrades.failed = upgrades.begun;
+        if let Err(error) = server.announce_upgrades(upgrades).await {
+            tracing::warn!("`egret upgrade` cannot be told how it ended: {error:#}");
+        }
+    }
+    started.ok()
+}
+
+/// Says where the server listens.
+fn announce_addresses(server: &Server, config: &Config, log: &Logging) {
     tracing::info!(
         proxy = %server.proxy_addr(),
         admin = %server.admin_addr(),
         data_dir = %config.data_dir.display(),
         "ready"
     );
+    for address in server.proxy_tls() {
+        tracing::info!(%address, ca_sha256 = server.ca_fingerprint(), "the proxy is spoken to over TLS");
+    }
     log.flush();
+}
+
+/// Says what to do next, unless the log is for a program that reads JSON.
+fn welcome(server: &Server, config: &Config) {
     if config.log.format == LogFormat::Json {
         return;
     }
@@ -170,6 +228,12 @@ fn welcome(server: &Server, config: &Config, log: &Logging) {
         admin = server.admin_addr(),
         data = config.data_dir.display(),
     );
+    if let Some(address) = server.proxy_tls().first() {
+        eprintln!(
+            "On other machines: https://{address} with the CA {}\n",
+            server.ca_fingerprint()
+        );
+    }
     if !config.proxy.require_auth {
         output::note(&format!(
             "proxy.require_auth is off: every local program may use the credentials of {}",
@@ -199,6 +263,7 @@ async fn invite(server: &Server, config: &Config) {
 enum Signal {
     Stop,
     Reload,
+    Upgrade,
 }
 
 /// The signals that a server handles.
@@ -206,6 +271,7 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    user: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -214,6 +280,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -222,11 +289,12 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.hangup.recv() => Signal::Reload,
+            _ = self.user.recv() => Signal::Upgrade,
         }
     }
 
     /// Waits for a request to stop, whatever else comes.
     async fn stop(&mut self) {
-        while let Signal::Reload = self.next().await {}
+        while !matches!(self.next().await, Signal::Stop) {}
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn process(file: &ServerFile) -> Option<Pid> {
 }
 
 fn answers(admin: SocketAddr) -> bool {
-    get(admin, "/healthz").is_ok_and(|answer| answer.status == 200)
+    // 503 is an answer too: of a server that should be restarted.
+    get(admin, "/healthz").is_ok_and(|answer| matches!(answer.status, 200 | 503))
 }
 
 /// What the admin listener answered.

@@ -85,6 +85,11 @@ impl Lifetime {
     pub(super) fn end(self, now: i64) -> i64 {
         now.saturating_add(self.0)
     }
+
+    /// How long it is.
+    pub(super) fn seconds(self) -> i64 {
+        self.0
+    }
 }
 
 impl std::str::FromStr for Lifetime {

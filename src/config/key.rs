@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
+use http::Uri;
+
 use super::model::{Config, Durability};
+use super::ship::ShipTarget;
 
 /// What an environment variable or a flag, which can only carry text, is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,13 @@ const fn list(name: &'static str, default: &'static str) -> Key {
 pub(super) const KEYS: &[Key] = &[
     scalar("proxy.listen", "\"127.0.0.1:7070\"")
         .at_start(|old, new| old.proxy.listen != new.proxy.listen),
+    scalar("proxy.allow_plain", "false"),
+    list("proxy.tls_listen", "[]")
+        .at_start(|old, new| old.proxy.tls.listen != new.proxy.tls.listen),
+    list("proxy.tls_names", "[]"),
+    scalar("proxy.tls_cert", "\"none\""),
+    scalar("proxy.tls_key", "\"none\""),
+    scalar("proxy.tls_client_ca", "\"none\""),
     scalar("proxy.require_auth", "true"),
     scalar("proxy.principal", "\"default\""),
     scalar("proxy.max_token_lifetime", "\"unlimited\""),
@@ -110,6 +120,8 @@ pub(super) const KEYS: &[Key] = &[
     scalar("transparent.action", "\"transparent\"")
         .at_start(|old, new| old.transparent.action != new.transparent.action),
     list("base_url.listen", "[]").at_start(|old, new| old.base_url.listen != new.base_url.listen),
+    list("base_url.tls_listen", "[]")
+        .at_start(|old, new| old.base_url.tls_listen != new.base_url.tls_listen),
     scalar("base_url.principal", "\"none\"")
         .at_start(|old, new| old.base_url.principal != new.base_url.principal),
     scalar("base_url.action", "\"base-url\"")
@@ -185,6 +197,12 @@ pub(super) const KEYS: &[Key] = &[
         .at_start(|old, new| old.ledger.keep_for != new.ledger.keep_for),
     scalar("ledger.keep_size", "\"unlimited\"")
         .at_start(|old, new| old.ledger.keep_size != new.ledger.keep_size),
+    scalar("ledger.ship_url", "\"none\"").at_start(|old, new| ship_url(old) != ship_url(new)),
+    scalar("ledger.ship_form", "\"jsonl\"")
+        .at_start(|old, new| ships_otherwise(old, new, |old, new| old.form != new.form)),
+    scalar("ledger.ship_token", "\"none\"")
+        .at_start(|old, new| ships_otherwise(old, new, |old, new| old.token != new.token)),
+    scalar("traces.url", "\"none\"").at_start(|old, new| old.traces != new.traces),
     scalar("keys.master", "\"file:master.key\"")
         .at_start(|old, new| old.keys.master != new.keys.master),
     scalar("keys.next", "\"none\"").at_start(|old, new| old.keys.next != new.keys.next),
@@ -199,6 +217,21 @@ fn interval(config: &Config) -> Option<Duration> {
         Durability::Commit => None,
         Durability::Interval(interval) => Some(interval),
     }
+}
+
+/// Where the ledger is sent to.
+fn ship_url(config: &Config) -> Option<&Uri> {
+    config.ledger.ship.as_ref().map(|ship| &ship.url)
+}
+
+/// Whether it is sent in both, and differs in this.
+fn ships_otherwise(
+    old: &Config,
+    new: &Config,
+    differs: fn(&ShipTarget, &ShipTarget) -> bool,
+) -> bool {
+    let both = old.ledger.ship.as_ref().zip(new.ledger.ship.as_ref());
+    both.is_some_and(|(old, new)| differs(old, new))
 }
 
 /// The keys in which `new` differs from `running` and which take effect only at the next start.

@@ -11,6 +11,8 @@ mod admin;
 mod admin_url;
 mod destination;
 mod key;
+mod listener_tls;
+mod listener_tls_keys;
 mod model;
 mod openid;
 mod openid_keys;
@@ -20,12 +22,15 @@ mod problem;
 mod raw;
 mod resolve;
 mod safe_url;
+mod ship;
+mod ship_keys;
 mod sources;
 mod treatment;
 mod units;
 
 pub use self::admin_url::{AdminUrl, LOCAL_NAME};
 pub use self::key::{nearest, restart_needed};
+pub use self::listener_tls::{CertificateFiles, ListenerTls};
 pub use self::model::{
     Admin, Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Issuer, KeysPlace,
     Ledger, Log, LogFormat, PrincipalSource, Proxy, Requests, Resolve, Store, Tls, Upstream,
@@ -34,6 +39,7 @@ pub use self::openid::{GroupMapping, OpenId};
 pub use self::parent_proxy::{Exception, ParentProtocol, ParentProxy};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::raw::Flag;
+pub use self::ship::{ShipForm, ShipTarget};
 pub use self::sources::{Loaded, Shown, Sources};
 pub use self::treatment::{
     DestinationRule, Exposed, OwnKeys, Range, ScanPlace, Treatment, Unresolved,

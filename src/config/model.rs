@@ -8,8 +8,10 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::admin_url::AdminUrl;
+use super::listener_tls::ListenerTls;
 use super::openid::OpenId;
 use super::parent_proxy::ParentProxy;
+use super::ship::ShipTarget;
 use super::treatment::{self, DestinationRule, OwnKeys, Treatment};
 use crate::files;
 use crate::policy::destination::{Destination, Host};
@@ -56,6 +58,8 @@ pub struct Config {
     pub openid: Option<OpenId>,
     /// The usage record.
     pub ledger: Ledger,
+    /// The collector of traces, if there is one.
+    pub traces: Option<Uri>,
     /// The key that protects the store.
     pub keys: KeySources,
     /// What is logged and how.
@@ -69,6 +73,8 @@ pub struct Config {
 pub struct Proxy {
     /// Where it listens. Port 0 picks a free one.
     pub listen: SocketAddr,
+    /// The listeners with TLS.
+    pub tls: ListenerTls,
     /// Whether a request needs a token. `false` only on a loopback address.
     pub require_auth: bool,
     /// Whose credentials a request without a token may use where `require_auth` is off.
@@ -139,6 +145,8 @@ pub struct Transparent {
 pub struct BaseUrl {
     /// Where they listen. Only loopback addresses.
     pub listen: Vec<SocketAddr>,
+    /// Where they listen with TLS, as the proxy does. Each request shows a token.
+    pub tls_listen: Vec<SocketAddr>,
     /// Whose credentials a request that comes there may use; without one each shows a token.
     pub principal: Option<Principal>,
     /// What the ledger calls requests of the principal.
@@ -295,7 +303,7 @@ impl Egress {
 }
 
 /// `[ledger]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
     /// When a line counts as written.
     pub durability: Durability,
@@ -309,6 +317,8 @@ pub struct Ledger {
     pub keep_for: Option<Duration>,
     /// How many bytes the files may have together before the oldest go; `None` is no limit.
     pub keep_size: Option<u64>,
+    /// Where it is sent to.
+    pub ship: Option<ShipTarget>,
 }
 
 /// When a line of the ledger counts as written.

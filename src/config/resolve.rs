@@ -66,6 +66,7 @@ impl Resolver<'_> {
             issuer: self.issuer(),
             openid: self.openid(),
             ledger: self.ledger(),
+            traces: self.parse("traces.url", parse_webhook),
             keys: KeySources {
                 master: self.parse("keys.master", parse_key_source),
                 next: self.parse("keys.next", parse_next_key_source),
@@ -81,6 +82,7 @@ impl Resolver<'_> {
     fn proxy(&mut self) -> Proxy {
         Proxy {
             listen: self.read("proxy.listen"),
+            tls: self.listener_tls(),
             require_auth: self.read("proxy.require_auth"),
             principal: self.parse("proxy.principal", parse_principal),
             max_token_lifetime: self.parse("proxy.max_token_lifetime", |value| {
@@ -177,6 +179,7 @@ impl Resolver<'_> {
     fn base_url(&mut self) -> BaseUrl {
         let base_url = BaseUrl {
             listen: self.list("base_url.listen", SocketAddr::from_value),
+            tls_listen: self.list("base_url.tls_listen", SocketAddr::from_value),
             principal: self.principal("base_url.principal"),
             action: self.action("base_url.action"),
         };
@@ -340,6 +343,7 @@ impl Resolver<'_> {
             keep_size: self
                 .parse("ledger.keep_size", |value| unless("unlimited", value))
                 .map(|Size(size)| size as u64),
+            ship: self.ship(),
         }
     }
 
@@ -367,6 +371,7 @@ impl Resolver<'_> {
             );
             self.complain("proxy.require_auth", &message);
         }
+        self.check_plain(proxy);
         if clash(proxy, admin) {
             self.complain("admin.listen", &format!("proxy.listen is {proxy} too"));
         }

@@ -170,7 +170,8 @@ fn difference(
 }
 
 /// PEM as RFC 7468 has it, lines of 64 characters.
-fn to_pem<'a>(certificates: impl Iterator<Item = &'a CertificateDer<'static>>) -> Vec<u8> {
+/// Certificates as PEM.
+pub fn to_pem<'a>(certificates: impl Iterator<Item = &'a CertificateDer<'static>>) -> Vec<u8> {
     let mut pem = Vec::new();
     for certificate in certificates {
         pem.extend_from_slice(b"-----BEGIN CERTIFICATE-----\n");

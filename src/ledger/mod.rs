@@ -39,6 +39,7 @@ pub mod format;
 pub mod history;
 pub mod layout;
 pub mod lines;
+pub mod lines_from;
 pub mod own_keys;
 mod priority;
 mod probe;

@@ -18,6 +18,11 @@ impl LedgerProbe {
         self.0.is_ready()
     }
 
+    /// Whether nothing can be written until a restart.
+    pub fn has_died(&self) -> bool {
+        self.0.has_died()
+    }
+
     /// What the ledger has counted so far.
     pub fn stats(&self) -> Snapshot {
         self.0.stats()

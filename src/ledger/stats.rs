@@ -23,6 +23,10 @@ pub(super) struct Stats {
     pub(super) rotation_failures: AtomicU64,
     pub(super) archive_failures: AtomicU64,
     pub(super) dropped_files: AtomicU64,
+    /// Whether lines are sent to a collector.
+    pub(super) ships: AtomicBool,
+    pub(super) shipped: AtomicU64,
+    pub(super) ship_failures: AtomicU64,
 }
 
 /// The state of the ledger at one moment, for metrics.
@@ -62,6 +66,10 @@ pub struct Snapshot {
     pub archive_failures: u64,
     /// Files dropped since the start.
     pub dropped_files: u64,
+    /// Lines that a collector is to have and does not have yet.
+    pub unshipped: u64,
+    /// Batches that it did not take.
+    pub ship_failures: u64,
 }
 
 impl Stats {
@@ -70,6 +78,21 @@ impl Stats {
         self.checkpoint_size.store(size, Relaxed);
         let micros = u64::try_from(time.unix_micros()).unwrap_or_default();
         self.checkpoint_micros.store(micros, Relaxed);
+    }
+
+    /// The collector has the lines up to this one.
+    pub(super) fn shipped(&self, seq: u64) {
+        self.shipped.store(seq, Relaxed);
+        self.ships.store(true, Relaxed);
+    }
+
+    fn unshipped(&self) -> u64 {
+        let size = self.size.load(Relaxed);
+        if self.ships.load(Relaxed) {
+            size.saturating_sub(self.shipped.load(Relaxed))
+        } else {
+            0
+        }
     }
 
     /// The counters; what is known elsewhere is left at its default.
@@ -93,6 +116,8 @@ impl Stats {
             rotation_failures: self.rotation_failures.load(Relaxed),
             archive_failures: self.archive_failures.load(Relaxed),
             dropped_files: self.dropped_files.load(Relaxed),
+            unshipped: self.unshipped(),
+            ship_failures: self.ship_failures.load(Relaxed),
             ..Snapshot::default()
         }
     }

@@ -12,6 +12,7 @@ mod log_writer;
 mod process;
 pub mod redact;
 mod timestamp;
+pub mod traces;
 pub mod trim;
 
 pub use self::log::{LogError, Logging, init};

@@ -24,6 +24,7 @@ use crate::proxy::runtime::limits::HeadLimits;
 use crate::proxy::runtime::seen::SeenCounts;
 use crate::scrub::Needles;
 use crate::tls::leaf::LeafCache;
+use crate::tls::listener::ListenerTls;
 use crate::vault::Vault;
 
 /// Everything that a request needs, put together by [`crate::app`].
@@ -36,6 +37,9 @@ pub struct Proxy {
     pub ledger: Ledger,
     /// The certificates shown to clients.
     pub leaves: Arc<LeafCache>,
+    /// Cancelled when another process takes over, before the proxy drains: connections are accepted there,
+    /// and requests are answered here with the word that the connection ends.
+    pub leaving: CancellationToken,
     /// Cancelled when the proxy begins to drain.
     pub draining: CancellationToken,
     /// Every connection and tunnel, for the drain to wait for.
@@ -84,6 +88,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// The way to what the operator has named.
     pub way: Way,
+    /// TLS on the proxy's own listeners, if there are any with TLS.
+    pub listener_tls: Option<Arc<ListenerTls>>,
 }
 
 impl Settings {

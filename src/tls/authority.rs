@@ -19,6 +19,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
+use super::fingerprint::Fingerprint;
 use super::profile::Profile;
 use super::succession::{self, Succession};
 
@@ -191,6 +192,18 @@ impl Authority {
         &self.certificate_pem
     }
 
+    /// The authority's certificate, and while another one takes over that one's too.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let next = self
+            .next
+            .as_ref()
+            .map(|next| next.signing.certificate.clone());
+        [self.present.certificate.clone()]
+            .into_iter()
+            .chain(next)
+            .collect()
+    }
+
     /// The next authority, or the one that took over last.
     pub fn succession(&self) -> Option<&Succession> {
         self.next.as_ref().map(|next| &next.succession)
@@ -206,7 +219,7 @@ impl Authority {
     pub fn describe(&self, now: OffsetDateTime) -> Vec<Described> {
         let has_changed = self.took_over(now).is_some();
         let describe = |signing: &Signing, signs, from| Described {
-            fingerprint: fingerprint(&signing.certificate),
+            fingerprint: Fingerprint::of(&signing.certificate).to_string(),
             not_after: signing.dates.end,
             signs,
             from,
@@ -408,12 +421,6 @@ fn signing(
         certificate,
         dates,
     })
-}
-
-fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let digest = digest(&SHA256, certificate);
-    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    digits.collect()
 }
 
 /// From when to when a certificate is valid.

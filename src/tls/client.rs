@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
+use super::fingerprint::Fingerprint;
+use super::pinned::Pinned;
 use super::verify::Verifier;
 
 /// Sessions kept for resumption, over all destinations.
@@ -25,6 +28,12 @@ pub enum RootsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file with a client's certificate cannot be used.
+    #[error("{path}: holds no certificate with its private key, as PEM")]
+    Own {
+        /// The file as given.
+        path: PathBuf,
+    },
     /// There is no root certificate, and no substitute could be made.
     #[error("no root certificates can be loaded")]
     NoRoots,
@@ -39,6 +48,56 @@ pub enum RootsError {
 /// Unreadable system roots are only logged: a machine without any can still reach upstreams of
 /// `ca_files`, and every other handshake fails with `upstream_tls_failed`.
 pub fn config(ca_files: &[PathBuf]) -> Result<Arc<ClientConfig>, RootsError> {
+    let mut config = builder(roots(ca_files)?)?.with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
+}
+
+/// A client configuration for the proxy of another machine, whose authority has this `fingerprint`, or
+/// which has a certificate that upstreams could have. With the certificate and key of the PEM file
+/// `own`, if the proxy wants one.
+///
+/// # Errors
+/// When a file cannot be used.
+pub fn pinned(
+    fingerprint: Fingerprint,
+    ca_files: &[PathBuf],
+    own: Option<&Path>,
+) -> Result<Arc<ClientConfig>, RootsError> {
+    let others = roots(ca_files)?;
+    let builder = builder(Arc::new(Pinned {
+        fingerprint,
+        others,
+    }))?;
+    let mut config = match own {
+        Some(path) => {
+            let problem = || RootsError::Own { path: path.into() };
+            let chain = CertificateDer::pem_file_iter(path).map_err(|_| problem())?;
+            let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(|_| problem())?;
+            let key = PrivateKeyDer::from_pem_file(path).map_err(|_| problem())?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|_| problem())?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn builder(
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, RootsError> {
+    let builder = ClientConfig::builder_with_provider(super::provider::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(RootsError::Tls)?;
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier))
+}
+
+/// The system's roots and those of `ca_files`.
+fn roots(ca_files: &[PathBuf]) -> Result<Arc<Verifier>, RootsError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for problem in &system.errors {
@@ -49,14 +108,7 @@ pub fn config(ca_files: &[PathBuf]) -> Result<Arc<ClientConfig>, RootsError> {
     for path in ca_files {
         add_file(&mut roots, &mut named, path)?;
     }
-    let mut config = ClientConfig::builder_with_provider(super::provider::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(RootsError::Tls)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier(roots, named)?)
-        .with_no_client_auth();
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(Arc::new(config))
+    verifier(roots, named)
 }
 
 /// Without any root every upstream's certificate is refused.

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use time::OffsetDateTime;
@@ -37,7 +38,7 @@ impl LeafCache {
     pub fn new(authority: Authority, alpn: Vec<Vec<u8>>) -> Result<Self, AuthorityError> {
         Ok(Self {
             authority: ArcSwap::from_pointee(authority),
-            common: common(alpn)?,
+            common: common(alpn, WebPkiClientVerifier::no_client_auth())?,
             leaves: DashMap::new(),
         })
     }
@@ -132,8 +133,11 @@ impl LeafCache {
     }
 }
 
-/// A configuration without a certificate.
-fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
+/// A configuration without a certificate, which demands of clients what `clients` verifies.
+pub(super) fn common(
+    alpn: Vec<Vec<u8>>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, AuthorityError> {
     let mut provider = CryptoProvider::clone(&super::provider::provider());
     // First the suite that RFC 8446 section 9.1 requires of every implementation. Most of a
     // handshake's hashing is its key schedule, and processors have instructions for SHA-256, but
@@ -144,7 +148,7 @@ fn common(alpn: Vec<Vec<u8>>) -> Result<ServerConfig, AuthorityError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(|_| AuthorityError::Crypto)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
     config.ignore_client_order = true;
     config.alpn_protocols = alpn;

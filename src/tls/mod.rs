@@ -6,7 +6,10 @@
 pub mod authority;
 pub mod client;
 mod error;
+pub mod fingerprint;
 pub mod leaf;
+pub mod listener;
+mod pinned;
 mod profile;
 mod provider;
 pub mod server;

@@ -27,6 +27,17 @@ pub struct ExportedAuthority {
     pub path: String,
 }
 
+/// `egret ca install`.
+#[derive(Debug, Serialize)]
+pub struct InstalledAuthority {
+    /// `install` or `remove`.
+    pub action: String,
+    /// The SHA-256 of each certificate.
+    pub fingerprints: Vec<String>,
+    /// The store that was changed.
+    pub store: String,
+}
+
 /// `egret ca status` and `egret ca rotate`.
 #[derive(Debug, Serialize)]
 pub struct AuthorityState {

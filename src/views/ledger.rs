@@ -145,6 +145,32 @@ pub struct ProvenLine<'a> {
     pub verified: bool,
 }
 
+/// `egret top --once`.
+#[derive(Debug, Serialize)]
+pub struct Top {
+    /// What was used or refused, the most frequent first.
+    pub rows: Vec<TopRow>,
+    /// Within how many seconds.
+    pub window_s: i64,
+}
+
+/// Uses of a credential at a destination for an action.
+#[derive(Debug, Serialize)]
+pub struct TopRow {
+    /// What they were for.
+    pub action: String,
+    /// Where they went.
+    pub destination: String,
+    /// How the last one ended that is over: a status, or a code.
+    pub last: String,
+    /// Uses that were refused.
+    pub refused: u64,
+    /// The credential.
+    pub slug: String,
+    /// Uses that were not.
+    pub uses: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,8 @@ mod version;
 
 pub use self::approval::{Approval, ApprovalChange};
 pub use self::authority::{
-    AuthorityCertificate, AuthorityPath, AuthorityState, ExportedAuthority, OneAuthority,
+    AuthorityCertificate, AuthorityPath, AuthorityState, ExportedAuthority, InstalledAuthority,
+    OneAuthority,
 };
 pub use self::backup::{BackupMade, BackupRestored, LostSince};
 pub use self::client::{
@@ -45,7 +46,7 @@ pub use self::explanation::{ExplainedRefusal, ExplainedRequest, ExplainedUse};
 pub use self::key_request::{KeyRequest, KeyRequestChange};
 pub use self::keys::MasterKeys;
 pub use self::ledger::{
-    Checkpoint, LedgerFlaw, LedgerKey, LedgerProof, ProvenLine, VerifiedLedger,
+    Checkpoint, LedgerFlaw, LedgerKey, LedgerProof, ProvenLine, Top, TopRow, VerifiedLedger,
 };
 pub use self::people::{
     Bundle, Candidate, Claimed, Explanation, Group, PersonChange, Plan, StoreCheck, User,

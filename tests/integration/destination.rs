@@ -335,7 +335,8 @@ async fn a_request_to_the_proxy_by_another_name_is_a_loop() {
     for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
         let builder = World::builder()
             .set("upstream.allow_private", toml::Value::Array(any.to_vec()))
-            .set("proxy.listen", listen);
+            .set("proxy.listen", listen)
+            .set("proxy.allow_plain", true);
         let mut world = builder.start().await;
         let port = world.proxy.port();
         world.proxy.set_ip([127, 0, 0, 1].into());

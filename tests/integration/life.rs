@@ -18,6 +18,7 @@ async fn health_and_readiness_are_told_on_the_admin_listener() {
     let (world, _stub) = one_upstream().await;
     assert_eq!(world.admin_get("/healthz").await, Some(200));
     assert_eq!(world.admin_get("/readyz").await, Some(200));
+    assert_eq!(world.admin_get("/startupz").await, Some(200));
     // A page is at a name of its own.
     assert_eq!(world.admin_get("/no-such-page").await, Some(307));
 }

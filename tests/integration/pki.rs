@@ -91,6 +91,13 @@ impl Pki {
         Arc::new(config)
     }
 
+    /// Writes a certificate for these names, of a server or a client, and its key.
+    pub fn write_leaf(&self, names: &[&str], cert_path: &Path, key_path: &Path) {
+        let (cert, key) = self.leaf(names, Flaw::None);
+        std::fs::write(cert_path, cert.pem()).expect("write");
+        std::fs::write(key_path, key.serialize_pem()).expect("write");
+    }
+
     fn leaf(&self, names: &[&str], flaw: Flaw) -> (rcgen::Certificate, KeyPair) {
         let names: &[&str] = match flaw {
             Flaw::WrongName => &["somebody-else.test"],
@@ -99,7 +106,10 @@ impl Pki {
         let key = KeyPair::generate().expect("generate a leaf key");
         let mut params = CertificateParams::new(Vec::new()).expect("leaf parameters");
         params.subject_alt_names = names.iter().map(|name| san(name)).collect();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.use_authority_key_identifier_extension = true;
         if flaw == Flaw::Expired {
             params.not_before = date_time_ymd(2019, 1, 1);

@@ -58,6 +58,11 @@ const LEDGER_COUNTERS: &[LedgerMetric] = &[
         "Files dropped by retention.",
         |stats| stats.dropped_files,
     ),
+    metric(
+        "ship_failures_total",
+        "Batches of lines that the collector did not take.",
+        |stats| stats.ship_failures,
+    ),
 ];
 
 /// Numbers that grow and shrink.
@@ -74,6 +79,11 @@ const LEDGER_GAUGES: &[LedgerMetric] = &[
         "checkpoint_size_lines",
         "Lines under the last checkpoint.",
         |stats| stats.checkpoint_size,
+    ),
+    metric(
+        "unshipped_lines",
+        "Lines that the collector is to have and does not have yet.",
+        |stats| stats.unshipped,
     ),
     metric("healthy", "Whether the last write succeeded.", |stats| {
         stats.healthy.into()

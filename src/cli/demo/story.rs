@@ -204,7 +204,7 @@ async fn tell(directory: &Path) -> anyhow::Result<()> {
         &refused(&answer, style),
     ))?;
 
-    server.shutdown(Duration::from_secs(2)).await;
+    server.shutdown(Duration::from_secs(2), false).await;
     output::print(&closing(&config, untouched, style)?)
 }
 

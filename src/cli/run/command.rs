@@ -4,13 +4,16 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use http::Uri;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use zeroize::Zeroizing;
 
 use super::isolated::{Asked, Isolation, Unavailable};
 use super::kept;
@@ -20,6 +23,7 @@ use super::placeholders::{self, PlaceholderVariable};
 use super::process::{self, Process};
 use super::project::{self, Project};
 use super::proxy::ProxyHandle;
+use super::remote::Remote;
 use super::way::Way;
 use crate::cli::context::{Context, Session};
 use crate::cli::exit::usage;
@@ -27,11 +31,12 @@ use crate::cli::output;
 use crate::cli::usable::{Usable, usable};
 use crate::cli::when;
 use crate::config::{Config, Loaded, Origin};
-use crate::environment::inherited::{Inherited, inherited};
+use crate::environment::inherited::{Inherited, TOKEN_VARIABLE, inherited};
 use crate::environment::proxy_access::ProxyAccess;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::{self, Changes};
 use crate::policy::grant;
+use crate::tls::fingerprint::Fingerprint;
 use crate::vault::{Principal, Vault};
 use crate::{identity, observe};
 
@@ -70,6 +75,11 @@ use crate::{identity, observe};
 /// one as it is. The program is still you on the same files: what it writes,
 /// something else may execute later.
 ///
+/// --server uses the proxy of another machine over TLS, with the token in EGRET_TOKEN. Credentials,
+/// limits and the ledger are there; here is nothing but this command. --ca-sha256 says which
+/// authority the proxy must have, and nothing is started if it has another. The port that the program
+/// uses stays on this machine's loopback interface.
+///
 /// Exit status: that of the program; 128 + N if signal N ended it; 127 if it was not found, 126 if
 /// it could not be run.
 #[derive(Args)]
@@ -98,6 +108,15 @@ pub(in crate::cli) struct Run {
     /// Hosts to reach without the proxy; placeholders sent there are not replaced; repeatable
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     no_proxy: Vec<String>,
+    /// Use the proxy of another machine, at its proxy.tls_listen; EGRET_TOKEN is the token
+    #[arg(long, value_name = "https://HOST:PORT", conflicts_with = "principal")]
+    server: Option<Uri>,
+    /// With --server: the SHA-256 of its authority, as `egret ca status` prints it there
+    #[arg(long, value_name = "FINGERPRINT", requires = "server")]
+    ca_sha256: Option<Fingerprint>,
+    /// With --server: a PEM file with the certificate and key that it wants of clients
+    #[arg(long, value_name = "FILE", requires = "server")]
+    client_cert: Option<PathBuf>,
     /// Run the program in namespaces of its own, where every connection leads to Egret
     #[arg(
         long,
@@ -147,6 +166,9 @@ impl Run {
         // inherit.)
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 
+        if let Some(server) = &self.server {
+            return self.run_remote(&config, server).await;
+        }
         let proxy = ProxyHandle::establish(&config).await?;
         let session = match Session::open(config.clone()).await {
             Ok(session) => session,
@@ -176,41 +198,89 @@ impl Run {
         }
         let names = kept.into_iter().map(|kept| kept.name);
         let withheld: Vec<OsString> = names.chain(kept::own_variables(&session.config)).collect();
+        let action = self.action()?;
+        let usable = self.usable(&session.config, proxy).await?;
         let lease = Lease::take(&session.store, &self.principal).await?;
-        let outcome = self
-            .child(session, proxy, &lease, &inherited, &withheld)
-            .await;
+        let config = &session.config;
+        let ground = Ground {
+            config,
+            // The authority exists by now: the server made it.
+            directory: &config.data_dir,
+            ca_file: &config.tls.ca_cert,
+            inherited: &inherited,
+            withheld: &withheld,
+            usable: &usable,
+        };
+        let way = proxy.way(&lease.credentials(&action));
+        let outcome = self.child(&ground, way, lease.keep()).await;
         lease.release().await;
         outcome
     }
 
+    /// Runs the program on the proxy of another machine. Nothing of this machine's Egret is used but its
+    /// configuration.
+    async fn run_remote(&self, config: &Config, server: &Uri) -> anyhow::Result<ExitCode> {
+        let fingerprint = self.ca_sha256.ok_or_else(|| {
+            usage(
+                "--server: say with --ca-sha256 which authority the proxy has; `egret ca status` \
+                 prints it there",
+            )
+        })?;
+        let token = std::env::var(TOKEN_VARIABLE).map(Zeroizing::new);
+        let token = token.map_err(|_| {
+            usage(format!(
+                "--server: set {TOKEN_VARIABLE} to a token of the proxy (`egret client add`)"
+            ))
+        })?;
+        let remote = Remote::new(server, fingerprint, self.client_cert.as_deref(), config)?;
+        let credentials = lease::credentials(&self.action()?, &token);
+        let authority = remote.authority(&credentials, &config.data_dir).await?;
+        let ground = Ground {
+            config,
+            directory: &authority.directory,
+            ca_file: &authority.file,
+            inherited: &inherited(),
+            withheld: &kept::own_variables(config),
+            // They are on the other machine.
+            usable: &[],
+        };
+        let way = Way::Far(remote, Arc::new(credentials));
+        self.child(&ground, way, std::future::pending()).await
+    }
+
+    /// What the ledger calls the requests.
+    fn action(&self) -> anyhow::Result<String> {
+        let program = self.command.first();
+        let program = program.ok_or_else(|| usage("name the program to run"))?;
+        let named = self.action.clone();
+        let action = match named {
+            Some(action) => Some(action),
+            None => self.project(false)?.action,
+        };
+        Ok(action.unwrap_or_else(|| action_of(program)))
+    }
+
     async fn child(
         &self,
-        session: &Session,
-        proxy: &ProxyHandle,
-        lease: &Lease,
-        inherited: &Inherited,
-        withheld: &[OsString],
+        ground: &Ground<'_>,
+        way: Way,
+        keep: impl Future<Output = Infallible>,
     ) -> anyhow::Result<ExitCode> {
-        let config = &session.config;
+        let config = ground.config;
         let (program, arguments) = match self.command.as_slice() {
             [program, arguments @ ..] => (program, arguments),
             [] => return Err(usage("name the program to run")),
         };
-        let project = self.project()?;
-        let action = self.action.clone().or_else(|| project.action.clone());
-        let action = action.unwrap_or_else(|| action_of(program));
-        // The authority exists by now: the server made it.
-        let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, inherited)
+        let project = self.project(!self.quiet)?;
+        let trust = TrustFiles::write(ground.directory, ground.ca_file, ground.inherited)
             .context("cannot set up the certificates")?;
-        let usable = self.usable(config, proxy).await?;
         let launch = Launch {
             config,
             trust: &trust,
-            way: proxy.way(&lease.credentials(&action)),
-            inherited,
-            withheld,
-            usable: &usable,
+            way,
+            inherited: ground.inherited,
+            withheld: ground.withheld,
+            usable: ground.usable,
             placeholders: &project.env,
             given: &placeholders::parse(&self.env)?,
             program,
@@ -222,7 +292,7 @@ impl Run {
         };
         tokio::select! {
             outcome = process.wait() => Ok(outcome?),
-            never = lease.keep() => match never {},
+            never = keep => match never {},
             never = accepting => match never {},
         }
     }
@@ -295,18 +365,31 @@ impl Run {
         kept::with_vault(config, proxy, read).await
     }
 
-    /// The project file, with a note that it is used.
-    fn project(&self) -> anyhow::Result<Project> {
+    /// The project file, with a note that it is used if that is to be said.
+    fn project(&self, says_so: bool) -> anyhow::Result<Project> {
         let directory = std::env::current_dir().context("the working directory is gone")?;
         let Some((path, project)) = project::find(&directory)? else {
             return Ok(Project::default());
         };
-        if !self.quiet {
+        if says_so {
             let path = output::printable(&path.to_string_lossy());
             output::note(&format!("using {path}: {}", project.summary()));
         }
         Ok(project)
     }
+}
+
+/// What there is before the program is started.
+struct Ground<'a> {
+    config: &'a Config,
+    /// Where files are put that make clients trust the authority.
+    directory: &'a Path,
+    /// The authority of the proxy.
+    ca_file: &'a Path,
+    inherited: &'a Inherited,
+    withheld: &'a [OsString],
+    /// What the program could use, if it is to be isolated.
+    usable: &'a [Usable],
 }
 
 /// What a start needs to know.

@@ -18,10 +18,13 @@ const HANDOVER: Duration = Duration::from_millis(250);
 pub(super) fn config(config: &Config) -> Config {
     let mut config = config.clone();
     config.proxy.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    config.proxy.tls.listen.clear();
     config.admin.listen = (Ipv4Addr::LOCALHOST, 0).into();
     config.proxy.require_auth = true;
+    config.proxy.tls.listen.clear();
     config.transparent.listen.clear();
     config.base_url.listen.clear();
+    config.base_url.tls_listen.clear();
     config
 }
 
@@ -31,5 +34,5 @@ pub(super) async fn shutdown(server: Server, config: &Config, shared: bool) {
     if shared && ServerFile::remove(&config.data_dir).is_ok() {
         tokio::time::sleep(HANDOVER).await;
     }
-    server.shutdown(DRAIN).await;
+    server.shutdown(DRAIN, false).await;
 }

@@ -39,12 +39,7 @@ impl Lease {
 
     /// What the run's listener shows to the proxy for the program, as in `Proxy-Authorization`.
     pub(super) fn credentials(&self, action: &str) -> Zeroizing<String> {
-        // A percent sign would be decoded, and a colon ends the user name.
-        let action = action.replace('%', "%25").replace(':', "%3A");
-        let pair = Zeroizing::new(format!("{action}:{}", self.client.token().as_str()));
-        let mut credentials = Zeroizing::new(String::from("Basic "));
-        STANDARD.encode_string(pair.as_bytes(), &mut credentials);
-        credentials
+        credentials(action, self.client.token().as_str())
     }
 
     /// Renews the token for as long as it is polled.
@@ -69,6 +64,16 @@ impl Lease {
             ));
         }
     }
+}
+
+/// Action and token, as in `Proxy-Authorization`.
+pub(super) fn credentials(action: &str, token: &str) -> Zeroizing<String> {
+    // A percent sign would be decoded, and a colon ends the user name.
+    let action = action.replace('%', "%25").replace(':', "%3A");
+    let pair = Zeroizing::new(format!("{action}:{token}"));
+    let mut credentials = Zeroizing::new(String::from("Basic "));
+    STANDARD.encode_string(pair.as_bytes(), &mut credentials);
+    credentials
 }
 
 /// Whether another `egret run` exists, after ours was released. One that was killed counts until its

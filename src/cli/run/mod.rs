@@ -12,6 +12,7 @@ mod placeholders;
 mod process;
 mod project;
 mod proxy;
+mod remote;
 mod way;
 
 pub(super) use self::command::Run;

@@ -1,13 +1,15 @@
 //! How a connection that the run's own listener accepted gets to the proxy.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncWriteExt as _, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::forwarder::State;
+use super::remote::Remote;
 use crate::app::VouchedClient;
 use crate::proxy::inbound::arrival;
 
@@ -23,6 +25,8 @@ pub(super) enum Way {
     To(SocketAddr, Credentials),
     /// It runs in another `egret run`, which may end first.
     Through(Arc<State>, Credentials),
+    /// It runs on another machine.
+    Far(Remote, Credentials),
 }
 
 /// As in `Proxy-Authorization`.
@@ -36,11 +40,18 @@ impl Way {
         let passed = match self {
             Self::Here(vouched) => vouched.serve(client, original),
             Self::To(address, own) => match TcpStream::connect(address).await {
-                Ok(proxy) => pass_on(client, proxy, &header(&own)).await,
+                Ok(proxy) => to_socket(client, proxy, &header(&own)).await,
                 Err(error) => Err(error),
             },
-            Self::Through(state, own) => match state.connect().await {
+            Self::Far(remote, own) => match remote.connect().await {
                 Ok(proxy) => pass_on(client, proxy, &header(&own)).await,
+                Err(error) => {
+                    tracing::error!(kind = %error.kind(), "the proxy cannot be reached");
+                    Ok(())
+                }
+            },
+            Self::Through(state, own) => match state.connect().await {
+                Ok(proxy) => to_socket(client, proxy, &header(&own)).await,
                 Err(error) => {
                     tracing::error!("no proxy to pass a connection on to: {error:#}");
                     Ok(())
@@ -53,15 +64,19 @@ impl Way {
     }
 }
 
-async fn pass_on(
-    mut client: TcpStream,
-    mut proxy: TcpStream,
-    header: &[u8],
-) -> std::io::Result<()> {
+async fn to_socket(client: TcpStream, proxy: TcpStream, header: &[u8]) -> io::Result<()> {
     // Small writes followed by waits: with Nagle's algorithm each would cost 40 ms.
-    client.set_nodelay(true)?;
     proxy.set_nodelay(true)?;
+    pass_on(client, proxy, header).await
+}
+
+async fn pass_on<P>(mut client: TcpStream, mut proxy: P, header: &[u8]) -> io::Result<()>
+where
+    P: AsyncRead + AsyncWrite + Unpin,
+{
+    client.set_nodelay(true)?;
     proxy.write_all(header).await?;
+    proxy.flush().await?;
     // Either side may close at any time, which is no error.
     let _ = copy_bidirectional_with_sizes(&mut client, &mut proxy, BUFFER, BUFFER).await;
     Ok(())

@@ -163,6 +163,10 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
         ("EGRET_TLS_CA_CERT", "ca.pem"),
         ("EGRET_TLS_CA_KEY", "ca.key"),
     ];
+    const BOTH: &[(&str, &str)] = &[
+        ("EGRET_PROXY_TLS_CERT", "own.pem"),
+        ("EGRET_PROXY_TLS_KEY", "own.key"),
+    ];
     const ISSUER: &[(&str, &str)] = &[
         ("EGRET_ISSUER_NAME", "https://issuer.example"),
         ("EGRET_ISSUER_AUDIENCE", "egret"),
@@ -174,6 +178,7 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
         ("EGRET_OPENID_CLIENT_ID", "egret"),
     ];
     const PARENT: &[(&str, &str)] = &[("EGRET_UPSTREAM_PROXY", "http://p.example:3128")];
+    const SHIP: &[(&str, &str)] = &[("EGRET_LEDGER_SHIP_URL", "https://logs.example")];
     const CLAIM: &[(&str, &str)] = &[
         ("EGRET_ISSUER_NAME", "https://issuer.example"),
         ("EGRET_ISSUER_AUDIENCE", "egret"),
@@ -186,6 +191,12 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
     type Change<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
     let changed: &[Change] = &[
         ("proxy.listen", "127.0.0.1:1", &[]),
+        ("proxy.allow_plain", "true", &[]),
+        ("proxy.tls_listen", "127.0.0.1:5", &[]),
+        ("proxy.tls_names", "egret.example.com", &[]),
+        ("proxy.tls_cert", "x.pem", BOTH),
+        ("proxy.tls_key", "x.key", BOTH),
+        ("proxy.tls_client_ca", "ca.pem", &[]),
         ("proxy.require_auth", "false", &[]),
         ("proxy.principal", "alice", &[]),
         ("proxy.max_token_lifetime", "7d", &[]),
@@ -213,6 +224,7 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
         ("transparent.principal", "bob", &[]),
         ("transparent.action", "held", &[]),
         ("base_url.listen", "127.0.0.1:4", &[]),
+        ("base_url.tls_listen", "127.0.0.1:6", &[]),
         ("base_url.principal", "bob", &[]),
         ("base_url.action", "held", &[]),
         ("tls.ca_cert", "x.pem", AUTHORITY),
@@ -278,6 +290,10 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
         ("ledger.max_size", "1MiB", &[]),
         ("ledger.keep_for", "7d", &[]),
         ("ledger.keep_size", "1GiB", &[]),
+        ("ledger.ship_url", "https://logs.example/x", &[]),
+        ("ledger.ship_form", "ocsf", SHIP),
+        ("ledger.ship_token", "ship.token", SHIP),
+        ("traces.url", "http://collector.example:4318", &[]),
         ("keys.master", "env:KEY", &[]),
         ("keys.next", "env:NEXT", &[]),
         ("log.format", "json", &[]),

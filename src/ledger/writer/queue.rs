@@ -276,6 +276,12 @@ impl Queue {
         self.healthy.load(Ordering::Relaxed)
     }
 
+    /// Whether the writer has ended although nobody closed it: only another process writes again.
+    pub(super) fn has_died(&self) -> bool {
+        let state = self.state();
+        state.stopped && !state.closing
+    }
+
     /// Returns whether that is news.
     pub(super) fn set_healthy(&self, healthy: bool) -> bool {
         self.healthy.swap(healthy, Ordering::Relaxed) != healthy
@@ -408,6 +414,19 @@ mod tests {
         let mut batch = Batch::default();
         queue.take(&mut batch, Duration::ZERO, None, Gathering::default());
         assert_eq!(push("alice"), Ok(()));
+    }
+
+    #[test]
+    fn a_writer_that_panics_is_told_from_one_that_was_closed() {
+        for (closes, died) in [(false, true), (true, false)] {
+            let queue = Arc::new(Queue::new(8));
+            assert!(!queue.has_died());
+            if closes {
+                queue.close(None);
+            }
+            drop(Stopped(Arc::clone(&queue)));
+            assert_eq!(queue.has_died(), died);
+        }
     }
 
     #[test]

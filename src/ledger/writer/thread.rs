@@ -118,6 +118,21 @@ impl Drop for Handle {
 }
 
 impl Ledger {
+    /// Whether its thread has ended by a fault, so that nothing can be written until a restart.
+    pub fn has_died(&self) -> bool {
+        self.0.queue.has_died()
+    }
+
+    /// Counts that a collector has the lines up to this one.
+    pub fn shipped(&self, seq: u64) {
+        self.0.stats.shipped(seq);
+    }
+
+    /// Counts that a collector did not take a batch.
+    pub fn ship_failed(&self) {
+        self.0.stats.ship_failures.fetch_add(1, Relaxed);
+    }
+
     /// Opens or creates the ledger in `dir` for adding a few lines, and starts its thread. Reads
     /// and syncs files, so it blocks.
     ///

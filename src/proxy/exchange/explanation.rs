@@ -56,6 +56,7 @@ pub async fn explain(
         stand_ins: stand_ins::search(vault, &caller),
         caller: Arc::new(caller),
         place: None,
+        trace: None,
     };
     if let Some(rules) = rules {
         context.path = leak_guard::shown(&needles, &context.raw_path);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Code;
 use crate::ledger::{EncodedEntries, Entry, Ledger, event, outcome};
+use crate::observe::traces::Span;
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::used::Used;
 
@@ -74,7 +75,11 @@ impl Outcome {
     }
 
     fn write(&mut self, how: &'static str, code: Option<Code>) {
-        if mem::replace(&mut self.is_told, true) || !self.used.is_recorded() {
+        if mem::replace(&mut self.is_told, true) {
+            return;
+        }
+        self.trace(code);
+        if !self.used.is_recorded() {
             return;
         }
         let (context, status) = (&*self.context, self.status);
@@ -91,6 +96,28 @@ impl Outcome {
         if self.ledger.append(&entry).is_err() {
             tracing::error!(request = %context.id, "a result could not be written to the ledger");
         }
+    }
+}
+
+impl Outcome {
+    /// Ends the span of the request, if there is one.
+    fn trace(&self, code: Option<Code>) {
+        let context = &*self.context;
+        let Some(trace) = &context.trace else {
+            return;
+        };
+        trace.end(|span| Span {
+            method: context.method.to_string(),
+            status: self.status,
+            code: code.map(Code::as_str),
+            attributes: [
+                ("egret.request", context.id.to_string()),
+                ("egret.client", context.caller.client.to_string()),
+                ("egret.action", context.caller.action.to_string()),
+                ("server.address", context.origin.to_string()),
+            ],
+            ..span
+        });
     }
 }
 

@@ -8,6 +8,7 @@ use http::Method;
 use crate::error::Refusal;
 use crate::identity::Caller;
 use crate::ledger::{EncodedEntries, Entry, Ledger, Text, event, outcome};
+use crate::observe::traces::Trace;
 use crate::policy::destination::Destination;
 use crate::policy::location::Location;
 use crate::proxy::exchange::request_id::RequestId;
@@ -44,6 +45,8 @@ pub struct RequestContext {
     pub stand_ins: Option<Arc<StandInSearch>>,
     /// Its place among what its client has under way, where that is limited.
     pub place: Option<Arc<ClientPlace>>,
+    /// The trace that it belongs to, where traces are collected.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// A refused exchange: what the client is told, and the lines that the ledger gets.
@@ -149,6 +152,7 @@ impl RequestContext {
             attached: Vec::new(),
             stand_ins: None,
             place: None,
+            trace: None,
         }
     }
 

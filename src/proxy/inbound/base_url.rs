@@ -6,7 +6,8 @@
 //! reaches such servers), and a request that a page makes is refused: every destination would be one
 //! origin to it, and what one of them answers could use the credentials for another.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -21,9 +22,41 @@ const BEGINNING: &str = "/-/";
 /// Says from where a page makes a request; `none` is a person who typed the URL.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// A listener, and how clients may call it.
+#[derive(Clone)]
+pub struct Own {
+    /// The address that the client has connected to.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub scheme: Scheme,
+    /// Its names, beside those of the loopback interface. Without TLS there are none: others could be
+    /// led to it under a name of their own.
+    pub names: Arc<[Host]>,
+}
+
+impl Own {
+    /// A listener without TLS.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            scheme: Scheme::Http,
+            names: Arc::default(),
+        }
+    }
+
+    fn is_called(&self, called: &Destination) -> bool {
+        let ip = called.host.as_ip();
+        let is_local = matches!(&called.host, Host::Domain(name) if **name == *"localhost")
+            || ip.is_some_and(|ip| ip.is_loopback());
+        let is_named = self.scheme == Scheme::Https
+            && (self.names.contains(&called.host) || ip == Some(self.address.ip().to_canonical()));
+        (is_local || is_named) && called.port == self.address.port()
+    }
+}
+
 /// Where the request goes, which is made one for there. `named` is the destination of an absolute target.
 pub fn destination(
-    own: SocketAddr,
+    own: &Own,
     named: Option<&Destination>,
     head: &mut Parts,
 ) -> Result<Destination, Refusal> {
@@ -31,7 +64,7 @@ pub fn destination(
         Refusal::new(
             Code::CrossSite,
             "the request is for another name than this listener's: use 127.0.0.1, [::1] or localhost \
-             with its port",
+             with its port, and where it has TLS a name of proxy.tls_names",
         )
     })?;
     refuse_pages(&called, &head.headers)?;
@@ -60,10 +93,10 @@ pub fn destination(
 }
 
 /// How the client calls the listener: `http://127.0.0.1:7070`. `named` is what an absolute target says.
-fn called(own: SocketAddr, named: Option<&Destination>, headers: &HeaderMap) -> Option<String> {
+fn called(own: &Own, named: Option<&Destination>, headers: &HeaderMap) -> Option<String> {
     let host = headers.get(header::HOST);
     let host = match host {
-        Some(host) => Some(Destination::from_authority(Scheme::Http, host.to_str().ok()?).ok()?),
+        Some(host) => Some(Destination::from_authority(own.scheme, host.to_str().ok()?).ok()?),
         None => None,
     };
     if named
@@ -74,17 +107,8 @@ fn called(own: SocketAddr, named: Option<&Destination>, headers: &HeaderMap) -> 
     }
     let called = named
         .or(host.as_ref())
-        .filter(|called| is_own(called, own))?;
-    Some(format!("http://{}", called.authority()))
-}
-
-fn is_own(called: &Destination, own: SocketAddr) -> bool {
-    let is_loopback = match &called.host {
-        Host::Domain(name) => **name == *"localhost",
-        Host::Ipv4(address) => IpAddr::V4(*address).is_loopback(),
-        Host::Ipv6(address) => IpAddr::V6(*address).is_loopback(),
-    };
-    is_loopback && called.port == own.port()
+        .filter(|called| own.is_called(called))?;
+    Some(format!("{}://{}", own.scheme, called.authority()))
 }
 
 fn refuse_pages(base: &str, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -124,15 +148,22 @@ fn split(target: &str) -> Option<(Destination, String)> {
 const URIS: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
 
 /// How a client calls the listener, for what its answers say.
-pub struct Base(String);
+pub struct Base {
+    /// `http://127.0.0.1:7070`.
+    url: String,
+    /// Cookies may be for TLS only.
+    is_encrypted: bool,
+}
 
 impl Base {
     /// How a request calls it; `None` where it was refused for that.
-    pub fn of<B>(own: SocketAddr, request: &Request<B>) -> Option<Self> {
+    pub fn of<B>(own: &Own, request: &Request<B>) -> Option<Self> {
         let named = request.uri().authority();
         let named =
-            named.and_then(|named| Destination::from_authority(Scheme::Http, named.as_str()).ok());
-        called(own, named.as_ref(), request.headers()).map(Self)
+            named.and_then(|named| Destination::from_authority(own.scheme, named.as_str()).ok());
+        let url = called(own, named.as_ref(), request.headers())?;
+        let is_encrypted = own.scheme == Scheme::Https;
+        Some(Self { url, is_encrypted })
     }
 
     /// Has the URLs in the head of an answer from `destination` lead here again, and its cookies kept for
@@ -145,13 +176,13 @@ impl Base {
             Some(self.of_links(destination, text))
         });
         change(headers, &header::SET_COOKIE, |text| {
-            Some(of_cookie(destination, text))
+            Some(of_cookie(destination, text, self.is_encrypted))
         });
     }
 
     /// The URL at which this listener serves what `uri` names; `None` if it does so as it is.
     fn of_uri(&self, from: &Destination, uri: &str) -> Option<String> {
-        let Self(base) = self;
+        let base = &self.url;
         let (scheme, rest) = match uri.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
@@ -195,14 +226,14 @@ fn prefix(destination: &Destination) -> String {
 }
 
 /// A cookie that the client sends back to this destination, and not to others that are served here.
-fn of_cookie(from: &Destination, cookie: &str) -> String {
+fn of_cookie(from: &Destination, cookie: &str, is_encrypted: bool) -> String {
     let mut has_path = false;
     let mut out = String::new();
     for (number, part) in cookie.split(';').enumerate() {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let is = |known: &str| number > 0 && name.trim().eq_ignore_ascii_case(known);
-        // There is no TLS here, and the listener's name is no domain.
-        if is("domain") || is("secure") {
+        // The listener's name is no domain of the destination's.
+        if is("domain") || is("secure") && !is_encrypted {
             continue;
         }
         if number > 0 {
@@ -283,7 +314,7 @@ mod tests {
 
     #[test]
     fn only_the_listeners_own_names_are_served() {
-        let own = "127.0.0.1:7070".parse().unwrap();
+        let own = Own::plain("127.0.0.1:7070".parse().unwrap());
         for (host, is_served) in [
             ("127.0.0.1:7070", true),
             ("localhost:7070", true),
@@ -295,14 +326,41 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));
-            assert_eq!(called(own, None, &headers).is_some(), is_served, "{host}");
+            assert_eq!(called(&own, None, &headers).is_some(), is_served, "{host}");
         }
-        assert!(called(own, None, &HeaderMap::new()).is_none());
+        assert!(called(&own, None, &HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn with_tls_a_listener_has_names_of_its_own_and_its_address() {
+        let own = Own {
+            address: "192.0.2.7:7443".parse().unwrap(),
+            scheme: Scheme::Https,
+            names: [Host::parse("egret.example.com").unwrap()].into(),
+        };
+        for (host, expected) in [
+            (
+                "egret.example.com:7443",
+                Some("https://egret.example.com:7443"),
+            ),
+            ("192.0.2.7:7443", Some("https://192.0.2.7:7443")),
+            ("localhost:7443", Some("https://localhost:7443")),
+            ("egret.example.com", None),
+            ("192.0.2.8:7443", None),
+            ("evil.example:7443", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            assert_eq!(called(&own, None, &headers).as_deref(), expected, "{host}");
+        }
     }
 
     #[test]
     fn urls_of_an_answer_lead_here_again() {
-        let base = Base("http://127.0.0.1:7070".to_owned());
+        let base = Base {
+            url: "http://127.0.0.1:7070".to_owned(),
+            is_encrypted: false,
+        };
         let of = |uri: &str| base.of_uri(&api(), uri);
         let here = "http://127.0.0.1:7070/-/https";
         assert_eq!(
@@ -331,12 +389,16 @@ mod tests {
         let path = "/-/https/api.example.com";
         let cookie = "a=b=c; Domain=example.com; Path=/v1; Secure; HttpOnly";
         assert_eq!(
-            of_cookie(&api(), cookie),
+            of_cookie(&api(), cookie, false),
             format!("a=b=c; Path={path}/v1; HttpOnly")
         );
         assert_eq!(
-            of_cookie(&api(), "secure=1"),
+            of_cookie(&api(), "secure=1", false),
             format!("secure=1; Path={path}/")
+        );
+        assert_eq!(
+            of_cookie(&api(), "a=b; Secure", true),
+            format!("a=b; Secure; Path={path}/")
         );
     }
 }

@@ -31,12 +31,15 @@ pub struct Client {
     pub ledger: Arc<Ledger>,
     /// The proxy takes no more requests.
     is_draining: AtomicBool,
+    /// The next request should come on another connection.
+    is_leaving: AtomicBool,
 }
 
 impl Client {
     /// A connection that was just made.
     pub fn new(proxy: Arc<Proxy>, entry: Entry, signal: HeadSignal) -> Arc<Self> {
         let is_draining = AtomicBool::new(proxy.draining.is_cancelled());
+        let is_leaving = AtomicBool::new(proxy.leaving.is_cancelled());
         Arc::new(Self {
             ledger: Arc::new(proxy.ledger.clone()),
             proxy,
@@ -45,12 +48,26 @@ impl Client {
             unread: Unread::default(),
             bound: BoundConnections::default(),
             is_draining,
+            is_leaving,
         })
     }
 
     /// Whether the proxy takes no more requests.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next request should come on another connection, which another process accepts.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// Waits until another process takes over, or the proxy drains.
+    pub async fn leave(&self) {
+        // One of its own, as below.
+        let leaving = self.proxy.leaving.child_token();
+        leaving.cancelled().await;
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the proxy drains, and takes no more requests from then on.

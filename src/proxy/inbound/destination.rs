@@ -32,7 +32,7 @@ pub fn of(entry: &Entry, head: &mut Parts, settings: &Settings) -> Result<Destin
             destination
         }
         Entry::BaseUrl(entry) => {
-            let destination = base_url::destination(entry.own, named.as_ref(), head)?;
+            let destination = base_url::destination(&entry.own, named.as_ref(), head)?;
             check_port(&settings.config.proxy.connect_ports, &destination)?;
             destination
         }

@@ -4,7 +4,7 @@ use crate::error::Code;
 use crate::proxy::exchange::egress;
 use crate::proxy::exchange::headers::EGRET_ACTION;
 use crate::proxy::exchange::headers::{EGRET_RUN, EGRET_TOKEN};
-use std::net::SocketAddr;
+use crate::proxy::inbound::base_url::Own;
 use std::ptr;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -98,8 +98,8 @@ pub struct TransparentEntry {
 
 /// A client that writes the destination into the path.
 pub struct BaseUrlEntry {
-    /// Where the listener is.
-    pub own: SocketAddr,
+    /// The listener.
+    pub own: Own,
     /// For whom it vouches.
     pub holder: Option<Arc<Presented>>,
     /// Counts the connection until the last of its requests has ended.

@@ -63,10 +63,14 @@ where
         .with_upgrades();
     let mut connection = Box::pin(connection);
     async move {
+        let drained = async {
+            client.leave().await;
+            client.drain().await;
+        };
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = client.drain() => {
+            () = drained => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -88,9 +88,13 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = client.drain() => {
+        () = client.leave() => {
+            // What is asked before the client has read that is still served.
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = client.drain() => connection.await,
+            }
         }
         silence = silence => {
             if silence == Silence::Stalled {

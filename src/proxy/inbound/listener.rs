@@ -21,6 +21,9 @@ use crate::proxy::runtime::workers::{Load, Workers};
 
 /// What a listening socket is for: who its clients are, and how each says where it wants to go.
 pub trait Port: Clone + Send + Sync + 'static {
+    /// Whether a client that finds no place can be told so at once.
+    const EXPLAINS: bool = true;
+
     /// Serves a connection to its end.
     fn serve(
         self,
@@ -59,7 +62,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Has the workers accept from `listener` until the proxy drains.
+/// Has the workers accept from `listener` until the proxy drains, or another process takes over.
 ///
 /// # Errors
 /// When the socket cannot be shared with a worker.
@@ -91,8 +94,8 @@ struct Acceptor {
 
 impl Acceptor {
     async fn run<P: Port>(self, port: P) {
-        let draining = self.admission.proxy.draining.clone();
-        draining.run_until_cancelled(self.accept_all(port)).await;
+        let leaving = self.admission.proxy.leaving.clone();
+        leaving.run_until_cancelled(self.accept_all(port)).await;
     }
 
     async fn accept_all<P: Port>(&self, port: P) {
@@ -196,6 +199,7 @@ async fn admit<P: Port>(port: P, proxy: Arc<Proxy>, stream: TcpStream, place: Pl
             let slot = Slot::new(place, load);
             port.serve(proxy, stream, slot).await;
         }
+        Place::None(_) if !P::EXPLAINS => proxy.counters.refuse(Code::Overloaded),
         Place::None(place) => {
             turn_away(&proxy, stream).await;
             drop(place);

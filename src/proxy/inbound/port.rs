@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -10,8 +11,10 @@ use tokio::time::timeout;
 
 use crate::error::Code;
 use crate::identity::Presented;
-use crate::proxy::context::Proxy;
+use crate::policy::destination::Scheme;
+use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::arrival::{self, Arrival};
+use crate::proxy::inbound::base_url::Own;
 use crate::proxy::inbound::entry::{BaseUrlEntry, Entry, ProxyEntry};
 use crate::proxy::inbound::head_guard::HeadGuard;
 use crate::proxy::inbound::http1;
@@ -21,9 +24,11 @@ use crate::proxy::inbound::original;
 use crate::proxy::inbound::requests::Requests;
 use crate::proxy::inbound::socks;
 use crate::proxy::inbound::transparent::{self, Redirected};
-use crate::proxy::inbound::tunnel::Rewound;
+use crate::proxy::inbound::tunnel::{ClientStream, PATIENCE, Rewound};
 use crate::proxy::runtime::limits::HeadLimits;
-use crate::proxy::runtime::measures::{Kind, measures};
+use crate::proxy::runtime::measures::{Handshake, Kind, Side, measures};
+use crate::proxy::runtime::pacing::paced;
+use crate::proxy::runtime::read_ahead::ReadAhead;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::slot::ConnectionSlot;
 
@@ -75,6 +80,50 @@ async fn begin(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<(Arrival, Op
     Ok((arrival?, opening))
 }
 
+/// The same port for clients that speak TLS to the proxy itself. There is no SOCKS on it.
+#[derive(Clone)]
+pub struct TlsPort;
+
+impl Port for TlsPort {
+    const EXPLAINS: bool = false;
+
+    async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
+        let draining = proxy.draining.child_token();
+        let begun = Box::pin(begin_tls(&proxy, stream));
+        if let Some(Some((stream, arrival, early))) = draining.run_until_cancelled(begun).await {
+            speak_http(proxy, stream, slot, arrival, early).await;
+        }
+    }
+}
+
+/// The handshake, and what the connection begins with.
+async fn begin_tls(proxy: &Proxy, stream: TcpStream) -> Option<(ClientStream, Arrival, BytesMut)> {
+    let settings = proxy.settings.load_full();
+    let mut stream = accept_tls(proxy, &settings, stream).await?;
+    let mut early = BytesMut::new();
+    let read = Arrival::read(&mut stream, &settings, &mut early);
+    let read = timeout(limits(proxy).first_timeout, read).await;
+    let arrival = read.ok()?.ok()?;
+    Some((stream, arrival, early))
+}
+
+/// TLS with the proxy itself.
+async fn accept_tls(proxy: &Proxy, settings: &Settings, stream: TcpStream) -> Option<ClientStream> {
+    let local = stream.local_addr().ok()?.ip();
+    let tls = settings.listener_tls.as_ref()?;
+    let accepted = tls.accept(ReadAhead::new(stream), local, &proxy.leaves);
+    let deadline = settings.config.proxy.handshake_timeout;
+    let accepted = timeout(deadline, paced(pin!(accepted), PATIENCE)).await;
+    measures().shaken(Side::Client, Handshake::of(&accepted));
+    match accepted {
+        Ok(Ok(stream)) => Some(ClientStream::Tls(Box::new(stream))),
+        Ok(Err(_)) | Err(_) => {
+            tracing::info!("a connection was closed: its TLS handshake with the proxy failed");
+            None
+        }
+    }
+}
+
 /// A port whose connections are accepted, and vouched for, by somebody else in this process.
 #[derive(Clone)]
 pub struct VouchedPort(pub Arrival);
@@ -108,6 +157,7 @@ impl Port for TransparentPort {
                     holder: Some(self.holder),
                     slot,
                 };
+                let stream = ClientStream::Tcp(stream);
                 transparent::serve::<Requests>(proxy, stream, redirected).await;
             }
             None => {}
@@ -126,28 +176,64 @@ pub struct BaseUrlPort {
 
 impl Port for BaseUrlPort {
     async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
-        let mut stream = Rewound::new(stream, BytesMut::new());
-        let draining = proxy.draining.child_token();
-        let begins = timeout(
-            limits(&proxy).first_timeout,
-            stream.begins_with(http2::PREFACE),
-        );
-        let Some(Ok(Ok(is_http2))) = draining.run_until_cancelled(begins).await else {
-            return;
-        };
-        let entry = Entry::BaseUrl(BaseUrlEntry {
-            own: self.own,
+        let entry = BaseUrlEntry {
+            own: Own::plain(self.own),
             holder: self.holder,
             _slot: slot,
-        });
-        if is_http2 {
-            http2::serve::<Requests, _>(proxy, stream, entry).await;
-        } else {
-            let (stream, early) = stream.into_parts();
-            let signal = HeadSignal::default();
-            let guard = HeadGuard::new(stream, early, limits(&proxy), signal.clone());
-            http1::serve::<Requests, _>(proxy, guard, signal, entry).await;
-        }
+        };
+        serve_base_url(proxy, ClientStream::Tcp(stream), entry).await;
+    }
+}
+
+/// The same with TLS. Each request shows a token: others reach it.
+#[derive(Clone)]
+pub struct BaseUrlTlsPort;
+
+impl Port for BaseUrlTlsPort {
+    const EXPLAINS: bool = false;
+
+    async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
+        let draining = proxy.draining.child_token();
+        let settings = proxy.settings.load_full();
+        let Ok(address) = stream.local_addr() else {
+            return;
+        };
+        let accepted = Box::pin(accept_tls(&proxy, &settings, stream));
+        let Some(Some(stream)) = draining.run_until_cancelled(accepted).await else {
+            return;
+        };
+        let entry = BaseUrlEntry {
+            own: Own {
+                address,
+                scheme: Scheme::Https,
+                names: settings.config.proxy.tls.names.as_slice().into(),
+            },
+            holder: None,
+            _slot: slot,
+        };
+        drop(settings);
+        serve_base_url(proxy, stream, entry).await;
+    }
+}
+
+async fn serve_base_url(proxy: Arc<Proxy>, stream: ClientStream, entry: BaseUrlEntry) {
+    let mut stream = Rewound::new(stream, BytesMut::new());
+    let draining = proxy.draining.child_token();
+    let begins = timeout(
+        limits(&proxy).first_timeout,
+        stream.begins_with(http2::PREFACE),
+    );
+    let Some(Ok(Ok(is_http2))) = draining.run_until_cancelled(begins).await else {
+        return;
+    };
+    let entry = Entry::BaseUrl(entry);
+    if is_http2 {
+        http2::serve::<Requests, _>(proxy, stream, entry).await;
+    } else {
+        let (stream, early) = stream.into_parts();
+        let signal = HeadSignal::default();
+        let guard = HeadGuard::new(stream, early, limits(&proxy), signal.clone());
+        http1::serve::<Requests, _>(proxy, guard, signal, entry).await;
     }
 }
 
@@ -157,6 +243,31 @@ async fn speak(
     slot: ConnectionSlot,
     arrival: Arrival,
     opening: Opening,
+) {
+    let (first, early) = match opening {
+        // What was redirected begins with what the client says to its destination.
+        Opening::Unseen if arrival.original.is_some() => (None, BytesMut::new()),
+        Opening::Unseen => (peek(&proxy, &stream).await, BytesMut::new()),
+        Opening::Begins(first) => (first, BytesMut::new()),
+        Opening::Read(early) => (None, early),
+    };
+    if first == Some(socks::VERSION) {
+        let entry = ProxyEntry {
+            slot,
+            holder: arrival.holder,
+        };
+        return socks::serve::<Requests>(proxy, stream, entry).await;
+    }
+    speak_http(proxy, ClientStream::Tcp(stream), slot, arrival, early).await;
+}
+
+/// Serves what is no SOCKS, of which `early` was read.
+async fn speak_http(
+    proxy: Arc<Proxy>,
+    stream: ClientStream,
+    slot: ConnectionSlot,
+    arrival: Arrival,
+    early: BytesMut,
 ) {
     if let Some(original) = arrival.original {
         let redirected = Redirected {
@@ -170,14 +281,6 @@ async fn speak(
         slot,
         holder: arrival.holder,
     };
-    let (first, early) = match opening {
-        Opening::Unseen => (peek(&proxy, &stream).await, BytesMut::new()),
-        Opening::Begins(first) => (first, BytesMut::new()),
-        Opening::Read(early) => (None, early),
-    };
-    if first == Some(socks::VERSION) {
-        return socks::serve::<Requests>(proxy, stream, entry).await;
-    }
     let _open = measures().open(Kind::Proxy);
     let signal = HeadSignal::default();
     let guard = HeadGuard::new(stream, early, limits(&proxy), signal.clone());

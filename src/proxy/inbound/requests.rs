@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
 use crate::error::{Code, Refusal};
 use crate::observe::access_log::Forwarded;
+use crate::observe::traces::Trace;
 use crate::policy::destination::Destination;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::body::InboundBody;
@@ -43,6 +44,9 @@ use crate::proxy::response::{interim, own, problem, relay};
 use crate::proxy::runtime::signal::{HeadNote, RawHead};
 use crate::proxy::websocket::handshake;
 
+/// What a client says about the trace that its request belongs to.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Answers requests by the pipeline.
 pub struct Requests;
 
@@ -66,7 +70,8 @@ impl Service for Requests {
             let head = note.head.as_ref().map(|head| &head.bytes);
             let reader = Reader::of(head, request.headers());
             let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
-            let has_body = note.head.is_some() && !request.body().is_end_stream();
+            let is_http1 = note.head.is_some();
+            let has_body = is_http1 && !request.body().is_end_stream();
             let refusal = note.refusal.map(|refusal| *refusal);
             let refusal = refusal.or_else(|| agreement::check(note.head.as_ref(), &request).err());
             let answer = match refusal {
@@ -86,7 +91,10 @@ impl Service for Requests {
                 }
                 Err(refused) => Box::pin(refuse(proxy, refused, &id, reader.audience())).await,
             };
-            if has_body && !client.unread.settle().await {
+            let is_unread = has_body && !client.unread.settle().await;
+            // A tunnel, or another protocol, goes on.
+            let is_answer = !is_tunnel && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+            if is_unread || is_http1 && is_answer && client.is_leaving() {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(header::CONNECTION, close);
             }
@@ -136,13 +144,17 @@ fn forward(
         let offer = offer.map(|offer| Box::new((Asking::of(client, request.headers()), offer)));
 
         let base = match entry {
-            Entry::BaseUrl(entry) => Base::of(entry.own, &request).map(Box::new),
+            Entry::BaseUrl(entry) => Base::of(&entry.own, &request).map(Box::new),
             _ => None,
         };
         let generation = proxy.vault.generation();
         let mut authenticated = authenticated(client, &settings, request, id, started)?;
         if discovery::is_for_egret(&authenticated.context().destination) {
-            return Ok(own::answer(authenticated.context(), &proxy.vault)?);
+            return Ok(own::answer(
+                authenticated.context(),
+                &proxy.vault,
+                &proxy.leaves.authority(),
+            )?);
         }
         if settings.config.egress.limits_clients() {
             let placed = Box::pin(fairness::admit(proxy, &settings, authenticated));
@@ -287,6 +299,7 @@ fn authenticated(
         attached: Vec::new(),
         stand_ins,
         place: None,
+        trace: Trace::of(|| head.headers.get(TRACEPARENT).map(HeaderValue::as_bytes)),
     };
     if let Some(rules) = egress {
         // A line about it must not hold a value that the path carries.

@@ -27,7 +27,7 @@ use crate::proxy::inbound::connect::{check_rules, is_passthrough};
 use crate::proxy::inbound::destination::check_port;
 use crate::proxy::inbound::entry::{PresentedIdentity, ProxyEntry};
 use crate::proxy::inbound::service::Service;
-use crate::proxy::inbound::tunnel::{self, Rewound, Tunnel};
+use crate::proxy::inbound::tunnel::{self, ClientStream, Rewound, Tunnel};
 use crate::proxy::runtime::measures::{Kind, measures};
 use crate::proxy::runtime::slot::ConnectionSlot;
 
@@ -98,14 +98,14 @@ pub async fn serve<A: Service>(proxy: Arc<Proxy>, mut stream: TcpStream, entry: 
     if !is_passthrough(&settings, &tunnel.destination) {
         let answered = stream.write_all(&reply(0)).await;
         if answered.is_ok() {
-            let stream = Rewound::new(stream, BytesMut::new());
+            let stream = Rewound::new(ClientStream::Tcp(stream), BytesMut::new());
             tunnel::run_intercepted::<A>(proxy, tunnel, stream).await;
         }
         return;
     }
     match settings.upstream.dial_blind(&tunnel.destination).await {
         Ok(upstream) if stream.write_all(&reply(0)).await.is_ok() => {
-            let stream = Rewound::new(stream, BytesMut::new());
+            let stream = Rewound::new(ClientStream::Tcp(stream), BytesMut::new());
             tunnel::run_blind(proxy, tunnel, upstream, stream).await;
         }
         Ok(_) => {}

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::identity::Presented;
@@ -22,7 +21,7 @@ use crate::proxy::inbound::destination::check_port;
 use crate::proxy::inbound::entry::{Entry, PresentedIdentity, TransparentEntry};
 use crate::proxy::inbound::http2;
 use crate::proxy::inbound::service::Service;
-use crate::proxy::inbound::tunnel::{self, Rewound, TLS_HANDSHAKE, Tunnel};
+use crate::proxy::inbound::tunnel::{self, ClientStream, Rewound, TLS_HANDSHAKE, Tunnel};
 use crate::proxy::runtime::measures::{Handshake, Kind, Side, measures};
 use crate::proxy::runtime::pacing::paced;
 use crate::proxy::runtime::read_ahead::ReadAhead;
@@ -40,7 +39,7 @@ pub struct Redirected {
 }
 
 /// Serves the connection to its end.
-pub async fn serve<A: Service>(proxy: Arc<Proxy>, stream: TcpStream, redirected: Redirected) {
+pub async fn serve<A: Service>(proxy: Arc<Proxy>, stream: ClientStream, redirected: Redirected) {
     let _open = measures().open(Kind::Transparent);
     let mut stream = Rewound::new(stream, BytesMut::new());
     let handshake = proxy.settings.load().config.proxy.handshake_timeout;

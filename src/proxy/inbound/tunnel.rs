@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::Proxy;
@@ -30,6 +31,7 @@ use crate::proxy::runtime::pacing::paced;
 use crate::proxy::runtime::read_ahead::{ReadAhead, RecordCoalescer, writes_pass_through};
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::slot::ConnectionSlot;
+use crate::proxy::runtime::tcp_or_tls::TcpOrTls;
 use crate::tls::server::{Intercepted, intercept};
 
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
@@ -99,7 +101,9 @@ pub async fn run_blind(proxy: Arc<Proxy>, tunnel: Tunnel, upstream: Connected, c
 /// The client's stream after CONNECT, with the bytes that came along with it.
 async fn client_stream(request: Request<Incoming>) -> Option<Rewound> {
     let upgraded = hyper::upgrade::on(request).await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<HeadGuard<TcpStream>>>().ok()?;
+    let parts = upgraded
+        .downcast::<TokioIo<HeadGuard<ClientStream>>>()
+        .ok()?;
     let (io, rest) = parts.io.into_inner().into_parts();
     // In the order in which they came: what the HTTP library had read, then what the guard had.
     let mut early = BytesMut::from(parts.read_buf);
@@ -227,20 +231,23 @@ where
     http1::serve::<A, _>(proxy, guard, signal, entry)
 }
 
+/// What a client speaks to the proxy on: a socket, or TLS with the proxy itself.
+pub type ClientStream = TcpOrTls<TlsStream<ReadAhead<TcpStream>>>;
+
 /// A stream whose first bytes were read already.
 pub struct Rewound {
     early: BytesMut,
-    io: TcpStream,
+    io: ClientStream,
 }
 
 impl Rewound {
     /// A stream of which `early` was read.
-    pub fn new(io: TcpStream, early: BytesMut) -> Self {
+    pub fn new(io: ClientStream, early: BytesMut) -> Self {
         Self { early, io }
     }
 
     /// The stream, and what was read of it.
-    pub fn into_parts(self) -> (TcpStream, BytesMut) {
+    pub fn into_parts(self) -> (ClientStream, BytesMut) {
         (self.io, self.early)
     }
 

@@ -12,4 +12,5 @@ pub mod seen;
 pub mod signal;
 pub mod slot;
 pub mod sync;
+pub mod tcp_or_tls;
 pub mod workers;

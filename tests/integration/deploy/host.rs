@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::{deploy, output, succeeds};
 use crate::needs::{Need, needs, skipped};
+use crate::world::EGRET;
 
 /// The most that `systemd-analyze security` may find, in tenths.
 const MOST_EXPOSED: &str = "15";
@@ -28,6 +29,29 @@ fn the_service_is_exposed_as_little_as_it_says() {
             .arg(&open),
     );
     assert!(!found.status.success());
+}
+
+/// Both units as systemd reads them, with the program of this build.
+#[test]
+fn the_socket_belongs_to_the_service() {
+    needs!(Need::Program("systemd-analyze"));
+    let home = tempfile::tempdir().expect("a directory");
+    for unit in ["egret.service", "egret.socket"] {
+        let text = std::fs::read_to_string(deploy(&format!("systemd/{unit}"))).expect("a unit");
+        let text = text.replace("/usr/bin/egret", EGRET);
+        std::fs::write(home.path().join(unit), text).expect("written");
+    }
+    let verify = || {
+        let mut command = Command::new("systemd-analyze");
+        command
+            .args(["verify", "--man=no", "--recursive-errors=no"])
+            .arg(home.path().join("egret.socket"));
+        command
+    };
+    let said = output(&mut verify());
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    std::fs::write(home.path().join("egret.socket"), "[Socket]\nListen=1\n").expect("written");
+    assert!(!output(&mut verify()).status.success());
 }
 
 /// In a network namespace of its own: Egret's user gets out, everybody else is refused at once.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use tokio_rustls::TlsAcceptor;
 
 use self::stand_in::{Parent, Speaks};
+use crate::browser::Browser;
 use crate::client::{Wanted, assert_refused, request_to};
 use crate::http2;
 use crate::leak;
@@ -321,4 +322,43 @@ async fn a_malformed_setting_ends_the_start_and_repeats_no_password() {
         assert!(output.contains(says), "{text}: {output}");
         assert!(!output.contains("pa55word"), "{output}");
     }
+}
+
+/// What Egret fetches itself: the keys of an issuer, and what an identity provider says of itself.
+#[tokio::test]
+async fn keys_and_the_identity_provider_are_reached_through_it_too() {
+    let (keys, provider) = ("keys.example.test", "login.example.test");
+    let builder = World::builder();
+    let stub = Stub::tls(builder.pki(), &[keys, provider]).await;
+    stub.answer(crate::upstream::ok("{\"keys\":[]}"));
+    let [keys, provider] = [keys, provider].map(|name| format!("{name}:443"));
+    let names = [(&*keys, stub.addr), (&*provider, stub.addr)];
+    let parent = Parent::start(Speaks::Http, None, &names).await;
+    let world = World::builder_of(builder.pki())
+        .set("upstream.proxy", format!("http://{}", parent.addr))
+        .set("issuer.name", "https://issuer.example.test")
+        .set("issuer.audience", "egret")
+        .set("issuer.keys", format!("https://{keys}/jwks"))
+        .set("issuer.principal", "build")
+        .set("openid.issuer", format!("https://{provider}"))
+        .set("openid.client_id", "egret")
+        .start()
+        .await;
+    let mut asked = Vec::new();
+    crate::eventually("the keys to be fetched", || {
+        asked.extend(parent.take());
+        asked.contains(&keys).then_some(())
+    })
+    .await;
+    within("the keys", stub.until_requests(1)).await;
+    assert_eq!(stub.take()[0].path(), "/jwks");
+
+    // It answers nothing that is right, but it was asked.
+    let mut browser = Browser::default();
+    let answer = browser.get(&world, "/signin/openid").await;
+    assert_ne!(answer.status, 303, "{}", answer.text());
+    let requests = stub.take();
+    let is_discovery = |path: &str| path.ends_with("/.well-known/openid-configuration");
+    assert!(requests.iter().any(|request| is_discovery(request.path())));
+    assert!(parent.take().contains(&provider));
 }

@@ -140,7 +140,7 @@ impl Stage {
 
     /// Ends everything.
     pub(super) async fn strike(self) {
-        self.server.shutdown(DRAIN).await;
+        self.server.shutdown(DRAIN, false).await;
     }
 }
 

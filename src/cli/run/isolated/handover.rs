@@ -4,22 +4,17 @@
 //! It is made before the namespaces are, by an abstract name, and closes when the program is
 //! executed.
 
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
-use std::mem::MaybeUninit;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
-
 use super::plan::Plan;
+use crate::descriptors;
 
 /// Most sockets that are handed over.
-pub(super) const MOST_SOCKETS: usize = 64;
+pub(super) const MOST_SOCKETS: usize = descriptors::MOST;
 /// Longest plan, and longest text about a failure.
 const LONGEST_PLAN: u32 = 4 * 1024 * 1024;
 const LONGEST_TEXT: usize = 4 * 1024;
@@ -69,17 +64,7 @@ impl Inner {
     /// Hands the sockets over and waits for leave to execute the program.
     pub(super) fn ready(mut self, sockets: &[OwnedFd]) -> io::Result<()> {
         let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        sendmsg(
-            &self.0,
-            &[IoSlice::new(&[READY])],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
+        descriptors::send(&self.0, READY, &sockets)?;
         let mut answer = [0];
         self.0.read_exact(&mut answer)?;
         if answer == [GO] {
@@ -117,26 +102,9 @@ pub(super) fn send_plan(mut stream: &UnixStream, plan: &Plan) -> io::Result<()> 
 
 /// Waits for the sockets.
 pub(super) fn receive(stream: &UnixStream) -> io::Result<Reply> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut first = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let got = recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut first)],
-        &mut control,
-        flags,
-    )?;
-    if got.bytes == 0 || got.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    if first == [READY] {
-        let messages = control.drain();
-        let sockets = messages.filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
-            _ => None,
-        });
-        return Ok(Reply::Ready(sockets.flatten().collect()));
+    let (first, sockets) = descriptors::receive(stream)?;
+    if first == READY {
+        return Ok(Reply::Ready(sockets));
     }
     let mut text = Vec::new();
     stream.take(LONGEST_TEXT as u64).read_to_end(&mut text)?;

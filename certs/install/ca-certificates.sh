@@ -1,0 +1,9 @@
+# The system's store of Debian, Ubuntu and Alpine. As root: sh ca-certificates.sh install|remove CA.pem NAME
+set -eu
+target=/usr/local/share/ca-certificates/$3.crt
+case $1 in
+install) mkdir -p "${target%/*}" && cp "$2" "$target" && chmod 0644 "$target" ;;
+remove) rm -f "$target" ;;
+esac
+# It speaks of every other certificate too.
+update-ca-certificates >&2

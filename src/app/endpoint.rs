@@ -1,0 +1,85 @@
+//! A place that the operator has named by a URL, to which something is sent: one connection for each
+//! request.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Builder;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::policy::destination::Host;
+use crate::proxy::outbound::connected::Connected;
+use crate::proxy::outbound::way::Way;
+
+/// Where requests go, and how.
+pub(super) struct Endpoint {
+    pub url: Uri,
+    pub tls: Arc<ClientConfig>,
+    pub way: Way,
+}
+
+impl Endpoint {
+    /// The beginning of a POST.
+    pub fn post(&self) -> Builder {
+        let target = self.url.path_and_query();
+        let authority = self.url.authority();
+        Request::post(target.map_or("/", |target| target.as_str()))
+            .header(header::HOST, authority.map_or("", |host| host.as_str()))
+    }
+
+    /// Sends a request, and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// When there is no connection, or it breaks.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> io::Result<StatusCode> {
+        if self.url.scheme_str() == Some("https") {
+            exchange(self.connect_tls(443).await?, request).await
+        } else {
+            exchange(self.connect(80).await?, request).await
+        }
+    }
+
+    /// A connection with TLS, to this port if the URL names none.
+    ///
+    /// # Errors
+    /// When there is none, or the certificate is not accepted.
+    pub async fn connect_tls(&self, port: u16) -> io::Result<TlsStream<Connected>> {
+        let stream = self.connect(port).await?;
+        let bare = self.host().trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        connector.connect(name, stream).await
+    }
+
+    async fn connect(&self, port: u16) -> io::Result<Connected> {
+        let named = Host::parse(self.host()).map_err(io::Error::other)?;
+        let port = self.url.port_u16().unwrap_or(port);
+        self.way.connect(&named, port).await
+    }
+
+    fn host(&self) -> &str {
+        self.url.host().unwrap_or_default()
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> io::Result<StatusCode> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request).await;
+    connection.abort();
+    Ok(answer.map_err(io::Error::other)?.status())
+}

@@ -1,0 +1,130 @@
+//! Listening sockets that exist before the server does: of the service manager (`LISTEN_FDS`,
+//! sd_listen_fds(3)), or of the server that this one follows.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+
+use listenfd::ListenFd;
+use socket2::Socket;
+
+/// Sockets that are taken as they are wanted.
+#[derive(Default)]
+pub(super) struct Inherited {
+    sockets: Vec<InheritedSocket>,
+}
+
+struct InheritedSocket {
+    listener: TcpListener,
+    address: SocketAddr,
+    /// The key whose listener it was in the server before.
+    key: Option<String>,
+}
+
+impl Inherited {
+    /// Those of the service manager.
+    ///
+    /// # Errors
+    /// When one of them does not listen for TCP.
+    pub fn of_manager() -> io::Result<Self> {
+        let mut passed = ListenFd::from_env();
+        let mut inherited = Self::default();
+        for at in 0..passed.len() {
+            if let Some(listener) = passed.take_tcp_listener(at)? {
+                inherited.add(listener, None)?;
+            }
+        }
+        Ok(inherited)
+    }
+
+    /// A listener that was the one of `key` before.
+    ///
+    /// # Errors
+    /// When it is no socket that listens.
+    pub fn add_of(&mut self, key: String, socket: OwnedFd) -> io::Result<()> {
+        self.add(TcpListener::from(socket), Some(key))
+    }
+
+    fn add(&mut self, listener: TcpListener, key: Option<String>) -> io::Result<()> {
+        if !Socket::from(listener.try_clone()?).is_listener()? {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        listener.set_nonblocking(true)?;
+        self.sockets.push(InheritedSocket {
+            address: listener.local_addr()?,
+            listener,
+            key,
+        });
+        Ok(())
+    }
+
+    /// The listener for `wanted`, which `key` names. Port 0 is any port that the key had before.
+    pub fn take(&mut self, wanted: SocketAddr, key: &str) -> Option<TcpListener> {
+        let is_it = |socket: &InheritedSocket| {
+            let is_same = socket.address == wanted;
+            let is_any = wanted.port() == 0 && socket.address.ip() == wanted.ip();
+            match &socket.key {
+                None => is_same,
+                Some(before) => before == key && (is_same || is_any),
+            }
+        };
+        let at = self.sockets.iter().position(is_it)?;
+        Some(self.sockets.remove(at).listener)
+    }
+
+    /// Where those listen that were not taken. They are closed with this value.
+    pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().map(|socket| socket.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[test]
+    fn a_managers_socket_is_known_by_its_address() {
+        let ((one, address), (two, other)) = (listener(), listener());
+        let mut inherited = Inherited::default();
+        inherited.add(one, None).unwrap();
+        inherited.add(two, None).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        assert!(inherited.take(any, "proxy.listen").is_none());
+        let taken = inherited.take(address, "proxy.listen").unwrap();
+        assert_eq!(taken.local_addr().unwrap(), address);
+        assert!(inherited.take(address, "proxy.listen").is_none());
+        assert_eq!(inherited.left().collect::<Vec<_>>(), [other]);
+    }
+
+    #[test]
+    fn a_predecessors_socket_stays_with_its_key() {
+        let (one, address) = listener();
+        let mut inherited = Inherited::default();
+        inherited
+            .add_of("admin.listen".to_owned(), one.into())
+            .unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        assert!(inherited.take(any, "proxy.listen").is_none());
+        assert!(inherited.take(address, "proxy.listen").is_none());
+        assert!(
+            inherited
+                .take("[::1]:0".parse().unwrap(), "admin.listen")
+                .is_none()
+        );
+        assert!(inherited.take(any, "admin.listen").is_some());
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        let (_listening, address) = listener();
+        let connected = std::net::TcpStream::connect(address).unwrap();
+        let added = Inherited::default().add_of("proxy.listen".to_owned(), connected.into());
+        assert!(added.is_err());
+    }
+}
