@@ -369,8 +369,8 @@ pub struct Shutdown {
     pub is_closed: bool,
 }
 
-/// How long clients have to notice that they are to connect again, before idle connections are closed.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How long a client may take that has connected and not asked yet, as in a handshake.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// Longest time for closing, after the requests have ended.
 const CLOSING: Duration = Duration::from_secs(10);

@@ -1,8 +1,12 @@
 //! A client's connection.
 
 use http::HeaderMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::error::Refusal;
 use crate::identity::Caller;
@@ -13,6 +17,9 @@ use crate::proxy::inbound::entry::{Entry, IDENTITY};
 use crate::proxy::outbound::bound::BoundConnections;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::websocket::conversation::{Asker, Identify};
+
+/// How long clients have to learn from an answer that their connection ends, before it is closed.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// A client's connection, for its requests. Each request shares it, and nothing that other
 /// connections hold as well: counting those who hold something is what cores wait for each other for.
@@ -33,6 +40,8 @@ pub struct Client {
     is_draining: AtomicBool,
     /// The next request should come on another connection.
     is_leaving: AtomicBool,
+    /// A request has come.
+    has_asked: AtomicBool,
 }
 
 impl Client {
@@ -49,6 +58,7 @@ impl Client {
             bound: BoundConnections::default(),
             is_draining,
             is_leaving,
+            has_asked: AtomicBool::new(false),
         })
     }
 
@@ -60,6 +70,22 @@ impl Client {
     /// Whether the next request should come on another connection, which another process accepts.
     pub fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// A request has come.
+    pub fn asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the connection may be closed if no request is under way: some time after another
+    /// process has taken over, but never before the first request, which a client does not send again.
+    pub async fn may_close(&self) {
+        self.leave().await;
+        sleep(NOTICE).await;
+        if !self.has_asked.load(Ordering::Relaxed) {
+            // Its answer will say that the connection ends.
+            pending::<()>().await;
+        }
     }
 
     /// Waits until another process takes over, or the proxy drains.

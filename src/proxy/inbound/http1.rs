@@ -63,16 +63,22 @@ where
         .with_upgrades();
     let mut connection = Box::pin(connection);
     async move {
-        let drained = async {
-            client.leave().await;
-            client.drain().await;
+        let over = async {
+            tokio::select! {
+                () = client.may_close() => {}
+                () = client.drain() => {}
+            }
         };
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = drained => {
+            () = over => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => ended,
+                    () = client.drain() => connection.await,
+                }
             }
         };
         note_end(ended);

@@ -60,6 +60,7 @@ impl Service for Requests {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
         let id = client.proxy.ids.next();
+        client.asked();
         async move {
             let proxy = &client.proxy;
             let Some(note) = note else {
