@@ -16,7 +16,7 @@
 //! Both speak over a pair of Unix sockets, which is the standard input of the new process.
 
 use std::env;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -193,10 +193,13 @@ fn expect(mut stream: &UnixStream, byte: u8) -> Result<()> {
     let read = stream.read_exact(&mut got);
     match read {
         Ok(()) if got == [byte] => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+        // Reset, if it has not read everything.
+        Err(error)
+            if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) =>
+        {
             bail!("the other process has ended")
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
             bail!("the other process did not answer in time")
         }
         Ok(()) | Err(_) => bail!("the other process says something unexpected"),

@@ -85,7 +85,7 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     // Some keep their connections, and some make a new one for each request.
                     match ask(&world, &wanted, kept.take()).await {
-                        Ok(tunnel) => kept = tunnel.filter(|_| number % 3 != 0),
+                        Ok(tunnel) => kept = tunnel.filter(|_| !number.is_multiple_of(3)),
                         Err(failure) => failures.push(failure),
                     }
                     answered.fetch_add(1, Ordering::Relaxed);
