@@ -99,12 +99,15 @@ cp -a /etc/ssl "$HOME/ssl"
 mount -t tmpfs none /usr/local/share
 mount --bind "$HOME/ssl" /etc/ssl
 bundle=/etc/ssl/certs/ca-certificates.crt
+# What the machine has beside its packages is not in this namespace.
+update-ca-certificates --fresh >/dev/null
 before=$(grep -c BEGIN "$bundle")
 "$1" --data-dir "$HOME/data" ca install ca-certificates
 [ "$(grep -c BEGIN "$bundle")" = $((before + 1)) ] && echo installed
 ls /etc/ssl/certs | grep -c '^egret-'
 "$1" --data-dir "$HOME/data" ca install ca-certificates --remove
 [ "$(grep -c BEGIN "$bundle")" = "$before" ] && echo removed
+[ -z "$(ls /etc/ssl/certs | grep '^egret-')" ]
 "#;
     let mut command = Command::new("unshare");
     command
