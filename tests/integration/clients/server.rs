@@ -48,13 +48,13 @@ impl Server {
 }
 
 fn port(line: &str) -> Option<u16> {
-    let number = line
-        .split_once("127.0.0.1:")
-        .map_or(line, |(_, after)| after);
-    let end = number
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(number.len());
-    number[..end].parse().ok()
+    let Some((_, after)) = line.split_once("127.0.0.1:") else {
+        // Other lines may begin with a number too: a date, in a log.
+        return line.trim().parse().ok();
+    };
+    let is_other = |c: char| !c.is_ascii_digit();
+    let end = after.find(is_other).unwrap_or(after.len());
+    after[..end].parse().ok()
 }
 
 /// TLS in front of a server, which speaks the first of these protocols that the client offers too.
