@@ -246,8 +246,7 @@ async fn maven_deploys_to_a_repository() {
     assert!(metadata.contains("<release>1.0</release>"), "{metadata}");
 }
 
-/// restic reads parts of its packs, which needs a rule, and answers a mistaken password with its own
-/// words.
+/// restic asks for lengths by HEAD, and reads parts of its packs. It shows the status of a refusal.
 #[tokio::test]
 async fn restic_backs_up_checks_and_restores() {
     needs!(Need::Program("restic"), Need::Program("rclone"));
