@@ -62,6 +62,7 @@
 //! | [`memory`] | locked pages for values; all freed memory is wiped | what a value is |
 //! | [`cli`] | the commands | |
 //! | [`app`] | the composition root: the only place that puts parts together | |
+//! | [`fetch`] | requests of Egret's own: to the identity provider, and from a command to a server | the vault |
 //! | [`measure`] | histograms, and counts by name, bounded | |
 //! | [`secret`], [`error`] | the one type that owns a value; the closed set of codes | |
 //! | [`files`], [`clock`], [`descriptors`] | the data directory's file names; the clock; file descriptors for another process | |
@@ -163,6 +164,7 @@ pub mod descriptors;
 pub mod desired;
 pub mod environment;
 pub mod error;
+pub mod fetch;
 pub mod files;
 pub mod identity;
 pub mod import;

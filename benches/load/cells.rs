@@ -20,7 +20,7 @@ use crate::target::{HOST, Route};
 mod bulk;
 mod connections;
 mod crowd;
-mod pace;
+pub mod pace;
 
 use connections::Handshake;
 use pace::Pace;

@@ -1,6 +1,7 @@
 //! The client side: connections through a proxy or straight to the origin, and HTTP/1.1 written
 //! and read by hand, so that the client costs as little as it can.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,14 @@ impl Connection {
     /// In the clear: to the proxy for absolute-form requests, else to the origin.
     pub async fn plain(route: &Route) -> Result<Self> {
         Ok(Self::over(Box::new(dial(route, route.ports.plain).await?)))
+    }
+
+    /// In the clear, to an address.
+    pub async fn to(address: SocketAddr) -> Result<Self> {
+        let dialled = timeout(DEADLINE, TcpStream::connect(address)).await;
+        let stream = dialled.context("connecting")??;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(Box::new(stream)))
     }
 
     fn over(io: Box<dyn Stream>) -> Self {

@@ -6,6 +6,7 @@
 //! cargo bench --bench load -- --soak 10m    # mixed load: memory must stay flat, answers right
 //! cargo bench --bench load -- --instructions --only floor,egret   # counted by valgrind
 //! cargo bench --bench load -- --overload    # more than fits: shed quickly, serve what was accepted
+//! cargo bench --bench load -- --api         # a thousand calls of the API a second beside requests
 //! ```
 //!
 //! Four programs take part, all on loopback, each a process of its own so that its CPU time can be
@@ -15,6 +16,7 @@
 //! machine that others use is not the same from one minute to the next: the columns to trust are
 //! ratios within one run, and CPU before rates.
 
+mod api;
 mod cells;
 mod client;
 mod floor;
@@ -52,6 +54,7 @@ struct Options {
     stored: usize,
     soak: Option<Duration>,
     overload: bool,
+    api: bool,
     instructions: bool,
     write: Option<PathBuf>,
 }
@@ -67,6 +70,7 @@ impl Options {
             stored: 100_000,
             soak: None,
             overload: false,
+            api: false,
             instructions: false,
             write: None,
         };
@@ -86,6 +90,7 @@ impl Options {
                 "--stored" => options.stored = value()?.parse()?,
                 "--soak" => options.soak = Some(humantime::parse_duration(&value()?)?),
                 "--overload" => options.overload = true,
+                "--api" => options.api = true,
                 "--instructions" => options.instructions = true,
                 "--write" => options.write = Some(value()?.into()),
                 // What `cargo bench` and `cargo test` add by themselves.
@@ -124,6 +129,9 @@ async fn run(options: Options) -> Result<()> {
     }
     if options.overload {
         return overload::run(&stage).await;
+    }
+    if options.api {
+        return api::run(&stage).await;
     }
     let mut targets = stage.targets(&options.builds, options.stored, options.quick)?;
     if !options.only.is_empty() {

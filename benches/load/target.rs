@@ -208,6 +208,24 @@ impl Stage {
         self.egret("egret", &Egret::usual(), limit, &[]).await
     }
 
+    /// The same with a token for its API: where that listens, and the token.
+    pub async fn start_with_api(&self) -> Result<(Route, SocketAddr, String)> {
+        let egret = Egret::usual();
+        let route = self.start_egret(20_000).await?;
+        let home = self.path().join("egret");
+        let mut add = egret.command(&home);
+        let made = output(
+            add.args(["api-token", "add", "load", "--scope", "audit", "--json"]),
+            "",
+        )?;
+        let made: serde_json::Value = serde_json::from_slice(&made)?;
+        let token = made["token"].as_str().context("no token")?.to_owned();
+        let text = fs::read(home.join("data/server.json"))?;
+        let server: serde_json::Value = serde_json::from_slice(&text)?;
+        let admin = server["admin"].as_str().context("no address")?.parse()?;
+        Ok((route, admin, token))
+    }
+
     /// Starts a target in a fresh process.
     pub async fn start(&self, target: &Target) -> Result<Route> {
         self.start_under(target, &[]).await

@@ -80,6 +80,7 @@ pub(super) async fn check(
     let id = next_id();
     request.extensions_mut().insert(RequestId(id.clone()));
     let settings = context.settings();
+    let has_body = has_body(request.headers());
     let mut response = match admit(&settings.names, &request) {
         Ok(Admitted::Asker(asker)) => {
             request.extensions_mut().insert(asker);
@@ -90,8 +91,17 @@ pub(super) async fn check(
         Err(problem) => problem.into_response(),
     };
     problem::write(&mut response, &id);
+    if has_body && (response.status().is_client_error() || response.status().is_server_error()) {
+        // The buffers of the connection hold what was sent, and a value may be in it.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     complete(response.headers_mut(), &settings.names, &id);
     response
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 enum Admitted {

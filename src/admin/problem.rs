@@ -236,6 +236,8 @@ impl From<StoreError> for AdminProblem {
             | StoreError::TokenNotFound(_)
             | StoreError::ApprovalNotFound(_)
             | StoreError::KeyRequestNotFound(_)
+            | StoreError::AttachmentNotFound(_)
+            | StoreError::StandInNotFound
             | StoreError::EgressNotFound(_) => return Self::new(Trouble::NotFound),
             StoreError::Forbidden(_) => Trouble::Forbidden,
             StoreError::LinkOver => Trouble::LinkOver,

@@ -4,10 +4,11 @@ use super::context::AdminContext;
 use super::problem::{AdminProblem, Trouble};
 use crate::ledger::own_keys::{Bringing, Tally};
 use crate::ledger::went::{Journeys, Route, Trips};
-use crate::policy::egress::{Asked, DecidedBy, Decision, EgressRule};
+use crate::policy::egress::{Asked, Decision, EgressRule};
 use crate::vault::cache::EgressRoute;
 use crate::vault::egress::{EgressEntry, Subject};
 use crate::vault::{Principal, Sight};
+use crate::views;
 
 /// How far back a new rule is compared with what clients did, in seconds.
 const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
@@ -67,7 +68,8 @@ pub async fn newly_refused(
     Ok(refused)
 }
 
-fn unverified() -> AdminProblem {
+/// A rule is not to be trusted.
+pub(super) fn unverified() -> AdminProblem {
     AdminProblem::because(
         Trouble::Conflict,
         "A rule was changed in the store by something that is not Egret. `egret store check` names it, \
@@ -137,9 +139,5 @@ pub async fn own_keys(
 
 /// What decides, in words.
 pub fn decided_by(decision: &Decision) -> String {
-    match decision.by {
-        DecidedBy::Default => "egress.default".to_owned(),
-        DecidedBy::Operator => "the configuration".to_owned(),
-        DecidedBy::Rule(number) => format!("rule {number}"),
-    }
+    views::EgressCheck::new(decision).by
 }

@@ -14,6 +14,7 @@ use crate::identity::Minter;
 use crate::ledger::Timestamp;
 use crate::ledger::background_check::BackgroundCheck;
 use crate::ledger::own_keys::{Bringing, Tally, own_keys};
+use crate::ledger::proof::{self, Latest, Proof, ProveError};
 use crate::ledger::usage::{LastUses, Usage, UsageError, UsageReader};
 use crate::ledger::went::{self, Journeys, Went};
 use crate::ledger::window::{Lines, Window};
@@ -70,6 +71,22 @@ impl AdminServices {
     /// Lines of the ledger.
     pub async fn lines(&self, window: Window) -> Result<Lines, AdminProblem> {
         self.read(move |dir| window.read(dir)).await
+    }
+
+    /// A proof that a line is in the ledger, or why there is none; under a checkpoint that was kept
+    /// elsewhere, or the first one that covers the line.
+    pub async fn prove(
+        &self,
+        seq: u64,
+        kept: Option<String>,
+    ) -> Result<Result<Proof, ProveError>, AdminProblem> {
+        self.read(move |dir| Ok::<_, ProveError>(proof::prove(dir, seq, kept)))
+            .await
+    }
+
+    /// The latest checkpoint of the ledger, if anything is signed.
+    pub async fn checkpoint(&self) -> Result<Option<Latest>, AdminProblem> {
+        self.read(proof::latest).await
     }
 
     /// Where clients went since a time (unix seconds).

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::context::{Context, actor};
 use super::output::{self, Format};
+use super::remote::{ServerArgs, segment};
 use super::when;
 use crate::identity::PersonalToken;
 use crate::vault::Principal;
@@ -14,6 +15,8 @@ use crate::views;
 /// Make, list and remove tokens for the API of the admin listener
 #[derive(Args)]
 pub(super) struct ApiToken {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -64,7 +67,7 @@ struct Add {
 
 #[derive(Args)]
 struct List {
-    /// Of which user; of all if it is missing
+    /// Of which user; if it is missing of all, or with --server of the user of the token
     #[arg(long, value_name = "USER")]
     user: Option<Principal>,
     #[command(flatten)]
@@ -82,6 +85,7 @@ struct Remove {
 
 impl ApiToken {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Add(add) => add.run(context).await,
             Command::List(list) => list.run(context).await,
@@ -126,24 +130,22 @@ impl Add {
 
 impl List {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let tokens = session.registrar.list_tokens(self.user.as_ref()).await?;
-        session.store.close().await;
-        let listed: Vec<_> = tokens.iter().map(views::ApiToken::new).collect();
+        let listed: Vec<views::ApiToken> = match context.server() {
+            Some(server) => {
+                let user = self.user.as_ref();
+                let query = user.map(|user| format!("?user={}", segment(user.as_str())));
+                let path = format!("/api-tokens{}", query.unwrap_or_default());
+                server.get(&path).await?
+            }
+            None => {
+                let session = context.open().await?;
+                let tokens = session.registrar.list_tokens(self.user.as_ref()).await?;
+                session.store.close().await;
+                tokens.iter().map(views::ApiToken::new).collect()
+            }
+        };
         output::data(self.format, &listed, || {
-            let rows: Vec<[String; 6]> = tokens
-                .iter()
-                .map(|token| {
-                    [
-                        token.id.to_string(),
-                        output::printable(&token.record.name),
-                        token.record.user.to_string(),
-                        token.record.scope.to_string(),
-                        when::short(token.record.expires),
-                        token.used.map_or("never".to_owned(), when::short),
-                    ]
-                })
-                .collect();
+            let rows: Vec<[String; 6]> = listed.iter().map(row).collect();
             let headers = [
                 "ID",
                 "NAME",
@@ -157,11 +159,28 @@ impl List {
     }
 }
 
+fn row(token: &views::ApiToken) -> [String; 6] {
+    let used = token.last_used.as_deref();
+    [
+        token.id.clone(),
+        output::printable(&token.name),
+        token.user.clone(),
+        token.scope.to_string(),
+        when::short_text(&token.expires),
+        used.map_or("never".to_owned(), when::short_text),
+    ]
+}
+
 impl Remove {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        session.registrar.remove_token(&actor(), &self.id).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => server.delete(&format!("/api-tokens/{}", self.id)).await?,
+            None => {
+                let session = context.open().await?;
+                session.registrar.remove_token(&actor(), &self.id).await?;
+                session.finish().await?;
+            }
+        }
         let id = self.id.as_str();
         let change = views::ClientChange {
             changed: true,

@@ -1,9 +1,11 @@
 //! `egret approvals`: owners answer about uses of their credentials.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::{Context, actor};
 use super::output::{self, Format};
+use super::remote::{ServerArgs, segment};
 use super::when;
 use crate::vault::approval::Verdict;
 use crate::views;
@@ -14,6 +16,8 @@ use crate::views;
 /// through when it is sent again after a yes.
 #[derive(Args)]
 pub(super) struct Approvals {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -59,6 +63,7 @@ struct Named {
 
 impl Approvals {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::List(format) => list(context, format).await,
             Command::Allow(allow) => {
@@ -77,13 +82,22 @@ impl Approvals {
 
 impl Named {
     async fn answer(self, context: &Context, verdict: Verdict) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let registrar = &session.registrar;
-        let approval = registrar
-            .answer_approval(&actor(), &self.id, verdict)
-            .await?;
-        session.finish().await?;
-        let view = views::Approval::new(&self.id, &approval);
+        let view = match context.server() {
+            Some(server) => {
+                let path = format!("/approvals/{}/answer", segment(&self.id));
+                let message = json!({ "answer": verdict.as_str() });
+                server.post(&path, &message).await?
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let approval = registrar
+                    .answer_approval(&actor(), &self.id, verdict)
+                    .await?;
+                session.finish().await?;
+                views::Approval::new(&self.id, &approval)
+            }
+        };
         output::data(self.format, &view, || {
             let (slug, client, host) = (&view.slug, &view.client, &view.destination);
             match verdict {
@@ -98,12 +112,18 @@ impl Named {
     }
 
     async fn remove(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        session
-            .registrar
-            .remove_approval(&actor(), &self.id)
-            .await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let path = format!("/approvals/{}", segment(&self.id));
+                server.delete(&path).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                registrar.remove_approval(&actor(), &self.id).await?;
+                session.finish().await?;
+            }
+        }
         let id = self.id.as_str();
         output::data(self.format, &views::ApprovalChange { id }, || {
             format!("{id} is removed.\n")
@@ -112,15 +132,20 @@ impl Named {
 }
 
 async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let mut approvals = session.store.list_approvals().await?;
-    session.store.close().await;
-    let now = when::now();
-    approvals.retain(|_, approval| approval.is_kept(now));
-    let listed: Vec<_> = approvals
-        .iter()
-        .map(|(id, approval)| views::Approval::new(id, approval))
-        .collect();
+    let listed: Vec<views::Approval> = match context.server() {
+        Some(server) => server.list("/approvals").await?,
+        None => {
+            let session = context.open().await?;
+            let mut approvals = session.store.list_approvals().await?;
+            session.store.close().await;
+            let now = when::now();
+            approvals.retain(|_, approval| approval.is_kept(now));
+            let approvals = approvals.iter();
+            approvals
+                .map(|(id, approval)| views::Approval::new(id, approval))
+                .collect()
+        }
+    };
     if format.json {
         return output::json(&listed);
     }
@@ -156,6 +181,6 @@ fn row(approval: &views::Approval) -> [String; 5] {
         approval.slug.clone(),
         output::printable(&who),
         output::printable(&what),
-        approval.answer.unwrap_or("waits").to_owned(),
+        approval.answer.as_deref().unwrap_or("waits").to_owned(),
     ]
 }

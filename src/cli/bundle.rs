@@ -1,11 +1,14 @@
 //! `egret bundle`: credentials of one owner under one name.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::{Context, actor};
 use super::credential::target::parse_slug;
 use super::output::{self, Format};
+use super::remote::{Remote, ServerArgs, Thing, message};
 use super::when::Expiry;
+use crate::substitution::slug::Slug;
 use crate::vault::name::BundleName;
 use crate::vault::people::{BundleId, Grantee};
 use crate::vault::sharing::{Offer, describe};
@@ -15,6 +18,8 @@ use crate::views;
 /// Put credentials together, to share them as one or to bind a client to them
 #[derive(Args)]
 pub(super) struct Bundle {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -63,18 +68,27 @@ struct Target {
     /// The bundle's name
     #[arg(value_name = "BUNDLE")]
     name: BundleName,
-    /// The principal that owns the bundle
-    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
-    owner: Principal,
+    /// The principal that owns the bundle; `default`, or with --server the user of the token
+    #[arg(long, value_name = "PRINCIPAL")]
+    owner: Option<Principal>,
 }
 
 impl Target {
-    fn id(&self) -> BundleId {
-        BundleId {
-            owner: self.owner.clone(),
+    fn id(&self, context: &Context) -> anyhow::Result<BundleId> {
+        Ok(BundleId {
+            owner: context.principal(self.owner.clone())?,
             name: self.name.clone(),
-        }
+        })
     }
+}
+
+/// The bundle at a server elsewhere.
+fn at<'a>(server: &'a Remote, id: &BundleId) -> Thing<'a> {
+    server.at(path(id))
+}
+
+fn path(id: &BundleId) -> String {
+    format!("/bundles/{}/{}", id.owner, id.name)
 }
 
 #[derive(Args)]
@@ -143,15 +157,16 @@ struct Bind {
     /// The bundle; without one the client may use everything of its principal
     #[arg(value_name = "BUNDLE")]
     bundle: Option<BundleName>,
-    /// The principal that owns the bundle
-    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
-    owner: Principal,
+    /// The principal that owns the bundle; `default`, or with --server the user of the token
+    #[arg(long, value_name = "PRINCIPAL")]
+    owner: Option<Principal>,
     #[command(flatten)]
     format: Format,
 }
 
 impl Bundle {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Add(named) => add(context, &named).await,
             Command::List(format) => list(context, format).await,
@@ -166,39 +181,70 @@ impl Bundle {
 }
 
 async fn add(context: &Context, asked: &Named) -> anyhow::Result<()> {
-    let id = asked.target.id();
-    let session = context.open().await?;
-    session.registrar.add_bundle(&actor(), &id).await?;
-    session.finish().await?;
+    let id = asked.target.id(context)?;
+    match context.server() {
+        Some(server) => {
+            let _: views::Bundle = server.create(&path(&id), &json!({})).await?;
+        }
+        None => {
+            let session = context.open().await?;
+            session.registrar.add_bundle(&actor(), &id).await?;
+            session.finish().await?;
+        }
+    }
     let text = format!("{id} is a bundle. `egret bundle put` puts credentials into it.\n");
     report(asked.format, true, &id, text)
 }
 
 async fn remove(context: &Context, asked: &Named) -> anyhow::Result<()> {
-    let id = asked.target.id();
-    let session = context.open().await?;
-    session.registrar.remove_bundle(&actor(), &id).await?;
-    session.finish().await?;
+    let id = asked.target.id(context)?;
+    match context.server() {
+        Some(server) => {
+            at(server, &id).delete("").await?;
+        }
+        None => {
+            let session = context.open().await?;
+            session.registrar.remove_bundle(&actor(), &id).await?;
+            session.finish().await?;
+        }
+    }
     let text = format!(
         "{id} is removed. Its credentials stay; a client that is bound to it can use nothing.\n"
     );
     report(asked.format, true, &id, text)
 }
 
+fn entry(alias: &Slug) -> String {
+    format!("/entries/{alias}")
+}
+
+fn share(with: &Grantee) -> String {
+    format!("/shares/{with}")
+}
+
 impl Put {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let id = self.target.id();
+        let id = self.target.id(context)?;
         let slug = parse_slug(&self.slug)?;
         let alias = match &self.alias {
             Some(alias) => parse_slug(alias)?,
             None => slug.clone(),
         };
-        let session = context.open().await?;
-        let changed = session
-            .registrar
-            .put_into_bundle(&actor(), &id, &alias, &slug)
-            .await?;
-        session.finish().await?;
+        let changed = match context.server() {
+            Some(server) => {
+                let (below, message) = (entry(&alias), json!({ "slug": slug.as_str() }));
+                at(server, &id).put(&below, &message).await?.changed
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar
+                    .put_into_bundle(&actor(), &id, &alias, &slug)
+                    .await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = format!("In {id}, <<{alias}>> means {slug}.\n");
         report(self.format, changed, &id, text)
     }
@@ -206,14 +252,18 @@ impl Put {
 
 impl Take {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let id = self.target.id();
+        let id = self.target.id(context)?;
         let alias = parse_slug(&self.slug)?;
-        let session = context.open().await?;
-        let changed = session
-            .registrar
-            .take_out_of_bundle(&actor(), &id, &alias)
-            .await?;
-        session.finish().await?;
+        let changed = match context.server() {
+            Some(server) => at(server, &id).delete(&entry(&alias)).await?.changed,
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar.take_out_of_bundle(&actor(), &id, &alias).await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{alias} is no longer in {id}.\n")
         } else {
@@ -225,15 +275,24 @@ impl Take {
 
 impl Share {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let id = self.target.id();
+        let id = self.target.id(context)?;
         let offer = Offer {
             until: self.until.and_then(Expiry::unix),
             ..Offer::to(self.with)
         };
-        let session = context.open().await?;
-        let registrar = &session.registrar;
-        let changed = registrar.share_bundle(&actor(), &id, &offer).await?;
-        session.finish().await?;
+        let changed = match context.server() {
+            Some(server) => {
+                let (below, message) = (share(&offer.with), message::share(&offer));
+                at(server, &id).put(&below, &message).await?.changed
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar.share_bundle(&actor(), &id, &offer).await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{id} is shared {}.\n", describe(&offer))
         } else {
@@ -245,11 +304,17 @@ impl Share {
 
 impl Unshare {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let id = self.target.id();
-        let session = context.open().await?;
-        let registrar = &session.registrar;
-        let changed = registrar.unshare_bundle(&actor(), &id, &self.with).await?;
-        session.finish().await?;
+        let id = self.target.id(context)?;
+        let changed = match context.server() {
+            Some(server) => at(server, &id).delete(&share(&self.with)).await?.changed,
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar.unshare_bundle(&actor(), &id, &self.with).await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{} may no longer use {id}.\n", self.with)
         } else {
@@ -261,16 +326,23 @@ impl Unshare {
 
 impl Bind {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let bundle = self.bundle.map(|name| BundleId {
-            owner: self.owner,
-            name,
-        });
-        let session = context.open().await?;
-        session
-            .registrar
-            .bind_client(&actor(), &self.client, bundle.as_ref())
-            .await?;
-        session.finish().await?;
+        let owner = context.principal(self.owner)?;
+        let bundle = self.bundle.map(|name| BundleId { owner, name });
+        match context.server() {
+            Some(server) => {
+                let bundle = bundle.as_ref().map(ToString::to_string);
+                let thing = server.at(format!("/clients/{}", self.client));
+                thing.put("/bundle", &json!({ "bundle": bundle })).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                registrar
+                    .bind_client(&actor(), &self.client, bundle.as_ref())
+                    .await?;
+                session.finish().await?;
+            }
+        }
         let text = match &bundle {
             Some(id) => format!(
                 "{} may use what is in {id}, and nothing else.\n",
@@ -285,13 +357,18 @@ impl Bind {
 }
 
 async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let bundles = session.store.list_bundles().await?;
-    session.store.close().await;
-    let listed: Vec<_> = bundles
-        .iter()
-        .map(|(id, bundle)| views::Bundle::new(id, bundle))
-        .collect();
+    let listed: Vec<views::Bundle> = match context.server() {
+        Some(server) => server.list("/bundles").await?,
+        None => {
+            let session = context.open().await?;
+            let bundles = session.store.list_bundles().await?;
+            session.store.close().await;
+            let bundles = bundles.iter();
+            bundles
+                .map(|(id, bundle)| views::Bundle::new(id, bundle))
+                .collect()
+        }
+    };
     if format.json {
         return output::json(&listed);
     }

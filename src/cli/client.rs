@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::{Context, actor};
 use super::exit::usage;
 use super::output::{self, Format};
+use super::remote::{Remote, ServerArgs};
 use super::when;
 use crate::identity::ClientToken;
 use crate::vault::client_proof::{ClientProof, PublicKey};
@@ -22,6 +24,8 @@ const MOST_KEY: u64 = 64 * 1024;
 /// Add, list and remove the programs that may use the proxy
 #[derive(Args)]
 pub(super) struct Client {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -59,9 +63,9 @@ Then: HTTPS_PROXY=http://ACTION:TOKEN@127.0.0.1:7070, or EGRET_TOKEN=TOKEN egret
 struct Add {
     /// Its name: a-z, 0-9, '.', '_', '@' and '-'
     name: ClientName,
-    /// Whose credentials it may use
-    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
-    principal: Principal,
+    /// Whose credentials it may use; those of `default`, or with --server of the user of the token
+    #[arg(long, value_name = "PRINCIPAL")]
+    principal: Option<Principal>,
     /// When its token stops working: 30d, 2027-01-31; never by default
     #[arg(long, value_name = "TIME")]
     expires: Option<when::Expiry>,
@@ -82,6 +86,7 @@ struct Remove {
 
 impl Client {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Add(add) => add.run(context).await,
             Command::List(format) => list(context, format).await,
@@ -92,35 +97,16 @@ impl Client {
 
 impl Add {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        session.say_if_new(&self.principal).await?;
-        let own = Own::new(self.public_key.as_deref())?;
-        let expires = self.expires.and_then(when::Expiry::unix);
-        if let Own::Token(_) = own {
-            let max = session.config.proxy.max_token_lifetime;
-            when::check_lifetime(expires, max, "--expires")?;
-        }
-        session
-            .registrar
-            .add_client(&actor(), &self.name, &self.principal, own.proof(), expires)
-            .await?;
-        session.finish().await?;
-        self.say(&own)
-    }
-
-    fn say(&self, own: &Own) -> anyhow::Result<()> {
+        let principal = context.principal(self.principal.clone())?;
+        let made = match context.server() {
+            Some(server) => self.add_at(server, &principal).await?,
+            None => self.add_here(context, &principal).await?,
+        };
         if self.format.json {
-            return output::json(&views::NewClient {
-                name: self.name.as_str(),
-                principal: self.principal.as_str(),
-                token: own.token(),
-            });
+            return output::json(&made);
         }
-        let added = format!(
-            "added client {} for principal {}",
-            self.name, self.principal
-        );
-        match own.token() {
+        let added = format!("added client {} for principal {principal}", self.name);
+        match &made.token {
             Some(token) => {
                 output::note(&format!("{added}. Its token, which is not shown again:"));
                 output::print(&format!("{token}\n"))
@@ -131,6 +117,51 @@ impl Add {
             }
         }
     }
+
+    async fn add_here(
+        &self,
+        context: &Context,
+        principal: &Principal,
+    ) -> anyhow::Result<views::NewClient> {
+        let session = context.open().await?;
+        session.say_if_new(principal).await?;
+        let own = Own::new(self.public_key.as_deref())?;
+        let expires = self.expires.and_then(when::Expiry::unix);
+        if let Own::Token(_) = own {
+            let max = session.config.proxy.max_token_lifetime;
+            when::check_lifetime(expires, max, "--expires")?;
+        }
+        session
+            .registrar
+            .add_client(&actor(), &self.name, principal, own.proof(), expires)
+            .await?;
+        session.finish().await?;
+        Ok(views::NewClient {
+            name: self.name.to_string(),
+            principal: principal.to_string(),
+            token: own.token().map(str::to_owned),
+        })
+    }
+
+    async fn add_at(
+        &self,
+        server: &Remote,
+        principal: &Principal,
+    ) -> anyhow::Result<views::NewClient> {
+        let key = self.public_key.as_deref().map(public_key).transpose()?;
+        let expires = self.expires.and_then(when::Expiry::unix);
+        let message = json!({
+            "principal": principal.as_str(),
+            "expires": expires.map(views::rfc3339),
+            "public_key": key.map(|key| key.base64url()),
+        });
+        server.create(&path(&self.name), &message).await
+    }
+}
+
+/// The client at a server elsewhere.
+fn path(name: &ClientName) -> String {
+    format!("/clients/{name}")
 }
 
 /// How a new client proves who it is.
@@ -141,23 +172,10 @@ enum Own {
 
 impl Own {
     fn new(public_key: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = public_key else {
-            return Ok(Own::Token(ClientToken::generate()?));
-        };
-        let read = || {
-            let mut text = Vec::new();
-            let file: Box<dyn Read> = if path == Path::new("-") {
-                Box::new(io::stdin().lock())
-            } else {
-                Box::new(File::open(path)?)
-            };
-            file.take(MOST_KEY).read_to_end(&mut text)?;
-            Ok::<_, io::Error>(text)
-        };
-        let text = read().with_context(|| format!("cannot read {}", path.display()))?;
-        let key = PublicKey::parse(&text);
-        key.map(Own::Key)
-            .map_err(|error| usage(format!("--public-key: {error}")))
+        match public_key {
+            Some(path) => Ok(Own::Key(self::public_key(path)?)),
+            None => Ok(Own::Token(ClientToken::generate()?)),
+        }
     }
 
     fn proof(&self) -> ClientProof {
@@ -175,12 +193,35 @@ impl Own {
     }
 }
 
+/// The public key in a file, or on standard input.
+fn public_key(path: &Path) -> anyhow::Result<PublicKey> {
+    let read = || {
+        let mut text = Vec::new();
+        let file: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(File::open(path)?)
+        };
+        file.take(MOST_KEY).read_to_end(&mut text)?;
+        Ok::<_, io::Error>(text)
+    };
+    let text = read().with_context(|| format!("cannot read {}", path.display()))?;
+    PublicKey::parse(&text).map_err(|error| usage(format!("--public-key: {error}")))
+}
+
 impl Remove {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let registrar = &session.registrar;
-        registrar.remove_client(&actor(), &self.name).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                server.at(path(&self.name)).delete("").await?;
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                registrar.remove_client(&actor(), &self.name).await?;
+                session.finish().await?;
+            }
+        }
         let name = self.name.as_str();
         let change = views::ClientChange {
             changed: true,
@@ -192,30 +233,35 @@ impl Remove {
 }
 
 async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let now = when::now();
-    let mut clients = session.store.list_clients().await?;
-    session.store.close().await;
-    clients.retain(|client| client.usable(now));
+    let listed: Vec<views::Client> = match context.server() {
+        Some(server) => server.list("/clients").await?,
+        None => {
+            let session = context.open().await?;
+            let now = when::now();
+            let mut clients = session.store.list_clients().await?;
+            session.store.close().await;
+            clients.retain(|client| client.usable(now));
+            clients.iter().map(views::Client::new).collect()
+        }
+    };
     if format.json {
-        let listed: Vec<_> = clients.iter().map(views::Client::new).collect();
         return output::json(&listed);
     }
-    if clients.is_empty() {
+    if listed.is_empty() {
         output::note("no clients yet; `egret client add NAME` adds one");
         return Ok(());
     }
-    let rows: Vec<[String; 4]> = clients
-        .iter()
-        .map(|client| {
-            [
-                client.name.to_string(),
-                client.principal.to_string(),
-                when::short(client.created),
-                client.expires.map_or("never".to_owned(), when::short),
-            ]
-        })
-        .collect();
+    let rows: Vec<[String; 4]> = listed.iter().map(row).collect();
     let headers = ["NAME", "PRINCIPAL", "ADDED (UTC)", "EXPIRES (UTC)"];
     output::print(&output::table(headers, &rows))
+}
+
+fn row(client: &views::Client) -> [String; 4] {
+    let expires = client.expires.as_deref();
+    [
+        client.name.clone(),
+        client.principal.clone(),
+        when::short_text(&client.created),
+        expires.map_or("never".to_owned(), when::short_text),
+    ]
 }

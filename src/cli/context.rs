@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
+use super::exit::usage;
+use super::remote::{Remote, ServerArgs};
 use super::{output, server};
 use crate::app;
 use crate::changes;
@@ -20,7 +22,7 @@ use crate::vault::{Actor, Keyring, Principal, Registrar, Store};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Options of every command.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct Global {
     /// Where Egret keeps its store, CA, keys and ledger
     ///
@@ -47,11 +49,49 @@ pub(super) struct Global {
 /// The options of every command.
 pub(super) struct Context {
     global: Global,
+    server: Option<Remote>,
 }
 
 impl Context {
     pub(super) fn new(global: Global) -> Self {
-        Self { global }
+        Self {
+            global,
+            server: None,
+        }
+    }
+
+    /// The same for a command about the server that is named, if one is.
+    pub(super) async fn at(&self, named: &ServerArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            global: self.global.clone(),
+            server: Remote::open(named).await?,
+        })
+    }
+
+    /// The server elsewhere that the command is about.
+    pub(super) fn server(&self) -> Option<&Remote> {
+        self.server.as_ref()
+    }
+
+    /// Refuses a command that has no way over the API, where a server elsewhere is named: it would do
+    /// something to the store of this machine instead.
+    pub(super) fn only_here(&self) -> anyhow::Result<()> {
+        if self.server.is_none() {
+            return Ok(());
+        }
+        Err(usage(
+            "this command works on the machine of the server only, without --server and EGRET_SERVER",
+        ))
+    }
+
+    /// Whom a command is about that names nobody: `default` here, and at a server elsewhere whom the token
+    /// is for.
+    pub(super) fn principal(&self, named: Option<Principal>) -> anyhow::Result<Principal> {
+        match (named, &self.server) {
+            (Some(named), _) => Ok(named),
+            (None, Some(server)) => server.user(),
+            (None, None) => Ok(Principal::parse("default")?),
+        }
     }
 
     /// The sources of the configuration, with the flags of the command that set a key.
@@ -70,6 +110,7 @@ impl Context {
 
     /// The configuration in force, and the store that it names.
     pub(super) async fn open(&self) -> anyhow::Result<Session> {
+        self.only_here()?;
         Session::open(self.load()?.config).await
     }
 }

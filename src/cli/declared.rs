@@ -1,15 +1,17 @@
-//! `egret plan`, `egret apply` and `egret export`: users, groups, limits, shares, bundles and clients as
-//! a file says them.
+//! `egret plan`, `egret apply` and `egret export`: users, groups, limits, shares, bundles, clients and
+//! rules as a file says them.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use serde_json::json;
 
-use super::context::{Context, Session, actor};
+use super::context::{Context, actor};
 use super::output::{self, Format};
-use crate::desired::{Desired, Plan, plan};
+use super::remote::ServerArgs;
+use crate::desired::{self, Desired, Planned};
 use crate::views;
 
 /// Largest file, in bytes.
@@ -18,13 +20,15 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// Say what `egret apply` would change
 ///
 /// The file is TOML or JSON, as `egret export` writes it: users, groups, limits and shares of
-/// credentials, bundles and clients. It holds no values. What it does not name is left as it is.
+/// credentials, bundles, clients and egress rules. It holds no values. What it does not name is left as it is.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   egret export > egret-people.toml
   egret plan egret-people.toml")]
 pub(super) struct PlanFile {
+    #[command(flatten)]
+    server: ServerArgs,
     /// The file; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -32,7 +36,7 @@ pub(super) struct PlanFile {
     format: Format,
 }
 
-/// Make users, groups, limits, shares, bundles and clients as a file says
+/// Make users, groups, limits, shares, bundles, clients and rules as a file says
 ///
 /// All changes are made in one transaction, or none, and each is in the ledger. With --revision, as
 /// `egret plan` prints it, nothing is changed if anything else was since.
@@ -42,6 +46,8 @@ Examples:
   egret apply egret-people.toml
   egret apply egret-people.toml --revision 42")]
 pub(super) struct Apply {
+    #[command(flatten)]
+    server: ServerArgs,
     /// The file; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -52,113 +58,100 @@ pub(super) struct Apply {
     format: Format,
 }
 
-/// Print users, groups, limits, shares, bundles and clients as a file for `egret apply`
+/// Print users, groups, limits, shares, bundles, clients and rules as a file for `egret apply`
 ///
 /// Without values and tokens.
 #[derive(Args)]
 #[command(after_help = "Example:\n  egret export > egret-people.toml")]
 pub(super) struct Export {
     #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
     format: Format,
 }
 
-/// A file, what it would change, and of which state.
-struct Planned {
-    plan: Plan,
-    revision: i64,
-}
-
-impl Planned {
-    async fn of(session: &Session, desired: &Desired) -> anyhow::Result<Self> {
-        // The revision comes first: what changes after it is noticed when the plan is carried out.
-        let changes = session.store.changes_since(0).await?;
-        let listing = session.store.list(None).await?;
-        let present = Desired::of(&changes.directory.unwrap_or_default(), &listing);
-        Ok(Self {
-            plan: plan(desired, &present)?,
-            revision: changes.head.revision,
-        })
+/// Prints a plan, and what follows from it.
+fn show(view: &views::Plan, format: Format) -> anyhow::Result<()> {
+    output::data(format, view, || {
+        let mut text = String::new();
+        for step in &view.steps {
+            text += &format!("{}\n", output::printable(step));
+        }
+        if view.steps.is_empty() {
+            text += "Everything is as the file says.\n";
+        }
+        text
+    })?;
+    if format.json {
+        return Ok(());
     }
-
-    fn view(&self, applied: bool) -> views::Plan {
-        views::Plan {
-            applied,
-            revision: self.revision,
-            steps: self.plan.steps.iter().map(ToString::to_string).collect(),
-            missing: self.plan.missing.clone(),
-            unmanaged: self.plan.unmanaged.clone(),
-        }
+    for missing in &view.missing {
+        output::note(&format!("not made here: {missing}"));
     }
-
-    fn show(&self, format: Format, applied: bool) -> anyhow::Result<()> {
-        let view = self.view(applied);
-        output::data(format, &view, || {
-            let mut text = String::new();
-            for step in &view.steps {
-                text += &format!("{}\n", output::printable(step));
-            }
-            if view.steps.is_empty() {
-                text += "Everything is as the file says.\n";
-            }
-            text
-        })?;
-        if format.json {
-            return Ok(());
-        }
-        for missing in &view.missing {
-            output::note(&format!("not made here: {missing}"));
-        }
-        if !view.unmanaged.is_empty() {
-            output::note(&format!(
-                "not in the file, and left as it is: {}",
-                view.unmanaged.join(", ")
-            ));
-        }
-        if !applied && !view.steps.is_empty() {
-            output::note(&format!(
-                "nothing is changed yet; `egret apply FILE --revision {}` makes these changes",
-                view.revision
-            ));
-        }
-        Ok(())
+    if !view.unmanaged.is_empty() {
+        output::note(&format!(
+            "not in the file, and left as it is: {}",
+            view.unmanaged.join(", ")
+        ));
     }
+    if !view.applied && !view.steps.is_empty() {
+        output::note(&format!(
+            "nothing is changed yet; `egret apply FILE --revision {}` makes these changes",
+            view.revision
+        ));
+    }
+    Ok(())
 }
 
 impl PlanFile {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let desired = read(&self.file)?;
+        let text = read(&self.file)?;
+        // What is wrong with the file is said here, with what it says.
+        let desired = parse(&text, &self.file)?;
+        let context = &context.at(&self.server).await?;
+        if let Some(server) = context.server() {
+            let plan: views::Plan = server.post("/plan", &json!({ "file": text })).await?;
+            return show(&plan, self.format);
+        }
         let session = context.open().await?;
-        let planned = Planned::of(&session, &desired).await?;
+        let planned = Planned::of(&session.registrar, &desired).await?;
         session.store.close().await;
-        planned.show(self.format, false)
+        show(&planned.view(false), self.format)
     }
 }
 
 impl Apply {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let desired = read(&self.file)?;
-        let session = context.open().await?;
-        let planned = Planned::of(&session, &desired).await?;
-        let actor = actor();
-        let revision = self.revision.unwrap_or(planned.revision);
-        let registrar = session.registrar.together(&actor, Some(revision)).await?;
-        for step in &planned.plan.steps {
-            let made = step.make(&registrar, &actor).await;
-            made.with_context(|| format!("nothing is changed: {step}"))?;
+        let text = read(&self.file)?;
+        let desired = parse(&text, &self.file)?;
+        let context = &context.at(&self.server).await?;
+        if let Some(server) = context.server() {
+            let message = json!({ "file": text, "revision": self.revision });
+            let plan: views::Plan = server.post("/apply", &message).await?;
+            return show(&plan, self.format);
         }
-        registrar.finish(&actor).await?;
+        let session = context.open().await?;
+        let planned = Planned::of(&session.registrar, &desired).await?;
+        planned
+            .make(&session.registrar, &actor(), self.revision)
+            .await?;
         session.finish().await?;
-        planned.show(self.format, true)
+        show(&planned.view(true), self.format)
     }
 }
 
 impl Export {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let changes = session.store.changes_since(0).await?;
-        let listing = session.store.list(None).await?;
-        session.store.close().await;
-        let present = Desired::of(&changes.directory.unwrap_or_default(), &listing);
+        let context = &context.at(&self.server).await?;
+        let present = match context.server() {
+            Some(server) => server.get("/export").await?,
+            None => {
+                let session = context.open().await?;
+                let (present, _) = desired::present(&session.registrar).await?;
+                session.store.close().await;
+                present
+            }
+        };
         if self.format.json {
             return output::json(&present);
         }
@@ -166,7 +159,11 @@ impl Export {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Desired> {
+fn parse(text: &str, file: &Path) -> anyhow::Result<Desired> {
+    Desired::read(text).with_context(|| format!("{}", file.display()))
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let reader: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
@@ -180,5 +177,5 @@ fn read(file: &Path) -> anyhow::Result<Desired> {
         text.len() as u64 <= LARGEST,
         "the file is larger than 16 MiB"
     );
-    Desired::read(&text).with_context(|| format!("{}", file.display()))
+    Ok(text)
 }

@@ -1,15 +1,19 @@
 //! `egret group`: users with whom credentials are shared at once.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::{Context, actor};
 use super::output::{self, Format};
+use super::remote::{Remote, ServerArgs, Thing};
 use crate::vault::{GroupName, Principal};
 use crate::views;
 
 /// Put users into groups, with which credentials can be shared
 #[derive(Args)]
 pub(super) struct Group {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +64,7 @@ struct Member {
 
 impl Group {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Add(add) => add.run(context).await,
             Command::List(format) => list(context, format).await,
@@ -71,12 +76,21 @@ impl Group {
 
 impl Add {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        session
-            .registrar
-            .add_group(&actor(), &self.name, &self.description)
-            .await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let message = json!({ "description": self.description });
+                let path = format!("/groups/{}", self.name);
+                let _: views::Group = server.create(&path, &message).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                registrar
+                    .add_group(&actor(), &self.name, &self.description)
+                    .await?;
+                session.finish().await?;
+            }
+        }
         let text = format!(
             "{0} is a group. `egret group join {0} USER` puts a user into it.\n",
             self.name
@@ -86,13 +100,28 @@ impl Add {
 }
 
 impl Member {
+    /// The group at a server elsewhere.
+    fn at<'a>(&self, server: &'a Remote) -> Thing<'a> {
+        server.at(format!("/groups/{}", self.group))
+    }
+
+    fn below(&self) -> String {
+        format!("/members/{}", self.user)
+    }
+
     async fn join(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let changed = session
-            .registrar
-            .join_group(&actor(), &self.group, &self.user)
-            .await?;
-        session.finish().await?;
+        let changed = match context.server() {
+            Some(server) => self.at(server).put_bare(&self.below()).await?.changed,
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar
+                    .join_group(&actor(), &self.group, &self.user)
+                    .await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{} is in {}.\n", self.user, self.group)
         } else {
@@ -102,12 +131,18 @@ impl Member {
     }
 
     async fn leave(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let changed = session
-            .registrar
-            .leave_group(&actor(), &self.group, &self.user)
-            .await?;
-        session.finish().await?;
+        let changed = match context.server() {
+            Some(server) => self.at(server).delete(&self.below()).await?.changed,
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar
+                    .leave_group(&actor(), &self.group, &self.user)
+                    .await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{} is no longer in {}.\n", self.user, self.group)
         } else {
@@ -118,13 +153,18 @@ impl Member {
 }
 
 async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let groups = session.store.list_groups().await?;
-    session.store.close().await;
-    let listed: Vec<_> = groups
-        .iter()
-        .map(|(name, group)| views::Group::new(name, group))
-        .collect();
+    let listed: Vec<views::Group> = match context.server() {
+        Some(server) => server.list("/groups").await?,
+        None => {
+            let session = context.open().await?;
+            let groups = session.store.list_groups().await?;
+            session.store.close().await;
+            let groups = groups.iter();
+            groups
+                .map(|(name, group)| views::Group::new(name, group))
+                .collect()
+        }
+    };
     if format.json {
         return output::json(&listed);
     }

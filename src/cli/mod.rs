@@ -33,6 +33,7 @@ mod output;
 mod own_client;
 mod prompt;
 mod reload;
+mod remote;
 mod requests;
 mod restore;
 mod run;
@@ -182,7 +183,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::ApiToken(token) => done(command_runtime()?.block_on(token.run(&context))),
         Command::Client(client) => done(command_runtime()?.block_on(client.run(&context))),
         Command::Token(token) => done(command_runtime()?.block_on(token.run(&context))),
-        Command::Ledger(ledger) => done(ledger.run(&context)),
+        Command::Ledger(ledger) => done(command_runtime()?.block_on(ledger.run(&context))),
         Command::Top(top) => done(top.run(&context)),
         Command::Ca(ca) => done(command_runtime()?.block_on(ca.run(&context))),
         Command::Config(config) => config.run(&context),

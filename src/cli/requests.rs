@@ -1,10 +1,12 @@
 //! `egret request` and `egret requests`: credentials that are not there.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::{Context, actor};
 use super::credential::target::parse_slug;
 use super::output::{self, Format};
+use super::remote::{Remote, ServerArgs, message};
 use super::{value, when};
 use crate::policy::grant::{Grant, HostPattern};
 use crate::policy::location::LocationRule;
@@ -79,6 +81,8 @@ impl Ask {
 /// Answer requests for credentials that are not there
 #[derive(Args)]
 pub(super) struct Requests {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -109,6 +113,7 @@ struct Named {
 
 impl Requests {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::List(format) => list(context, format).await,
             Command::Save(named) => named.save(context).await,
@@ -120,6 +125,9 @@ impl Requests {
 impl Named {
     async fn save(self, context: &Context) -> anyhow::Result<()> {
         let number = self.number;
+        if let Some(server) = context.server() {
+            return self.save_at(server).await;
+        }
         let session = context.open().await?;
         let mut all = session.store.list_key_requests().await?;
         let request = all
@@ -152,11 +160,37 @@ impl Named {
         })
     }
 
+    /// The same at a server elsewhere.
+    async fn save_at(self, server: &Remote) -> anyhow::Result<()> {
+        let path = format!("/requests/{}", self.number);
+        let request: views::KeyRequest = server.get(&path).await?;
+        let value = value::read(Kind::Secret, &request.slug)?;
+        let message = json!({ "value": message::value(Kind::Secret, &value)? });
+        let saved: views::CredentialDetails =
+            server.post(&format!("{path}/save"), &message).await?;
+        let view = views::CredentialVersion {
+            owner: &saved.credential.owner,
+            slug: &saved.credential.slug,
+            version: saved.credential.version,
+        };
+        output::data(self.format, &view, || {
+            format!("Saved {} for {}.\n", request.slug, request.host)
+        })
+    }
+
     async fn decline(self, context: &Context) -> anyhow::Result<()> {
         let number = self.number;
-        let session = context.open().await?;
-        session.registrar.decline_key(&actor(), number).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let path = format!("/requests/{number}/decline");
+                let _: views::KeyRequest = server.post(&path, &json!({})).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                session.registrar.decline_key(&actor(), number).await?;
+                session.finish().await?;
+            }
+        }
         let view = views::KeyRequestChange { number };
         output::data(self.format, &view, || {
             format!("Request {number} is declined.\n")
@@ -165,15 +199,24 @@ impl Named {
 }
 
 async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let mut requests = session.store.list_key_requests().await?;
-    session.store.close().await;
-    let now = when::now();
-    requests.retain(|_, request| now < request.until && !request.is_saved);
-    let listed: Vec<_> = requests
-        .iter()
-        .map(|(number, request)| views::KeyRequest::new(*number, request))
-        .collect();
+    let listed: Vec<views::KeyRequest> = match context.server() {
+        Some(server) => {
+            let mut listed: Vec<views::KeyRequest> = server.list("/requests").await?;
+            listed.retain(|request| request.state != "saved");
+            listed
+        }
+        None => {
+            let session = context.open().await?;
+            let mut requests = session.store.list_key_requests().await?;
+            session.store.close().await;
+            let now = when::now();
+            requests.retain(|_, request| now < request.until && !request.is_saved);
+            let requests = requests.iter();
+            requests
+                .map(|(number, request)| views::KeyRequest::new(*number, request))
+                .collect()
+        }
+    };
     if format.json {
         return output::json(&listed);
     }
@@ -193,6 +236,6 @@ fn row(request: &views::KeyRequest) -> [String; 6] {
         request.host.clone(),
         output::printable(&request.client),
         output::printable(&request.reason),
-        request.state.to_owned(),
+        request.state.to_string(),
     ]
 }

@@ -1,11 +1,13 @@
 //! `egret token`: short-lived tokens for one action.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::context::{Context, actor};
 use super::credential::target::parse_slug;
 use super::exit::usage;
 use super::output::{self, Format};
+use super::remote::ServerArgs;
 use super::when;
 use crate::identity::{ActionClaims, ActionRequest, mint_action_token};
 use crate::vault::ClientName;
@@ -17,6 +19,8 @@ use crate::views;
 /// Mint and revoke short-lived tokens, each for one action
 #[derive(Args)]
 pub(super) struct Token {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -84,6 +88,7 @@ struct Revoke {
 
 impl Token {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Mint(mint) => mint.run(context).await,
             Command::Revoke(revoke) => revoke.run(context).await,
@@ -93,13 +98,25 @@ impl Token {
 
 impl Revoke {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
         let which = self.id.map_or(Revoked::All, Revoked::One);
-        let registrar = &session.registrar;
-        registrar
-            .revoke_tokens(&actor(), &self.client, &which)
-            .await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let id = match &which {
+                    Revoked::One(id) => Some(id.as_str()),
+                    Revoked::All => None,
+                };
+                let thing = server.at(format!("/clients/{}", self.client));
+                thing.post("/revoke-tokens", &json!({ "id": id })).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                registrar
+                    .revoke_tokens(&actor(), &self.client, &which)
+                    .await?;
+                session.finish().await?;
+            }
+        }
         let name = self.client.as_str();
         let change = views::ClientChange {
             changed: true,

@@ -2,17 +2,19 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::admin;
 use super::context::{Context, actor};
 use super::output::{self, Format};
+use super::remote::ServerArgs;
 use super::when;
 use crate::admin::signin;
 use crate::clock;
 use crate::identity::{Bearer, Purpose};
 use crate::vault::access::LinkId;
 use crate::vault::access::account::Identity;
-use crate::vault::people::{Role, User as Stored};
+use crate::vault::people::Role;
 use crate::vault::registrar::people::{NewUser, UserChange};
 use crate::vault::{Principal, handover};
 use crate::views;
@@ -20,6 +22,8 @@ use crate::views;
 /// Add, list, change and disable the users who own credentials
 #[derive(Args)]
 pub(super) struct User {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -121,6 +125,7 @@ struct Named {
 
 impl User {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Add(add) => add.run(context).await,
             Command::List(format) => list(context, format).await,
@@ -137,14 +142,26 @@ impl User {
 
 impl Add {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
         let new = NewUser {
             name: self.name,
             display_name: self.display_name,
             role: self.role,
         };
-        session.registrar.add_user(&actor(), &new).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let message = json!({
+                    "display_name": new.display_name,
+                    "role": new.role.as_str(),
+                });
+                let path = format!("/users/{}", new.name);
+                let _: views::User = server.create(&path, &message).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                session.registrar.add_user(&actor(), &new).await?;
+                session.finish().await?;
+            }
+        }
         let text = format!("{} is a user ({}).\n", new.name, new.role);
         report(self.format, true, &new.name, &text)
     }
@@ -152,16 +169,27 @@ impl Add {
 
 impl Change {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
         let change = UserChange {
             display_name: self.display_name,
             role: self.role,
         };
-        let changed = session
-            .registrar
-            .change_user(&actor(), &self.name, &change)
-            .await?;
-        session.finish().await?;
+        let changed = match context.server() {
+            Some(server) => {
+                let message = json!({
+                    "display_name": change.display_name,
+                    "role": change.role.map(Role::as_str),
+                });
+                let thing = server.at(format!("/users/{}", self.name));
+                thing.patch(&message).await?.changed
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar.change_user(&actor(), &self.name, &change).await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{} is changed.\n", self.name)
         } else {
@@ -275,13 +303,21 @@ async fn reset(context: &Context, asked: Named) -> anyhow::Result<()> {
 }
 
 async fn set_disabled(context: &Context, asked: &Named, disabled: bool) -> anyhow::Result<()> {
-    let session = context.open().await?;
     let name = &asked.name;
-    let changed = session
-        .registrar
-        .set_disabled(&actor(), name, disabled)
-        .await?;
-    session.finish().await?;
+    let changed = match context.server() {
+        Some(server) => {
+            let verb = if disabled { "/disable" } else { "/enable" };
+            let thing = server.at(format!("/users/{name}"));
+            thing.ask(verb).await?.changed
+        }
+        None => {
+            let session = context.open().await?;
+            let registrar = &session.registrar;
+            let changed = registrar.set_disabled(&actor(), name, disabled).await?;
+            session.finish().await?;
+            changed
+        }
+    };
     let state = if disabled { "disabled" } else { "active" };
     let text = if changed && disabled {
         format!("{name} is disabled: clients, tokens and shares of this user no longer work.\n")
@@ -294,31 +330,36 @@ async fn set_disabled(context: &Context, asked: &Named, disabled: bool) -> anyho
 }
 
 async fn list(context: &Context, format: Format) -> anyhow::Result<()> {
-    let session = context.open().await?;
-    let users = session.store.list_users().await?;
-    session.store.close().await;
+    let listed: Vec<views::User> = match context.server() {
+        Some(server) => server.list("/users").await?,
+        None => {
+            let session = context.open().await?;
+            let users = session.store.list_users().await?;
+            session.store.close().await;
+            let users = users.iter();
+            users
+                .map(|(name, user)| views::User::new(name, user))
+                .collect()
+        }
+    };
     if format.json {
-        let listed: Vec<_> = users
-            .iter()
-            .map(|(name, user)| views::User::new(name, user))
-            .collect();
         return output::json(&listed);
     }
-    if users.is_empty() {
+    if listed.is_empty() {
         output::note("no users yet; `egret user add NAME` adds one");
         return Ok(());
     }
-    let rows: Vec<[String; 5]> = users.iter().map(row).collect();
+    let rows: Vec<[String; 5]> = listed.iter().map(row).collect();
     let headers = ["NAME", "ROLE", "STATE", "ADDED (UTC)", "DISPLAY NAME"];
     output::print(&output::table(headers, &rows))
 }
 
-fn row((name, user): (&Principal, &Stored)) -> [String; 5] {
+fn row(user: &views::User) -> [String; 5] {
     [
-        name.to_string(),
+        user.name.clone(),
         user.role.to_string(),
-        views::user_state(user).to_owned(),
-        when::short(user.created),
+        user.state.to_string(),
+        when::short_text(&user.created),
         output::printable(&user.display_name),
     ]
 }

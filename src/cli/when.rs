@@ -176,6 +176,11 @@ pub(super) fn short(unix: i64) -> String {
         .unwrap_or_else(|| unix.to_string())
 }
 
+/// The same of a time that a view shows.
+pub(super) fn short_text(time: &str) -> String {
+    absolute(time).map_or_else(|| time.to_owned(), short)
+}
+
 /// How long ago something was, roughly: "just now", "5 minutes ago".
 pub(super) fn ago(unix: i64, now: i64) -> String {
     let seconds = now.saturating_sub(unix);

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Desired, DesiredBundle, DesiredCredential, DesiredShare, InvalidFile, Present};
+use super::state::{
+    Desired, DesiredBundle, DesiredCredential, DesiredRule, DesiredShare, InvalidFile, Present,
+};
 use super::step::Step;
+use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::use_limits::UseLimits;
 use crate::substitution::slug::Slug;
+use crate::vault::egress::Subject;
 use crate::vault::name::Principal;
 use crate::vault::people::{BundleId, Grantee};
 use crate::vault::registrar::people::{NewUser, UserChange};
@@ -60,6 +64,9 @@ pub fn plan(desired: &Desired, present: &Present) -> Result<Plan, InvalidFile> {
             plan.steps
                 .push(Step::Bind(name.clone(), bundle.map(parse).transpose()?));
         }
+    }
+    for (subject, wanted) in &desired.rules {
+        plan.rules(subject, wanted, present.rules.get(subject))?;
     }
     plan.unmanaged = unmanaged(desired, present);
     Ok(plan)
@@ -120,6 +127,37 @@ impl Plan {
             self.steps
                 .extend(leave.map(|user| Step::Leave(name.clone(), user.clone())));
         }
+    }
+
+    /// Rules have no order: those of which the file says nothing go, and those that are not there come.
+    fn rules(
+        &mut self,
+        subject: &Subject,
+        wanted: &[DesiredRule],
+        present: Option<&Vec<DesiredRule>>,
+    ) -> Result<(), InvalidFile> {
+        let present = present.map(Vec::as_slice).unwrap_or_default();
+        let says = |rules: &[DesiredRule], rule: &EgressRule| {
+            rules.iter().any(|other| other.rule() == *rule)
+        };
+        for (at, wanted_rule) in wanted.iter().enumerate() {
+            let rule = wanted_rule.rule();
+            if rule.stance == Stance::Allow && rule.hosts.is_empty() {
+                let reason = format!("a rule that allows {subject} something has to name hosts");
+                return Err(InvalidFile::new(reason));
+            }
+            if !says(present, &rule) && !says(&wanted[..at], &rule) {
+                self.steps.push(Step::AddRule(subject.clone(), rule));
+            }
+        }
+        for known in present {
+            let rule = known.rule();
+            if let Some(number) = known.number.filter(|_| !says(wanted, &rule)) {
+                let step = Step::RemoveRule(number, subject.clone(), rule);
+                self.steps.push(step);
+            }
+        }
+        Ok(())
     }
 
     /// Limits come before shares, which cannot be wider.
@@ -207,6 +245,7 @@ fn unmanaged(desired: &Desired, present: &Present) -> Vec<String> {
         names("credential", &present.credentials, &desired.credentials),
         names("bundle", &present.bundles, &desired.bundles),
         names("client", &present.clients, &desired.clients),
+        names("rules about", &present.rules, &desired.rules),
     ]
     .concat()
 }
@@ -283,6 +322,47 @@ mod tests {
         let plan = plan(&read(FILE), &read(present)).unwrap();
         assert_eq!(plan.unmanaged, ["user carol"]);
         assert!(plan.missing.is_empty());
+    }
+
+    #[test]
+    fn the_rules_about_somebody_are_all_in_the_file() {
+        let wanted = r#"
+            [[rules."client:ci"]]
+            rule = "allow"
+            hosts = ["api.example.com"]
+            [[rules."client:ci"]]
+            rule = "deny"
+        "#;
+        let mut present = read(
+            r#"
+            [[rules."client:ci"]]
+            rule = "deny"
+            [[rules."client:ci"]]
+            rule = "observe"
+            hosts = ["old.example.com"]
+            [[rules.everyone]]
+            rule = "deny"
+            hosts = ["paste.example.com"]
+        "#,
+        );
+        for (number, rule) in (7..).zip(present.rules.values_mut().flatten()) {
+            rule.number = Some(number);
+        }
+        let found = plan(&read(wanted), &present).unwrap();
+        let steps: Vec<_> = found.steps.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            steps,
+            [
+                "+ rule: allow client:ci; hosts api.example.com",
+                "- rule 8: observe client:ci; hosts old.example.com",
+            ]
+        );
+        assert_eq!(found.unmanaged, ["rules about everyone"]);
+        let json = serde_json::to_string(&read(wanted)).unwrap();
+        assert_eq!(read(&json), read(wanted));
+        assert_eq!(read(&toml::to_string(&read(wanted)).unwrap()), read(wanted));
+        let everywhere = read("[[rules.everyone]]\nrule = 'allow'");
+        assert!(plan(&everywhere, &Present::default()).is_err());
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{Grant, HostPattern, PathPrefix};
 use crate::policy::location::LocationRule;
 use crate::policy::share_limits::ShareLimits;
 use crate::policy::use_limits::{Asking, Budget, Copies, UseLimits, UsesChange};
+use crate::vault::egress::{EgressEntry, Subject};
 use crate::vault::model::Credential;
 use crate::vault::name::{ClientName, GroupName, Principal};
 use crate::vault::people::{Bundle, Grantee, Role, Share, User};
@@ -34,6 +36,9 @@ pub struct Desired {
     /// Clients by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub clients: BTreeMap<ClientName, DesiredClient>,
+    /// Rules about where clients may go, by whom they are about: all of theirs, in any order.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<Subject, Vec<DesiredRule>>,
 }
 
 /// A user.
@@ -137,22 +142,49 @@ pub struct DesiredClient {
     pub bundle: Option<String>,
 }
 
+/// A rule about where clients may go. What is missing does not narrow it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredRule {
+    /// `allow`, `observe` or `deny`.
+    pub rule: Stance,
+    /// The hosts; every host if there is none, which no `allow` may be about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostPattern>,
+    /// Only requests with these methods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Only paths with these prefixes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathPrefix>,
+    /// Only these actions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// Its number, of one that is there.
+    #[serde(skip)]
+    pub number: Option<i64>,
+}
+
 /// What a store holds, as a file would say it.
 pub type Present = Desired;
 
 /// A file that says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidFile(String);
+pub struct InvalidFile {
+    reason: String,
+    /// In which line, counted from 1.
+    pub line: Option<usize>,
+}
 
 impl InvalidFile {
     pub(super) fn new(reason: String) -> Self {
-        Self(reason)
+        Self { reason, line: None }
     }
 }
 
 impl fmt::Display for InvalidFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
@@ -164,12 +196,17 @@ impl Desired {
     /// # Errors
     /// What is wrong, and where. A file has no values, so its text may be shown.
     pub fn read(text: &str) -> Result<Self, InvalidFile> {
-        let read = if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map_err(|error| error.to_string())
-        } else {
-            toml::from_str(text).map_err(|error| error.to_string())
-        };
-        read.map_err(InvalidFile)
+        if text.trim_start().starts_with('{') {
+            return serde_json::from_str(text).map_err(|error| InvalidFile {
+                line: Some(error.line()),
+                reason: error.to_string(),
+            });
+        }
+        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        toml::from_str(text).map_err(|error| InvalidFile {
+            line: error.span().map(|span| line(span.start)),
+            reason: error.to_string(),
+        })
     }
 
     /// What a store holds.
@@ -189,6 +226,7 @@ impl Desired {
                     (name.clone(), DesiredGroup { members })
                 })
                 .collect(),
+            rules: rules(&directory.egress),
             credentials: credentials
                 .map(|one| (format!("{}/{}", one.owner, one.slug), one.into()))
                 .collect(),
@@ -242,6 +280,42 @@ impl From<&Bundle> for DesiredBundle {
                 .map(|(alias, slug)| (alias.to_string(), slug.to_string()))
                 .collect(),
             shares: shares(bundle.shares.iter()),
+        }
+    }
+}
+
+fn rules(entries: &BTreeMap<i64, EgressEntry>) -> BTreeMap<Subject, Vec<DesiredRule>> {
+    let mut rules: BTreeMap<Subject, Vec<DesiredRule>> = BTreeMap::new();
+    for (number, entry) in entries {
+        let EgressRule {
+            stance,
+            hosts,
+            methods,
+            paths,
+            actions,
+        } = entry.rule.clone();
+        let rule = DesiredRule {
+            rule: stance,
+            hosts,
+            methods,
+            paths,
+            actions,
+            number: Some(*number),
+        };
+        rules.entry(entry.subject.clone()).or_default().push(rule);
+    }
+    rules
+}
+
+impl DesiredRule {
+    /// What it says.
+    pub fn rule(&self) -> EgressRule {
+        EgressRule {
+            stance: self.rule,
+            hosts: self.hosts.clone(),
+            methods: self.methods.clone(),
+            paths: self.paths.clone(),
+            actions: self.actions.clone(),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use crate::policy::egress::EgressRule;
 use crate::policy::grant::Grant;
 use crate::substitution::slug::Slug;
 use crate::vault::Actor;
+use crate::vault::egress::{self, Subject};
 use crate::vault::name::{ClientName, GroupName, Principal};
 use crate::vault::people::{BundleId, Grantee};
 use crate::vault::registrar::people::{NewUser, UserChange};
@@ -46,6 +48,10 @@ pub enum Step {
     UnshareBundle(BundleId, Grantee),
     /// A client may use another bundle only, or everything.
     Bind(ClientName, Option<BundleId>),
+    /// A rule about where clients may go is added.
+    AddRule(Subject, EgressRule),
+    /// The rule of this number is removed.
+    RemoveRule(i64, Subject, EgressRule),
 }
 
 impl Step {
@@ -96,6 +102,10 @@ impl Step {
                     .bind_client(actor, client, bundle.as_ref())
                     .await?;
             }
+            Step::AddRule(subject, rule) => {
+                registrar.add_egress(actor, subject, rule).await?;
+            }
+            Step::RemoveRule(number, ..) => registrar.remove_egress(actor, *number).await?,
         }
         Ok(())
     }
@@ -136,6 +146,12 @@ impl fmt::Display for Step {
             Step::UnshareBundle(id, with) => write!(f, "- share of bundle {id} with {with}"),
             Step::Bind(client, Some(id)) => write!(f, "~ client {client} may use bundle {id} only"),
             Step::Bind(client, None) => write!(f, "~ client {client} may use everything"),
+            Step::AddRule(subject, rule) => {
+                write!(f, "+ rule: {}", egress::describe(subject, rule))
+            }
+            Step::RemoveRule(number, subject, rule) => {
+                write!(f, "- rule {number}: {}", egress::describe(subject, rule))
+            }
         }
     }
 }

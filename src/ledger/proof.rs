@@ -177,6 +177,13 @@ pub enum ProveError {
     },
 }
 
+impl ProveError {
+    /// Whether the checkpoint that was given is none of this ledger.
+    pub fn is_about_the_checkpoint(&self) -> bool {
+        matches!(self, Self::Ledger(VerifyError::Kept(_)))
+    }
+}
+
 /// Proves that the line `seq` is in the ledger in `dir`: under `kept`, a checkpoint from
 /// elsewhere, or else under the first one that covers the line. Only the lines from the checkpoint
 /// before it to that one are read.
@@ -228,6 +235,36 @@ pub fn last_checkpoint(dir: &Path) -> Result<Option<String>, VerifyError> {
         last = Some(note);
     }
     Ok(last)
+}
+
+/// The latest checkpoint, checked.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The ledger's public key.
+    pub key: Verifier,
+    /// The signed note.
+    pub note: String,
+    /// What it says.
+    pub checkpoint: Checkpoint,
+}
+
+/// The latest checkpoint of the ledger in `dir`; `None` where nothing is signed yet.
+///
+/// # Errors
+/// When a file cannot be read, or the checkpoint is not signed by the ledger's key.
+pub fn latest(dir: &Path) -> Result<Option<Latest>, VerifyError> {
+    let Some(key) = verify::read_key(dir)? else {
+        return Ok(None);
+    };
+    let Some(note) = last_checkpoint(dir)? else {
+        return Ok(None);
+    };
+    let checkpoint = Checkpoint::open(&note, &key).map_err(VerifyError::Kept)?;
+    Ok(Some(Latest {
+        key,
+        note,
+        checkpoint,
+    }))
 }
 
 /// The notes around a line.

@@ -44,6 +44,22 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// A rule without limits for a field that is written `NAME: VALUE`. Its number is 0.
+    pub fn of_line(line: &str) -> Option<Self> {
+        let (name, value) = line.split_once(':')?;
+        Some(Self {
+            number: 0,
+            name: name.trim().to_ascii_lowercase(),
+            value: value.trim().to_owned(),
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            paths: Vec::new(),
+            clients: Vec::new(),
+            actions: Vec::new(),
+            replace: false,
+        })
+    }
+
     /// Whether it covers a request of `client`. A path that servers read differently is covered by no
     /// rule about paths.
     pub fn covers(&self, attempt: &Attempt<'_>, client: &str) -> bool {

@@ -19,6 +19,12 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// The scheme of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = [Self::Https, Self::Http].into_iter();
+        all.find(|scheme| scheme.as_str() == name)
+    }
+
     /// The scheme as a URL writes it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,7 +2,8 @@
 //! like.
 
 use super::shape::{Alphabet, KeyShape};
-use super::{Service, all};
+use super::{Service, ServiceHost, all};
+use crate::policy::grant::HostPattern;
 
 /// What every text holds that has letters, so that it is known for one of Egret's; and what one of
 /// hexadecimal digits holds.
@@ -70,14 +71,24 @@ pub fn like(prefix: &str) -> Option<Kind> {
 }
 
 /// The form of the keys of one of the services whose keys go to `host`, if they have any.
-pub fn of_service(service: &Service) -> Option<Kind> {
+fn of_service(service: &Service) -> Option<Kind> {
     let shape = service.keys.iter().find(|shape| shape.is_marked());
     let shape = shape.or_else(|| service.keys.first())?;
     like(&shape.prefix).or_else(|| of_shape(shape, &shape.prefix))
 }
 
+/// The form of the keys of the service whose keys go to one of these hosts, or the usual one.
+pub fn of_hosts(hosts: &[HostPattern]) -> Kind {
+    let goes_there = |service: &&Service| {
+        let mut own = service.hosts.iter().filter_map(ServiceHost::pattern);
+        own.any(|host| hosts.contains(&host))
+    };
+    let service = all().iter().find(goes_there);
+    service.and_then(of_service).unwrap_or_else(usual)
+}
+
 /// The form of keys about which nothing is known.
-pub fn usual() -> Kind {
+fn usual() -> Kind {
     Kind::Plain("egret_".to_owned(), Letters::Alnum, USUAL)
 }
 

@@ -17,7 +17,9 @@ use crate::vault::rights::Right;
 use crate::vault::rotation::{self, Retention};
 use crate::vault::seal::{SealError, Sealer};
 use crate::vault::store::edit::{CredentialEdit, CredentialTarget, NewVersion};
-use crate::vault::store::{Condition, Event, Store, StoreError};
+use crate::vault::store::{
+    Condition, Directory, Event, Listing, Store, StoreError, StoreUnavailable,
+};
 
 #[cfg(test)]
 mod tests;
@@ -143,6 +145,15 @@ impl Registrar {
             store: self.store.when(condition),
             ..self.clone()
         }
+    }
+
+    /// Everything there is, and its revision. That is read first: what changes afterwards is noticed when
+    /// changes are made to this revision.
+    pub async fn everything(&self) -> Result<(i64, Directory, Listing), StoreUnavailable> {
+        let changes = self.store.changes_since(0).await?;
+        let listing = self.store.list(None).await?;
+        let directory = changes.directory.unwrap_or_default();
+        Ok((changes.head.revision, directory, listing))
     }
 
     /// The store, for tests that look into it.

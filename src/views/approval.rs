@@ -1,12 +1,14 @@
 //! What owners are asked, and what they said.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::vault::approval;
 
 /// A question with its answer.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Approval {
     /// Its id.
     pub id: String,
@@ -37,7 +39,7 @@ pub struct Approval {
     /// Until when the question, or a yes for one request, is kept.
     pub until: String,
     /// `once`, `always` or `no`; nothing while it waits.
-    pub answer: Option<&'static str>,
+    pub answer: Option<Cow<'static, str>>,
     /// Who answered.
     pub answered_by: Option<String>,
 }
@@ -62,7 +64,7 @@ impl Approval {
             body: question.body.clone(),
             asked: rfc3339(approval.asked),
             until: rfc3339(approval.until),
-            answer: answer.map(|answer| answer.verdict.as_str()),
+            answer: answer.map(|answer| answer.verdict.as_str().into()),
             answered_by: answer.map(|answer| answer.by.clone()),
         }
     }

@@ -1,18 +1,20 @@
 //! Clients and tokens.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::vault;
 use crate::vault::client_proof::ClientProof;
 
 /// A client, without its token.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Client<'a> {
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Client {
     /// Its name.
-    pub name: &'a str,
+    pub name: String,
     /// Whose credentials it may use.
-    pub principal: &'a str,
+    pub principal: String,
     /// When it was added.
     pub created: String,
     /// When its token stops working.
@@ -23,12 +25,12 @@ pub struct Client<'a> {
     pub public_key: Option<String>,
 }
 
-impl<'a> Client<'a> {
+impl Client {
     /// The view of a stored client.
-    pub fn new(client: &'a vault::Client) -> Self {
+    pub fn new(client: &vault::Client) -> Self {
         Self {
-            name: client.name.as_str(),
-            principal: client.principal.as_str(),
+            name: client.name.to_string(),
+            principal: client.principal.to_string(),
             created: rfc3339(client.created),
             expires: client.expires.map(rfc3339),
             bundle: client.bundle.as_ref().map(ToString::to_string),
@@ -41,14 +43,14 @@ impl<'a> Client<'a> {
 }
 
 /// A client that was just added. Not `Debug`: it holds the token.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct NewClient<'a> {
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NewClient {
     /// Its name.
-    pub name: &'a str,
+    pub name: String,
     /// Whose credentials it may use.
-    pub principal: &'a str,
+    pub principal: String,
     /// The token, shown this once; `null` for a client that signs its own.
-    pub token: Option<&'a str>,
+    pub token: Option<String>,
 }
 
 /// A one-time link that was just made. Not `Debug`: it holds the secret.
@@ -68,7 +70,7 @@ pub struct ClientChange<'a> {
 }
 
 /// A personal API token, without the token.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ApiToken {
     /// Its public name.
     pub id: String,
@@ -77,7 +79,7 @@ pub struct ApiToken {
     /// What it is for.
     pub name: String,
     /// `read`, `audit` or `manage`.
-    pub scope: &'static str,
+    pub scope: Cow<'static, str>,
     /// When it was made.
     pub created: String,
     /// When it stops working.
@@ -94,7 +96,7 @@ impl ApiToken {
             id: token.id.to_string(),
             user: record.user.to_string(),
             name: record.name.clone(),
-            scope: record.scope.as_str(),
+            scope: record.scope.as_str().into(),
             created: rfc3339(record.created),
             expires: rfc3339(record.expires),
             last_used: token.used.map(rfc3339),
@@ -114,18 +116,18 @@ pub struct NewApiToken<'a> {
 }
 
 /// Who asks.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Me {
     /// The user.
     pub user: String,
     /// The name for people.
     pub display_name: String,
     /// `administrator`, `member` or `auditor`.
-    pub role: &'static str,
+    pub role: Cow<'static, str>,
     /// What this request may do of what the user may: `read`, `audit` or `manage`.
-    pub scope: &'static str,
+    pub scope: Cow<'static, str>,
     /// How that is known: `session` or `token`.
-    pub through: &'static str,
+    pub through: Cow<'static, str>,
     /// Whether it may change who may do what: after signing in again, for five minutes.
     pub fresh: bool,
     /// When the session ends, however much it is used.
@@ -150,8 +152,8 @@ mod tests {
     #[test]
     fn members_have_their_names_and_order() {
         let client = Client {
-            name: "ci",
-            principal: "build",
+            name: "ci".to_owned(),
+            principal: "build".to_owned(),
             created: rfc3339(0),
             expires: None,
             bundle: None,
@@ -163,9 +165,9 @@ mod tests {
         );
         let (name, principal, token) = ("ci", "build", "egc_x");
         let new = NewClient {
-            name,
-            principal,
-            token: Some(token),
+            name: name.to_owned(),
+            principal: principal.to_owned(),
+            token: Some(token.to_owned()),
         };
         assert_eq!(
             serde_json::to_string(&new).unwrap(),

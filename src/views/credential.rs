@@ -1,22 +1,24 @@
 //! Credentials: where they may be used, never their values.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::ledger::Timestamp;
-use crate::policy::use_limits::{Approve, Copies};
+use crate::policy::use_limits::Copies;
 use crate::vault;
 use crate::vault::people::Grantee;
 
 /// A credential.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Credential {
     /// Its public name.
     pub slug: String,
     /// Whose it is.
     pub owner: String,
     /// `secret`, `login` or `fields`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// A remark for people.
     pub description: String,
     /// Hosts that may receive it.
@@ -32,7 +34,7 @@ pub struct Credential {
     /// The current version.
     pub version: u32,
     /// `active` or `revoked`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// When it was saved.
     pub created: String,
     /// When it got its current value.
@@ -48,7 +50,10 @@ pub struct Credential {
     /// How many requests may use it in a time: `100/h`.
     pub max_uses: Option<String>,
     /// When its owner is asked: `first-use` or `always`.
-    pub approve: Option<&'static str>,
+    pub approve: Option<Cow<'static, str>>,
+    /// Since when upstreams refuse its value. Only a server that runs knows: a command that reads the
+    /// store says `null`.
+    pub rejected_since: Option<String>,
 }
 
 impl Credential {
@@ -58,7 +63,7 @@ impl Credential {
         Self {
             slug: credential.slug.to_string(),
             owner: credential.owner.to_string(),
-            kind: credential.kind.as_str(),
+            kind: credential.kind.as_str().into(),
             description: credential.description.clone(),
             hosts: texts(&grant.hosts),
             locations: texts(&grant.locations),
@@ -66,7 +71,7 @@ impl Credential {
             paths: texts(&grant.paths),
             actions: grant.actions.clone(),
             version: credential.version,
-            state: credential.state.as_str(),
+            state: credential.state.as_str().into(),
             created: rfc3339(credential.created),
             rotated: rfc3339(credential.rotated),
             expires: grant.expires.map(rfc3339),
@@ -74,13 +79,22 @@ impl Credential {
             rotation_due: credential.rotation_due().map(rfc3339),
             copies: grant.uses.copies.unwrap_or(Copies::Any).to_string(),
             max_uses: grant.uses.budget.map(|rate| rate.to_string()),
-            approve: grant.uses.approve.map(Approve::as_str),
+            approve: grant.uses.approve.map(|mode| mode.as_str().into()),
+            rejected_since: None,
+        }
+    }
+
+    /// The same, of one that upstreams refuse since a time, in unix seconds.
+    pub fn rejected(self, since: Option<i64>) -> Self {
+        Self {
+            rejected_since: since.map(rfc3339),
+            ..self
         }
     }
 }
 
 /// A credential by itself, with what a list leaves out.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CredentialDetails {
     /// What the list shows.
     #[serde(flatten)]
@@ -100,7 +114,7 @@ pub struct CredentialDetails {
 }
 
 /// A header field that is set in requests by itself. An empty list adds no limit.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Attachment {
     /// What it is removed by.
     pub number: u32,
@@ -137,7 +151,7 @@ impl Attachment {
 }
 
 /// Permission for others to use a credential. An empty list adds no limit to the credential's own.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Share {
     /// A user, `group:NAME` or `everyone`.
     pub with: String,
@@ -173,12 +187,12 @@ impl Share {
 }
 
 /// A version of a value, without the value.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Version {
     /// Its number.
     pub version: u32,
     /// `staged`, `current` or `replaced`.
-    pub phase: &'static str,
+    pub phase: Cow<'static, str>,
     /// When it was saved.
     pub created: String,
     /// When a replaced one is erased.
@@ -191,7 +205,7 @@ impl Version {
     fn new(version: &vault::model::Version) -> Self {
         Self {
             version: version.number,
-            phase: version.phase.as_str(),
+            phase: version.phase.as_str().into(),
             created: rfc3339(version.created),
             kept_until: version.kept_until.map(rfc3339),
             rollback: version.rollback,
@@ -309,7 +323,7 @@ mod tests {
         Credential {
             slug: "crm".to_owned(),
             owner: "alice".to_owned(),
-            kind: "login",
+            kind: "login".into(),
             description: String::new(),
             hosts: vec!["crm.example.com".to_owned()],
             locations: vec!["header".to_owned()],
@@ -317,7 +331,7 @@ mod tests {
             paths: Vec::new(),
             actions: Vec::new(),
             version: 1,
-            state: "active",
+            state: "active".into(),
             created: rfc3339(0),
             rotated: rfc3339(0),
             expires: None,
@@ -326,10 +340,11 @@ mod tests {
             copies: "1".to_owned(),
             max_uses: None,
             approve: None,
+            rejected_since: None,
         }
     }
 
-    const LISTED: &str = r#""slug":"crm","owner":"alice","kind":"login","description":"","hosts":["crm.example.com"],"locations":["header"],"methods":[],"paths":[],"actions":[],"version":1,"state":"active","created":"1970-01-01T00:00:00Z","rotated":"1970-01-01T00:00:00Z","expires":null,"last_used":null,"rotation_due":null,"copies":"1","max_uses":null,"approve":null"#;
+    const LISTED: &str = r#""slug":"crm","owner":"alice","kind":"login","description":"","hosts":["crm.example.com"],"locations":["header"],"methods":[],"paths":[],"actions":[],"version":1,"state":"active","created":"1970-01-01T00:00:00Z","rotated":"1970-01-01T00:00:00Z","expires":null,"last_used":null,"rotation_due":null,"copies":"1","max_uses":null,"approve":null,"rejected_since":null"#;
 
     #[test]
     fn members_have_their_names_and_order() {

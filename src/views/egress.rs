@@ -1,20 +1,23 @@
 //! Where clients may go.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::ledger::own_keys::{Bringing, Tally};
+use crate::policy::egress::{DecidedBy, Decision};
 use crate::vault::egress::EgressEntry;
 
 /// A rule.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EgressRule {
     /// Its number.
     pub number: i64,
     /// Whom it is about: `client:ci`, `bob`, `group:ops` or `everyone`.
     pub subject: String,
     /// `allow`, `observe` or `deny`.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// The hosts; none is every host.
     pub hosts: Vec<String>,
     /// The methods; none is any.
@@ -34,7 +37,7 @@ impl EgressRule {
         Self {
             number,
             subject: entry.subject.to_string(),
-            rule: rule.stance.as_str(),
+            rule: rule.stance.as_str().into(),
             hosts: rule.hosts.iter().map(ToString::to_string).collect(),
             methods: rule.methods.clone(),
             paths: rule.paths.iter().map(ToString::to_string).collect(),
@@ -52,12 +55,25 @@ pub struct EgressChange {
 }
 
 /// What becomes of a request.
-#[derive(Debug, Serialize)]
-pub struct EgressCheck<'a> {
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EgressCheck {
     /// `allow`, `observe` or `deny`.
-    pub decision: &'static str,
+    pub decision: Cow<'static, str>,
     /// What decides.
-    pub by: &'a str,
+    pub by: String,
+}
+
+impl EgressCheck {
+    /// The view of a decision.
+    pub fn new(decision: &Decision) -> Self {
+        let by = match decision.by {
+            DecidedBy::Default => "egress.default".to_owned(),
+            DecidedBy::Operator => "the configuration".to_owned(),
+            DecidedBy::Rule(number) => format!("rule {number}"),
+        };
+        let decision = decision.stance.as_str().into();
+        Self { decision, by }
+    }
 }
 
 /// Hosts that would let through what a client did.
@@ -70,7 +86,7 @@ pub struct EgressSuggestion<'a> {
 }
 
 /// A key that a client brings and Egret does not hold.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OwnKey {
     /// The client.
     pub client: String,

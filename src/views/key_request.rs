@@ -1,12 +1,14 @@
 //! Credentials that are asked for.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::vault::key_request;
 
 /// A credential that a client asks for.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KeyRequest {
     /// Its number.
     pub number: i64,
@@ -23,7 +25,7 @@ pub struct KeyRequest {
     /// Why, in the client's words.
     pub reason: String,
     /// `open`, `declined` or `saved`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// When it was asked for.
     pub asked: String,
     /// Until when it is kept.
@@ -41,7 +43,7 @@ impl KeyRequest {
             place: request.place.as_ref().map(ToString::to_string),
             client: request.client.clone(),
             reason: request.reason.clone(),
-            state: request.state(),
+            state: request.state().into(),
             asked: rfc3339(request.asked),
             until: rfc3339(request.until),
         }

@@ -3,10 +3,10 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::sorted::sorted;
-use crate::ledger::proof::Proof;
+use crate::ledger::proof::{Latest, Proof};
 use crate::ledger::verify::{Flaw, KeySource, Report, Verified};
 use crate::ledger::{Record, Timestamp};
 
@@ -75,7 +75,7 @@ impl<'a> LedgerFlaw<'a> {
 }
 
 /// A proof that a line is in the ledger.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct LedgerProof<'a> {
     /// The signed checkpoint under which the line is proven.
     pub checkpoint: &'a str,
@@ -101,6 +101,35 @@ impl<'a> LedgerProof<'a> {
                 .map(|hash| BASE64_STANDARD.encode(hash.as_bytes()))
                 .collect(),
             proof: text,
+        }
+    }
+}
+
+/// The latest checkpoint, as the API shows it.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SignedCheckpoint {
+    /// The ledger's public key.
+    pub key: String,
+    /// The signed note.
+    pub note: String,
+    /// The name of the ledger.
+    pub origin: String,
+    /// The number of lines.
+    pub size: u64,
+    /// When it was signed.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+}
+
+impl SignedCheckpoint {
+    /// The view of what is signed.
+    pub fn new(latest: &Latest) -> Self {
+        Self {
+            key: latest.key.to_string(),
+            note: latest.note.clone(),
+            origin: latest.checkpoint.origin.to_string(),
+            size: latest.checkpoint.size(),
+            time: latest.checkpoint.time,
         }
     }
 }

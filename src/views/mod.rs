@@ -46,7 +46,8 @@ pub use self::explanation::{ExplainedRefusal, ExplainedRequest, ExplainedUse};
 pub use self::key_request::{KeyRequest, KeyRequestChange};
 pub use self::keys::MasterKeys;
 pub use self::ledger::{
-    Checkpoint, LedgerFlaw, LedgerKey, LedgerProof, ProvenLine, Top, TopRow, VerifiedLedger,
+    Checkpoint, LedgerFlaw, LedgerKey, LedgerProof, ProvenLine, SignedCheckpoint, Top, TopRow,
+    VerifiedLedger,
 };
 pub use self::people::{
     Bundle, Candidate, Claimed, Explanation, Group, PersonChange, Plan, StoreCheck, User,

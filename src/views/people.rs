@@ -1,24 +1,25 @@
 //! Users and groups.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::time::rfc3339;
 use crate::vault::cache::explain::{self, Explained};
 use crate::vault::{GroupName, Principal, people};
 
 /// A user.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct User {
     /// The name.
     pub name: String,
     /// The name for people.
     pub display_name: String,
     /// `administrator`, `member` or `auditor`.
-    pub role: &'static str,
+    pub role: Cow<'static, str>,
     /// `active` or `disabled`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// When the user was added.
     pub created: String,
 }
@@ -29,8 +30,8 @@ impl User {
         Self {
             name: name.to_string(),
             display_name: user.display_name.clone(),
-            role: user.role.as_str(),
-            state: user_state(user),
+            role: user.role.as_str().into(),
+            state: user_state(user).into(),
             created: rfc3339(user.created),
         }
     }
@@ -42,7 +43,7 @@ pub fn user_state(user: &people::User) -> &'static str {
 }
 
 /// A group.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Group {
     /// The name.
     pub name: String,
@@ -67,7 +68,7 @@ impl Group {
 }
 
 /// A bundle.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Bundle {
     /// The name.
     pub name: String,
@@ -129,7 +130,7 @@ pub struct Claimed<'a> {
 }
 
 /// Which credential a slug names for a user, and why.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Explanation {
     /// The slug.
     pub slug: String,
@@ -138,7 +139,7 @@ pub struct Explanation {
     /// Whether the user is disabled, and may use nothing.
     pub disabled: bool,
     /// What a request gets instead of a value; `null` if it gets one, within the limits.
-    pub code: Option<&'static str>,
+    pub code: Option<Cow<'static, str>>,
     /// The credentials of that slug that reach the user.
     pub candidates: Vec<Candidate>,
     /// What the operator's floor finds wrong with the limits of the one that is used.
@@ -152,7 +153,7 @@ impl Explanation {
             slug: explained.slug.to_string(),
             user: explained.user.to_string(),
             disabled: explained.disabled,
-            code: explained.code(),
+            code: explained.code().map(Into::into),
             candidates: explained.candidates.iter().map(Candidate::new).collect(),
             floor,
         }
@@ -160,14 +161,14 @@ impl Explanation {
 }
 
 /// One of them.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Candidate {
     /// Who owns it.
     pub owner: String,
     /// `own`, or with whom it is shared.
     pub through: String,
     /// `used`, or why it is not.
-    pub standing: &'static str,
+    pub standing: Cow<'static, str>,
 }
 
 impl Candidate {
@@ -176,13 +177,13 @@ impl Candidate {
         Self {
             owner: candidate.owner.to_string(),
             through: candidate.through.clone(),
-            standing: candidate.standing.as_str(),
+            standing: candidate.standing.as_str().into(),
         }
     }
 }
 
 /// What a file would change, or changed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Plan {
     /// Whether it is changed now.
     pub applied: bool,

@@ -45,6 +45,8 @@ pub enum Need {
     Validators,
     /// schemathesis, which `.ci/test` installs.
     Schemathesis,
+    /// What generates clients from the document of the API, which `.ci/test` installs, and its Node.
+    Generators,
     /// The root file system of the image, which `.ci/test` builds.
     ImageRoot,
     /// The root certificates of the system.
@@ -138,6 +140,11 @@ impl Need {
             Self::GoPrograms => client_file("go/programs").exists(),
             Self::H2spec => client_file("go/h2spec").exists(),
             Self::Validators => client_file("deploy/bin/kubernetes-validate").exists(),
+            Self::Generators => {
+                client_file("api/bin/openapi-python-client").exists()
+                    && client_file("generated/node_modules/openapi-typescript").exists()
+                    && client_file("npm/node").exists()
+            }
             Self::Schemathesis => client_file("api/bin/python").exists(),
             Self::ImageRoot => image_root().join("egret").exists(),
             Self::SystemRoots => !rustls_native_certs::load_native_certs().certs.is_empty(),
@@ -167,6 +174,7 @@ impl fmt::Display for Need {
             Self::GoPrograms => "the clients of Go libraries that .ci/test builds",
             Self::H2spec => "the h2spec that .ci/test installs",
             Self::Validators => "the validators of deploy/ that .ci/test installs",
+            Self::Generators => "openapi-python-client and openapi-typescript",
             Self::Schemathesis => "the schemathesis that .ci/test installs",
             Self::ImageRoot => "the root file system of the image that .ci/test builds",
             Self::SystemRoots => "the root certificates of the system",

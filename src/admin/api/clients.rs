@@ -192,9 +192,9 @@ async fn create_client(
     }
     let sight = asked.after_change().await?;
     let view = views::NewClient {
-        name: name.as_str(),
-        principal: principal.as_str(),
-        token: own.token(),
+        name: name.to_string(),
+        principal: principal.to_string(),
+        token: own.token().map(str::to_owned),
     };
     let answer = Answer::ok(&view).at(sight.revision(&ObjectName::client(&name)));
     Ok(answer.newly_made().closing())

@@ -123,9 +123,11 @@ pub(super) async fn details(
 ) -> Result<Answer, AdminProblem> {
     let last_used = context.services().last_uses().await?.of(credential);
     let sees_shares = credential.owner == *sight.viewer() || sight.sees_all();
-    let view = views::CredentialDetails::for_viewer(credential, last_used, |with| {
+    let mut view = views::CredentialDetails::for_viewer(credential, last_used, |with| {
         sees_shares || sight.is_reached_by(with)
     });
+    let rejected = context.state().health.rejected_since(credential);
+    view.credential = view.credential.rejected(rejected);
     Ok(Answer::ok(&view).at(Some(credential.revision)))
 }
 
@@ -142,6 +144,8 @@ struct CredentialSearch {
     state: Option<String>,
     /// Only those whose value is due to be replaced.
     due: Option<bool>,
+    /// Only those whose value upstreams refuse.
+    rejected: Option<bool>,
     /// Where the page begins: `next` of the page before.
     after: Option<String>,
     /// How many items a page has, at most 500.
@@ -164,7 +168,7 @@ async fn list_credentials(
     if state.is_some_and(|state| !["active", "revoked"].contains(&state)) {
         return Err(AdminProblem::field("state", "it is active or revoked"));
     }
-    let now = asked.sight.now();
+    let (now, health) = (asked.sight.now(), &asked.context.state().health);
     let is_wanted = |credential: &Arc<Credential>| {
         let is_due = credential.rotation_due().is_some_and(|at| at <= now);
         owner
@@ -176,6 +180,9 @@ async fn list_credentials(
                 .text
                 .as_deref()
                 .is_none_or(|text| has_text(credential, text))
+            && search
+                .rejected
+                .is_none_or(|wanted| wanted == health.rejected_since(credential).is_some())
     };
     let last_uses = asked.context.services().last_uses().await?;
     let page = Page::of(
@@ -183,7 +190,10 @@ async fn list_credentials(
         |credential| format!("{}/{}", credential.owner, credential.slug),
         search.after.as_deref(),
         page_size(search.limit),
-        |credential| views::Credential::new(&credential, last_uses.of(&credential)),
+        |credential| {
+            let view = views::Credential::new(&credential, last_uses.of(&credential));
+            view.rejected(health.rejected_since(&credential))
+        },
     );
     Ok(Answer::ok(&page))
 }

@@ -34,6 +34,13 @@ const EVERYWHERE: &[Trouble] = &[
     Trouble::TimedOut,
 ];
 
+/// What answers to requests that succeed are.
+const SUCCESSES: [(&str, &str); 3] = [
+    ("200", "What was asked for"),
+    ("201", "What was made"),
+    ("204", "It is gone"),
+];
+
 /// Answers that a change may give, too.
 const OF_CHANGES: &[Trouble] = &[
     Trouble::Conflict,
@@ -92,10 +99,13 @@ fn complete_operation(method: &str, operation: &mut Value) {
         let reference = json!({ "$ref": format!("#/components/responses/{status}") });
         operation["responses"][status] = reference;
     }
-    for status in ["200", "201"] {
-        if let Some(response) = operation["responses"].get_mut(status)
-            && response["content"].is_object()
-        {
+    for (status, description) in SUCCESSES {
+        let Some(response) = operation["responses"].get_mut(status) else {
+            continue;
+        };
+        // Generators refuse an answer without one.
+        response["description"] = description.into();
+        if response["content"].is_object() {
             response["headers"] = json!({ "ETag": {
                 "description": "For `If-Match`, where one thing is shown.",
                 "schema": { "type": "string" },
@@ -112,6 +122,8 @@ fn is_unconditional(operation: &Value) -> bool {
         "remove_approval",
         "decline_key_request",
         "remove_rule",
+        "plan_declared",
+        "apply_declared",
     ];
     known.iter().any(|name| operation == name)
 }

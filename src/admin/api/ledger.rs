@@ -62,7 +62,7 @@ async fn get_usage(
 macro_rules! line_search {
     ($(#[$doc:meta])* $name:ident { $($(#[$extra_doc:meta])* $extra:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Deserialize, IntoParams)]
+        #[derive(Default, Deserialize, IntoParams)]
         #[serde(deny_unknown_fields)]
         #[into_params(parameter_in = Query)]
         pub(super) struct $name {

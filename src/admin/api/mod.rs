@@ -16,18 +16,22 @@
 mod answer;
 mod approvals;
 mod asked;
+mod attachments;
 mod bundles;
 mod change;
 mod clients;
 mod condition;
 mod credentials;
+mod declared;
 mod document;
+mod egress_check;
 mod fields;
 mod import;
 mod inputs;
 mod key_requests;
 mod ledger;
 mod people;
+mod proofs;
 mod request;
 mod rules;
 mod sandboxes;
@@ -57,6 +61,7 @@ fn described() -> (Router<AdminContext>, String) {
         .merge(credentials::router())
         .merge(versions::router())
         .merge(shares::router())
+        .merge(attachments::router())
         .merge(bundles::router())
         .merge(people::router())
         .merge(clients::router())
@@ -64,10 +69,13 @@ fn described() -> (Router<AdminContext>, String) {
         .merge(approvals::router())
         .merge(key_requests::router())
         .merge(rules::router())
+        .merge(egress_check::router())
         .merge(sandboxes::router())
         .merge(ledger::router())
+        .merge(proofs::router())
         .merge(stream::router())
-        .merge(import::router());
+        .merge(import::router())
+        .merge(declared::router());
     let (router, document) = OpenApiRouter::with_openapi(document::empty())
         .nest(BASE, endpoints)
         .split_for_parts();

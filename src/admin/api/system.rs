@@ -41,9 +41,9 @@ async fn get_me(caller: Caller) -> Answer {
     Answer::ok(&views::Me {
         user: caller.user.to_string(),
         display_name: caller.display_name.clone(),
-        role: caller.role.as_str(),
-        scope: caller.scope.as_str(),
-        through,
+        role: caller.role.as_str().into(),
+        scope: caller.scope.as_str().into(),
+        through: through.into(),
         fresh: caller.fresh(),
         ends: ends.map(views::rfc3339),
     })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::fetch::{FetchError, Fetcher};
+use crate::fetch::{FetchError, Fetcher};
 use crate::identity::KeySet;
 
 /// How long the document and the keys are used before they are fetched again.

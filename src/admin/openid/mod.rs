@@ -14,9 +14,7 @@
 
 mod claims;
 mod discovery;
-mod fetch;
 mod pending;
 mod provider;
 
-pub use fetch::{FetchError, Fetcher};
 pub use provider::{Answer, Person, Provider, Started, Trust};

@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use super::claims::{self, Expected};
 use super::discovery::{Discovered, Discovery, Document};
-use super::fetch::Fetcher;
 use super::pending::{Pending, Waiting};
 use crate::admin::problem::{AdminProblem, Trouble};
 use crate::clock;
 use crate::config::OpenId;
+use crate::fetch::Fetcher;
 use crate::identity::Unverified;
 use crate::proxy::outbound::way::Way;
 use crate::vault::GroupName;

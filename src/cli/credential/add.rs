@@ -10,11 +10,12 @@ use super::uses::Uses;
 use crate::cli::context::{Context, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{Remote, message};
 use crate::cli::value::{self, NoArgument};
 use crate::policy::grant::HostPattern;
 use crate::services::{Service, ServiceKind};
 use crate::vault::{Kind, NewCredential};
-use crate::views::CredentialVersion;
+use crate::views::{CredentialDetails, CredentialVersion};
 
 /// Save a credential and say where it may be used
 ///
@@ -102,24 +103,21 @@ impl Add {
         if let (Some(service), true) = (self.service, limits.locations.is_empty()) {
             limits.locations.push(service.location());
         }
-        // What can fail without the value fails before it is asked for.
-        let session = context.open().await?;
-        session.say_if_new(&self.owner.owner).await?;
-        let value = value::read(kind, slug.as_str())?;
         let mut grant = limits.into_grant(hosts);
         grant.uses = self.uses.change(grant.uses).for_new();
+        let owner = context.principal(self.owner.owner)?;
         let new = NewCredential {
-            owner: self.owner.owner,
+            owner,
             slug,
             kind,
             description: self.description,
             grant,
             rotate_every: self.rotate_every.map(seconds),
         };
-        remarks::say(new.kind, &value, self.service, &new.grant.hosts);
-        remarks::say_passed_through(&new.grant.hosts, &session.config);
-        let version = session.registrar.add(&actor(), new.clone(), value).await?;
-        session.finish().await?;
+        let version = match context.server() {
+            Some(server) => add_at(server, &new, self.service).await?,
+            None => add_here(context, &new, self.service).await?,
+        };
         let view = CredentialVersion {
             owner: new.owner.as_str(),
             slug: new.slug.as_str(),
@@ -127,6 +125,42 @@ impl Add {
         };
         output::data(self.format, &view, || saved(&new, version))
     }
+}
+
+/// Saves it in the store of this machine.
+async fn add_here(
+    context: &Context,
+    new: &NewCredential,
+    service: Option<&'static Service>,
+) -> anyhow::Result<u32> {
+    // What can fail without the value fails before it is asked for.
+    let session = context.open().await?;
+    session.say_if_new(&new.owner).await?;
+    let value = value::read(new.kind, new.slug.as_str())?;
+    remarks::say(new.kind, &value, service, &new.grant.hosts);
+    remarks::say_passed_through(&new.grant.hosts, &session.config);
+    let registrar = &session.registrar;
+    let version = registrar.add(&actor(), new.clone(), value).await?;
+    session.finish().await?;
+    Ok(version)
+}
+
+/// Saves it at a server elsewhere.
+async fn add_at(
+    server: &Remote,
+    new: &NewCredential,
+    service: Option<&'static Service>,
+) -> anyhow::Result<u32> {
+    let value = value::read(new.kind, new.slug.as_str())?;
+    remarks::say(new.kind, &value, service, &new.grant.hosts);
+    let mut message = message::limits(&new.grant);
+    message["value"] = message::value(new.kind, &value)?;
+    message["kind"] = new.kind.as_str().into();
+    message["description"] = new.description.as_str().into();
+    message["rotate_every"] = new.rotate_every.into();
+    let path = format!("/credentials/{}/{}", new.owner, new.slug);
+    let saved: CredentialDetails = server.create(&path, &message).await?;
+    Ok(saved.credential.version)
 }
 
 impl Add {

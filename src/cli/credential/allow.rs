@@ -1,6 +1,7 @@
 //! `egret credential allow`
 
 use clap::Args;
+use serde_json::json;
 
 use super::limits::{Limits, describe, seconds};
 use super::target::Target;
@@ -8,9 +9,10 @@ use super::uses::Uses;
 use crate::cli::context::{Context, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{Thing, message};
 use crate::policy::grant::{Grant, HostPattern};
 use crate::vault::StoreError;
-use crate::views::LimitsChange;
+use crate::views::{CredentialDetails, LimitsChange};
 
 /// Change where a credential may be used, without touching its value
 ///
@@ -55,33 +57,40 @@ impl Allow {
                  --rotate-every",
             ));
         }
-        let (owner, slug) = self.target.parse()?;
-        let owner = owner.clone();
-        let session = context.open().await?;
-        let before = match session.store.get(&owner, &slug).await? {
-            Some(credential) => credential.grant,
+        let (owner, slug) = self.target.parse(context)?;
+        let rotation = self.rotate_every.map(|Rotation(every)| every);
+        let wanted = |before: &Grant| Grant {
+            uses: self.uses.change(before.uses),
+            ..self.limits.change(self.hosts, before.clone(), self.add)
+        };
+        let made = match context.server() {
+            Some(server) => {
+                let thing = server.credential(&owner, &slug);
+                allow_at(&thing, wanted, rotation).await?
+            }
             None => {
-                let (owner, slug) = (owner, slug);
-                return Err(StoreError::NotFound { owner, slug }.into());
-            }
-        };
-        let mut after = self.limits.change(self.hosts, before.clone(), self.add);
-        after.uses = self.uses.change(before.uses);
-        let rotation = match self.rotate_every {
-            Some(Rotation(every)) => {
+                let session = context.open().await?;
+                let found = session.store.get(&owner, &slug).await?;
+                let Some(credential) = found else {
+                    return Err(StoreError::NotFound { owner, slug }.into());
+                };
+                let before = credential.grant;
+                let after = wanted(&before);
                 let registrar = &session.registrar;
-                registrar
-                    .rotate_every(&actor(), &owner, &slug, every)
-                    .await?
+                let mut made = Made::new(before, after);
+                if let Some(every) = rotation {
+                    made.rotation = registrar
+                        .rotate_every(&actor(), &owner, &slug, every)
+                        .await?;
+                }
+                made.limits = registrar
+                    .allow(&actor(), &owner, &slug, made.after.clone())
+                    .await?;
+                session.finish().await?;
+                made
             }
-            None => false,
         };
-        let changed = session
-            .registrar
-            .allow(&actor(), &owner, &slug, after.clone())
-            .await?;
-        let changed = changed || rotation;
-        session.finish().await?;
+        let changed = made.limits || made.rotation;
         let (owner, slug) = (owner.as_str(), slug.as_str());
         let view = LimitsChange {
             changed,
@@ -89,13 +98,53 @@ impl Allow {
             slug,
         };
         output::data(self.format, &view, || {
-            if rotation && before == after {
+            if made.rotation && made.before == made.after {
                 format!("Changed when {slug} is due to be replaced.\n")
             } else {
-                difference(slug, &before, &after)
+                difference(slug, &made.before, &made.after)
             }
         })
     }
+}
+
+/// The limits before and after a change, and what is different now.
+struct Made {
+    before: Grant,
+    after: Grant,
+    limits: bool,
+    rotation: bool,
+}
+
+impl Made {
+    fn new(before: Grant, after: Grant) -> Self {
+        Self {
+            before,
+            after,
+            limits: false,
+            rotation: false,
+        }
+    }
+}
+
+/// Changes the limits at a server elsewhere.
+async fn allow_at(
+    thing: &Thing<'_>,
+    wanted: impl FnOnce(&Grant) -> Grant,
+    rotation: Option<Option<i64>>,
+) -> anyhow::Result<Made> {
+    let known: CredentialDetails = thing.show().await?;
+    let before = message::grant(&known.credential)?;
+    let after = wanted(&before);
+    let mut made = Made::new(before, after);
+    if let Some(every) = rotation {
+        let message = json!({ "rotate_every": every });
+        made.rotation = thing.put("/rotation", &message).await?.changed;
+    }
+    if made.before != made.after {
+        let message = message::limits(&made.after);
+        made.limits = thing.put("/limits", &message).await?.changed;
+    }
+    Ok(made)
 }
 
 /// After how many seconds a value is due to be replaced; never without.

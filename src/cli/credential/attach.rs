@@ -1,15 +1,17 @@
 //! `egret credential attach` and `detach`.
 
 use clap::Args;
+use serde_json::json;
 
 use super::target::Target;
 use crate::cli::context::{Context, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{Thing, message};
 use crate::policy::attachment::Attachment;
 use crate::policy::grant::{self, HostPattern, PathPrefix};
 use crate::vault::ClientName;
-use crate::views::{Attached, CredentialChange};
+use crate::views::{Attached, CredentialChange, CredentialDetails};
 
 /// Set a header with a credential in requests that do not have it
 ///
@@ -85,28 +87,29 @@ pub(super) struct Detach {
 
 impl Attach {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
-        let owner = owner.clone();
-        let (name, value) = self.header.split_once(':').ok_or_else(|| {
+        let (owner, slug) = self.target.parse(context)?;
+        let rule = Attachment::of_line(&self.header).ok_or_else(|| {
             usage("--header is `NAME: VALUE`, such as \"Authorization: Bearer <<github-pat>>\"")
         })?;
         let rule = Attachment {
-            number: 0,
-            name: name.trim().to_ascii_lowercase(),
-            value: value.trim().to_owned(),
             hosts: self.hosts,
             methods: self.methods,
             paths: self.paths,
             clients: self.clients.iter().map(ToString::to_string).collect(),
             actions: self.actions,
             replace: self.replace,
+            ..rule
         };
-        let session = context.open().await?;
-        let (number, changed) = session
-            .registrar
-            .attach(&actor(), &owner, &slug, rule)
-            .await?;
-        session.finish().await?;
+        let (number, changed) = match context.server() {
+            Some(server) => attach_at(&server.credential(&owner, &slug), &rule).await?,
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let attached = registrar.attach(&actor(), &owner, &slug, rule).await?;
+                session.finish().await?;
+                attached
+            }
+        };
         let view = Attached {
             changed,
             slug: slug.as_str(),
@@ -124,15 +127,50 @@ impl Attach {
     }
 }
 
+/// Attaches at a server elsewhere: the rule's number, and whether it is new.
+async fn attach_at(thing: &Thing<'_>, rule: &Attachment) -> anyhow::Result<(u32, bool)> {
+    let message = json!({
+        "header": format!("{}: {}", rule.name, rule.value),
+        "hosts": message::texts(&rule.hosts),
+        "methods": rule.methods,
+        "paths": message::texts(&rule.paths),
+        "clients": rule.clients,
+        "actions": rule.actions,
+        "replace": rule.replace,
+    });
+    let made = thing.post("/attachments", &message).await?;
+    let changed = made.changed;
+    let after: CredentialDetails = made.view()?;
+    let mut known = after.attachments.iter().rev();
+    let known = known.find(|known| {
+        known.header == format!("{}: {}", rule.name, rule.value)
+            && known.hosts == message::texts(&rule.hosts)
+            && known.methods == rule.methods
+            && known.paths == message::texts(&rule.paths)
+            && known.clients == rule.clients
+            && known.actions == rule.actions
+    });
+    Ok((known.map_or(0, |known| known.number), changed))
+}
+
 impl Detach {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
-        let session = context.open().await?;
-        let removed = session
-            .registrar
-            .detach(&actor(), owner, &slug, self.number)
-            .await?;
-        session.finish().await?;
+        let (owner, slug) = self.target.parse(context)?;
+        let removed = match context.server() {
+            Some(server) => {
+                let thing = server.credential(&owner, &slug);
+                detach_at(&thing, self.number).await?
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let removed = registrar
+                    .detach(&actor(), &owner, &slug, self.number)
+                    .await?;
+                session.finish().await?;
+                removed
+            }
+        };
         let view = CredentialChange {
             changed: removed > 0,
             slug: slug.as_str(),
@@ -142,4 +180,19 @@ impl Detach {
             _ => format!("Detached {slug}: {removed} of its rules.\n"),
         })
     }
+}
+
+/// Detaches at a server elsewhere: how many rules there were.
+async fn detach_at(thing: &Thing<'_>, number: Option<u32>) -> anyhow::Result<usize> {
+    let numbers: Vec<u32> = match number {
+        Some(number) => vec![number],
+        None => {
+            let known: CredentialDetails = thing.show().await?;
+            known.attachments.iter().map(|rule| rule.number).collect()
+        }
+    };
+    for number in &numbers {
+        thing.delete(&format!("/attachments/{number}")).await?;
+    }
+    Ok(numbers.len())
 }

@@ -7,10 +7,20 @@ use crate::substitution::slug::Slug;
 use crate::views::CredentialChange;
 
 pub(super) async fn revoke(context: &Context, revoke: &CredentialArgs) -> anyhow::Result<()> {
-    let (owner, slug) = revoke.target.parse()?;
-    let session = context.open().await?;
-    let changed = session.registrar.revoke(&actor(), owner, &slug).await?;
-    session.finish().await?;
+    let (owner, slug) = revoke.target.parse(context)?;
+    let changed = match context.server() {
+        Some(server) => {
+            let thing = server.credential(&owner, &slug);
+            thing.ask("/revoke").await?.changed
+        }
+        None => {
+            let session = context.open().await?;
+            let registrar = &session.registrar;
+            let changed = registrar.revoke(&actor(), &owner, &slug).await?;
+            session.finish().await?;
+            changed
+        }
+    };
     let text = if changed {
         format!("{slug} is revoked. `egret credential restore {slug}` undoes it.")
     } else {
@@ -20,10 +30,20 @@ pub(super) async fn revoke(context: &Context, revoke: &CredentialArgs) -> anyhow
 }
 
 pub(super) async fn restore(context: &Context, restore: &CredentialArgs) -> anyhow::Result<()> {
-    let (owner, slug) = restore.target.parse()?;
-    let session = context.open().await?;
-    let changed = session.registrar.restore(&actor(), owner, &slug).await?;
-    session.finish().await?;
+    let (owner, slug) = restore.target.parse(context)?;
+    let changed = match context.server() {
+        Some(server) => {
+            let thing = server.credential(&owner, &slug);
+            thing.ask("/restore").await?.changed
+        }
+        None => {
+            let session = context.open().await?;
+            let registrar = &session.registrar;
+            let changed = registrar.restore(&actor(), &owner, &slug).await?;
+            session.finish().await?;
+            changed
+        }
+    };
     let text = if changed {
         format!("{slug} works again.")
     } else {
@@ -33,9 +53,15 @@ pub(super) async fn restore(context: &Context, restore: &CredentialArgs) -> anyh
 }
 
 pub(super) async fn delete(context: &Context, delete: &CredentialArgs) -> anyhow::Result<()> {
-    let (owner, slug) = delete.target.parse()?;
+    let (owner, slug) = delete.target.parse(context)?;
+    if let Some(server) = context.server() {
+        server.credential(&owner, &slug).delete("").await?;
+        let text = format!("{slug} is deleted, with its shares and all its values.");
+        return report(delete.format, true, &slug, &text);
+    }
     let session = context.open().await?;
-    let erased = session.registrar.delete(&actor(), owner, &slug).await?;
+    let registrar = &session.registrar;
+    let erased = registrar.delete(&actor(), &owner, &slug).await?;
     session.finish().await?;
     let versions: Vec<_> = erased.iter().map(u32::to_string).collect();
     let text = if versions.is_empty() {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::limits::join;
 use super::remarks;
-use super::target::{Owner, parse_slug};
+use super::target::parse_slug;
 use crate::cli::context::{Session, actor};
 use crate::import::Proposal;
 use crate::policy::grant::{Grant, HostPattern};
@@ -25,8 +25,9 @@ pub(in crate::cli) struct Choice {
     /// Leave an entry out; repeatable
     #[arg(long, value_name = "SLUG", value_delimiter = ',')]
     skip: Vec<String>,
-    #[command(flatten)]
-    owner: Owner,
+    /// The principal that owns the credentials
+    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
+    owner: Principal,
 }
 
 fn parse_host(text: &str) -> Result<(String, HostPattern), String> {
@@ -47,7 +48,7 @@ pub(in crate::cli) fn shown<T: ToString>(list: &[T]) -> String {
 impl Choice {
     /// Who will own what is saved.
     pub(in crate::cli) fn owner(&self) -> &Principal {
-        &self.owner.owner
+        &self.owner
     }
 
     /// Whether an entry is left out.

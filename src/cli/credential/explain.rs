@@ -6,6 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::credential::limits::describe as limits;
 use crate::cli::credential::target::parse_slug;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::segment;
 use crate::cli::when;
 use crate::vault::cache::Usable;
 use crate::vault::cache::reader::floor_violation;
@@ -23,9 +24,9 @@ pub(super) struct Explain {
     /// The slug as requests name it
     #[arg(value_name = "SLUG")]
     slug: String,
-    /// For which user
-    #[arg(long = "as", value_name = "USER", default_value = "default")]
-    user: Principal,
+    /// For which user; `default`, or with --server the user of the token
+    #[arg(long = "as", value_name = "USER")]
+    user: Option<Principal>,
     #[command(flatten)]
     format: Format,
 }
@@ -33,40 +34,55 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let slug = parse_slug(&self.slug)?;
+        let user = context.principal(self.user)?;
+        if let Some(server) = context.server() {
+            let path = format!("/explain/{slug}?user={}", segment(user.as_str()));
+            let view: views::Explanation = server.get(&path).await?;
+            return output::data(self.format, &view, || {
+                format!("{}{}", candidates(&view), end(&view))
+            });
+        }
         let config = context.load()?.config;
         let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
         let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
-        let explained = vault.explained(&self.user, &slug, when::now());
+        let explained = vault.explained(&user, &slug, when::now());
         vault.store().close().await;
         let floor = floor_violation(&config.policy, &explained.found);
         let view = views::Explanation::new(&explained, floor);
-        output::data(self.format, &view, || {
-            let mut text = String::new();
-            if explained.disabled {
-                text += &format!("{} is disabled and may use nothing.\n", self.user);
-            }
-            for one in &explained.candidates {
-                let through = match one.through.as_str() {
-                    "own" => "own".to_owned(),
-                    with => format!("shared with {with}"),
-                };
-                text += &format!("{slug} of {} ({through}): {}\n", one.owner, one.standing);
-            }
-            if explained.candidates.is_empty() {
-                text += &format!("{} owns no {slug}, and none is shared.\n", self.user);
-            }
-            if let Some(violation) = &view.floor {
-                text += &format!("Not used: {violation}.\n");
-            }
-            match &explained.found {
-                Found::One(usable) => text + &allowed(usable),
-                _ => format!(
-                    "{text}A request gets {}.\n",
-                    explained.code().unwrap_or("a value")
-                ),
-            }
+        output::data(self.format, &view, || match &explained.found {
+            Found::One(usable) => candidates(&view) + &allowed(usable),
+            _ => candidates(&view) + &end(&view),
         })
     }
+}
+
+/// The credentials of that slug that reach the user.
+fn candidates(view: &views::Explanation) -> String {
+    let (slug, user) = (&view.slug, &view.user);
+    let mut text = String::new();
+    if view.disabled {
+        text += &format!("{user} is disabled and may use nothing.\n");
+    }
+    for one in &view.candidates {
+        let through = match one.through.as_str() {
+            "own" => "own".to_owned(),
+            with => format!("shared with {with}"),
+        };
+        text += &format!("{slug} of {} ({through}): {}\n", one.owner, one.standing);
+    }
+    if view.candidates.is_empty() {
+        text += &format!("{user} owns no {slug}, and none is shared.\n");
+    }
+    if let Some(violation) = &view.floor {
+        text += &format!("Not used: {violation}.\n");
+    }
+    text
+}
+
+/// What a request gets that names the slug.
+fn end(view: &views::Explanation) -> String {
+    let what = view.code.as_deref().unwrap_or("a value, within the limits");
+    format!("A request gets {what}.\n")
 }
 
 fn allowed(usable: &Usable) -> String {

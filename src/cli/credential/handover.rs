@@ -28,10 +28,10 @@ pub(super) struct Handover {
 
 impl Handover {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
+        let (owner, slug) = self.target.parse(context)?;
         let session = context.open().await?;
         let (store, keyring) = (&session.store, &session.keyring);
-        handover::hand_over(store, keyring, &actor(), owner, &slug, &self.to).await?;
+        handover::hand_over(store, keyring, &actor(), &owner, &slug, &self.to).await?;
         session.finish().await?;
         let text = format!(
             "{slug} belongs to {} now. Its shares have ended.\n",

@@ -71,6 +71,7 @@ impl Fate {
 
 impl Import {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        context.only_here()?;
         let content = self.content()?;
         let name = self.file.to_string_lossy();
         let format = self

@@ -5,12 +5,13 @@ use clap::Args;
 use super::limits::{describe, join};
 use super::target::{CredentialArgs, Owner};
 use super::usage::LastUses;
-use crate::cli::context::{Context, Session};
+use crate::cli::context::Context;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{message, segment};
 use crate::cli::when;
-use crate::vault::Credential;
-use crate::vault::StoreError;
+use crate::policy::grant::Grant;
 use crate::vault::store::Listing;
+use crate::vault::{Principal, StoreError};
 use crate::views::{self, CredentialDetails};
 
 #[derive(Args)]
@@ -26,33 +27,21 @@ pub(super) struct List {
 
 impl List {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        let owner = (!self.all).then_some(&self.owner.owner);
-        let Listing {
-            credentials,
-            unverified,
-        } = session.store.list(owner).await?;
-        let uses = LastUses::read(&session.config).await?;
-        let others = match owner {
-            Some(_) if credentials.is_empty() => session.store.list(None).await?.credentials.len(),
-            _ => 0,
+        let owner = (!self.all).then(|| context.principal(self.owner.owner.clone()));
+        let owner = owner.transpose()?;
+        let (listed, others) = match (context.server(), &owner) {
+            (Some(server), None) => (server.list("/credentials").await?, 0),
+            (Some(server), Some(owner)) => {
+                let path = format!("/credentials?owner={}", segment(owner.as_str()));
+                (server.list(&path).await?, 0)
+            }
+            (None, owner) => list_here(context, owner.as_ref()).await?,
         };
-        session.store.close().await;
-        for (owner, slug) in &unverified {
-            output::note(&format!(
-                "{slug} of {owner} was changed in the database by something that is not Egret; it is \
-                 not used and not listed"
-            ));
-        }
         if self.format.json {
-            let listed: Vec<_> = credentials
-                .iter()
-                .map(|one| views::Credential::new(one, uses.of(one)))
-                .collect();
             return output::json(&listed);
         }
-        if credentials.is_empty() {
-            output::note(&match owner {
+        if listed.is_empty() {
+            output::note(&match &owner {
                 Some(owner) if others > 0 => format!(
                     "{owner} has no credentials; `egret credential list --all` shows those of others"
                 ),
@@ -62,7 +51,7 @@ impl List {
             return Ok(());
         }
         let now = when::now();
-        let rows: Vec<[String; 7]> = credentials.iter().map(|one| row(one, &uses, now)).collect();
+        let rows: Vec<[String; 7]> = listed.iter().map(|one| row(one, now)).collect();
         let headers = [
             "SLUG",
             "OWNER",
@@ -76,51 +65,89 @@ impl List {
     }
 }
 
-fn row(credential: &Credential, uses: &LastUses, now: i64) -> [String; 7] {
-    let used = uses
-        .of(credential)
-        .map(|time| time.unix_micros() / 1_000_000);
+/// The credentials in the store of this machine, and how many there are of others where this owner has
+/// none.
+async fn list_here(
+    context: &Context,
+    owner: Option<&Principal>,
+) -> anyhow::Result<(Vec<views::Credential>, usize)> {
+    let session = context.open().await?;
+    let Listing {
+        credentials,
+        unverified,
+    } = session.store.list(owner).await?;
+    let uses = LastUses::read(&session.config).await?;
+    let others = match owner {
+        Some(_) if credentials.is_empty() => session.store.list(None).await?.credentials.len(),
+        _ => 0,
+    };
+    session.store.close().await;
+    for (owner, slug) in &unverified {
+        output::note(&format!(
+            "{slug} of {owner} was changed in the database by something that is not Egret; it is \
+             not used and not listed"
+        ));
+    }
+    let listed = credentials
+        .iter()
+        .map(|one| views::Credential::new(one, uses.of(one)))
+        .collect();
+    Ok((listed, others))
+}
+
+fn row(credential: &views::Credential, now: i64) -> [String; 7] {
+    let used = credential.last_used.as_deref().and_then(unix);
     [
-        credential.slug.to_string(),
-        credential.owner.to_string(),
-        state(credential, now).to_owned(),
+        credential.slug.clone(),
+        credential.owner.clone(),
+        state(credential, now),
         credential.version.to_string(),
         age(credential, now),
         used.map_or("never".to_owned(), |used| when::ago(used, now)),
-        join(&credential.grant.hosts),
+        join(&credential.hosts),
     ]
 }
 
+fn unix(text: &str) -> Option<i64> {
+    message::moment(text).ok()
+}
+
 /// How old the value is, and whether it is due to be replaced.
-fn age(credential: &Credential, now: i64) -> String {
-    let age = when::ago(credential.rotated, now);
-    match credential.rotation_due() {
+fn age(credential: &views::Credential, now: i64) -> String {
+    let age = when::ago(unix(&credential.rotated).unwrap_or(now), now);
+    match credential.rotation_due.as_deref().and_then(unix) {
         Some(due) if due <= now => format!("{age} (due)"),
         _ => age,
     }
 }
 
-/// The state for people, who need to see that a credential has expired.
-fn state(credential: &Credential, now: i64) -> &'static str {
-    if credential.grant.expired(now) {
-        "expired"
-    } else {
-        credential.state.as_str()
+/// The state for people, who need to see that a credential has expired, or that upstreams refuse it.
+fn state(credential: &views::Credential, now: i64) -> String {
+    let expires = credential.expires.as_deref().and_then(unix);
+    if expires.is_some_and(|at| at <= now) {
+        return "expired".to_owned();
     }
+    if credential.rejected_since.is_some() {
+        return "rejected".to_owned();
+    }
+    credential.state.to_string()
 }
 
 pub(super) async fn show(context: &Context, show: &CredentialArgs) -> anyhow::Result<()> {
-    let (owner, slug) = show.target.parse()?;
-    let session = context.open().await?;
-    let found = session.store.get(owner, &slug).await?;
-    let credential = found.ok_or_else(|| StoreError::NotFound {
-        owner: owner.clone(),
-        slug,
-    })?;
-    let uses = LastUses::read(&session.config).await?;
-    close(session).await;
-    let view = CredentialDetails::new(&credential, uses.of(&credential));
-    output::data(show.format, &view, || describe_all(&credential, &view))
+    let (owner, slug) = show.target.parse(context)?;
+    let view = match context.server() {
+        Some(server) => server.credential(&owner, &slug).show().await?,
+        None => {
+            let session = context.open().await?;
+            let found = session.store.get(&owner, &slug).await?;
+            let credential = found.ok_or(StoreError::NotFound { owner, slug })?;
+            let uses = LastUses::read(&session.config).await?;
+            session.store.close().await;
+            CredentialDetails::new(&credential, uses.of(&credential))
+        }
+    };
+    let grant = message::grant(&view.credential)?;
+    output::data(show.format, &view, || describe_all(&grant, &view))
 }
 
 /// A rule in one line.
@@ -143,11 +170,7 @@ fn attached(rule: &views::Attachment) -> String {
     text
 }
 
-async fn close(session: Session) {
-    session.store.close().await;
-}
-
-fn describe_all(credential: &Credential, details: &CredentialDetails) -> String {
+fn describe_all(grant: &Grant, details: &CredentialDetails) -> String {
     let or_none = |list: &[String]| match list {
         [] => "no one".to_owned(),
         list => list.join(", "),
@@ -163,13 +186,13 @@ fn describe_all(credential: &Credential, details: &CredentialDetails) -> String 
     let mut lines = vec![
         ("slug", listed.slug.clone()),
         ("owner", listed.owner.clone()),
-        ("kind", listed.kind.to_owned()),
+        ("kind", listed.kind.to_string()),
         ("use as", placeholders.join(" ")),
         ("about", listed.description.clone()),
-        ("state", state(credential, when::now()).to_owned()),
+        ("state", state(listed, when::now())),
         ("version", listed.version.to_string()),
     ];
-    lines.extend(describe(&credential.grant));
+    lines.extend(describe(grant));
     lines.push(("shared", or_none(&details.shared_with)));
     lines.extend(
         details
@@ -188,6 +211,10 @@ fn describe_all(credential: &Credential, details: &CredentialDetails) -> String 
             .last_used
             .clone()
             .unwrap_or_else(|| "never".to_owned()),
+    ));
+    lines.push((
+        "rejected",
+        listed.rejected_since.clone().unwrap_or_default(),
     ));
     lines
         .into_iter()

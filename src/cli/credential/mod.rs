@@ -24,10 +24,13 @@ use clap::{Args, Subcommand};
 
 use self::target::CredentialArgs;
 use super::context::Context;
+use super::remote::ServerArgs;
 
 /// Save credentials and say where they may be used
 #[derive(Args)]
 pub(super) struct Credential {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -85,6 +88,7 @@ enum Command {
 
 impl Credential {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Add(add) => add.run(context).await,
             Command::Import(import) => import.run(context).await,

@@ -49,7 +49,8 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
+        context.only_here()?;
+        let (owner, slug) = self.target.parse(context)?;
         let config = context.load()?.config;
         let proxy = ProxyHandle::establish(&config).await?;
         let session = match Session::open(config.clone()).await {
@@ -60,7 +61,7 @@ impl Probe {
             }
         };
         let outcome = async {
-            let found = session.store.get(owner, &slug).await?;
+            let found = session.store.get(&owner, &slug).await?;
             let credential = found.ok_or_else(|| StoreError::NotFound {
                 owner: owner.clone(),
                 slug: slug.clone(),
@@ -71,7 +72,7 @@ impl Probe {
             let headers = self.headers(credential.kind, slug.as_str())?;
             let request = Request::new(&self.method, &self.url, headers);
             let request = request.map_err(|error| usage(error.to_string()))?;
-            let client = OwnClient::add(&session.store, "probe-", owner, Some(when::now() + LIFE));
+            let client = OwnClient::add(&session.store, "probe-", &owner, Some(when::now() + LIFE));
             let client = client.await?;
             let registrar = &session.registrar;
             let sent = match registrar.let_probe(&actor(), &client.name).await {

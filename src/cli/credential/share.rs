@@ -6,6 +6,7 @@ use super::limits::Limits;
 use super::target::Target;
 use crate::cli::context::{Context, actor};
 use crate::cli::output::{self, Format};
+use crate::cli::remote::message;
 use crate::cli::when::Expiry;
 use crate::policy::grant::{self, HostPattern, PathPrefix};
 use crate::policy::location::LocationRule;
@@ -69,7 +70,7 @@ pub(super) struct Unshare {
 
 impl Share {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
+        let (owner, slug) = self.target.parse(context)?;
         let limits = Limits {
             locations: self.locations,
             methods: self.methods,
@@ -82,15 +83,25 @@ impl Share {
             limits: limits.into_share(self.hosts),
             until: self.until.and_then(Expiry::unix),
         };
-        let session = context.open().await?;
-        let registrar = &session.registrar;
-        let changed = registrar.share(&actor(), owner, &slug, &offer).await?;
+        let changed = match context.server() {
+            Some(server) => {
+                let thing = server.credential(&owner, &slug);
+                let below = format!("/shares/{}", offer.with);
+                thing.put(&below, &message::share(&offer)).await?.changed
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar.share(&actor(), &owner, &slug, &offer).await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{slug} of {owner} is shared {}.", describe(&offer))
         } else {
             format!("{slug} of {owner} was shared {} already.", describe(&offer))
         };
-        session.finish().await?;
         let slug = slug.as_str();
         output::data(self.format, &CredentialChange { changed, slug }, || {
             format!("{text}\n")
@@ -100,18 +111,28 @@ impl Share {
 
 impl Unshare {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
-        let session = context.open().await?;
-        let registrar = &session.registrar;
-        let changed = registrar
-            .unshare(&actor(), owner, &slug, &self.with)
-            .await?;
+        let (owner, slug) = self.target.parse(context)?;
+        let changed = match context.server() {
+            Some(server) => {
+                let thing = server.credential(&owner, &slug);
+                let below = format!("/shares/{}", self.with);
+                thing.delete(&below).await?.changed
+            }
+            None => {
+                let session = context.open().await?;
+                let registrar = &session.registrar;
+                let changed = registrar
+                    .unshare(&actor(), &owner, &slug, &self.with)
+                    .await?;
+                session.finish().await?;
+                changed
+            }
+        };
         let text = if changed {
             format!("{} may no longer use {slug} of {owner}.", self.with)
         } else {
             format!("{slug} of {owner} was not shared with {}.", self.with)
         };
-        session.finish().await?;
         let slug = slug.as_str();
         output::data(self.format, &CredentialChange { changed, slug }, || {
             format!("{text}\n")

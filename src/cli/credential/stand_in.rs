@@ -2,16 +2,18 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
 use super::target::Target;
 use crate::cli::context::{Context, Session, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
-use crate::services;
-use crate::services::stand_in::{Kind, RANDOM, like, of_service, usual};
+use crate::cli::remote::{Thing, message, segment};
+use crate::policy::grant::HostPattern;
+use crate::services::stand_in::{Kind, RANDOM, like, of_hosts};
 use crate::substitution::slug::Slug;
-use crate::vault::{Credential, Principal, StoreError};
-use crate::views::{self, CredentialChange};
+use crate::vault::{Principal, StoreError};
+use crate::views::{self, CredentialChange, CredentialDetails};
 
 /// Print a text that looks like the key and means the placeholder
 ///
@@ -46,28 +48,60 @@ pub(super) struct StandIn {
 
 impl StandIn {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let (owner, slug) = self.target.parse()?;
+        let (owner, slug) = self.target.parse(context)?;
+        if let Some(server) = context.server() {
+            return self.at(&server.credential(&owner, &slug), &slug).await;
+        }
         let session = context.open().await?;
         if let Some(text) = &self.revoke {
             let registrar = &session.registrar;
             let changed = registrar
-                .revoke_stand_in(&actor(), owner, &slug, text)
+                .revoke_stand_in(&actor(), &owner, &slug, text)
                 .await?;
             session.finish().await?;
-            let view = CredentialChange {
-                changed,
-                slug: slug.as_str(),
-            };
-            let text = "Taken back: requests that hold it are refused from now on.\n";
-            return output::data(self.format, &view, || text.to_owned());
+            return self.taken_back(&slug, changed);
         }
-        let text = self.text(&session, owner, &slug).await?;
+        let text = self.text(&session, &owner, &slug).await?;
         session.finish().await?;
-        let view = views::StandIn {
-            slug: slug.as_str(),
-            text: &text,
-        };
-        output::data(self.format, &view, || format!("{text}\n"))
+        self.say(&slug, &text)
+    }
+
+    fn say(&self, slug: &Slug, text: &str) -> anyhow::Result<()> {
+        let slug = slug.as_str();
+        output::data(self.format, &views::StandIn { slug, text }, || {
+            format!("{text}\n")
+        })
+    }
+
+    fn taken_back(&self, slug: &Slug, changed: bool) -> anyhow::Result<()> {
+        let slug = slug.as_str();
+        let text = "Taken back: requests that hold it are refused from now on.\n";
+        output::data(self.format, &CredentialChange { changed, slug }, || {
+            text.to_owned()
+        })
+    }
+
+    /// The same at a server elsewhere.
+    async fn at(&self, thing: &Thing<'_>, slug: &Slug) -> anyhow::Result<()> {
+        if let Some(text) = &self.revoke {
+            let below = format!("/stand-ins/{}", segment(text));
+            let changed = thing.delete(&below).await?.changed;
+            return self.taken_back(slug, changed);
+        }
+        let known: CredentialDetails = thing.show().await?;
+        let hosts = message::parsed(&known.credential.hosts)?;
+        let kind = self.kind(&hosts)?;
+        let mut made = known.stand_ins.iter();
+        if !self.new
+            && let Some(text) = made.find(|text| kind.made(text))
+        {
+            return self.say(slug, text);
+        }
+        let message = json!({ "like": self.like });
+        let after: CredentialDetails = thing.post("/stand-ins", &message).await?.view()?;
+        let mut new = after.stand_ins.iter().rev();
+        let new = new.find(|text| !known.stand_ins.contains(text));
+        self.say(slug, new.context("the server made none")?)
     }
 
     /// One that is there, or a new one.
@@ -82,7 +116,7 @@ impl StandIn {
             owner: owner.clone(),
             slug: slug.clone(),
         })?;
-        let kind = self.kind(&credential)?;
+        let kind = self.kind(&credential.grant.hosts)?;
         let mut known = credential
             .stand_ins
             .iter()
@@ -102,7 +136,7 @@ impl StandIn {
         Ok(text)
     }
 
-    fn kind(&self, credential: &Credential) -> anyhow::Result<Kind> {
+    fn kind(&self, hosts: &[HostPattern]) -> anyhow::Result<Kind> {
         if let Some(prefix) = &self.like {
             return like(prefix).ok_or_else(|| {
                 usage(
@@ -110,14 +144,6 @@ impl StandIn {
                 )
             });
         }
-        let goes_there = |service: &&services::Service| {
-            let mut hosts = service
-                .hosts
-                .iter()
-                .filter_map(services::ServiceHost::pattern);
-            hosts.any(|host| credential.grant.hosts.contains(&host))
-        };
-        let service = services::all().iter().find(goes_there);
-        Ok(service.and_then(of_service).unwrap_or_else(usual))
+        Ok(of_hosts(hosts))
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::cli::context::Context;
 use crate::cli::exit::usage;
 use crate::cli::output::Format;
 use crate::substitution::slug::Slug;
@@ -21,9 +22,9 @@ pub(super) struct Target {
 /// Whose credential.
 #[derive(Args)]
 pub(super) struct Owner {
-    /// The principal that owns the credential
-    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
-    pub(super) owner: Principal,
+    /// The principal that owns the credential; `default`, or with --server the user of the token
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub(super) owner: Option<Principal>,
 }
 
 /// The options of a command about one credential.
@@ -37,8 +38,9 @@ pub(super) struct CredentialArgs {
 
 impl Target {
     /// The owner and the slug.
-    pub(super) fn parse(&self) -> anyhow::Result<(&Principal, Slug)> {
-        Ok((&self.owner.owner, parse_slug(&self.slug)?))
+    pub(super) fn parse(&self, context: &Context) -> anyhow::Result<(Principal, Slug)> {
+        let slug = parse_slug(&self.slug)?;
+        Ok((context.principal(self.owner.owner.clone())?, slug))
     }
 }
 

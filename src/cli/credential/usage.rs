@@ -31,16 +31,20 @@ impl LastUses {
 }
 
 pub(super) async fn run(context: &Context, asked: &CredentialArgs) -> anyhow::Result<()> {
-    let (owner, slug) = asked.target.parse()?;
+    let (owner, slug) = asked.target.parse(context)?;
+    if let Some(server) = context.server() {
+        let path = format!("/credentials/{owner}/{slug}/usage");
+        let usage: Usage = server.get(&path).await?;
+        return output::data(asked.format, &usage, || describe(&usage));
+    }
     let session = context.open().await?;
-    let exists = session.store.get(owner, &slug).await?.is_some();
+    let exists = session.store.get(&owner, &slug).await?.is_some();
     session.store.close().await;
     let mut index = UsageIndex::open(&session.config.ledger_dir()).await?;
     let usage = index.usage(owner.as_str(), slug.as_str()).await?;
     index.close().await;
     // A deleted credential is still in the ledger; one that never existed is a mistake.
     if !exists && !usage.is_known {
-        let owner = owner.clone();
         return Err(StoreError::NotFound { owner, slug }.into());
     }
     output::data(asked.format, &usage, || describe(&usage))

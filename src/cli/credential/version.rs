@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
 use super::remarks;
 use super::target::{CredentialArgs, Target};
 use crate::cli::context::{Context, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{Remote, message};
 use crate::cli::value::{self, NoArgument};
+use crate::substitution::slug::Slug;
 use crate::vault::rotation::Retention;
-use crate::vault::{State, StoreError};
-use crate::views::CredentialVersion;
+use crate::vault::{Kind, Principal, State, StoreError};
+use crate::views::{CredentialDetails, CredentialVersion};
 
 /// What becomes of the value that is replaced.
 #[derive(Args)]
@@ -95,18 +98,20 @@ pub(super) struct Destroy {
 impl Rotate {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         self.no_value.check("egret credential rotate SLUG")?;
-        let (owner, slug) = self.target.parse()?;
+        let (owner, slug) = self.target.parse(context)?;
+        if let Some(server) = context.server() {
+            return self.at(server, &owner, &slug).await;
+        }
         let session = context.open().await?;
         // Asked for only when there is something to rotate; the kind decides how.
-        let Some(credential) = session.store.get(owner, &slug).await? else {
-            let owner = owner.clone();
+        let Some(credential) = session.store.get(&owner, &slug).await? else {
             return Err(StoreError::NotFound { owner, slug }.into());
         };
         let value = value::read(credential.kind, slug.as_str())?;
         remarks::say(credential.kind, &value, None, &credential.grant.hosts);
         let registrar = &session.registrar;
         let saved = if self.stage {
-            registrar.stage(&actor(), owner, &slug, value).await
+            registrar.stage(&actor(), &owner, &slug, value).await
         } else {
             let retention = if self.leaked {
                 Retention::leaked()
@@ -114,47 +119,95 @@ impl Rotate {
                 self.keep.retention()
             };
             registrar
-                .rotate(&actor(), owner, &slug, value, retention)
+                .rotate(&actor(), &owner, &slug, value, retention)
                 .await
         };
         let version = saved.context("nothing was changed")?;
         session.finish().await?;
+        self.say(&owner, &slug, version, credential.state.as_str())
+    }
+
+    /// The same at a server elsewhere.
+    async fn at(&self, server: &Remote, owner: &Principal, slug: &Slug) -> anyhow::Result<()> {
+        let thing = server.credential(owner, slug);
+        let before: CredentialDetails = thing.show().await?;
+        let kind: Kind = before.credential.kind.parse()?;
+        let value = value::read(kind, slug.as_str())?;
+        let hosts = message::parsed(&before.credential.hosts)?;
+        remarks::say(kind, &value, None, &hosts);
+        let message = json!({
+            "value": message::value(kind, &value)?,
+            "stage": self.stage,
+            "leaked": self.leaked,
+            "keep": self.keep.keep.map(|keep| keep.as_secs()),
+            "rollback": self.keep.rollback,
+        });
+        let changed = thing.post("/versions", &message).await;
+        let after: CredentialDetails = changed.context("nothing was changed")?.view()?;
+        let newest = after.versions.iter().map(|version| version.version).max();
+        let version = newest.unwrap_or(after.credential.version);
+        self.say(owner, slug, version, &after.credential.state)
+    }
+
+    fn say(&self, owner: &Principal, slug: &Slug, version: u32, state: &str) -> anyhow::Result<()> {
         let view = CredentialVersion {
             owner: owner.as_str(),
             slug: slug.as_str(),
             version,
         };
-        let text = match credential.state {
-            _ if self.stage => format!(
+        let text = if self.stage {
+            format!(
                 "{slug}: version {version} is saved and not used. `egret credential promote {slug}` \
                  puts it in force."
-            ),
-            State::Active => {
-                format!("{slug} is at version {version}. Requests use it from now on.")
-            }
-            State::Revoked => format!("{slug} is at version {version}. It stays revoked."),
+            )
+        } else if state == State::Revoked.as_str() {
+            format!("{slug} is at version {version}. It stays revoked.")
+        } else {
+            format!("{slug} is at version {version}. Requests use it from now on.")
         };
         output::data(self.format, &view, || format!("{text}\n"))
     }
 }
 
 pub(super) async fn promote(context: &Context, asked: &Promote) -> anyhow::Result<()> {
-    let (owner, slug) = asked.target.parse()?;
+    let (owner, slug) = asked.target.parse(context)?;
+    if let Some(server) = context.server() {
+        let message = json!({
+            "keep": asked.keep.keep.map(|keep| keep.as_secs()),
+            "rollback": asked.keep.rollback,
+        });
+        let thing = server.credential(&owner, &slug);
+        let changed = thing.post("/versions/promote", &message).await?;
+        let after: CredentialDetails = changed.view()?;
+        let version = after.credential.version;
+        return in_force(asked.format, owner.as_str(), slug.as_str(), version);
+    }
     let session = context.open().await?;
     let retention = asked.keep.retention();
     let registrar = &session.registrar;
     let version = registrar
-        .promote(&actor(), owner, &slug, &retention)
+        .promote(&actor(), &owner, &slug, &retention)
         .await?;
     session.finish().await?;
     in_force(asked.format, owner.as_str(), slug.as_str(), version)
 }
 
 pub(super) async fn roll_back(context: &Context, asked: &CredentialArgs) -> anyhow::Result<()> {
-    let (owner, slug) = asked.target.parse()?;
-    let session = context.open().await?;
-    let version = session.registrar.roll_back(&actor(), owner, &slug).await?;
-    session.finish().await?;
+    let (owner, slug) = asked.target.parse(context)?;
+    let version = match context.server() {
+        Some(server) => {
+            let thing = server.credential(&owner, &slug);
+            let changed = thing.ask("/versions/rollback").await?;
+            changed.view::<CredentialDetails>()?.credential.version
+        }
+        None => {
+            let session = context.open().await?;
+            let registrar = &session.registrar;
+            let version = registrar.roll_back(&actor(), &owner, &slug).await?;
+            session.finish().await?;
+            version
+        }
+    };
     in_force(asked.format, owner.as_str(), slug.as_str(), version)
 }
 
@@ -170,16 +223,24 @@ fn in_force(format: Format, owner: &str, slug: &str, version: u32) -> anyhow::Re
 }
 
 pub(super) async fn destroy(context: &Context, asked: &Destroy) -> anyhow::Result<()> {
-    let (owner, slug) = asked.target.parse()?;
+    let (owner, slug) = asked.target.parse(context)?;
     if asked.version == 0 {
         return Err(usage("versions are numbered from 1"));
     }
-    let session = context.open().await?;
-    session
-        .registrar
-        .destroy(&actor(), owner, &slug, asked.version)
-        .await?;
-    session.finish().await?;
+    match context.server() {
+        Some(server) => {
+            let below = format!("/versions/{}", asked.version);
+            server.credential(&owner, &slug).delete(&below).await?;
+        }
+        None => {
+            let session = context.open().await?;
+            let registrar = &session.registrar;
+            registrar
+                .destroy(&actor(), &owner, &slug, asked.version)
+                .await?;
+            session.finish().await?;
+        }
+    }
     let view = CredentialVersion {
         owner: owner.as_str(),
         slug: slug.as_str(),

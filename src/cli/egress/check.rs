@@ -6,11 +6,12 @@ use http::Uri;
 use crate::cli::context::{Context, Session};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::segment;
 use crate::cli::when;
 use crate::config::Config;
 use crate::ledger::went::{self, Kind};
 use crate::policy::destination::{Destination, Scheme};
-use crate::policy::egress::{Asked, DecidedBy, EgressRule};
+use crate::policy::egress::{Asked, EgressRule};
 use crate::policy::grant;
 use crate::vault::cache::{EgressRoute, UnverifiedRule};
 use crate::vault::egress::{EgressEntry, Subject};
@@ -54,6 +55,10 @@ pub(super) struct Check {
 impl Check {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let destination = destination(&self.url)?;
+        if let Some(server) = context.server() {
+            let view: views::EgressCheck = server.get(&self.path()).await?;
+            return show(&view, self.format);
+        }
         let config = context.load()?.config;
         let vault = open_vault(&config).await?;
         let client = vault.client(&self.client, when::now());
@@ -73,19 +78,28 @@ impl Check {
         let decision = vault.egress_decision(&route, operator);
         vault.store().close().await;
         let decision = decision.map_err(unverified)?;
-        let by = match decision.by {
-            DecidedBy::Default => "egress.default".to_owned(),
-            DecidedBy::Operator => "the configuration".to_owned(),
-            DecidedBy::Rule(number) => format!("rule {number}"),
-        };
-        let view = views::EgressCheck {
-            decision: decision.stance.as_str(),
-            by: &by,
-        };
-        output::data(self.format, &view, || {
-            format!("{}: {by} decides.\n", decision.stance.as_str())
-        })
+        let view = views::EgressCheck::new(&decision);
+        show(&view, self.format)
     }
+
+    /// The question to a server elsewhere.
+    fn path(&self) -> String {
+        let query = [
+            ("url", self.url.to_string()),
+            ("client", self.client.to_string()),
+            ("user", self.user.to_string()),
+            ("method", self.method.clone()),
+            ("action", self.action.clone()),
+        ];
+        let query = query.map(|(name, value)| format!("{name}={}", segment(&value)));
+        format!("/destinations/check?{}", query.join("&"))
+    }
+}
+
+fn show(view: &views::EgressCheck, format: Format) -> anyhow::Result<()> {
+    output::data(format, view, || {
+        format!("{}: {} decides.\n", view.decision, view.by)
+    })
 }
 
 async fn open_vault(config: &Config) -> anyhow::Result<Vault> {
@@ -101,15 +115,9 @@ fn unverified(_: UnverifiedRule) -> anyhow::Error {
 }
 
 fn destination(url: &Uri) -> anyhow::Result<Destination> {
-    let scheme = match url.scheme_str() {
-        Some("https") => Scheme::Https,
-        Some("http") => Scheme::Http,
-        _ => {
-            return Err(usage(
-                "write the whole address: https://api.example.com/path",
-            ));
-        }
-    };
+    let scheme = url.scheme_str().and_then(Scheme::named);
+    let scheme =
+        scheme.ok_or_else(|| usage("write the whole address: https://api.example.com/path"))?;
     let authority = url.authority().map_or("", |authority| authority.as_str());
     Destination::from_authority(scheme, authority).map_err(|error| usage(error.to_string()))
 }

@@ -9,6 +9,9 @@ use crate::ledger::own_keys::own_keys;
 use crate::vault::ClientName;
 use crate::views;
 
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
+
 /// List where clients bring keys of their own, never the keys
 ///
 /// Shows who, to which host and in which field. They are looked for where egress.own_keys, or own_keys of a destination, is "observe".
@@ -29,16 +32,25 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        let dir = context.load()?.config.ledger_dir();
-        let mut found = own_keys(&dir, self.since)?;
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let mut keys: Vec<views::OwnKey> = match context.server() {
+            Some(server) => {
+                // The API counts in whole days.
+                let days = (when::now() - self.since).div_euclid(DAY) + 1;
+                let days = days.clamp(1, 365);
+                server.get(&format!("/own-keys?days={days}")).await?
+            }
+            None => {
+                let dir = context.load()?.config.ledger_dir();
+                let found = own_keys(&dir, self.since)?.into_iter();
+                found
+                    .map(|(bringing, tally)| views::OwnKey::new(bringing, tally))
+                    .collect()
+            }
+        };
         if let Some(client) = &self.client {
-            found.retain(|bringing, _| bringing.client == client.as_str());
+            keys.retain(|key| key.client == client.as_str());
         }
-        let keys: Vec<_> = found
-            .into_iter()
-            .map(|(bringing, tally)| views::OwnKey::new(bringing, tally))
-            .collect();
         if self.format.json {
             return output::json(&keys);
         }

@@ -5,6 +5,10 @@ use crate::cli::output::{self, Format};
 use crate::views;
 
 pub(super) async fn run(context: &Context, format: Format) -> anyhow::Result<()> {
+    if let Some(server) = context.server() {
+        let listed: Vec<views::EgressRule> = server.list("/rules").await?;
+        return show(&listed, None, format);
+    }
     let session = context.open().await?;
     let rules = session.store.list_egress().await?;
     session.store.close().await;
@@ -12,12 +16,18 @@ pub(super) async fn run(context: &Context, format: Format) -> anyhow::Result<()>
         .iter()
         .map(|(number, entry)| views::EgressRule::new(*number, entry))
         .collect();
+    let default = session.config.egress.rules.default.as_str();
+    show(&listed, Some(default), format)
+}
+
+/// Prints the rules; `default` is what decides where none matches, if that is known.
+fn show(listed: &[views::EgressRule], default: Option<&str>, format: Format) -> anyhow::Result<()> {
     if format.json {
         return output::json(&listed);
     }
-    let default = session.config.egress.rules.default.as_str();
+    let default = default.map_or_else(String::new, |default| format!(": {default}"));
     if listed.is_empty() {
-        output::note(&format!("no rules yet; egress.default is {default}"));
+        output::note(&format!("no rules yet; egress.default decides{default}"));
         return Ok(());
     }
     let rows: Vec<[String; 7]> = listed.iter().map(row).collect();
@@ -26,7 +36,7 @@ pub(super) async fn run(context: &Context, format: Format) -> anyhow::Result<()>
     ];
     output::print(&output::table(headers, &rows))?;
     output::note(&format!(
-        "where no rule matches, egress.default decides: {default}"
+        "where no rule matches, egress.default decides{default}"
     ));
     Ok(())
 }
@@ -39,7 +49,7 @@ fn row(rule: &views::EgressRule) -> [String; 7] {
     [
         rule.number.to_string(),
         rule.subject.clone(),
-        rule.rule.to_owned(),
+        rule.rule.to_string(),
         any(&rule.hosts),
         any(&rule.methods),
         any(&rule.paths),

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 
 use super::context::Context;
 use super::output::Format;
+use super::remote::ServerArgs;
 
 /// Say where clients may go, and see where they went
 ///
@@ -18,6 +19,8 @@ use super::output::Format;
 /// strictest. Where no rule matches, egress.default in the configuration decides.
 #[derive(Args)]
 pub(super) struct Egress {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +63,7 @@ Examples:
 impl Egress {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         use crate::policy::egress::Stance;
+        let context = &context.at(&self.server).await?;
         match self.command {
             Command::Allow(add) => add.run(context, Stance::Allow).await,
             Command::Observe(add) => add.run(context, Stance::Observe).await,
@@ -68,7 +72,7 @@ impl Egress {
             Command::Remove(remove) => remove.run(context).await,
             Command::Check(check) => check.run(context).await,
             Command::Suggest(suggest) => suggest.run(context),
-            Command::Keys(keys) => keys.run(context),
+            Command::Keys(keys) => keys.run(context).await,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `egret egress allow`, `observe`, `deny` and `remove`.
 
 use clap::Args;
+use serde_json::json;
 
 use super::target::Who;
 use crate::cli::context::{Context, Session, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::message;
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{self, HostPattern, PathPrefix};
 use crate::vault::egress::{EgressEntry, Subject, describe};
@@ -51,6 +53,19 @@ impl Add {
             paths: self.paths,
             actions: self.actions,
         };
+        if let Some(server) = context.server() {
+            let message = json!({
+                "subject": subject.to_string(),
+                "rule": rule.stance.as_str(),
+                "hosts": message::texts(&rule.hosts),
+                "methods": rule.methods,
+                "paths": message::texts(&rule.paths),
+                "actions": rule.actions,
+                "sure": self.yes,
+            });
+            let made: views::EgressRule = server.post("/rules", &message).await?;
+            return added(made.number, &subject, &rule, self.format);
+        }
         let session = context.open().await?;
         let existing = session.store.list_egress().await?;
         if !self.yes && stance == Stance::Deny {
@@ -65,11 +80,14 @@ impl Add {
             .add_egress(&actor(), &subject, &rule)
             .await?;
         session.finish().await?;
-        let view = views::EgressChange { number };
-        output::data(self.format, &view, || {
-            format!("Rule {number}: {}.\n", describe(&subject, &rule))
-        })
+        added(number, &subject, &rule, self.format)
     }
+}
+
+fn added(number: i64, subject: &Subject, rule: &EgressRule, format: Format) -> anyhow::Result<()> {
+    output::data(format, &views::EgressChange { number }, || {
+        format!("Rule {number}: {}.\n", describe(subject, rule))
+    })
 }
 
 /// Says what a rule does to those that are there, where one of them will never decide anything.
@@ -130,9 +148,14 @@ pub(super) struct Remove {
 impl Remove {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let number = self.number;
-        let session = context.open().await?;
-        session.registrar.remove_egress(&actor(), number).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => server.delete(&format!("/rules/{number}")).await?,
+            None => {
+                let session = context.open().await?;
+                session.registrar.remove_egress(&actor(), number).await?;
+                session.finish().await?;
+            }
+        }
         let view = views::EgressChange { number };
         output::data(self.format, &view, || {
             format!("Rule {number} is removed.\n")

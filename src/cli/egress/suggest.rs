@@ -38,6 +38,7 @@ pub(super) struct Suggest {
 
 impl Suggest {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+        context.only_here()?;
         let kind = if self.refused {
             Kind::ObservedOrRefused
         } else {

@@ -2,11 +2,13 @@
 
 use clap::Args;
 
+use crate::cli::remote::segment;
 use crate::cli::when;
 use crate::config::nearest;
 use crate::ledger::reader::Filter;
 use crate::ledger::{Timestamp, event, outcome};
 use crate::vault::store::Event;
+use crate::views::rfc3339;
 
 /// What a line must satisfy, all of it.
 #[derive(Args)]
@@ -87,6 +89,29 @@ pub(super) fn timestamp(unix: i64) -> Timestamp {
 }
 
 impl Filters {
+    /// The same as a part of a query of the API: `&slug=github-pat`.
+    pub(super) fn query(&self) -> String {
+        let time = |unix: Option<i64>| unix.map(rfc3339);
+        let members = [
+            ("slug", self.slug.clone()),
+            ("action", self.action.clone()),
+            ("run", self.run.clone()),
+            ("principal", self.principal.clone()),
+            ("client", self.client.clone()),
+            ("destination", self.destination.clone()),
+            ("event", self.event.clone()),
+            ("outcome", self.outcome.clone()),
+            ("since", time(self.since)),
+            ("until", time(self.until)),
+        ];
+        let given = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        given
+            .map(|(name, value)| format!("&{name}={}", segment(&value)))
+            .collect()
+    }
+
     pub(super) fn filter(&self) -> Filter {
         Filter {
             slug: self.slug.clone(),

@@ -1,6 +1,7 @@
 //! `egret ledger`: the usage record, read, checked and exported.
 
 pub(super) mod describe;
+mod elsewhere;
 mod export;
 mod filters;
 mod print;
@@ -11,10 +12,13 @@ mod verify;
 use clap::{Args, Subcommand};
 
 use super::context::Context;
+use super::remote::ServerArgs;
 
 /// Read, check and export the ledger, the record of every use
 #[derive(Args)]
 pub(super) struct Ledger {
+    #[command(flatten)]
+    server: ServerArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,12 +34,21 @@ enum Command {
 }
 
 impl Ledger {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         // A proof is checked where there is no ledger, and perhaps no configuration.
         let command = match self.command {
             Command::VerifyProof(verify) => return verify.run(),
             command => command,
         };
+        let context = &context.at(&self.server).await?;
+        if let Some(server) = context.server() {
+            return match command {
+                Command::Tail(tail) => tail.at(server).await,
+                Command::Prove(prove) => prove.at(server).await,
+                Command::Checkpoint(checkpoint) => checkpoint.at(server).await,
+                _ => context.only_here(),
+            };
+        }
         let dir = context.load()?.config.ledger_dir();
         match command {
             Command::Tail(tail) => tail.run(&dir),

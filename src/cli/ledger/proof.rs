@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::Value;
 
 use super::describe::describe;
 use super::verify::{public_key, read_note, read_text};
 use crate::cli::output::{self, Format, Style};
+use crate::cli::remote::{Remote, segment};
 use crate::cli::when;
-use crate::ledger::proof::{Proof, last_checkpoint, prove};
+use crate::ledger::proof::{Proof, latest, prove};
 use crate::ledger::verify::read_key;
 use crate::views;
 
@@ -50,12 +52,29 @@ impl Prove {
         if self.format.json {
             return output::json(&views::LedgerProof::new(&proof, &text));
         }
-        match self.output {
-            None => output::print(&text),
+        self.write(&text)
+    }
+
+    fn write(&self, text: &str) -> anyhow::Result<()> {
+        match &self.output {
+            None => output::print(text),
             Some(path) => {
-                fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+                fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
             }
         }
+    }
+
+    /// The same of a server elsewhere.
+    pub(super) async fn at(self, server: &Remote) -> anyhow::Result<()> {
+        let kept = self.checkpoint.as_deref().map(read_note).transpose()?;
+        let query = kept.map(|note| format!("?checkpoint={}", segment(&note)));
+        let path = format!("/ledger/{}/proof{}", self.seq, query.unwrap_or_default());
+        let view: Value = server.get(&path).await?;
+        if self.format.json {
+            return output::json(&view);
+        }
+        let text = view["proof"].as_str();
+        self.write(text.context("the server answered without a proof")?)
     }
 }
 
@@ -123,6 +142,30 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The same of a server elsewhere.
+    pub(super) async fn at(self, server: &Remote) -> anyhow::Result<()> {
+        let signed: views::SignedCheckpoint = server.get("/ledger/checkpoint").await?;
+        self.show(&signed)
+    }
+
+    fn show(self, signed: &views::SignedCheckpoint) -> anyhow::Result<()> {
+        if self.key {
+            let key = signed.key.clone();
+            return output::data(self.format, &views::LedgerKey { key }, || {
+                format!("{}\n", signed.key)
+            });
+        }
+        let view = views::Checkpoint {
+            age: when::ago(signed.time.unix_micros() / 1_000_000, when::now()),
+            key: signed.key.clone(),
+            note: &signed.note,
+            origin: &signed.origin,
+            size: signed.size,
+            time: signed.time,
+        };
+        output::data(self.format, &view, || signed.note.clone())
+    }
+
     pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
         let key = read_key(dir)?.context(NOT_SIGNED)?;
         if self.key {
@@ -131,19 +174,10 @@ impl Checkpoint {
             };
             return output::data(self.format, &view, || format!("{key}\n"));
         }
-        let note = last_checkpoint(dir)?;
-        let note =
-            note.context("there is no checkpoint yet: the first start of `egret serve` or `egret run` writes one")?;
-        let checkpoint = crate::ledger::format::checkpoint::Checkpoint::open(&note, &key)
-            .context("the latest checkpoint is refused")?;
-        let view = views::Checkpoint {
-            age: when::ago(checkpoint.time.unix_micros() / 1_000_000, when::now()),
-            key: key.to_string(),
-            note: &note,
-            origin: checkpoint.origin.as_str(),
-            size: checkpoint.size(),
-            time: checkpoint.time,
-        };
-        output::data(self.format, &view, || note.clone())
+        let latest = latest(dir).context("the latest checkpoint is refused")?;
+        let latest = latest.context(
+            "there is no checkpoint yet: the first start of `egret serve` or `egret run` writes one",
+        )?;
+        self.show(&views::SignedCheckpoint::new(&latest))
     }
 }

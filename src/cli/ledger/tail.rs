@@ -8,9 +8,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::describe::describe;
+use super::elsewhere::Elsewhere;
 use super::filters::Filters;
 use super::print::Printer;
 use crate::cli::output::{self, Style};
+use crate::cli::remote::Remote;
 use crate::ledger::history::{History, Part};
 use crate::ledger::lines::{Next, RawLines};
 use crate::ledger::reader::{FileLines, Filter, Follower, Line, ReadError};
@@ -49,6 +51,17 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// The same of a server elsewhere.
+    pub(super) async fn at(self, server: &Remote) -> anyhow::Result<()> {
+        let terminal = io::stdout().is_terminal().then_some(TERMINAL_LINES);
+        let lines = Elsewhere {
+            server,
+            query: self.filters.query(),
+            json: self.json,
+        };
+        lines.tail(self.lines.or(terminal), self.follow).await
+    }
+
     pub(super) fn run(self, dir: &Path) -> anyhow::Result<()> {
         let filter = self.filters.filter();
         let history = History::open(dir)?;

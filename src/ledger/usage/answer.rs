@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -18,7 +18,7 @@ const RECENT: i64 = 20;
 pub type LastUses = HashMap<(String, String), Timestamp>;
 
 /// What is known about one credential.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Usage {
     /// The credential.
     pub slug: String,
@@ -47,7 +47,7 @@ pub struct Usage {
 }
 
 /// What one action did with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ActionUsage {
     /// The action.
     pub action: String,
@@ -66,7 +66,7 @@ pub struct ActionUsage {
 }
 
 /// One use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RecentUse {
     /// The line.
     pub seq: u64,

@@ -3,9 +3,12 @@
 mod changes;
 pub mod client;
 mod document;
+mod elsewhere;
+mod generated;
 mod programs;
 mod questions;
 mod rights;
 mod sandboxes;
 mod secrecy;
 mod streams;
+mod timing;

@@ -23,6 +23,8 @@ struct Scene<'a> {
     made: u32,
     /// Whether a question has to wait for an answer, which takes its time.
     asks: bool,
+    /// A line about what is alice's, which a checkpoint covers.
+    proven: String,
 }
 
 impl<'a> Scene<'a> {
@@ -48,9 +50,11 @@ impl<'a> Scene<'a> {
             askers.push(Api::of(world, "alice", scope).await);
         }
         askers.push(Api::nobody(world));
+        let owner = askers[0].clone();
         Self {
             world,
-            owner: askers[0].clone(),
+            proven: proven(world, &owner).await,
+            owner,
             askers,
             made: 0,
             asks: false,
@@ -93,6 +97,15 @@ impl<'a> Scene<'a> {
             .owner
             .put(&format!("/clients/{client}"), When::New, json!({}))
             .await;
+        let attached = json!({ "header": format!("X-Api-Key: <<{slug}>>"), "hosts": [HOST],
+            "methods": ["PUT"] });
+        let attachments = format!("{credential}/attachments");
+        made(self.owner.post(&attachments, When::Any, attached).await);
+        let stand_ins = format!("{credential}/stand-ins");
+        let stand_in = json!({ "like": "uuid" });
+        let stand_in = self.owner.post(&stand_ins, When::Any, stand_in).await;
+        let text = stand_in.json()["stand_ins"][0].clone();
+        let text = text.as_str().expect("a stand-in").to_owned();
         let rule = [
             "egress",
             "observe",
@@ -122,6 +135,8 @@ impl<'a> Scene<'a> {
             .json();
         BTreeMap::from([
             ("slug", slug.clone()),
+            ("text", text),
+            ("seq", self.proven.clone()),
             ("name", bundle),
             ("client", client),
             ("id", token["id"].as_str().expect("an id").to_owned()),
@@ -168,6 +183,29 @@ impl Scene<'_> {
     }
 }
 
+/// The number of a line about what is the owner's, once a checkpoint covers it.
+async fn proven(world: &World, owner: &Api<'_>) -> String {
+    let value = json!({ "value": "v", "hosts": [HOST] });
+    made(
+        owner
+            .put("/credentials/alice/proven", When::New, value)
+            .await,
+    );
+    let line = world
+        .ledger_line("the credential", |line| {
+            line["event"] == "credential.created"
+        })
+        .await;
+    let seq = line["seq"].to_string();
+    let covered = async {
+        while owner.get(&format!("/ledger/{seq}/proof")).await.status != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    crate::within("a checkpoint", covered).await;
+    seq
+}
+
 #[track_caller]
 fn made(answer: Response) {
     assert!(
@@ -207,6 +245,15 @@ fn message(operation: &str, number: u32) -> (Option<Value>, Option<(&'static str
         ),
         "create_sandbox" | "mint_token" => (Some(json!({ "action": "report" })), None),
         "import_credentials" => (Some(json!({ "content": "A=b" })), None),
+        "attach_credential" => (
+            Some(json!({ "header": format!("X-Other: <<key-{number}>>"), "hosts": [HOST] })),
+            None,
+        ),
+        "add_stand_in" => (Some(json!({ "like": "jwt" })), None),
+        "plan_declared" | "apply_declared" => {
+            let file = format!("[groups.made-{number}]");
+            (Some(json!({ "file": file })), None)
+        }
         "promote_version"
         | "share_credential"
         | "share_bundle"
@@ -226,6 +273,14 @@ fn filled(path: &str, names: &BTreeMap<&str, String>) -> String {
     }
     assert!(!filled.contains('{'), "{filled}");
     filled
+}
+
+/// What an endpoint has to be asked with.
+fn query(operation: &str, names: &BTreeMap<&str, String>) -> String {
+    match operation {
+        "check_destination" => format!("?url=https://{HOST}/&client={}", names["client"]),
+        _ => String::new(),
+    }
 }
 
 struct Endpoint {
@@ -302,12 +357,16 @@ async fn every_endpoint_answers_everyone_as_the_table_says() {
             if let Some((name, value)) = new {
                 own.insert(name, value);
             }
-            let path = filled(&endpoint.path, &own);
+            if endpoint.path.contains("/attachments/") {
+                own.insert("number", "1".to_owned());
+            }
+            let path = filled(&endpoint.path, &own) + &query(&endpoint.operation, &own);
             let answer = asker
                 .send(&endpoint.method, &path, endpoint.when, message.clone())
                 .await;
             cells.push_str(&format!("{:8}", answer.status));
-            if answer.status == 404 && endpoint.path.contains('{') {
+            let names_something = endpoint.path.contains('{') || path.contains('?');
+            if answer.status == 404 && names_something {
                 nothing_is_told(&asker, &endpoint, &own, message, &answer).await;
             }
             if answer.status < 300 && endpoint.method != "GET" {
@@ -334,7 +393,8 @@ async fn nothing_is_told(
     absent.insert("id", "0123456789abcdef".to_owned());
     absent.insert("request", "999999999".to_owned());
     absent.insert("approval", "req-absent".to_owned());
-    let path = filled(&endpoint.path, &absent);
+    absent.insert("seq", "999999999".to_owned());
+    let path = filled(&endpoint.path, &absent) + &query(&endpoint.operation, &absent);
     let other = asker
         .send(&endpoint.method, &path, endpoint.when, message)
         .await;

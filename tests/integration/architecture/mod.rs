@@ -52,7 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "import",
         &["policy", "secret", "services", "substitution", "vault"],
     ),
-    ("desired", &["policy", "substitution", "vault"]),
+    ("desired", &["policy", "substitution", "vault", "views"]),
     ("backup", &["clock", "files", "ledger", "secret", "vault"]),
     // What commands changed, moved into the ledger.
     ("changes", &["error", "ledger", "vault"]),
@@ -92,14 +92,18 @@ const ROOMS: &[(&str, &[&str])] = &[
             "websocket",
         ],
     ),
+    // Requests of Egret's own, which go the way of the proxy's.
+    ("fetch", &["policy", "proxy", "tls"]),
     (
         "admin",
         &[
             "changes",
             "clock",
             "config",
+            "desired",
             "error",
             "environment",
+            "fetch",
             "identity",
             "import",
             "ledger",
@@ -141,6 +145,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "descriptors",
             "environment",
+            "fetch",
             "files",
             "identity",
             "ledger",
@@ -168,6 +173,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "desired",
             "environment",
             "error",
+            "fetch",
             "files",
             "identity",
             "import",

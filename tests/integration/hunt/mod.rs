@@ -15,6 +15,7 @@ use crate::world::{Builder, HOST, World};
 
 mod admin;
 mod answers;
+mod api;
 mod broken;
 mod canary;
 mod client;

@@ -37,6 +37,14 @@ impl Database {
             rule: rule.clone(),
             created: change.now(),
         };
+        // Changes that are made together share a revision, and a number names one rule.
+        while change
+            .get::<EgressEntry>(&change.revision.to_string())
+            .await?
+            .is_some()
+        {
+            change.revision += 1;
+        }
         let number = change.revision;
         change.put(&number.to_string(), &entry, None).await?;
         let detail = format!("rule {number}; {}", describe(subject, rule));

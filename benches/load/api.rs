@@ -1,0 +1,178 @@
+//! A thousand calls of the API a second beside requests through the proxy: what they cost the proxy
+//! beyond their own CPU time, and what requests wait for them.
+//!
+//! Both come in open loop: a request is due whatever the answers do. Rounds of each alone and of both
+//! together take turns, because a machine that others use is not the same from one minute to the next.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::task::JoinSet;
+
+use crate::cells::get;
+use crate::cells::pace::Pace;
+use crate::client::Connection;
+use crate::origin::PROOF;
+use crate::process::Cpu;
+use crate::target::{HOST, Route, Stage};
+
+/// Requests through the proxy, a second.
+const REQUESTS: u32 = 2_000;
+/// Calls of the API, a second.
+const CALLS: u32 = 1_000;
+/// Connections of each kind.
+const CONNECTIONS: usize = 8;
+/// Rounds of each of the three.
+const ROUNDS: usize = 5;
+/// How long a round is.
+const ROUND: Duration = Duration::from_secs(4);
+/// What is asked for: the cheapest, a list, and one thing.
+const PATHS: [&str; 3] = [
+    "/api/v1/me",
+    "/api/v1/credentials",
+    "/api/v1/credentials/default/bench",
+];
+
+/// What a round took: CPU seconds of the proxy's process, and microseconds of the requests.
+#[derive(Default)]
+struct Round {
+    cpu: f64,
+    requests: Vec<u128>,
+    calls: Vec<u128>,
+}
+
+/// Prints the figures. Fails if an answer is wrong.
+pub async fn run(stage: &Stage) -> Result<()> {
+    let (route, admin, token) = stage.start_with_api().await?;
+    let route = Arc::new(route);
+    let calls: Arc<Vec<Vec<u8>>> = Arc::new(PATHS.map(|path| call(admin, &token, path)).to_vec());
+    // What is done once is no cost of a call.
+    round(&route, admin, &calls, true, true).await?;
+    let mut alone = Vec::new();
+    let mut called = Vec::new();
+    let mut both = Vec::new();
+    for number in 0..ROUNDS {
+        alone.push(round(&route, admin, &calls, true, false).await?);
+        called.push(round(&route, admin, &calls, false, true).await?);
+        both.push(round(&route, admin, &calls, true, true).await?);
+        eprintln!("round {} of {ROUNDS}", number + 1);
+    }
+    let cpu = |rounds: &[Round]| rounds.iter().map(|round| round.cpu).sum::<f64>();
+    let (alone_cpu, called_cpu, both_cpu) = (cpu(&alone), cpu(&called), cpu(&both));
+    let seconds = ROUND.as_secs_f64() * ROUNDS as f64;
+    println!(
+        "{REQUESTS} requests/s through the proxy, {CALLS} calls/s of the API, {ROUNDS} rounds of {ROUND:?} each\n"
+    );
+    println!("| | proxy CPU, ms a second | requests p50 / p99 us | calls p50 / p99 us |");
+    println!("|---|---:|---:|---:|");
+    for (name, rounds, cpu) in [
+        ("requests", &alone, alone_cpu),
+        ("calls", &called, called_cpu),
+        ("both", &both, both_cpu),
+    ] {
+        let cpu = cpu * 1e3 / seconds;
+        let requests = shown(rounds.iter().flat_map(|round| &round.requests));
+        let calls = shown(rounds.iter().flat_map(|round| &round.calls));
+        println!("| {name} | {cpu:.0} | {requests} | {calls} |");
+    }
+    let ratio = both_cpu / (alone_cpu + called_cpu);
+    println!("\nboth / (requests + calls): {ratio:.2}");
+    Ok(())
+}
+
+/// A call, as bytes.
+fn call(admin: SocketAddr, token: &str, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\n\r\n")
+        .into_bytes()
+}
+
+/// The middle and the slowest hundredth.
+fn shown<'a>(times: impl Iterator<Item = &'a u128>) -> String {
+    let mut times: Vec<u128> = times.copied().collect();
+    times.sort_unstable();
+    let at = |share: usize| times.get(times.len() * share / 100).copied();
+    match (at(50), at(99)) {
+        (Some(middle), Some(slow)) => format!("{middle} / {slow}"),
+        _ => "-".to_owned(),
+    }
+}
+
+async fn round(
+    route: &Arc<Route>,
+    admin: SocketAddr,
+    calls: &Arc<Vec<Vec<u8>>>,
+    with_requests: bool,
+    with_calls: bool,
+) -> Result<Round> {
+    let mut requests = JoinSet::new();
+    let mut asked = JoinSet::new();
+    let before = Cpu::read(route);
+    let end = Instant::now() + ROUND;
+    if with_requests {
+        let pace = Pace::start(REQUESTS);
+        for _ in 0..CONNECTIONS {
+            requests.spawn(send(Arc::clone(route), Arc::clone(&pace), end));
+        }
+    }
+    if with_calls {
+        let pace = Pace::start(CALLS);
+        for _ in 0..CONNECTIONS {
+            asked.spawn(ask(admin, Arc::clone(calls), Arc::clone(&pace), end));
+        }
+    }
+    let mut round = Round::default();
+    while let Some(times) = requests.join_next().await {
+        round.requests.extend(times??);
+    }
+    while let Some(times) = asked.join_next().await {
+        round.calls.extend(times??);
+    }
+    round.cpu = Cpu::read(route).since(&before).proxy();
+    Ok(round)
+}
+
+/// Requests through the proxy until `end`, and how long each took from when it was due.
+async fn send(route: Arc<Route>, pace: Arc<Pace>, end: Instant) -> Result<Vec<u128>> {
+    let request = get(&route, HOST, true);
+    let mut connection = Connection::tls(&route, HOST, &route.connectors.full).await?;
+    let mut times = Vec::new();
+    loop {
+        let due = pace.next().await;
+        if due > end {
+            return Ok(times);
+        }
+        connection.exchange(&request).await?.check(PROOF)?;
+        times.push(due.elapsed().as_micros());
+    }
+}
+
+/// Calls of the API until `end`, and how long each took from when it was due.
+async fn ask(
+    admin: SocketAddr,
+    calls: Arc<Vec<Vec<u8>>>,
+    pace: Arc<Pace>,
+    end: Instant,
+) -> Result<Vec<u128>> {
+    let mut connection = Connection::to(admin).await?;
+    let mut times = Vec::new();
+    for request in calls.iter().cycle() {
+        let due = pace.next().await;
+        if due > end {
+            break;
+        }
+        // A person's connection lives for a while only.
+        let answer = match connection.exchange(request).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                connection = Connection::to(admin).await?;
+                let again = connection.exchange(request).await;
+                again.context("a call of the API")?
+            }
+        };
+        ensure!(answer.status == 200, "the API answered {}", answer.status);
+        times.push(due.elapsed().as_micros());
+    }
+    Ok(times)
+}
