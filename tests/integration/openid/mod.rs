@@ -1,6 +1,8 @@
 //! People sign in at a real OpenID provider (npm `oidc-provider`), and tokens that are not right are
 //! refused.
 
+mod glewlwyd;
+
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
