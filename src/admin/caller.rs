@@ -163,7 +163,13 @@ impl FromRequestParts<AdminContext> for Cookie {
 
 async fn known(parts: &Parts, context: &AdminContext) -> Result<Option<Caller>, AdminProblem> {
     let settings = context.settings();
-    if let Some(field) = parts.headers.get(header::AUTHORIZATION) {
+    let mut fields = parts.headers.get_all(header::AUTHORIZATION).iter();
+    if let Some(field) = fields.next() {
+        if fields.next().is_some() {
+            // Another program on the way may have looked at the other one.
+            let detail = "The request has more than one Authorization field.";
+            return Err(AdminProblem::because(Trouble::Malformed, detail));
+        }
         let token = field.to_str().ok().and_then(bearer);
         return match token {
             Some(token) => by_token(&settings, token).await,

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::condition::etag;
@@ -94,9 +94,25 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// How many items a page is to have: 1 to [`MOST`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "usize")]
+pub struct PageSize(usize);
+
+impl TryFrom<usize> for PageSize {
+    type Error = &'static str;
+
+    fn try_from(asked: usize) -> Result<Self, Self::Error> {
+        match asked {
+            1..=MOST => Ok(Self(asked)),
+            _ => Err("a page has 1 to 500 items"),
+        }
+    }
+}
+
 /// How many items a page has.
-pub fn page_size(asked: Option<usize>) -> usize {
-    asked.unwrap_or(USUAL).clamp(1, MOST)
+pub fn page_size(asked: Option<PageSize>) -> usize {
+    asked.map_or(USUAL, |PageSize(asked)| asked)
 }
 
 impl<T> Page<T> {

@@ -119,30 +119,30 @@ impl Fields {
     /// Ends the reading: members that were not read are none of `known`.
     pub fn finish(mut self, known: &[&str]) -> Vec<FieldProblem> {
         for name in self.members.keys() {
-            self.errors.push(unknown(name, known));
+            self.errors.push(unknown("member", name, known));
         }
         self.errors
     }
 }
 
-/// A member that does not exist. Its name is repeated only where it is nearly one that does: a value
-/// may stand in the place of a name.
-fn unknown(name: &str, known: &[&str]) -> FieldProblem {
+/// A member or a parameter that does not exist. Its name is repeated only where it is nearly one that
+/// does: a value may stand in the place of a name.
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> FieldProblem {
     let distance = |known: &&&str| strsim::levenshtein(known, name);
     let nearest = known.iter().min_by_key(distance);
     match nearest.filter(|known| distance(known) <= 3 && name.len() <= known.len() + 3) {
         Some(nearest) => FieldProblem {
             field: (*nearest).to_owned().into(),
-            detail: format!("a member is misspelt: it is called `{nearest}`").into(),
+            detail: format!("a {what} is misspelt: it is called `{nearest}`").into(),
         },
         None if known.is_empty() => FieldProblem {
             field: "".into(),
-            detail: "there are no members here".into(),
+            detail: format!("there are no {what}s here").into(),
         },
         None => FieldProblem {
             field: "".into(),
             detail: format!(
-                "there is an unknown member; those known are {}",
+                "there is an unknown {what}; those known are {}",
                 known.join(", ")
             )
             .into(),

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{Answer, page_size};
+use super::answer::{Answer, PageSize, page_size};
 use super::asked::Asked;
 use super::credentials::CredentialPath;
 use super::request::{Names, Search, parameter};
@@ -129,8 +129,8 @@ line_search! {
         /// The lines after this one, oldest first.
         after: Option<u64>,
         /// How many lines a page has, at most 500.
-        #[param(minimum = 1, maximum = 500)]
-        limit: Option<usize>,
+        #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
+        limit: Option<PageSize>,
     }
 }
 

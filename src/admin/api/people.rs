@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{Answer, Page, page_size};
+use super::answer::{Answer, Page, PageSize, page_size};
 use super::asked::Asked;
 use super::change::{Change, Place, Thing};
 use super::condition::IfNew;
@@ -83,8 +83,8 @@ struct PeopleSearch {
     /// Where the page begins: `next` of the page before.
     after: Option<String>,
     /// How many items a page has, at most 500.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
+    limit: Option<PageSize>,
 }
 
 /// List users

@@ -5,12 +5,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Uri, header};
 use serde::de::DeserializeOwned;
 
-use super::fields::{Fields, NotAnObject};
+use super::fields::{Fields, NotAnObject, unknown};
 use crate::admin::context::AdminContext;
-use crate::admin::problem::{AdminProblem, Trouble};
+use crate::admin::problem::{AdminProblem, FieldProblem, Trouble};
 
 /// Longest body of a request, in bytes. A value has at most 64 KiB, which JSON may make six times as
 /// long.
@@ -151,18 +151,60 @@ impl<T: DeserializeOwned + utoipa::IntoParams + Send> FromRequestParts<AdminCont
         let query = Query::<T>::from_request_parts(parts, context).await;
         match query {
             Ok(Query(query)) => Ok(Self(query)),
-            Err(_) => {
-                let known = T::into_params(|| None);
-                let known: Vec<_> = known.into_iter().map(|parameter| parameter.name).collect();
-                Err(AdminProblem::because(
-                    Trouble::Invalid,
-                    format!(
-                        "A parameter is unknown, given twice, or not of its form. Those known are {}.",
-                        known.join(", ")
-                    ),
-                ))
-            }
+            Err(_) => Err(wrong_parameters::<T>(parts.uri.query().unwrap_or_default())),
         }
+    }
+}
+
+/// What is wrong with which parameters of a query. What a parser says would quote them.
+fn wrong_parameters<T: DeserializeOwned + utoipa::IntoParams>(query: &str) -> AdminProblem {
+    let known = T::into_params(|| None);
+    let known: Vec<_> = known
+        .iter()
+        .map(|parameter| parameter.name.as_str())
+        .collect();
+    let given: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
+    let mut fields = Vec::new();
+    for (at, (name, _)) in given.iter().enumerate() {
+        if !known.contains(&name.as_str()) {
+            fields.push(unknown("parameter", name, &known));
+        } else if given[..at].iter().any(|(before, _)| before == name) {
+            fields.push(wrong(name, "it is given twice"));
+        }
+    }
+    if fields.is_empty() {
+        let without = |left_out: &str| {
+            let rest = given.iter().filter(|(name, _)| name != left_out);
+            let mut query = form_urlencoded::Serializer::for_suffix("/?".to_owned(), 2);
+            for (name, value) in rest {
+                query.append_pair(name, value);
+            }
+            query.finish().parse::<Uri>().ok()
+        };
+        let is_right = |uri: &Uri| Query::<T>::try_from_uri(uri).is_ok();
+        let culprits = given
+            .iter()
+            .filter(|(name, _)| without(name).as_ref().is_some_and(is_right));
+        fields.extend(
+            culprits.map(|(name, _)| wrong(name, "it is not of its form, or out of range")),
+        );
+    }
+    let detail = format!(
+        "A parameter is missing, or not of its form. Those known are {}.",
+        known.join(", ")
+    );
+    AdminProblem {
+        fields,
+        ..AdminProblem::because(Trouble::Invalid, detail)
+    }
+}
+
+fn wrong(name: &str, detail: &'static str) -> FieldProblem {
+    FieldProblem {
+        field: name.to_owned().into(),
+        detail: detail.into(),
     }
 }
 

@@ -5,7 +5,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answer::{Answer, Page, page_size};
+use super::answer::{Answer, Page, PageSize, page_size};
 use super::asked::Asked;
 use super::inputs::{Action, Method};
 use super::request::{Json, Names, Search, message, named};
@@ -38,8 +38,8 @@ struct RuleSearch {
     /// Where the page begins: `next` of the page before.
     after: Option<String>,
     /// How many items a page has, at most 500.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
+    limit: Option<PageSize>,
 }
 
 /// List the rules about where clients may go
@@ -178,8 +178,8 @@ struct DestinationSearch {
     /// Where the page begins: `next` of the page before.
     after: Option<String>,
     /// How many items a page has, at most 500.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 500)]
+    limit: Option<PageSize>,
 }
 
 /// List where clients went

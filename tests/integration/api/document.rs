@@ -30,6 +30,50 @@ async fn what_is_not_there_or_not_possible_is_said_in_the_same_form() {
     ] {
         expect_problem(&alice.get(path).await, "not_found");
     }
-    expect_problem(&alice.get("/credentials?ownr=alice").await, "invalid");
-    expect_problem(&alice.get("/credentials?limit=x").await, "invalid");
+}
+
+/// Each parameter that is wrong is named, and none is repeated: a value may be in it.
+#[tokio::test]
+async fn a_parameter_that_is_wrong_is_named() {
+    let world = World::builder().start().await;
+    world.run(&["user", "add", "alice"]).await.ok();
+    let alice = Api::of(&world, "alice", "manage").await;
+    for (query, field, part) in [
+        ("/credentials?ownr=alice", "owner", "it is called `owner`"),
+        ("/credentials?hunter2hunter2=1", "", "unknown parameter"),
+        ("/credentials?limit=hunter2", "limit", "out of range"),
+        ("/credentials?limit=0", "limit", "out of range"),
+        ("/credentials?due=true&limit=501", "limit", "out of range"),
+        ("/credentials?due=hunter2&limit=5", "due", "not of its form"),
+        ("/credentials?limit=5&limit=6", "limit", "twice"),
+        ("/credentials?owner=Hunter2%20x", "owner", ""),
+        (
+            "/ledger?before=18446744073709551616",
+            "before",
+            "out of range",
+        ),
+        ("/ledger?since=hunter2", "since", "2027-01-31"),
+    ] {
+        let answer = alice.get(query).await;
+        expect_problem(&answer, "invalid");
+        let problem = answer.json();
+        let wrong = &problem["errors"][0];
+        assert_eq!(wrong["field"], field, "{query}: {problem}");
+        let detail = wrong["detail"].as_str().expect("a detail");
+        assert!(detail.contains(part), "{query}: {problem}");
+        assert!(
+            !answer.text().to_lowercase().contains("hunter2"),
+            "{problem}"
+        );
+    }
+    let twice = format!(
+        "GET /api/v1/me HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Authorization: Bearer x\r\n\r\n",
+        world.admin,
+        alice.token.as_deref().expect("a token")
+    );
+    let mut wire = alice.connect().await;
+    wire.send(twice).await.expect("send a request");
+    let answer = crate::within("an answer", wire.response(false)).await;
+    expect_problem(&answer.expect("an answer"), "malformed");
 }

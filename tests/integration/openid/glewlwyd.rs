@@ -142,7 +142,9 @@ impl Glewlwyd {
         }
         let cookie = self.sign_in("jane", "password-of-jane").await;
         let grant = json!({ "scope": "openid" });
-        let granted = self.ask("PUT", "/api/auth/grant/egret", &cookie, grant).await;
+        let granted = self
+            .ask("PUT", "/api/auth/grant/egret", &cookie, grant)
+            .await;
         assert_eq!(granted.status, 200, "{}", granted.text());
     }
 
@@ -156,7 +158,8 @@ impl Glewlwyd {
         let answer = self.ask("GET", &path, &cookie, Value::Null).await;
         let place = answer.header("location").expect("a redirect");
         let back = place.strip_prefix(PAGE);
-        back.unwrap_or_else(|| panic!("it leads to {place}")).to_owned()
+        back.unwrap_or_else(|| panic!("it leads to {place}"))
+            .to_owned()
     }
 
     async fn world(&self) -> World {
