@@ -6,6 +6,9 @@ use std::ffi::OsString;
 /// Holds a client or action token to use instead of a new one.
 pub const TOKEN_VARIABLE: &str = "EGRET_TOKEN";
 
+/// Holds a personal API token, for commands about a server elsewhere.
+pub const API_TOKEN_VARIABLE: &str = "EGRET_API_TOKEN";
+
 /// The inherited environment, without names that are not UTF-8: none of those is set or removed.
 pub type Inherited = BTreeMap<String, OsString>;
 

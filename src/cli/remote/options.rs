@@ -12,6 +12,7 @@ use http::Uri;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::usage;
+use crate::environment::inherited::API_TOKEN_VARIABLE;
 
 /// Longest token in a file, in bytes.
 const LONGEST: u64 = 4096;
@@ -87,7 +88,7 @@ impl ServerArgs {
         let file = self.token_file.clone();
         let token = match file {
             Some(file) => of_file(&file)?,
-            None => match variable("EGRET_API_TOKEN") {
+            None => match variable(API_TOKEN_VARIABLE) {
                 Some(token) => Zeroizing::new(token.into_string().unwrap_or_default()),
                 None => match variable("EGRET_API_TOKEN_FILE") {
                     Some(file) => of_file(Path::new(&file))?,

@@ -46,9 +46,9 @@ use crate::{identity, observe};
 /// has to be set up: if `egret serve` runs on the same data directory it is used, otherwise the proxy
 /// runs inside this command.
 ///
-/// Variables that hold the value of one of the principal's credentials, the master key or EGRET_TOKEN
-/// are not passed on to the program, and their names are printed. Values are found in base64, in hex
-/// and percent-encoded too. A master key that a command prints (keys.master = \"command:…\") is not
+/// Variables that hold the value of one of the principal's credentials, the master key, EGRET_TOKEN or
+/// EGRET_API_TOKEN are not passed on to the program, and their names are printed. Values are found in
+/// base64, in hex and percent-encoded too. A master key that a command prints (keys.master = \"command:…\") is not
 /// looked for: the command would have to run again.
 ///
 /// Your NO_PROXY is not passed on: a host in it would get placeholders instead of values. The program

@@ -7,7 +7,7 @@ use super::proxy::ProxyHandle;
 use crate::cli::child::withhold::{Kept, Withheld};
 use crate::cli::output;
 use crate::config::Config;
-use crate::environment::inherited::TOKEN_VARIABLE;
+use crate::environment::inherited::{API_TOKEN_VARIABLE, TOKEN_VARIABLE};
 use crate::secret::SecretBytes;
 use crate::vault::{KeySource, Keyring, Kind, Principal, Vault};
 
@@ -22,8 +22,10 @@ pub(super) async fn find(
         let copies = source.copies(&config.data_dir);
         values.extend(copies.into_iter().map(Arc::new));
     }
-    if let Some(token) = std::env::var_os(TOKEN_VARIABLE) {
-        values.push(Arc::new(SecretBytes::new(token.into_encoded_bytes())));
+    for name in [TOKEN_VARIABLE, API_TOKEN_VARIABLE] {
+        if let Some(token) = std::env::var_os(name) {
+            values.push(Arc::new(SecretBytes::new(token.into_encoded_bytes())));
+        }
     }
     let own = own_variables(config);
     let others = std::env::vars_os().filter(|(name, _)| !own.contains(name));
@@ -67,10 +69,10 @@ fn values(vault: &Vault, principal: &Principal) -> Vec<Arc<SecretBytes>> {
     values
 }
 
-/// Variables of Egret's own that a program must not have: the master key opens everything, and a
-/// token that was given to `egret env` outlives the program.
+/// Variables of Egret's own that a program must not have: the master key opens everything, a token that
+/// was given to `egret env` outlives the program, and one for the API changes what the program may do.
 pub(super) fn own_variables(config: &Config) -> Vec<OsString> {
-    let mut names = vec![TOKEN_VARIABLE.into()];
+    let mut names = vec![TOKEN_VARIABLE.into(), API_TOKEN_VARIABLE.into()];
     for source in config.keys.all(&config.data_dir) {
         if let KeySource::Env(name) = source {
             names.push(name.into());

@@ -610,6 +610,24 @@ async fn a_server_is_named_whole_and_the_token_is_in_no_argument() {
     assert!(!alice.has_a_store());
 }
 
+/// With it a program could change what it may do.
+#[tokio::test]
+async fn a_program_that_is_run_gets_no_api_token() {
+    let (world, _stub) = served().await;
+    let token = Api::of(&world, "alice", "manage")
+        .await
+        .token
+        .expect("a token");
+    let shell = "echo \"${EGRET_API_TOKEN-none} ${COPY-none}\"";
+    let mut command = world.command(&["run", "--", "sh", "-c", shell]);
+    command
+        .env("EGRET_API_TOKEN", &token)
+        .env("COPY", format!("x{token}"));
+    let output = finish(command, b"").await;
+    assert!(output.stderr.contains("COPY") && !output.stderr.contains(&token));
+    assert_eq!(output.ok(), "none none\n");
+}
+
 /// TLS in front of the admin listener, as a reverse proxy is.
 async fn behind_tls(world: &World, pki: &Pki) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
