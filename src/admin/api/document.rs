@@ -94,8 +94,14 @@ fn complete_operation(method: &str, operation: &mut Value) {
     operation["parameters"] = parameters.into();
     let troubles = EVERYWHERE.iter();
     let changes = OF_CHANGES.iter().filter(|_| is_change);
-    for trouble in troubles.chain(changes) {
-        let status = trouble.status().as_u16().to_string();
+    let statuses = troubles
+        .chain(changes)
+        .map(|trouble| trouble.status().as_u16().to_string());
+    // Beside those that an endpoint says itself.
+    let own = operation["responses"].as_object();
+    let own = own.into_iter().flatten().map(|(status, _)| status.clone());
+    let own: Vec<String> = own.filter(|status| status.as_str() >= "400").collect();
+    for status in statuses.chain(own) {
         let reference = json!({ "$ref": format!("#/components/responses/{status}") });
         operation["responses"][status] = reference;
     }

@@ -43,7 +43,7 @@ struct CheckSearch {
 ///
 /// Nothing is sent. Of the clients that act for the caller; administrators and auditors ask about all.
 #[utoipa::path(get, path = "/destinations/check", tag = "rules", params(CheckSearch),
-    responses((status = OK, body = views::EgressCheck)))]
+    responses((status = OK, body = views::EgressCheck), (status = CONFLICT)))]
 async fn check_destination(
     asked: Asked,
     Search(search): Search<CheckSearch>,

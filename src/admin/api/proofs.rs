@@ -61,7 +61,7 @@ struct ProofSearch {
 /// The line, its place, the path from there to the root, and the signed checkpoint, which `egret ledger
 /// verify-proof` checks with the public key alone. For those who may see the line.
 #[utoipa::path(get, path = "/ledger/{seq}/proof", tag = "usage", params(LinePath, ProofSearch),
-    responses((status = OK, body = views::LedgerProof)))]
+    responses((status = OK, body = views::LedgerProof), (status = CONFLICT)))]
 async fn get_proof(
     asked: Asked,
     Names(path): Names<LinePath>,
