@@ -21,7 +21,8 @@ async fn described() -> (World, String) {
     let api = Api::of(&world, "alice", "manage").await;
     let document = api.get("/openapi.json").await.text();
     std::fs::write(world.scratch().join("openapi.json"), document).expect("write");
-    (world, api.token.expect("a token"))
+    let token = api.token.expect("a token");
+    (world, token)
 }
 
 /// Runs a program with nothing in its environment but what is named here.
