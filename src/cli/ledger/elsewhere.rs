@@ -48,12 +48,14 @@ impl Elsewhere<'_> {
             }
         }
         printer.flush()?;
-        while follow {
+        if !follow {
+            return Ok(());
+        }
+        loop {
             tokio::time::sleep(POLL).await;
             seen = self.print_after(seen, None, &mut printer).await?;
             printer.flush()?;
         }
-        Ok(())
     }
 
     /// The number of the last line that the user of the token may see.
