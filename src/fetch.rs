@@ -254,10 +254,7 @@ impl Target {
         *request.headers_mut() = headers;
         let fields = request.headers_mut();
         fields.insert(header::HOST, host.try_into().ok()?);
-        fields.insert(
-            header::ACCEPT,
-            HeaderValue::from_static("application/json, application/problem+json"),
-        );
+        fields.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
         Some(request)
     }

@@ -10,11 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::options::ServerArgs;
-use super::thing::Thing;
 use crate::cli::output;
 use crate::fetch::{FetchLimits, Fetched, Fetcher};
 use crate::proxy::outbound::way::Way;
-use crate::substitution::slug::Slug;
 use crate::vault::Principal;
 use crate::views;
 
@@ -124,16 +122,6 @@ impl Remote {
     pub(in crate::cli) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         let answer = self.send(Method::DELETE, path, If::Nothing, None).await?;
         self.succeeded(&answer)
-    }
-
-    /// Something that has an `ETag`, at `path`.
-    pub(in crate::cli) fn at(&self, path: String) -> Thing<'_> {
-        Thing::new(self, path)
-    }
-
-    /// The credential of an owner.
-    pub(in crate::cli) fn credential(&self, owner: &Principal, slug: &Slug) -> Thing<'_> {
-        self.at(format!("/credentials/{owner}/{slug}"))
     }
 
     pub(super) async fn send(

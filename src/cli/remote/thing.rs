@@ -6,11 +6,25 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::exchange::{If, Remote};
+use crate::substitution::slug::Slug;
+use crate::vault::Principal;
 
 /// Something that has an `ETag`.
 pub(in crate::cli) struct Thing<'a> {
     server: &'a Remote,
     path: String,
+}
+
+impl Remote {
+    /// Something that has an `ETag`, at `path`.
+    pub(in crate::cli) fn at(&self, path: String) -> Thing<'_> {
+        Thing { server: self, path }
+    }
+
+    /// The credential of an owner.
+    pub(in crate::cli) fn credential(&self, owner: &Principal, slug: &Slug) -> Thing<'_> {
+        self.at(format!("/credentials/{owner}/{slug}"))
+    }
 }
 
 /// A change that was made.
@@ -27,11 +41,7 @@ impl Changed {
     }
 }
 
-impl<'a> Thing<'a> {
-    pub(super) fn new(server: &'a Remote, path: String) -> Self {
-        Self { server, path }
-    }
-
+impl Thing<'_> {
     /// What it is like.
     pub(in crate::cli) async fn show<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         self.server.get(&self.path).await

@@ -261,7 +261,7 @@ async fn what_brings_a_credential_into_requests_by_itself_is_made_from_elsewhere
 
     let made = alice.run(&["credential", "stand-in", "pat"]).await.ok();
     let text = made.trim();
-    assert!(text.starts_with("ghp_EGRET"), "{text}");
+    assert!(text.contains("EGRET"), "{text}");
     let same = alice.run(&["credential", "stand-in", "pat"]).await.ok();
     assert_eq!(same.trim(), text, "asked again, it is the same");
     let other = alice
@@ -594,7 +594,7 @@ async fn a_server_is_named_whole_and_the_token_is_in_no_argument() {
     // What has no way over the API is not done to a store here instead.
     for args in [
         &["credential", "handover", "key", "--to", "bob"][..],
-        &["credential", "probe", "key", "--url", "https://a.test/"],
+        &["credential", "probe", "key", "GET", "https://a.test/"],
         &["credential", "import", file],
         &["user", "invite", "bob"],
         &["user", "claim", "alice"],

@@ -52,7 +52,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         "import",
         &["policy", "secret", "services", "substitution", "vault"],
     ),
-    ("desired", &["policy", "substitution", "vault", "views"]),
     ("backup", &["clock", "files", "ledger", "secret", "vault"]),
     // What commands changed, moved into the ledger.
     ("changes", &["error", "ledger", "vault"]),
@@ -65,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "views",
         &["config", "ledger", "policy", "services", "vault"],
     ),
+    ("desired", &["policy", "substitution", "vault", "views"]),
     // `scrub` for the filter of the log.
     ("observe", &["config", "memory", "scrub"]),
     (
@@ -297,8 +297,9 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
             "src/proxy/outbound/h1_pool.rs",
             // To the operator's own webhook and collectors, with what the ledger says, which holds no value.
             "src/app/endpoint.rs",
-            // The admin side holds nothing that opens a value, so none can go this way.
-            "src/admin/openid/fetch.rs",
+            // The admin side holds nothing that opens a value, and a command sends one that is just being
+            // saved to the API.
+            "src/fetch.rs",
         ],
         "there is one way out",
     ),
