@@ -251,6 +251,7 @@ impl From<StoreError> for AdminProblem {
             | StoreError::KindChanged(_)
             | StoreError::UserExists(_)
             | StoreError::GroupExists(_)
+            | StoreError::GroupInUse { .. }
             | StoreError::BundleExists(_)
             | StoreError::ClientExists(_)
             | StoreError::HasAccount(_)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use rustls::ClientConfig;
 
-use crate::config::{self, Config, KeysPlace, ParentProxy, PrincipalSource};
-use crate::identity::{Identity, Issuer, IssuerRules, PrincipalRule};
+use crate::config::{self, BundleSource, Config, KeysPlace, ParentProxy, PrincipalSource};
+use crate::identity::{BundleRule, Identity, Issuer, IssuerRules, PrincipalRule};
 use crate::ledger::Ledger;
 use crate::policy::address::AddressPolicy;
 use crate::proxy::context::Settings;
@@ -61,7 +61,7 @@ pub(super) fn from_config(
         identity: Identity::new(vault, config.proxy.require_auth, principal)
             .accepting(config.proxy.max_token_lifetime)
             .named(&config.proxy.audience)
-            .trusting(config.issuer.as_ref().map(issuer).transpose()?),
+            .trusting(config.issuers.iter().map(issuer).collect::<Result<_>>()?),
         upstream: Upstream::new(dialer, roots, limits),
         way,
         listener_tls: listener_tls(&config)?,
@@ -129,6 +129,11 @@ fn issuer(config: &config::Issuer) -> Result<Arc<Issuer>> {
         },
         client_claim: config.client_claim.clone(),
         action_claim: config.action_claim.clone(),
+        bundle: config.bundle.as_ref().map(|bundle| match bundle {
+            BundleSource::Fixed(bundle) => BundleRule::Fixed(bundle.clone()),
+            BundleSource::Claim(claim) => BundleRule::Claim(claim.clone()),
+        }),
+        label: config.label.clone(),
     };
     let issuer = match &config.keys {
         KeysPlace::File(path) => Issuer::new(rules, &read_keys(path)?)
@@ -141,15 +146,23 @@ fn issuer(config: &config::Issuer) -> Result<Arc<Issuer>> {
 
 /// Lets new settings keep the keys that were fetched for the old ones, where they are of the same issuer.
 pub(super) fn keep_fetched_keys(new: &Settings, old: &Settings) {
-    let place = |settings: &Settings| {
-        let issuer = settings.config.issuer.as_ref()?;
-        let is_fetched = matches!(issuer.keys, KeysPlace::Url(_));
-        is_fetched.then(|| (issuer.name.clone(), issuer.keys.clone()))
-    };
-    let is_same = place(new).is_some() && place(new) == place(old);
-    if let (true, Some(new), Some(old)) = (is_same, new.identity.issuer(), old.identity.issuer()) {
-        new.take_keys_of(old);
+    for (issuer, config) in issuers(new) {
+        let is_fetched = matches!(config.keys, KeysPlace::Url(_));
+        let is_same = |(_, known): &(_, &config::Issuer)| {
+            (&known.name, &known.keys) == (&config.name, &config.keys)
+        };
+        if let (true, Some((known, _))) = (is_fetched, issuers(old).find(is_same)) {
+            issuer.take_keys_of(known);
+        }
     }
+}
+
+/// Each issuer with its configuration.
+pub(super) fn issuers(
+    settings: &Settings,
+) -> impl Iterator<Item = (&Arc<Issuer>, &config::Issuer)> {
+    let issuers = settings.identity.issuers().iter();
+    issuers.zip(&settings.config.issuers)
 }
 
 /// The content of a file of public keys.

@@ -7,14 +7,15 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::disk::on_disk;
 use super::server_file::Announcement;
 use super::settings;
 use crate::admin::AdminContext;
-use crate::config::{Config, KeysPlace};
+use crate::config::{self, Config, KeysPlace};
 use crate::fetch::Fetcher;
+use crate::identity::Issuer;
 use crate::observe::redact;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::runtime::workers::Workers;
@@ -24,7 +25,7 @@ use crate::{clock, memory, observe};
 
 /// How often changes made by commands are taken into the ledger while no request asks for them.
 const CHANGES_INTERVAL: Duration = Duration::from_millis(250);
-/// How often the keys of an issuer are read.
+/// How often the keys of issuers are read.
 const ISSUER_INTERVAL: Duration = Duration::from_secs(60);
 /// How often memberships are looked through.
 const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,7 +46,7 @@ pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 6
         tokio::spawn(follow_values(Arc::clone(proxy), threads.collect())),
         tokio::spawn(erase_replaced(Arc::clone(proxy))),
         tokio::spawn(watch_authority(Arc::clone(proxy))),
-        tokio::spawn(follow_issuer(Arc::clone(proxy))),
+        tokio::spawn(follow_issuers(Arc::clone(proxy))),
         tokio::spawn(observe::trim::watch(proxy.tasks.clone())),
     ]
 }
@@ -196,29 +197,43 @@ fn say_validity(validity: Validity) {
     }
 }
 
-/// Takes over the keys of the issuer of JWTs: issuers exchange their keys without a word.
-async fn follow_issuer(proxy: Arc<Proxy>) {
+/// Takes over the keys of the issuers of JWTs: issuers exchange their keys without a word. All are
+/// read at once, so that none waits for another that does not answer.
+async fn follow_issuers(proxy: Arc<Proxy>) {
     let mut wait = Duration::ZERO;
     loop {
         tokio::time::sleep(wait).await;
         let settings = proxy.settings.load_full();
-        wait = ISSUER_INTERVAL;
-        let (Some(issuer), Some(config)) = (settings.identity.issuer(), &settings.config.issuer)
-        else {
-            continue;
-        };
-        let read = match config.keys.clone() {
-            KeysPlace::File(path) => {
-                let read = tokio::task::spawn_blocking(move || settings::read_keys(&path)).await;
-                read.map_err(anyhow::Error::from).flatten()
-            }
-            KeysPlace::Url(url) => fetch(&settings, &url).await,
-        };
-        let replaced = read.and_then(|keys| Ok(issuer.replace_keys(&keys)?));
-        if let Err(error) = replaced {
-            tracing::error!("the keys of the issuer stay as they are: {error:#}");
-            wait = ISSUER_RETRY;
+        let mut reading = JoinSet::new();
+        for (issuer, config) in settings::issuers(&settings) {
+            let (issuer, config) = (Arc::clone(issuer), config.clone());
+            let settings = Arc::clone(&settings);
+            reading.spawn(async move { follow_issuer(&settings, &issuer, &config).await });
         }
+        let outcomes = reading.join_all().await;
+        let is_current = outcomes.into_iter().all(|is_current| is_current);
+        wait = if is_current { ISSUER_INTERVAL } else { ISSUER_RETRY };
+    }
+}
+
+/// Takes over the keys of one issuer. Returns whether that worked.
+async fn follow_issuer(settings: &Settings, issuer: &Issuer, config: &config::Issuer) -> bool {
+    let keys = read_keys(settings, &config.keys).await;
+    let replaced = keys.and_then(|keys| Ok(issuer.replace_keys(&keys)?));
+    if let Err(error) = &replaced {
+        let name = &config.name;
+        tracing::error!("the keys of the issuer {name:?} stay as they are: {error:#}");
+    }
+    replaced.is_ok()
+}
+
+async fn read_keys(settings: &Settings, place: &KeysPlace) -> anyhow::Result<Vec<u8>> {
+    match place.clone() {
+        KeysPlace::File(path) => {
+            let read = tokio::task::spawn_blocking(move || settings::read_keys(&path)).await;
+            read.map_err(anyhow::Error::from).flatten()
+        }
+        KeysPlace::Url(url) => fetch(settings, &url).await,
     }
 }
 

@@ -26,6 +26,9 @@ enum Command {
     /// List groups with their members
     #[command(visible_alias = "ls", after_help = "Example:\n  egret group list")]
     List(Format),
+    /// Remove a group that no share and no egress rule names
+    #[command(visible_alias = "rm", after_help = "Example:\n  egret group remove ops")]
+    Remove(Remove),
     /// Put a user into a group
     #[command(after_help = "Example:\n  egret group join ops bob")]
     Join(Member),
@@ -51,6 +54,14 @@ struct Add {
 }
 
 #[derive(Args)]
+struct Remove {
+    /// The group's name
+    name: GroupName,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Args)]
 struct Member {
     /// The group's name
     #[arg(value_name = "GROUP")]
@@ -68,6 +79,7 @@ impl Group {
         match self.command {
             Command::Add(add) => add.run(context).await,
             Command::List(format) => list(context, format).await,
+            Command::Remove(remove) => remove.run(context).await,
             Command::Join(member) => member.join(context).await,
             Command::Leave(member) => member.leave(context).await,
         }
@@ -95,6 +107,17 @@ impl Add {
             "{0} is a group. `egret group join {0} USER` puts a user into it.\n",
             self.name
         );
+        report(self.format, true, &self.name, &text)
+    }
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let session = context.open().await?;
+        let removed = session.registrar.remove_group(&actor(), &self.name);
+        removed.await?;
+        session.finish().await?;
+        let text = format!("{} is no longer a group.\n", self.name);
         report(self.format, true, &self.name, &text)
     }
 }

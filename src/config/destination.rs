@@ -1,8 +1,9 @@
 //! Reads `[[destination]]` rules: what differs from one upstream to the next.
 
-use super::key::DESTINATION_KEYS;
+use super::entry::Entry;
+use super::key::{DESTINATION, DESTINATION_KEYS};
 use super::problem::{Origin, Problem};
-use super::raw::{self, Node, Setting, Value};
+use super::raw::{self, Setting, Value};
 use super::treatment::{DestinationRule, Exposed, OwnKeys, Range, ScanPlace, Unresolved};
 use super::units::{FromValue, choice};
 use crate::policy::grant::HostPattern;
@@ -14,7 +15,7 @@ const PRESETS: &str = include_str!("../../config/presets.toml");
 /// The shipped rules.
 pub(super) fn presets(problems: &mut Vec<Problem>) -> Vec<DestinationRule> {
     let mut settings = raw::from_file("presets.toml".as_ref(), PRESETS, problems);
-    match settings.remove(super::key::DESTINATION) {
+    match settings.remove(DESTINATION) {
         Some(setting) => {
             let origin = Origin::Preset;
             rules(&Setting { origin, ..setting }, problems)
@@ -25,135 +26,43 @@ pub(super) fn presets(problems: &mut Vec<Problem>) -> Vec<DestinationRule> {
 
 /// Reads the tables of one layer. A faulty entry is reported and left out.
 pub(super) fn rules(setting: &Setting, problems: &mut Vec<Problem>) -> Vec<DestinationRule> {
-    let Value::List(tables) = &setting.node.value else {
-        problems.push(Problem {
-            origin: Some(setting.origin.clone()),
-            key: Some(super::key::DESTINATION.to_owned()),
-            message: "write [[destination]] with two brackets: there can be several".to_owned(),
-        });
-        return Vec::new();
+    Entry::all(DESTINATION, DESTINATION_KEYS, setting, problems, rule)
+}
+
+fn rule(mut entry: Entry<'_>) -> Option<DestinationRule> {
+    let hosts = entry.list("hosts", host).unwrap_or_default();
+    let rule = DestinationRule {
+        hosts,
+        scan: entry.list("scan", place),
+        unresolved: entry.field("unresolved", |value| {
+            choice(
+                value,
+                &[
+                    ("reject", Unresolved::Reject),
+                    ("ignore", Unresolved::Ignore),
+                ],
+            )
+        }),
+        range: entry.field("range", |value| {
+            choice(value, &[("strip", Range::Strip), ("allow", Range::Allow)])
+        }),
+        exposed: entry.field("exposed", |value| {
+            choice(
+                value,
+                &[("reject", Exposed::Reject), ("allow", Exposed::Allow)],
+            )
+        }),
+        require: entry.field("require", bool::from_value),
+        require_except: entry
+            .list("require_except", request_pattern)
+            .map(Into::into),
+        own_keys: entry.field("own_keys", own_keys),
     };
-    tables
-        .iter()
-        .enumerate()
-        .filter_map(|(index, table)| Entry::read(index, table, &setting.origin, problems))
-        .collect()
-}
-
-/// One table while it is read.
-struct Entry<'a> {
-    index: usize,
-    origin: &'a Origin,
-    fields: &'a [(String, Node)],
-    problems: &'a mut Vec<Problem>,
-}
-
-impl<'a> Entry<'a> {
-    fn read(
-        index: usize,
-        table: &'a Node,
-        origin: &'a Origin,
-        problems: &'a mut Vec<Problem>,
-    ) -> Option<DestinationRule> {
-        let fields: &[(String, Node)] = match &table.value {
-            Value::Table(fields) => fields,
-            _ => &[],
-        };
-        let mut entry = Entry {
-            index,
-            origin,
-            fields,
-            problems,
-        };
-        entry.refuse_unknown();
-        let hosts = entry.list("hosts", host).unwrap_or_default();
-        let rule = DestinationRule {
-            hosts,
-            scan: entry.list("scan", place),
-            unresolved: entry.field("unresolved", |value| {
-                choice(
-                    value,
-                    &[
-                        ("reject", Unresolved::Reject),
-                        ("ignore", Unresolved::Ignore),
-                    ],
-                )
-            }),
-            range: entry.field("range", |value| {
-                choice(value, &[("strip", Range::Strip), ("allow", Range::Allow)])
-            }),
-            exposed: entry.field("exposed", |value| {
-                choice(
-                    value,
-                    &[("reject", Exposed::Reject), ("allow", Exposed::Allow)],
-                )
-            }),
-            require: entry.field("require", bool::from_value),
-            require_except: entry
-                .list("require_except", request_pattern)
-                .map(Into::into),
-            own_keys: entry.field("own_keys", own_keys),
-        };
-        if !fields.iter().any(|(name, _)| name == "hosts") {
-            let message = "name the hosts it is for, such as hosts = [\"api.example.com\"]";
-            entry.complain("hosts", table.line, message.to_owned());
-        }
-        (!rule.hosts.is_empty()).then_some(rule)
+    if !entry.has("hosts") {
+        let message = "name the hosts it is for, such as hosts = [\"api.example.com\"]";
+        entry.complain("hosts", entry.table.line, message.to_owned());
     }
-
-    fn refuse_unknown(&mut self) {
-        for (name, node) in self.fields {
-            if !DESTINATION_KEYS.contains(&name.as_str()) {
-                let message = raw::did_you_mean(name, DESTINATION_KEYS.iter().copied());
-                self.complain(name, node.line, message);
-            }
-        }
-    }
-
-    fn complain(&mut self, name: &str, line: usize, message: String) {
-        let origin = match self.origin {
-            Origin::File { path, .. } => Origin::File {
-                path: path.clone(),
-                line,
-            },
-            other => other.clone(),
-        };
-        self.problems.push(Problem {
-            origin: Some(origin),
-            key: Some(format!("destination[{}].{name}", self.index)),
-            message,
-        });
-    }
-
-    fn field<T>(&mut self, name: &str, read: impl Fn(&Value) -> Result<T, String>) -> Option<T> {
-        let (_, node) = self.fields.iter().find(|(known, _)| known == name)?;
-        read(&node.value)
-            .map_err(|message| self.complain(name, node.line, message))
-            .ok()
-    }
-
-    fn list<T>(
-        &mut self,
-        name: &str,
-        read: impl Fn(&Value) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let (_, node) = self.fields.iter().find(|(known, _)| known == name)?;
-        let Value::List(items) = &node.value else {
-            self.complain(name, node.line, "expected a list".to_owned());
-            return None;
-        };
-        if items.is_empty() && name == "hosts" {
-            self.complain(name, node.line, "must not be empty".to_owned());
-        }
-        let mut read_items = Vec::with_capacity(items.len());
-        for item in items {
-            match read(&item.value) {
-                Ok(item) => read_items.push(item),
-                Err(message) => self.complain(name, item.line, message),
-            }
-        }
-        Some(read_items)
-    }
+    (!rule.hosts.is_empty()).then_some(rule)
 }
 
 fn host(value: &Value) -> Result<HostPattern, String> {

@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Scalar,
     /// A list: commas separate the items, or the whole is a TOML array.
     List,
-    /// The `[[destination]]` tables, as a TOML array of inline tables.
+    /// The `[[destination]]` or `[[issuer]]` tables, as a TOML array of inline tables.
     Tables,
 }
 
@@ -151,6 +151,9 @@ pub(super) const KEYS: &[Key] = &[
     scalar("issuer.principal_claim", "\"none\""),
     scalar("issuer.client_claim", "\"sub\""),
     scalar("issuer.action_claim", "\"none\""),
+    scalar("issuer.bundle", "\"none\""),
+    scalar("issuer.bundle_claim", "\"none\""),
+    scalar("issuer.label", "\"none\""),
     scalar("openid.issuer", "\"none\""),
     scalar("openid.client_id", "\"none\""),
     scalar("openid.client_secret_file", "\"none\""),
@@ -208,6 +211,7 @@ pub(super) const KEYS: &[Key] = &[
     scalar("keys.next", "\"none\"").at_start(|old, new| old.keys.next != new.keys.next),
     scalar("log.format", "\"text\"").at_start(|old, new| old.log.format != new.log.format),
     scalar("log.level", "\"info\"").at_start(|old, new| old.log.level != new.log.level),
+    key(ISSUER, "[]", Kind::Tables),
     key(DESTINATION, "[]", Kind::Tables),
 ];
 
@@ -242,8 +246,25 @@ pub fn restart_needed(running: &Config, new: &Config) -> Vec<&'static str> {
         .collect()
 }
 
-/// The key of the destination rules, the only one that is not `section.name`.
+/// The key of the destination rules, which is not `section.name`.
 pub(super) const DESTINATION: &str = "destination";
+
+/// The key of several issuers, whose name is that of the section of a single one.
+pub(super) const ISSUER: &str = "issuer";
+
+/// The keys of one `[[issuer]]` table, and of `[issuer]`.
+pub(super) const ISSUER_KEYS: &[&str] = &[
+    "name",
+    "audience",
+    "keys",
+    "principal",
+    "principal_claim",
+    "client_claim",
+    "action_claim",
+    "bundle",
+    "bundle_claim",
+    "label",
+];
 
 /// The keys of one `[[destination]]` table.
 pub(super) const DESTINATION_KEYS: &[&str] = &[

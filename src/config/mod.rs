@@ -10,6 +10,8 @@
 mod admin;
 mod admin_url;
 mod destination;
+mod entry;
+mod issuer;
 mod key;
 mod listener_tls;
 mod listener_tls_keys;
@@ -29,11 +31,12 @@ mod treatment;
 mod units;
 
 pub use self::admin_url::{AdminUrl, LOCAL_NAME};
+pub use self::issuer::{BundleSource, Issuer, KeysPlace, PrincipalSource};
 pub use self::key::{nearest, restart_needed};
 pub use self::listener_tls::{CertificateFiles, ListenerTls};
 pub use self::model::{
-    Admin, Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Issuer, KeysPlace,
-    Ledger, Log, LogFormat, PrincipalSource, Proxy, Requests, Resolve, Store, Tls, Upstream,
+    Admin, Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log,
+    LogFormat, Proxy, Requests, Resolve, Store, Tls, Upstream,
 };
 pub use self::openid::{GroupMapping, OpenId};
 pub use self::parent_proxy::{Exception, ParentProtocol, ParentProxy};

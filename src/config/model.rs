@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::admin_url::AdminUrl;
 use super::listener_tls::ListenerTls;
+use super::issuer::Issuer;
 use super::openid::OpenId;
 use super::parent_proxy::ParentProxy;
 use super::ship::ShipTarget;
@@ -52,8 +53,9 @@ pub struct Config {
     pub requests: Requests,
     /// Where alerts go.
     pub alerts: Alerts,
-    /// Whose JWTs are accepted as tokens.
-    pub issuer: Option<Issuer>,
+    /// Whose JWTs are accepted as tokens. No two of them have the same name and audience, or the same
+    /// label.
+    pub issuers: Vec<Issuer>,
     /// Where people sign in beside local accounts.
     pub openid: Option<OpenId>,
     /// The usage record.
@@ -215,41 +217,6 @@ pub struct Body {
 pub struct Store {
     /// Which store.
     pub url: StoreUrl,
-}
-
-/// `[issuer]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    /// The issuer that a JWT has to name (`iss`).
-    pub name: String,
-    /// The audience that it has to name (`aud`).
-    pub audience: String,
-    /// Where the issuer's public keys are, a JWKS.
-    pub keys: KeysPlace,
-    /// Whose credentials a JWT may use.
-    pub principal: PrincipalSource,
-    /// The claim that names the client.
-    pub client_claim: String,
-    /// The claim that names the action.
-    pub action_claim: Option<String>,
-}
-
-/// Where public keys are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysPlace {
-    /// In a file.
-    File(PathBuf),
-    /// At this URL.
-    Url(String),
-}
-
-/// Where the principal of a JWT comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PrincipalSource {
-    /// The configuration.
-    Fixed(Principal),
-    /// This claim.
-    Claim(String),
 }
 
 /// `[approvals]`

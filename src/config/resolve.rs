@@ -10,12 +10,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::destination;
 use super::key::DESTINATION;
 use super::model::{
-    Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Issuer, KeysPlace, Ledger,
-    Log, LogFormat, PrincipalSource, Proxy, Requests, Resolve, Store, Tls, Transparent, Upstream,
+    Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log, LogFormat,
+    Proxy, Requests, Resolve, Store, Tls, Transparent, Upstream,
 };
 use super::problem::{Origin, Problem};
 use super::raw::{self, Settings, Value};
-use super::safe_url::is_safe_url;
 use super::treatment::DestinationRule;
 use super::units::{FromValue, Size, choice};
 use crate::policy::destination::{Destination, Scheme};
@@ -63,7 +62,7 @@ impl Resolver<'_> {
                 wait: self.read("approvals.wait"),
                 keep: self.read("approvals.keep"),
             },
-            issuer: self.issuer(),
+            issuers: self.issuers(),
             openid: self.openid(),
             ledger: self.ledger(),
             traces: self.parse("traces.url", parse_webhook),
@@ -188,7 +187,7 @@ impl Resolver<'_> {
     }
 
     /// A user, or `none`.
-    fn principal(&mut self, key: &'static str) -> Option<Principal> {
+    pub(super) fn principal(&mut self, key: &'static str) -> Option<Principal> {
         self.parse(key, |value| match unless::<String>("none", value)? {
             Some(_) => parse_principal(value).map(Some),
             None => Ok(None),
@@ -215,58 +214,6 @@ impl Resolver<'_> {
             };
             self.complain(key, &message);
         }
-    }
-
-    fn issuer(&mut self) -> Option<Issuer> {
-        let principal = self.principal("issuer.principal");
-        let [name, audience, keys, principal_claim, action_claim] = [
-            "issuer.name",
-            "issuer.audience",
-            "issuer.keys",
-            "issuer.principal_claim",
-            "issuer.action_claim",
-        ]
-        .map(|key| self.parse(key, |value| unless::<String>("none", value)));
-        let client_claim = self.read("issuer.client_claim");
-        let principal = match (principal, principal_claim) {
-            (Some(_), Some(_)) => {
-                let message =
-                    "issuer.principal names whose credentials are used already; set one of the two";
-                self.complain("issuer.principal_claim", message);
-                return None;
-            }
-            (Some(principal), None) => Some(PrincipalSource::Fixed(principal)),
-            (None, Some(claim)) => Some(PrincipalSource::Claim(claim)),
-            (None, None) => None,
-        };
-        match (name, audience, keys, principal) {
-            (Some(name), Some(audience), Some(keys), Some(principal)) => Some(Issuer {
-                name,
-                audience,
-                keys: self.keys_place(keys),
-                principal,
-                client_claim,
-                action_claim,
-            }),
-            (None, None, None, None) => None,
-            _ => {
-                let message = "issuer.name, issuer.audience, issuer.keys, and one of issuer.principal \
-                               and issuer.principal_claim belong together; set all four or none";
-                self.complain("issuer.name", message);
-                None
-            }
-        }
-    }
-
-    fn keys_place(&mut self, place: String) -> KeysPlace {
-        if !place.contains("://") {
-            return KeysPlace::File(self.data_dir.join(place));
-        }
-        if !is_safe_url(&place) {
-            let message = "expected a file, or an https URL; http on loopback only";
-            self.complain("issuer.keys", message);
-        }
-        KeysPlace::Url(place)
     }
 
     fn policy(&mut self) -> Floor {
@@ -461,7 +408,7 @@ impl Resolver<'_> {
 }
 
 /// The value, or `None` for the word that says that there is no limit.
-fn unless<T: FromValue>(word: &str, value: &Value) -> Result<Option<T>, String> {
+pub(super) fn unless<T: FromValue>(word: &str, value: &Value) -> Result<Option<T>, String> {
     match String::from_value(value) {
         Ok(text) if text == word => Ok(None),
         _ => T::from_value(value)
@@ -476,7 +423,7 @@ fn clash(left: SocketAddr, right: SocketAddr) -> bool {
     left.port() != 0 && left.port() == right.port() && (left.ip() == right.ip() || everywhere)
 }
 
-fn parse_principal(value: &Value) -> Result<Principal, String> {
+pub(super) fn parse_principal(value: &Value) -> Result<Principal, String> {
     let text = String::from_value(value)?;
     Principal::parse(&text).map_err(|error| error.to_string())
 }

@@ -67,7 +67,7 @@ pub struct Identity {
     /// Longest time for which an action token or a JWT may still work.
     max_lifetime: Option<Duration>,
     /// Whose JWTs are accepted.
-    issuer: Option<Arc<Issuer>>,
+    issuers: Arc<[Arc<Issuer>]>,
     /// For whom clients sign JWTs of their own.
     audience: Arc<str>,
 }
@@ -81,7 +81,7 @@ impl Identity {
             require_auth,
             anonymous,
             max_lifetime: None,
-            issuer: None,
+            issuers: Arc::default(),
             audience: "egret".into(),
         }
     }
@@ -94,14 +94,17 @@ impl Identity {
         }
     }
 
-    /// Accepts JWTs of `issuer`.
-    pub fn trusting(self, issuer: Option<Arc<Issuer>>) -> Self {
-        Self { issuer, ..self }
+    /// Accepts JWTs of these issuers.
+    pub fn trusting(self, issuers: Vec<Arc<Issuer>>) -> Self {
+        Self {
+            issuers: issuers.into(),
+            ..self
+        }
     }
 
     /// Whose JWTs are accepted.
-    pub fn issuer(&self) -> Option<&Arc<Issuer>> {
-        self.issuer.as_ref()
+    pub fn issuers(&self) -> &[Arc<Issuer>] {
+        &self.issuers
     }
 
     /// Accepts no action token that works for longer than `max_lifetime` from the time of the
@@ -118,7 +121,7 @@ impl Identity {
     pub fn present(&self, proxy_authorization: Option<&[u8]>) -> Option<Presented> {
         let keys = ProofKeys {
             actions: self.vault.token_key(),
-            issuer: self.issuer.as_deref(),
+            issuers: &self.issuers,
             audience: &self.audience,
             client: &|name| self.vault.known_client(name),
         };
@@ -194,11 +197,8 @@ impl Identity {
 
     /// Whether a JWT holds now. The configuration may have changed since it was presented.
     fn check_issued(&self, claims: &IssuedClaims, now: i64) -> Result<(), Refusal> {
-        let is_of_issuer = self
-            .issuer
-            .as_ref()
-            .is_some_and(|issuer| issuer.made(claims));
-        if !is_of_issuer || now >= claims.expires {
+        let is_trusted = self.issuers.iter().any(|issuer| issuer.made(claims));
+        if !is_trusted || now >= claims.expires {
             return Err(bad_token());
         }
         if self.vault.is_disabled(&claims.principal) {
@@ -282,6 +282,7 @@ fn unsigned(client: Arc<str>, principal: Principal) -> Caller {
 fn issued(claims: &IssuedClaims) -> Caller {
     let mut caller = unsigned(Arc::clone(&claims.client), claims.principal.clone());
     caller.expires = Some(claims.expires);
+    caller.bundle = claims.bundle.clone();
     if let Some(action) = &claims.action {
         caller.action = Arc::clone(action);
         caller.action_source = ActionSource::Signed;

@@ -1,4 +1,4 @@
-//! Identities that programs have already: JWTs (RFC 7519) of one configured issuer.
+//! Identities that programs have already: JWTs (RFC 7519) of configured issuers.
 //!
 //! A JWT is a bearer token like a client's own: whoever has it is the client until it expires.
 
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::key_set::{InvalidKeys, KeySet, SKEW};
 use super::label::parse_label;
-use crate::vault::name::Principal;
+use crate::vault::name::{BundleName, Principal};
+use crate::vault::people::BundleId;
 
 /// What comes before the claim in the name of a client. No registered client has a colon in its
 /// name.
@@ -28,6 +29,11 @@ pub struct IssuerRules {
     pub client_claim: String,
     /// The claim that names the action.
     pub action_claim: Option<String>,
+    /// The only bundle that it may use.
+    pub bundle: Option<BundleRule>,
+    /// What comes before the claim in the name of a client, with a colon after it. Where there are
+    /// several issuers, each has another.
+    pub label: Option<String>,
 }
 
 /// Whose credentials a JWT may use.
@@ -36,6 +42,15 @@ pub enum PrincipalRule {
     /// Those of this principal.
     Fixed(Principal),
     /// Those of the principal that this claim names.
+    Claim(String),
+}
+
+/// Which bundle is the only one that a JWT may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundleRule {
+    /// This one.
+    Fixed(BundleId),
+    /// The one that this claim names: `owner/name`, or one of the principal by its name.
     Claim(String),
 }
 
@@ -54,6 +69,8 @@ pub(super) struct IssuedClaims {
     pub(super) client: Arc<str>,
     pub(super) principal: Principal,
     pub(super) action: Option<Arc<str>>,
+    /// The only bundle that may be used; `None` is no limit.
+    pub(super) bundle: Option<Arc<BundleId>>,
     /// When it stops to be accepted, unix seconds, the skew of clocks included.
     pub(super) expires: i64,
 }
@@ -101,7 +118,11 @@ impl Issuer {
 
     fn read(&self, claims: &Value) -> Option<IssuedClaims> {
         let text = |name: &str| claim(claims, name)?.as_str();
-        let client = format!("{CLIENT_PREFIX}{}", text(&self.rules.client_claim)?);
+        let named = text(&self.rules.client_claim)?;
+        let client = match &self.rules.label {
+            Some(label) => format!("{CLIENT_PREFIX}{label}:{named}"),
+            None => format!("{CLIENT_PREFIX}{named}"),
+        };
         let principal = match &self.rules.principal {
             PrincipalRule::Fixed(principal) => principal.clone(),
             PrincipalRule::Claim(name) => Principal::parse(text(name)?).ok()?,
@@ -110,15 +131,30 @@ impl Issuer {
             Some(name) => Some(parse_label(text(name)?.as_bytes())?),
             None => None,
         };
+        let bundle = match &self.rules.bundle {
+            Some(BundleRule::Fixed(bundle)) => Some(bundle.clone()),
+            Some(BundleRule::Claim(name)) => Some(bundle(text(name)?, &principal)?),
+            None => None,
+        };
         let expires = seconds(claim(claims, "exp")?)?.saturating_add_unsigned(SKEW);
         Some(IssuedClaims {
             rules: Arc::clone(&self.rules),
             client: parse_label(client.as_bytes())?,
             principal,
             action,
+            bundle: bundle.map(Arc::new),
             expires,
         })
     }
+}
+
+/// The bundle that a claim names.
+fn bundle(text: &str, principal: &Principal) -> Option<BundleId> {
+    if text.contains('/') {
+        return text.parse().ok();
+    }
+    let (owner, name) = (principal.clone(), BundleName::parse(text).ok()?);
+    Some(BundleId { owner, name })
 }
 
 /// A claim at the top level, or by a JSON pointer (RFC 6901).

@@ -17,7 +17,7 @@ mod token;
 
 pub use action_token::{ActionClaims, ActionRequest, InvalidRequest, mint_action_token};
 pub use caller::{ActionSource, Caller, Identity};
-pub use issuer::{Issuer, IssuerRules, PrincipalRule};
+pub use issuer::{BundleRule, Issuer, IssuerRules, PrincipalRule};
 pub use key_set::{InvalidKeys, KeySet, Unverified};
 pub use label::MAX_LABEL;
 pub use minter::{MintError, Minted, Minter, ProvenClient};

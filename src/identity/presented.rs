@@ -42,7 +42,7 @@ pub(super) enum Proof {
     Client(TokenHash),
     /// An action token with a valid signature, Egret's or its client's. Expiry and client are checked for each request.
     Action(Box<ActionClaims>),
-    /// A JWT of the configured issuer with a valid signature.
+    /// A JWT of a configured issuer with a valid signature.
     Issued(Box<IssuedClaims>),
     /// None was needed: the configuration says for whom a listener stands, which is the client then.
     Configured(Principal, &'static str),
@@ -142,7 +142,7 @@ pub(super) struct ProofKeys<'a> {
     /// Signs action tokens.
     pub(super) actions: &'a TokenKey,
     /// Signs JWTs.
-    pub(super) issuer: Option<&'a Issuer>,
+    pub(super) issuers: &'a [Arc<Issuer>],
     /// For whom clients sign JWTs of their own.
     pub(super) audience: &'a str,
     /// Finds the client that may have signed a JWT.
@@ -156,7 +156,8 @@ fn prove(token: &[u8], keys: &ProofKeys<'_>) -> Proof {
     if let Some(claims) = action_token::verify_action_token(token, keys.actions) {
         return Proof::Action(Box::new(claims));
     }
-    if let Some(claims) = keys.issuer.and_then(|issuer| issuer.verify(token)) {
+    let mut issuers = keys.issuers.iter();
+    if let Some(claims) = issuers.find_map(|issuer| issuer.verify(token)) {
         return Proof::Issued(Box::new(claims));
     }
     match self_signed::verify(token, keys.audience, keys.client) {

@@ -160,6 +160,7 @@ const NOTICES: &[(&str, &str)] = &[
     ("user-added", "The user is added."),
     ("user-changed", "The user is changed."),
     ("group-changed", "The group is changed."),
+    ("group-removed", "The group is removed."),
     ("bundle-changed", "The bundle is changed."),
 ];
 

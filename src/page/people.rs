@@ -205,7 +205,7 @@ pub(super) async fn add_group(
     Ok(done("group-changed"))
 }
 
-/// `POST /settings/people/groups/{name}` with `do`: `join` or `leave`.
+/// `POST /settings/people/groups/{name}` with `do`: `join`, `leave` or `remove`.
 pub(super) async fn change_group(
     State(context): State<AdminContext>,
     person: Person,
@@ -213,8 +213,12 @@ pub(super) async fn change_group(
     fields: Fields,
 ) -> Result<Response, Failure> {
     let name = GroupName::parse(&name).map_err(|_| Failure::not_found())?;
-    let user = Principal::parse(fields.trimmed("user")).map_err(|error| wrong("user", error))?;
     let (registrar, actor) = (context.registrar(), person.actor());
+    if fields.text("do") == "remove" {
+        registrar.remove_group(&actor, &name).await?;
+        return Ok(done("group-removed"));
+    }
+    let user = Principal::parse(fields.trimmed("user")).map_err(|error| wrong("user", error))?;
     if fields.text("do") == "leave" {
         registrar.leave_group(&actor, &name, &user).await?;
     } else {

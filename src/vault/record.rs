@@ -133,6 +133,11 @@ impl BundleRecord {
         }
     }
 
+    /// With whom it is shared.
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
+    }
+
     /// The bundle; `None` if a slug in it is none.
     pub fn bundle(self) -> Option<Bundle> {
         let entries = self.entries.iter().map(|(alias, slug)| {

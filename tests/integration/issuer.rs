@@ -1,4 +1,4 @@
-//! JWTs of a configured issuer in the place of client tokens, in the form of a service account of
+//! JWTs of configured issuers in the place of client tokens, in the form of a service account of
 //! Kubernetes.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -225,4 +225,86 @@ async fn keys_at_a_url_are_fetched_and_kept_over_a_reload() {
     let forged = bearing(&world, &token(&other, |_| {}));
     let refused = forged.open(&world).await.err().expect("no tunnel");
     assert_refused(&refused, "proxy_auth_required");
+}
+
+/// A table of an issuer whose keys are in a file.
+fn table(name: &str, label: &str, keys: &std::path::Path) -> toml::Table {
+    toml::Table::from_iter([
+        ("name".to_owned(), name.into()),
+        ("audience".to_owned(), "egret".into()),
+        ("keys".to_owned(), keys.to_str().expect("text").into()),
+        ("label".to_owned(), label.into()),
+    ])
+}
+
+#[tokio::test]
+async fn several_issuers_are_told_apart_and_a_claim_names_the_bundle() {
+    const CI: &str = "https://ci.example";
+    let [cluster_key, ci_key] = [(); 2].map(|()| Ed25519KeyPair::generate().expect("a key"));
+    let (mut world, stub, directory) = world(&cluster_key).await;
+    let ci_file = directory.path().join("ci.json");
+    std::fs::write(&ci_file, keys(&ci_key)).expect("write");
+    for (slug, value) in [("pat-work", "value-of-work"), ("pat-home", "value-of-home")] {
+        let limits = ["--host", HOST, "--owner", "build"];
+        world.save(slug, value, &limits).await;
+    }
+    for (bundle, slug) in [("work", "pat-work"), ("home", "pat-home")] {
+        let owner = ["--owner", "build"];
+        let add = [&["bundle", "add", bundle][..], &owner].concat();
+        world.run(&add).await.ok();
+        let put = [&["bundle", "put", bundle, slug, "--as", "account"][..], &owner].concat();
+        world.run(&put).await.ok();
+    }
+    let own = ["bundle", "add", "own", "--owner", "stranger"];
+    world.run(&own).await.ok();
+
+    let mut cluster = table(NAME, "cluster", &directory.path().join("jwks.json"));
+    cluster.insert("principal_claim".to_owned(), "/kubernetes.io/namespace".into());
+    let mut ci = table(CI, "ci", &ci_file);
+    ci.insert("principal".to_owned(), "build".into());
+    ci.insert("bundle_claim".to_owned(), "environment".into());
+    world.tables("issuer", vec![cluster, ci]);
+    world.run(&["reload"]).await.ok();
+
+    let of_ci = |environment: &str| {
+        token(&ci_key, |claims| {
+            claims["iss"] = CI.into();
+            claims["environment"] = environment.into();
+        })
+    };
+    for (environment, value) in [("work", "value-of-work"), ("build/home", "value-of-home")] {
+        let wanted = bearing(&world, &of_ci(environment));
+        let mut tunnel = world.tunnel_for(&wanted).await;
+        assert_eq!(tunnel.get("/x", &["X-Api-Key: <<account>>"]).await.status, 200);
+        assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(value));
+        // What is not in the bundle is not there.
+        assert_refused(&tunnel.get("/x", &[HEADER]).await, "credential_not_found");
+    }
+    let uses = "jwt:ci:system:serviceaccount:build:ci";
+    world.ledger_line(uses, |line| line["event"] == "use" && line["client"] == uses).await;
+    // A bundle of someone else opens nothing, and neither does one that is not there.
+    for environment in ["stranger/own", "none-such"] {
+        let mut tunnel = world.tunnel_for(&bearing(&world, &of_ci(environment))).await;
+        let answer = tunnel.get("/x", &["X-Api-Key: <<account>>"]).await;
+        assert_refused(&answer, "credential_not_found");
+    }
+    // Each issuer vouches for its own name alone.
+    for (what, forged) in [
+        ("ci as the cluster", token(&ci_key, |_| {})),
+        ("the cluster as ci", token(&cluster_key, |claims| claims["iss"] = CI.into())),
+        ("no bundle", token(&ci_key, |claims| claims["iss"] = CI.into())),
+    ] {
+        let refused = bearing(&world, &forged).connect(&world).await;
+        assert_eq!(refused.expect_err(what).status, 407, "{what}");
+    }
+    let mut tunnel = world.tunnel_for(&bearing(&world, &token(&cluster_key, |_| {}))).await;
+    assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
+    assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(VALUE));
+
+    // Two that cannot be told apart are refused, and what holds stays.
+    let one = table(NAME, "cluster", &directory.path().join("jwks.json"));
+    world.tables("issuer", vec![one.clone(), one]);
+    let refused = world.run(&["reload"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+    assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
 }

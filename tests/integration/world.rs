@@ -456,9 +456,14 @@ impl World {
 
     /// Writes `[[destination]]` rules to the configuration file.
     pub fn destinations(&mut self, rules: Vec<toml::Table>) {
-        let rules = rules.into_iter().map(toml::Value::Table).collect();
+        self.tables("destination", rules);
+    }
+
+    /// Writes an array of tables to the configuration file.
+    pub fn tables(&mut self, name: &str, tables: Vec<toml::Table>) {
+        let tables = tables.into_iter().map(toml::Value::Table).collect();
         self.config
-            .insert("destination".to_owned(), toml::Value::Array(rules));
+            .insert(name.to_owned(), toml::Value::Array(tables));
         write_config(self.dir.path(), &self.config);
     }
 

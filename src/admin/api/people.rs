@@ -26,7 +26,7 @@ pub(super) fn router() -> OpenApiRouter<AdminContext> {
         .routes(routes!(disable_user))
         .routes(routes!(enable_user))
         .routes(routes!(list_groups))
-        .routes(routes!(get_group, create_group))
+        .routes(routes!(get_group, create_group, delete_group))
         .routes(routes!(add_member, remove_member))
 }
 
@@ -257,6 +257,26 @@ async fn create_group(
         .add_group(&asked.actor(), &name, &description)
         .await?;
     Ok(show_group(&asked.after_change().await?, &name)?.newly_made())
+}
+
+impl Place for GroupPath {
+    type Thing = GroupName;
+
+    fn find(&self, _: &Asked) -> Result<GroupName, AdminProblem> {
+        named(&self.group)
+    }
+}
+
+/// Remove a group
+///
+/// Refused while a share or an egress rule names it; the answer says which. A share that ended counts
+/// for a day, because its value is still searched for.
+#[utoipa::path(delete, path = "/groups/{group}", tag = "people", params(GroupPath),
+    responses((status = NO_CONTENT)))]
+async fn delete_group(change: Change<GroupPath>) -> Result<Answer, AdminProblem> {
+    let name = &change.thing;
+    change.registrar.remove_group(&change.actor(), name).await?;
+    change.gone().await
 }
 
 /// Which member of which group.

@@ -109,6 +109,8 @@ fn rules() -> IssuerRules {
         principal: PrincipalRule::Claim("/kubernetes.io/namespace".to_owned()),
         client_claim: "sub".to_owned(),
         action_claim: None,
+        bundle: None,
+        label: None,
     }
 }
 
@@ -184,6 +186,46 @@ fn claims_name_the_action_and_a_fixed_principal_needs_none() {
     );
     let unnamed = signer.token("one", &service_account());
     assert_eq!(issuer.verify(unnamed.as_bytes()), None);
+}
+
+#[test]
+fn a_claim_or_the_configuration_names_the_bundle() {
+    let signer = Signer::ed();
+    let work: BundleId = "build/work".parse().unwrap();
+    let bundle = |rule: BundleRule, claim: Value| {
+        let rules = IssuerRules {
+            bundle: Some(rule),
+            ..rules()
+        };
+        let issuer = issuer_of(rules, &[signer.jwk("one")]);
+        let token = signer.token("one", &with(|claims| claims["environment"] = claim));
+        Some(issuer.verify(token.as_bytes())?.bundle.expect("a bundle"))
+    };
+    let claimed = |claim: Value| bundle(BundleRule::Claim("environment".to_owned()), claim);
+    let fixed = bundle(BundleRule::Fixed(work.clone()), Value::Null);
+    assert_eq!(fixed.as_deref(), Some(&work));
+    for name in ["work", "build/work"] {
+        assert_eq!(claimed(name.into()).as_deref(), Some(&work), "{name}");
+    }
+    let other = claimed("alice/work".into()).unwrap();
+    assert_eq!(other.owner.as_str(), "alice");
+    // Without a limit that can be read there is no token, rather than no limit.
+    for claim in [Value::Null, json!(""), json!("A B"), json!("a/b/c"), json!(["work"]), json!(7)] {
+        assert_eq!(claimed(claim.clone()), None, "{claim}");
+    }
+}
+
+#[test]
+fn a_label_tells_the_clients_of_two_issuers_apart() {
+    let signer = Signer::ed();
+    let rules = IssuerRules {
+        label: Some("cluster-1".to_owned()),
+        ..rules()
+    };
+    let issuer = issuer_of(rules, &[signer.jwk("one")]);
+    let token = signer.token("one", &service_account());
+    let claims = issuer.verify(token.as_bytes()).unwrap();
+    assert_eq!(&*claims.client, "jwt:cluster-1:system:serviceaccount:build:ci");
 }
 
 #[test]

@@ -140,6 +140,12 @@ impl Registrar {
         self.store.change_people(actor, edit).await
     }
 
+    /// Removes a group. One that a share or an egress rule names stays: the next group of that name
+    /// would have what was meant for this one.
+    pub async fn remove_group(&self, actor: &Actor, name: &GroupName) -> Result<(), StoreError> {
+        self.store.remove_group(actor, name).await
+    }
+
     /// Puts a user into a group. Returns whether that is new.
     pub async fn join_group(
         &self,

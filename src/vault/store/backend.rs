@@ -268,6 +268,9 @@ store! {
     /// All groups by name.
     async fn list_groups(&self) -> Result<BTreeMap<GroupName, Group>, StoreUnavailable>;
 
+    /// Removes a group that no share and no rule names.
+    async fn remove_group(&self, actor: &Actor, name: &GroupName) -> Result<(), StoreError>;
+
     /// One credential, whatever its state.
     async fn get(
         &self,

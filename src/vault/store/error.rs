@@ -124,6 +124,18 @@ pub enum StoreError {
     /// The group name is taken.
     #[error("there is already a group `{0}`")]
     GroupExists(GroupName),
+    /// Something still names the group.
+    #[error(
+        "the group `{name}` is still named by {}. Take the share back or remove the rule first; a \
+         share that ended counts for a day, because its value is still searched for",
+        listed(uses)
+    )]
+    GroupInUse {
+        /// The group.
+        name: GroupName,
+        /// What names it.
+        uses: Vec<String>,
+    },
     /// No bundle of that owner and name.
     #[error("there is no bundle {0}")]
     BundleNotFound(BundleId),
@@ -217,4 +229,14 @@ pub enum StoreError {
     /// The store itself failed.
     #[error(transparent)]
     Unavailable(#[from] StoreUnavailable),
+}
+
+/// The first of some names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if let Some(more @ 1..) = names.len().checked_sub(SHOWN) {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }

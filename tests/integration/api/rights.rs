@@ -25,6 +25,9 @@ struct Scene<'a> {
     asks: bool,
 }
 
+/// Which asker administers.
+const ADMINISTRATOR: usize = 4;
+
 impl<'a> Scene<'a> {
     async fn set(world: &'a World) -> Self {
         for (user, role) in [
@@ -90,6 +93,9 @@ impl<'a> Scene<'a> {
                 made(self.owner.put(&share, When::Any, json!({})).await);
             }
         }
+        let administrator = &self.askers[ADMINISTRATOR];
+        let spare = format!("/groups/spare-{number}");
+        made(administrator.put(&spare, When::New, json!({})).await);
         let added = self
             .owner
             .put(&format!("/clients/{client}"), When::New, json!({}))
@@ -204,6 +210,7 @@ fn message(operation: &str, number: u32) -> (Option<Value>, Option<(&'static str
         "put_bundle_entry" => (Some(json!({ "slug": format!("key-{number}") })), None),
         "create_user" => (Some(json!({})), new("user")),
         "create_group" => (Some(json!({})), new("group")),
+        "delete_group" => (None, Some(("group", format!("spare-{number}")))),
         "create_client" => (Some(json!({})), new("client")),
         "create_api_token" => (
             Some(json!({ "name": "x", "scope": "read", "expires": "2027-01-31T12:00:00Z" })),

@@ -16,6 +16,7 @@ mod database;
 mod discard;
 mod egress;
 mod error;
+mod groups;
 mod handover;
 mod joint;
 mod key_requests;
