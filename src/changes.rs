@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::error::{Code, Refusal};
-use crate::ledger::{EncodedEntries, Entry, Ledger, LedgerUnavailable, Text, Timestamp};
+use crate::ledger::{EncodedEntries, Entry, Ledger, LedgerUnavailable, Text, Timestamp, event};
 use crate::vault::cache::Alarm;
 use crate::vault::store::AdminEvent;
 use crate::vault::{Store, StoreUnavailable, Vault};
@@ -143,9 +143,6 @@ impl Recorder {
     }
 }
 
-/// The event of a line about what the store holds and Egret did not write.
-pub const UNVERIFIED: &str = "store.unverified";
-
 /// Puts on record that the store as a whole is not what Egret wrote last.
 pub async fn report_store(ledger: &Ledger) {
     report(&[Alarm::Store], ledger).await;
@@ -154,7 +151,7 @@ pub async fn report_store(ledger: &Ledger) {
 /// Puts on record what does not verify. The log has it already, also if the ledger does not take it.
 async fn report(alarms: &[Alarm], ledger: &Ledger) {
     let line = |alarm: &Alarm| {
-        let mut line = Entry::new(UNVERIFIED);
+        let mut line = Entry::new(event::UNVERIFIED);
         match alarm {
             Alarm::Credential(owner, slug) => {
                 line.owner = Some(owner.to_string().into());

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoint;
 use crate::clock::unix_seconds;
-use crate::config::{self, Config};
+use crate::config::{self, Config, FIRST_USE};
 use crate::ledger::CURRENT;
 use crate::ledger::reader::{FileLines, Follower, Line};
 use crate::proxy::outbound::way::Way;
@@ -38,9 +38,6 @@ const AGAIN: [Duration; 4] = [
     Duration::from_secs(30),
     Duration::from_secs(120),
 ];
-
-/// Stands for `use` lines of which something is new, among events.
-const FIRST_USE: &str = "first_use";
 
 /// Where alerts go, and how they are signed.
 struct Webhook {

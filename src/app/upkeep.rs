@@ -102,6 +102,8 @@ async fn follow_values(proxy: Arc<Proxy>, threads: Vec<Handle>) {
                 redact::know_all(state.0, needles);
             }
             proxy.needle_cache.forget_before(state.0);
+            proxy.health.forget_replaced(&proxy.vault);
+            proxy.counters.set_rejected(proxy.health.rejected());
             if followed.is_some_and(|(_, retired)| retired != state.1) {
                 renew_upstream(&proxy);
                 memory::stack::wipe_all(&threads).await;

@@ -9,6 +9,7 @@
 
 mod admin;
 mod admin_url;
+mod alerts;
 mod destination;
 mod entry;
 mod issuer;
@@ -31,11 +32,12 @@ mod treatment;
 mod units;
 
 pub use self::admin_url::{AdminUrl, LOCAL_NAME};
+pub use self::alerts::{Alerts, FIRST_USE, event_names};
 pub use self::issuer::{BundleSource, Issuer, KeysPlace, PrincipalSource};
 pub use self::key::{nearest, restart_needed};
 pub use self::listener_tls::{CertificateFiles, ListenerTls};
 pub use self::model::{
-    Admin, Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log,
+    Admin, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log,
     LogFormat, Proxy, Requests, Resolve, Store, Tls, Upstream,
 };
 pub use self::openid::{GroupMapping, OpenId};

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
 use ipnet::IpNet;
 
 use super::admin_url::AdminUrl;
 use super::listener_tls::ListenerTls;
+use super::alerts::Alerts;
 use super::issuer::Issuer;
 use super::openid::OpenId;
 use super::parent_proxy::ParentProxy;
@@ -226,17 +226,6 @@ pub struct Approvals {
     pub wait: Duration,
     /// How long a question, and a yes for one request, are kept.
     pub keep: Duration,
-}
-
-/// `[alerts]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alerts {
-    /// The webhook, if there is one.
-    pub url: Option<Uri>,
-    /// The file with the secret that signs them.
-    pub secret: Option<PathBuf>,
-    /// The events of ledger lines that are sent.
-    pub events: Vec<String>,
 }
 
 /// `[requests]`

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::destination;
 use super::key::DESTINATION;
 use super::model::{
-    Alerts, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log, LogFormat,
+    Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log, LogFormat,
     Proxy, Requests, Resolve, Store, Tls, Transparent, Upstream,
 };
 use super::problem::{Origin, Problem};
@@ -265,16 +264,6 @@ impl Resolver<'_> {
         most
     }
 
-    fn alerts(&mut self) -> Alerts {
-        let data_dir = self.data_dir;
-        let secret = self.parse("alerts.secret", |value| unless::<String>("none", value));
-        Alerts {
-            url: self.parse("alerts.url", parse_webhook),
-            secret: secret.map(|path| data_dir.join(path)),
-            events: self.list("alerts.events", String::from_value),
-        }
-    }
-
     fn ledger(&mut self) -> Ledger {
         let interval = self.read("ledger.interval");
         let choices = [
@@ -434,22 +423,6 @@ fn parse_audience(value: &Value) -> Result<String, String> {
         return Err("expected a name, such as \"egret\"".to_owned());
     }
     Ok(text)
-}
-
-fn parse_webhook(value: &Value) -> Result<Option<Uri>, String> {
-    let Some(text) = unless::<String>("none", value)? else {
-        return Ok(None);
-    };
-    let url: Option<Uri> = text.parse().ok();
-    let is_complete = |url: &Uri| {
-        let is_http = matches!(url.scheme_str(), Some("https" | "http"));
-        is_http && url.host().is_some_and(|host| !host.is_empty())
-    };
-    // Not repeated: such addresses often have a token in them.
-    let url = url.filter(is_complete);
-    url.map(Some).ok_or_else(|| {
-        "expected an address such as \"https://alerts.example.com/egret\"".to_owned()
-    })
 }
 
 fn parse_rate(value: &Value) -> Result<Option<Rate>, String> {

@@ -65,25 +65,118 @@ pub struct FirstUses {
 #[derive(Debug, Default)]
 struct Known {
     pairs: HashSet<u64>,
-    /// The index was read: what is not there is new.
-    is_complete: bool,
+    state: State,
+}
+
+/// What a pair that is not known means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Nothing: the index was not read yet, or has to be read again.
+    #[default]
+    Incomplete,
+    /// It is new.
+    Complete,
+    /// Nothing: the index knows more than is remembered. Reading it again would not help.
+    TooMany,
 }
 
 /// A credential: its owner and its slug.
 pub type Credential<'a> = (&'a str, &'a str);
 
+/// What is new about uses that are not on record yet. Unless it is kept, it is as if they had not been:
+/// a use whose line could not be written is no use, and the next one is still the first.
+#[derive(Debug)]
+#[must_use]
+pub struct News<'a> {
+    uses: &'a FirstUses,
+    pairs: Vec<u64>,
+}
+
+impl News<'_> {
+    /// Keeps it, as the lines are on record.
+    pub fn keep(mut self) {
+        self.pairs.clear();
+    }
+}
+
+impl Drop for News<'_> {
+    fn drop(&mut self) {
+        if self.pairs.is_empty() {
+            return;
+        }
+        let mut known = self.uses.lock();
+        for pair in &self.pairs {
+            known.pairs.remove(pair);
+        }
+    }
+}
+
 impl FirstUses {
+    /// Nothing new so far, to be told of one use after the other.
+    pub fn news(&self) -> News<'_> {
+        News {
+            uses: self,
+            pairs: Vec::new(),
+        }
+    }
+
+    /// Whether the index has to be read, now or again.
+    pub fn is_incomplete(&self) -> bool {
+        self.lock().state == State::Incomplete
+    }
+
+    /// Takes over a part of what the index knows. Returns whether there is room for more.
+    pub fn learn<'a>(
+        &self,
+        pairs: impl IntoIterator<Item = (Credential<'a>, Aspect, &'a str)>,
+    ) -> bool {
+        let mut known = self.lock();
+        for (credential, aspect, name) in pairs {
+            if known.pairs.len() >= MOST {
+                known.state = State::TooMany;
+                known.pairs = HashSet::new();
+            }
+            if known.state == State::TooMany {
+                return false;
+            }
+            let pair = self.hasher.hash_one((credential, aspect, name));
+            known.pairs.insert(pair);
+        }
+        true
+    }
+
+    /// The index was read to its end: what is not known is new from now on.
+    pub fn learned(&self) {
+        let mut known = self.lock();
+        if known.state == State::Incomplete {
+            known.state = State::Complete;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl News<'_> {
     /// Remembers a use, and returns what is new about it.
     pub fn note<'a>(
-        &self,
+        &mut self,
         credential: Credential<'_>,
         aspects: impl IntoIterator<Item = (Aspect, &'a str)>,
     ) -> Vec<Aspect> {
-        let mut known = self.lock();
+        let mut known = self.uses.lock();
         let mut new = Vec::new();
         for (aspect, name) in aspects {
-            let pair = self.hasher.hash_one((credential, aspect, name));
-            if known.pairs.insert(pair) && known.is_complete && !new.contains(&aspect) {
+            if known.state == State::TooMany {
+                break;
+            }
+            let pair = self.uses.hasher.hash_one((credential, aspect, name));
+            if !known.pairs.insert(pair) {
+                continue;
+            }
+            self.pairs.push(pair);
+            if known.state == State::Complete && !new.contains(&aspect) {
                 new.push(aspect);
             }
         }
@@ -91,26 +184,6 @@ impl FirstUses {
             *known = Known::default();
         }
         new
-    }
-
-    /// Whether the index has to be read, now or again.
-    pub fn is_incomplete(&self) -> bool {
-        !self.lock().is_complete
-    }
-
-    /// Takes over what the index knows.
-    pub fn learn<'a>(&self, pairs: impl IntoIterator<Item = (Credential<'a>, Aspect, &'a str)>) {
-        let mut known = self.lock();
-        let room = MOST.saturating_sub(known.pairs.len());
-        let pairs = pairs.into_iter().take(room);
-        let hashes = pairs
-            .map(|(credential, aspect, name)| self.hasher.hash_one((credential, aspect, name)));
-        known.pairs.extend(hashes);
-        known.is_complete = true;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,31 +197,61 @@ mod tests {
         [(Aspect::Action, action), (Aspect::Location, place)]
     }
 
+    /// What is new about a use that is on record then.
+    fn noted<'a>(
+        uses: &FirstUses,
+        credential: Credential<'_>,
+        aspects: impl IntoIterator<Item = (Aspect, &'a str)>,
+    ) -> Vec<Aspect> {
+        let mut news = uses.news();
+        let new = news.note(credential, aspects);
+        news.keep();
+        new
+    }
+
     #[test]
     fn what_was_never_there_is_new_once() {
         let uses = FirstUses::default();
         assert!(uses.is_incomplete());
-        assert_eq!(uses.note(PAT, use_of("early", "header")), []);
-        uses.learn([(PAT, Aspect::Action, "report")]);
+        assert_eq!(noted(&uses, PAT, use_of("early", "header")), []);
+        assert!(uses.learn([(PAT, Aspect::Action, "report")]));
+        assert!(uses.is_incomplete(), "there may be more");
+        uses.learned();
         assert!(!uses.is_incomplete());
-        assert_eq!(uses.note(PAT, use_of("report", "header")), []);
-        assert_eq!(uses.note(PAT, use_of("early", "header")), []);
+        assert_eq!(noted(&uses, PAT, use_of("report", "header")), []);
+        assert_eq!(noted(&uses, PAT, use_of("early", "header")), []);
         assert_eq!(
-            uses.note(PAT, use_of("report", "query")),
+            noted(&uses, PAT, use_of("report", "query")),
             [Aspect::Location]
         );
-        assert_eq!(uses.note(PAT, use_of("report", "query")), []);
+        assert_eq!(noted(&uses, PAT, use_of("report", "query")), []);
         // Another owner's credential of the same slug is another one.
         let both = [Aspect::Action, Aspect::Location];
-        assert_eq!(uses.note(("bob", "pat"), use_of("report", "query")), both);
+        assert_eq!(noted(&uses, ("bob", "pat"), use_of("report", "query")), both);
+    }
+
+    #[test]
+    fn what_was_not_recorded_is_new_again() {
+        let uses = FirstUses::default();
+        uses.learned();
+        let action = |name| [(Aspect::Action, name)];
+        noted(&uses, PAT, action("known"));
+        let mut news = uses.news();
+        assert_eq!(news.note(PAT, action("report")), [Aspect::Action]);
+        assert_eq!(news.note(PAT, action("report")), [], "two lines of one request");
+        assert_eq!(news.note(PAT, action("known")), []);
+        drop(news);
+        assert_eq!(noted(&uses, PAT, action("known")), []);
+        assert_eq!(noted(&uses, PAT, action("report")), [Aspect::Action]);
+        assert_eq!(noted(&uses, PAT, action("report")), []);
     }
 
     #[test]
     fn an_aspect_is_named_once_however_many_places_are_new() {
         let uses = FirstUses::default();
-        uses.learn([]);
+        uses.learned();
         let places = [(Aspect::Location, "query"), (Aspect::Location, "body")];
-        assert_eq!(uses.note(PAT, places), [Aspect::Location]);
+        assert_eq!(noted(&uses, PAT, places), [Aspect::Location]);
     }
 
     #[test]
@@ -166,10 +269,17 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let uses = FirstUses::default();
-        uses.learn([]);
+        uses.learned();
         for number in 0..=MOST {
-            uses.note(PAT, [(Aspect::Action, number.to_string().as_str())]);
+            noted(&uses, PAT, [(Aspect::Action, number.to_string().as_str())]);
         }
         assert!(uses.is_incomplete() && uses.lock().pairs.is_empty());
+        // An index that knows more is not read again and again.
+        let names: Vec<_> = (0..=MOST).map(|number| number.to_string()).collect();
+        let pairs = names.iter().map(|name| (PAT, Aspect::Action, name.as_str()));
+        assert!(!uses.learn(pairs));
+        uses.learned();
+        assert!(!uses.is_incomplete() && uses.lock().pairs.is_empty());
+        assert_eq!(noted(&uses, PAT, use_of("report", "header")), []);
     }
 }

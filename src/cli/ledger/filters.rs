@@ -4,10 +4,9 @@ use clap::Args;
 
 use crate::cli::remote::segment;
 use crate::cli::when;
-use crate::config::nearest;
+use crate::config::{event_names, nearest};
 use crate::ledger::reader::Filter;
-use crate::ledger::{Timestamp, event, outcome};
-use crate::vault::store::Event;
+use crate::ledger::{Timestamp, outcome};
 use crate::views::rfc3339;
 
 /// What a line must satisfy, all of it.
@@ -68,8 +67,7 @@ fn known(text: &str, names: &[&'static str]) -> Result<String, UnknownName> {
 /// An event, or a family of events: `credential` is `credential.created` and all others of that
 /// family.
 fn event(text: &str) -> Result<String, UnknownName> {
-    let administrative = Event::ALL.iter().map(|event| event.as_str());
-    let events: Vec<&str> = event::ALL.iter().copied().chain(administrative).collect();
+    let events: Vec<&str> = event_names().collect();
     let mut families: Vec<&str> = events
         .iter()
         .filter_map(|event| Some(event.split_once('.')?.0))

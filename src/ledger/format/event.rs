@@ -17,6 +17,7 @@ pub const ALL: &[&str] = &[
     DAMAGED,
     DROPPED,
     SIGNED,
+    UNVERIFIED,
 ];
 
 /// A value is about to leave; durable before it does.
@@ -52,6 +53,8 @@ pub const DAMAGED: &str = "ledger.damaged";
 pub const DROPPED: &str = "ledger.dropped";
 /// Checkpoints begin here, with the key in `locations`; lines before were written without any.
 pub const SIGNED: &str = "ledger.signed";
+/// Something in the store is not what Egret wrote; `locations` says what, or `owner` and `slug`.
+pub const UNVERIFIED: &str = "store.unverified";
 
 #[cfg(test)]
 mod tests {

@@ -49,8 +49,8 @@ pub struct UsageLine {
     pub places: String,
     /// From the request's arrival to the end of its answer.
     pub duration_ms: Option<u64>,
-    /// Whether the action had never asked for this credential before.
-    pub is_first: bool,
+    /// What had never used the credential before, as the line says: `action`, `destination`.
+    pub first: Vec<String>,
 }
 
 /// The uses and refusals of an hour.
@@ -141,9 +141,7 @@ pub(super) async fn lines(
 ) -> sqlx::Result<Vec<UsageLine>> {
     let query = format!(
         "SELECT seq, time, request, field, version, principal, client, action, run, method,
-             destination, path, nullif(outcome, ''), refused, places, duration_ms,
-             time = (SELECT first_seen FROM action AS a WHERE a.owner = ?1 AND a.slug = ?2
-                     AND a.action = ifnull(recent.action, ''))
+             destination, path, nullif(outcome, ''), refused, places, duration_ms, first
          FROM recent WHERE {CONDITIONS} AND time >= ?10 AND time < ?11 AND seq < ?12
          ORDER BY seq DESC LIMIT ?13"
     );
@@ -159,12 +157,13 @@ pub(super) async fn lines(
 }
 
 fn read_line(row: &SqliteRow) -> sqlx::Result<UsageLine> {
+    let first: &str = row.try_get(16)?;
     Ok(UsageLine {
         line: RecentUse::read(row)?,
         refused: row.try_get(13)?,
         places: row.try_get::<Option<String>, _>(14)?.unwrap_or_default(),
         duration_ms: optional_count(row, 15)?,
-        is_first: row.try_get::<Option<bool>, _>(16)?.unwrap_or_default(),
+        first: first.split_terminator(' ').map(str::to_owned).collect(),
     })
 }
 

@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 pub const USAGE: &str = "usage.db";
 
 /// Changes with the tables. An index of another version is made again.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// How long one process waits for another one's batch.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ CREATE TABLE recent (
     owner TEXT NOT NULL, slug TEXT NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
     refused INTEGER NOT NULL, request TEXT, field TEXT, version INTEGER, principal TEXT,
     client TEXT, action TEXT, run TEXT, method TEXT, destination TEXT, path TEXT, places TEXT,
-    outcome TEXT, duration_ms INTEGER,
+    outcome TEXT, duration_ms INTEGER, first TEXT NOT NULL,
     PRIMARY KEY (owner, slug, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX recent_by_request ON recent (request);
@@ -132,7 +132,7 @@ async fn make_tables(connection: &mut SqliteConnection) -> sqlx::Result<()> {
         VERSION => {}
         0 => {
             sqlx::raw_sql(TABLES).execute(&mut *change).await?;
-            sqlx::raw_sql("PRAGMA user_version = 3")
+            sqlx::raw_sql("PRAGMA user_version = 4")
                 .execute(&mut *change)
                 .await?;
         }

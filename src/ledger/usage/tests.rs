@@ -290,10 +290,16 @@ async fn seqs(index: &mut UsageIndex, filter: &UsageFilter) -> Vec<u64> {
 async fn uses_and_refusals_are_found_by_what_they_have() {
     let ledger = Growing::with([
         by("r1", "laptop", "report"),
-        by("r2", "ci", "report"),
+        Entry {
+            first: Some(vec!["client".into(), "destination".into()]),
+            ..by("r2", "ci", "report")
+        },
         refused("ci", "sync"),
         result("r1", 200),
-        by("r3", "ci", "sync"),
+        Entry {
+            first: Some(vec!["action".into()]),
+            ..by("r3", "ci", "sync")
+        },
     ]);
     let mut index = ledger.open().await;
     let text = |text: &str| Some(text.to_owned());
@@ -362,8 +368,8 @@ async fn uses_and_refusals_are_found_by_what_they_have() {
     let page = index.lines(PAT, &any, Some(3), 1).await.unwrap();
     assert_eq!(page[0].line.seq, 2);
     let lines = index.lines(PAT, &any, None, 10).await.unwrap();
-    let first: Vec<_> = lines.iter().map(|line| line.is_first).collect();
-    assert_eq!(first, [false, true, false, true]);
+    let first: Vec<_> = lines.iter().map(|line| line.first.join(" ")).collect();
+    assert_eq!(first, ["action", "", "client destination", ""]);
     assert_eq!(lines[3].places, "header:authorization");
     assert!(lines[1].refused);
 

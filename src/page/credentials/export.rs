@@ -106,7 +106,7 @@ mod tests {
             refused: false,
             places: "header:authorization".to_owned(),
             duration_ms: Some(3),
-            is_first: false,
+            first: Vec::new(),
         };
         let text = record(&line);
         assert!(text.starts_with("7,1970-01-01T00:00:00.000000Z,use,\"'=HYPERLINK(\"\"x\"\")"));

@@ -264,7 +264,7 @@ mod tests {
             refused: false,
             places: places.to_owned(),
             duration_ms: None,
-            is_first: false,
+            first: Vec::new(),
         }
     }
 

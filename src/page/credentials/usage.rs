@@ -43,7 +43,8 @@ pub(super) struct Line {
     pub(super) reason: &'static str,
     pub(super) duration: String,
     pub(super) refused: bool,
-    pub(super) is_first: bool,
+    /// What had never used the credential before, in words; empty for nothing.
+    pub(super) first: String,
 }
 
 impl Usage {
@@ -115,7 +116,7 @@ impl Line {
                 .duration_ms
                 .map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms")),
             refused: line.refused,
-            is_first: line.is_first,
+            first: text::shown(&line.first.join(", ")),
         }
     }
 }

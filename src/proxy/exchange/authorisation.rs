@@ -285,7 +285,8 @@ impl Obtained {
     ) -> Result<Permitted, Refused> {
         used.add(&self.values.0);
         used.add(&self.spelled);
-        let mut lines = self.uses.lines(context, ledger.first_uses());
+        let mut news = ledger.first_uses().news();
+        let (mut lines, new) = self.uses.lines(context, &mut news);
         for (reference, location) in &self.ignored {
             used.ignore(reference);
             lines.push(&context.ignored_entry(reference, location));
@@ -294,6 +295,11 @@ impl Obtained {
             used.set_recorded();
             ledger.commit(lines).await.map_err(Refusal::from)?;
         }
+        news.keep();
+        for aspect in new {
+            measures().first_use(aspect);
+        }
+        used.add_credentials(self.uses.credentials());
         self.uses.measure();
         Ok(self.values.0)
     }

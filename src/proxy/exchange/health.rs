@@ -15,7 +15,6 @@ use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::runtime::sync::lock;
 use crate::substitution::slug::Slug;
-use crate::vault::cache::{Found, Usable};
 use crate::vault::{Credential, Principal, Vault};
 
 /// So many refusals one after the other, with none but refusals between, make a credential rejected.
@@ -77,11 +76,13 @@ impl CredentialHealth {
     /// Takes note of an answer to a request that used values, or might have.
     pub fn note(&self, outcome: &Outcome, vault: &Vault, ledger: &Ledger, status: StatusCode) {
         let context = &**outcome.context();
-        let used = credentials(context, outcome, vault);
+        let used = outcome.used().credentials();
         if status == StatusCode::UNAUTHORIZED {
             say(context, &used);
         }
-        for credential in used {
+        // One that was replaced meanwhile says nothing about the version in force.
+        let kept = used.into_iter().filter(|credential| is_kept(credential, vault));
+        for credential in kept {
             let change = match is_refusal(status) {
                 true => self.refused(&credential),
                 false if status.is_success() => self.accepted(&credential),
@@ -103,6 +104,18 @@ impl CredentialHealth {
                 tracing::error!(request = %context.id, "the state of a credential could not be recorded");
             }
         }
+    }
+
+    /// Forgets versions that are no longer used: nothing will show that they are taken again.
+    pub fn forget_replaced(&self, vault: &Vault) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut failing = lock(&self.failing);
+        failing.retain(|(owner, slug, version), _| vault.has_version(owner, slug, *version));
+        let rejected = failing.values().filter(|run| run.length >= RUN).count();
+        self.count.store(failing.len() as u64, Ordering::Relaxed);
+        self.rejected.store(rejected as u64, Ordering::Relaxed);
     }
 
     fn refused(&self, credential: &Credential) -> Change {
@@ -151,27 +164,12 @@ fn name(credential: &Credential) -> Name {
     (owner.clone(), slug.clone(), *version)
 }
 
-fn is_refusal(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+fn is_kept(credential: &Credential, vault: &Vault) -> bool {
+    vault.has_version(&credential.owner, &credential.slug, credential.version)
 }
 
-/// The credentials whose values the request has sent, each once.
-fn credentials(context: &RequestContext, outcome: &Outcome, vault: &Vault) -> Vec<Arc<Credential>> {
-    let (principal, now) = (&context.caller.principal, unix_seconds());
-    let mut found: Vec<Arc<Credential>> = Vec::new();
-    for (reference, _) in outcome.used().values().iter() {
-        let named = match &context.caller.bundle {
-            Some(bundle) => vault.find_in_bundle(principal, bundle, &reference.slug, now),
-            None => vault.find(principal, &reference.slug, now),
-        };
-        let Found::One(Usable { credential, .. }) = named else {
-            continue;
-        };
-        if !found.iter().any(|known| Arc::ptr_eq(known, &credential)) {
-            found.push(credential);
-        }
-    }
-    found
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// Says what Egret has put into a request that was answered with 401: the commonest reason is that it

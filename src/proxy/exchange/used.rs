@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::proxy::runtime::sync::lock;
 use crate::secret::{SecretBytes, is_same};
 use crate::substitution::slug::Reference;
+use crate::vault::Credential;
 
 /// A value with what it was sent for.
 pub type Named = (Reference, Arc<SecretBytes>);
@@ -34,11 +35,17 @@ impl Deref for Sent {
     }
 }
 
+/// Whether two are the same version of one credential.
+fn is_version_of(one: &Credential, other: &Credential) -> bool {
+    (&one.owner, &one.slug, one.version) == (&other.owner, &other.slug, other.version)
+}
+
 /// What one request has used. A body that streams adds to it on the way.
 #[derive(Default)]
 pub struct Used {
     recorded: AtomicBool,
     values: Mutex<Sent>,
+    credentials: Mutex<Vec<Arc<Credential>>>,
     /// How many values there are, for a look without the lock.
     count: AtomicUsize,
     ignored: Mutex<Vec<String>>,
@@ -75,6 +82,21 @@ impl Used {
             }
         }
         self.count.store(values.len(), Ordering::Release);
+    }
+
+    /// These credentials were used, with the versions that they have here.
+    pub fn add_credentials<'a>(&self, used: impl Iterator<Item = &'a Arc<Credential>>) {
+        let mut credentials = lock(&self.credentials);
+        for credential in used {
+            if !credentials.iter().any(|known| is_version_of(known, credential)) {
+                credentials.push(Arc::clone(credential));
+            }
+        }
+    }
+
+    /// The credentials that were used so far, each version once.
+    pub fn credentials(&self) -> Vec<Arc<Credential>> {
+        lock(&self.credentials).clone()
     }
 
     /// How many different values were sent so far.

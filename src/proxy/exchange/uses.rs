@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::unix_seconds;
 use crate::error::{Code, Refusal};
-use crate::ledger::first_uses::{Aspect, FirstUses, place};
+use crate::ledger::first_uses::{Aspect, News, place};
 use crate::ledger::{EncodedEntries, Entry, Ledger, Text, event, outcome};
 use crate::policy::location::Location;
 use crate::policy::use_limits::Rate;
@@ -273,23 +273,36 @@ impl Uses {
         }
     }
 
-    /// The `use` lines.
-    pub fn lines(&self, context: &RequestContext, first_uses: &FirstUses) -> EncodedEntries {
-        self.each()
-            .map(|(used, places)| {
-                let locations = shown_locations(places.iter().map(|used| &used.location));
-                Entry {
-                    // Its own: in a bundle a request names it by another.
-                    slug: Some(used.credential.slug.as_str().into()),
-                    version: Some(used.credential.version),
-                    owner: Some(used.credential.owner.as_str().into()),
-                    outcome: Some(how_used(context, places).into()),
-                    first: news(context, used, &locations, first_uses),
-                    locations,
-                    ..context.entry_for(event::USE, &used.reference)
-                }
-            })
-            .collect()
+    /// The credentials, with the versions that are used.
+    pub fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.0.iter().map(|used| &used.credential)
+    }
+
+    /// The `use` lines, and what is new about the uses.
+    pub fn lines(
+        &self,
+        context: &RequestContext,
+        news: &mut News<'_>,
+    ) -> (EncodedEntries, Vec<Aspect>) {
+        let mut all_new = Vec::new();
+        let lines = self.each().map(|(used, places)| {
+            let locations = shown_locations(places.iter().map(|used| &used.location));
+            let new = what_is_new(context, used, &locations, news);
+            let names = new.iter().map(|aspect| aspect.as_str().into());
+            let first = (!new.is_empty()).then(|| names.collect());
+            all_new.extend(new);
+            Entry {
+                // Its own: in a bundle a request names it by another.
+                slug: Some(used.credential.slug.as_str().into()),
+                version: Some(used.credential.version),
+                owner: Some(used.credential.owner.as_str().into()),
+                outcome: Some(how_used(context, places).into()),
+                first,
+                locations,
+                ..context.entry_for(event::USE, &used.reference)
+            }
+        });
+        (lines.collect(), all_new)
     }
 }
 
@@ -303,12 +316,12 @@ fn how_used(context: &RequestContext, places: &[Use]) -> &'static str {
 }
 
 /// What is new about a use.
-fn news(
+fn what_is_new(
     context: &RequestContext,
     used: &Use,
     locations: &[Text<'_>],
-    first_uses: &FirstUses,
-) -> Option<Vec<Text<'static>>> {
+    news: &mut News<'_>,
+) -> Vec<Aspect> {
     let credential = (
         used.credential.owner.as_str(),
         used.credential.slug.as_str(),
@@ -322,13 +335,7 @@ fn news(
     let places = locations
         .iter()
         .map(|location| (Aspect::Location, place(location)));
-    let new = first_uses.note(credential, who.into_iter().chain(places));
-    for aspect in &new {
-        measures().first_use(*aspect);
-    }
-    let names = new.into_iter().map(|aspect| aspect.as_str().into());
-    let names: Vec<Text<'static>> = names.collect();
-    (!names.is_empty()).then_some(names)
+    news.note(credential, who.into_iter().chain(places))
 }
 
 /// Opened values, wiped when the request has been put together. In the order of the references.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Own, Vault};
+use crate::substitution::slug::Slug;
 use crate::vault::model::{Credential, State};
+use crate::vault::name::Principal;
 use crate::vault::store::Freshness;
 
 impl Vault {
@@ -28,6 +30,16 @@ impl Vault {
         let is_active = |credential: &&Arc<Credential>| credential.state == State::Active;
         let of = |own: &Own| own.credentials.values().filter(is_active).count() as u64;
         self.own.iter().map(|own| of(&own)).sum()
+    }
+
+    /// Whether a version is in force, or waits for its promotion, of a credential that is not revoked.
+    pub fn has_version(&self, owner: &Principal, slug: &Slug, version: u32) -> bool {
+        let own = self.own.get(owner);
+        let credential = own.as_ref().and_then(|own| own.credentials.get(slug));
+        credential.is_some_and(|credential| {
+            let is_kept = credential.version == version || credential.staged_version() == Some(version);
+            is_kept && credential.state == State::Active
+        })
     }
 
     /// How many active credentials are due to be rotated at `now` (unix seconds).

@@ -57,7 +57,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("changes", &["error", "ledger", "vault"]),
     ("identity", &["clock", "error", "substitution", "vault"]),
     ("tls", &["files", "policy"]),
-    ("config", &["files", "policy", "substitution", "vault"]),
+    // `ledger` for the names of its events.
+    (
+        "config",
+        &["files", "ledger", "policy", "substitution", "vault"],
+    ),
     // `tls` for a request of Egret's own.
     ("environment", &["config", "files", "policy", "tls"]),
     (

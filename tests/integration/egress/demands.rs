@@ -274,6 +274,21 @@ async fn a_run_of_refusals_is_on_record_until_a_success() {
         .ledger_line("accepted", |line| line["event"] == "accepted")
         .await;
     rejected("0").await;
+
+    // A rotation ends it: what is in force now was not refused.
+    stub.answer(refusal.to_vec());
+    for _ in 1..=3 {
+        assert_eq!(tunnel.get("/x", &["X-Api-Key: <<pat>>"]).await.status, 401);
+    }
+    rejected("1").await;
+    let rotated = world.run_with_input(&["credential", "rotate", "pat"], "another-value");
+    rotated.await.ok();
+    let page = async || world.admin_page("/metrics").await.expect("metrics").text();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !page().await.contains("egret_credentials_rejected 0\n") {
+        assert!(tokio::time::Instant::now() < deadline, "{}", page().await);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     let log = world.log();
     assert!(
         log.contains("pat@1") && log.contains("had put no value"),

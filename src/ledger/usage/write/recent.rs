@@ -60,8 +60,9 @@ async fn insert(
     };
     let duration = end.and_then(|end| end.duration_ms);
     let places: Vec<_> = used.locations.iter().map(|place| &**place).collect();
+    let first: Vec<_> = used.first.iter().flatten().map(|what| &**what).collect();
     let query = "INSERT OR REPLACE INTO recent
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     sqlx::query(query)
         .bind(owner)
         .bind(slug)
@@ -81,6 +82,7 @@ async fn insert(
         .bind(places.join(" "))
         .bind(outcome.as_ref().map(Outcome::text))
         .bind(duration.filter(|_| !refused).map(signed))
+        .bind(first.join(" "))
         .execute(connection)
         .await?;
     Ok(())
