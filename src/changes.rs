@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::error::{Code, Refusal};
 use crate::ledger::{EncodedEntries, Entry, Ledger, LedgerUnavailable, Text, Timestamp, event};
 use crate::vault::cache::Alarm;
-use crate::vault::store::AdminEvent;
+use crate::vault::store::{AdminEvent, Waiting};
 use crate::vault::{Store, StoreUnavailable, Vault};
 
 /// How long a request waits for administrative events to be on record. The ledger has a deadline of
@@ -150,23 +150,24 @@ pub async fn report_store(ledger: &Ledger) {
 
 /// Puts on record what does not verify. The log has it already, also if the ledger does not take it.
 async fn report(alarms: &[Alarm], ledger: &Ledger) {
-    let line = |alarm: &Alarm| {
-        let mut line = Entry::new(event::UNVERIFIED);
-        match alarm {
-            Alarm::Credential(owner, slug) => {
-                line.owner = Some(owner.to_string().into());
-                line.slug = Some(slug.to_string().into());
-            }
-            Alarm::Entry(name) => line.locations = vec![name.clone().into()],
-            Alarm::Store => {}
-        }
-        line.code = Some(Code::StoreUnavailable.as_str().into());
-        line
-    };
-    let lines: EncodedEntries = alarms.iter().map(line).collect();
+    let lines: EncodedEntries = alarms.iter().map(alarm_line).collect();
     if let Err(error) = ledger.commit(lines).await {
         tracing::error!(%error, "the alarms about the store could not be recorded");
     }
+}
+
+fn alarm_line(alarm: &Alarm) -> Entry<'static> {
+    let mut line = Entry::new(event::UNVERIFIED);
+    match alarm {
+        Alarm::Credential(owner, slug) => {
+            line.owner = Some(owner.to_string().into());
+            line.slug = Some(slug.to_string().into());
+        }
+        Alarm::Entry(name) => line.locations = vec![name.clone().into()],
+        Alarm::Store => {}
+    }
+    line.code = Some(Code::StoreUnavailable.as_str().into());
+    line
 }
 
 impl Default for Changes {
@@ -179,14 +180,30 @@ impl Default for Changes {
 /// the outbox only once its line is durable, so a crash in between repeats it and loses none.
 pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainError> {
     loop {
-        let events = store.outbox_take(BATCH).await?;
-        if events.is_empty() {
+        let waiting = store.outbox_take(BATCH).await?;
+        if waiting.is_empty() {
             return Ok(());
         }
-        let lines: EncodedEntries = events.iter().map(entry).collect();
+        let alarms = alarms(&waiting);
+        let alarms = alarms.iter().map(alarm_line);
+        let lines: EncodedEntries = alarms.chain(waiting.events.iter().map(entry)).collect();
         ledger.commit(lines).await?;
-        store.outbox_done(&events).await?;
+        store.outbox_done(&waiting).await?;
     }
+}
+
+/// What of the events was not written by Egret. An event that is not its own is no line of the ledger.
+fn alarms(waiting: &Waiting) -> Vec<Alarm> {
+    let mut names: Vec<String> = Vec::new();
+    if waiting.is_incomplete {
+        names.push("events that waited for the ledger: some are missing, or were added".to_owned());
+    }
+    let changed = waiting.unverified.iter();
+    names.extend(changed.map(|number| format!("event {number} that waited for the ledger")));
+    for name in &names {
+        tracing::error!(name, "the store was changed by something that is not Egret, or is damaged");
+    }
+    names.into_iter().map(Alarm::Entry).collect()
 }
 
 fn entry(event: &AdminEvent) -> Entry<'_> {

@@ -7,8 +7,8 @@
 //! does not verify, and is unusable.
 //!
 //! A tag does not tell an old row from the present one. For that the store has one **head**: the
-//! revision, and for each of two sets of objects the exclusive-or of a keyed digest of every tag
-//! (MSet-XOR-Hash, Clarke et al., 2003). The digests are stored nowhere and the head is encrypted, so
+//! revision, and for each of two sets of objects, and for the events that wait for the ledger, the
+//! exclusive-or of a keyed digest of every tag (MSet-XOR-Hash, Clarke et al., 2003). The digests are stored nowhere and the head is encrypted, so
 //! that no set of other rows can be found that has the same sum. One change costs two digests,
 //! whatever the number of objects.
 //!
@@ -81,10 +81,14 @@ pub struct Head {
     pub credentials: SetDigest,
     /// All users, groups, bundles and clients.
     pub directory: SetDigest,
+    /// All administrative events that are not in the ledger yet.
+    pub events: SetDigest,
 }
 
-const HEAD: usize = 8 + 8 + 32 + 32;
-const HEAD_PURPOSE: &[u8] = b"egret store head";
+const HEAD: usize = 8 + 8 + 3 * 32;
+const HEAD_PURPOSE: &[u8] = b"egret store head 2";
+/// Of a head that says nothing about events.
+const FORMER_HEAD_PURPOSE: &[u8] = b"egret store head";
 const SEEN_PURPOSE: &[u8] = b"egret store revision on record";
 
 impl Keys {
@@ -191,24 +195,36 @@ impl PolicyKey {
         let mut plain = Vec::with_capacity(HEAD + TAG);
         plain.extend_from_slice(&head.revision.to_be_bytes());
         plain.extend_from_slice(&head.directory_revision.to_be_bytes());
-        plain.extend_from_slice(&head.credentials.0);
-        plain.extend_from_slice(&head.directory.0);
+        for digest in [&head.credentials, &head.directory, &head.events] {
+            plain.extend_from_slice(&digest.0);
+        }
         self.seal(HEAD_PURPOSE, plain)
     }
 
     /// The head that was encrypted; `None` if this key did not write it.
     pub fn open_head(&self, sealed: &[u8]) -> Option<Head> {
         let plain = self.open(HEAD_PURPOSE, sealed)?;
-        let (revision, rest) = plain.split_first_chunk()?;
-        let (directory_revision, rest) = rest.split_first_chunk()?;
-        let (credentials, rest) = rest.split_first_chunk()?;
-        let directory = rest.try_into().ok()?;
+        let (events, rest) = plain.split_last_chunk()?;
         Some(Head {
-            revision: i64::from_be_bytes(*revision),
-            directory_revision: i64::from_be_bytes(*directory_revision),
-            credentials: SetDigest(*credentials),
-            directory: SetDigest(directory),
+            events: SetDigest(*events),
+            ..read_head(rest)?
         })
+    }
+
+    /// A head of before events were authenticated. It is taken once, when such a store is brought up
+    /// to date.
+    pub fn open_former_head(&self, sealed: &[u8]) -> Option<Head> {
+        read_head(&self.open(FORMER_HEAD_PURPOSE, sealed)?)
+    }
+
+    /// What an Egret of before wrote.
+    #[cfg(test)]
+    pub(in crate::vault) fn seal_former_head(&self, head: &Head) -> Vec<u8> {
+        let revisions = [head.revision, head.directory_revision];
+        let mut plain = revisions.map(i64::to_be_bytes).concat();
+        plain.extend_from_slice(&head.credentials.0);
+        plain.extend_from_slice(&head.directory.0);
+        self.seal(FORMER_HEAD_PURPOSE, plain).unwrap()
     }
 
     /// A revision that is on record, for a file outside the store.
@@ -257,6 +273,21 @@ impl fmt::Debug for PolicyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PolicyKey({})", self.0.id)
     }
+}
+
+/// A head without its events.
+fn read_head(plain: &[u8]) -> Option<Head> {
+    let (revision, rest) = plain.split_first_chunk()?;
+    let (directory_revision, rest) = rest.split_first_chunk()?;
+    let (credentials, rest) = rest.split_first_chunk()?;
+    let directory = rest.try_into().ok()?;
+    Some(Head {
+        revision: i64::from_be_bytes(*revision),
+        directory_revision: i64::from_be_bytes(*directory_revision),
+        credentials: SetDigest(*credentials),
+        directory: SetDigest(directory),
+        events: SetDigest::default(),
+    })
 }
 
 /// Every part carries its length, so no two objects have the same encoding.
@@ -337,8 +368,17 @@ mod tests {
         };
         head.credentials
             .toggle(key(1).digest("user", "a", &[0; 32]));
+        head.events.toggle(key(1).digest("event", "1", &[0; 32]));
         let sealed = key(1).seal_head(&head).unwrap();
         assert_eq!(key(1).open_head(&sealed), Some(head));
+        assert_eq!(key(1).open_former_head(&sealed), None);
+        let former = key(1).seal_former_head(&head);
+        assert_eq!(key(1).open_head(&former), None);
+        let without_events = Head {
+            events: SetDigest::default(),
+            ..head
+        };
+        assert_eq!(key(1).open_former_head(&former), Some(without_events));
         assert_eq!(key(2).open_head(&sealed), None);
         let seen = key(1).seal_seen(9).unwrap();
         assert_eq!(key(1).open_seen(&seen), Some(9));

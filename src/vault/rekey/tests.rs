@@ -63,8 +63,9 @@ async fn everything_opens_under_the_next_key_and_nothing_under_the_former() {
         Some("value 2")
     );
     assert!(vault.store().check().await.unwrap().is_empty());
-    let events = vault.store().outbox_take(100).await.unwrap();
-    let last = events.last().unwrap();
+    let waiting = vault.store().outbox_take(100).await.unwrap();
+    assert!(waiting.unverified.is_empty() && !waiting.is_incomplete);
+    let last = waiting.events.last().unwrap();
     assert_eq!(last.event.as_str(), "store.rekeyed");
     vault.store().close().await;
     let refused = open(&fixture, &keyring()).await.unwrap_err();

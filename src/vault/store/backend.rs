@@ -11,7 +11,7 @@ use super::edit::{
     BundleEdit, BundleTarget, CredentialEdit, CredentialTarget, Handover, PeopleEdit,
 };
 use super::error::{StoreError, StoreUnavailable};
-use super::outbox::{AdminEvent, Event};
+use super::outbox::{Event, Waiting};
 use super::rekeying::{Progress, Rekeyed, Reseal};
 use super::sqlite;
 use super::url::{Location, StoreUrl};
@@ -325,10 +325,11 @@ store! {
     async fn changes_since(&self, since: i64) -> Result<Changes, StoreUnavailable>;
 
     /// The oldest events not yet in the ledger, at most `limit`, in the order of their commits.
-    async fn outbox_take(&self, limit: u32) -> Result<Vec<AdminEvent>, StoreUnavailable>;
+    async fn outbox_take(&self, limit: u32) -> Result<Waiting, StoreUnavailable>;
 
-    /// Removes events that are durable in the ledger. From then on a store of before is refused.
-    async fn outbox_done(&self, events: &[AdminEvent]) -> Result<(), StoreUnavailable>;
+    /// Removes events that are durable in the ledger, and those that Egret did not write. From then on
+    /// a store of before is refused.
+    async fn outbox_done(&self, waiting: &Waiting) -> Result<(), StoreUnavailable>;
 
     /// Puts an event about the store itself on record.
     async fn note_event(

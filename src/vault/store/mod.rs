@@ -23,7 +23,7 @@ pub use backend::{CommitWatch, Store};
 pub use changes::{ChangedCredential, Changes, Content, Directory, Freshness, Listing, StoreCopy};
 pub use condition::{Condition, ObjectName};
 pub use error::{StoreError, StoreUnavailable};
-pub use outbox::{AdminEvent, Event};
+pub use outbox::{AdminEvent, Event, Waiting};
 pub use rekeying::{Progress, Rekeyed, Reseal, ValueOf};
 pub use url::{InvalidStoreUrl, StoreUrl};
 

@@ -285,3 +285,21 @@ pub struct AdminEvent {
     /// A detail for readers; may be empty.
     pub detail: String,
 }
+
+/// Events that wait for the ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Those that Egret wrote, in the order of the commits.
+    pub events: Vec<AdminEvent>,
+    /// The numbers of those that it did not write, or that were changed.
+    pub unverified: Vec<i64>,
+    /// Some are missing, or were added.
+    pub is_incomplete: bool,
+}
+
+impl Waiting {
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.unverified.is_empty() && !self.is_incomplete
+    }
+}

@@ -186,7 +186,7 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
         .await
         .unwrap();
 
-    let taken = store.outbox_take(100).await.unwrap();
+    let taken = store.outbox_take(100).await.unwrap().events;
     let events: Vec<Event> = taken.iter().map(|event| event.event).collect();
     let expected = [
         Event::UserAdded,
@@ -239,13 +239,17 @@ async fn events_stay_until_they_are_done_and_their_numbers_are_not_reused() {
         command.add_secret("alice", name, "v").await;
     }
     let ids = |taken: &[AdminEvent]| taken.iter().map(|event| event.id).collect::<Vec<_>>();
-    let all = store.outbox_take(10).await.unwrap();
-    assert_eq!(store.outbox_take(2).await.unwrap(), all[..2]);
-    store.outbox_done(&all[..1]).await.unwrap();
-    assert_eq!(store.outbox_take(10).await.unwrap(), all[1..]);
+    let take = async |limit| store.outbox_take(limit).await.unwrap();
+    let all = take(10).await;
+    assert_eq!(take(2).await.events, all.events[..2]);
+    store.outbox_done(&take(1).await).await.unwrap();
+    assert_eq!(take(10).await.events, all.events[1..]);
     store.outbox_done(&all).await.unwrap();
+    assert!(take(10).await.is_empty());
     command.add_secret("alice", "d", "v").await;
-    assert!(ids(&store.outbox_take(10).await.unwrap())[0] > *ids(&all).last().unwrap());
+    let later = take(10).await;
+    assert!(ids(&later.events)[0] > *ids(&all.events).last().unwrap());
+    assert!(later.unverified.is_empty() && !later.is_incomplete);
 }
 
 #[tokio::test]

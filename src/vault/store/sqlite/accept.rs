@@ -63,6 +63,7 @@ impl Database {
             together: None,
         };
         change.count_all().await?;
+        change.accept_events().await?;
         let detail = format!("store at change {found}; ledger at change {on_record}");
         change.record_store(Event::StoreAccepted, &detail).await?;
         change.commit().await?;

@@ -146,7 +146,10 @@ impl Database {
         schema::migrate(&mut transaction, clock::unix_seconds()).await?;
         if found >= schema::AUTHENTICATED {
             // Its rows are objects already, and its head still says what they are.
-            return Ok(transaction.commit().await?);
+            return match found < schema::AUTHENTICATED_EVENTS {
+                true => self.take_over_events(transaction, key).await,
+                false => Ok(transaction.commit().await?),
+            };
         }
         let revision: i64 =
             sqlx::query("UPDATE state SET key_id = ? WHERE id = 1 RETURNING revision")
@@ -165,9 +168,35 @@ impl Database {
             together: None,
         };
         change.take_over().await?;
+        change.authenticate_events().await?;
         schema::drop_unauthenticated(&mut change.transaction).await?;
         change.head.directory_revision = change.revision;
         change.commit().await
+    }
+
+    /// Authenticates the events of a store whose other rows are authenticated already. It counts as a
+    /// change, so that the state of before, with other events, is older than the one on record.
+    async fn take_over_events(
+        &self,
+        mut transaction: Transaction<'static, Sqlite>,
+        key: PolicyKey,
+    ) -> Result<(), StoreError> {
+        let row = sqlx::query(STATE).fetch_one(&mut *transaction).await?;
+        let head = verified_head(&row, |sealed| key.open_former_head(sealed))?;
+        let actor = Actor::server("upgrade");
+        let mut change = Change {
+            transaction,
+            key,
+            revision: head.revision + 1,
+            head,
+            time: clock::unix_micros(),
+            actor: &actor,
+            together: None,
+        };
+        let revision = change.revision;
+        change.authenticate_events().await?;
+        change.commit().await?;
+        Ok(self.expect_revision(revision).await?)
     }
 
     /// The last connection to close moves the write-ahead log into the database.
@@ -224,6 +253,20 @@ impl Database {
         let state = sqlx::query("SELECT revision FROM state WHERE id = 1");
         state.fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// Gives the store the head that an Egret wrote which did not authenticate events.
+    #[cfg(test)]
+    pub async fn put_former_head(&self) {
+        let mut connection = self.pool.acquire().await.unwrap();
+        let row = sqlx::query(STATE).fetch_one(&mut *connection).await.unwrap();
+        let key = key_of(&row, &self.keys).unwrap();
+        let former = key.seal_former_head(&head_of(&row, &key).unwrap());
+        sqlx::query("UPDATE state SET head = ?")
+            .bind(former)
+            .execute(&mut *connection)
+            .await
+            .unwrap();
     }
 
     /// Takes the write lock and keeps it.
@@ -318,10 +361,17 @@ pub(super) fn head_of(row: &SqliteRow, key: &PolicyKey) -> Result<Head, StoreUna
     if schema != schema::CURRENT {
         return Err(schema::too_new(schema));
     }
+    verified_head(row, |sealed| key.open_head(sealed))
+}
+
+fn verified_head(
+    row: &SqliteRow,
+    open: impl FnOnce(&[u8]) -> Option<Head>,
+) -> Result<Head, StoreUnavailable> {
     let sealed: Option<&[u8]> = row.try_get("head")?;
     let plain = (row.try_get("revision")?, row.try_get("client_revision")?);
     sealed
-        .and_then(|sealed| key.open_head(sealed))
+        .and_then(open)
         .filter(|head| (head.revision, head.directory_revision) == plain)
         .ok_or_else(|| {
             StoreUnavailable::alarming(
@@ -354,18 +404,27 @@ impl Change<'_> {
             return self.leave().await;
         }
         self.head.revision = self.revision;
-        let sealed = self
-            .key
-            .seal_head(&self.head)
-            .map_err(|_| StoreUnavailable::new("no randomness"))?;
-        sqlx::query("UPDATE state SET revision = ?, client_revision = ?, head = ? WHERE id = 1")
-            .bind(self.revision)
-            .bind(self.head.directory_revision)
-            .bind(sealed)
-            .execute(&mut *self.transaction)
-            .await?;
+        put_head(&mut self.transaction, &self.key, &self.head).await?;
         Ok(self.transaction.commit().await?)
     }
+}
+
+/// Writes the head of the store.
+pub(super) async fn put_head(
+    connection: &mut SqliteConnection,
+    key: &PolicyKey,
+    head: &Head,
+) -> Result<(), StoreUnavailable> {
+    let sealed = key
+        .seal_head(head)
+        .map_err(|_| StoreUnavailable::new("no randomness"))?;
+    sqlx::query("UPDATE state SET revision = ?, client_revision = ?, head = ? WHERE id = 1")
+        .bind(head.revision)
+        .bind(head.directory_revision)
+        .bind(sealed)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {

@@ -8,6 +8,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::database::{Change, Database};
 use super::objects::Object;
+use super::outbox::authenticate_again;
 use super::{rows, seen, sessions};
 use crate::substitution::slug::Field;
 use crate::vault::name::Actor;
@@ -52,13 +53,21 @@ impl Database {
         };
         let heads = work.objects(connection).await?;
         check(&heads.before, &change.head)?;
+        let [before, after] = authenticate_again(connection, &former, next).await?;
+        if before != change.head.events {
+            return Err(StoreUnavailable::foreign_rows("events that wait for the ledger").into());
+        }
+        let digests = Head {
+            events: after,
+            ..heads.after
+        };
         work.values(connection, reseal).await?;
         work.sessions(connection).await?;
         sqlx::query("UPDATE state SET key_id = ? WHERE id = 1")
             .bind(next.id().as_bytes())
             .execute(connection)
             .await?;
-        change.adopt(next, heads.after);
+        change.adopt(next, digests);
         let detail = format!("master key {} to {}", former.id(), next.id());
         change.record_store(Event::StoreRekeyed, &detail).await?;
         change.commit().await?;

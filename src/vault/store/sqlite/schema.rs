@@ -9,7 +9,7 @@ use crate::vault::store::error::StoreUnavailable;
 /// Since version 2 there is one table for all that is not a value: `objects`, whose texts are
 /// authenticated (see [`crate::vault::policy_key`]). `due` repeats what a text says, so that what is
 /// due can be found; only the text counts.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE state (
         id              INTEGER PRIMARY KEY CHECK (id = 1),
@@ -127,10 +127,15 @@ const MIGRATIONS: [&str; 6] = [
     "SELECT 1;",
     // A text may mean a credential, which an Egret that does not know it would send as it is.
     "SELECT 1;",
+    // Events are authenticated, too.
+    "ALTER TABLE outbox ADD COLUMN tag BLOB;",
 ];
 
 /// The first version whose rows are authenticated.
 pub(super) const AUTHENTICATED: i64 = 2;
+
+/// The first version whose events are authenticated.
+pub(super) const AUTHENTICATED_EVENTS: i64 = 7;
 
 /// The version of the schema that this program reads and writes.
 pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;

@@ -311,9 +311,10 @@ async fn a_store_of_the_version_before_is_taken_over_once() {
     assert!(open(&fixture).await.unwrap_err().contains("was replaced"));
 }
 
-/// Turns a database into one of schema 2, which had no sessions.
+/// Turns a database into one of schema 2, which had no sessions, and events without tags.
 const VERSION_2: &str =
-    "DROP TABLE sessions; DROP TABLE token_uses; DELETE FROM migrations WHERE version > 2";
+    "DROP TABLE sessions; DROP TABLE token_uses; ALTER TABLE outbox DROP COLUMN tag;
+     DELETE FROM migrations WHERE version > 2";
 
 #[tokio::test]
 async fn an_authenticated_store_of_an_earlier_version_stays_as_it_is() {
@@ -321,6 +322,7 @@ async fn an_authenticated_store_of_an_earlier_version_stays_as_it_is() {
     let command = populated(&fixture).await;
     let events = command.store().outbox_take(100).await.unwrap();
     command.store().outbox_done(&events).await.unwrap();
+    database(&command).put_former_head().await;
     database(&command).execute(VERSION_2).await;
     command.store().close().await;
     let vault = open(&fixture).await.unwrap();
@@ -332,6 +334,7 @@ async fn an_authenticated_store_of_an_earlier_version_stays_as_it_is() {
 
     // What was edited before is not usable after.
     let edit = r#"UPDATE objects SET document = replace(document, '"active"', '"revoked"') WHERE id = 'alice/key'"#;
+    database(&command).put_former_head().await;
     database(&command).execute(VERSION_2).await;
     database(&command).execute(edit).await;
     let vault = open(&fixture).await.unwrap();
@@ -360,4 +363,79 @@ async fn a_rule_that_was_edited_closes_every_way_until_it_is_removed() {
     command.remove_egress(&actor(), number).await.unwrap();
     vault.refresh().await.unwrap();
     assert_eq!(asked(&vault), Ok(None));
+}
+
+/// Each column of an event, and events as a whole: none of it becomes a line of the ledger, and it is
+/// said that something was there or is missing.
+#[tokio::test]
+async fn events_that_egret_did_not_write_are_not_passed_on() {
+    let forged = "INSERT INTO outbox (time, revision, event, owner, slug, actor, detail)
+        VALUES (1, 1, 'credential.shared', 'alice', 'key', 'cli:alice', 'with everyone')";
+    let copied = "INSERT INTO outbox (time, revision, event, actor, detail, tag)
+        SELECT time, revision, event, actor, detail, tag FROM outbox WHERE id = 1";
+    let edits = [
+        ("UPDATE outbox SET time = time + 1 WHERE id = 1", 1),
+        ("UPDATE outbox SET revision = revision + 1 WHERE id = 1", 1),
+        ("UPDATE outbox SET event = 'user.disabled' WHERE id = 1", 1),
+        ("UPDATE outbox SET slug = 'other' WHERE id = 1", 1),
+        ("UPDATE outbox SET field = 'password' WHERE id = 1", 1),
+        ("UPDATE outbox SET version = 9 WHERE id = 1", 1),
+        ("UPDATE outbox SET owner = 'bob' WHERE id = 1", 1),
+        ("UPDATE outbox SET principal = 'bob' WHERE id = 1", 1),
+        ("UPDATE outbox SET client = 'bobs' WHERE id = 1", 1),
+        ("UPDATE outbox SET actor = 'cli:bob' WHERE id = 1", 1),
+        ("UPDATE outbox SET detail = 'x' WHERE id = 1", 1),
+        ("UPDATE outbox SET tag = NULL WHERE id = 1", 1),
+        ("UPDATE outbox SET id = 1000 WHERE id = 1", 1),
+        (forged, 1),
+        (copied, 1),
+        ("DELETE FROM outbox WHERE id = 1", 0),
+        ("DELETE FROM outbox", 0),
+    ];
+    for (edit, unverified) in edits {
+        let fixture = Fixture::new();
+        let command = populated(&fixture).await;
+        let store = command.store();
+        let before = store.outbox_take(100).await.unwrap();
+        assert!(before.unverified.is_empty() && !before.is_incomplete);
+        database(&command).execute(edit).await;
+        let waiting = store.outbox_take(100).await.unwrap();
+        assert_eq!(waiting.unverified.len(), unverified, "{edit}");
+        let is_known = |event: &_| before.events.contains(event);
+        assert!(waiting.events.iter().all(is_known), "{edit}");
+        // What was only edited keeps its tag, and the set of tags is what it was.
+        let is_said = waiting.is_incomplete || unverified > 0;
+        assert!(is_said, "{edit}");
+        store.outbox_done(&waiting).await.unwrap();
+        assert!(store.outbox_take(100).await.unwrap().is_empty(), "{edit}");
+        // From there on everything is as it should be.
+        command.add_secret("bob", "next", "v").await;
+        let next = store.outbox_take(100).await.unwrap();
+        assert!(next.unverified.is_empty() && !next.is_incomplete, "{edit}");
+        assert_eq!(next.events.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn events_of_before_they_were_authenticated_are_taken_over_once() {
+    const WITHOUT_TAGS: &str =
+        "ALTER TABLE outbox DROP COLUMN tag; DELETE FROM migrations WHERE version > 6";
+    let fixture = Fixture::new();
+    let command = populated(&fixture).await;
+    let events = command.store().outbox_take(100).await.unwrap();
+    database(&command).put_former_head().await;
+    database(&command).execute(WITHOUT_TAGS).await;
+    command.store().close().await;
+    let past = fs::read(fixture.data_dir().join(files::DATABASE)).unwrap();
+
+    let command = fixture.registrar().await;
+    assert_eq!(command.store().outbox_take(100).await.unwrap(), events);
+    // Going back to rows without tags is refused, with the head of today and with that of then.
+    database(&command).execute(WITHOUT_TAGS).await;
+    command.store().close().await;
+    let error = open(&fixture).await.unwrap_err();
+    assert!(error.contains("does not verify"), "{error}");
+    fs::write(fixture.data_dir().join(files::DATABASE), past).unwrap();
+    let error = open(&fixture).await.unwrap_err();
+    assert!(error.contains("older than the ledger"), "{error}");
 }

@@ -1,7 +1,7 @@
 -- Turns a new database into one of schema 1, with the sealed values of the table `kept`.
 DROP TABLE objects; DROP TABLE sealed_values; DROP TABLE sessions; DROP TABLE token_uses;
 ALTER TABLE state DROP COLUMN head;
-ALTER TABLE outbox DROP COLUMN revision;
+ALTER TABLE outbox DROP COLUMN revision; ALTER TABLE outbox DROP COLUMN tag;
 DELETE FROM migrations WHERE version > 1;
 DELETE FROM outbox;
 CREATE TABLE credentials (
