@@ -185,8 +185,10 @@ pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainErr
             return Ok(());
         }
         let alarms = alarms(&waiting);
-        let alarms = alarms.iter().map(alarm_line);
-        let lines: EncodedEntries = alarms.chain(waiting.events.iter().map(entry)).collect();
+        let mut lines: EncodedEntries = alarms.iter().map(alarm_line).collect();
+        for event in &waiting.events {
+            lines.push(&entry(event));
+        }
         ledger.commit(lines).await?;
         store.outbox_done(&waiting).await?;
     }
@@ -201,7 +203,10 @@ fn alarms(waiting: &Waiting) -> Vec<Alarm> {
     let changed = waiting.unverified.iter();
     names.extend(changed.map(|number| format!("event {number} that waited for the ledger")));
     for name in &names {
-        tracing::error!(name, "the store was changed by something that is not Egret, or is damaged");
+        tracing::error!(
+            name,
+            "the store was changed by something that is not Egret, or is damaged"
+        );
     }
     names.into_iter().map(Alarm::Entry).collect()
 }

@@ -26,6 +26,7 @@ mod overload;
 mod pki;
 mod process;
 mod soak;
+mod stored;
 mod table;
 mod target;
 

@@ -13,18 +13,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use egret::policy::grant::Grant;
-use egret::secret::SecretBytes;
-use egret::substitution::slug::Slug;
-use egret::vault::{
-    Actor, KeySources, Keyring, Kind, NewCredential, Principal, Registrar, Store, StoreUrl,
-};
 use tempfile::TempDir;
 
 use crate::cells::Cell;
 use crate::client::Connectors;
 use crate::pki::{self, Authority};
 use crate::process::{Cpu, Guarded};
+use crate::stored;
 
 /// The origin's name; `h0.` to `h999.` in front of it are its cold hosts.
 pub const HOST: &str = "bench.test";
@@ -34,6 +29,8 @@ pub const COLD_HOSTS: usize = 1_000;
 pub const SECRET: &str = "s3cr3t-REAL-value-0123456789abcdef";
 /// What requests say instead, where somebody puts the value in.
 pub const PLACEHOLDER: &str = "<<bench>>";
+/// Rules of the set-up that has some.
+const RULES: usize = 1_000;
 /// Longest wait for a process to be ready.
 const START: Duration = Duration::from_secs(60);
 
@@ -100,6 +97,8 @@ struct Egret {
     has_credential: bool,
     /// Credentials of other principals.
     others: usize,
+    /// Egress rules.
+    rules: usize,
 }
 
 /// A target that runs. Ends with this value.
@@ -200,6 +199,12 @@ impl Stage {
         };
         let name = format!("{} stored", many.others + 1);
         targets.push(target(&name, Setup::Egret(many), Cell::STORED));
+        let ruled = Egret {
+            rules: RULES,
+            ..Egret::usual()
+        };
+        let name = format!("{RULES} rules");
+        targets.push(target(&name, Setup::Egret(ruled), Cell::STORED));
         Ok(targets)
     }
 
@@ -390,9 +395,8 @@ impl Stage {
         let added = output(add.args(["client", "add", "load", "--json"]), "")?;
         let added: serde_json::Value = serde_json::from_slice(&added)?;
         let data = home.join("data");
-        if egret.others > 0 {
-            store_others(&data, egret.others).await?;
-        }
+        let origin = format!("{HOST}:{tls}");
+        stored::fill(&data, egret.others, egret.rules, &origin).await?;
         fs::rename(&data, home.join(PREPARED))?;
         Ok(added["token"].as_str().context("no token")?.to_owned())
     }
@@ -410,6 +414,7 @@ impl Egret {
             durability: "interval",
             has_credential: true,
             others: 0,
+            rules: 0,
         }
     }
 
@@ -441,33 +446,6 @@ pub async fn come_to_rest(route: &Route) {
         }
         before = now;
     }
-}
-
-/// Saves credentials of other principals, a hundred each, as `egret credential add` would.
-async fn store_others(data: &Path, count: usize) -> Result<()> {
-    let sources = KeySources {
-        master: "file:master.key".parse().map_err(anyhow::Error::msg)?,
-        next: None,
-    };
-    let keyring = Keyring::load(&sources, data).await?;
-    let url = StoreUrl::parse("sqlite:egret.db", data)?;
-    let store = Store::open(&url, keyring.policy_keys()).await?;
-    let registrar = Registrar::new(store.clone(), &keyring);
-    let actor = Actor::operator("cli", "load");
-    for n in 0..count {
-        let new = NewCredential {
-            owner: Principal::parse(&format!("user-{}", n / 100))?,
-            slug: Slug::parse(&format!("token-{}", n % 100))?,
-            kind: Kind::Secret,
-            description: String::new(),
-            grant: Grant::for_hosts(vec!["api.example.com".parse()?]),
-            rotate_every: None,
-        };
-        let value = SecretBytes::new(format!("value-of-somebody-else-{n:08}").into_bytes());
-        registrar.add(&actor, new, value).await?;
-    }
-    store.close().await;
-    Ok(())
 }
 
 fn role(name: &str, directory: &Path) -> Result<Command> {

@@ -214,7 +214,11 @@ async fn follow_issuers(proxy: Arc<Proxy>) {
         }
         let outcomes = reading.join_all().await;
         let is_current = outcomes.into_iter().all(|is_current| is_current);
-        wait = if is_current { ISSUER_INTERVAL } else { ISSUER_RETRY };
+        wait = if is_current {
+            ISSUER_INTERVAL
+        } else {
+            ISSUER_RETRY
+        };
     }
 }
 

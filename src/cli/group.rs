@@ -27,7 +27,10 @@ enum Command {
     #[command(visible_alias = "ls", after_help = "Example:\n  egret group list")]
     List(Format),
     /// Remove a group that no share and no egress rule names
-    #[command(visible_alias = "rm", after_help = "Example:\n  egret group remove ops")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Example:\n  egret group remove ops"
+    )]
     Remove(Remove),
     /// Put a user into a group
     #[command(after_help = "Example:\n  egret group join ops bob")]
@@ -114,8 +117,7 @@ impl Add {
 impl Remove {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let session = context.open().await?;
-        let removed = session.registrar.remove_group(&actor(), &self.name);
-        removed.await?;
+        session.registrar.remove_group(&actor(), &self.name).await?;
         session.finish().await?;
         let text = format!("{} is no longer a group.\n", self.name);
         report(self.format, true, &self.name, &text)

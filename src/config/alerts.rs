@@ -68,9 +68,7 @@ fn parse_event(value: &Value) -> Result<String, String> {
     }
     Err(match nearest(&text, names()) {
         Some(name) => format!("there is no event {text:?}, did you mean {name:?}?"),
-        None => format!(
-            "there is no event {text:?}; `egret ledger tail --event '?'` lists them"
-        ),
+        None => format!("there is no event {text:?}; `egret ledger tail --event '?'` lists them"),
     })
 }
 
@@ -85,7 +83,10 @@ mod tests {
             assert_eq!(read(name).as_deref(), Ok(name));
         }
         let misspelt = read("credential.create").unwrap_err();
-        assert!(misspelt.contains("did you mean \"credential.created\"?"), "{misspelt}");
+        assert!(
+            misspelt.contains("did you mean \"credential.created\"?"),
+            "{misspelt}"
+        );
         for text in ["", "credential", "zzz", "USE"] {
             assert!(read(text).unwrap_err().contains("no event"), "{text}");
         }

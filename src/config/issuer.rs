@@ -86,7 +86,12 @@ type Wrong = (&'static str, &'static str);
 
 impl Typed {
     fn is_empty(&self) -> bool {
-        let texts = [&self.name, &self.audience, &self.keys, &self.principal_claim];
+        let texts = [
+            &self.name,
+            &self.audience,
+            &self.keys,
+            &self.principal_claim,
+        ];
         self.principal.is_none() && texts.iter().all(|text| text.is_none())
     }
 
@@ -95,7 +100,8 @@ impl Typed {
                              together; set all four or none";
         let principal = match (self.principal, self.principal_claim) {
             (Some(_), Some(_)) => {
-                let message = "principal names whose credentials are used already; set one of the two";
+                let message =
+                    "principal names whose credentials are used already; set one of the two";
                 return Err(("principal_claim", message));
             }
             (Some(principal), None) => Some(PrincipalSource::Fixed(principal)),
@@ -292,7 +298,10 @@ mod tests {
         assert_eq!((&*cluster.client_claim, &cluster.bundle), ("sub", &None));
         assert!(matches!(&cluster.keys, KeysPlace::File(path) if path.is_absolute()));
         let claim = BundleSource::Claim("environment".to_owned());
-        assert_eq!((&ci.bundle, ci.label.as_deref()), (&Some(claim), Some("ci")));
+        assert_eq!(
+            (&ci.bundle, ci.label.as_deref()),
+            (&Some(claim), Some("ci"))
+        );
         // One alone needs no label.
         let alone = load(&CI.replace("label = \"ci\"\n", "bundle = \"none\"\n")).unwrap();
         assert_eq!(alone.len(), 1);
@@ -314,10 +323,19 @@ mod tests {
                 "two issuers",
             ),
             (CI.replace("\"ci\"", "\"a:b\""), "issuer[0].label"),
-            (CI.replace("https://ci.example/jwks", "http://ci.example/jwks"), "issuer[0].keys"),
-            (CI.replace("principal =", "principle ="), "did you mean `principal`"),
+            (
+                CI.replace("https://ci.example/jwks", "http://ci.example/jwks"),
+                "issuer[0].keys",
+            ),
+            (
+                CI.replace("principal =", "principle ="),
+                "did you mean `principal`",
+            ),
             (CI.replace("principal = \"build\"\n", ""), "belong together"),
-            ([CI, "bundle = \"build/work\"\n"].concat(), "set one of the two"),
+            (
+                [CI, "bundle = \"build/work\"\n"].concat(),
+                "set one of the two",
+            ),
             (
                 CI.replace("bundle_claim = \"environment\"", "bundle = \"work\""),
                 "OWNER/BUNDLE",

@@ -37,8 +37,8 @@ pub use self::issuer::{BundleSource, Issuer, KeysPlace, PrincipalSource};
 pub use self::key::{nearest, restart_needed};
 pub use self::listener_tls::{CertificateFiles, ListenerTls};
 pub use self::model::{
-    Admin, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log,
-    LogFormat, Proxy, Requests, Resolve, Store, Tls, Upstream,
+    Admin, Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log, LogFormat,
+    Proxy, Requests, Resolve, Store, Tls, Upstream,
 };
 pub use self::openid::{GroupMapping, OpenId};
 pub use self::parent_proxy::{Exception, ParentProtocol, ParentProxy};

@@ -9,8 +9,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::destination;
 use super::key::DESTINATION;
 use super::model::{
-    Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log, LogFormat,
-    Proxy, Requests, Resolve, Store, Tls, Transparent, Upstream,
+    Alpn, Approvals, BaseUrl, Body, Config, Durability, Egress, Ledger, Log, LogFormat, Proxy,
+    Requests, Resolve, Store, Tls, Transparent, Upstream,
 };
 use super::problem::{Origin, Problem};
 use super::raw::{self, Settings, Value};

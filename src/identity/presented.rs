@@ -196,7 +196,7 @@ mod tests {
     fn keys(actions: &TokenKey) -> ProofKeys<'_> {
         ProofKeys {
             actions,
-            issuer: None,
+            issuers: &[],
             audience: "egret",
             client: &|_| None,
         }

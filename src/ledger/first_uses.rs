@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(noted(&uses, PAT, use_of("report", "query")), []);
         // Another owner's credential of the same slug is another one.
         let both = [Aspect::Action, Aspect::Location];
-        assert_eq!(noted(&uses, ("bob", "pat"), use_of("report", "query")), both);
+        assert_eq!(
+            noted(&uses, ("bob", "pat"), use_of("report", "query")),
+            both
+        );
     }
 
     #[test]
@@ -238,7 +241,11 @@ mod tests {
         noted(&uses, PAT, action("known"));
         let mut news = uses.news();
         assert_eq!(news.note(PAT, action("report")), [Aspect::Action]);
-        assert_eq!(news.note(PAT, action("report")), [], "two lines of one request");
+        assert_eq!(
+            news.note(PAT, action("report")),
+            [],
+            "two lines of one request"
+        );
         assert_eq!(news.note(PAT, action("known")), []);
         drop(news);
         assert_eq!(noted(&uses, PAT, action("known")), []);
@@ -276,7 +283,9 @@ mod tests {
         assert!(uses.is_incomplete() && uses.lock().pairs.is_empty());
         // An index that knows more is not read again and again.
         let names: Vec<_> = (0..=MOST).map(|number| number.to_string()).collect();
-        let pairs = names.iter().map(|name| (PAT, Aspect::Action, name.as_str()));
+        let pairs = names
+            .iter()
+            .map(|name| (PAT, Aspect::Action, name.as_str()));
         assert!(!uses.learn(pairs));
         uses.learned();
         assert!(!uses.is_incomplete() && uses.lock().pairs.is_empty());

@@ -11,8 +11,6 @@ use crate::scrub::{MIN_SEARCHED, Weakness, weak_value};
 /// What may be a mistake about a value.
 #[derive(Clone, Copy, Debug)]
 pub enum Remark {
-    /// An editor may have put a mark before it.
-    ByteOrderMark,
     /// White space at an end, which is saved.
     Space,
     /// Lines, which a header cannot carry.
@@ -42,9 +40,6 @@ pub fn remarks(
     };
     let guess = of_key(value).filter(|guess| service.is_none() && !own(guess));
     let found = [
-        value
-            .starts_with(b"\xef\xbb\xbf")
-            .then_some(Remark::ByteOrderMark),
         (is_space(value.first()) || is_space(value.last())).then_some(Remark::Space),
         is_wrapped(value).then_some(Remark::Lines),
         about_search(value),
@@ -75,7 +70,6 @@ impl Remark {
     /// Its name in an address.
     pub fn name(self) -> String {
         match self {
-            Self::ByteOrderMark => "mark".to_owned(),
             Self::Space => "space".to_owned(),
             Self::Lines => "lines".to_owned(),
             Self::Repeats => "repeats".to_owned(),
@@ -101,7 +95,6 @@ impl FromStr for Remark {
             Some(("elsewhere", id)) => service(id).map(Self::Elsewhere),
             Some(_) => Err(UnknownRemark),
             None => [
-                Self::ByteOrderMark,
                 Self::Space,
                 Self::Lines,
                 Self::Repeats,
@@ -118,10 +111,6 @@ impl FromStr for Remark {
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::ByteOrderMark => {
-                "the value begins with a byte order mark, which an editor may have put there; it is \
-                 saved as part of the value"
-            }
             Self::Space => {
                 "the value begins or ends with white space, which is saved as part of it"
             }
@@ -178,7 +167,6 @@ mod tests {
             (b"-----BEGIN KEY-----\nabc\n-----END KEY-----", &[]),
             (b" long-enough-and-fine", &["space"]),
             (b"long-enough-and-fine\t", &["space"]),
-            (b"\xef\xbb\xbflong-enough-and-fine", &["mark"]),
             (b"long-enough\nand-fine", &["lines"]),
             (b"PassWord", &["common"]),
             (b"aaaaaaaaaaaaaaaa", &["repeats"]),

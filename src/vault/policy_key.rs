@@ -204,7 +204,7 @@ impl PolicyKey {
     /// The head that was encrypted; `None` if this key did not write it.
     pub fn open_head(&self, sealed: &[u8]) -> Option<Head> {
         let plain = self.open(HEAD_PURPOSE, sealed)?;
-        let (events, rest) = plain.split_last_chunk()?;
+        let (rest, events) = plain.split_last_chunk()?;
         Some(Head {
             events: SetDigest(*events),
             ..read_head(rest)?

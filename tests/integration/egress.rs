@@ -3,7 +3,9 @@
 mod alerts;
 mod approvals;
 mod demands;
+mod moments;
 mod novelty;
+mod programs;
 mod requests;
 mod table;
 

@@ -252,14 +252,21 @@ async fn several_issuers_are_told_apart_and_a_claim_names_the_bundle() {
         let owner = ["--owner", "build"];
         let add = [&["bundle", "add", bundle][..], &owner].concat();
         world.run(&add).await.ok();
-        let put = [&["bundle", "put", bundle, slug, "--as", "account"][..], &owner].concat();
+        let put = [
+            &["bundle", "put", bundle, slug, "--as", "account"][..],
+            &owner,
+        ]
+        .concat();
         world.run(&put).await.ok();
     }
     let own = ["bundle", "add", "own", "--owner", "stranger"];
     world.run(&own).await.ok();
 
     let mut cluster = table(NAME, "cluster", &directory.path().join("jwks.json"));
-    cluster.insert("principal_claim".to_owned(), "/kubernetes.io/namespace".into());
+    cluster.insert(
+        "principal_claim".to_owned(),
+        "/kubernetes.io/namespace".into(),
+    );
     let mut ci = table(CI, "ci", &ci_file);
     ci.insert("principal".to_owned(), "build".into());
     ci.insert("bundle_claim".to_owned(), "environment".into());
@@ -275,29 +282,46 @@ async fn several_issuers_are_told_apart_and_a_claim_names_the_bundle() {
     for (environment, value) in [("work", "value-of-work"), ("build/home", "value-of-home")] {
         let wanted = bearing(&world, &of_ci(environment));
         let mut tunnel = world.tunnel_for(&wanted).await;
-        assert_eq!(tunnel.get("/x", &["X-Api-Key: <<account>>"]).await.status, 200);
+        assert_eq!(
+            tunnel.get("/x", &["X-Api-Key: <<account>>"]).await.status,
+            200
+        );
         assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(value));
         // What is not in the bundle is not there.
         assert_refused(&tunnel.get("/x", &[HEADER]).await, "credential_not_found");
     }
     let uses = "jwt:ci:system:serviceaccount:build:ci";
-    world.ledger_line(uses, |line| line["event"] == "use" && line["client"] == uses).await;
+    world
+        .ledger_line(uses, |line| {
+            line["event"] == "use" && line["client"] == uses
+        })
+        .await;
     // A bundle of someone else opens nothing, and neither does one that is not there.
     for environment in ["stranger/own", "none-such"] {
-        let mut tunnel = world.tunnel_for(&bearing(&world, &of_ci(environment))).await;
+        let mut tunnel = world
+            .tunnel_for(&bearing(&world, &of_ci(environment)))
+            .await;
         let answer = tunnel.get("/x", &["X-Api-Key: <<account>>"]).await;
         assert_refused(&answer, "credential_not_found");
     }
     // Each issuer vouches for its own name alone.
     for (what, forged) in [
         ("ci as the cluster", token(&ci_key, |_| {})),
-        ("the cluster as ci", token(&cluster_key, |claims| claims["iss"] = CI.into())),
-        ("no bundle", token(&ci_key, |claims| claims["iss"] = CI.into())),
+        (
+            "the cluster as ci",
+            token(&cluster_key, |claims| claims["iss"] = CI.into()),
+        ),
+        (
+            "no bundle",
+            token(&ci_key, |claims| claims["iss"] = CI.into()),
+        ),
     ] {
         let refused = bearing(&world, &forged).connect(&world).await;
         assert_eq!(refused.expect_err(what).status, 407, "{what}");
     }
-    let mut tunnel = world.tunnel_for(&bearing(&world, &token(&cluster_key, |_| {}))).await;
+    let mut tunnel = world
+        .tunnel_for(&bearing(&world, &token(&cluster_key, |_| {})))
+        .await;
     assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
     assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(VALUE));
 

@@ -468,3 +468,50 @@ async fn a_rotation_under_load_fails_no_request_and_records_the_right_version() 
         .collect();
     assert_eq!(versions, expected);
 }
+
+#[tokio::test]
+async fn a_group_is_removed_once_no_share_and_no_rule_names_it() {
+    let (world, _stub) = one_upstream().await;
+    egret(&world, &["group", "add", "ops"]).await;
+    egret(&world, &["group", "join", "ops", "bob"]).await;
+    let with = ["--with", "group:ops"];
+    egret(
+        &world,
+        &[&["credential", "share", SLUG][..], &with].concat(),
+    )
+    .await;
+    egret(&world, &["bundle", "add", "work"]).await;
+    egret(&world, &[&["bundle", "share", "work"][..], &with].concat()).await;
+    let rule = ["egress", "observe", HOST, "--group", "ops", "--json"];
+    let number = world.run(&rule).await.json()["number"].to_string();
+    let refused = async |named: &[&str]| {
+        let output = world.run(&["group", "remove", "ops"]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:#?}");
+        for name in named {
+            assert!(output.stderr.contains(name), "{name}: {}", output.stderr);
+        }
+    };
+    let rule = format!("egress rule {number}");
+    let (credential, bundle) = ("credential default/pat", "bundle default/work");
+    refused(&[credential, bundle, &rule]).await;
+    egret(&world, &["egress", "remove", &number]).await;
+    egret(&world, &["bundle", "remove", "work"]).await;
+    egret(
+        &world,
+        &[&["credential", "unshare", SLUG][..], &with].concat(),
+    )
+    .await;
+    // What bob receives is still searched for the value.
+    refused(&[credential, "counts for a day"]).await;
+    let listed = world.run(&["group", "list", "--json"]).await.json();
+    assert_eq!(listed[0]["name"], "ops", "the group stays: {listed}");
+
+    egret(&world, &["group", "add", "unused"]).await;
+    egret(&world, &["group", "join", "unused", "bob"]).await;
+    let removed = egret(&world, &["group", "remove", "unused"]).await;
+    assert_eq!(removed, "unused is no longer a group.\n");
+    let line = line(&world, "group.removed").await;
+    assert_eq!(line["locations"][2], "group:unused", "{line}");
+    let again = world.run(&["group", "rm", "unused"]).await;
+    assert!(again.stderr.contains("no group `unused`"), "{again:#?}");
+}

@@ -210,7 +210,14 @@ fn a_claim_or_the_configuration_names_the_bundle() {
     let other = claimed("alice/work".into()).unwrap();
     assert_eq!(other.owner.as_str(), "alice");
     // Without a limit that can be read there is no token, rather than no limit.
-    for claim in [Value::Null, json!(""), json!("A B"), json!("a/b/c"), json!(["work"]), json!(7)] {
+    for claim in [
+        Value::Null,
+        json!(""),
+        json!("A B"),
+        json!("a/b/c"),
+        json!(["work"]),
+        json!(7),
+    ] {
         assert_eq!(claimed(claim.clone()), None, "{claim}");
     }
 }
@@ -225,7 +232,10 @@ fn a_label_tells_the_clients_of_two_issuers_apart() {
     let issuer = issuer_of(rules, &[signer.jwk("one")]);
     let token = signer.token("one", &service_account());
     let claims = issuer.verify(token.as_bytes()).unwrap();
-    assert_eq!(&*claims.client, "jwt:cluster-1:system:serviceaccount:build:ci");
+    assert_eq!(
+        &*claims.client,
+        "jwt:cluster-1:system:serviceaccount:build:ci"
+    );
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::proxy::exchange::permission::{Use, find, is_here_document};
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::used::Used;
 use crate::proxy::exchange::uses::{CopyCounts, Passage, Permitted, Uses, Values, together};
+use crate::proxy::runtime::measures::measures;
 use crate::secret::SecretBytes;
 use crate::substitution::edit::SpliceError;
 use crate::substitution::slug::Reference;
@@ -282,7 +283,7 @@ impl Obtained {
         context: &RequestContext,
         ledger: &Ledger,
         used: &Used,
-    ) -> Result<Permitted, Refused> {
+    ) -> Result<(Permitted, Decided), Refused> {
         used.add(&self.values.0);
         used.add(&self.spelled);
         let mut news = ledger.first_uses().news();
@@ -301,7 +302,22 @@ impl Obtained {
         }
         used.add_credentials(self.uses.credentials());
         self.uses.measure();
-        Ok(self.values.0)
+        Ok((self.values.0, Decided(self.uses)))
+    }
+}
+
+/// What was decided about a request whose values are not sent yet.
+#[derive(Default)]
+pub struct Decided(Uses);
+
+impl Decided {
+    /// Decides again, by what the store holds now.
+    pub async fn check(&self, context: &RequestContext, vault: &Vault) -> Result<(), Refused> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let uses = self.0.clone();
+        uses.decided_again(context, vault).await.map(drop)
     }
 }
 

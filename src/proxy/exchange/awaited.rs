@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
 
+use crate::proxy::exchange::authorisation::Decided;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::scrub::Needles;
 use crate::substitution::body::{BodyKind, classify};
@@ -12,6 +13,8 @@ use crate::substitution::body::{BodyKind, classify};
 pub struct Awaited {
     /// What the ledger is waiting for, with what was known about the request and what it has sent.
     pub outcome: Outcome,
+    /// What was decided about its values, to be decided again before they are sent.
+    pub decided: Decided,
     /// What the caller's principal can use.
     pub needles: Arc<Needles>,
     /// What the client would have.

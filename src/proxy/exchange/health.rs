@@ -81,7 +81,9 @@ impl CredentialHealth {
             say(context, &used);
         }
         // One that was replaced meanwhile says nothing about the version in force.
-        let kept = used.into_iter().filter(|credential| is_kept(credential, vault));
+        let kept = used
+            .into_iter()
+            .filter(|credential| is_kept(credential, vault));
         for credential in kept {
             let change = match is_refusal(status) {
                 true => self.refused(&credential),

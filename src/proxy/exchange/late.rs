@@ -157,7 +157,8 @@ impl LateAuthoriser {
             obtained.only_new(&mut on_record);
             on_record.check(context)?;
         }
-        let mut permitted = obtained.record(context, &self.ledger, &self.used).await?;
+        let recorded = obtained.record(context, &self.ledger, &self.used).await?;
+        let (mut permitted, _) = recorded;
         permitted.append(&mut literal);
         Ok(permitted)
     }

@@ -15,6 +15,7 @@ pub mod exposure_limit;
 pub mod headers;
 pub mod health;
 pub mod hop_by_hop;
+pub mod last_look;
 pub mod late;
 pub mod leak_guard;
 pub mod leave;

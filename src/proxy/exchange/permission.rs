@@ -17,6 +17,7 @@ use crate::vault::people::Share;
 use crate::vault::{Credential, Vault};
 
 /// A reference at one place.
+#[derive(Clone)]
 pub struct Use {
     /// What is named there.
     pub reference: Reference,

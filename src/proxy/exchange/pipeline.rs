@@ -11,12 +11,13 @@
 //! `Exchange<Recorded>` and nothing else:
 //!
 //! ```compile_fail,E0308
+//! use egret::proxy::exchange::last_look::LastLook;
 //! use egret::proxy::exchange::pipeline::{Exchange, Substituted};
 //! use egret::proxy::outbound::bound::BoundConnections;
 //! use egret::proxy::outbound::upstream::Upstream;
 //!
-//! async fn send_before_recording(upstream: &Upstream, exchange: Exchange<Substituted>) {
-//!     let _ = upstream.send(exchange, &BoundConnections::default(), None).await;
+//! async fn send_before_recording(to: &Upstream, exchange: Exchange<Substituted>, look: LastLook<'_>) {
+//!     let _ = to.send(exchange, &BoundConnections::default(), None, look).await;
 //! }
 //! ```
 //!
@@ -26,13 +27,19 @@
 //! use std::sync::Arc;
 //!
 //! use egret::ledger::Ledger;
+//! use egret::proxy::exchange::last_look::LastLook;
 //! use egret::proxy::exchange::pipeline::{Exchange, Substituted};
 //! use egret::proxy::outbound::bound::BoundConnections;
 //! use egret::proxy::outbound::upstream::Upstream;
 //!
-//! async fn record_then_send(exchange: Exchange<Substituted>, ledger: Arc<Ledger>, to: &Upstream) {
+//! async fn record_then_send(
+//!     exchange: Exchange<Substituted>,
+//!     ledger: Arc<Ledger>,
+//!     to: &Upstream,
+//!     look: LastLook<'_>,
+//! ) {
 //!     if let Ok(recorded) = exchange.record(&ledger).await {
-//!         let _ = to.send(recorded, &BoundConnections::default(), None).await;
+//!         let _ = to.send(recorded, &BoundConnections::default(), None, look).await;
 //!     }
 //! }
 //! ```
@@ -49,7 +56,7 @@ use http::request::Parts;
 use crate::config::Treatment;
 use crate::error::Refusal;
 use crate::ledger::Ledger;
-use crate::proxy::exchange::authorisation::{self, Resolution};
+use crate::proxy::exchange::authorisation::{self, Decided, Resolution};
 use crate::proxy::exchange::body::{Held, InboundBody};
 use crate::proxy::exchange::demands::Demands;
 use crate::proxy::exchange::occurrences::Occurrence;
@@ -142,6 +149,8 @@ pub struct Recorded {
     /// Whether the body's length may have changed, so that the framing has to be made again.
     reframed: bool,
     outcome: Outcome,
+    /// To be decided again right before the values are sent.
+    decided: Decided,
 }
 
 impl<S> Exchange<S> {

@@ -88,7 +88,10 @@ impl Used {
     pub fn add_credentials<'a>(&self, used: impl Iterator<Item = &'a Arc<Credential>>) {
         let mut credentials = lock(&self.credentials);
         for credential in used {
-            if !credentials.iter().any(|known| is_version_of(known, credential)) {
+            if !credentials
+                .iter()
+                .any(|known| is_version_of(known, credential))
+            {
                 credentials.push(Arc::clone(credential));
             }
         }

@@ -42,7 +42,7 @@ pub struct Passage<'a> {
 }
 
 /// What a request uses and where, in the order of the references, each place once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Uses(Vec<Use>);
 
 impl FromIterator<Use> for Uses {
@@ -155,7 +155,11 @@ impl Uses {
     }
 
     /// Finds and checks everything again: a credential may have been revoked during a wait.
-    async fn decided_again(self, context: &RequestContext, vault: &Vault) -> Result<Self, Refused> {
+    pub async fn decided_again(
+        self,
+        context: &RequestContext,
+        vault: &Vault,
+    ) -> Result<Self, Refused> {
         vault.refresh().await.map_err(Refusal::from)?;
         let now = unix_seconds();
         let again =

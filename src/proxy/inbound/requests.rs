@@ -20,6 +20,7 @@ use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::discovery;
 use crate::proxy::exchange::egress;
 use crate::proxy::exchange::headers::EGRET_IGNORED;
+use crate::proxy::exchange::last_look::LastLook;
 use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::payload::BodyLimits;
@@ -186,9 +187,12 @@ fn forward(
         let substituted = obtained.substitute(&proxy.vault, &proxy.gate)?;
         let recorded = substituted.record(&client.ledger).await?;
         let on_interim = interim::relay(&recorded, signal);
+        let now: &Settings = &settings;
+        let may_go = |context: &RequestContext| check_egress_again(proxy, now, context);
+        let look = LastLook::new(&proxy.vault, generation, &may_go);
         let answer = settings
             .upstream
-            .send(recorded, &client.bound, on_interim)
+            .send(recorded, &client.bound, on_interim, look)
             .await?;
         let status = answer.response.status();
         note_answer(proxy, &answer.awaited.outcome, status);

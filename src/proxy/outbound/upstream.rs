@@ -14,6 +14,7 @@ use crate::error::{Code, Refusal};
 use crate::policy::destination::Destination;
 use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::exchange::expectation::Expectation;
+use crate::proxy::exchange::last_look::LastLook;
 use crate::proxy::exchange::out_body::{OutBody, Transfer};
 use crate::proxy::exchange::pipeline::{Exchange, Recorded};
 use crate::proxy::exchange::upgrade;
@@ -73,7 +74,8 @@ impl Upstream {
     }
 
     /// Sends the request and waits for the head of its answer. `bound` are the upstream connections
-    /// that belong to the client's connection. `on_interim` is told of interim answers.
+    /// that belong to the client's connection. `on_interim` is told of interim answers. `look` is
+    /// asked once there is a connection, right before anything is written to it.
     ///
     /// This is the only function that lets a secret leave the process, and it takes nothing but an
     /// exchange whose uses are durably on record.
@@ -82,6 +84,7 @@ impl Upstream {
         exchange: Exchange<Recorded>,
         bound: &BoundConnections,
         on_interim: Option<OnInterim>,
+        look: LastLook<'_>,
     ) -> impl Future<Output = Result<Answer, Refusal>> {
         let (mut request, mut awaited) = exchange.into_wire();
         let received = request.version();
@@ -91,12 +94,12 @@ impl Upstream {
         let mut unsent = Some(request);
         async move {
             let begun = Instant::now();
-            let destination = &awaited.outcome.context().destination;
             let watch = Watch {
                 transfer: transfer.as_deref(),
                 on_interim: on_interim.as_ref(),
             };
-            let sent = self.exchange(destination, &mut unsent, watch, own).await;
+            let sent = self.exchange(&awaited, &mut unsent, watch, own, look);
+            let sent = sent.await;
             measure(&awaited, sent.as_ref().err(), begun.elapsed());
             match sent {
                 Ok((response, lease)) => Ok(Answer {
@@ -143,11 +146,13 @@ impl Upstream {
     /// back there, and is sent again.
     async fn exchange(
         &self,
-        destination: &Destination,
+        awaited: &Awaited,
         unsent: &mut Option<Request<OutBody>>,
         watch: Watch<'_>,
         own: Option<Own>,
+        look: LastLook<'_>,
     ) -> Result<Answered, Refusal> {
+        let destination = &awaited.outcome.context().destination;
         let mut resends = 0;
         // After a failure on a connection that was kept, the others that were kept are no better.
         let mut is_fresh = false;
@@ -167,6 +172,7 @@ impl Upstream {
                 }
             };
             is_fresh = true;
+            look.check(awaited).await?;
             let sent = match checkout {
                 Checkout::Exclusive {
                     connection,

@@ -58,6 +58,7 @@ fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
         mut outcome,
         needles,
         asked,
+        decided: _,
     } = awaited;
     let (mut head, incoming) = response.into_parts();
     let transfer_codings = transfer_codings(&head.headers);

@@ -37,7 +37,8 @@ impl Vault {
         let own = self.own.get(owner);
         let credential = own.as_ref().and_then(|own| own.credentials.get(slug));
         credential.is_some_and(|credential| {
-            let is_kept = credential.version == version || credential.staged_version() == Some(version);
+            let is_kept =
+                credential.version == version || credential.staged_version() == Some(version);
             is_kept && credential.state == State::Active
         })
     }

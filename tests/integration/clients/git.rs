@@ -14,9 +14,9 @@ use crate::upstream::{Step, Stub};
 use crate::wire::Request;
 use crate::world::{Output, SLUG, VALUE, World, finish};
 
-const GIT_HOST: &str = "git.example.test";
+pub(crate) const GIT_HOST: &str = "git.example.test";
 
-fn git(directory: &Path, args: &[&str]) -> Command {
+pub(crate) fn git(directory: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
     command
         .env_clear()
@@ -39,7 +39,7 @@ fn git(directory: &Path, args: &[&str]) -> Command {
 }
 
 /// A bare repository with one commit.
-async fn repository(root: &Path) {
+pub(crate) async fn repository(root: &Path) {
     std::fs::create_dir_all(root).expect("a directory");
     finish(git(root, &["init", "--bare", "repo.git"]), b"")
         .await
@@ -69,7 +69,7 @@ async fn repository(root: &Path) {
 }
 
 /// Runs `git http-backend` as a CGI program for a TLS upstream that requires the real password.
-async fn backend(root: PathBuf, request: Arc<Request>) -> Vec<Step> {
+pub(crate) async fn backend(root: PathBuf, request: Arc<Request>) -> Vec<Step> {
     let wanted = [
         format!("user:{VALUE}"),
         format!("{VALUE}:x-oauth-basic"),

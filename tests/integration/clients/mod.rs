@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 mod curl;
-mod git;
+pub(crate) mod git;
 mod golang;
 mod grpc;
 mod httpbin;
@@ -23,7 +23,7 @@ mod websocket;
 ///
 /// # Panics
 /// When it is not there: a test declares first what it [`needs`](crate::needs).
-fn installed(path: &str) -> PathBuf {
+pub(crate) fn installed(path: &str) -> PathBuf {
     let file = crate::needs::client_file(path);
     assert!(file.exists(), "{} is not there", file.display());
     file

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::client::{Tunnel, Wanted, basic};
-use crate::eventually;
 use crate::upstream::{Stub, ok};
 use crate::within;
-use crate::world::{World, one_upstream_with};
+use crate::world::{HOST, World, one_upstream_with};
 
 async fn open(world: &World, action: &str, token: &str) -> Tunnel {
     let wanted = Wanted::new(world).authorized(basic(action, token));
@@ -21,13 +20,21 @@ async fn first(world: &World, path: &str) -> Value {
     line.await["first"].clone()
 }
 
-/// Waits until the server knows what was used before.
-async fn until_known(world: &World) {
-    let index = world.data.join("ledger/usage.db");
-    let is_kept = || index.exists().then_some(());
-    eventually("the usage index", is_kept).await;
-    // It is told to the server right after.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+/// Waits until the server knows what was used before: until it calls an action new that never was. It
+/// uses a credential of its own, so that it makes nothing known of another.
+async fn until_known(world: &World, round: &str) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    for number in 0.. {
+        let action = format!("probe-{round}-{number}");
+        let mut tunnel = open(world, &action, &world.token).await;
+        let path = format!("/{action}");
+        tunnel.get(&path, &["X-Api-Key: <<probe>>"]).await;
+        if first(world, &path).await != Value::Null {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{}", world.log());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
@@ -38,7 +45,12 @@ async fn the_first_use_by_an_action_client_or_place_is_named_once_and_alerted() 
         .set("alerts.url", format!("http://{}/", hook.addr))
         .set("alerts.events", vec!["first_use".to_owned()]);
     let (mut world, _stub) = one_upstream_with(builder).await;
-    until_known(&world).await;
+    world
+        .save("probe", "value-of-the-probe", &["--host", HOST])
+        .await;
+    until_known(&world, "first").await;
+    within("an alert", hook.until_requests(1)).await;
+    hook.take();
     let mut tunnel = open(&world, "report", &world.token).await;
     tunnel.get("/1", &["X-Api-Key: <<pat>>"]).await;
     let all = json!(["action", "client", "destination", "location"]);
@@ -61,7 +73,7 @@ async fn the_first_use_by_an_action_client_or_place_is_named_once_and_alerted() 
     // A restart makes nothing new, whoever uses it then.
     world.stop().await;
     world.restart().await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    until_known(&world, "second").await;
     let token = world.client("second", "default").await;
     let mut known = open(&world, "report", &world.token).await;
     known.get("/5", &["X-Other: <<pat>>"]).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::{Exchange, ExchangeContext, Late, Recorded, Substitute, Substituted};
 use crate::config::Exposed;
 use crate::ledger::Ledger;
-use crate::proxy::exchange::authorisation::OnRecord;
+use crate::proxy::exchange::authorisation::{Decided, OnRecord};
 use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::envelope_body::EnvelopeBody;
 use crate::proxy::exchange::expectation;
@@ -51,11 +51,13 @@ impl Exchange<Substituted> {
         let (handle, context) = (Arc::clone(ledger), Arc::clone(&about.context));
         // Made before the line is written: whatever happens from then on, a result follows.
         let mut outcome = Outcome::new(handle, context, Arc::clone(&used));
-        if let Err(refused) = decision.record(&about.context, ledger, &used).await {
-            outcome.failed(refused.refusal.code);
-            return Err(refused);
+        match decision.record(&about.context, ledger, &used).await {
+            Ok((_, decided)) => Ok(recorded(about, body, outcome, ledger, decided)),
+            Err(refused) => {
+                outcome.failed(refused.refusal.code);
+                Err(refused)
+            }
         }
-        Ok(recorded(about, body, outcome, ledger))
     }
 }
 
@@ -85,6 +87,7 @@ fn recorded(
     body: Ready,
     outcome: Outcome,
     ledger: &Arc<Ledger>,
+    decided: Decided,
 ) -> Exchange<Recorded> {
     let (body, reframed) = match body {
         Ready::Held(held) => (OutBody::held(held), true),
@@ -100,6 +103,7 @@ fn recorded(
             body,
             reframed,
             outcome,
+            decided,
         },
     }
 }

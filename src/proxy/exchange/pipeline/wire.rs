@@ -34,6 +34,7 @@ impl Exchange<Recorded> {
             body,
             reframed,
             outcome,
+            decided,
         } = self.state;
         let headers = &mut head.headers;
         let is_framed = |headers: &HeaderMap| {
@@ -71,6 +72,7 @@ impl Exchange<Recorded> {
         message_codings::narrow(&mut head);
         let awaited = Awaited {
             outcome,
+            decided,
             needles,
             asked,
         };

@@ -259,7 +259,10 @@ impl Database {
     #[cfg(test)]
     pub async fn put_former_head(&self) {
         let mut connection = self.pool.acquire().await.unwrap();
-        let row = sqlx::query(STATE).fetch_one(&mut *connection).await.unwrap();
+        let row = sqlx::query(STATE)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
         let key = key_of(&row, &self.keys).unwrap();
         let former = key.seal_former_head(&head_of(&row, &key).unwrap());
         sqlx::query("UPDATE state SET head = ?")

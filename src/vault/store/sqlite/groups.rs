@@ -1,7 +1,5 @@
 //! Removes a group that nothing names.
 
-use sqlx::Row as _;
-
 use super::database::{Change, Database};
 use super::objects::{Object, unverified};
 use crate::vault::egress::EgressEntry;
@@ -96,7 +94,9 @@ fn counts(shares: &[Share], grantee: &Grantee, now: i64) -> bool {
         let over = share.ended.or(share.until);
         over.is_none_or(|at| at.saturating_add(OVERLAP) > now)
     };
-    shares.iter().any(|share| share.with == *grantee && searched(share))
+    shares
+        .iter()
+        .any(|share| share.with == *grantee && searched(share))
 }
 
 #[cfg(test)]
@@ -104,8 +104,8 @@ mod tests {
     use super::*;
     use crate::policy::egress::{EgressRule, Stance};
     use crate::policy::share_limits::ShareLimits;
-    use crate::vault::fixture::*;
     use crate::vault::Registrar;
+    use crate::vault::fixture::*;
 
     fn group() -> GroupName {
         GroupName::parse("ops").unwrap()
@@ -127,7 +127,10 @@ mod tests {
         command.add_secret("alice", "key", "v").await;
         let near = GroupName::parse("ops2").unwrap();
         for name in [&group(), &near] {
-            command.add_group(&actor(), name, "group:ops").await.unwrap();
+            command
+                .add_group(&actor(), name, "group:ops")
+                .await
+                .unwrap();
         }
         let bob = principal("bob");
         command.join_group(&actor(), &group(), &bob).await.unwrap();
@@ -141,7 +144,10 @@ mod tests {
         assert!(matches!(again, Err(StoreError::GroupNotFound(_))));
         let waiting = command.store().outbox_take(100).await.unwrap();
         let last = waiting.events.last().unwrap();
-        assert_eq!((last.event, &*last.detail), (Event::GroupRemoved, "group:ops"));
+        assert_eq!(
+            (last.event, &*last.detail),
+            (Event::GroupRemoved, "group:ops")
+        );
         assert!(command.store().check().await.unwrap().is_empty());
         // The next group of that name is empty.
         command.add_group(&actor(), &group(), "").await.unwrap();
@@ -160,7 +166,10 @@ mod tests {
         let bundle = "alice/work".parse().unwrap();
         command.add_bundle(&actor(), &bundle).await.unwrap();
         command.share(&actor(), &alice, &key, &offer).await.unwrap();
-        command.share_bundle(&actor(), &bundle, &offer).await.unwrap();
+        command
+            .share_bundle(&actor(), &bundle, &offer)
+            .await
+            .unwrap();
         let hosts = vec!["a.example.com".parse().unwrap()];
         let rule = EgressRule::for_hosts(Stance::Allow, hosts);
         let subject = "group:ops".parse().unwrap();

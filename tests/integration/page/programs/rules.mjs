@@ -145,5 +145,30 @@ await until("it is shared", async () => /shared with\s+bob/.test(await page.loca
 await look(page, "50-bundle-shared");
 await press(/End the share of alice\/work with bob/);
 await until("the share is ended", async () => !/shared with/.test(await page.locator(".card").last().innerText()));
+
+// A group that something names stays, and one that nothing names goes.
+const addGroup = async (name) => {
+  await page.getByText("Add a group").click();
+  await page.locator("#g-name").fill(name);
+  await press("Add group");
+  await page.waitForURL(/done=group-changed/);
+};
+const removeGroup = async (name) => {
+  const card = page.locator(".card", { has: page.getByRole("heading", { name, exact: true }) });
+  await card.locator("summary").click();
+  await card.locator("button.danger").click();
+};
+await addGroup("ops");
+await addGroup("spare");
+await page.getByLabel("With whom to share alice/work").fill("group:ops");
+await press(/^Share alice\/work/);
+await until("it is shared", async () => /shared with\s+group:ops/.test(await page.locator(".card").last().innerText()));
+await removeGroup("spare");
+await page.waitForURL(/done=group-removed/);
+assert.doesNotMatch(await page.locator("main").innerText(), /spare/);
+await look(page, "51-groups");
+await removeGroup("ops");
+await page.getByText("still named by bundle alice/work").waitFor();
+await look(page, "52-group-in-use");
 assert.equal((await get(page, `${ORIGIN}/settings/nothing`)).status, 404);
 await finish(browser);
