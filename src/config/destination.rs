@@ -57,12 +57,33 @@ fn rule(mut entry: Entry<'_>) -> Option<DestinationRule> {
             .list("require_except", request_pattern)
             .map(Into::into),
         own_keys: entry.field("own_keys", own_keys),
+        approval_fields: approval_fields(&mut entry),
     };
     if !entry.has("hosts") {
         let message = "name the hosts it is for, such as hosts = [\"api.example.com\"]";
         entry.complain("hosts", entry.table.line, message.to_owned());
     }
     (!rule.hosts.is_empty()).then_some(rule)
+}
+
+/// Most fields that are shown, and the longest name of one.
+const MOST_FIELDS: usize = 8;
+const LONGEST_FIELD: usize = 32;
+
+fn approval_fields(entry: &mut Entry<'_>) -> Option<std::sync::Arc<[String]>> {
+    const NAME: &str = "approval_fields";
+    let fields = entry.list(NAME, |value| {
+        let text = String::from_value(value)?;
+        let fits = (1..=LONGEST_FIELD).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then_some(text).ok_or_else(|| {
+            format!("expected the name of a field or a JSON pointer, of at most {LONGEST_FIELD} characters")
+        })
+    })?;
+    if fields.len() > MOST_FIELDS {
+        let message = format!("at most {MOST_FIELDS} fields are shown");
+        entry.complain(NAME, entry.table.line, message);
+    }
+    Some(fields.into())
 }
 
 fn host(value: &Value) -> Result<HostPattern, String> {

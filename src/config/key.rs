@@ -276,6 +276,7 @@ pub(super) const DESTINATION_KEYS: &[&str] = &[
     "require",
     "require_except",
     "own_keys",
+    "approval_fields",
 ];
 
 /// Variables that carry the prefix but set no key: they name the file, the directory and a token.

@@ -26,6 +26,8 @@ pub struct DestinationRule {
     pub require_except: Option<Arc<[RequestPattern]>>,
     /// What a request does that brings a key which Egret does not hold.
     pub own_keys: Option<OwnKeys>,
+    /// Fields of a body that owners see who are asked about a request.
+    pub approval_fields: Option<Arc<[String]>>,
 }
 
 /// A part of a request that can be searched for placeholders.
@@ -110,6 +112,8 @@ pub struct Treatment {
     pub require_except: Option<Arc<[RequestPattern]>>,
     /// What a request does that brings a key which Egret does not hold.
     pub own_keys: OwnKeys,
+    /// Fields of a body that owners see who are asked about a request.
+    pub approval_fields: Option<Arc<[String]>>,
 }
 
 impl Treatment {
@@ -126,6 +130,7 @@ pub(super) fn treatment(
 ) -> Treatment {
     let (mut scan, mut unresolved, mut range, mut exposed) = (None, None, None, None);
     let (mut require, mut require_except, mut own_keys) = (None, None, None);
+    let mut approval_fields = None;
     for rule in rules {
         // The first rule that sets a property decides it.
         if rule.hosts.iter().any(|host| host.matches(destination)) {
@@ -136,6 +141,7 @@ pub(super) fn treatment(
             require = require.or(rule.require);
             require_except = require_except.or(rule.require_except.as_ref());
             own_keys = own_keys.or(rule.own_keys);
+            approval_fields = approval_fields.or(rule.approval_fields.as_ref());
         }
     }
     let require = require.unwrap_or_default();
@@ -153,5 +159,6 @@ pub(super) fn treatment(
         require,
         require_except: require_except.filter(|_| require).cloned(),
         own_keys: own_keys.unwrap_or(own_keys_otherwise),
+        approval_fields: approval_fields.cloned(),
     }
 }

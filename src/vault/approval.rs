@@ -15,6 +15,8 @@ pub const MOST_OPEN: usize = 8;
 pub const MOST_APPROVALS: usize = 10_000;
 /// Longest text of a part of a question, in bytes. All of it comes from the client.
 const LONGEST_PART: usize = 512;
+/// Longest description of a body, with the fields that are shown.
+const LONGEST_BODY: usize = 1024;
 
 /// A use that the owner is asked about, with the answer once there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,9 +76,12 @@ impl Question {
             &mut self.destination,
             &mut self.path,
         ];
-        let others = self.run.iter_mut().chain(&mut self.body);
-        for part in parts.into_iter().chain(others).chain(&mut self.places) {
-            *part = readable(part);
+        let others = self.run.iter_mut().chain(&mut self.places);
+        for part in parts.into_iter().chain(others) {
+            *part = readable(part, LONGEST_PART);
+        }
+        for body in &mut self.body {
+            *body = readable(body, LONGEST_BODY);
         }
         self
     }
@@ -98,15 +103,13 @@ pub fn request_digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     })
 }
 
-fn readable(text: &str) -> String {
+fn readable(text: &str, longest: usize) -> String {
     let mut short: String = text
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
-    if short.len() > LONGEST_PART {
-        let end = (0..=LONGEST_PART)
-            .rev()
-            .find(|at| short.is_char_boundary(*at));
+    if short.len() > longest {
+        let end = (0..=longest).rev().find(|at| short.is_char_boundary(*at));
         short.truncate(end.unwrap_or_default());
         short.push('…');
     }

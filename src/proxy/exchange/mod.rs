@@ -32,6 +32,7 @@ pub mod ranges;
 pub mod recode;
 pub mod request_context;
 pub mod request_id;
+pub mod shown_fields;
 pub mod signed;
 pub mod spool;
 pub mod spooled_body;

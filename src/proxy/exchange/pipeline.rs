@@ -284,6 +284,11 @@ impl Exchange<Authorised> {
             Payload::Held(held, _) => Whole::Here {
                 head: &about.head,
                 body: &held.data,
+                fields: about
+                    .treatment
+                    .approval_fields
+                    .as_deref()
+                    .unwrap_or_default(),
             },
             Payload::Spooled(_) | Payload::Streamed(_) => Whole::Partly,
         };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 
 use crate::changes::Changes;
@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::policy::location::Location;
 use crate::policy::use_limits::Approve;
 use crate::proxy::exchange::request_context::{RequestContext, shown_locations};
+use crate::proxy::exchange::shown_fields;
 use crate::proxy::runtime::budget::Budgets;
 use crate::vault::approval::{Approval, Question, Said, request_digest};
 use crate::vault::{Credential, StoreError, Vault};
@@ -41,6 +42,8 @@ pub enum Whole<'a> {
         head: &'a Parts,
         /// Its body, out of its coding.
         body: &'a Bytes,
+        /// Fields of the body that the owner is to see.
+        fields: &'a [String],
     },
     /// Its body is on the way, or too large to be shown.
     Partly,
@@ -181,7 +184,10 @@ impl Intended<'_> {
         let places = shown_locations(self.places.iter().copied());
         let places: Vec<String> = places.iter().map(ToString::to_string).collect();
         let (body, request) = match self.whole {
-            Whole::Here { head, body } => (describe(head, body), self.digest(head, body, &places)),
+            Whole::Here { head, body, fields } => {
+                let described = describe(head, body, fields);
+                (described, self.digest(head, body, &places))
+            }
             Whole::Partly => (None, String::new()),
         };
         Question {
@@ -222,11 +228,14 @@ impl Intended<'_> {
     }
 }
 
-/// The kind and length of a body.
-fn describe(head: &Parts, body: &Bytes) -> Option<String> {
+/// The kind and length of a body, and the fields of it that are shown.
+fn describe(head: &Parts, body: &Bytes, fields: &[String]) -> Option<String> {
+    if body.is_empty() {
+        return None;
+    }
     let kind = head.headers.get(header::CONTENT_TYPE);
-    let kind = kind
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or("no type");
-    (!body.is_empty()).then(|| format!("{kind}, {} bytes", body.len()))
+    let shown = shown_fields::shown(kind.map(HeaderValue::as_bytes), body, fields);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or("no type");
+    Some(format!("{kind}, {} bytes{shown}", body.len()))
 }

@@ -224,3 +224,30 @@ async fn a_client_that_leaves_or_asks_without_end_is_bounded() {
     );
     assert_eq!(stub.take().len(), 1);
 }
+
+#[tokio::test]
+async fn an_owner_sees_the_fields_that_the_destinations_rule_names() {
+    let (mut world, stub) = asking("always", "60s").await;
+    let fields = ["to", "/order/amount", "note"].map(toml::Value::from);
+    world.destinations(vec![toml::Table::from_iter([
+        ("hosts".to_owned(), vec![toml::Value::from(HOST)].into()),
+        ("approval_fields".to_owned(), fields.to_vec().into()),
+    ])]);
+    world.reload().await;
+    let body = r#"{"to":"bob@example.com","order":{"amount":12},"note":"<<pat>>","Note":"x"}"#;
+    let kind = "Content-Type: application/json";
+    let sent = send(&world, request("POST", "/pay", &[HEADER, kind], body)).await;
+    let questions = waiting(&world, 1).await;
+    let expected = format!(
+        "application/json, {} bytes; to = \"bob@example.com\"; /order/amount = 12; \
+         note is there more than once",
+        body.len()
+    );
+    assert_eq!(questions[0]["body"], expected);
+    let listed = egret(&world, &["approvals", "list"]).await;
+    assert!(listed.contains("to = \"bob@example.com\""), "{listed}");
+    egret(&world, &["approvals", "deny", id(&questions[0])]).await;
+    assert_refused(&answer(sent).await, REQUIRED);
+    assert!(stub.take().is_empty());
+}
+
