@@ -1,6 +1,7 @@
 //! `egret mcp`: an MCP server on standard input and output, which tells an assistant what it may use.
 //!
-//! Two tools, neither of which sends a request, changes anything or returns a value. Messages are
+//! Three tools, none of which sends a request or returns a value, and of which one asks the owner for a
+//! credential that is not there. Messages are
 //! JSON-RPC 2.0, one a line (Model Context Protocol, "stdio"). A library for all of the protocol
 //! would be larger than the commands of this program together.
 
@@ -12,17 +13,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::credential::target::parse_slug;
 use super::explain::{self, Asked};
 use super::{output, when};
 use crate::config::Config;
 use crate::policy::grant;
 use crate::proxy::exchange::discovery::discover;
-use crate::vault::{Keyring, Principal, Vault};
+use crate::vault::key_request::{AskedFor, KEPT, KeyRequest, readable_reason};
+use crate::vault::{Found, Keyring, Principal, Vault};
 
 /// Tell an assistant over MCP which credentials it may use
 ///
-/// Serves the protocol on standard input and output, with two tools: which credentials there are, and
-/// what would become of a request. The assistant learns slugs, hosts and limits, and no value. Nothing is sent and nothing is changed.
+/// Serves the protocol on standard input and output, with three tools: which credentials there are, what
+/// would become of a request, and to ask the owner for a credential that is not there. The assistant
+/// learns slugs, hosts and limits, and no value. Nothing is sent.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -62,6 +66,20 @@ struct ExplainArguments {
     headers: Vec<String>,
     data: Option<String>,
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestArguments {
+    slug: String,
+    host: String,
+    #[serde(rename = "in")]
+    place: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+/// As whom it asks.
+const CLIENT: &str = "mcp";
 
 impl Mcp {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
@@ -134,6 +152,14 @@ impl Mcp {
                         })?;
                         self.explain(arguments, config, keyring).await
                     }
+                    Some("request_credential") => {
+                        let arguments = serde_json::from_value(arguments.unwrap_or_default());
+                        let arguments = arguments.map_err(|_| {
+                            let text = "request_credential takes slug, host, in and reason";
+                            Failure(INVALID_PARAMETERS, text.to_owned())
+                        })?;
+                        self.request(arguments, config, keyring).await
+                    }
                     _ => {
                         let text = "there is no such tool".to_owned();
                         return Err(Failure(INVALID_PARAMETERS, text));
@@ -173,6 +199,51 @@ impl Mcp {
         let caller = explain::caller(&self.principal, &self.action);
         let decided = asked.decide(config, keyring, caller).await?;
         Ok(explain::text(&decided.view()))
+    }
+
+    /// Asks the owner for a credential that the principal does not have.
+    async fn request(
+        &self,
+        arguments: RequestArguments,
+        config: &Config,
+        keyring: &Keyring,
+    ) -> anyhow::Result<String> {
+        let now = when::now();
+        let place = arguments.place.as_deref().map(str::parse).transpose();
+        let request = KeyRequest {
+            owner: self.principal.clone(),
+            client: CLIENT.to_owned(),
+            slug: parse_slug(&arguments.slug)?,
+            // The parsers' own words repeat what they were given, which may be a value.
+            host: arguments
+                .host
+                .parse()
+                .map_err(|_| anyhow::anyhow!("host is no host such as api.example.com"))?,
+            place: place.map_err(|_| anyhow::anyhow!("in is no place such as header:x-api-key"))?,
+            reason: readable_reason(&arguments.reason),
+            asked: now,
+            until: now.saturating_add(KEPT),
+            is_declined: false,
+            is_saved: false,
+        };
+        let vault = Vault::open(&config.data_dir, &config.store.url, keyring).await?;
+        let has_one = !matches!(vault.find(&self.principal, &request.slug, now), Found::None);
+        let asked = match has_one {
+            true => None,
+            false => Some(vault.ask_key(&request).await),
+        };
+        vault.store().close().await;
+        Ok(match asked.transpose()? {
+            None => "it is there already; list_credentials says where it may be used".to_owned(),
+            Some(AskedFor::Open(number)) => format!(
+                "the owner has been asked (request {number}); list_credentials shows the credential \
+                 once it is saved"
+            ),
+            Some(AskedFor::Declined) => "the owner was asked, and said no".to_owned(),
+            Some(AskedFor::TooMany) => {
+                "the owner was not asked: several of these requests wait already".to_owned()
+            }
+        })
     }
 }
 
@@ -219,6 +290,23 @@ fn tools() -> Value {
                 "additionalProperties": false,
             },
             "annotations": {"readOnlyHint": true, "openWorldHint": false},
+        },
+        {
+            "name": "request_credential",
+            "description": "Asks the owner for a credential that is not there. The owner sees slug, \
+                host, place and reason, and saves the value or declines. Never give a value.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {
+                    "slug": {"type": "string", "description": "how requests will name it, such as jira"},
+                    "host": {"type": "string", "description": "where it is needed, such as api.example.com"},
+                    "in": {"type": "string", "description": "in which place, such as header:x-api-key"},
+                    "reason": {"type": "string", "description": "what for"},
+                },
+                "required": ["slug", "host"],
+                "additionalProperties": false,
+            },
+            "annotations": {"readOnlyHint": false, "destructiveHint": false, "openWorldHint": false},
         },
     ]})
 }

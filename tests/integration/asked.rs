@@ -192,7 +192,7 @@ async fn an_assistant_can_ask_over_mcp() {
     assert_eq!(answers[0]["result"]["protocolVersion"], "2025-03-26");
     assert_eq!(
         answers[1]["result"]["tools"].as_array().map(Vec::len),
-        Some(2)
+        Some(3)
     );
     let text = |answer: &Value| {
         answer["result"]["content"][0]["text"]
@@ -252,8 +252,71 @@ asyncio.run(main())
     }
     let said = crate::world::finish(ask, b"").await.ok();
     assert!(
-        said.starts_with("['explain_request', 'list_credentials']\n"),
+        said.starts_with("['explain_request', 'list_credentials', 'request_credential']\n"),
         "{said}"
     );
     assert!(said.contains("<<pat>>"), "{said}");
+}
+
+#[tokio::test]
+async fn an_assistant_asks_for_what_is_not_there_over_mcp() {
+    let (world, _stub) = one_upstream().await;
+    let wanted = json!({"slug": "jira", "host": "crm.example.test", "in": "query:key",
+        "reason": "to read\u{1b}[2J the open tickets"});
+    let has = json!({"slug": "pat", "host": HOST});
+    let answers = mcp(
+        &world,
+        &[
+            call(1, "request_credential", wanted.clone()),
+            call(2, "request_credential", wanted.clone()),
+            call(3, "request_credential", has),
+            call(
+                4,
+                "request_credential",
+                json!({"slug": VALUE, "host": HOST}),
+            ),
+            call(5, "request_credential", json!({"slug": "x", "host": "a b"})),
+            call(
+                6,
+                "request_credential",
+                json!({"slug": "x", "host": HOST, "value": "v"}),
+            ),
+        ],
+    )
+    .await;
+    let text = |at: usize| answers[at]["result"]["content"][0]["text"].to_string();
+    assert!(text(0).contains("has been asked"), "{answers:?}");
+    assert_eq!(text(0), text(1), "the same is asked for once");
+    assert!(text(2).contains("it is there already"), "{answers:?}");
+    for at in [3, 4] {
+        assert_eq!(answers[at]["result"]["isError"], true, "{answers:?}");
+    }
+    assert_eq!(answers[5]["error"]["code"], -32602, "a value is not taken");
+    let all = serde_json::to_vec(&answers).expect("JSON");
+    assert_absent("the answers", &all, &forms(VALUE.as_bytes()));
+    let listed = world.run(&["requests", "list", "--json"]).await.json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    let request = &listed[0];
+    assert_eq!(
+        (
+            &request["slug"],
+            &request["host"],
+            &request["place"],
+            &request["client"]
+        ),
+        (
+            &"jira".into(),
+            &"crm.example.test".into(),
+            &"query:key".into(),
+            &"mcp".into()
+        )
+    );
+    assert!(
+        !request["reason"].to_string().contains("\\u001b"),
+        "{request}"
+    );
+    let number = request["number"].to_string();
+    world.run(&["requests", "decline", &number]).await.ok();
+    let again = mcp(&world, &[call(7, "request_credential", wanted)]).await;
+    assert!(again[0].to_string().contains("said no"), "{again:?}");
 }

@@ -87,6 +87,12 @@ async fn a_service_account_uses_the_credentials_of_its_principal() {
     });
     let mut tunnel = world.tunnel_for(&bearing(&world, &other)).await;
     assert_refused(&tunnel.get("/x", &[HEADER]).await, "credential_not_found");
+    // A token lives on after its user is disabled, and does nothing, inside the open tunnel too.
+    let mut open = world.tunnel_for(&wanted).await;
+    assert_eq!(open.get("/x", &[HEADER]).await.status, 200);
+    world.run(&["user", "disable", "build"]).await.ok();
+    assert_refused(&open.get("/x", &[HEADER]).await, "proxy_auth_required");
+    assert!(wanted.connect(&world).await.is_err());
     let ledger = String::from_utf8_lossy(&world.ledger_bytes()).into_owned();
     for text in [ledger, world.log()] {
         assert!(

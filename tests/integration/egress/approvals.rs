@@ -250,4 +250,3 @@ async fn an_owner_sees_the_fields_that_the_destinations_rule_names() {
     assert_refused(&answer(sent).await, REQUIRED);
     assert!(stub.take().is_empty());
 }
-
