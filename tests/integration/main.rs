@@ -76,6 +76,7 @@ mod places;
 mod proxy_tls;
 mod redirected;
 mod resent;
+mod rotation;
 mod running;
 mod scanning;
 mod scrubbed;
