@@ -43,7 +43,7 @@ impl<'a> Entry<'a> {
                 origin: &setting.origin,
                 table,
                 fields,
-                problems,
+                problems: &mut *problems,
             };
             entry.refuse_unknown(known);
             all.extend(read(entry));

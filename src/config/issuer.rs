@@ -91,8 +91,12 @@ impl Typed {
             &self.audience,
             &self.keys,
             &self.principal_claim,
+            &self.action_claim,
+            &self.bundle_claim,
+            &self.label,
         ];
-        self.principal.is_none() && texts.iter().all(|text| text.is_none())
+        let is_limited = self.principal.is_some() || self.bundle.is_some();
+        !is_limited && texts.iter().all(|text| text.is_none())
     }
 
     fn complete(self, data_dir: &Path) -> Result<Issuer, Wrong> {
@@ -215,7 +219,7 @@ impl Resolver<'_> {
                     ("bundle_claim", "issuer.bundle_claim"),
                 ];
                 let key = names.iter().find(|(known, _)| *known == field);
-                self.complain(key.map_or("issuer.name", |(_, key)| key), message);
+                self.complain(key.map_or("issuer.name", |(_, key)| *key), message);
             })
             .ok()
     }
