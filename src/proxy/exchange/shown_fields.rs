@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::substitution::body_kind::{BodyKind, classify};
+use crate::substitution::body::{BodyKind, classify};
 
 /// Longest text of a field that is shown, in characters.
 const LONGEST: usize = 60;
