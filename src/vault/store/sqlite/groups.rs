@@ -179,10 +179,9 @@ mod tests {
         assert_eq!(removed(&command).await.unwrap_err(), all);
 
         command.remove_egress(&actor(), number).await.unwrap();
-        let unshared = command.unshare_bundle(&actor(), &bundle, &offer.with);
-        unshared.await.unwrap();
-        let unshared = command.unshare(&actor(), &alice, &key, &offer.with);
-        unshared.await.unwrap();
+        let (by, whom) = (actor(), &offer.with);
+        command.unshare_bundle(&by, &bundle, whom).await.unwrap();
+        command.unshare(&by, &alice, &key, whom).await.unwrap();
         // What the group received is still searched for these values.
         assert_eq!(removed(&command).await.unwrap_err(), all[..2]);
         command.remove_bundle(&actor(), &bundle).await.unwrap();
@@ -197,9 +196,8 @@ mod tests {
         command.add_users(&["alice"]).await;
         command.add_secret("alice", "key", "v").await;
         command.add_group(&actor(), &group(), "").await.unwrap();
-        let offer = with("group:ops");
-        let shared = command.share(&actor(), &principal("alice"), &slug("key"), &offer);
-        shared.await.unwrap();
+        let (alice, key, offer) = (principal("alice"), slug("key"), with("group:ops"));
+        command.share(&actor(), &alice, &key, &offer).await.unwrap();
         let edit = "UPDATE objects SET document = ' ' || document WHERE kind = 'credential'";
         command.store().sqlite().execute(edit).await;
         let error = command.remove_group(&actor(), &group()).await.unwrap_err();
