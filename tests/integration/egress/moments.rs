@@ -98,8 +98,8 @@ async fn tunnel(world: &World, token: &str) -> Tunnel {
 async fn scene(stub: &Stub, builder: crate::world::Builder, to: SocketAddr) -> (World, String) {
     let world = builder.route(&format!("{HOST}:443"), to).start().await;
     world.save(SLUG, VALUE, &["--host", HOST]).await;
-    egret(&world, &["credential", "share", SLUG, "--with", "bob"]).await;
     let token = world.client("bobs", "bob").await;
+    egret(&world, &["credential", "share", SLUG, "--with", "bob"]).await;
     stub.take();
     (world, token)
 }

@@ -2,6 +2,7 @@
 //! than its index, and git.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use tokio::process::Command;
@@ -59,7 +60,10 @@ impl Scene {
         let package = home.path().join(PACKAGE);
         let python = installed("venv/bin/python");
         let mut make = Command::new(&python);
-        make.args(["-c", MAKE]).arg(&package);
+        make.args(["-c", MAKE])
+            .arg(&package)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         finish(make, b"").await.ok();
         let package = std::fs::read(package).expect("the package");
         let builder = World::builder().set("egress.default", "deny");
@@ -97,7 +101,10 @@ impl Scene {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_SSL_CAINFO", &ca)
             .env("PIP_CERT", &ca)
-            .env("PIP_CONFIG_FILE", "/dev/null");
+            .env("PIP_CONFIG_FILE", "/dev/null")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         finish(command, b"").await
     }
 
