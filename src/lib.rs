@@ -111,7 +111,9 @@
 //!   text.
 //! * **A change holds from the next request.** Whether another process has committed to the store
 //!   is seen in mapped memory ([`vault::store::CommitWatch`]). That is cheap enough to ask for every
-//!   request, so there is no interval in which a revoked credential still works.
+//!   request, so there is no interval in which a revoked credential still works. A request that has
+//!   waited for the disk or for a connection is decided on once more, right before anything is written
+//!   ([`proxy::exchange::last_look`]).
 //! * **A connection stays on one thread** ([`proxy::runtime::workers`]), with the upstream
 //!   connections of its requests. Each core has a runtime of its own and accepts from the one
 //!   listening socket, unless another core has fewer connections. No request is handed from thread
