@@ -51,8 +51,7 @@ pub struct Credential {
     pub max_uses: Option<String>,
     /// When its owner is asked: `first-use` or `always`.
     pub approve: Option<Cow<'static, str>>,
-    /// Since when upstreams refuse its value. Only a server that runs knows: a command that reads the
-    /// store says `null`.
+    /// Since when upstreams refuse its value.
     pub rejected_since: Option<String>,
 }
 

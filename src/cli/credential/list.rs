@@ -90,7 +90,7 @@ async fn list_here(
     }
     let listed = credentials
         .iter()
-        .map(|one| views::Credential::new(one, uses.of(one)))
+        .map(|one| views::Credential::new(one, uses.of(one)).rejected(uses.rejected_since(one)))
         .collect();
     Ok((listed, others))
 }
@@ -143,7 +143,9 @@ pub(super) async fn show(context: &Context, show: &CredentialArgs) -> anyhow::Re
             let credential = found.ok_or(StoreError::NotFound { owner, slug })?;
             let uses = LastUses::read(&session.config).await?;
             session.store.close().await;
-            CredentialDetails::new(&credential, uses.of(&credential))
+            let mut view = CredentialDetails::new(&credential, uses.of(&credential));
+            view.credential = view.credential.rejected(uses.rejected_since(&credential));
+            view
         }
     };
     let grant = message::grant(&view.credential)?;

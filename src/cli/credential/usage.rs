@@ -5,28 +5,40 @@ use crate::cli::context::Context;
 use crate::cli::{output, when};
 use crate::config::Config;
 use crate::ledger::Timestamp;
-use crate::ledger::usage::{ActionUsage, RecentUse, UsageError, UsageIndex};
-use crate::vault::Credential;
-use crate::vault::StoreError;
+use crate::ledger::usage::{ActionUsage, RecentUse, Rejections, UsageError, UsageIndex};
+use crate::vault::{Credential, State, StoreError};
 use crate::views::Usage;
 
 /// Uses that are printed one by one.
 const SHOWN: usize = 5;
 
-/// When each credential was last used.
-pub(super) struct LastUses(crate::ledger::usage::LastUses);
+/// When each credential was last used, and which ones upstreams refuse.
+pub(super) struct LastUses {
+    uses: crate::ledger::usage::LastUses,
+    rejections: Rejections,
+}
 
 impl LastUses {
     pub(super) async fn read(config: &Config) -> Result<Self, UsageError> {
         let mut index = UsageIndex::open(&config.ledger_dir()).await?;
         let uses = index.last_uses().await?;
+        let rejections = index.rejections().await?;
         index.close().await;
-        Ok(Self(uses))
+        Ok(Self { uses, rejections })
+    }
+
+    /// Since when upstreams refuse the version in force of a credential that is not revoked, unix
+    /// seconds, as the ledger has it.
+    pub(super) fn rejected_since(&self, credential: &Credential) -> Option<i64> {
+        let name = (credential.owner.to_string(), credential.slug.to_string());
+        let (version, since) = self.rejections.get(&name)?;
+        let is_in_force = *version == credential.version && credential.state == State::Active;
+        is_in_force.then(|| since.unix_micros() / 1_000_000)
     }
 
     pub(super) fn of(&self, credential: &Credential) -> Option<Timestamp> {
         let name = (credential.owner.to_string(), credential.slug.to_string());
-        self.0.get(&name).copied()
+        self.uses.get(&name).copied()
     }
 }
 
@@ -66,6 +78,9 @@ fn describe(usage: &Usage) -> String {
         times(usage.denied),
         actions(&usage.actions)
     );
+    if let Some(since) = usage.rejected_since {
+        text += &format!("\nUpstreams refuse it since {}.\n", short(since));
+    }
     if usage.more_actions > 0 {
         text += &format!(
             "and {} more actions, last seen earlier\n",

@@ -17,6 +17,9 @@ const RECENT: i64 = 20;
 /// When credentials were last used, by owner and slug.
 pub type LastUses = HashMap<(String, String), Timestamp>;
 
+/// Which version of a credential upstreams refuse, and since when, by owner and slug.
+pub type Rejections = HashMap<(String, String), (u32, Timestamp)>;
+
 /// What is known about one credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Usage {
@@ -31,6 +34,9 @@ pub struct Usage {
     /// The time of the last `use`.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
+    /// Since when upstreams refuse the value that was used last, as the ledger has it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub rejected_since: Option<Timestamp>,
     /// What each action did with it, the one seen last first.
     pub actions: Vec<ActionUsage>,
     /// Actions that are not listed because there are so many.
@@ -158,6 +164,9 @@ pub(super) async fn usage(
         usage.is_known = true;
         (usage.uses, usage.denied) = (count(&row, 0)?, count(&row, 1)?);
         usage.last_used = time(&row, 2)?;
+        let mut rejections = rejections(&mut connection, Some((owner, slug))).await?;
+        let rejection = rejections.remove(&(owner.to_owned(), slug.to_owned()));
+        usage.rejected_since = rejection.map(|(_, since)| since);
         usage.actions = actions(&mut connection, owner, slug).await?;
         usage.recent = recent(&mut connection, owner, slug).await?;
     }
@@ -269,6 +278,30 @@ pub(super) async fn last_uses(connection: &mut SqliteConnection) -> sqlx::Result
     let read = |row: &SqliteRow| {
         let time = Timestamp::from_unix_micros(row.try_get(2)?);
         Ok(((row.try_get(0)?, row.try_get(1)?), time))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// A success after a server was started again shows only as a result: the server had forgotten that the
+/// value was refused.
+const REJECTIONS: &str = "SELECT owner, slug, rejected_version, rejected FROM credential AS c
+    WHERE rejected IS NOT NULL AND (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR slug = ?2)
+        AND NOT EXISTS (SELECT 1 FROM recent AS r
+            WHERE r.owner = c.owner AND r.slug = c.slug AND r.version = c.rejected_version
+                AND r.time > c.rejected AND r.refused = 0
+                AND r.outcome >= '200' AND r.outcome < '300')";
+
+/// What upstreams refuse: all of it, or of one credential.
+pub(super) async fn rejections(
+    connection: &mut SqliteConnection,
+    of: Option<(&str, &str)>,
+) -> sqlx::Result<Rejections> {
+    let (owner, slug) = of.unzip();
+    let query = sqlx::query(REJECTIONS).bind(owner).bind(slug);
+    let rows = query.fetch_all(connection).await?;
+    let read = |row: &SqliteRow| {
+        let since = Timestamp::from_unix_micros(row.try_get(3)?);
+        Ok(((row.try_get(0)?, row.try_get(1)?), (row.try_get(2)?, since)))
     };
     rows.iter().map(read).collect()
 }

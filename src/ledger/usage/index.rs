@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Sqlite, Transaction};
 
-use super::answer::{self, LastUses, Usage};
+use super::answer::{self, LastUses, Rejections, Usage};
 use super::filtered::{
     self, ActionSum, Choices, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine,
 };
@@ -228,6 +228,14 @@ impl UsageIndex {
         }
         self.make_again().await?;
         Ok(answer::last_uses(&mut self.connection).await?)
+    }
+
+    /// Which credentials upstreams refuse, by owner and slug.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn rejections(&mut self) -> Result<Rejections, UsageError> {
+        Ok(answer::rejections(&mut self.connection, None).await?)
     }
 
     /// The uses and refusals of a credential that a filter asks for, before the line `before`, latest

@@ -22,7 +22,7 @@ mod shared;
 mod tally;
 mod write;
 
-pub use answer::{ActionUsage, LastUses, RecentUse, Usage};
+pub use answer::{ActionUsage, LastUses, RecentUse, Rejections, Usage};
 pub use filtered::{ActionSum, Choices, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine};
 pub use index::{UsageError, UsageIndex};
 pub use keeper::keep;

@@ -29,6 +29,7 @@ CREATE TABLE missing (
 CREATE TABLE credential (
     owner TEXT NOT NULL, slug TEXT NOT NULL,
     uses INTEGER NOT NULL, denied INTEGER NOT NULL, last_used INTEGER,
+    rejected INTEGER, rejected_version INTEGER,
     PRIMARY KEY (owner, slug)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE action (

@@ -87,6 +87,9 @@ pub(super) struct Tally {
     clients: HashMap<String, HashMap<String, ClientCounts>>,
     /// Owner and slug of credentials that administrative lines name.
     pub(super) named: HashSet<(String, String)>,
+    /// Since when upstreams refuse which version of a credential, by owner and slug; nothing for those
+    /// that are taken again.
+    pub(super) health: HashMap<(String, String), Option<(i64, u32)>>,
     /// Places in `counts`, by owner, slug and action.
     places: HashMap<String, HashMap<String, HashMap<String, usize>>>,
     requests: HashMap<String, Request>,
@@ -130,6 +133,7 @@ impl Tally {
             event::USE => self.used(line, &view),
             event::DENIED => self.denied(line, &view),
             event::RESULT | event::RECOVERED => self.ended(&view),
+            event::REJECTED | event::ACCEPTED => self.health(&view),
             name if name.starts_with("credential.") => self.named(&view),
             _ => {}
         }
@@ -223,6 +227,18 @@ impl Tally {
     fn named(&mut self, view: &RecordRef<'_>) {
         if let (Some(owner), Some(slug)) = (view.owner.as_deref(), view.slug.as_deref()) {
             self.named.insert((owner.to_owned(), slug.to_owned()));
+        }
+    }
+
+    /// Upstreams do not take a credential any more, or take it again.
+    fn health(&mut self, view: &RecordRef<'_>) {
+        self.named(view);
+        if let (Some(owner), Some(slug)) = (view.owner.as_deref(), view.slug.as_deref()) {
+            let time = view.time.parse::<Timestamp>().ok();
+            let since = time.map(Timestamp::unix_micros).zip(view.version);
+            let rejected = since.filter(|_| view.event == event::REJECTED);
+            let name = (owner.to_owned(), slug.to_owned());
+            self.health.insert(name, rejected);
         }
     }
 

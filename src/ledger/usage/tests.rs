@@ -576,3 +576,44 @@ async fn a_credential_that_was_never_used_is_known_by_its_administrative_lines()
     let usage = Growing::with([result("r1", 200)]).usage().await;
     assert!(!usage.is_known);
 }
+
+#[tokio::test]
+async fn a_rejection_lasts_until_it_is_taken_back_or_a_success_shows_that_it_is_over() {
+    let about = |name: &'static str| Entry {
+        slug: text("pat"),
+        owner: text("alice"),
+        version: Some(1),
+        ..Entry::new(name)
+    };
+    let mut ledger = Growing::with([used("r1", "report", 1), result("r1", 401)]);
+    ledger.grow([about(event::REJECTED)]);
+    let rejected = async |ledger: &Growing| {
+        let rejections = ledger.open().await.rejections().await.unwrap();
+        let of_pat = rejections
+            .get(&("alice".to_owned(), "pat".to_owned()))
+            .copied();
+        assert_eq!(
+            of_pat.map(|(_, since)| since),
+            ledger.usage().await.rejected_since
+        );
+        of_pat
+    };
+    assert_eq!(rejected(&ledger).await, Some((1, micros(3))));
+    ledger.grow([about(event::ACCEPTED)]);
+    assert_eq!(rejected(&ledger).await, None);
+    // A server that was started again has forgotten it, and says nothing at the next success.
+    ledger.grow([
+        about(event::REJECTED),
+        used("r2", "report", 1),
+        result("r2", 403),
+    ]);
+    assert_eq!(rejected(&ledger).await, Some((1, micros(5))));
+    ledger.grow([used("r3", "report", 2), result("r3", 200)]);
+    assert_eq!(
+        rejected(&ledger).await,
+        Some((1, micros(5))),
+        "another version"
+    );
+    ledger.grow([used("r4", "report", 1), result("r4", 204)]);
+    assert_eq!(rejected(&ledger).await, None);
+}

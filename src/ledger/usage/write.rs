@@ -16,7 +16,19 @@ pub(super) async fn tally(connection: &mut SqliteConnection, tally: &Tally) -> s
         add_counts(connection, key, counts).await?;
     }
     for (owner, slug) in &tally.named {
-        sqlx::query("INSERT OR IGNORE INTO credential VALUES (?, ?, 0, 0, NULL)")
+        sqlx::query("INSERT OR IGNORE INTO credential VALUES (?, ?, 0, 0, NULL, NULL, NULL)")
+            .bind(owner)
+            .bind(slug)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for ((owner, slug), rejected) in &tally.health {
+        let (time, version) = rejected.unzip();
+        let query = "UPDATE credential SET rejected = ?, rejected_version = ?
+            WHERE owner = ? AND slug = ?";
+        sqlx::query(query)
+            .bind(time)
+            .bind(version)
             .bind(owner)
             .bind(slug)
             .execute(&mut *connection)
@@ -44,7 +56,7 @@ async fn add_counts(
     counts: &Counts,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO credential VALUES (?, ?, ?, ?, ?)
+        "INSERT INTO credential VALUES (?, ?, ?, ?, ?, NULL, NULL)
          ON CONFLICT DO UPDATE SET uses = uses + excluded.uses,
              denied = denied + excluded.denied,
              last_used = max(ifnull(last_used, excluded.last_used),

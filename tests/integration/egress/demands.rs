@@ -268,12 +268,18 @@ async fn a_run_of_refusals_is_on_record_until_a_success() {
         (&line["slug"], &line["version"]),
         (&"pat".into(), &1.into())
     );
+    let state = async || world.run(&["credential", "list"]).await.ok();
+    assert!(state().await.contains("rejected"), "{}", state().await);
+    let usage = ["credential", "usage", "pat"];
+    let said = world.run(&usage).await.ok();
+    assert!(said.contains("Upstreams refuse it since"), "{said}");
     stub.answer(ok("fine"));
     assert_eq!(tunnel.get("/x", &["X-Api-Key: <<pat>>"]).await.status, 200);
     world
         .ledger_line("accepted", |line| line["event"] == "accepted")
         .await;
     rejected("0").await;
+    assert!(!state().await.contains("rejected"), "{}", state().await);
 
     // A rotation ends it: what is in force now was not refused.
     stub.answer(refusal.to_vec());
@@ -281,7 +287,7 @@ async fn a_run_of_refusals_is_on_record_until_a_success() {
         assert_eq!(tunnel.get("/x", &["X-Api-Key: <<pat>>"]).await.status, 401);
     }
     rejected("1").await;
-    let rotated = world.run_with_input(&["credential", "rotate", "pat"], "another-value");
+    let rotated = world.run_with(&["credential", "rotate", "pat"], b"another-value");
     rotated.await.ok();
     let page = async || world.admin_page("/metrics").await.expect("metrics").text();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
