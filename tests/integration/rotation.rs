@@ -61,8 +61,8 @@ async fn each_request_carries_the_version_and_owner_that_the_ledger_names() {
     used("bob", 1).await;
     for version in 2..2 + ROTATIONS {
         let rotate = ["credential", "rotate", SLUG, "--owner", "alice"];
-        let rotated = world.run_with(&rotate, value("alice", version).as_bytes());
-        rotated.await.ok();
+        let new = value("alice", version);
+        world.run_with(&rotate, new.as_bytes()).await.ok();
         used("alice", version).await;
     }
     stop.store(true, Ordering::Relaxed);
