@@ -234,7 +234,7 @@ async fn an_owner_sees_the_fields_that_the_destinations_rule_names() {
         ("approval_fields".to_owned(), fields.to_vec().into()),
     ])]);
     world.reload().await;
-    let body = r#"{"to":"bob@example.com","order":{"amount":12},"note":"<<pat>>","Note":"x"}"#;
+    let body = r#"{"to":"bob@example.com","order":{"amount":12},"note":"x","Note":"y"}"#;
     let kind = "Content-Type: application/json";
     let sent = send(&world, request("POST", "/pay", &[HEADER, kind], body)).await;
     let questions = waiting(&world, 1).await;
