@@ -80,7 +80,7 @@ impl Question {
         for part in parts.into_iter().chain(others) {
             *part = readable(part, LONGEST_PART);
         }
-        for body in &mut self.body {
+        if let Some(body) = &mut self.body {
             *body = readable(body, LONGEST_BODY);
         }
         self
