@@ -101,7 +101,7 @@ fn rule(n: usize, origin: &str) -> Result<(&'static str, EgressRule)> {
         _ => format!("api-{n}.example.com"),
     };
     let mut rule = EgressRule::for_hosts(Stance::Allow, vec![host.parse()?]);
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         rule.methods = vec!["GET".to_owned()];
         rule.paths = vec![format!("/v{n}").parse()?];
     }
