@@ -43,7 +43,7 @@ impl Resolver<'_> {
     }
 }
 
-fn parse_webhook(value: &Value) -> Result<Option<Uri>, String> {
+pub(super) fn parse_webhook(value: &Value) -> Result<Option<Uri>, String> {
     let Some(text) = unless::<String>("none", value)? else {
         return Ok(None);
     };

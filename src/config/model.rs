@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use ipnet::IpNet;
 
 use super::admin_url::AdminUrl;
-use super::listener_tls::ListenerTls;
 use super::alerts::Alerts;
 use super::issuer::Issuer;
+use super::listener_tls::ListenerTls;
 use super::openid::OpenId;
 use super::parent_proxy::ParentProxy;
 use super::ship::ShipTarget;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::alerts::parse_webhook;
 use super::destination;
 use super::key::DESTINATION;
 use super::model::{
