@@ -10,9 +10,11 @@
 mod admin;
 mod admin_url;
 mod alerts;
+mod alerts_keys;
 mod destination;
 mod entry;
 mod issuer;
+mod issuer_keys;
 mod key;
 mod listener_tls;
 mod listener_tls_keys;

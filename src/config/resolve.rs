@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::Uri;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::alerts::parse_webhook;
 use super::destination;
 use super::key::DESTINATION;
 use super::model::{
@@ -424,6 +424,22 @@ fn parse_audience(value: &Value) -> Result<String, String> {
         return Err("expected a name, such as \"egret\"".to_owned());
     }
     Ok(text)
+}
+
+pub(super) fn parse_webhook(value: &Value) -> Result<Option<Uri>, String> {
+    let Some(text) = unless::<String>("none", value)? else {
+        return Ok(None);
+    };
+    let url: Option<Uri> = text.parse().ok();
+    let is_complete = |url: &Uri| {
+        let is_http = matches!(url.scheme_str(), Some("https" | "http"));
+        is_http && url.host().is_some_and(|host| !host.is_empty())
+    };
+    // Not repeated: such addresses often have a token in them.
+    let url = url.filter(is_complete);
+    url.map(Some).ok_or_else(|| {
+        "expected an address such as \"https://alerts.example.com/egret\"".to_owned()
+    })
 }
 
 fn parse_rate(value: &Value) -> Result<Option<Rate>, String> {
