@@ -73,10 +73,10 @@ pub(super) fn from_config(
 pub(super) fn check(config: &Config) -> Result<()> {
     tls::client::config(&config.upstream.ca_files)?;
     listener_tls(config)?;
-    if let Some(known) = &config.issuer {
-        issuer(known)?;
-    }
-    Ok(())
+    config
+        .issuers
+        .iter()
+        .try_for_each(|known| issuer(known).map(drop))
 }
 
 fn listener_tls(config: &Config) -> Result<Option<Arc<ListenerTls>>> {
