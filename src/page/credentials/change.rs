@@ -35,6 +35,8 @@ struct RotatePage<'a> {
     revision: i64,
     impact: Impact,
     after: String,
+    /// Whether it was changed while the form was filled in.
+    is_stale: bool,
     wrong: &'a Wrong,
 }
 
@@ -106,6 +108,7 @@ async fn rotate_page<'a>(
         revision: credential.revision,
         impact: Impact::of_end(context, &asked.sight, credential, None).await?,
         after: after.to_owned(),
+        is_stale: false,
         wrong,
     })
 }
@@ -121,6 +124,12 @@ pub(super) async fn rotate(
     let credential = &asked.credential;
     let value = new::value(&mut fields);
     let mut wrong = Wrong::default();
+    if asked.is_stale(&fields) {
+        let after = fields.text("after");
+        let mut page = rotate_page(&context, &person, &asked, after, &wrong).await?;
+        page.is_stale = true;
+        return Ok(layout::refused(&page));
+    }
     let registrar = asked.registrar(&context, fields.text("revision"));
     let (actor, owner, slug) = (person.actor(), &credential.owner, &credential.slug);
     let remarks = remarks::of(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::admin::AdminContext;
 use crate::page::failure::Failure;
+use crate::page::fields::Fields;
 use crate::page::person::Person;
 use crate::page::text;
 use crate::page::when::When;
@@ -144,6 +145,11 @@ impl Asked {
             Trouble::Forbidden,
             "Only the owner may do this. An administrator may revoke and delete.",
         )))
+    }
+
+    /// Whether the form that was sent shows it as it was before another change.
+    pub(super) fn is_stale(&self, fields: &Fields) -> bool {
+        fields.text("revision").parse::<i64>() != Ok(self.credential.revision)
     }
 
     /// Makes changes to it, as long as it is as the form showed it.

@@ -27,6 +27,8 @@ struct LimitsPage<'a> {
     limits: LimitsForm,
     /// Whether the address filled the form in.
     is_filled_in: bool,
+    /// Whether it was changed while the form was filled in.
+    is_stale: bool,
     impact: Impact,
     wrong: &'a Wrong,
 }
@@ -69,6 +71,7 @@ fn limits_page<'a>(
         revision: asked.credential.revision,
         limits,
         is_filled_in: false,
+        is_stale: false,
         impact,
         wrong,
     }
@@ -86,6 +89,12 @@ pub(super) async fn change(
     asked.demand(Right::Own)?;
     let credential = &asked.credential;
     let mut wrong = Wrong::default();
+    if asked.is_stale(fields) {
+        let typed = LimitsForm::typed(fields);
+        let mut page = limits_page(person, &asked, typed, Impact::default(), &wrong);
+        page.is_stale = true;
+        return Ok(layout::refused(&page));
+    }
     let grant = read_grant(fields, credential.grant.uses, &mut wrong);
     let every = crate::page::when::interval(fields.text("rotate_every"));
     let every = every.map_err(|error| wrong.add("rotate_every", error));

@@ -32,6 +32,8 @@ struct SharePage<'a> {
     /// With whom it can be shared.
     names: Vec<String>,
     form: Form,
+    /// Whether it was changed while the form was filled in.
+    is_stale: bool,
     /// What the holders did that the limits would refuse.
     impact: Impact,
     wrong: &'a Wrong,
@@ -132,6 +134,7 @@ fn share_page<'a>(
         revision: asked.credential.revision,
         names,
         form,
+        is_stale: false,
         impact,
         wrong,
     }
@@ -149,6 +152,12 @@ pub(super) async fn share(
     let Sent { person, fields } = &sent;
     let credential = &asked.credential;
     let mut wrong = Wrong::default();
+    if asked.is_stale(fields) {
+        let typed = Form::typed(fields);
+        let mut page = share_page(person, &asked, typed, Impact::default(), &wrong);
+        page.is_stale = true;
+        return Ok(layout::refused(&page));
+    }
     let offer = read(fields, &mut wrong);
     if let Some(offer) = &offer
         && !fields.is_ticked("sure")

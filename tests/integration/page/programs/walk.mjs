@@ -142,6 +142,8 @@ await page.waitForURL(/done=limits/);
 await second.getByLabel("Methods").fill("PUT");
 const [late] = await Promise.all([second.waitForNavigation(), second.getByRole("button", { name: "Save limits" }).click()]);
 assert(late.status() >= 400, "an old form overwrote a newer change");
+assert.match(await second.locator("[role=alert]").innerText(), /changed it in the meantime/);
+assert.equal(await second.getByLabel("Methods").inputValue(), "PUT");
 await second.close();
 
 // Shared with a user, explained, and ended.
