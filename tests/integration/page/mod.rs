@@ -18,7 +18,7 @@ use crate::world::{Builder, HOST, VALUE, World};
 /// Another value, for what is rotated.
 const SECOND: &str = "n3w+Canary/77aa55ee&y=\"2\"";
 /// Longest time for a walk through all pages, on a machine with much to do.
-const WALK: Duration = Duration::from_secs(300);
+const WALK: Duration = Duration::from_secs(600);
 
 /// Where screenshots are left for people to look at.
 fn shots() -> std::path::PathBuf {
