@@ -40,6 +40,7 @@ use self::listeners::Listeners;
 use self::parts::Parts;
 use self::server_file::Announcement;
 pub use self::server_file::{Reloads, ServerFile, Upgrades};
+pub use self::settings::direct_dialer;
 use crate::admin::{self, AdminContext, AdminSettings};
 use crate::changes::Changes;
 use crate::config::{self, Config};

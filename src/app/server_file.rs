@@ -109,6 +109,13 @@ impl Reloads {
 }
 
 impl ServerFile {
+    /// Where all of the server's listeners are.
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        let others = [&self.base_url, &self.proxy_tls, &self.base_url_tls];
+        let all = [self.proxy, self.admin].into_iter();
+        all.chain(others.into_iter().flatten().copied()).collect()
+    }
+
     /// The path of the file in a data directory.
     pub fn path(data_dir: &Path) -> PathBuf {
         data_dir.join(files::SERVER)

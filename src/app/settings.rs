@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::identity::{BundleRule, Identity, Issuer, IssuerRules, PrincipalRule};
 use crate::ledger::Ledger;
 use crate::policy::address::AddressPolicy;
 use crate::proxy::context::Settings;
-use crate::proxy::outbound::dial::{Dialer, OwnAddresses};
+use crate::proxy::outbound::dial::{Dialer, Own, OwnAddresses};
 use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::proxy::outbound::parent::{Login, Parent};
 use crate::proxy::outbound::upstream::Upstream;
@@ -32,24 +33,11 @@ pub(super) fn from_config(
     vault.set_floor(config.policy.clone());
     let principal = config.proxy.principal.clone();
     let upstream = &config.upstream;
-    let overrides = upstream.resolve.iter();
     let roots = tls::client::config(&upstream.ca_files)?;
     let parent = upstream.proxy.as_ref();
     let parent = parent.map(|parent| parent_proxy(parent, upstream, &roots, &vault, ledger));
     let way = Way::through(parent.map(Arc::new));
-    let dialer = Dialer::new(
-        AddressPolicy::new(upstream.allow_private.clone())
-            .denying(config.egress.deny_addresses.clone()),
-        overrides
-            .map(|fixed| {
-                let name = format!("{}:{}", fixed.host, fixed.port);
-                (name, fixed.addresses.clone())
-            })
-            .collect(),
-        upstream.connect_timeout,
-        Arc::clone(own),
-        way.clone(),
-    );
+    let dialer = dialer(&config, own, way.clone());
     let limits = UpstreamLimits {
         handshake: upstream.connect_timeout,
         first_byte: upstream.first_byte_timeout,
@@ -93,6 +81,34 @@ fn listener_tls(config: &Config) -> Result<Option<Arc<ListenerTls>>> {
         config.client_ca.as_deref(),
     )?;
     Ok(Some(Arc::new(tls)))
+}
+
+fn dialer(config: &Config, own: &OwnAddresses, way: Way) -> Dialer {
+    let upstream = &config.upstream;
+    let fixed = upstream.resolve.iter().map(|fixed| {
+        let name = format!("{}:{}", fixed.host, fixed.port);
+        (name, fixed.addresses.clone())
+    });
+    Dialer::new(
+        AddressPolicy::new(upstream.allow_private.clone())
+            .denying(config.egress.deny_addresses.clone()),
+        fixed.collect(),
+        upstream.connect_timeout,
+        Arc::clone(own),
+        way,
+    )
+}
+
+/// What dials as the proxy does, without a parent proxy, and never to these listeners of Egret's.
+pub fn direct_dialer(config: &Config, listeners: Vec<SocketAddr>) -> Dialer {
+    let own = OwnAddresses::default();
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    // It was made a line above, and is empty.
+    let _ = own.set(Own {
+        listeners,
+        canary: nowhere,
+    });
+    dialer(config, &own, Way::through(None))
 }
 
 fn parent_proxy(

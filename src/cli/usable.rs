@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::output;
 use crate::policy::grant::HostPattern;
+use crate::policy::location::LocationRule;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Reference;
 use crate::vault::{Kind, Principal, Vault};
@@ -11,8 +12,10 @@ use crate::vault::{Kind, Principal, Vault};
 /// A value that a placeholder means.
 pub(super) struct Usable {
     pub(super) reference: Reference,
+    pub(super) kind: Kind,
     pub(super) value: Arc<SecretBytes>,
     pub(super) hosts: Vec<HostPattern>,
+    pub(super) locations: Vec<LocationRule>,
 }
 
 /// The values that the principal may use now. User names are no values.
@@ -34,8 +37,10 @@ pub(super) fn usable(vault: &Vault, principal: &Principal, now: i64) -> Vec<Usab
             match vault.open_value(&credential, field) {
                 Ok(value) => all.push(Usable {
                     reference,
+                    kind: credential.kind,
                     value,
                     hosts: credential.grant.hosts.clone(),
+                    locations: credential.grant.locations.clone(),
                 }),
                 Err(error) => {
                     output::note(&format!("files are not compared with {reference}: {error}"));

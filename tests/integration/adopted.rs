@@ -201,6 +201,11 @@ async fn placeholders_take_the_place_of_keys_and_work() {
     let backup = Path::new(kept[0]["backup"].as_str().expect("a path"));
     assert!(text(backup).contains(KEY) && mode(backup) == 0o600);
     assert_eq!(mode(backup.parent().expect("a directory")), 0o700);
+    let doctor = world.run(&["doctor"]).await.stdout;
+    assert!(
+        doctor.contains("old files") && doctor.contains("--remove-backups"),
+        "{doctor}"
+    );
     let removed = world.run(&["adopt", "--remove-backups"]).await.ok();
     assert!(
         removed.contains("4 old files") && !backup.exists(),

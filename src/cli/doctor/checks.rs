@@ -30,7 +30,20 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
     findings.extend(store(config).await);
     findings.push(authority(config));
     findings.push(ledger(config));
+    findings.extend(adopted(config));
     findings
+}
+
+/// Files that `egret adopt` has kept, with the keys that were in them.
+fn adopted(config: &Config) -> Option<Finding> {
+    let directory = files::adopted(&config.data_dir);
+    let kept = fs::read_dir(&directory).map_or(0, Iterator::count);
+    let detail = format!(
+        "{} holds {kept}, with keys in the clear",
+        directory.display()
+    );
+    let remedy = "when the programs work: egret adopt --remove-backups";
+    (kept > 0).then(|| Finding::ok("old files", detail).with(Verdict::Warning, remedy))
 }
 
 fn directory(path: &Path) -> Finding {

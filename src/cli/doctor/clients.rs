@@ -42,9 +42,9 @@ impl Tried {
             Outcome::Unknown => style.dim(&outcome),
             _ => style.yellow(&outcome),
         };
-        let mut text = format!("{:18}  {outcome}  {}\n", self.client, self.detail);
+        let mut text = format!("{:22}  {outcome}  {}\n", self.client, self.detail);
         if let Some(remedy) = &self.remedy {
-            text += &format!("{:44}→ {remedy}\n", "");
+            text += &format!("{:48}→ {remedy}\n", "");
         }
         text
     }

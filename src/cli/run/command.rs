@@ -15,6 +15,7 @@ use http::Uri;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::Zeroizing;
 
+use super::git;
 use super::isolated::{Asked, Isolation, Unavailable};
 use super::kept;
 use super::lease::{self, Lease};
@@ -24,6 +25,7 @@ use super::process::{self, Process};
 use super::project::{self, Project};
 use super::proxy::ProxyHandle;
 use super::remote::Remote;
+use super::tunnels::{self, Tunnels};
 use super::way::Way;
 use crate::cli::context::{Context, Session};
 use crate::cli::exit::usage;
@@ -58,6 +60,9 @@ use crate::{identity, observe};
 /// The proxy's address carries no password: the program has a port of its own, which vouches for it,
 /// is closed to other users, and ends with this command.
 ///
+/// Git remotes of the form git@HOST: and ssh://git@HOST/ are reached by HTTPS, with a placeholder as the
+/// password, where the principal has exactly one credential for the host (GIT_CONFIG_PARAMETERS).
+///
 /// --env sets a variable to a placeholder: --env GITHUB_TOKEN=github-pat sets GITHUB_TOKEN to
 /// '<<github-pat>>'. A file .egret.toml in the working directory, or the nearest one above, can hold
 /// these (in a table [env]) and the action (action = \"NAME\"), and nothing else.
@@ -69,7 +74,8 @@ use crate::{identity, observe};
 /// --isolate needs no privilege, only a kernel that allows user namespaces. The program has a network
 /// of its own in which every address leads to Egret on ports 80 and 443 (and --port), also for
 /// programs that know of no proxy. TLS needs a server name, HTTP a Host; everything else is refused,
-/// UDP too. Names are not looked up before Egret connects. Egret's own files, sockets of services of
+/// UDP too. --allow-tcp lets it reach one host and port more, as for a database: Egret finds the address,
+/// checks and records the connection, and does not look into it. Names are not looked up before Egret connects. Egret's own files, sockets of services of
 /// this machine, and files in which programs keep credentials (.netrc, .ssh, .aws and others) are
 /// hidden, or shown with placeholders where the principal has a credential for their hosts; --show shows
 /// one as it is. The program is still you on the same files: what it writes,
@@ -90,6 +96,7 @@ Examples:
   egret run --env GITHUB_TOKEN=github-pat -- npm test
   egret run -- git clone 'https://x:<<github-pat>>@github.com/me/private.git'
   egret run --isolate -- claude
+  egret run --isolate --allow-tcp db.example.com:5432 -- python report.py
   egret run -- sh -c 'echo \"$HTTPS_PROXY\"'
 
 Quote placeholders in a shell: an unquoted <<name>> is a redirection. For a form field with curl
@@ -133,6 +140,15 @@ pub(in crate::cli) struct Run {
     /// With --isolate: a port of this machine's localhost that the program may reach; repeatable
     #[arg(long, value_name = "PORT", requires = "isolate")]
     host_port: Vec<u16>,
+    /// With --isolate: a host and port that the program may reach by TCP, as for a database; repeatable
+    // Text, not parsed: clap would quote back what does not parse.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "isolate",
+        conflicts_with = "server"
+    )]
+    allow_tcp: Vec<String>,
     /// With --isolate: a file or directory that is not to be hidden; repeatable
     #[arg(long, value_name = "PATH", requires = "isolate")]
     show: Vec<PathBuf>,
@@ -210,6 +226,7 @@ impl Run {
             inherited: &inherited,
             withheld: &withheld,
             usable: &usable,
+            tunnels: Arc::new(self.tunnels(session, proxy, &lease).await?),
         };
         let way = proxy.way(&lease.credentials(&action));
         let outcome = self.child(&ground, way, lease.keep()).await;
@@ -243,6 +260,7 @@ impl Run {
             withheld: &kept::own_variables(config),
             // They are on the other machine.
             usable: &[],
+            tunnels: Arc::default(),
         };
         let way = Way::Far(remote, Arc::new(credentials));
         self.child(&ground, way, std::future::pending()).await
@@ -280,6 +298,7 @@ impl Run {
             way,
             inherited: ground.inherited,
             withheld: ground.withheld,
+            tunnels: &ground.tunnels,
             usable: ground.usable,
             placeholders: &project.env,
             given: &placeholders::parse(&self.env)?,
@@ -338,6 +357,7 @@ impl Run {
             withheld: launch.withheld,
             ports: &self.port,
             host_ports: &self.host_port,
+            tunnels: launch.tunnels,
             visible: &self.show,
             usable: launch.usable,
         };
@@ -352,17 +372,32 @@ impl Run {
         let access = ProxyAccess::at(address, None);
         let direct = variables::direct(launch.config, &self.no_proxy);
         let mut changes = variables::changes(&access, launch.trust, &direct, launch.inherited);
+        git::add(&mut changes, launch.usable);
         placeholders::add(&mut changes, launch.placeholders, launch.given)?;
         Ok(changes)
     }
 
-    /// What the program could use, if it is to be isolated.
+    /// What the program could use.
     async fn usable(&self, config: &Config, proxy: &ProxyHandle) -> anyhow::Result<Vec<Usable>> {
-        if self.isolate.is_none() {
-            return Ok(Vec::new());
-        }
         let read = |vault: &Vault| usable(vault, &self.principal, when::now());
         kept::with_vault(config, proxy, read).await
+    }
+
+    /// Where an isolated program may connect to beside HTTP.
+    async fn tunnels(
+        &self,
+        session: &Session,
+        proxy: &ProxyHandle,
+        lease: &Lease,
+    ) -> anyhow::Result<Tunnels> {
+        let (config, client) = (&session.config, lease.client());
+        let all = tunnels::parse(&self.allow_tcp)?;
+        if !all.is_empty() {
+            let check =
+                |vault: &Vault| tunnels::check_rules(vault, config, &self.principal, client, &all);
+            kept::with_vault(config, proxy, check).await??;
+        }
+        Tunnels::new(config, all, session.store.clone(), client.clone())
     }
 
     /// The project file, with a note that it is used if that is to be said.
@@ -390,6 +425,8 @@ struct Ground<'a> {
     withheld: &'a [OsString],
     /// What the program could use, if it is to be isolated.
     usable: &'a [Usable],
+    /// Where it may connect to beside HTTP, if it is to be isolated.
+    tunnels: Arc<Tunnels>,
 }
 
 /// What a start needs to know.
@@ -399,7 +436,8 @@ struct Launch<'a> {
     way: Way,
     inherited: &'a Inherited,
     withheld: &'a [OsString],
-    /// What the program could use, if it is to be isolated.
+    tunnels: &'a Arc<Tunnels>,
+    /// What the program could use.
     usable: &'a [Usable],
     /// Of the project file.
     placeholders: &'a [PlaceholderVariable],

@@ -12,7 +12,7 @@ use crate::cli::context::actor;
 use crate::cli::own_client::OwnClient;
 use crate::cli::{output, when};
 use crate::vault::Store;
-use crate::vault::{Client, Principal};
+use crate::vault::{Client, ClientName, Principal};
 
 /// How long the token outlives an `egret run` that is killed, in seconds.
 const LIFE: i64 = 15 * 60;
@@ -35,6 +35,11 @@ impl Lease {
         let client = OwnClient::add(store, PREFIX, principal, Some(expires)).await?;
         let store = store.clone();
         Ok(Self { store, client })
+    }
+
+    /// The client.
+    pub(super) fn client(&self) -> &ClientName {
+        &self.client.name
     }
 
     /// What the run's listener shows to the proxy for the program, as in `Proxy-Authorization`.

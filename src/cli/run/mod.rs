@@ -3,6 +3,7 @@
 mod command;
 mod embedded;
 mod forwarder;
+mod git;
 mod isolated;
 mod kept;
 mod lease;
@@ -13,6 +14,7 @@ mod process;
 mod project;
 mod proxy;
 mod remote;
+mod tunnels;
 mod way;
 
 pub(super) use self::command::Run;

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::peer;
+use super::tunnels::Tunnels;
 use super::way::Way;
 
 /// Pause after a failed accept: the usual cause is that no file descriptors are left.
@@ -36,7 +37,7 @@ pub(super) struct OwnListener {
 }
 
 /// Who reaches a listener, and where it leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Reach {
     /// The proxy, on a port that every user of the machine reaches.
     Shared,
@@ -46,6 +47,8 @@ pub(super) enum Reach {
     Any,
     /// A port of this machine's loopback interface, for a program in such a namespace.
     Host(u16),
+    /// Hosts that the user named, for a program in such a namespace.
+    Tunnel(Arc<Tunnels>),
 }
 
 impl OwnListener {
@@ -92,10 +95,10 @@ impl OwnListener {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let (way, address, reach) = (self.way.clone(), self.address, self.reach);
+            let (way, address, reach) = (self.way.clone(), self.address, self.reach.clone());
             connections.spawn(async move {
                 let _place = place;
-                if reach != Reach::Shared || is_allowed(from, address).await {
+                if !matches!(reach, Reach::Shared) || is_allowed(from, address).await {
                     pass_on(way, stream, reach).await;
                 }
             });
@@ -113,6 +116,7 @@ async fn pass_on(way: Way, stream: TcpStream, reach: Reach) {
             }
         }
         Reach::Host(port) => to_host(stream, port).await,
+        Reach::Tunnel(tunnels) => tunnels.pass_on(stream).await,
     }
 }
 

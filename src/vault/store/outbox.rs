@@ -125,11 +125,13 @@ pub enum Event {
     ClientChanged,
     /// A client was removed.
     ClientRemoved,
+    /// An isolated program has a connection to a host that it was allowed, into which nobody looks.
+    TunnelOpened,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 57] = [
+    pub const ALL: [Event; 58] = [
         Event::CredentialCreated,
         Event::CredentialRotated,
         Event::CredentialRevoked,
@@ -187,6 +189,7 @@ impl Event {
         Event::ClientAdded,
         Event::ClientChanged,
         Event::ClientRemoved,
+        Event::TunnelOpened,
     ];
 
     /// The `event` of the ledger line.
@@ -249,6 +252,7 @@ impl Event {
             Event::ClientAdded => "client.added",
             Event::ClientChanged => "client.changed",
             Event::ClientRemoved => "client.removed",
+            Event::TunnelOpened => "tunnel.opened",
         }
     }
 

@@ -3,11 +3,13 @@
 use std::process::Stdio;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::needs::{Need, may_make_namespace, needs, skipped};
-use crate::world::{EGRET, HOST, Output, SLUG, VALUE, World, finish, one_upstream};
+use crate::world::{
+    EGRET, HOST, Output, SLUG, VALUE, World, finish, one_upstream, one_upstream_with,
+};
 use crate::{eventually, within};
 
 /// Returns from a test where the machine allows no namespaces.
@@ -19,18 +21,19 @@ macro_rules! needs_isolation {
         }
     };
 }
+pub(super) use needs_isolation;
 
-async fn isolated(world: &World, options: &[&str], command: &[&str]) -> Output {
+pub(super) async fn isolated(world: &World, options: &[&str], command: &[&str]) -> Output {
     let args = [&["run", "--isolate"], options, &["--"], command].concat();
     world.run(&args).await
 }
 
-async fn shell(world: &World, script: &str) -> Output {
+pub(super) async fn shell(world: &World, script: &str) -> Output {
     isolated(world, &[], &["sh", "-c", script]).await
 }
 
 /// Runs Python without any proxy variable.
-async fn python(world: &World, options: &[&str], script: &str) -> Output {
+pub(super) async fn python(world: &World, options: &[&str], script: &str) -> Output {
     let script = format!("import os, socket, sys\n{script}");
     isolated(world, options, &["python3", "-c", &script]).await
 }
@@ -204,82 +207,6 @@ async fn the_program_cannot_widen_what_it_may_use() {
 }
 
 #[tokio::test]
-async fn credentials_of_other_programs_and_sockets_are_hidden_unless_shown() {
-    needs_isolation!(Need::Program("python3"));
-    let (world, _stub) = one_upstream().await;
-    let home = world.scratch();
-    std::fs::create_dir_all(home.join(".ssh")).expect("made");
-    std::fs::create_dir_all(home.join(".docker")).expect("made");
-    for (file, text) in [
-        (".ssh/id_ed25519", "key"),
-        (".netrc", "machine h password p"),
-        (
-            ".docker/config.json",
-            "{\"auths\": {\"h\": {\"auth\": \"x\"}}}",
-        ),
-    ] {
-        std::fs::write(home.join(file), text).expect("written");
-    }
-    let path = home.join("service.sock");
-    let _service = UnixListener::bind(&path).expect("a socket");
-    let script = format!(
-        "print(os.listdir('.ssh'), open('.netrc').read(), open('.docker/config.json').read())\n\
-         try:\n    socket.socket(socket.AF_UNIX).connect('{}')\n    print('connected')\n\
-         except OSError:\n    print('no service')",
-        path.display()
-    );
-    assert_eq!(
-        python(&world, &[], &script).await.ok(),
-        "[]  {}\nno service\n"
-    );
-    let shown = python(
-        &world,
-        &["--show", ".netrc"],
-        "print(open('.netrc').read())",
-    )
-    .await
-    .ok();
-    assert_eq!(shown, "machine h password p\n");
-    let own = isolated(
-        &world,
-        &["--show", world.data.to_str().expect("text")],
-        &["true"],
-    )
-    .await;
-    assert!(own.stderr.contains("--show cannot name"), "{own:#?}");
-}
-
-#[tokio::test]
-async fn files_with_credentials_show_placeholders_where_there_are_any() {
-    needs_isolation!(Need::Program("curl"));
-    let (world, stub) = one_upstream().await;
-    let home = world.scratch();
-    let netrc = format!(
-        "machine {HOST}\nlogin me\npassword of-the-user-1\nmachine other.example login x password of-the-user-2\n"
-    );
-    std::fs::write(home.join(".netrc"), netrc).expect("written");
-    std::fs::write(
-        home.join(".npmrc"),
-        "//other.example/:_authToken=of-the-user-3\n",
-    )
-    .expect("written");
-    std::fs::create_dir_all(home.join(".pip")).expect("made");
-    let pip = "[global]\nindex-url = https://u:of-the-user-4@other.example/simple\ntimeout = 7\n";
-    std::fs::write(home.join(".pip/pip.conf"), pip).expect("written");
-    let script = format!(
-        "cat .netrc .npmrc .pip/pip.conf; curl -sS --netrc https://{HOST}/netrc; \
-         echo x >.netrc 2>/dev/null && echo written; true"
-    );
-    let expected = format!("machine {HOST}\nlogin me\npassword <<{SLUG}>>\nok");
-    assert_eq!(shell(&world, &script).await.ok(), expected);
-    let pair = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("me:{VALUE}"));
-    assert_eq!(
-        stub.take_one().header("authorization"),
-        Some(format!("Basic {pair}"))
-    );
-}
-
-#[tokio::test]
 async fn this_machines_ports_are_reached_only_where_asked_for() {
     needs_isolation!(Need::Program("python3"));
     let (world, _stub) = one_upstream().await;
@@ -312,6 +239,59 @@ async fn this_machines_ports_are_reached_only_where_asked_for() {
     )
     .await;
     assert!(own.stderr.contains("Egret's own"), "{own:#?}");
+}
+
+#[tokio::test]
+async fn one_host_more_is_reached_by_tcp_and_that_is_recorded() {
+    needs_isolation!(Need::Program("python3"));
+    let service = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = service.local_addr().expect("an address");
+    let builder = World::builder().route("db.example.test:5432", address);
+    let (world, _stub) = one_upstream_with(builder).await;
+    let script = "def ask(host, port):\n    \
+        try:\n        s = socket.create_connection((host, port), timeout=20)\n        \
+            s.sendall(b'query')\n        s.shutdown(socket.SHUT_WR)\n        \
+            print(host, port, s.recv(9) or 'closed')\n    \
+        except OSError:\n        print(host, port, 'refused')\n\
+        ask('db.example.test', 5432)\nask('other.example.test', 5432)\nask('db.example.test', 5433)\n";
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = service.accept().await.expect("accepted");
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.expect("read");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"answer")
+            .await
+            .expect("written");
+        text
+    });
+    let options = ["--allow-tcp", "db.example.test:5432"];
+    let said = python(&world, &options, script).await.ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], "db.example.test 5432 b'answer'", "{said}");
+    // Accepted by the kernel before it is known what was meant, and then closed.
+    assert!(
+        !lines[1].contains("answer") && lines[2].ends_with("refused"),
+        "{said}"
+    );
+    let sent = within("the query", answering).await.expect("no panic");
+    assert_eq!(sent, b"query");
+    let line = world
+        .ledger_line("a tunnel", |line| line["event"] == "tunnel.opened")
+        .await;
+    assert!(line.to_string().contains("db.example.test:5432"), "{line}");
+
+    let rule = ["egress", "deny", "db.example.test:5432", "--yes"];
+    world.run(&rule).await.ok();
+    for (options, word) in [
+        (options, "a rule for egress"),
+        (["--allow-tcp", "db.example.test"], "HOST:PORT"),
+        (["--allow-tcp", "db.example.test:443"], "leads to Egret"),
+    ] {
+        let refused = isolated(&world, &options, &["true"]).await;
+        assert!(
+            !refused.status.success() && refused.stderr.contains(word),
+            "{refused:#?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -369,6 +349,71 @@ async fn when_egret_is_killed_there_is_no_way_out() {
     });
     assert_ne!(status.await, 0);
     assert_eq!(stub.take().len(), 0);
+}
+
+/// Who runs the tests as another user than root has seen that in all of them.
+#[tokio::test]
+async fn a_user_without_privileges_is_isolated_as_well() {
+    const NOBODY: u32 = 65_534;
+    needs_isolation!(Need::Program("curl"), Need::Program("setpriv"));
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let as_nobody = |program: &str| {
+        let mut command = Command::new("setpriv");
+        let user = NOBODY.to_string();
+        command.args([
+            "--reuid",
+            &user,
+            "--regid",
+            &user,
+            "--clear-groups",
+            "--no-new-privs",
+        ]);
+        command.arg(program).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut probe = as_nobody(EGRET);
+    probe.arg("version");
+    if !finish(probe, b"").await.status.success() {
+        return skipped("a target directory that other users can read");
+    }
+    let (world, stub) = one_upstream().await;
+    let home = tempfile::tempdir().expect("a directory");
+    for name in ["egret.toml", "upstream-root.pem"] {
+        let text = std::fs::read_to_string(world.scratch().join(name)).expect("readable");
+        let (from, to) = (
+            world.scratch().display().to_string(),
+            home.path().display().to_string(),
+        );
+        let file = home.path().join(name);
+        std::fs::write(&file, text.replace(&from, &to)).expect("written");
+        std::os::unix::fs::chown(&file, Some(NOBODY), Some(NOBODY)).expect("given away");
+    }
+    std::os::unix::fs::chown(home.path(), Some(NOBODY), Some(NOBODY)).expect("given away");
+    let egret = |args: &[&str]| {
+        let mut command = as_nobody(EGRET);
+        let config = home.path().join("egret.toml");
+        command.args(args).env_clear().current_dir(home.path());
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home.path())
+            .env("EGRET_CONFIG", config)
+            .env("EGRET_DATA_DIR", home.path().join("data"));
+        command
+    };
+    let mut add = egret(&["credential", "add", SLUG, "--host", HOST]);
+    add.stdin(Stdio::piped());
+    finish(add, VALUE.as_bytes()).await.ok();
+    let script = format!(
+        "unset HTTPS_PROXY https_proxy ALL_PROXY all_proxy; id -u; \
+         curl -sS -H 'X-Api-Key: <<{SLUG}>>' https://{HOST}/nobody; \
+         cat data/master.key 2>/dev/null; curl -sS --max-time 20 telnet://203.0.113.7:22 2>/dev/null || echo ' refused'"
+    );
+    let said = finish(egret(&["run", "--isolate", "--", "sh", "-c", &script]), b"").await;
+    assert_eq!(said.ok(), format!("{NOBODY}\nok refused\n"));
+    assert_eq!(stub.take_one().header("x-api-key").as_deref(), Some(VALUE));
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::needs::{Need, needs};
 use crate::world::{HOST, VALUE, finish, one_upstream};
 
@@ -79,5 +82,39 @@ async fn a_project_file_steers_nothing_else() {
             output.stderr
         );
         assert!(!output.stderr.contains("evil"), "{}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_remote_that_speaks_ssh_is_reached_by_https_with_the_value() {
+    needs!(Need::Program("git"));
+    let (world, stub) = one_upstream().await;
+    for remote in [
+        format!("git@{HOST}:me/repo.git"),
+        format!("ssh://git@{HOST}/me/repo.git"),
+    ] {
+        stub.answer(
+            "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"\r\nContent-Length: 0\r\n\r\n",
+        );
+        let command = [
+            "run",
+            "--",
+            "git",
+            "-c",
+            "http.userAgent=mine",
+            "ls-remote",
+            &remote,
+        ];
+        // What the stub answers then is no repository.
+        let _ = world.run(&command).await;
+        let pair = BASE64_STANDARD.encode(format!("x-access-token:{VALUE}"));
+        let seen = stub.take();
+        let last = seen.last().expect("a request");
+        assert_eq!(
+            last.header("authorization"),
+            Some(format!("Basic {pair}")),
+            "{seen:#?}"
+        );
+        assert_eq!(last.header("user-agent").as_deref(), Some("mine"));
     }
 }

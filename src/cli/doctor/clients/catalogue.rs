@@ -62,6 +62,15 @@ const FETCH: &str = "fetch(process.argv[1], {headers: {authorization: 'Bearer ' 
     signal: AbortSignal.timeout(20000)}).then(a => a.text()).catch(() => process.exit(1))";
 const HTTPS: &str = "require('https').get(process.argv[1], {headers: {authorization: 'Bearer ' + \
     process.argv[2]}, timeout: 20000}, a => a.resume()).on('error', () => process.exit(1))";
+const UNDICI: &str = "require('undici').request(process.argv[1], {headers: {authorization: 'Bearer ' + \
+    process.argv[2]}, headersTimeout: 20000}).then(a => a.body.dump()).catch(() => process.exit(1))";
+const AXIOS: &str = "require('axios').get(process.argv[1], {headers: {authorization: 'Bearer ' + \
+    process.argv[2]}, timeout: 20000}).catch(() => process.exit(1))";
+const BOTO3: &str = "import sys, boto3\n\
+from botocore import UNSIGNED\n\
+from botocore.config import Config\n\
+c = Config(signature_version=UNSIGNED, retries={'max_attempts': 0}, connect_timeout=20, read_timeout=20)\n\
+boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', config=c).list_buckets()";
 const GO: &str = "package main\n\
 import (\n\"io\"\n\"net/http\"\n\"os\"\n\"time\"\n)\n\
 func main() {\n\
@@ -77,6 +86,13 @@ class Main {\n\
         var q = HttpRequest.newBuilder(URI.create(a[0])).header(\"Authorization\", \"Bearer \" + a[1])\
             .timeout(Duration.ofSeconds(20)).build();\n\
         HttpClient.newHttpClient().send(q, HttpResponse.BodyHandlers.ofString());\n    }\n}\n";
+const JAVA_URL: &str = "import java.net.*;\nclass Main {\n\
+    public static void main(String[] a) throws Exception {\n\
+        var c = URI.create(a[0]).toURL().openConnection();\n\
+        c.setConnectTimeout(20000);\n        c.setReadTimeout(20000);\n\
+        c.setRequestProperty(\"Authorization\", \"Bearer \" + a[1]);\n\
+        c.getInputStream().readAllBytes();\n    }\n}\n";
+const TERRAFORM: &str = "terraform {\n  backend \"http\" {}\n}\n";
 const PERL: &str = "use HTTP::Tiny; my $a = HTTP::Tiny->new(verify_SSL => 1, timeout => 20)->get($ARGV[0], \
     {headers => {Authorization => \"Bearer $ARGV[1]\"}}); exit($a->{success} ? 0 : 1)";
 const RUBY: &str = "require 'net/http'; u = URI(ARGV[0]); q = Net::HTTP::Get.new(u); \
@@ -177,6 +193,15 @@ pub(super) const ALL: &[Client] = &[
         ..NOTHING
     },
     Client {
+        name: "Python boto3",
+        program: "python3",
+        arguments: &["-c", BOTO3, "{url}"],
+        check: Some(&["-c", "import boto3"]),
+        // It signs with its keys, and has no place for a placeholder.
+        proof: Proof::Request,
+        ..NOTHING
+    },
+    Client {
         name: "Node fetch",
         program: "node",
         arguments: &["-e", FETCH, "{url}", "{placeholder}"],
@@ -195,6 +220,24 @@ pub(super) const ALL: &[Client] = &[
             Outcome::GoesRoundTheProxy,
             "Node reads the variables from 22.21 and 24.5 on; use that, or `egret run --isolate`",
         )],
+        ..NOTHING
+    },
+    Client {
+        name: "Node undici",
+        program: "node",
+        arguments: &["-e", UNDICI, "{url}", "{placeholder}"],
+        check: Some(&["-e", "require('undici')"]),
+        remedies: &[(
+            Outcome::GoesRoundTheProxy,
+            "use its EnvHttpProxyAgent with setGlobalDispatcher, or `egret run --isolate`",
+        )],
+        ..NOTHING
+    },
+    Client {
+        name: "Node axios",
+        program: "node",
+        arguments: &["-e", AXIOS, "{url}", "{placeholder}"],
+        check: Some(&["-e", "require('axios')"]),
         ..NOTHING
     },
     Client {
@@ -231,6 +274,13 @@ pub(super) const ALL: &[Client] = &[
         program: "java",
         arguments: &["Main.java", "{url}", "{placeholder}"],
         file: Some(("Main.java", JAVA)),
+        ..NOTHING
+    },
+    Client {
+        name: "Java HttpURLConnection",
+        program: "java",
+        arguments: &["Main.java", "{url}", "{placeholder}"],
+        file: Some(("Main.java", JAVA_URL)),
         ..NOTHING
     },
     Client {
@@ -286,6 +336,51 @@ pub(super) const ALL: &[Client] = &[
             "--cache",
             "{work}/npm",
         ],
+        ..NOTHING
+    },
+    Client {
+        name: "kubectl",
+        program: "kubectl",
+        arguments: &[
+            "get",
+            "--raw",
+            "/kubectl/doctor",
+            "--server=https://{host}",
+            "--token={placeholder}",
+            "--request-timeout=20s",
+        ],
+        variables: &[("KUBECONFIG", "{work}/kubeconfig")],
+        ..NOTHING
+    },
+    Client {
+        name: "Terraform",
+        program: "terraform",
+        arguments: &["init", "-input=false", "-no-color"],
+        variables: &[
+            ("TF_HTTP_ADDRESS", "{url}"),
+            ("TF_HTTP_USERNAME", "key"),
+            ("TF_HTTP_PASSWORD", "{placeholder}"),
+            ("TF_HTTP_RETRY_MAX", "0"),
+            ("CHECKPOINT_DISABLE", "1"),
+        ],
+        file: Some(("main.tf", TERRAFORM)),
+        ..NOTHING
+    },
+    Client {
+        name: "AWS CLI",
+        program: "aws",
+        arguments: &[
+            "s3api",
+            "list-buckets",
+            "--no-sign-request",
+            "--endpoint-url={url}",
+            "--region=us-east-1",
+            "--cli-connect-timeout=20",
+            "--cli-read-timeout=20",
+        ],
+        variables: &[("AWS_MAX_ATTEMPTS", "1")],
+        // It signs with its keys, and has no place for a placeholder.
+        proof: Proof::Request,
         ..NOTHING
     },
     Client {

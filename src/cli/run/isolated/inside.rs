@@ -90,8 +90,8 @@ fn enter() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
 }
 
-/// The sockets, in the order in which `egret run` expects them: the resolver, the proxy, each port,
-/// and each of the host's ports for IPv4 and IPv6.
+/// The sockets, in the order in which `egret run` expects them: the resolver, the proxy, each port, each
+/// port of a tunnel, and each of the host's ports for IPv4 and IPv6.
 fn listen(plan: &Plan) -> io::Result<Vec<OwnedFd>> {
     let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let any_v4 = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -99,7 +99,7 @@ fn listen(plan: &Plan) -> io::Result<Vec<OwnedFd>> {
     let resolver = UdpSocket::bind(any(DNS)).or_else(|_| UdpSocket::bind(any_v4(DNS)))?;
     sockets.push(resolver.into());
     sockets.push(TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT))?.into());
-    for port in &plan.ports {
+    for port in plan.ports.iter().chain(&plan.tunnel_ports) {
         let listener = TcpListener::bind(any(*port));
         sockets.push(
             listener

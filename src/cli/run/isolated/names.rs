@@ -4,6 +4,8 @@
 //! a message to whoever runs `evil.example`. So nothing is looked up before Egret decides to connect,
 //! and what it decides on is the name that the client then sends. Pure.
 
+use std::net::Ipv4Addr;
+
 use super::network::{ADDRESS_V4, ADDRESS_V6};
 use crate::policy::destination::Host;
 
@@ -31,8 +33,8 @@ const CLASS_IN: u16 = 1;
 /// How long a client may keep an address, in seconds. It never changes.
 const LIFE: u32 = 3_600;
 
-/// The answer to a query; none to what is no query.
-pub(super) fn answer(query: &[u8], has_v6: bool) -> Option<Vec<u8>> {
+/// The answer to a query; none to what is no query. Some names have an address of their own, of IPv4.
+pub(super) fn answer(query: &[u8], has_v6: bool, named: &[(String, Ipv4Addr)]) -> Option<Vec<u8>> {
     let header = query.get(..HEADER)?;
     if header[2] & NO_QUERY != 0 {
         return None;
@@ -48,7 +50,10 @@ pub(super) fn answer(query: &[u8], has_v6: bool) -> Option<Vec<u8>> {
         return Some(reply(header, NO_SUCH_NAME, question.text, None));
     };
     let is_own = name == "localhost" || name.ends_with(".localhost");
+    let own = named.iter().find(|(own, _)| *own == name);
     let address = match (question.kind, question.class) {
+        (TYPE_A, CLASS_IN) if own.is_some() => own.map(|(_, own)| own.octets().to_vec()),
+        (TYPE_AAAA, CLASS_IN) if own.is_some() => None,
         (TYPE_A, CLASS_IN) if is_own => Some(vec![127, 0, 0, 1]),
         (TYPE_A, CLASS_IN) => Some(ADDRESS_V4.octets().to_vec()),
         (TYPE_AAAA, CLASS_IN) if has_v6 && is_own => {
@@ -149,27 +154,38 @@ mod tests {
     fn every_name_has_the_same_address() {
         for name in ["api.github.com", "API.example", "a.b"] {
             let asked = query(name, TYPE_A);
-            let reply = answer(&asked, true).unwrap();
+            let reply = answer(&asked, true, &[]).unwrap();
             assert_eq!(reply[..4], [0xAB, 0xCD, 0x81, 0x80]);
             assert_eq!(reply[4..8], [0, 1, 0, 1]);
             assert_eq!(reply[HEADER..asked.len()], asked[HEADER..]);
             assert_eq!(reply[reply.len() - 4..], ADDRESS_V4.octets());
-            let reply = answer(&query(name, TYPE_AAAA), true).unwrap();
+            let reply = answer(&query(name, TYPE_AAAA), true, &[]).unwrap();
             assert_eq!(reply[reply.len() - 16..], ADDRESS_V6.octets());
         }
-        let own = answer(&query("localhost", TYPE_A), true).unwrap();
+        let own = answer(&query("localhost", TYPE_A), true, &[]).unwrap();
         assert_eq!(own[own.len() - 4..], [127, 0, 0, 1]);
     }
 
     #[test]
+    fn a_name_can_have_an_address_of_its_own() {
+        let named = [("db.example".to_owned(), Ipv4Addr::new(198, 18, 1, 1))];
+        let reply = answer(&query("DB.example", TYPE_A), true, &named).unwrap();
+        assert_eq!(reply[reply.len() - 4..], [198, 18, 1, 1]);
+        let reply = answer(&query("db.example", TYPE_AAAA), true, &named).unwrap();
+        assert_eq!((reply[3] & 15, reply[7]), (NO_ERROR, 0));
+        let other = answer(&query("x.db.example", TYPE_A), true, &named).unwrap();
+        assert_eq!(other[other.len() - 4..], ADDRESS_V4.octets());
+    }
+
+    #[test]
     fn other_questions_have_no_answer() {
-        let text = answer(&query("api.example", 16), true).unwrap();
+        let text = answer(&query("api.example", 16), true, &[]).unwrap();
         assert_eq!((text[3] & 15, text[7]), (NO_ERROR, 0));
-        let without_v6 = answer(&query("api.example", TYPE_AAAA), false).unwrap();
+        let without_v6 = answer(&query("api.example", TYPE_AAAA), false, &[]).unwrap();
         assert_eq!(without_v6[7], 0);
-        let odd = answer(&query("_odd name.example", TYPE_A), true).unwrap();
+        let odd = answer(&query("_odd name.example", TYPE_A), true, &[]).unwrap();
         assert_eq!(odd[3] & 15, NO_SUCH_NAME);
-        let address = answer(&query("127.0.0.1", TYPE_A), true).unwrap();
+        let address = answer(&query("127.0.0.1", TYPE_A), true, &[]).unwrap();
         assert_eq!(address[3] & 15, NO_SUCH_NAME);
     }
 
@@ -178,7 +194,7 @@ mod tests {
         fn arbitrary_bytes_never_panic_and_answers_are_short(
             bytes in prop::collection::vec(any::<u8>(), 0..600), has_v6: bool,
         ) {
-            if let Some(answer) = answer(&bytes, has_v6) {
+            if let Some(answer) = answer(&bytes, has_v6, &[]) {
                 prop_assert!(answer.len() <= LONGEST);
                 prop_assert_eq!(&answer[..2], &bytes[..2]);
             }

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as St
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -19,6 +20,7 @@ use super::{cover, names};
 use crate::app::ServerFile;
 use crate::cli::run::own_listener::{OwnListener, Reach};
 use crate::cli::run::process::Process;
+use crate::cli::run::tunnels::Tunnels;
 use crate::cli::run::way::Way;
 use crate::cli::usable::Usable;
 use crate::config::Config;
@@ -41,6 +43,8 @@ pub(in crate::cli::run) struct Asked<'a> {
     pub(in crate::cli::run) ports: &'a [u16],
     /// Ports of this machine's loopback interface that are to be reached.
     pub(in crate::cli::run) host_ports: &'a [u16],
+    /// Other connections that the program may make.
+    pub(in crate::cli::run) tunnels: &'a Arc<Tunnels>,
     /// What is not covered.
     pub(in crate::cli::run) visible: &'a [PathBuf],
     /// What takes the place of keys in files that are covered.
@@ -56,6 +60,7 @@ pub(in crate::cli::run) struct Isolation {
     listeners: Vec<OwnListener>,
     resolver: UdpSocket,
     has_v6: bool,
+    tunnels: Arc<Tunnels>,
 }
 
 impl Isolation {
@@ -123,6 +128,10 @@ impl Isolation {
         for _ in 0..WEB.len() + asked.ports.len() {
             listeners.push(listener(next()?, Reach::Any)?);
         }
+        for _ in asked.tunnels.ports() {
+            let reach = Reach::Tunnel(Arc::clone(asked.tunnels));
+            listeners.push(listener(next()?, reach)?);
+        }
         for port in asked.host_ports {
             listeners.push(listener(next()?, Reach::Host(*port))?);
         }
@@ -133,6 +142,7 @@ impl Isolation {
             listeners,
             resolver: UdpSocket::from_std(resolver)?,
             has_v6,
+            tunnels: Arc::clone(asked.tunnels),
         })
     }
 
@@ -144,13 +154,14 @@ impl Isolation {
                 listener.accept().await;
             });
         }
+        let named = self.tunnels.names();
         let mut query = [0; names::LONGEST];
         loop {
             let Ok((length, from)) = self.resolver.recv_from(&mut query).await else {
                 tokio::task::yield_now().await;
                 continue;
             };
-            if let Some(answer) = names::answer(&query[..length], self.has_v6) {
+            if let Some(answer) = names::answer(&query[..length], self.has_v6, &named) {
                 // One that is not answered is sent again.
                 let _ = self.resolver.send_to(&answer, from).await;
             }
@@ -186,6 +197,7 @@ fn plan(asked: &Asked<'_>, config: &Config, trust: &TrustFiles) -> anyhow::Resul
     let data_dir = std::fs::canonicalize(&config.data_dir)?;
     let mut plan = Plan {
         ports: WEB.iter().chain(asked.ports).copied().collect(),
+        tunnel_ports: asked.tunnels.ports(),
         host_ports: asked.host_ports.to_vec(),
         shown: trust
             .files()
@@ -199,7 +211,14 @@ fn plan(asked: &Asked<'_>, config: &Config, trust: &TrustFiles) -> anyhow::Resul
     if own_ports.is_some_and(|own| asked.host_ports.iter().any(|port| own.contains(port))) {
         bail!("--host-port cannot name a port of Egret's own");
     }
-    if plan.ports.len() + 2 * plan.host_ports.len() + 2 > handover::MOST_SOCKETS {
+    let is_taken = |port: &u16| plan.ports.contains(port) || plan.host_ports.contains(port);
+    if plan.tunnel_ports.iter().any(is_taken) {
+        bail!(
+            "--allow-tcp cannot name a port that leads to Egret (80, 443, --port) or is in --host-port"
+        );
+    }
+    let ports = plan.ports.len() + plan.tunnel_ports.len() + 2 * plan.host_ports.len();
+    if ports + 2 > handover::MOST_SOCKETS {
         bail!("too many ports");
     }
     let mut own = vec![config.tls.ca_key.clone()];

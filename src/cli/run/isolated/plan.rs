@@ -13,6 +13,8 @@ pub(super) const PROXY_PORT: u16 = 61_070;
 pub(super) struct Plan {
     /// Ports on which any address leads to Egret.
     pub(super) ports: Vec<u16>,
+    /// Ports on which some addresses lead to a tunnel.
+    pub(super) tunnel_ports: Vec<u16>,
     /// Ports of the host's loopback interface that are reachable inside.
     pub(super) host_ports: Vec<u16>,
     /// The directory that holds Egret's own files.
