@@ -116,9 +116,17 @@ impl Add {
 
 impl Remove {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
-        let session = context.open().await?;
-        session.registrar.remove_group(&actor(), &self.name).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let path = format!("/groups/{}", self.name);
+                server.at(path).delete("").await?;
+            }
+            None => {
+                let session = context.open().await?;
+                session.registrar.remove_group(&actor(), &self.name).await?;
+                session.finish().await?;
+            }
+        }
         let text = format!("{} is no longer a group.\n", self.name);
         report(self.format, true, &self.name, &text)
     }
