@@ -333,7 +333,8 @@ mod tests {
             if let Some(sealed) = &spool.file {
                 let mut disk = vec![0; PIECE.min(length - 100)];
                 sealed.file.read_exact_at(&mut disk, 0).unwrap();
-                assert!(disk != body[100..100 + disk.len()]);
+                // One encrypted byte is that of the text once in 256 times.
+                assert!(disk.len() < 16 || disk != body[100..100 + disk.len()]);
                 sealed.file.write_all_at(&[disk[0] ^ 1], 0).unwrap();
                 assert!(
                     sealed.read(0, disk.len()).is_err(),

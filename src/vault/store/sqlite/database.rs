@@ -105,13 +105,7 @@ impl Database {
         let row = sqlx::query(STATE).fetch_one(&mut *connection).await?;
         let key = key_of(&row, &self.keys)?;
         let head = head_of(&row, &key)?;
-        match on_record? {
-            Some(on_record) if head.revision < on_record => Err(StoreError::Older {
-                found: head.revision,
-                on_record,
-            }),
-            _ => Ok(()),
-        }
+        check_age(&head, on_record?)
     }
 
     /// The same database, for a change that is made only if `condition` holds.
@@ -146,10 +140,10 @@ impl Database {
         schema::migrate(&mut transaction, clock::unix_seconds()).await?;
         if found >= schema::AUTHENTICATED {
             // Its rows are objects already, and its head still says what they are.
-            return match found < schema::AUTHENTICATED_EVENTS {
-                true => self.take_over_events(transaction, key).await,
-                false => Ok(transaction.commit().await?),
-            };
+            if found < schema::AUTHENTICATED_EVENTS {
+                return self.take_over_events(transaction, key).await;
+            }
+            return Ok(transaction.commit().await?);
         }
         let revision: i64 =
             sqlx::query("UPDATE state SET key_id = ? WHERE id = 1 RETURNING revision")
@@ -183,6 +177,8 @@ impl Database {
     ) -> Result<(), StoreError> {
         let row = sqlx::query(STATE).fetch_one(&mut *transaction).await?;
         let head = verified_head(&row, |sealed| key.open_former_head(sealed))?;
+        // Taken over once already, and then put back: a second time would look like the first.
+        check_age(&head, seen::read(&self.seen, &self.keys)?)?;
         let actor = Actor::server("upgrade");
         let mut change = Change {
             transaction,
@@ -365,6 +361,17 @@ pub(super) fn head_of(row: &SqliteRow, key: &PolicyKey) -> Result<Head, StoreUna
         return Err(schema::too_new(schema));
     }
     verified_head(row, |sealed| key.open_head(sealed))
+}
+
+/// Refuses a store that is older than the revision on record.
+fn check_age(head: &Head, on_record: Option<i64>) -> Result<(), StoreError> {
+    match on_record {
+        Some(on_record) if head.revision < on_record => Err(StoreError::Older {
+            found: head.revision,
+            on_record,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn verified_head(
