@@ -311,6 +311,7 @@ async fn the_list_says_what_the_reference_promises() {
         "rotated",
         "expires",
         "last_used",
+        "rejected_since",
         "rotation_due",
         "copies",
         "max_uses",
