@@ -101,6 +101,9 @@ impl Scene {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_SSL_CAINFO", &ca)
             .env("PIP_CERT", &ca)
+            // Where a machine sets this, it wins over pip's own.
+            .env("REQUESTS_CA_BUNDLE", &ca)
+            .env_remove("PIP_FIND_LINKS")
             .env("PIP_CONFIG_FILE", "/dev/null")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
