@@ -472,6 +472,7 @@ async fn a_rotation_under_load_fails_no_request_and_records_the_right_version() 
 #[tokio::test]
 async fn a_group_is_removed_once_no_share_and_no_rule_names_it() {
     let (world, _stub) = one_upstream().await;
+    egret(&world, &["user", "add", "bob"]).await;
     egret(&world, &["group", "add", "ops"]).await;
     egret(&world, &["group", "join", "ops", "bob"]).await;
     let with = ["--with", "group:ops"];
