@@ -4,6 +4,7 @@
 //! only those that belong to the type of the key (RFC 8725 section 3.1): the header of a token
 //! chooses neither.
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::Value;
@@ -98,7 +99,11 @@ fn parse_keys(text: &[u8]) -> Result<Vec<Key>, InvalidKeys> {
 }
 
 fn parse_key(key: &Value) -> Option<Key> {
-    let jwk: Jwk = serde_json::from_value(key.clone()).ok()?;
+    let mut jwk: Jwk = serde_json::from_value(key.clone()).ok()?;
+    if let AlgorithmParameters::EllipticCurve(curve) = &mut jwk.algorithm {
+        curve.x = full_length(&curve.x, &curve.curve)?;
+        curve.y = full_length(&curve.y, &curve.curve)?;
+    }
     if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption)) {
         return None;
     }
@@ -134,6 +139,21 @@ fn parse_key(key: &Value) -> Option<Key> {
     })
 }
 
+/// A coordinate with the leading zeros that RFC 7518 section 6.2.1.2 asks for. Some issuers leave them
+/// out, for one key in 128.
+fn full_length(coordinate: &str, curve: &EllipticCurve) -> Option<String> {
+    let length = match curve {
+        EllipticCurve::P256 => 32,
+        EllipticCurve::P384 => 48,
+        _ => return None,
+    };
+    let short = BASE64_URL_SAFE_NO_PAD.decode(coordinate).ok()?;
+    let mut full = vec![0; length];
+    full.get_mut(length.checked_sub(short.len())?..)?
+        .copy_from_slice(&short);
+    Some(BASE64_URL_SAFE_NO_PAD.encode(full))
+}
+
 fn named_algorithm(named: KeyAlgorithm) -> Option<Algorithm> {
     Some(match named {
         KeyAlgorithm::RS256 => Algorithm::RS256,
@@ -147,4 +167,24 @@ fn named_algorithm(named: KeyAlgorithm) -> Option<Algorithm> {
         KeyAlgorithm::EdDSA => Algorithm::EdDSA,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinate_without_its_leading_zeros_is_the_same_number() {
+        let of = |length: usize| BASE64_URL_SAFE_NO_PAD.encode(vec![7; length]);
+        let whole = of(32);
+        assert_eq!(full_length(&whole, &EllipticCurve::P256), Some(whole));
+        let mut padded = vec![0, 0];
+        padded.extend([7; 46]);
+        let padded = BASE64_URL_SAFE_NO_PAD.encode(padded);
+        assert_eq!(full_length(&of(46), &EllipticCurve::P384), Some(padded));
+        for (length, curve) in [(33, EllipticCurve::P256), (66, EllipticCurve::P521)] {
+            assert_eq!(full_length(&of(length), &curve), None);
+        }
+        assert_eq!(full_length("no base64!", &EllipticCurve::P256), None);
+    }
 }

@@ -102,7 +102,11 @@ impl Glewlwyd {
     /// Adds what its administrator would.
     async fn furnish(&self) {
         let cookie = self.sign_in("admin", "password").await;
-        let key = rcgen::KeyPair::generate().expect("a key");
+        // It publishes such a key without the zero (one in 128 has one).
+        let begins_with_zero = |key: &rcgen::KeyPair| key.public_key_raw()[1] == 0;
+        let key = std::iter::repeat_with(|| rcgen::KeyPair::generate().expect("a key"))
+            .find(begins_with_zero)
+            .expect("one in 256 keys");
         let plugin = json!({
             "module": "oidc", "name": "oidc", "display_name": "OpenID", "enabled": true,
             "parameters": {
