@@ -13,11 +13,13 @@ mod listeners;
 mod open_files;
 mod parts;
 mod process;
+mod s3;
 mod server_file;
 mod settings;
 mod ship;
 mod traces;
 mod upkeep;
+mod witness;
 
 use std::io;
 use std::net::SocketAddr;
@@ -129,6 +131,10 @@ impl Server {
             .context("cannot start the alerts")?;
         ship::start(&config, &parts.ledger, settings.way.clone(), closed.clone())
             .context("cannot send the ledger on")?;
+        s3::start(&config, &parts.ledger, settings.way.clone(), closed.clone())
+            .context("cannot store the ledger in a bucket")?;
+        witness::start(&config, &parts.ledger, &settings.way, closed.clone())
+            .context("cannot ask the witnesses")?;
         traces::start(&config, settings.way.clone(), closed.clone())
             .context("cannot send traces")?;
 

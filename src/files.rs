@@ -23,6 +23,8 @@ pub const LEDGER: &str = "ledger";
 pub const LEDGER_HEAD: &str = "ledger.head";
 /// Up to which line a collector has the ledger.
 pub const LEDGER_SHIPPED: &str = "ledger.shipped";
+/// Which parts of the ledger are stored in a bucket.
+pub const LEDGER_STORED: &str = "ledger.stored";
 /// The revision of the store that is on record in the ledger.
 pub const STORE_REVISION: &str = "store.revision";
 /// A directory in which a backup lies that is being put back.

@@ -92,6 +92,7 @@ fn guarded(pieces: &[&[u8]]) -> Guarded {
         head_timeout: Duration::from_secs(60),
         first_timeout: std::time::Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),
+        serves_half_closed: true,
     };
     let signal = HeadSignal::default();
     let io = Pieces(pieces.iter().map(|piece| piece.to_vec()).collect());

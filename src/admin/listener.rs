@@ -23,10 +23,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::context::AdminContext;
+use super::framing::{self, Owed};
 use super::guard::Ends;
 use super::probes;
 use super::problem::{self, AdminProblem, Trouble};
 use super::state::AdminState;
+use crate::proxy::runtime::signal::HeadSignal;
 
 /// Most connections of probes at once. Past them the oldest is closed: a probe is one short request,
 /// so that one is most likely silent, and a probe that comes now is answered whatever others hold.
@@ -39,10 +41,6 @@ const PEOPLE_OF_ADDRESS: usize = 128;
 const PROBE_LIFE: Duration = Duration::from_secs(10);
 /// Longest life of a person's connection, with whatever streams on it.
 const PERSON_LIFE: Duration = Duration::from_secs(3600);
-/// Time for the head of a request, also of the next one on the same connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest head of a request. A cookie and a token are small.
-const MAX_HEAD: usize = 32 * 1024;
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -138,17 +136,30 @@ async fn serve(
     connection: Arc<Connection>,
 ) {
     let of_person = Arc::clone(&connection);
+    let signal = HeadSignal::default();
+    let guarded = framing::guarded(stream, &signal);
     let service = service_fn(move |request| {
         let (state, router) = (Arc::clone(&state), router.clone());
-        let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(answer(&state, router, request, &connection).await) }
+        let (connection, signal) = (Arc::clone(&connection), signal.clone());
+        async move {
+            let (in_flight, framed) = framing::read(&signal, &request);
+            let answer = match framed {
+                Ok(()) => answer(&state, router, request, &connection).await,
+                Err(problem) => closing(problem),
+            };
+            let answer = match framing::broken(&signal) {
+                Some(problem) => closing(problem),
+                None => answer,
+            };
+            Ok::<_, Infallible>(answer.map(|body| Owed { body, in_flight }))
+        }
     });
     let mut serving = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service)
+            .header_read_timeout(framing::HEAD_TIMEOUT)
+            .max_buf_size(framing::BUFFER)
+            .serve_connection(TokioIo::new(guarded), service)
     );
     let begun = tokio::time::timeout(PROBE_LIFE, serving.as_mut()).await;
     if begun.is_err() && of_person.is_persons() {
@@ -184,7 +195,12 @@ fn full() -> Response<Body> {
         Trouble::Overloaded,
         "The admin listener has as many connections as it takes. Try again soon.",
     );
-    let mut response = problem.retry_after(1).into_response();
+    closing(problem.retry_after(1))
+}
+
+/// The answer to a request that no handler sees, after which the connection ends.
+fn closing(problem: AdminProblem) -> Response<Body> {
+    let mut response = problem.into_response();
     problem::write(&mut response, "");
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);

@@ -11,6 +11,7 @@
 //! | Threat | Answer |
 //! | --- | --- |
 //! | The admin side is taken over | [`AdminContext`] holds nothing that opens a value, by type: a `Registrar` seals, probes answer yes or no. |
+//! | Somebody's request becomes the end of another one's behind a reverse proxy (request smuggling) | [`framing`] refuses heads that two parsers could read differently. |
 //! | A web page reaches the listener under a name of its own (DNS rebinding) | [`guard`] answers for the listener's own names only, with 421 for others. |
 //! | A web page sends a request with somebody's cookie | Cookies are `SameSite=Lax`; what changes anything needs `Sec-Fetch-Site: same-origin` or the exact `Origin`. |
 //! | Another server on this machine receives the cookie: cookies ignore ports | The page is at `egret.localhost`, whose cookies reach neither `localhost` nor `127.0.0.1`. The cookie's name has the port. |
@@ -26,7 +27,9 @@ mod attempts;
 pub mod caller;
 pub mod context;
 mod cookie;
+mod framing;
 pub mod guard;
+pub mod imports;
 mod listener;
 pub mod looks;
 mod metrics;
@@ -41,6 +44,7 @@ mod services;
 pub mod signin;
 mod state;
 mod streams;
+pub mod trial;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -152,6 +152,14 @@ impl AdminProblem {
         }
     }
 
+    /// What it says to people, in one text.
+    pub fn words(&self) -> String {
+        match self.detail.as_ref() {
+            "" => self.trouble.title().to_owned(),
+            detail => detail.to_owned(),
+        }
+    }
+
     /// The same, to be tried again after some seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);

@@ -4,9 +4,9 @@ use super::context::AdminContext;
 use super::problem::{AdminProblem, Trouble};
 use crate::ledger::own_keys::{Bringing, Tally};
 use crate::ledger::went::{Journeys, Route, Trips};
-use crate::policy::egress::{Asked, Decision, EgressRule};
+use crate::policy::egress::{Asked, Decision};
 use crate::vault::cache::EgressRoute;
-use crate::vault::egress::{EgressEntry, Subject};
+use crate::vault::egress::EgressChange;
 use crate::vault::{Principal, Sight};
 use crate::views;
 
@@ -27,7 +27,7 @@ pub fn demand_all(sight: &Sight) -> Result<(), AdminProblem> {
     ))
 }
 
-/// What clients did in the last seven days that a new rule would refuse, a line for each client and
+/// What clients did in the last seven days that other rules would refuse, a line for each client and
 /// destination.
 ///
 /// # Errors
@@ -35,16 +35,10 @@ pub fn demand_all(sight: &Sight) -> Result<(), AdminProblem> {
 pub async fn newly_refused(
     context: &AdminContext,
     sight: &Sight,
-    subject: &Subject,
-    rule: &EgressRule,
+    change: &EgressChange,
 ) -> Result<Vec<String>, AdminProblem> {
     let settings = context.settings();
     let operator = &settings.config.egress.rules;
-    let added = EgressEntry {
-        subject: subject.clone(),
-        rule: rule.clone(),
-        created: sight.now(),
-    };
     let since = sight.now() - LOOK_BACK;
     let mut refused = Vec::new();
     for (went, last) in context.services().went_through(since).await? {
@@ -60,7 +54,7 @@ pub async fn newly_refused(
             asked: went.asked(),
         };
         let line = format!("{} to {destination}, last at {last}", went.client);
-        let closed = sight.would_close(&route, operator, &added);
+        let closed = sight.would_close(&route, operator, change);
         if closed.map_err(|_| unverified())? && !refused.contains(&line) {
             refused.push(line);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::imports::Imports;
 use super::problem::{AdminProblem, Trouble};
 use super::streams::Streams;
 use crate::changes::Recorder;
@@ -16,8 +17,10 @@ use crate::ledger::background_check::BackgroundCheck;
 use crate::ledger::own_keys::{Bringing, Tally, own_keys};
 use crate::ledger::proof::{self, Latest, Proof, ProveError};
 use crate::ledger::usage::{LastUses, Usage, UsageError, UsageReader};
+use crate::ledger::verify::Ask;
 use crate::ledger::went::{self, Journeys, Went};
 use crate::ledger::window::{Lines, Window};
+use crate::vault::handover::Handovers;
 use crate::vault::{Credential, Reader};
 
 /// Longest time for adding up where clients went.
@@ -34,6 +37,10 @@ pub struct AdminServices {
     pub recorder: Recorder,
     /// Mints action tokens for clients.
     pub minter: Minter,
+    /// Hands credentials over to another owner.
+    pub handovers: Handovers,
+    /// What people import.
+    pub imports: Imports,
     /// The streams that are open.
     pub streams: Streams,
     /// The check of the whole ledger that somebody asked for.
@@ -45,11 +52,19 @@ pub struct AdminServices {
 
 impl AdminServices {
     /// With the ledger in `ledger`.
-    pub fn new(reader: Reader, recorder: Recorder, minter: Minter, ledger: &Path) -> Self {
+    pub fn new(
+        reader: Reader,
+        recorder: Recorder,
+        minter: Minter,
+        handovers: Handovers,
+        ledger: &Path,
+    ) -> Self {
         Self {
             reader,
             recorder,
             minter,
+            handovers,
+            imports: Imports::default(),
             streams: Streams::default(),
             check: BackgroundCheck::default(),
             usage: UsageReader::new(ledger),
@@ -125,6 +140,17 @@ impl AdminServices {
         found.map_err(|error| {
             tracing::error!(%error, "the admin side cannot read the ledger");
             AdminProblem::new(Trouble::LedgerUnavailable)
+        })
+    }
+
+    /// Begins to check the whole ledger, unless a check runs; the number of the check.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn begin_check(&self, ask: Ask) -> Result<Option<u64>, AdminProblem> {
+        self.check.begin(&self.ledger, ask).map_err(|error| {
+            tracing::error!(%error, "the ledger cannot be checked");
+            AdminProblem::new(Trouble::Internal)
         })
     }
 

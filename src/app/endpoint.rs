@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Builder;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -19,6 +20,8 @@ use tokio_rustls::client::TlsStream;
 use crate::policy::destination::Host;
 use crate::proxy::outbound::connected::Connected;
 use crate::proxy::outbound::way::Way;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where requests go, and how.
 pub(super) struct Endpoint {
@@ -40,11 +43,25 @@ impl Endpoint {
     ///
     /// # Errors
     /// When there is no connection, or it breaks.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> io::Result<StatusCode> {
+    pub async fn send<B>(&self, request: Request<B>) -> io::Result<StatusCode>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        Ok(self.ask(request, 0).await?.status())
+    }
+
+    /// Sends a request, and waits for the answer with up to so many bytes.
+    ///
+    /// # Errors
+    /// When there is no connection, it breaks, or there are more bytes.
+    pub async fn ask<B>(&self, request: Request<B>, most: usize) -> io::Result<Response<Bytes>>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         if self.url.scheme_str() == Some("https") {
-            exchange(self.connect_tls(443).await?, request).await
+            exchange(self.connect_tls(443).await?, request, most).await
         } else {
-            exchange(self.connect(80).await?, request).await
+            exchange(self.connect(80).await?, request, most).await
         }
     }
 
@@ -71,15 +88,31 @@ impl Endpoint {
     }
 }
 
-async fn exchange(
+async fn exchange<B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> io::Result<StatusCode> {
+    request: Request<B>,
+    most: usize,
+) -> io::Result<Response<Bytes>>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
+    let answer = async {
+        let answer = sender.send_request(request).await;
+        let (head, body) = answer.map_err(io::Error::other)?.into_parts();
+        // Where nobody asks for the body, nobody waits for it.
+        let body = if most > 0 {
+            let whole = Limited::new(body, most).collect().await;
+            whole.map_err(io::Error::other)?.to_bytes()
+        } else {
+            Bytes::new()
+        };
+        Ok(Response::from_parts(head, body))
+    };
+    let answer = answer.await;
     connection.abort();
-    Ok(answer.map_err(io::Error::other)?.status())
+    answer
 }

@@ -27,6 +27,7 @@ use crate::proxy::runtime::fair_share::FairShares;
 use crate::proxy::runtime::seen::SeenCounts;
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafCache;
+use crate::vault::handover::Handovers;
 use crate::vault::{Keyring, Reader, Registrar, Store, StoreProbe, Vault};
 
 /// What a server takes to end beside `proxy.drain_timeout`, at most.
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub vault: Arc<Vault>,
     /// With connections to the store of its own: the admin side is not to keep a request waiting.
     pub registrar: Registrar,
+    handovers: Handovers,
     pub ledger: Ledger,
     leaves: Arc<LeafCache>,
     spool: Arc<SpoolSpace>,
@@ -78,6 +80,7 @@ impl Parts {
         }
         Ok(Self {
             vault: Arc::new(vault),
+            handovers: Handovers::new(store.clone(), &keyring),
             registrar: Registrar::new(store, &keyring),
             keyring,
             ledger,
@@ -120,6 +123,7 @@ impl Parts {
             Reader::new(Arc::clone(vault)),
             Recorder::new(changes.clone(), Arc::clone(vault), ledger),
             Minter::new(Arc::clone(vault)),
+            self.handovers.clone(),
             &config.ledger_dir(),
         )
     }

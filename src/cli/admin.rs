@@ -54,14 +54,19 @@ pub(super) async fn finish(
     let names = Names::new(&session.config.admin, listener);
     session.finish().await?;
     let url = signin::link_url(&names, token);
+    if running.is_none() && !format.json {
+        output::note("no server runs; start one with `egret serve` before you open it");
+    }
+    show(format, id, &views::OneTimeLink { url })
+}
+
+/// Prints a one-time link.
+pub(super) fn show(format: Format, id: &LinkId, link: &views::OneTimeLink) -> anyhow::Result<()> {
     if format.json {
-        return output::json(&views::OneTimeLink { url: &url });
+        return output::json(link);
     }
     output::note(&format!(
         "a one-time link {id}, which works within an hour and is not shown again:"
     ));
-    if running.is_none() {
-        output::note("no server runs; start one with `egret serve` before you open it");
-    }
-    output::print(&format!("{url}\n"))
+    output::print(&format!("{}\n", link.url))
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::context::{Context, actor};
 use super::credential::target::parse_slug;
+use super::exit::usage;
 use super::output::{self, Format};
 use super::remote::{Remote, ServerArgs, Thing, message};
 use super::when::Expiry;
@@ -12,7 +13,7 @@ use crate::substitution::slug::Slug;
 use crate::vault::name::BundleName;
 use crate::vault::people::{BundleId, Grantee};
 use crate::vault::sharing::{Offer, describe};
-use crate::vault::{ClientName, Principal};
+use crate::vault::{CallerName, Principal};
 use crate::views;
 
 /// Put credentials together, to share them as one or to bind a client to them
@@ -153,7 +154,7 @@ struct Unshare {
 struct Bind {
     /// The client's name
     #[arg(value_name = "CLIENT")]
-    client: ClientName,
+    client: CallerName,
     /// The bundle; without one the client may use everything of its principal
     #[arg(value_name = "BUNDLE")]
     bundle: Option<BundleName>,
@@ -326,31 +327,33 @@ impl Unshare {
 
 impl Bind {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let Some(client) = self.client.registered() else {
+            return Err(usage(
+                "a client of an issuer is bound in the configuration: `bundle` or `bundle_claim` of the issuer",
+            ));
+        };
         let owner = context.principal(self.owner)?;
         let bundle = self.bundle.map(|name| BundleId { owner, name });
         match context.server() {
             Some(server) => {
                 let bundle = bundle.as_ref().map(ToString::to_string);
-                let thing = server.at(format!("/clients/{}", self.client));
+                let thing = server.at(format!("/clients/{client}"));
                 thing.put("/bundle", &json!({ "bundle": bundle })).await?;
             }
             None => {
                 let session = context.open().await?;
                 let registrar = &session.registrar;
                 registrar
-                    .bind_client(&actor(), &self.client, bundle.as_ref())
+                    .bind_client(&actor(), &client, bundle.as_ref())
                     .await?;
                 session.finish().await?;
             }
         }
         let text = match &bundle {
-            Some(id) => format!(
-                "{} may use what is in {id}, and nothing else.\n",
-                self.client
-            ),
-            None => format!("{} may use everything of its principal.\n", self.client),
+            Some(id) => format!("{client} may use what is in {id}, and nothing else.\n"),
+            None => format!("{client} may use everything of its principal.\n"),
         };
-        let name = self.client.as_str();
+        let name = client.as_str();
         let changed = true;
         output::data(self.format, &views::ClientChange { changed, name }, || text)
     }

@@ -48,8 +48,8 @@ Examples:
 /// Copy the CA into a directory that other users of this machine can read
 ///
 /// The data directory is closed to other users. This writes the CA (ca.pem), the system's roots with
-/// the CA (ca-bundle.pem) and the same as a Java key store (ca-bundle.jks), each with mode 0644, into
-/// a directory that is made with mode 0755. The key of the CA stays where it is. Run it again after
+/// the CA (ca-bundle.pem) and the same as key stores for Java (ca-bundle.jks, and ca-bundle.p12 in
+/// PKCS #12, with the password changeit), each with mode 0644, into a directory that is made with mode 0755. The key of the CA stays where it is. Run it again after
 /// the CA has changed.
 #[derive(Args)]
 #[command(after_help = "\
@@ -74,14 +74,17 @@ impl Export {
             .with_context(|| format!("cannot write {}", pem.display()))?;
         // Without the variables of this shell, which may name files that others cannot read.
         let trust = TrustFiles::write(directory, &pem, &Inherited::new())?;
+        let pkcs12 = trust.write_pkcs12()?;
         let path = |path: &Path| path.display().to_string();
         let view = ExportedAuthority {
             bundle: path(&trust.bundle),
             java: path(&trust.java),
             path: path(&trust.alone),
+            pkcs12: path(&pkcs12),
         };
         output::data(self.format, &view, || {
-            format!("{}\n{}\n{}\n", view.path, view.bundle, view.java)
+            let all = [&view.path, &view.bundle, &view.java, &view.pkcs12];
+            all.iter().map(|path| format!("{path}\n")).collect()
         })
     }
 }

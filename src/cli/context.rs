@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::exit::usage;
-use super::remote::{Remote, ServerArgs};
+use super::remote::{ONLY_HERE, Remote, ServerArgs};
 use super::{output, server};
 use crate::app;
 use crate::changes;
@@ -79,9 +79,7 @@ impl Context {
         if self.server.is_none() {
             return Ok(());
         }
-        Err(usage(
-            "this command works on the machine of the server only, without --server and EGRET_SERVER",
-        ))
+        Err(usage(ONLY_HERE))
     }
 
     /// Whom a command is about that names nobody: `default` here, and at a server elsewhere whom the token

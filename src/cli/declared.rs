@@ -8,9 +8,12 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::json;
 
-use super::context::{Context, actor};
+use super::context::{Context, Session, actor};
+use super::egress::check::newly_refused;
+use super::exit::usage;
 use super::output::{self, Format};
 use super::remote::ServerArgs;
+use super::when;
 use crate::desired::{self, Desired, Planned};
 use crate::views;
 
@@ -54,6 +57,9 @@ pub(super) struct Apply {
     /// Only if the store still has this revision
     #[arg(long, value_name = "NUMBER")]
     revision: Option<i64>,
+    /// Although its rules refuse requests that clients sent in the last seven days
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -87,6 +93,9 @@ fn show(view: &views::Plan, format: Format) -> anyhow::Result<()> {
     }
     for missing in &view.missing {
         output::note(&format!("not made here: {missing}"));
+    }
+    for remark in &view.remarks {
+        output::note(remark);
     }
     if !view.unmanaged.is_empty() {
         output::note(&format!(
@@ -126,18 +135,38 @@ impl Apply {
         let desired = parse(&text, &self.file)?;
         let context = &context.at(&self.server).await?;
         if let Some(server) = context.server() {
-            let message = json!({ "file": text, "revision": self.revision });
+            let message = json!({ "file": text, "revision": self.revision, "sure": self.yes });
             let plan: views::Plan = server.post("/apply", &message).await?;
             return show(&plan, self.format);
         }
         let session = context.open().await?;
         let planned = Planned::of(&session.registrar, &desired).await?;
+        if !self.yes {
+            refuse_lockout(&session, &planned).await?;
+        }
         planned
             .make(&session.registrar, &actor(), self.revision)
             .await?;
         session.finish().await?;
         show(&planned.view(true), self.format)
     }
+}
+
+/// Refuses rules that would end what works, unless they were meant.
+async fn refuse_lockout(session: &Session, planned: &Planned) -> anyhow::Result<()> {
+    let change = planned.egress(when::now());
+    if change.is_empty() {
+        return Ok(());
+    }
+    let refused = newly_refused(session, &change).await?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let list: String = refused.iter().map(|line| format!("  {line}\n")).collect();
+    Err(usage(format!(
+        "the rules of this file would refuse what clients did in the last seven days:\n{list}Allow these \
+         in the file, or apply it all the same with --yes"
+    )))
 }
 
 impl Export {

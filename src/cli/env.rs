@@ -1,5 +1,6 @@
 //! `egret env`: the variables of `egret run`, for a shell, and configurations for assistants.
 
+mod container;
 mod wrapper;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
+use self::container::{Container, Runner};
 use self::wrapper::{Assistant, Server};
 use super::child::quote::Shell;
 use super::context::{Context, Session, authority};
@@ -19,6 +21,7 @@ use crate::environment::inherited::{self, TOKEN_VARIABLE};
 use crate::environment::proxy_access::{Login, ProxyAccess};
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::{self, Changes};
+use crate::policy::destination::{Destination, Scheme};
 use crate::policy::grant;
 use crate::vault::Principal;
 use crate::views::{self, Environment};
@@ -31,6 +34,10 @@ use crate::views::{self, Environment};
 ///
 /// The output contains the token: do not put it where others can read it.
 ///
+/// With --container it prints what a service of Docker Compose or a container of a pod needs. That holds
+/// no token: Compose takes it from EGRET_TOKEN, Kubernetes from a Secret. The container has to have the
+/// files of `egret ca export`.
+///
 /// With --for it prints the MCP configuration of an assistant, in which `egret run` starts the server
 /// that follows `--`. That holds no token: `egret run` makes its own.
 #[derive(Args)]
@@ -40,6 +47,7 @@ Examples:
   egret env --shell fish | source
   egret env --shell powershell | Out-String | Invoke-Expression
   EGRET_TOKEN=egc_… egret env --shell dotenv > .env
+  egret env --container compose --action nightly > compose.override.yaml
   egret env --for claude --action github-mcp -- npx -y @modelcontextprotocol/server-github > .mcp.json")]
 pub(super) struct Env {
     /// The shell or file to print for
@@ -53,6 +61,26 @@ pub(super) struct Env {
         requires = "command"
     )]
     assistant: Option<Assistant>,
+    /// Print what a container needs instead
+    #[arg(long, value_enum, value_name = "RUNNER", conflicts_with = "assistant")]
+    container: Option<Runner>,
+    /// With --container: where the container reaches the proxy
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "egret:7070",
+        value_parser = parse_proxy,
+        requires = "container"
+    )]
+    proxy: (String, u16),
+    /// With --container: where it has the files of `egret ca export`
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        default_value = "/usr/local/share/egret",
+        requires = "container"
+    )]
+    trust: String,
     /// With --for: run the server with --isolate
     #[arg(long, requires = "assistant")]
     isolate: bool,
@@ -86,6 +114,15 @@ impl Env {
             return output::print(&server.configuration(assistant));
         }
         let config = context.load()?.config;
+        if let Some(runner) = self.container {
+            let container = Container {
+                action: &self.action,
+                proxy: (&self.proxy.0, self.proxy.1),
+                trust: &self.trust,
+                direct: &variables::direct(&config, &self.no_proxy),
+            };
+            return output::print(&container.configuration(runner)?);
+        }
         let address = proxy_address(&config)?;
         authority(&config)?;
         let inherited = inherited::inherited();
@@ -132,6 +169,16 @@ fn given_token(token: Option<&str>) -> anyhow::Result<Zeroizing<String>> {
         Some(token) if token.bytes().all(unreserved) => Ok(Zeroizing::new(token.to_owned())),
         _ => bail!("{TOKEN_VARIABLE} does not hold a token of Egret's (egc_… or ega_…)"),
     }
+}
+
+/// The name and port of a proxy that another machine reaches.
+fn parse_proxy(text: &str) -> Result<(String, u16), String> {
+    let expected = || "expected HOST:PORT".to_owned();
+    let destination = Destination::from_authority(Scheme::Http, text).map_err(|_| expected())?;
+    if !text.ends_with(&format!(":{}", destination.port)) {
+        return Err(expected());
+    }
+    Ok((destination.host.to_string(), destination.port))
 }
 
 fn proxy_address(config: &Config) -> anyhow::Result<SocketAddr> {

@@ -133,7 +133,13 @@ enum Command {
 
 /// Parses the command line, runs the command and says how it ended.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if remote::is_out_of_place(&error) => {
+            return exit::report(&exit::usage(remote::ONLY_HERE));
+        }
+        Err(error) => error.exit(),
+    };
     match run(cli) {
         Ok(code) => code,
         Err(error) => exit::report(&error),

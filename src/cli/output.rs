@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::observe::redact::redact;
+use crate::vault::readable::deceives;
 
 /// `--json`, for every command that prints data.
 #[derive(Args, Clone, Copy)]
@@ -94,10 +95,10 @@ pub(super) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) ->
 }
 
 /// Text that is not ours, made safe for a terminal, where a control character could move the cursor
-/// or do worse.
+/// or do worse, and others could make it look like another text.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .map(|c| if deceives(c) { '\u{FFFD}' } else { c })
         .collect()
 }
 
@@ -172,5 +173,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\r\n"), "a\u{FFFD}[2Jb\u{FFFD}\u{FFFD}");
+        assert_eq!(printable("a\u{202e}b\u{e9}"), "a\u{FFFD}b\u{e9}");
     }
 }

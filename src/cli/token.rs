@@ -10,10 +10,10 @@ use super::output::{self, Format};
 use super::remote::ServerArgs;
 use super::when;
 use crate::identity::{ActionClaims, ActionRequest, mint_action_token};
-use crate::vault::ClientName;
 use crate::vault::StoreError;
 use crate::vault::people::BundleId;
 use crate::vault::token_id::{Revoked, TokenId};
+use crate::vault::{CallerName, ClientName};
 use crate::views;
 
 /// Mint and revoke short-lived tokens, each for one action
@@ -67,18 +67,22 @@ struct Mint {
 ///
 /// A revoked token is refused from the next request on, inside open tunnels too. The client and its
 /// own token go on working; `egret client remove` ends those as well.
+///
+/// A JWT of an issuer is revoked by its `jti`, or with all others of that client that were issued until
+/// now: --client jwt:system:serviceaccount:build:ci. Its issuer can give the client another.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   egret token revoke 6a2b4f10-5f1d0c9a7be21c44 --client ci
-  egret token revoke --all --client ci")]
+  egret token revoke --all --client ci
+  egret token revoke --all --client jwt:system:serviceaccount:build:ci")]
 struct Revoke {
     /// Its id, as `egret token mint` printed it, or the `jti` of a JWT that the client signed
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<TokenId>,
-    /// The client that the token belongs to
+    /// The client that the token belongs to, as the ledger names it
     #[arg(long, value_name = "NAME")]
-    client: ClientName,
+    client: CallerName,
     /// All action tokens that were minted or signed until now
     #[arg(long)]
     all: bool,
@@ -99,21 +103,32 @@ impl Token {
 impl Revoke {
     async fn run(self, context: &Context) -> anyhow::Result<()> {
         let which = self.id.map_or(Revoked::All, Revoked::One);
+        let registered = self.client.registered();
         match context.server() {
             Some(server) => {
                 let id = match &which {
                     Revoked::One(id) => Some(id.as_str()),
                     Revoked::All => None,
                 };
-                let thing = server.at(format!("/clients/{}", self.client));
-                thing.post("/revoke-tokens", &json!({ "id": id })).await?;
+                if let Some(name) = registered {
+                    let thing = server.at(format!("/clients/{name}"));
+                    thing.post("/revoke-tokens", &json!({ "id": id })).await?;
+                } else {
+                    let message = json!({ "client": self.client.as_str(), "id": id });
+                    let _: views::RevokedIssued =
+                        server.post("/issued-tokens/revoke", &message).await?;
+                }
             }
             None => {
                 let session = context.open().await?;
                 let registrar = &session.registrar;
-                registrar
-                    .revoke_tokens(&actor(), &self.client, &which)
-                    .await?;
+                match registered {
+                    Some(name) => registrar.revoke_tokens(&actor(), &name, &which).await?,
+                    None => {
+                        let (by, client) = (actor(), &self.client);
+                        registrar.revoke_issued(&by, client, &which).await?;
+                    }
+                }
                 session.finish().await?;
             }
         }
@@ -124,7 +139,7 @@ impl Revoke {
         };
         let text = match which {
             Revoked::One(id) => format!("{id} is revoked.\n"),
-            Revoked::All => format!("all action tokens of {name} are revoked.\n"),
+            Revoked::All => format!("all tokens of {name} that were made until now are revoked.\n"),
         };
         output::data(self.format, &change, || text)
     }

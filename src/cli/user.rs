@@ -54,7 +54,8 @@ Examples:
     /// Print a one-time link with which a user sets a password
     ///
     /// It works once, within an hour, and replaces one that was printed before. A password that the
-    /// user has works until then.
+    /// user has works until then. With --server only for a user who has no way to sign in and owns no
+    /// credential: an administrator does not become somebody else.
     #[command(after_help = "Example:\n  egret user invite bob")]
     Invite(Named),
     /// Take the password of a user away, and print a one-time link for another
@@ -281,6 +282,11 @@ impl Link {
 }
 
 async fn invite(context: &Context, asked: Named) -> anyhow::Result<()> {
+    if let Some(server) = context.server() {
+        let path = format!("/users/{}/link", asked.name);
+        let link: views::OneTimeLink = server.post(&path, &json!({})).await?;
+        return admin::show(asked.format, &LinkId::User(asked.name), &link);
+    }
     let session = context.open().await?;
     let token = Bearer::generate(Purpose::Link)?;
     let id = LinkId::User(asked.name);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::model::{Config, Durability};
+use super::s3::S3Target;
 use super::ship::ShipTarget;
 
 /// What an environment variable or a flag, which can only carry text, is read as.
@@ -205,6 +206,13 @@ pub(super) const KEYS: &[Key] = &[
         .at_start(|old, new| ships_otherwise(old, new, |old, new| old.form != new.form)),
     scalar("ledger.ship_token", "\"none\"")
         .at_start(|old, new| ships_otherwise(old, new, |old, new| old.token != new.token)),
+    scalar("ledger.s3_url", "\"none\"").at_start(|old, new| s3_place(old) != s3_place(new)),
+    scalar("ledger.s3_region", "\"us-east-1\"")
+        .at_start(|old, new| stores_otherwise(old, new, |old, new| old.region != new.region)),
+    scalar("ledger.s3_login", "\"none\"")
+        .at_start(|old, new| stores_otherwise(old, new, |old, new| old.login != new.login)),
+    list("ledger.witnesses", "[]")
+        .at_start(|old, new| old.ledger.witnesses != new.ledger.witnesses),
     scalar("traces.url", "\"none\"").at_start(|old, new| old.traces != new.traces),
     scalar("keys.master", "\"file:master.key\"")
         .at_start(|old, new| old.keys.master != new.keys.master),
@@ -235,6 +243,18 @@ fn ships_otherwise(
     differs: fn(&ShipTarget, &ShipTarget) -> bool,
 ) -> bool {
     let both = old.ledger.ship.as_ref().zip(new.ledger.ship.as_ref());
+    both.is_some_and(|(old, new)| differs(old, new))
+}
+
+/// The bucket that the ledger is stored in.
+fn s3_place(config: &Config) -> Option<(&Uri, &str, &str)> {
+    let target = config.ledger.s3.as_ref()?;
+    Some((&target.endpoint, &target.bucket, &target.prefix))
+}
+
+/// Whether it is stored in both, and differs in this.
+fn stores_otherwise(old: &Config, new: &Config, differs: fn(&S3Target, &S3Target) -> bool) -> bool {
+    let both = old.ledger.s3.as_ref().zip(new.ledger.s3.as_ref());
     both.is_some_and(|(old, new)| differs(old, new))
 }
 

@@ -26,12 +26,16 @@ mod parent_proxy_keys;
 mod problem;
 mod raw;
 mod resolve;
+mod s3;
+mod s3_keys;
 mod safe_url;
 mod ship;
 mod ship_keys;
 mod sources;
 mod treatment;
 mod units;
+mod witness;
+mod witness_keys;
 
 pub use self::admin_url::{AdminUrl, LOCAL_NAME};
 pub use self::alerts::{Alerts, FIRST_USE, event_names};
@@ -46,8 +50,10 @@ pub use self::openid::{GroupMapping, OpenId};
 pub use self::parent_proxy::{Exception, ParentProtocol, ParentProxy};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::raw::Flag;
+pub use self::s3::S3Target;
 pub use self::ship::{ShipForm, ShipTarget};
 pub use self::sources::{Loaded, Shown, Sources};
 pub use self::treatment::{
     DestinationRule, Exposed, OwnKeys, Range, ScanPlace, Treatment, Unresolved,
 };
+pub use self::witness::Witness;

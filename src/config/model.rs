@@ -13,8 +13,10 @@ use super::issuer::Issuer;
 use super::listener_tls::ListenerTls;
 use super::openid::OpenId;
 use super::parent_proxy::ParentProxy;
+use super::s3::S3Target;
 use super::ship::ShipTarget;
 use super::treatment::{self, DestinationRule, OwnKeys, Treatment};
+use super::witness::Witness;
 use crate::files;
 use crate::policy::destination::{Destination, Host};
 use crate::policy::egress::OperatorEgress;
@@ -276,6 +278,10 @@ pub struct Ledger {
     pub keep_size: Option<u64>,
     /// Where it is sent to.
     pub ship: Option<ShipTarget>,
+    /// Where rotated files and checkpoints are stored, too.
+    pub s3: Option<S3Target>,
+    /// Who signs its checkpoints, too.
+    pub witnesses: Vec<Witness>,
 }
 
 /// When a line of the ledger counts as written.

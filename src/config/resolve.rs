@@ -281,6 +281,8 @@ impl Resolver<'_> {
                 .parse("ledger.keep_size", |value| unless("unlimited", value))
                 .map(|Size(size)| size as u64),
             ship: self.ship(),
+            s3: self.s3(),
+            witnesses: self.witnesses(),
         }
     }
 

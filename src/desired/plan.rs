@@ -25,6 +25,8 @@ pub struct Plan {
     pub missing: Vec<String>,
     /// What is there and the file does not name. It stays as it is.
     pub unmanaged: Vec<String>,
+    /// What of the file may be a mistake.
+    pub remarks: Vec<String>,
 }
 
 /// The steps from `present` to `desired`.
@@ -68,6 +70,7 @@ pub fn plan(desired: &Desired, present: &Present) -> Result<Plan, InvalidFile> {
     for (subject, wanted) in &desired.rules {
         plan.rules(subject, wanted, present.rules.get(subject))?;
     }
+    plan.remarks = idle_rules(desired);
     plan.unmanaged = unmanaged(desired, present);
     Ok(plan)
 }
@@ -228,6 +231,33 @@ fn differences(wanted: &[DesiredShare], present: &[DesiredShare]) -> (Vec<Offer>
     )
 }
 
+/// Rules that never decide anything, because another one of the file does.
+fn idle_rules(desired: &Desired) -> Vec<String> {
+    let everyone = Subject::Of(Grantee::Everyone);
+    let all = desired.rules.iter().flat_map(|(subject, rules)| {
+        let numbered = rules.iter().zip(1..);
+        numbered.map(move |(rule, at)| (subject, at, rule.rule()))
+    });
+    let all: Vec<(&Subject, usize, EgressRule)> = all.collect();
+    let mut remarks = Vec::new();
+    for (at, (subject, number, rule)) in all.iter().enumerate() {
+        let covers = |(other_at, (other, _, by)): &(usize, &(&Subject, usize, EgressRule))| {
+            let is_about = *other == *subject || **other == everyone;
+            // Of two that say the same, the first one counts.
+            let goes_first = *other_at < at || !rule.overrules(by);
+            *other_at != at && is_about && by.overrules(rule) && goes_first
+        };
+        if let Some((_, (other, by_number, by))) = all.iter().enumerate().find(covers) {
+            remarks.push(format!(
+                "rule {number} of {subject} ({}) never decides: rule {by_number} of {other} ({}) covers it",
+                rule.stance.as_str(),
+                by.stance.as_str()
+            ));
+        }
+    }
+    remarks
+}
+
 fn unmanaged(desired: &Desired, present: &Present) -> Vec<String> {
     fn names<K: Ord + ToString, A, B>(
         kind: &str,
@@ -322,6 +352,37 @@ mod tests {
         let plan = plan(&read(FILE), &read(present)).unwrap();
         assert_eq!(plan.unmanaged, ["user carol"]);
         assert!(plan.missing.is_empty());
+    }
+
+    #[test]
+    fn a_rule_that_another_one_covers_is_named() {
+        let file = read(
+            r#"
+            [[rules."client:ci"]]
+            rule = "allow"
+            hosts = ["api.example.com"]
+            [[rules."client:ci"]]
+            rule = "deny"
+            hosts = ["api.example.com"]
+            [[rules."client:ci"]]
+            rule = "allow"
+            hosts = ["closed.example"]
+            [[rules.everyone]]
+            rule = "deny"
+            hosts = ["closed.example"]
+            [[rules.everyone]]
+            rule = "allow"
+            hosts = ["api.example.com", "other.example"]
+        "#,
+        );
+        let plan = plan(&file, &Present::default()).unwrap();
+        assert_eq!(
+            plan.remarks,
+            [
+                "rule 1 of client:ci (allow) never decides: rule 2 of client:ci (deny) covers it",
+                "rule 3 of client:ci (allow) never decides: rule 1 of everyone (deny) covers it",
+            ]
+        );
     }
 
     #[test]

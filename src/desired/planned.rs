@@ -2,6 +2,8 @@
 
 use super::plan::{Plan, plan};
 use super::state::{Desired, InvalidFile, Present};
+use super::step::Step;
+use crate::vault::egress::{EgressChange, EgressEntry};
 use crate::vault::registrar::{Registrar, RegistrarError};
 use crate::vault::{Actor, StoreError, StoreUnavailable};
 use crate::views;
@@ -84,6 +86,23 @@ impl Planned {
         Ok(registrar.finish(actor).await?)
     }
 
+    /// What it does to the rules about where clients may go.
+    pub fn egress(&self, now: i64) -> EgressChange {
+        let mut change = EgressChange::default();
+        for step in &self.plan.steps {
+            match step {
+                Step::AddRule(subject, rule) => change.added.push(EgressEntry {
+                    subject: subject.clone(),
+                    rule: rule.clone(),
+                    created: now,
+                }),
+                Step::RemoveRule(number, _, _) => change.removed.push(*number),
+                _ => {}
+            }
+        }
+        change
+    }
+
     /// What is shown of it.
     pub fn view(&self, applied: bool) -> views::Plan {
         views::Plan {
@@ -92,6 +111,7 @@ impl Planned {
             steps: self.plan.steps.iter().map(ToString::to_string).collect(),
             missing: self.plan.missing.clone(),
             unmanaged: self.plan.unmanaged.clone(),
+            remarks: self.plan.remarks.clone(),
         }
     }
 }

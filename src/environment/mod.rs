@@ -5,6 +5,7 @@ mod clients;
 pub mod inherited;
 mod java;
 mod php;
+mod pkcs12;
 pub mod proxy_access;
 pub mod request;
 pub mod sandbox;

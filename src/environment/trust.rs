@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::clients::{self, Content};
 use super::inherited::Inherited;
-use super::{java, php};
+use super::{java, php, pkcs12};
 use crate::files;
 
 /// Where distributions keep their roots in one file. Read only when `SSL_CERT_FILE` or
@@ -94,6 +94,29 @@ impl TrustFiles {
 }
 
 impl TrustFiles {
+    /// The files of [`TrustFiles::write`] in a directory, which may be on another machine.
+    pub fn in_directory(directory: &Path) -> Self {
+        let bundle = directory.join("ca-bundle.pem");
+        Self {
+            alone: directory.join(files::CA_CERT),
+            java: bundle.with_extension("jks"),
+            php: bundle.with_extension("php.d"),
+            bundle,
+        }
+    }
+
+    /// Writes the content of the bundle as PKCS #12 beside it, for readers of that. Returns where.
+    ///
+    /// # Errors
+    /// When the bundle cannot be read or the file cannot be written.
+    pub fn write_pkcs12(&self) -> io::Result<PathBuf> {
+        let all = read_pem(&self.bundle)?;
+        let store = pkcs12::key_store(all.iter().map(|certificate| certificate.as_ref()));
+        let path = self.bundle.with_extension("p12");
+        write_unless_same(&path, &store)?;
+        Ok(path)
+    }
+
     /// The file with settings for PHP.
     pub(super) fn settings(&self) -> PathBuf {
         self.php.join(PHP_SETTINGS)
@@ -263,6 +286,9 @@ mod tests {
         let bundle = read_pem(&files.bundle).expect("readable");
         assert_eq!(bundle.len(), system_roots(&Inherited::new()).len() + 1);
         assert_eq!(bundle.last(), read_pem(&ca).expect("readable").first());
+        let named = TrustFiles::in_directory(directory.path());
+        assert_eq!((&named.bundle, &named.java), (&files.bundle, &files.java));
+        assert_eq!(named.php, files.php);
         let mode = fs::metadata(&files.bundle)
             .expect("present")
             .permissions()

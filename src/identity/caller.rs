@@ -201,6 +201,10 @@ impl Identity {
         if !is_trusted || now >= claims.expires {
             return Err(bad_token());
         }
+        let (client, id) = (&claims.client, claims.id.as_ref());
+        if self.vault.is_issued_revoked(client, id, claims.issued) {
+            return Err(bad_token());
+        }
         if self.vault.is_disabled(&claims.principal) {
             return Err(disabled());
         }

@@ -9,12 +9,9 @@ use serde_json::Value;
 
 use super::key_set::{InvalidKeys, KeySet, SKEW};
 use super::label::parse_label;
-use crate::vault::name::{BundleName, Principal};
+use crate::vault::name::{BundleName, ISSUED_PREFIX, Principal};
 use crate::vault::people::BundleId;
-
-/// What comes before the claim in the name of a client. No registered client has a colon in its
-/// name.
-const CLIENT_PREFIX: &str = "jwt:";
+use crate::vault::token_id::TokenId;
 
 /// Whose JWTs are accepted, and what their claims mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +68,10 @@ pub(super) struct IssuedClaims {
     pub(super) action: Option<Arc<str>>,
     /// The only bundle that may be used; `None` is no limit.
     pub(super) bundle: Option<Arc<BundleId>>,
+    /// Its name, if it has one by which it can be revoked.
+    pub(super) id: Option<TokenId>,
+    /// When it was issued, unix seconds, if it says so.
+    pub(super) issued: Option<i64>,
     /// When it stops to be accepted, unix seconds, the skew of clocks included.
     pub(super) expires: i64,
 }
@@ -120,8 +121,8 @@ impl Issuer {
         let text = |name: &str| claim(claims, name)?.as_str();
         let named = text(&self.rules.client_claim)?;
         let client = match &self.rules.label {
-            Some(label) => format!("{CLIENT_PREFIX}{label}:{named}"),
-            None => format!("{CLIENT_PREFIX}{named}"),
+            Some(label) => format!("{ISSUED_PREFIX}{label}:{named}"),
+            None => format!("{ISSUED_PREFIX}{named}"),
         };
         let principal = match &self.rules.principal {
             PrincipalRule::Fixed(principal) => principal.clone(),
@@ -143,6 +144,8 @@ impl Issuer {
             principal,
             action,
             bundle: bundle.map(Arc::new),
+            id: text("jti").and_then(|id| id.parse().ok()),
+            issued: claim(claims, "iat").and_then(seconds),
             expires,
         })
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::action_token::ActionClaims;
 use super::label::parse_label;
 use super::token::looks_like_jwt;
+use crate::clock;
 use crate::substitution::slug::Slug;
 use crate::vault::client_proof::{ClientProof, PublicKey};
 use crate::vault::model::Client;
@@ -100,8 +101,11 @@ fn read(claims: Claims, client: &Client) -> Option<ActionClaims> {
     let expires = claims.exp.checked_add(skew)?;
     // A key that signed for ever once would be as good as a token that is stored.
     let longest = claims.iat.checked_add(LONGEST_SELF_SIGNED)?;
+    // One that was signed for later would outlive the revocation of all that were signed until now.
+    let latest = clock::unix_seconds().checked_add(skew)?;
     let is_revoked = client.revoked_before.is_some_and(|at| claims.iat <= at);
-    if claims.iss != client.name.as_str() || expires > longest || is_revoked {
+    if claims.iss != client.name.as_str() || expires > longest || claims.iat > latest || is_revoked
+    {
         return None;
     }
     let run = match &claims.run {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::format::timestamp::Timestamp;
@@ -12,7 +12,14 @@ use crate::clock;
 
 /// A check that somebody asked for. Clones share it.
 #[derive(Clone, Default)]
-pub struct BackgroundCheck(Arc<Mutex<Latest>>);
+pub struct BackgroundCheck(Arc<Mutex<Numbered>>);
+
+/// A check, and how many were begun up to it.
+#[derive(Clone, Default)]
+struct Numbered {
+    number: u64,
+    latest: Latest,
+}
 
 /// The check that runs, or the last one.
 #[derive(Clone, Default)]
@@ -42,6 +49,8 @@ pub enum Found {
         checkpoints: u64,
         /// Lines after the last of them.
         unsigned: u64,
+        /// Checkpoints kept elsewhere with which it agrees.
+        kept: u64,
     },
     /// What is wrong.
     Wrong(String),
@@ -62,29 +71,34 @@ impl Latest {
 impl BackgroundCheck {
     /// The check that runs, or the last one.
     pub fn latest(&self) -> Latest {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.numbered().1
     }
 
-    fn set(&self, latest: Latest) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = latest;
+    /// The same, with its number: another number is another check.
+    pub fn numbered(&self) -> (u64, Latest) {
+        let Numbered { number, latest } = self.lock().clone();
+        (number, latest)
     }
 
-    /// Begins to check the ledger in `dir`, unless a check runs. Requests go first.
+    fn lock(&self) -> MutexGuard<'_, Numbered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to check the ledger in `dir`, unless a check runs: the number of the check that begins.
+    /// Requests go first.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn begin(&self, dir: &Path) -> std::io::Result<()> {
-        let ask = Ask::default();
-        {
-            let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*latest, Latest::Running(_)) {
-                return Ok(());
+    pub fn begin(&self, dir: &Path, ask: Ask) -> std::io::Result<Option<u64>> {
+        let number = {
+            let mut state = self.lock();
+            if matches!(state.latest, Latest::Running(_)) {
+                return Ok(None);
             }
-            *latest = Latest::Running(ask.clone());
-        }
+            state.number += 1;
+            state.latest = Latest::Running(ask.clone());
+            state.number
+        };
         let (check, dir) = (self.clone(), dir.to_owned());
         let started = thread::Builder::new()
             .name("ledger-check".to_owned())
@@ -92,9 +106,11 @@ impl BackgroundCheck {
                 come_last();
                 let found = found(&dir, &ask);
                 let at = Timestamp::from_unix_micros(clock::unix_micros());
-                check.set(Latest::Ended { at, found });
+                check.lock().latest = Latest::Ended { at, found };
             });
-        started.map(drop).inspect_err(|_| self.set(Latest::None))
+        started
+            .map(|_| Some(number))
+            .inspect_err(|_| self.lock().latest = Latest::None)
     }
 }
 
@@ -104,14 +120,15 @@ fn found(dir: &Path, ask: &Ask) -> Found {
             lines: verified.report.lines,
             checkpoints: verified.report.checkpoints,
             unsigned: verified.report.unsigned,
+            kept: verified.report.kept,
         },
-        Err(VerifyError::Flaw(flaw)) => {
-            tracing::error!(%flaw, "the ledger does not verify");
-            Found::Wrong(flaw.to_string())
+        Err(VerifyError::Io { path, source }) => {
+            tracing::error!(path = %path.display(), error = %source, "the ledger cannot be checked");
+            Found::Unreadable
         }
         Err(error) => {
-            tracing::error!(%error, "the ledger cannot be checked");
-            Found::Unreadable
+            tracing::error!(%error, "the ledger does not verify");
+            Found::Wrong(error.to_string())
         }
     }
 }
@@ -125,8 +142,10 @@ mod tests {
     fn ended(dir: &Path) -> Found {
         let check = BackgroundCheck::default();
         assert!(matches!(check.latest(), Latest::None));
-        check.begin(dir).unwrap();
-        check.begin(dir).unwrap();
+        let begun = check.begin(dir, Ask::default()).unwrap();
+        assert_eq!(begun, Some(1));
+        let again = check.begin(dir, Ask::default()).unwrap();
+        assert!([None, Some(2)].contains(&again), "{again:?}");
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(20) {
             if let Latest::Ended { found, .. } = check.latest() {
@@ -144,6 +163,7 @@ mod tests {
             lines,
             checkpoints: 0,
             unsigned: 0,
+            kept: 0,
         };
         assert_eq!(ended(dir.path()), whole(0));
         std::fs::write(dir.path().join(crate::ledger::CURRENT), "no line\n").unwrap();

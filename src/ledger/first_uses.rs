@@ -4,7 +4,9 @@
 //! read nothing is called new.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{
+    BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash as _, Hasher, RandomState,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What can be new about a use, and the name that it has in a line.
@@ -55,6 +57,34 @@ pub fn place(location: &str) -> &str {
 /// the index was read again.
 const MOST: usize = 1 << 20;
 
+/// The keyed hash of a credential, which was begun, and who or what has used it.
+fn pair(credential: &DefaultHasher, aspect: Aspect, name: &str) -> u64 {
+    let mut hasher = credential.clone();
+    (aspect, name).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Takes a hash for its own hash.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Nothing but numbers is put into the set.
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |all, byte| all << 8 | u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// Pairs of a credential and who or what has used it, as keyed hashes.
 #[derive(Debug, Default)]
 pub struct FirstUses {
@@ -64,7 +94,8 @@ pub struct FirstUses {
 
 #[derive(Debug, Default)]
 struct Known {
-    pairs: HashSet<u64>,
+    /// They are hashes already.
+    pairs: HashSet<u64, BuildHasherDefault<AsItIs>>,
     state: State,
 }
 
@@ -132,15 +163,15 @@ impl FirstUses {
     ) -> bool {
         let mut known = self.lock();
         for (credential, aspect, name) in pairs {
+            let credential = self.begin(credential);
             if known.pairs.len() >= MOST {
                 known.state = State::TooMany;
-                known.pairs = HashSet::new();
+                known.pairs = HashSet::default();
             }
             if known.state == State::TooMany {
                 return false;
             }
-            let pair = self.hasher.hash_one((credential, aspect, name));
-            known.pairs.insert(pair);
+            known.pairs.insert(pair(&credential, aspect, name));
         }
         true
     }
@@ -151,6 +182,13 @@ impl FirstUses {
         if known.state == State::Incomplete {
             known.state = State::Complete;
         }
+    }
+
+    /// The hash of each pair of this credential, as far as that is the same.
+    fn begin(&self, credential: Credential<'_>) -> DefaultHasher {
+        let mut hasher = self.hasher.build_hasher();
+        credential.hash(&mut hasher);
+        hasher
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -165,13 +203,14 @@ impl News<'_> {
         credential: Credential<'_>,
         aspects: impl IntoIterator<Item = (Aspect, &'a str)>,
     ) -> Vec<Aspect> {
+        let credential = self.uses.begin(credential);
         let mut known = self.uses.lock();
         let mut new = Vec::new();
         for (aspect, name) in aspects {
             if known.state == State::TooMany {
                 break;
             }
-            let pair = self.uses.hasher.hash_one((credential, aspect, name));
+            let pair = pair(&credential, aspect, name);
             if !known.pairs.insert(pair) {
                 continue;
             }

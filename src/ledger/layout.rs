@@ -7,6 +7,7 @@
 //!   00000000000000020001.jsonl      rotated; named by the sequence number of its first line
 //!   00000000000000000001.jsonl.zst  the same, compressed
 //!   checkpoints                     signed notes, each followed by an empty line
+//!   cosigned                        the last checkpoint that each witness has cosigned
 //!   signing.key  public.key         what signs them, sealed, and what checks them
 //!   checkpoints-<microseconds>      those of a signing key that was lost
 //!   torn-<microseconds>.jsonl       torn, unlinked or foreign lines, set aside
@@ -27,6 +28,8 @@ pub const CURRENT: &str = "current.jsonl";
 pub const NEXT: &str = "next.jsonl";
 /// The signed checkpoints, oldest first.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// The last checkpoint that each witness has cosigned.
+pub const COSIGNED: &str = "cosigned";
 /// The seed of the key that signs checkpoints, sealed.
 pub const SIGNING_KEY: &str = "signing.key";
 /// The key that checks them, as one line `NAME+ID+KEY`.

@@ -30,6 +30,8 @@
 //! | The clock goes back | order is by `seq`; no file is rotated, dropped or overwritten for it |
 
 pub mod background_check;
+pub mod consistency;
+pub mod cosigned;
 pub mod export;
 mod filter;
 pub mod first_uses;

@@ -297,7 +297,7 @@ impl Around {
 }
 
 /// Passes the leaves of these lines, counted from 0, to the prover; the text of one of them.
-fn feed(
+pub(super) fn feed(
     dir: &Path,
     range: std::ops::Range<u64>,
     index: u64,

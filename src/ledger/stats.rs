@@ -27,6 +27,11 @@ pub(super) struct Stats {
     pub(super) ships: AtomicBool,
     pub(super) shipped: AtomicU64,
     pub(super) ship_failures: AtomicU64,
+    pub(super) unstored_files: AtomicU64,
+    pub(super) stored_checkpoint: AtomicU64,
+    pub(super) store_failures: AtomicU64,
+    pub(super) witnessed: AtomicU64,
+    pub(super) witness_failures: AtomicU64,
 }
 
 /// The state of the ledger at one moment, for metrics.
@@ -70,6 +75,16 @@ pub struct Snapshot {
     pub unshipped: u64,
     /// Batches that it did not take.
     pub ship_failures: u64,
+    /// Rotated files that a bucket is to have and does not have yet.
+    pub unstored_files: u64,
+    /// Lines under the last checkpoint that was stored there since the start.
+    pub stored_checkpoint: u64,
+    /// How often it could not be stored there.
+    pub store_failures: u64,
+    /// Lines under a checkpoint that each witness has cosigned.
+    pub witnessed: u64,
+    /// Checkpoints that a witness did not cosign.
+    pub witness_failures: u64,
 }
 
 impl Stats {
@@ -118,6 +133,11 @@ impl Stats {
             dropped_files: self.dropped_files.load(Relaxed),
             unshipped: self.unshipped(),
             ship_failures: self.ship_failures.load(Relaxed),
+            unstored_files: self.unstored_files.load(Relaxed),
+            stored_checkpoint: self.stored_checkpoint.load(Relaxed),
+            store_failures: self.store_failures.load(Relaxed),
+            witnessed: self.witnessed.load(Relaxed),
+            witness_failures: self.witness_failures.load(Relaxed),
             ..Snapshot::default()
         }
     }

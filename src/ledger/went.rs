@@ -84,7 +84,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn wants(self, line: &RecordRef<'_>) -> bool {
+    /// Whether a line is of this kind.
+    pub fn wants(self, line: &RecordRef<'_>) -> bool {
         match self {
             Kind::Observed => line.event == event::DESTINATION,
             Kind::ObservedOrRefused => line.event == event::DESTINATION || is_refused(line),

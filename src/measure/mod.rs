@@ -7,4 +7,4 @@ pub mod histogram;
 pub mod names;
 
 pub use histogram::{BOUNDS, Histogram, Latency};
-pub use names::Names;
+pub use names::{Names, Remembered};

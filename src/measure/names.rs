@@ -1,6 +1,7 @@
 //! What is counted by name, for a bounded number of names.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -19,6 +20,23 @@ pub struct Names<T> {
 
 /// A name in two parts, such as an owner and a slug.
 pub type Name<'a> = [&'a str; 2];
+
+/// What was found under a name, for whoever asks for the same one again and again: to hash it takes longer
+/// than all the rest.
+pub struct Remembered<T: 'static> {
+    own: OnceLock<&'static T>,
+    /// How many names were known when this one was not, and one more; 0 if none was looked for.
+    missed: AtomicUsize,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self {
+            own: OnceLock::new(),
+            missed: AtomicUsize::new(0),
+        }
+    }
+}
 
 struct Named<T> {
     name: [Box<str>; 2],
@@ -64,6 +82,40 @@ impl<T: Default> Names<T> {
     pub fn find(&self, name: Name<'_>) -> &T {
         let found = self.search(name, |place| place.get());
         found.unwrap_or(&self.others)
+    }
+
+    /// As [`Names::add`], with what `remembered` has of the same name.
+    pub fn add_remembered(&'static self, name: Name<'_>, remembered: &Remembered<T>) -> &'static T {
+        if let Some(own) = remembered.own.get() {
+            return own;
+        }
+        self.remember(self.add(name), remembered)
+    }
+
+    /// As [`Names::find`], with what `remembered` has of the same name.
+    pub fn find_remembered(
+        &'static self,
+        name: Name<'_>,
+        remembered: &Remembered<T>,
+    ) -> &'static T {
+        if let Some(own) = remembered.own.get() {
+            return own;
+        }
+        // Read before the search: a name that is added meanwhile is looked for once more.
+        let known = self.known.load(Relaxed) + 1;
+        if remembered.missed.load(Relaxed) == known {
+            return &self.others;
+        }
+        remembered.missed.store(known, Relaxed);
+        self.remember(self.find(name), remembered)
+    }
+
+    fn remember(&self, found: &'static T, remembered: &Remembered<T>) -> &'static T {
+        if !ptr::eq(found, &self.others) {
+            // Whoever was faster has found the same.
+            let _ = remembered.own.set(found);
+        }
+        found
     }
 
     /// The places on the way of `name`, from the one where it should be to the first that `at` finds
@@ -139,6 +191,31 @@ mod tests {
         names.find(["hostile", ""]).fetch_add(1, Relaxed);
         names.add(["own", ""]).fetch_add(1, Relaxed);
         assert_eq!((names.each().len(), count(names.others())), (1, 1));
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_is_found() {
+        let names: &'static Names<AtomicU64> = Box::leak(Box::new(Names::of_at_most(2)));
+        let (a, b) = (Remembered::default(), Remembered::default());
+        for _ in 0..2 {
+            names.find_remembered(["a", ""], &a).fetch_add(1, Relaxed);
+        }
+        assert_eq!(count(names.others()), 2, "it is not known yet");
+        names.add_remembered(["b", ""], &b).fetch_add(1, Relaxed);
+        names.find_remembered(["a", ""], &a).fetch_add(1, Relaxed);
+        assert_eq!(count(names.others()), 3, "another became known");
+        names.add(["a", ""]).fetch_add(1, Relaxed);
+        for _ in 0..2 {
+            names.find_remembered(["a", ""], &a).fetch_add(1, Relaxed);
+            names.find_remembered(["b", ""], &b).fetch_add(1, Relaxed);
+        }
+        assert_eq!(count(names.find(["a", ""])), 3);
+        assert_eq!(count(names.find(["b", ""])), 3);
+        let over = Remembered::default();
+        for _ in 0..2 {
+            names.add_remembered(["c", ""], &over).fetch_add(1, Relaxed);
+        }
+        assert_eq!(count(names.others()), 5, "one too many");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! are all other lines.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::io::Stderr;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 use super::log_writer::LogWriter;
 use super::redact::Redacting;
 use super::timestamp::write_time;
+use super::traces::TraceId;
 
 /// The target of such lines, for filters: the module whose refusals are logged too.
 pub(super) const TARGET: &str = "egret::proxy::inbound::requests";
@@ -52,6 +54,8 @@ pub struct Forwarded<'a> {
     pub path: &'a str,
     /// The status of the answer.
     pub status: u16,
+    /// The trace that the request belongs to, where traces are collected.
+    pub trace: Option<TraceId>,
 }
 
 impl Forwarded<'_> {
@@ -78,9 +82,11 @@ impl Forwarded<'_> {
             destination,
             path,
             status,
+            trace,
         } = self;
+        let trace = trace.map(tracing::field::display);
         tracing::info!(
-            target: TARGET, %request, %client, %action, %method, %destination, %path, status,
+            target: TARGET, %request, %client, %action, %method, %destination, %path, status, trace,
             "forwarded"
         );
     }
@@ -111,6 +117,9 @@ impl Forwarded<'_> {
         // A status has three digits (RFC 9110 section 15).
         for unit in [100, 10, 1] {
             line.push(char::from(b'0' + (self.status / unit % 10) as u8));
+        }
+        if let Some(trace) = self.trace {
+            let _ = write!(line, " trace={trace}");
         }
         line.push('\n');
     }
@@ -158,11 +167,15 @@ mod tests {
         fn the_line_is_the_one_of_the_library(
             texts in prop::collection::vec("[ -~é€]{0,40}", 6),
             status in 100..1000_u16,
+            trace in any::<Option<[u8; 16]>>(),
         ) {
             let [request, client, action, method, destination, path] =
                 [0, 1, 2, 3, 4, 5].map(|at: usize| texts[at].as_str());
             let forwarded =
-                Forwarded { request, client, action, method, destination, path, status };
+                Forwarded {
+                    request, client, action, method, destination, path, status,
+                    trace: trace.map(TraceId),
+                };
             let out = Out::default();
             let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(out.clone());
             let library = tracing_subscriber::registry().with(layer);

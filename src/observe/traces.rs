@@ -4,6 +4,7 @@
 //! that its trace goes on at the destination whether this is on or not. A span here is one more child of
 //! the client's. It names what the access log does, without the path.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::SystemTime;
@@ -54,7 +55,22 @@ pub struct Span {
     pub attributes: [(&'static str, String); 4],
 }
 
+/// The number of a trace, written as in `traceparent`.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceId(pub(super) [u8; 16]);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl Trace {
+    /// The number of the trace.
+    pub fn id(&self) -> TraceId {
+        TraceId(self.trace)
+    }
+
     /// Of a request with this `traceparent`, or a new one. `None` where no spans are collected, or the
     /// client says that this trace is not recorded.
     pub fn of<'a>(traceparent: impl FnOnce() -> Option<&'a [u8]>) -> Option<Box<Self>> {

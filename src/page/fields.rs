@@ -23,8 +23,8 @@ const NOT_KEPT: [&str; 7] = [
 ];
 /// Longest query string that brings back what was typed. The head of a request has a limit.
 const LONGEST_QUERY: usize = 8 * 1024;
-/// Most fields of a form. None of ours has more than thirty.
-const MOST: usize = 100;
+/// Most fields of a form. An import has two for each of its 500 entries, and others thirty.
+const MOST: usize = 1_100;
 
 /// The fields of a form as they were sent. Not `Debug`: one of them can be a value.
 pub(super) struct Fields(Vec<(String, String)>, Vec<Part>);

@@ -19,6 +19,7 @@ use crate::ledger::format::event;
 use crate::ledger::format::record::Record;
 use crate::ledger::proof::{self, ProveError};
 use crate::ledger::reader::Filter;
+use crate::ledger::verify::Ask;
 use crate::ledger::window::{From, Lines, Window};
 use crate::vault::people::Role;
 
@@ -161,6 +162,7 @@ fn check(context: &AdminContext, person: &Person, size: u64) -> Check {
             lines,
             checkpoints,
             unsigned,
+            ..
         } => {
             let lines = text::count(lines, "line is", "lines are");
             let signed = text::count(checkpoints, "signed checkpoint", "signed checkpoints");
@@ -202,9 +204,7 @@ pub(super) async fn begin_check(
             "Administrators and auditors check the ledger: it has lines about everybody.",
         )));
     }
-    let dir = context.settings().config.ledger_dir();
-    let begun = context.services().check.begin(&dir);
-    begun.map_err(|_| AdminProblem::new(Trouble::Internal))?;
+    context.services().begin_check(Ask::default())?;
     Ok(Redirect::to("/ledger"))
 }
 

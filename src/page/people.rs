@@ -11,8 +11,10 @@ use super::person::Person;
 use super::text;
 use super::visit::Visit;
 use super::when::{self, When};
-use crate::admin::{AdminContext, AdminProblem};
+use crate::admin::{AdminContext, AdminProblem, Trouble, signin};
+use crate::identity::{Bearer, Purpose};
 use crate::substitution::slug::Slug;
+use crate::vault::access::LinkId;
 use crate::vault::people::{BundleId, Grantee, Role};
 use crate::vault::registrar::people::{NewUser, UserChange};
 use crate::vault::sharing::Offer;
@@ -29,6 +31,15 @@ struct PeoplePage {
     bundles: Vec<BundleRow>,
     /// With whom a bundle can be shared.
     grantees: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "invited.html")]
+struct InvitedPage {
+    layout: Layout,
+    name: String,
+    /// Shown this once.
+    link: String,
 }
 
 struct UserRow {
@@ -157,7 +168,7 @@ pub(super) async fn add_user(
     Ok(done("user-added"))
 }
 
-/// `POST /settings/people/users/{name}` with `do`: `disable`, `enable` or `role`.
+/// `POST /settings/people/users/{name}` with `do`: `disable`, `enable`, `invite` or `role`.
 pub(super) async fn change_user(
     State(context): State<AdminContext>,
     person: Person,
@@ -174,6 +185,10 @@ pub(super) async fn change_user(
             person.demand_fresh("/settings/people")?;
             registrar.set_disabled(&actor, &name, false).await?;
         }
+        "invite" => {
+            person.demand_fresh("/settings/people")?;
+            return invite(&context, &person, name).await;
+        }
         _ => {
             person.demand_fresh("/settings/people")?;
             let role: Role = fields
@@ -188,6 +203,27 @@ pub(super) async fn change_user(
         }
     }
     Ok(done("user-changed"))
+}
+
+/// Makes a one-time link with which a user who has no way to sign in sets a password, and shows it once.
+async fn invite(
+    context: &AdminContext,
+    person: &Person,
+    name: Principal,
+) -> Result<Response, Failure> {
+    let token =
+        Bearer::generate(Purpose::Link).map_err(|_| AdminProblem::new(Trouble::Internal))?;
+    let id = LinkId::User(name.clone());
+    let registrar = context.registrar();
+    registrar
+        .make_link(&person.actor(), &id, &token.hash())
+        .await?;
+    let page = InvitedPage {
+        layout: Layout::new(format!("Invite {name}"), Section::People, person),
+        link: signin::link_url(&context.settings().names, &token),
+        name: name.to_string(),
+    };
+    Ok(layout::page(&page))
 }
 
 /// `POST /settings/people/groups`

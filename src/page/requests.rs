@@ -198,7 +198,8 @@ pub(super) async fn save(
     }
     if let Some(new) = new.filter(|_| wrong.is_empty()) {
         let sight = person.look(&context).await?;
-        let remarks = remarks::of(&sight, new.kind, &value, None, &new.grant.hosts);
+        let mut remarks = remarks::of(&sight, new.kind, &value, None, &new.grant.hosts);
+        remarks.extend(remarks::about_hosts(&context, &new.grant.hosts));
         let (actor, registrar) = (person.actor(), context.registrar());
         let together = registrar.together(&actor, None).await?;
         match together.add(&actor, new, value).await {

@@ -18,8 +18,8 @@ use crate::admin::rules::{self, Journey};
 use crate::ledger::own_keys::{Bringing, Tally};
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{self, HostPattern};
-use crate::vault::ClientName;
-use crate::vault::egress::Subject;
+use crate::vault::CallerName;
+use crate::vault::egress::{EgressChange, EgressEntry, Subject};
 
 /// How far back the page looks, in seconds.
 const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
@@ -176,7 +176,7 @@ async fn rules_page(
     })
 }
 
-fn rule_row((number, entry): (i64, &crate::vault::egress::EgressEntry)) -> RuleRow {
+fn rule_row((number, entry): (i64, &EgressEntry)) -> RuleRow {
     let rule = &entry.rule;
     let hosts: Vec<_> = rule.hosts.iter().map(ToString::to_string).collect();
     let paths: Vec<_> = rule.paths.iter().map(ToString::to_string).collect();
@@ -214,7 +214,7 @@ fn row(journey: &Journey) -> Row {
         refused: trips.refused,
         stance: decision.map_or("unknown", |decision| decision.stance.as_str()),
         by: decision.map_or_else(String::new, rules::decided_by),
-        is_client: ClientName::parse(&route.client).is_ok(),
+        is_client: route.client.parse::<CallerName>().is_ok(),
     }
 }
 
@@ -242,7 +242,7 @@ fn suggestions(known: &[Journey]) -> Vec<Suggestion> {
             .as_ref()
             .is_some_and(|decision| decision.stance == Stance::Allow);
         let counts = journey.trips.observed + journey.trips.refused > 0;
-        if !counts || is_open || ClientName::parse(&journey.route.client).is_err() {
+        if !counts || is_open || journey.route.client.parse::<CallerName>().is_err() {
             continue;
         }
         let Some(host) = pattern(journey).map(|host| host.to_string()) else {
@@ -276,7 +276,12 @@ pub(super) async fn add(
     let mut refused = Vec::new();
     if let Some((subject, rule)) = read(&fields, &mut wrong) {
         if rule.stance == Stance::Deny && !fields.is_ticked("sure") {
-            refused = rules::newly_refused(&context, &sight, &subject, &rule).await?;
+            let change = EgressChange::adding(EgressEntry {
+                subject: subject.clone(),
+                rule: rule.clone(),
+                created: sight.now(),
+            });
+            refused = rules::newly_refused(&context, &sight, &change).await?;
         }
         if refused.is_empty() {
             let registrar = context.registrar();

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::environment::proxy_access::percent_encode;
+use crate::vault::readable::deceives;
 
 /// Longest text that is shown of a name that a client chose.
 const LONGEST: usize = 160;
@@ -10,14 +11,6 @@ const LONGEST: usize = 160;
 const LONGEST_REASON: usize = 300;
 /// Longest explanation of a problem.
 const LONGEST_EXPLANATION: usize = 1000;
-
-/// Whether a character is invisible or changes what stands around it.
-fn deceives(character: char) -> bool {
-    let formats = matches!(character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    character.is_control() || formats
-}
 
 /// What a client or another user chose, for a page. Characters that cannot be seen, or that turn the
 /// direction of others, are written as their code points. Templates escape markup.

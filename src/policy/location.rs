@@ -201,8 +201,25 @@ fn body_rule(name: &str) -> Result<LocationRule, InvalidLocation> {
 }
 
 /// A byte of a `token`, RFC 9110 section 5.6.2.
-pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub const fn is_token_byte(byte: u8) -> bool {
+    let is_mark = matches!(
+        byte,
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+    );
+    byte.is_ascii_alphanumeric() || is_mark
 }
 
 /// How placeholders in a header are treated.

@@ -102,6 +102,7 @@ impl Settings {
             head_timeout: proxy.header_timeout,
             first_timeout: proxy.idle_timeout,
             idle_timeout: proxy.idle_timeout,
+            serves_half_closed: true,
         }
     }
 }

@@ -118,7 +118,16 @@ impl Writer {
         self.between(&text[from..at - usize::from(before.is_some())], how, out);
         let Some(shift) = lead.shift else {
             self.end_run(out);
-            return self.write_placeholder(needles, lead.reference, out);
+            let start = out.len();
+            self.write_placeholder(needles, lead.reference, out);
+            if lead.is_wide {
+                let is_big_endian = text.get(at) == Some(&0);
+                widen(out, start, is_big_endian);
+                if is_big_endian && lead.is_odd {
+                    out.push(0);
+                }
+            }
+            return;
         };
         let goes_on = self.run.as_mut().map(|run| run.begin_value(before, out));
         if goes_on != Some(true) {
@@ -192,6 +201,19 @@ impl Writer {
         for part in [open, name, close] {
             out.extend_from_slice(part.as_bytes());
         }
+    }
+}
+
+/// Turns the ASCII from `start` on into UTF-16 of that byte order, as the text around it is.
+fn widen(out: &mut Vec<u8>, start: usize, is_big_endian: bool) {
+    let narrow = out.split_off(start);
+    for byte in narrow {
+        let unit = u16::from(byte);
+        out.extend_from_slice(&if is_big_endian {
+            unit.to_be_bytes()
+        } else {
+            unit.to_le_bytes()
+        });
     }
 }
 

@@ -136,7 +136,7 @@ impl Needles {
     pub fn find_in_name(&self, name: &[u8]) -> Option<Hit> {
         let mut indexes = self.indexes.iter().enumerate();
         indexes.find_map(|(number, index)| {
-            if !index.names().may_occur(name) {
+            if !index.fits_into(name.len()) || !index.names().may_occur(name) {
                 return None;
             }
             let mut matcher = Matcher::in_any_case();

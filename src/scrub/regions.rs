@@ -34,6 +34,11 @@ pub(super) struct Lead {
     pub shift: Option<u8>,
     /// In base64, whether no character holds bits both of it and of a neighbour.
     pub is_whole: bool,
+    /// It is UTF-16.
+    pub is_wide: bool,
+    /// The stretch has an odd number of bytes. In UTF-16 a value reads in both byte orders where a zero
+    /// byte of its neighbour is next to it, and that byte is then part of the stretch.
+    pub is_odd: bool,
 }
 
 impl Region {
@@ -44,6 +49,8 @@ impl Region {
             reference: first.map_or(0, |hit| hit.reference),
             shift: first.and_then(|hit| (hit.form == HitForm::Base64).then_some(hit.shift)),
             is_whole: first.is_some_and(|hit| hit.shift == 0 && hit.length.is_multiple_of(GROUP)),
+            is_wide: first.is_some_and(|hit| hit.form == HitForm::Utf16),
+            is_odd: !(self.end - self.start).is_multiple_of(2),
         }
     }
 

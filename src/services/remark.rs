@@ -51,6 +51,22 @@ pub fn remarks(
     found.into_iter().flatten().collect()
 }
 
+/// The hosts whose tunnels are not opened.
+pub fn passed_through<'a>(
+    hosts: &'a [HostPattern],
+    passthrough: &[HostPattern],
+) -> impl Iterator<Item = &'a HostPattern> {
+    let same = |one: &HostPattern, other: &HostPattern| one.includes(other) || other.includes(one);
+    hosts
+        .iter()
+        .filter(move |host| passthrough.iter().any(|pattern| same(pattern, host)))
+}
+
+/// That no placeholder works at a host.
+pub fn unopened(host: &HostPattern) -> String {
+    format!("tunnels to {host} are not opened (tls.passthrough), so no placeholder works there")
+}
+
 /// Whether it has lines and is no file that has to have them.
 fn is_wrapped(value: &[u8]) -> bool {
     value.trim_ascii().contains(&b'\n') && !value.trim_ascii().starts_with(b"-----BEGIN ")
@@ -194,5 +210,22 @@ mod tests {
         let hosts = ["api.github.com".parse().expect("a host")];
         let key = b"ghp_16C7e42F292c6912E7710c838347Ae178B4a";
         assert!(remarks(key, None, &hosts).is_empty());
+    }
+
+    #[test]
+    fn a_host_that_is_not_opened_is_noticed() {
+        let pattern = |text: &str| text.parse::<HostPattern>().unwrap();
+        let passthrough = ["*.pinned.example", "exact.example"].map(pattern);
+        for (host, passed) in [
+            ("a.pinned.example", true),
+            ("*.pinned.example", true),
+            ("exact.example", true),
+            ("other.example", false),
+            ("exact.example:8443", false),
+        ] {
+            let hosts = [pattern(host)];
+            let found = passed_through(&hosts, &passthrough).count();
+            assert_eq!(found, usize::from(passed), "{host}");
+        }
     }
 }

@@ -72,6 +72,11 @@ mod tests {
             ("message/rfc822", BodyKind::Text),
             ("message/http; version=1.1", BodyKind::Http),
             ("application/yaml; charset=utf-16", BodyKind::Wide),
+            ("application/x-amz-json-1.1", BodyKind::Json),
+            ("application/x-amz-cbor-1.1", BodyKind::Opaque),
+            ("application/xml-dtd", BodyKind::Xml),
+            ("application/x-pem-file", BodyKind::Text),
+            ("application/vnd.oai.openapi;version=3.0", BodyKind::Text),
             ("application/connect+json", BodyKind::Envelopes),
             ("application/grpc-web+json", BodyKind::Envelopes),
             ("application/grpc+json; charset=utf-16", BodyKind::Envelopes),
@@ -87,6 +92,15 @@ mod tests {
                 "multipart/form-data; boundary=a; boundary=b",
                 BodyKind::Ambiguous,
             ),
+            (
+                "multipart/mixed; boundary*=UTF-8''a; boundary=b",
+                BodyKind::Ambiguous,
+            ),
+            (
+                "multipart/mixed; boundary*0=a; boundary*1=b",
+                BodyKind::Ambiguous,
+            ),
+            ("application/json, text/plain", BodyKind::Ambiguous),
             (
                 "multipart/mixed; boundary=\"a b\"",
                 BodyKind::Multipart {

@@ -27,7 +27,7 @@ pub enum BodyKind {
     /// Messages in JSON, each after its length (the streams of gRPC and Connect). Read message by message,
     /// not as a whole.
     Envelopes,
-    /// Parts whose boundary is said twice: recipients disagree on which one counts.
+    /// Its type, or the boundary between its parts, is said twice: recipients disagree on which one counts.
     Ambiguous,
     /// A WebSocket text message: JSON texts one after the other, or any other text.
     Message,
@@ -43,9 +43,9 @@ pub enum BodyProblem {
     /// It holds a placeholder in UTF-16 or UTF-32.
     #[error("the body holds a placeholder in UTF-16 or UTF-32 text; send it as UTF-8")]
     Wide,
-    /// Its type says two boundaries.
+    /// Its type is said twice, or says two boundaries.
     #[error(
-        "the Content-Type has two boundary parameters, and servers disagree on which one counts"
+        "there are two Content-Types or two boundary parameters, and servers disagree on which one counts"
     )]
     Boundary,
     /// The header section of a part of a multipart body exceeds 16 KiB.
@@ -71,9 +71,11 @@ impl BodyKind {
             BodyKind::Json | BodyKind::JsonLines => Encoding::Json,
             BodyKind::Form => Encoding::FormUrl,
             BodyKind::Xml => Encoding::Xml,
-            BodyKind::Text | BodyKind::Http => Encoding::Raw,
+            BodyKind::Text => Encoding::Raw,
             BodyKind::Message => Encoding::Message,
-            BodyKind::Multipart { .. } | BodyKind::Wide | BodyKind::Ambiguous => return true,
+            BodyKind::Multipart { .. } | BodyKind::Http | BodyKind::Wide | BodyKind::Ambiguous => {
+                return true;
+            }
             BodyKind::Opaque | BodyKind::Envelopes => return false,
         };
         // These bytes can be the beginning of UTF-16, which no encoding would recognise.
@@ -144,6 +146,18 @@ const TYPES: &[(&str, &[&str], Reading)] = &[
         Reading::Json,
     ),
     (
+        "application",
+        &[
+            // AWS: requests that are not signed, such as the sign-in of Cognito, are read like others.
+            "x-amz-json-1.0",
+            "x-amz-json-1.1",
+            "json-rpc",
+            "jsonrequest",
+            "csp-report",
+        ],
+        Reading::Json,
+    ),
+    (
         "*",
         &[
             "x-ndjson",
@@ -158,7 +172,11 @@ const TYPES: &[(&str, &[&str], Reading)] = &[
         ],
         Reading::JsonLines,
     ),
-    ("*", &["xml", "+xml"], Reading::Xml),
+    (
+        "*",
+        &["xml", "+xml", "xml-dtd", "xml-external-parsed-entity"],
+        Reading::Xml,
+    ),
     ("application", &["x-www-form-urlencoded"], Reading::Form),
     (
         "application",
@@ -174,12 +192,24 @@ const TYPES: &[(&str, &[&str], Reading)] = &[
             "x-hcl",
             "x-ini",
             "x-java-properties",
+            "x-properties",
+            "vnd.oai.openapi",
+            "edn",
+            // Keys and certificates.
+            "x-pem-file",
+            "pem-certificate-chain",
             // Queries.
             "graphql",
             "sql",
             "x-sql",
             "sparql-query",
             "sparql-update",
+            "x-cypher-query",
+            "cql",
+            "xquery",
+            "n-triples",
+            "n-quads",
+            "trig",
             // Programs.
             "javascript",
             "x-javascript",
@@ -195,6 +225,11 @@ const TYPES: &[(&str, &[&str], Reading)] = &[
             "x-python-code",
             "x-ruby",
             "x-httpd-php",
+            "x-php",
+            "x-lua",
+            "x-tcl",
+            "node",
+            "x-typescript",
             // Tables.
             "csv",
         ],
@@ -211,8 +246,14 @@ fn classify_essence(media: &MediaType) -> BodyKind {
         // No type, or none that could be parsed: the sender did not say that the body is binary.
         return BodyKind::Text;
     };
+    if subtype.contains(',') {
+        // Two lines that were joined on their way.
+        return BodyKind::Ambiguous;
+    }
     if kind == "multipart" {
         return match media.parameter("boundary") {
+            // RFC 2231: a name with an asterisk says a piece of it, or its character set. Few read that.
+            _ if media.has_extended("boundary") => BodyKind::Ambiguous,
             Some(boundary) if is_boundary(boundary) => BodyKind::Multipart {
                 boundary: boundary.to_vec(),
             },

@@ -67,8 +67,8 @@ pub(super) fn nested_len(
 
 /// The refusal of a place whose length was said before it, and stays.
 pub(super) const MEASURED: Unencodable = Unencodable {
-    reason: "the part of the body that holds it says its own length, which cannot be corrected here; \
-             leave the part's Content-Length out",
+    reason: "the part of the body that holds it says its own length or digest, which cannot be \
+             corrected here; leave the part's Content-Length and digest out",
 };
 
 /// How many escapes on top of each other a value is written in. The scrubber undoes as many, so what

@@ -13,9 +13,9 @@ use super::stand_in::StandInSearch;
 
 /// Finds the placeholders of a path, as the request line has it.
 pub fn in_path(path: &str, stand_ins: Option<&StandInSearch>) -> Vec<Edit> {
-    let tokens = scan_with(Encoding::Percent, path.as_bytes(), stand_ins).into_iter();
-    let edit = |token| Edit::new(token, Encoding::Percent, Location::Path);
-    tokens.filter(|token| token.depth == 0).map(edit).collect()
+    nested(Encoding::Percent, path.as_bytes(), stand_ins, |_| {
+        Location::Path
+    })
 }
 
 /// Finds the placeholders of a query, without its question mark. The location carries the decoded

@@ -23,6 +23,9 @@ pub(super) struct JsonText {
     /// A quotation mark at the very start begins a string.
     is_message: bool,
     is_begun: bool,
+    /// After an odd number of quotation marks outside of documents, in a string: what is between two of
+    /// them may be a string of another language (GraphQL, a shell), or a quotation.
+    is_quoted: bool,
     state: State,
 }
 
@@ -76,6 +79,7 @@ impl JsonText {
             is_json,
             is_message,
             is_begun: false,
+            is_quoted: false,
             state: State::Prose,
         }
     }
@@ -83,14 +87,16 @@ impl JsonText {
     /// Begins again: what follows has nothing to do with what came before.
     pub(super) fn restart(&mut self) {
         self.is_begun = false;
+        self.is_quoted = false;
         self.state = State::Prose;
     }
 
     /// Where the next byte is.
     pub(super) fn nesting(&self) -> Nesting {
         let string = match &self.state {
-            State::Prose | State::Document { string: None, .. } => return Nesting::default(),
-            State::Quotation => {
+            State::Prose if !self.is_quoted => return Nesting::default(),
+            State::Document { string: None, .. } => return Nesting::default(),
+            State::Prose | State::Quotation => {
                 return Nesting {
                     depth: 0,
                     doubt: Some(Doubt::Quotation),
@@ -158,12 +164,16 @@ impl JsonText {
             }
             return 1;
         }
-        let found = if self.is_json {
+        let found = if self.is_json || self.level > 0 {
             memchr3(b'{', b'[', b'"', bytes)
         } else {
             memchr2(b'{', b'[', bytes)
         };
         match found {
+            Some(at) if bytes[at] == b'"' && !self.is_json => {
+                self.is_quoted = !self.is_quoted;
+                at + 1
+            }
             Some(at) => {
                 self.begin(bytes[at]);
                 at + 1
@@ -308,7 +318,6 @@ mod tests {
             ("{\"a\":", 0),
             ("{\"a\":\"", 1),
             ("{\"", 1),
-            ("[\"a\", \"x\\\"", 1),
             ("42[\"msg\",{\"t\":\"", 1),
             ("data: {\"t\":\"", 1),
             ("array[0] = \"", 0),
@@ -321,6 +330,8 @@ mod tests {
             ("{\"a\":\"x{\\\"t\\\":\\\"y\\\"} ", 1),
             ("{\"a\":\"[\\\"{\\\\\\\"t\\\\\\\":\\\\\\\"", 3),
             ("{\"a\":\"{\\\"t\\\":\\\"\",\"b\":\"", 1),
+            ("{\"a\":\"say \\\"yes\\\" ", 1),
+            ("{\"q\":\"m { l(a: [\\\"", 2),
         ] {
             assert_eq!(depth(read), expected, "{read}");
         }
@@ -350,11 +361,18 @@ mod tests {
         ] {
             assert_eq!(after(text, read).doubt, Some(Doubt::Escaped), "{read}");
         }
-        for read in ["[\"\\u00", "[\"\\\\", "[\"x\\\"", "\""] {
+        for read in ["[\"\\u00", "[\"\\\\", "[\"x\\\"y\\\"", "\""] {
             assert_eq!(after(JsonText::of_json(), read).doubt, None, "{read}");
         }
-        let quoted = after(JsonText::of_json(), "[\"\\\"");
-        assert_eq!(quoted.doubt, Some(Doubt::Quotation));
+        for read in [
+            "[\"\\\"",
+            "[\"a\", \"x\\\"",
+            "{\"query\":\"mutation { login(t: \\\"",
+            "{\"run\":\"curl -H \\\"A: b\\\" -H \\\"C: ",
+        ] {
+            let quoted = after(JsonText::of_json(), read);
+            assert_eq!(quoted.doubt, Some(Doubt::Quotation), "{read}");
+        }
         assert_eq!(after(JsonText::new(), "\"").doubt, None);
         assert_eq!(after(JsonText::of_message(), "\"").depth, 1);
     }

@@ -37,6 +37,16 @@ impl MediaType {
         }
     }
 
+    /// Whether there is a parameter that extends one of that lower-case name (RFC 2231).
+    pub(super) fn has_extended(&self, name: &str) -> bool {
+        let mut names = self.parameters.iter().map(|(name, _)| name);
+        names.any(|other| {
+            other
+                .strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with('*'))
+        })
+    }
+
     /// Whether there is a parameter of that lower-case name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.parameters.iter().any(|(other, _)| other == name)

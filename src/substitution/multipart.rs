@@ -275,10 +275,20 @@ impl MultipartReader {
             text.parse().ok()
         };
         let head = PartHead::read(bytes);
-        let declared = head.length.as_ref().and_then(number);
-        if let Some((digits, declared)) = head.length.clone().zip(declared) {
-            let digits = begin + digits.start..begin + digits.end;
-            let length = PartLength::new(digits, declared, self.read);
+        let digits = head.length.clone().filter(|_| !head.is_digested);
+        let declared = digits.as_ref().and_then(number);
+        let length = match digits.zip(declared) {
+            Some((digits, declared)) => {
+                let digits = begin + digits.start..begin + digits.end;
+                Some(PartLength::new(digits, declared, self.read))
+            }
+            // Said twice, folded, no number, or beside a digest.
+            None if head.says_length || head.is_digested => {
+                Some(PartLength::fixed(begin, self.read))
+            }
+            None => None,
+        };
+        if let Some(length) = length {
             self.lengths.push((self.boundaries.len() - 1, length));
         }
         if self.boundaries.len() == 1 {

@@ -12,9 +12,16 @@ pub(super) struct PartHead {
     pub(super) kind: BodyKind,
     /// The name of the form field.
     pub(super) field: Option<String>,
-    /// Where the digits of its own length are in the header section.
+    /// Where the digits of its own length are in the header section, if they can be corrected.
     pub(super) length: Option<Range<usize>>,
+    /// Whether it says a length, or how the content is delimited.
+    pub(super) says_length: bool,
+    /// Whether it says a digest of the content.
+    pub(super) is_digested: bool,
 }
+
+/// Digests of the content (RFC 9530, RFC 3230, RFC 1864).
+const DIGESTS: [&str; 4] = ["content-md5", "content-digest", "repr-digest", "digest"];
 
 impl PartHead {
     /// Reads the header section of a part, blank line included.
@@ -37,6 +44,8 @@ impl PartHead {
             kind,
             field: headers.field(),
             length: length_digits(head),
+            says_length: headers.has("content-length") || headers.has("transfer-encoding"),
+            is_digested: DIGESTS.iter().any(|name| headers.has(name)),
         }
     }
 }
@@ -77,6 +86,10 @@ impl Headers<'_> {
                 .eq_ignore_ascii_case(name.as_bytes());
             matches.then(|| line[colon + 1..].to_vec())
         })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.all(name).next().is_some()
     }
 
     /// The name of a form field. `None` if it is said twice or in two ways, because recipients

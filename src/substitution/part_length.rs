@@ -27,6 +27,13 @@ impl PartLength {
         })
     }
 
+    /// What a part says of its content and cannot be corrected: a digest, or a length that recipients
+    /// may read in different ways.
+    pub(super) fn fixed(head: usize, start: usize) -> Arc<Self> {
+        // No content has this length, so it is never confirmed.
+        Self::new(head..head, usize::MAX, start)
+    }
+
     /// The content ends here.
     pub(super) fn end(&self, end: usize) {
         if end.checked_sub(self.start) == Some(self.declared) {

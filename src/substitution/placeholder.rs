@@ -313,8 +313,11 @@ impl GrammarReader<'_> {
 
     /// The character at `at`, with the escapes of so many levels undone.
     fn at_level(&self, level: u8, at: usize) -> Result<NestedChar, ReadStop> {
-        let Some(below) = level.checked_sub(1) else {
-            return self.encoded(at);
+        // What is no backslash is the same at every level, and nearly every character is none.
+        let plain = self.encoded(at)?;
+        let below = match level.checked_sub(1) {
+            Some(below) if plain.byte == b'\\' => below,
+            _ => return Ok(plain),
         };
         let first = self.at_level(below, at)?;
         if first.byte != b'\\' {

@@ -2,7 +2,7 @@
 
 use super::body_kind::{BodyKind, BodyProblem};
 use super::encoding::{Doubt, Encoding, Nesting};
-use super::http_message::HttpMessage;
+use super::http_message::HttpHead;
 use super::inner_text::InnerText;
 use super::placeholder::scan_partial;
 use super::xml::XmlTracker;
@@ -44,7 +44,9 @@ pub(super) struct SinglePart {
 enum Syntax {
     Plain(Encoding),
     Xml(XmlTracker),
-    Http(HttpMessage),
+    HttpHead(HttpHead),
+    /// The body of a message, and whether the head says its length or a digest of it.
+    HttpBody(Box<SinglePart>, bool),
     Wide(WideSearch),
     Opaque,
 }
@@ -59,7 +61,7 @@ impl SinglePart {
             BodyKind::Text | BodyKind::Multipart { .. } | BodyKind::Ambiguous => {
                 Syntax::Plain(Encoding::Raw)
             }
-            BodyKind::Http => Syntax::Http(HttpMessage::default()),
+            BodyKind::Http => Syntax::HttpHead(HttpHead::default()),
             BodyKind::Message => Syntax::Plain(Encoding::Message),
             BodyKind::Wide => Syntax::Wide(WideSearch::default()),
             BodyKind::Opaque | BodyKind::Envelopes => Syntax::Opaque,
@@ -67,8 +69,8 @@ impl SinglePart {
         let inner = match &syntax {
             Syntax::Plain(encoding) => Some(InnerText::new(*encoding)),
             Syntax::Xml(_) => Some(InnerText::new(Encoding::Xml)),
-            Syntax::Http(_) => Some(InnerText::new(Encoding::Raw)),
-            Syntax::Wide(_) | Syntax::Opaque => None,
+            Syntax::HttpHead(head) => Some(InnerText::new(head.encoding())),
+            Syntax::HttpBody(..) | Syntax::Wide(_) | Syntax::Opaque => None,
         };
         Self {
             syntax,
@@ -79,14 +81,17 @@ impl SinglePart {
 
     /// How deep in JSON the next byte is.
     pub(super) fn nesting(&self) -> Nesting {
-        let inner = self.inner.as_ref().map(InnerText::nesting);
-        let nesting = inner.unwrap_or_default();
         match &self.syntax {
-            Syntax::Http(message) if message.is_measured() => Nesting {
+            Syntax::HttpBody(body, true) => Nesting {
                 doubt: Some(Doubt::Measured),
-                ..nesting
+                ..body.nesting()
             },
-            _ => nesting,
+            Syntax::HttpBody(body, false) => body.nesting(),
+            _ => self
+                .inner
+                .as_ref()
+                .map(InnerText::nesting)
+                .unwrap_or_default(),
         }
     }
 
@@ -101,7 +106,7 @@ impl SinglePart {
                 self.syntax = Syntax::Wide(WideSearch::default());
             }
         }
-        match &self.syntax {
+        match &mut self.syntax {
             Syntax::Plain(encoding) => Segment::scan(window.len(), *encoding, eof),
             Syntax::Xml(section) => {
                 let mut section = *section;
@@ -109,10 +114,11 @@ impl SinglePart {
                 let (len, changed) = section.advance_to_change(window);
                 Segment::scan(len, encoding, eof || changed)
             }
-            Syntax::Http(message) => {
-                let (len, changed) = message.to_change(window);
-                Segment::scan(len, message.encoding(), eof || changed)
+            Syntax::HttpHead(head) => {
+                let (len, changed) = HttpHead::to_change(window);
+                Segment::scan(len, head.encoding(), eof || changed)
             }
+            Syntax::HttpBody(body, _) => body.front(window, eof),
             Syntax::Wide(_) | Syntax::Opaque => Segment::skip(window.len(), eof),
         }
     }
@@ -130,13 +136,25 @@ impl SinglePart {
         if let Some(inner) = &mut self.inner {
             inner.pass_placeholder();
         }
+        if let Syntax::HttpBody(body, _) = &mut self.syntax {
+            return body.pass_placeholder(bytes);
+        }
         self.advance_syntax(bytes)
     }
 
     fn advance_syntax(&mut self, bytes: &[u8]) -> Result<(), BodyProblem> {
         match &mut self.syntax {
             Syntax::Xml(section) => section.advance(bytes),
-            Syntax::Http(message) => message.advance(bytes),
+            Syntax::HttpHead(head) => {
+                if let Some(body) = head.advance(bytes) {
+                    let part = Box::new(SinglePart::new(&body.kind));
+                    self.inner = None;
+                    self.syntax = Syntax::HttpBody(part, body.is_measured);
+                } else if bytes.ends_with(b"\n") {
+                    self.inner = Some(InnerText::new(head.encoding()));
+                }
+            }
+            Syntax::HttpBody(body, _) => body.advance(bytes)?,
             Syntax::Wide(search) => search.advance(bytes)?,
             Syntax::Plain(_) | Syntax::Opaque => {}
         }
@@ -150,8 +168,8 @@ impl Syntax {
         match self {
             Self::Plain(encoding) => Some(*encoding),
             Self::Xml(section) => Some(section.encoding()),
-            Self::Http(message) => Some(message.encoding()),
-            Self::Wide(_) | Self::Opaque => None,
+            Self::HttpHead(head) => Some(head.encoding()),
+            Self::HttpBody(..) | Self::Wide(_) | Self::Opaque => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::substitution::slug::Slug;
 use crate::vault::name::Principal;
+use crate::vault::readable::deceives;
 
 /// Most questions of one client that wait for an answer.
 pub const MOST_OPEN: usize = 8;
@@ -106,7 +107,7 @@ pub fn request_digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 fn readable(text: &str, longest: usize) -> String {
     let mut short: String = text
         .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if deceives(c) { '\u{fffd}' } else { c })
         .collect();
     if short.len() > longest {
         let end = (0..=longest).rev().find(|at| short.is_char_boundary(*at));

@@ -28,6 +28,7 @@ use crate::vault::store::{
     ChangedCredential, Changes, CommitWatch, Content, Freshness, Store, StoreError,
     StoreUnavailable, StoreUrl,
 };
+use crate::vault::token_id::TokenId;
 use crate::{clock, files};
 
 mod alarms;
@@ -466,6 +467,17 @@ impl Vault {
     /// The client of that name, whether or not it may be used now.
     pub fn known_client(&self, name: &ClientName) -> Option<Arc<Client>> {
         self.directory.load().clients.by_name(name).cloned()
+    }
+
+    /// Whether a JWT of a client of an issuer, with this `jti` and `iat`, was revoked.
+    pub fn is_issued_revoked(
+        &self,
+        client: &str,
+        id: Option<&TokenId>,
+        issued: Option<i64>,
+    ) -> bool {
+        let directory = self.directory.load();
+        directory.is_issued_revoked(client, id, issued)
     }
 
     /// The key that signs action tokens.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::egress::EgressRule;
-use crate::vault::name::{ClientName, InvalidName};
+use crate::vault::name::{CallerName, InvalidCaller};
 use crate::vault::people::{Grantee, InvalidGrantee};
 
 /// Most rules of a store.
@@ -16,7 +16,7 @@ pub const MOST_RULES: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     /// One client. It need not be in the store: clients of an issuer of JWTs are not.
-    Client(ClientName),
+    Client(CallerName),
     /// The clients of a user, of the users of a group, or of everyone.
     Of(Grantee),
 }
@@ -35,7 +35,7 @@ impl fmt::Display for Subject {
 pub enum InvalidSubject {
     /// After `client:`.
     #[error(transparent)]
-    Client(#[from] InvalidName),
+    Client(#[from] InvalidCaller),
     /// A user, a group or everyone.
     #[error("name a client (client:ci), a user (bob), a group (group:ops) or everyone")]
     Grantee(#[from] InvalidGrantee),
@@ -46,7 +46,7 @@ impl FromStr for Subject {
 
     fn from_str(text: &str) -> Result<Self, InvalidSubject> {
         match text.strip_prefix("client:") {
-            Some(name) => Ok(Subject::Client(ClientName::parse(name)?)),
+            Some(name) => Ok(Subject::Client(name.parse()?)),
             None => Ok(Subject::Of(text.parse()?)),
         }
     }
@@ -77,6 +77,38 @@ pub struct EgressEntry {
     pub created: i64,
 }
 
+/// Rules that come and rules that go, together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EgressChange {
+    /// Those that come.
+    pub added: Vec<EgressEntry>,
+    /// The numbers of those that go.
+    pub removed: Vec<i64>,
+}
+
+impl EgressChange {
+    /// One rule that comes.
+    pub fn adding(entry: EgressEntry) -> Self {
+        Self {
+            added: vec![entry],
+            removed: Vec::new(),
+        }
+    }
+
+    /// One rule that goes.
+    pub fn removing(number: i64) -> Self {
+        Self {
+            added: Vec::new(),
+            removed: vec![number],
+        }
+    }
+
+    /// Whether nothing is different.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+}
+
 /// A rule in words, for the ledger.
 pub fn describe(subject: &Subject, rule: &EgressRule) -> String {
     let mut text = format!("{} {subject}", rule.stance.as_str());
@@ -105,10 +137,25 @@ mod tests {
 
     #[test]
     fn a_subject_is_a_client_a_user_a_group_or_everyone() {
-        for text in ["client:ci", "bob", "group:ops", "everyone"] {
+        for text in [
+            "client:ci",
+            "client:jwt:system:serviceaccount:build:ci",
+            "bob",
+            "group:ops",
+            "everyone",
+        ] {
             assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
         }
-        for text in ["", "client:", "client:A", "group:", "user:bob"] {
+        for text in [
+            "",
+            "client:",
+            "client:A",
+            "client:jwt:",
+            "client:a:b",
+            "group:",
+            "user:bob",
+            "jwt:a",
+        ] {
             assert!(text.parse::<Subject>().is_err(), "{text}");
         }
     }

@@ -137,6 +137,19 @@ impl Vault {
             Found::None | Found::Ambiguous | Found::Unverified => None,
         }
     }
+
+    /// The values for which what `who` receives is searched now, after looking for changes.
+    pub(crate) async fn searched(&self, who: &str) -> Vec<String> {
+        self.refresh().await.unwrap();
+        let mut values = Vec::new();
+        for credential in self.live(&principal(who)) {
+            let opened = self.open_all(&credential);
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+            values.extend(opened.map(|(_, value)| text(value.expose())));
+        }
+        values.sort();
+        values
+    }
 }
 
 /// Runs an `#[ignore]`d test of this binary as a process of its own, told about a data directory.

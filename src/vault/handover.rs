@@ -11,7 +11,7 @@ use crate::vault::model::{Credential, SealedFields};
 use crate::vault::name::{Actor, Principal};
 use crate::vault::seal::{EncryptionContext, OpenError, Opener, SealError, Sealer};
 use crate::vault::store::edit::Handover;
-use crate::vault::store::{Store, StoreError};
+use crate::vault::store::{Condition, Store, StoreError};
 
 /// Why nothing was handed over.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +29,59 @@ pub enum HandoverError {
     Store(#[from] StoreError),
 }
 
+/// Hands credentials over for a part of the program that must not open values. The keys are private to
+/// it, and it gives nothing out: what it opens, it seals again for the new owner.
+///
+/// ```compile_fail,E0616
+/// # use egret::vault::handover::Handovers;
+/// fn keys(handovers: &Handovers) {
+///     let _ = &handovers.keyring;
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Handovers {
+    store: Store,
+    keyring: Keyring,
+}
+
+impl Handovers {
+    /// For credentials in `store`, which was opened with the same keyring.
+    pub fn new(store: Store, keyring: &Keyring) -> Self {
+        Self {
+            store,
+            keyring: keyring.clone(),
+        }
+    }
+
+    /// [`hand_over`], if the credential is still as it was seen.
+    ///
+    /// # Errors
+    /// When the actor may not, or nothing could be handed over.
+    pub async fn hand_over(
+        &self,
+        actor: &Actor,
+        seen: Option<Condition>,
+        owner: &Principal,
+        slug: &Slug,
+        to: &Principal,
+    ) -> Result<(), HandoverError> {
+        let store = match seen {
+            Some(condition) => self.store.when(condition),
+            None => self.store.clone(),
+        };
+        hand_over(&store, &self.keyring, actor, owner, slug, to).await
+    }
+}
+
 /// The values of one credential, open until they are sealed again.
 struct Opened {
-    version: u32,
-    fields: Vec<(Option<Field>, SecretBytes)>,
+    /// The version in force.
+    current: u32,
+    /// Its fields, and those of the other versions that answers are still searched for.
+    versions: BTreeMap<u32, Fields>,
 }
+
+type Fields = Vec<(Option<Field>, SecretBytes)>;
 
 /// Hands one credential over and returns the number of its version there. Shares end: they were the
 /// decision of its former owner.
@@ -98,44 +146,58 @@ async fn move_all(
         to,
         slugs: opened
             .iter()
-            .map(|(slug, opened)| (slug.clone(), opened.version))
+            .map(|(slug, opened)| (slug.clone(), opened.current))
             .collect(),
         with_clients,
     };
-    let seal = |slug: &Slug, version: u32| match opened.get(slug) {
-        Some(values) => seal(&sealer, values, to, slug, version),
-        None => Err(SealError),
+    let seal = |slug: &Slug, version: u32, number: u32| {
+        let values = opened.get(slug).and_then(|of| of.versions.get(&version));
+        let sealed = values.map(|values| seal(&sealer, values, to, slug, number));
+        sealed.transpose()
     };
     Ok(store.hand_over(actor, &handover, seal).await?)
 }
 
+/// Opens what answers are searched for. Of the values that are not in force those that do not open are
+/// left out: they cannot have been sent either.
 fn open(opener: &Opener, credential: &Credential) -> Result<Opened, OpenError> {
-    let mut fields = Vec::new();
-    for field in credential.references() {
-        let sealed = credential.sealed_value(field);
-        let context = EncryptionContext {
-            owner: &credential.owner,
-            slug: &credential.slug,
-            field,
-            version: credential.version,
-        };
-        let value = opener.open(context, sealed.ok_or(OpenError::FieldUnknown)?.sealed())?;
-        fields.push((field.cloned(), value));
+    let current = credential.version;
+    let fields = open_version(opener, credential, current, &credential.fields)?;
+    let mut versions = BTreeMap::from([(current, fields)]);
+    for stored in credential.replaced.iter().chain(&credential.staged) {
+        if let Ok(fields) = open_version(opener, credential, stored.version, &stored.fields) {
+            versions.insert(stored.version, fields);
+        }
     }
-    Ok(Opened {
-        version: credential.version,
-        fields,
-    })
+    Ok(Opened { current, versions })
+}
+
+fn open_version(
+    opener: &Opener,
+    Credential { owner, slug, .. }: &Credential,
+    version: u32,
+    fields: &SealedFields,
+) -> Result<Fields, OpenError> {
+    let fields = fields.iter().map(|(field, value)| {
+        let context = EncryptionContext {
+            owner,
+            slug,
+            field: field.as_ref(),
+            version,
+        };
+        Ok((field.clone(), opener.open(context, value.sealed())?))
+    });
+    fields.collect()
 }
 
 fn seal(
     sealer: &Sealer,
-    opened: &Opened,
+    opened: &Fields,
     owner: &Principal,
     slug: &Slug,
     version: u32,
 ) -> Result<SealedFields, SealError> {
-    let fields = opened.fields.iter().map(|(field, value)| {
+    let fields = opened.iter().map(|(field, value)| {
         let context = EncryptionContext {
             owner,
             slug,
@@ -153,6 +215,7 @@ mod tests {
     use crate::vault::client_proof::ClientProof;
     use crate::vault::fixture::*;
     use crate::vault::name::ClientName;
+    use crate::vault::rotation::Retention;
     use crate::vault::sharing::Offer;
 
     #[tokio::test]
@@ -177,6 +240,45 @@ mod tests {
         let theirs = Actor::user("api", &alice);
         let refused = hand_over(command.store(), &keyring(), &theirs, &bob, &key, &alice).await;
         assert!(refused.unwrap_err().to_string().contains("no credential"));
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_over_is_still_searched_for_with_everyone_who_had_it() {
+        let fixture = Fixture::new();
+        let command = fixture.registrar().await;
+        command.add_users(&["alice", "bob", "carol", "dan"]).await;
+        let (alice, bob, key) = (principal("alice"), principal("bob"), slug("key"));
+        command.add_secret("alice", "key", "first").await;
+        let shared = command.share(&actor(), &alice, &key, &with("carol")).await;
+        let bundle = "alice/work".parse().unwrap();
+        command.add_bundle(&actor(), &bundle).await.unwrap();
+        let put = command.put_into_bundle(&actor(), &bundle, &key, &key).await;
+        let in_bundle = command.share_bundle(&actor(), &bundle, &with("dan")).await;
+        assert!(shared.unwrap() && put.unwrap() && in_bundle.unwrap());
+        let keep = Retention::default();
+        let rotated = command
+            .rotate(&actor(), &alice, &key, secret("second"), keep)
+            .await;
+        rotated.unwrap();
+        let staged = command.stage(&actor(), &alice, &key, secret("third")).await;
+        staged.unwrap();
+        hand_over(command.store(), &keyring(), &actor(), &alice, &key, &bob)
+            .await
+            .unwrap();
+        let vault = fixture.vault().await;
+        for who in ["alice", "bob", "carol", "dan"] {
+            let searched = vault.searched(who).await;
+            assert_eq!(searched, ["first", "second", "third"], "{who}");
+        }
+        assert_eq!(vault.value("bob", "key").await.unwrap(), "second");
+        for who in ["alice", "carol", "dan"] {
+            assert_eq!(vault.value(who, "key").await, None, "{who}");
+        }
+        // What was replaced or staged there is nothing that the new owner could put in force.
+        assert!(command.roll_back(&actor(), &bob, &key).await.is_err());
+        let promoted = command.promote(&actor(), &bob, &key, &keep).await;
+        assert!(promoted.is_err());
+        assert!(command.store().check().await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use crate::policy::grant::HostPattern;
 use crate::policy::location::LocationRule;
 use crate::substitution::slug::Slug;
 use crate::vault::name::Principal;
+use crate::vault::readable::deceives;
 
 /// Most requests of one client that are open.
 pub const MOST_OPEN: usize = 5;
@@ -80,9 +81,10 @@ impl KeyRequest {
     }
 }
 
-/// A reason as it is kept: short, and without characters that a terminal would act on.
+/// A reason as it is kept: short, and without characters that a terminal would act on or that make it look
+/// like another one.
 pub fn readable_reason(text: &str) -> String {
-    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let plain = text.chars().map(|c| if deceives(c) { ' ' } else { c });
     plain.take(LONGEST_REASON).collect()
 }
 
@@ -92,9 +94,9 @@ mod tests {
 
     #[test]
     fn a_reason_is_short_and_plain() {
-        let hostile = format!("\x1b[2J<b>{}", "é".repeat(1000));
+        let hostile = format!("\x1b[2J<b>\u{202e}{}", "é".repeat(1000));
         let kept = readable_reason(&hostile);
         assert_eq!(kept.chars().count(), LONGEST_REASON);
-        assert!(!kept.contains(char::is_control) && kept.starts_with(" [2J<b>é"));
+        assert!(!kept.contains(char::is_control) && kept.starts_with(" [2J<b> é"));
     }
 }

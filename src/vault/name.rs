@@ -106,6 +106,72 @@ name! {
     BundleName
 }
 
+/// What comes before the claim in the name of a client of an issuer of JWTs. No registered client has a
+/// colon in its name.
+pub const ISSUED_PREFIX: &str = "jwt:";
+
+/// Longest name of a client of an issuer, in characters.
+const LONGEST_ISSUED: usize = 128;
+
+/// What the ledger calls those who need no client: requests without a token, and those of a listener that
+/// stands for a principal. No client can have one of these names.
+pub const NAMELESS: [&str; 3] = ["anonymous", "transparent", "base-url"];
+
+/// A client as a rule or a search names it, and as the ledger writes it: one that was registered, or one
+/// of an issuer of JWTs, which is in no store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallerName(Arc<str>);
+
+impl CallerName {
+    /// The name as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same as the name of a registered client; `None` for a client of an issuer.
+    pub fn registered(&self) -> Option<ClientName> {
+        ClientName::parse(&self.0).ok()
+    }
+}
+
+impl From<ClientName> for CallerName {
+    fn from(name: ClientName) -> Self {
+        Self(name.0)
+    }
+}
+
+impl fmt::Display for CallerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A text that no client is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a client is named as the ledger names it: ci, or with the prefix jwt: and the issuer's label \
+     (jwt:system:serviceaccount:build:ci); its own name has 1 to 64 characters of a-z, 0-9, '.', '_', \
+     '@' and '-'"
+)]
+pub struct InvalidCaller;
+
+impl FromStr for CallerName {
+    type Err = InvalidCaller;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCaller> {
+        let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let is_issued = text.strip_prefix(ISSUED_PREFIX).is_some_and(|claim| {
+            !claim.is_empty() && text.len() <= LONGEST_ISSUED && printable(claim)
+        });
+        if is_issued {
+            return Ok(Self(text.into()));
+        }
+        ClientName::parse(text)
+            .map(Self::from)
+            .map_err(|_| InvalidCaller)
+    }
+}
+
 /// Who makes an administrative change: for the ledger `cli:alice`, and with which rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -206,6 +272,36 @@ mod tests {
             &"x".repeat(65),
         ] {
             assert_eq!(Principal::parse(bad), Err(InvalidName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_is_a_registered_client_or_one_of_an_issuer() {
+        let longest = format!("jwt:{}", "x".repeat(124));
+        for good in [
+            "ci",
+            "jwt",
+            "jwt:system:serviceaccount:build:ci",
+            "jwt:a b; $(c)",
+            &longest,
+        ] {
+            let name: CallerName = good.parse().unwrap();
+            assert_eq!(name.to_string(), good);
+            assert_eq!(name.registered().is_some(), !good.contains(':'), "{good}");
+        }
+        let too_long = format!("{longest}x");
+        for bad in [
+            "",
+            "CI",
+            "jwt:",
+            "JWT:a",
+            "k8s:a",
+            "jwt:\u{e9}",
+            "jwt:a\n",
+            "a:b",
+            &too_long,
+        ] {
+            assert_eq!(bad.parse::<CallerName>(), Err(InvalidCaller), "{bad}");
         }
     }
 

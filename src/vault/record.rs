@@ -19,7 +19,7 @@ use crate::vault::model::{Client, Kind, Phase, State, Version};
 use crate::vault::name::{ClientName, Principal};
 use crate::vault::people::{Bundle, Group, Share, User};
 use crate::vault::stand_in::StandIn;
-use crate::vault::token_id::RevokedToken;
+use crate::vault::token_id::{RevokedIssued, RevokedToken};
 
 /// Something that is stored as one authenticated text.
 pub trait Record: Serialize + DeserializeOwned + Send {
@@ -95,6 +95,10 @@ impl Record for User {
 
 impl Record for EgressEntry {
     const KIND: &'static str = "egress";
+}
+
+impl Record for RevokedIssued {
+    const KIND: &'static str = "issued";
 }
 
 impl Record for Approval {

@@ -98,6 +98,34 @@ pub fn end(shares: &mut [Share], with: &Grantee, now: i64) -> bool {
     ended
 }
 
+/// Keeps among the shares of a credential, as ended ones, those through which it was offered until now:
+/// its value is searched for in what these users receive as long as that of a share that was taken back.
+/// Returns whether anything is different.
+pub fn keep_ended<'a>(
+    shares: &mut Vec<Share>,
+    former: impl IntoIterator<Item = &'a Share>,
+    now: i64,
+) -> bool {
+    let mut changed = false;
+    for share in former {
+        let over = share.ended.or(share.until).map_or(now, |at| at.min(now));
+        let is_kept_longer = |known: &Share| {
+            known.with == share.with && known.ended.or(known.until).is_none_or(|at| at >= over)
+        };
+        if over.saturating_add(OVERLAP) <= now || shares.iter().any(is_kept_longer) {
+            continue;
+        }
+        // One for each grantee, so that their number is bounded.
+        shares.retain(|known| known.with != share.with || known.ended.is_none());
+        shares.push(Share {
+            ended: Some(over),
+            ..share.clone()
+        });
+        changed = true;
+    }
+    changed
+}
+
 /// An offer in words, for the ledger: who, and with what limits. Limits are public.
 pub fn describe(offer: &Offer) -> String {
     let mut text = format!("with {}", offer.with);
@@ -130,4 +158,58 @@ fn time(unix: i64) -> String {
                 .ok()
         })
         .unwrap_or_else(|| unix.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(with: &str, until: Option<i64>, ended: Option<i64>) -> Share {
+        Share {
+            with: with.parse().unwrap(),
+            limits: ShareLimits::default(),
+            until,
+            created: 0,
+            ended,
+        }
+    }
+
+    #[test]
+    fn a_former_share_is_kept_once_for_each_grantee_and_as_long_as_one_that_was_taken_back() {
+        let now = 10 * OVERLAP;
+        let mut kept = Vec::new();
+        let former = [
+            share("bob", None, None),
+            share("carol", Some(now - 5), None),
+            share("dan", Some(now + 5), Some(now - 7)),
+            share("eve", None, Some(now - OVERLAP)),
+        ];
+        assert!(keep_ended(&mut kept, &former, now));
+        let over = |shares: &[Share]| -> Vec<_> {
+            let over = shares
+                .iter()
+                .map(|share| (share.with.to_string(), share.ended));
+            over.collect()
+        };
+        let known = |name: &str, at: i64| (name.to_owned(), Some(at));
+        let expected = [
+            known("bob", now),
+            known("carol", now - 5),
+            known("dan", now - 7),
+        ];
+        assert_eq!(over(&kept), expected);
+        assert!(!keep_ended(&mut kept, &former, now));
+        // A later end takes the place of an earlier one.
+        let later = [share("dan", None, None)];
+        assert!(keep_ended(&mut kept, &later, now + 1));
+        assert_eq!(over(&kept)[2], known("dan", now + 1));
+        assert_eq!(kept.len(), 3);
+    }
+
+    #[test]
+    fn a_share_that_is_in_force_stays_and_is_enough() {
+        let mut shares = vec![share("bob", Some(100), None)];
+        assert!(!keep_ended(&mut shares, &[share("bob", None, None)], 99));
+        assert_eq!(shares, [share("bob", Some(100), None)]);
+    }
 }

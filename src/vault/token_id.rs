@@ -30,6 +30,48 @@ pub struct RevokedToken {
     pub until: i64,
 }
 
+/// JWTs of one client of an issuer that do not work although their time is not over. Nothing else is
+/// stored of such a client. It is never dropped, because nobody knows for how long an issuer signs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedIssued {
+    /// Those that were issued until this time (unix seconds) do not work, nor those that do not say when
+    /// they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<i64>,
+    /// Those of these names do not work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ids: Vec<TokenId>,
+}
+
+impl RevokedIssued {
+    /// Whether a JWT with this `jti` and `iat` is one of them.
+    pub fn covers(&self, id: Option<&TokenId>, issued: Option<i64>) -> bool {
+        let is_before = |before: i64| issued.is_none_or(|at| at <= before);
+        self.before.is_some_and(is_before) || id.is_some_and(|id| self.ids.contains(id))
+    }
+
+    /// Revokes every JWT that was issued until now.
+    pub fn revoke_all(&mut self, now: i64) {
+        self.before = Some(now);
+        self.ids.clear();
+    }
+
+    /// Revokes the JWT of this name; `false` if there are too many.
+    pub fn revoke(&mut self, id: &TokenId) -> bool {
+        if !self.ids.contains(id) {
+            if self.ids.len() >= MOST_REVOKED {
+                return false;
+            }
+            self.ids.push(id.clone());
+        }
+        true
+    }
+}
+
+/// Most clients of issuers of whom JWTs are revoked.
+pub const MOST_REVOKED_CLIENTS: i64 = 10_000;
+
 /// Which action tokens of a client do not work any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoked {
@@ -114,6 +156,22 @@ mod tests {
         assert_ne!(id, TokenId::generate(2_000_000_000).unwrap());
         assert_eq!(id.as_str().parse(), Ok(id.clone()));
         assert_eq!(id.works_until(1_900_000_000), 2_000_000_000);
+    }
+
+    #[test]
+    fn jwts_are_revoked_by_name_and_by_time() {
+        let mut revoked = RevokedIssued::default();
+        let (one, other): (TokenId, TokenId) = ("one".parse().unwrap(), "other".parse().unwrap());
+        assert!(!revoked.covers(None, None));
+        assert!(revoked.revoke(&one) && revoked.revoke(&one));
+        assert!(revoked.covers(Some(&one), Some(5)) && !revoked.covers(Some(&other), Some(5)));
+        revoked.revoke_all(7);
+        assert!(revoked.covers(Some(&other), Some(7)) && revoked.covers(None, None));
+        assert!(!revoked.covers(Some(&one), Some(8)));
+        for number in 0..MOST_REVOKED {
+            assert!(revoked.revoke(&format!("n{number}").parse().unwrap()));
+        }
+        assert!(!revoked.revoke(&one));
     }
 
     #[test]

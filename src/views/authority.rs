@@ -25,6 +25,8 @@ pub struct ExportedAuthority {
     pub java: String,
     /// The file that holds the certificate.
     pub path: String,
+    /// The same as `bundle` in PKCS #12.
+    pub pkcs12: String,
 }
 
 /// `egret ca install`.

@@ -53,11 +53,20 @@ pub struct NewClient {
     pub token: Option<String>,
 }
 
+/// Tokens of a client of an issuer that were just revoked.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RevokedIssued {
+    /// The client.
+    pub client: String,
+    /// The `jti` of the token; `null` for all that were issued until now.
+    pub id: Option<String>,
+}
+
 /// A one-time link that was just made. Not `Debug`: it holds the secret.
-#[derive(Serialize)]
-pub struct OneTimeLink<'a> {
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OneTimeLink {
     /// Where it leads, shown this once.
-    pub url: &'a str,
+    pub url: String,
 }
 
 /// What a command changed about a client.

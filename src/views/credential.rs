@@ -260,7 +260,7 @@ pub struct CredentialVersion<'a> {
 }
 
 /// What became of a probe.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Probe {
     /// The version that was sent.
     pub version: u32,

@@ -1,13 +1,16 @@
 //! The ledger, checked. (Its lines are shown byte for byte; what it counts is
 //! [`Usage`](super::Usage).)
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::sorted::sorted;
-use crate::ledger::proof::{Latest, Proof};
-use crate::ledger::verify::{Flaw, KeySource, Report, Verified};
+use crate::ledger::background_check::{Found, Latest};
+use crate::ledger::proof::{self, Proof};
+use crate::ledger::verify::{Flaw, KeySource, Report, Verified, Witnessed};
 use crate::ledger::{Record, Timestamp};
 
 /// A ledger that was found to be in order.
@@ -26,6 +29,9 @@ pub struct VerifiedLedger<'a> {
     pub signed: bool,
     /// True.
     pub verified: bool,
+    /// What each witness has signed.
+    #[serde(serialize_with = "sorted")]
+    pub witnessed: &'a [Witnessed],
 }
 
 impl<'a> VerifiedLedger<'a> {
@@ -42,6 +48,7 @@ impl<'a> VerifiedLedger<'a> {
             set_aside,
             signed: found.report.checkpoints > 0,
             verified: true,
+            witnessed: &found.witnessed,
         }
     }
 }
@@ -105,6 +112,82 @@ impl<'a> LedgerProof<'a> {
     }
 }
 
+/// The check of the ledger that runs at a server, or the last one there.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LedgerCheck {
+    /// Which check it is, counted from the start of the server; 0 if there was none.
+    pub number: u64,
+    /// `none`, `running`, `whole`, `wrong`, or `unreadable` if the files cannot be read.
+    pub state: Cow<'static, str>,
+    /// Lines that were checked until now.
+    pub lines: u64,
+    /// When it ended.
+    pub ended: Option<String>,
+    /// Checkpoints whose signature was checked.
+    pub checkpoints: Option<u64>,
+    /// Lines after the last of them.
+    pub unsigned: Option<u64>,
+    /// Checkpoints kept elsewhere with which it agrees.
+    pub kept: Option<u64>,
+    /// What is wrong.
+    pub problem: Option<String>,
+}
+
+impl LedgerCheck {
+    /// The view of a check.
+    pub fn new(number: u64, latest: &Latest) -> Self {
+        let none = Self {
+            number,
+            state: "none".into(),
+            lines: 0,
+            ended: None,
+            checkpoints: None,
+            unsigned: None,
+            kept: None,
+            problem: None,
+        };
+        let (at, found) = match latest {
+            Latest::None => return none,
+            Latest::Running(_) => {
+                return Self {
+                    state: "running".into(),
+                    lines: latest.progress().unwrap_or(0),
+                    ..none
+                };
+            }
+            Latest::Ended { at, found } => (at, found),
+        };
+        let ended = Self {
+            ended: Some(at.to_string()),
+            ..none
+        };
+        match found {
+            Found::Whole {
+                lines,
+                checkpoints,
+                unsigned,
+                kept,
+            } => Self {
+                state: "whole".into(),
+                lines: *lines,
+                checkpoints: Some(*checkpoints),
+                unsigned: Some(*unsigned),
+                kept: Some(*kept),
+                ..ended
+            },
+            Found::Wrong(problem) => Self {
+                state: "wrong".into(),
+                problem: Some(problem.clone()),
+                ..ended
+            },
+            Found::Unreadable => Self {
+                state: "unreadable".into(),
+                ..ended
+            },
+        }
+    }
+}
+
 /// The latest checkpoint, as the API shows it.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SignedCheckpoint {
@@ -123,7 +206,7 @@ pub struct SignedCheckpoint {
 
 impl SignedCheckpoint {
     /// The view of what is signed.
-    pub fn new(latest: &Latest) -> Self {
+    pub fn new(latest: &proof::Latest) -> Self {
         Self {
             key: latest.key.to_string(),
             note: latest.note.clone(),
@@ -209,10 +292,11 @@ mod tests {
         let found = Verified {
             report: Report::default(),
             key: None,
+            witnessed: Vec::new(),
         };
         assert_eq!(
             serde_json::to_string(&VerifiedLedger::new(&found, &[])).unwrap(),
-            r#"{"key":null,"key_source":null,"report":{"checkpoints":0,"clock_steps":0,"compared":0,"damaged":0,"files":0,"first":null,"kept":0,"key_changes":[],"last":0,"last_checkpoint":null,"last_time":null,"lines":0,"unfinished":0,"unsigned":0},"set_aside":[],"signed":false,"verified":true}"#
+            r#"{"key":null,"key_source":null,"report":{"checkpoints":0,"clock_steps":0,"compared":0,"damaged":0,"files":0,"first":null,"kept":0,"key_changes":[],"last":0,"last_checkpoint":null,"last_time":null,"lines":0,"unfinished":0,"unsigned":0},"set_aside":[],"signed":false,"verified":true,"witnessed":[]}"#
         );
         let flaw = LedgerFlaw {
             file: "current.jsonl",

@@ -32,6 +32,7 @@ pub use self::authority::{
 pub use self::backup::{BackupMade, BackupRestored, LostSince};
 pub use self::client::{
     ApiToken, Client, ClientChange, Me, NewApiToken, NewClient, NewToken, OneTimeLink,
+    RevokedIssued,
 };
 pub use self::config::{ConfigProblem, ConfigSetting, InvalidConfig, ValidConfig};
 pub use self::credential::{
@@ -46,8 +47,8 @@ pub use self::explanation::{ExplainedRefusal, ExplainedRequest, ExplainedUse};
 pub use self::key_request::{KeyRequest, KeyRequestChange};
 pub use self::keys::MasterKeys;
 pub use self::ledger::{
-    Checkpoint, LedgerFlaw, LedgerKey, LedgerProof, ProvenLine, SignedCheckpoint, Top, TopRow,
-    VerifiedLedger,
+    Checkpoint, LedgerCheck, LedgerFlaw, LedgerKey, LedgerProof, ProvenLine, SignedCheckpoint, Top,
+    TopRow, VerifiedLedger,
 };
 pub use self::people::{
     Bundle, Candidate, Claimed, Explanation, Group, PersonChange, Plan, StoreCheck, User,

@@ -195,6 +195,8 @@ pub struct Plan {
     pub missing: Vec<String>,
     /// What is there and the file does not name.
     pub unmanaged: Vec<String>,
+    /// What of the file may be a mistake: rules that never decide anything.
+    pub remarks: Vec<String>,
 }
 
 /// Whether the store is what Egret wrote.

@@ -5,12 +5,13 @@ use crate::upstream::{Step, Stub};
 use crate::world::{World, one_upstream, one_upstream_with};
 
 /// The names that are in use for it: object stores have their own.
-const RANGES: [&str; 5] = [
+const RANGES: [&str; 6] = [
     "Range",
     "If-Range",
     "x-ms-range",
     "X-Amz-Range",
     "x-goog-range",
+    "request-range",
 ];
 
 /// Whether a request for a part reaches the upstream as one. If not, the client is told.

@@ -101,7 +101,7 @@ async fn a_token_of_another_or_for_another_or_for_too_long_is_none() {
     register(&world, &key).await;
     refused(&world, &sign(&stranger, |_| {}), "key").await;
     type Change = fn(&mut Value);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 9] = [
         ("client", |claims| claims["iss"] = "tester".into()),
         ("audience", |claims| claims["aud"] = "vault".into()),
         ("expired", |claims| claims["exp"] = (now() - 120).into()),
@@ -109,6 +109,9 @@ async fn a_token_of_another_or_for_another_or_for_too_long_is_none() {
         ("signed for later", |claims| {
             claims["iat"] = (now() + 200_000).into();
             claims["exp"] = (now() + 200_300).into();
+        }),
+        ("signed in two minutes", |claims| {
+            claims["iat"] = (now() + 120).into();
         }),
         ("unknown limit", |claims| claims["hosts"] = json!(["a"])),
         ("action", |claims| claims["action"] = "\u{1b}[2J".into()),

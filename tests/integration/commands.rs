@@ -319,6 +319,7 @@ async fn the_exported_ca_can_be_read_by_others_and_its_key_cannot() {
     names.sort();
     let expected = [
         "ca-bundle.jks",
+        "ca-bundle.p12",
         "ca-bundle.pem",
         "ca-bundle.php.d",
         "ca.pem",
@@ -327,6 +328,7 @@ async fn the_exported_ca_can_be_read_by_others_and_its_key_cannot() {
     assert_eq!(mode(&public.join("ca-bundle.php.d")), 0o755);
     for name in [
         "ca-bundle.jks",
+        "ca-bundle.p12",
         "ca-bundle.pem",
         "ca-bundle.php.d/egret.ini",
         "ca.pem",
@@ -351,6 +353,70 @@ async fn the_exported_ca_can_be_read_by_others_and_its_key_cannot() {
         "{}",
         refused.stderr
     );
+}
+
+#[tokio::test]
+async fn java_and_openssl_read_the_exported_key_stores() {
+    needs!(
+        Need::Program("keytool"),
+        Need::Program("openssl"),
+        Need::SystemRoots
+    );
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = tempfile::tempdir().expect("a directory");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(home.path(), open).expect("chmod");
+    let public = home.path().join("public");
+    let target = public.to_str().expect("text");
+    let exported = finish(fresh(home.path(), &["ca", "export", target, "--json"]), b"").await;
+    let exported = exported.json();
+    let bundle = std::fs::read_to_string(public.join("ca-bundle.pem")).expect("the bundle");
+    let expected = bundle.matches("BEGIN CERTIFICATE").count();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output();
+        let output = output.expect("run it");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text)
+    };
+    for (store, kind) in [("pkcs12", "PKCS12"), ("java", "JKS")] {
+        let path = exported[store].as_str().expect("a path");
+        let list = |password: &str| {
+            run(
+                "keytool",
+                &[
+                    "-list",
+                    "-keystore",
+                    path,
+                    "-storetype",
+                    kind,
+                    "-storepass",
+                    password,
+                ],
+            )
+        };
+        let (is_read, text) = list("changeit");
+        assert!(is_read, "{text}");
+        assert_eq!(text.matches("trustedCertEntry").count(), expected, "{kind}");
+        assert!(!list("wrong-password").0, "the checksum is compared");
+    }
+    let path = exported["pkcs12"].as_str().expect("a path");
+    let (is_read, text) = run(
+        "openssl",
+        &["pkcs12", "-in", path, "-passin", "pass:changeit", "-nokeys"],
+    );
+    assert!(is_read, "{text}");
+    let certificates = |text: &str| -> Vec<String> {
+        let parts = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+        let parts = parts.map(|part| part.split("-----END").next().unwrap_or_default().to_owned());
+        parts.collect()
+    };
+    assert_eq!(
+        certificates(&text),
+        certificates(&bundle),
+        "in the same order"
+    );
+    let wrong = ["pkcs12", "-in", path, "-passin", "pass:x", "-nokeys"];
+    assert!(!run("openssl", &wrong).0);
 }
 
 #[tokio::test]

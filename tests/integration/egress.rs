@@ -143,8 +143,13 @@ async fn a_rule_that_would_end_what_works_has_to_be_meant() {
     assert_eq!(locked.status.code(), Some(2));
     let said = format!("tester to https://{HOST}:443");
     assert!(locked.stderr.contains(&said), "{}", locked.stderr);
+    let file = b"[[rules.everyone]]\nrule = \"deny\"\n";
+    let locked = world.run_with(&["apply", "-"], file).await;
+    assert_eq!(locked.status.code(), Some(2));
+    assert!(locked.stderr.contains(&said), "{}", locked.stderr);
     egret(&world, &["egress", "deny", "--client", "another"]).await;
-    egret(&world, &["egress", "allow", HOST, "--client", "tester"]).await;
+    let allow = ["egress", "allow", HOST, "--client", "tester", "--json"];
+    let opened = world.run(&allow).await.json()["number"].to_string();
     egret(&world, &["egress", "deny"]).await;
     assert_eq!(tunnel.get("/x", &[]).await.status, 200);
     let listed = egret(&world, &["egress", "list"]).await;
@@ -156,6 +161,25 @@ async fn a_rule_that_would_end_what_works_has_to_be_meant() {
     }
     let twice = world.run(&["egress", "deny"]).await;
     assert!(twice.stderr.contains("covers this one"), "{}", twice.stderr);
+    // Also where it is about everyone, and where it covers a part.
+    egret(&world, &["egress", "deny", "a.example"]).await;
+    let client = ["--client", "tester"];
+    let partly = ["egress", "allow", "a.example", "b.example"];
+    let partly = world.run(&[&partly[..], &client].concat()).await;
+    let named = partly.stderr.contains("(deny) decides at a.example");
+    assert!(named, "{}", partly.stderr);
+    let whole = ["egress", "allow", "a.example", "--path", "/x"];
+    let whole = world.run(&[&whole[..], &client].concat()).await;
+    let named = whole.stderr.contains("(deny) covers this one");
+    assert!(named, "{}", whole.stderr);
+    // A rule goes when it is told to, and what cannot be done without it is said.
+    let removed = world.run(&["egress", "remove", &opened]).await;
+    let named = removed
+        .stderr
+        .contains(&format!("refused from now on: {said}"));
+    assert!(named, "{}", removed.stderr);
+    let bound = world.run(&["bundle", "bind", "jwt:ci", "work"]).await;
+    assert!(bound.stderr.contains("bundle_claim"), "{}", bound.stderr);
 }
 
 /// What the name says is what is dialled: a client that names an open host and means another one.

@@ -19,6 +19,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("Content-Encoding", "gzip"),
     ("Transfer-Encoding", "gzip"),
     ("Set-Cookie", "a=b"),
+    ("Authorization", "Bearer x"),
+    ("Proxy-Status", "egret; error=forged"),
     ("X-Last", "2"),
 ];
 
@@ -132,16 +134,19 @@ async fn connection_does_not_take_away_what_the_upstream_needs() {
         "Host, content-type",
         "AUTHORIZATION",
         "close, authorization, host",
+        "if-match, Range, host",
     ] {
         let lines = [
             &format!("Connection: {named}"),
             &format!("Authorization: Bearer <<{SLUG}>>"),
             "Content-Type: application/json",
+            "If-Match: \"a\"",
         ];
         let mut tunnel = world.tunnel().await;
         let answer = tunnel.roundtrip(request("POST", "/", &lines, "{}")).await;
         assert_eq!(answer.status, 200, "{named}");
         let seen = stub.take_one();
+        assert_eq!(seen.header("if-match").as_deref(), Some("\"a\""), "{named}");
         assert_eq!(seen.header("host").as_deref(), Some(HOST), "{named}");
         let expected = format!("Bearer {VALUE}");
         assert_eq!(seen.header("authorization"), Some(expected), "{named}");

@@ -55,6 +55,20 @@ async fn answers_with_many_fields_are_bounded_by_their_bytes() {
         .await
         .expect("an answer");
     assert_eq!(values(&answer.headers, "set-cookie").len(), 1_000);
+    // A request that cannot be sent twice is the first one to get so many: its error tells the reason.
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    stub.answer(with_cookies(101));
+    let answer = tunnel.post("/x", "text/plain", "body").await;
+    assert_refused(&answer, "upstream_protocol_error");
+    assert!(
+        answer.text().contains("more than 100 fields"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(stub.take().len(), 1, "it was sent once");
+    let answer = tunnel.post("/x", "text/plain", "body").await;
+    assert_eq!(values(&answer.headers, "set-cookie").len(), 101);
     let small = World::builder().set("upstream.max_header_bytes", "16KiB");
     let (world, stub) = one_upstream_with(small).await;
     stub.answer(with_cookies(1_000));

@@ -142,6 +142,135 @@ async fn what_another_made_or_for_another_or_too_early_is_no_token() {
     assert_eq!(stub.take().len(), 0);
 }
 
+const CLIENT: &str = "jwt:system:serviceaccount:build:ci";
+
+#[tokio::test]
+async fn a_revoked_jwt_is_refused_inside_its_tunnel_and_when_it_comes_again() {
+    let key = Ed25519KeyPair::generate().expect("a key");
+    let (world, stub, _directory) = world(&key).await;
+    let named = |id: &str| token(&key, |claims| claims["jti"] = id.into());
+    let (one, other) = (named("one"), named("other"));
+    let mut tunnel = world.tunnel_for(&bearing(&world, &one)).await;
+    let mut another = world.tunnel_for(&bearing(&world, &other)).await;
+    assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
+    let revoke = ["token", "revoke", "one", "--client", CLIENT];
+    world.run(&revoke).await.ok();
+    assert_refused(&tunnel.get("/x", &[HEADER]).await, "proxy_auth_required");
+    let replayed = bearing(&world, &one).connect(&world).await;
+    assert_eq!(replayed.expect_err("replayed").status, 407);
+    assert_eq!(another.get("/x", &[HEADER]).await.status, 200);
+
+    // All that were issued until now, with or without a name or a time of issue.
+    let nameless = token(&key, |claims| {
+        claims.as_object_mut().expect("claims").remove("iat");
+    });
+    assert!(bearing(&world, &nameless).connect(&world).await.is_ok());
+    let revoke = ["token", "revoke", "--all", "--client", CLIENT];
+    world.run(&revoke).await.ok();
+    assert_refused(&another.get("/x", &[HEADER]).await, "proxy_auth_required");
+    for token in [&one, &other, &nameless] {
+        let replayed = bearing(&world, token).connect(&world).await;
+        assert_eq!(replayed.expect_err("replayed").status, 407);
+    }
+    // What the issuer makes later works, and so do the tokens of others.
+    let later = token(&key, |claims| claims["iat"] = (now() + 1).into());
+    let neighbour = "system:serviceaccount:build:ci2";
+    let neighbours = token(&key, |claims| claims["sub"] = neighbour.into());
+    for token in [&later, &neighbours] {
+        let mut tunnel = world.tunnel_for(&bearing(&world, token)).await;
+        assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
+    }
+    assert_eq!(stub.take().len(), 4);
+    let line = |line: &Value| line["event"] == "client.changed" && line["client"] == CLIENT;
+    let line = world.ledger_line("the revocation", line).await;
+    let said = line["locations"].to_string();
+    assert!(said.contains("the token one is revoked"), "{said}");
+}
+
+#[tokio::test]
+async fn rules_and_searches_name_the_clients_of_an_issuer() {
+    let key = Ed25519KeyPair::generate().expect("a key");
+    let (world, stub, _directory) = world(&key).await;
+    let tokens = [
+        token(&key, |_| {}),
+        token(&key, |claims| {
+            claims["sub"] = "system:serviceaccount:build:ci2".into()
+        }),
+    ];
+    let mut tunnels = Vec::new();
+    for token in &tokens {
+        tunnels.push(world.tunnel_for(&bearing(&world, token)).await);
+    }
+    world
+        .run(&["egress", "observe", "--client", CLIENT])
+        .await
+        .ok();
+    for tunnel in &mut tunnels {
+        assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
+    }
+    let seen = |line: &Value| line["event"] == "destination" && line["client"] == CLIENT;
+    world.ledger_line("where it went", seen).await;
+    let suggest = ["egress", "suggest", "--client", CLIENT];
+    let suggested = world.run(&suggest).await.ok();
+    let expected = format!("egret egress allow {HOST} --client {CLIENT}\n");
+    assert_eq!(suggested, expected);
+    let keys = world
+        .run(&["egress", "keys", "--client", CLIENT, "--json"])
+        .await;
+    assert_eq!(keys.json(), json!([]));
+
+    // The rule is about this one of two whose names begin alike.
+    let deny = ["egress", "deny", HOST, "--client", CLIENT];
+    let refused = world.run(&deny).await;
+    assert!(refused.stderr.contains(CLIENT), "{}", refused.stderr);
+    world.run(&[&deny[..], &["--yes"]].concat()).await.ok();
+    let [one, two] = &mut tunnels[..] else {
+        panic!("two tunnels")
+    };
+    let answer = one.get("/x", &[HEADER]).await;
+    assert_refused(&answer, "destination_not_allowed");
+    assert_eq!(two.get("/x", &[HEADER]).await.status, 200);
+    let url = format!("https://{HOST}/x");
+    let check = [
+        "egress", "check", &url, "--user", "build", "--json", "--client",
+    ];
+    let of = async |client: &str| world.run(&[&check[..], &[client]].concat()).await.json();
+    assert_eq!(of(CLIENT).await["decision"], "deny");
+    assert_eq!(of(&format!("{CLIENT}2")).await["decision"], "allow");
+    assert_eq!(stub.take().len(), 3);
+
+    // A header is attached for one of them.
+    world
+        .run(&[
+            "egress",
+            "remove",
+            &of(CLIENT).await["by"].as_str().expect("a rule")[5..],
+        ])
+        .await
+        .ok();
+    let header = format!("X-Other: <<{SLUG}>>");
+    let attach = [
+        "credential",
+        "attach",
+        SLUG,
+        "--owner",
+        "build",
+        "--host",
+        HOST,
+    ];
+    let attach = [&attach[..], &["--header", &header, "--client", CLIENT]].concat();
+    world.run(&attach).await.ok();
+    for tunnel in &mut tunnels {
+        assert_eq!(tunnel.get("/x", &[]).await.status, 200);
+    }
+    let sent = stub.take();
+    let attached: Vec<_> = sent
+        .iter()
+        .map(|request| request.header("x-other"))
+        .collect();
+    assert_eq!(attached, [Some(VALUE.to_owned()), None]);
+}
+
 #[tokio::test]
 async fn exchanged_keys_and_an_issuer_that_is_removed_hold_inside_open_tunnels() {
     let key = Ed25519KeyPair::generate().expect("a key");

@@ -92,6 +92,7 @@ mod stalls;
 mod stand_ins;
 mod statuses;
 mod store_faults;
+mod stored;
 mod streaming;
 mod streaming_order;
 mod succession;
@@ -106,6 +107,7 @@ mod upstream_faults;
 mod upstream_tls;
 mod websocket;
 mod wire;
+mod witnessed;
 mod world;
 
 /// The longest that a test waits for something that takes milliseconds on an idle machine: a debug

@@ -185,6 +185,23 @@ async fn the_error_says_which_coding_it_was_and_the_log_why_it_passed() {
     })
     .await;
     assert!(!world.log().contains("made-up"));
+    for coding in CODINGS {
+        let line = format!("Content-Encoding: {coding}");
+        stub.answer(coded("200 OK", &[&line], b"not in that coding"));
+        let used = fetch(&world, &[USE]).await.expect("an answer");
+        assert!(
+            used.text().contains("a secret was used"),
+            "{coding}: {}",
+            used.text()
+        );
+        let unused = fetch(&world, &[]).await.expect("an answer");
+        assert_refused(&unused, "response_unscannable");
+        assert!(
+            unused.text().contains("is not in the coding"),
+            "{coding}: {}",
+            unused.text()
+        );
+    }
 }
 
 #[tokio::test]

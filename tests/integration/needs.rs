@@ -37,6 +37,8 @@ pub enum Need {
     Firefox,
     /// git-lfs, which `.ci/test` installs.
     GitLfs,
+    /// litewitness, which `.ci/test` installs.
+    Litewitness,
     /// The clients of Go libraries, which `.ci/test` builds.
     GoPrograms,
     /// h2spec, which `.ci/test` installs.
@@ -137,6 +139,7 @@ impl Need {
                 is_on_path("firefox-esr") && client_file("npm/node_modules/puppeteer-core").exists()
             }
             Self::GitLfs => is_on_path("git") && client_file("go/git-lfs").exists(),
+            Self::Litewitness => client_file("go/litewitness").exists(),
             Self::GoPrograms => client_file("go/programs").exists(),
             Self::H2spec => client_file("go/h2spec").exists(),
             Self::Validators => client_file("deploy/bin/kubernetes-validate").exists(),
@@ -170,6 +173,7 @@ impl fmt::Display for Need {
             Self::OpenIdProvider => "the OpenID provider that .ci/test installs",
             Self::Browser => "Chromium and the npm packages that .ci/test installs",
             Self::Firefox => "Firefox and the npm package that .ci/test installs",
+            Self::Litewitness => "litewitness, which .ci/test installs",
             Self::GitLfs => "git, and the git-lfs that .ci/test installs",
             Self::GoPrograms => "the clients of Go libraries that .ci/test builds",
             Self::H2spec => "the h2spec that .ci/test installs",

@@ -32,6 +32,12 @@ const BODIES: &[(&str, &str, &str)] = &[
         "{\"query\":\"query { a(k: \\\"$k\\\") }\",\"variables\":{\"k\":\"@\"}}",
         "json",
     ),
+    (
+        "application/x-amz-json-1.1",
+        "{\"AuthParameters\":{\"PASSWORD\":\"@\"}}",
+        "json",
+    ),
+    ("application/x-pem-file", "key: @\n", "raw"),
     ("application/graphql", "query { a(k: \"@\") { b } }", "raw"),
     ("application/javascript", "const k = '@';", "raw"),
     ("text/csv", "a,b\n1,@\n", "raw"),

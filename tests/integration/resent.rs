@@ -83,6 +83,8 @@ async fn ask_all<S: AsyncRead + AsyncWrite + Unpin>(
             ("OPTIONS", ""),
             ("PUT", "a body"),
             ("DELETE", ""),
+            ("PROPFIND", "a body"),
+            ("QUERY", "a body"),
         ] {
             let answer = ask(method, body).await;
             assert_eq!(answer.status, 200, "{method} {n}: {}", answer.text());

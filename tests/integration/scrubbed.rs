@@ -486,6 +486,49 @@ async fn a_placeholder_is_written_as_its_place_allows() {
         assert_eq!(got.text(), clean, "{media_type}");
         assert_eq!(got.framing, Framing::Length(clean.len() as u64));
     }
+    // Parts and messages say lengths of their own, which stay right.
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n48151623420815";
+    let parts = format!("--B\r\nContent-Type: application/http\r\n\r\n{part}\r\n--B--\r\n");
+    for (media_type, body) in [
+        ("multipart/mixed; boundary=B", &*parts),
+        ("multipart/related; boundary=\"B\"; start=\"<a>\"", &*parts),
+        ("application/http", part),
+    ] {
+        let line = format!("Content-Type: {media_type}");
+        stub.answer(sized(&[&line], body.as_bytes()));
+        let got = tunnel.get("/x", &[]).await;
+        let clean = body.replace("48151623420815", "**************");
+        assert_eq!(got.text(), clean, "{media_type}");
+    }
+    // In UTF-16 the placeholder is, too, whatever the type says.
+    for (media_type, text, clean) in [
+        (
+            "application/json",
+            r#"{"s":"48151623420815"}"#,
+            r#"{"s":"<<num>>"}"#,
+        ),
+        (
+            "text/xml",
+            "<?xml version=\"1.0\" encoding=\"UTF-16\"?><k>48151623420815</k>",
+            "<?xml version=\"1.0\" encoding=\"UTF-16\"?><k>&lt;&lt;num&gt;&gt;</k>",
+        ),
+        (
+            "text/plain",
+            "a 48151623420815 48151623420815",
+            "a <<num>> <<num>>",
+        ),
+    ] {
+        for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            let wide = |text: &str| -> Vec<u8> {
+                let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+                units.flat_map(to_bytes).collect()
+            };
+            let line = format!("Content-Type: {media_type}");
+            stub.answer(sized(&[&line], &wide(text)));
+            let got = tunnel.get("/x", &[]).await;
+            assert_eq!(got.body, wide(clean), "{media_type}");
+        }
+    }
     // The masked pair can be sent again, and is the pair.
     let masked = format!("Authorization: Basic {}", pair("<<crm.password>>"));
     stub.answer(sized(&[], b"ok"));
@@ -511,6 +554,10 @@ async fn an_upstream_does_not_speak_in_the_name_of_the_proxy() {
     for (line, expected) in [
         ("Proxy-Status: egret; error=destination_unavailable", None),
         ("Proxy-Status: cdn.example.test; hit, Egret;error=x", None),
+        (
+            "Proxy-Status: cdn.example.test; hit, \"egret\"; error=x",
+            None,
+        ),
         (
             "Proxy-Status: cdn.example.test; error=http_request_denied",
             Some("cdn.example.test; error=http_request_denied"),

@@ -216,13 +216,23 @@ async fn a_staged_value_is_promoted_and_rolled_back_under_one_slug() {
 /// The value was sent before it was taken back, and an upstream may still echo it.
 #[tokio::test]
 async fn a_revoked_and_an_unshared_value_are_still_taken_out_of_answers() {
-    for end in [
-        &["credential", "revoke", SLUG][..],
-        &["credential", "unshare", SLUG, "--with", "bob"],
+    let share = &["credential", "share", SLUG, "--with", "bob"][..];
+    let bundle = &["bundle", "share", "work", "--with", "bob"][..];
+    for (share, end) in [
+        (share, &["credential", "revoke", SLUG][..]),
+        (share, &["credential", "unshare", SLUG, "--with", "bob"]),
+        (share, &["credential", "handover", SLUG, "--to", "carol"]),
+        (bundle, &["bundle", "unshare", "work", "--with", "bob"]),
+        (bundle, &["bundle", "take", "work", SLUG]),
+        (bundle, &["bundle", "remove", "work"]),
+        (bundle, &["credential", "handover", SLUG, "--to", "carol"]),
     ] {
         let (world, stub) = one_upstream().await;
         let mut tunnel = tunnel_of_bob(&world).await;
-        egret(&world, &["credential", "share", SLUG, "--with", "bob"]).await;
+        egret(&world, &["user", "add", "carol"]).await;
+        egret(&world, &["bundle", "add", "work"]).await;
+        egret(&world, &["bundle", "put", "work", SLUG]).await;
+        egret(&world, share).await;
         assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
         egret(&world, end).await;
         stub.answer(crate::upstream::ok(VALUE));
@@ -329,6 +339,21 @@ async fn what_may_be_a_mistake_is_said_and_the_value_is_not() {
     assert!(added.stderr.contains("white space"), "{}", added.stderr);
     assert!(added.stderr.contains("tls.passthrough"), "{}", added.stderr);
     assert!(!added.stderr.contains("before"), "{}", added.stderr);
+    world.save("even", "an-even-value", &["--host", HOST]).await;
+    let widen = [
+        "credential",
+        "allow",
+        "even",
+        "--add",
+        "--host",
+        "pinned.example.test",
+    ];
+    let widened = world.run(&widen).await;
+    assert!(
+        widened.stderr.contains("tls.passthrough"),
+        "{}",
+        widened.stderr
+    );
     let rotate = ["credential", "rotate", "odd"];
     let rotated = world.run_with(&rotate, b"Password").await;
     assert!(rotated.stderr.contains("common word"), "{}", rotated.stderr);

@@ -11,13 +11,14 @@ use super::asked::Asked;
 use super::change::{Change, Place};
 use super::credentials::{CredentialPath, Known};
 use super::inputs::{Action, Method};
-use super::request::{Json, message, named};
+use super::numbered::NumberedPath;
+use super::request::{Json, message};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
 use crate::policy::attachment::Attachment;
 use crate::policy::grant::{HostPattern, PathPrefix};
 use crate::services::stand_in::{self, RANDOM};
-use crate::vault::ClientName;
+use crate::vault::CallerName;
 use crate::views;
 
 pub(super) fn router() -> OpenApiRouter<AdminContext> {
@@ -40,7 +41,7 @@ message! {
         /// Only paths with these prefixes.
         paths: Vec<PathPrefix> as Option<Vec<String>>,
         /// Only requests of these clients.
-        clients: Vec<ClientName> as Option<Vec<String>>,
+        clients: Vec<CallerName> as Option<Vec<String>>,
         /// Only requests for these actions.
         actions: Vec<Action> as Option<Vec<String>>,
         /// Replace the field where the client sends one.
@@ -88,34 +89,11 @@ async fn attach_credential(
     change.done().await
 }
 
-/// Which attachment.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct AttachmentPath {
-    /// Who owns the credential.
-    #[param(pattern = "^[a-z0-9][a-z0-9._@-]{0,63}$")]
-    owner: String,
-    /// Its slug.
-    #[param(pattern = "^[a-z][a-z0-9_-]{0,63}$")]
-    slug: String,
-    /// The number of the attachment.
-    #[param(pattern = "^[1-9][0-9]{0,8}$")]
-    number: String,
-}
-
-impl Place for AttachmentPath {
-    type Thing = Known;
-
-    fn find(&self, asked: &Asked) -> Result<Known, AdminProblem> {
-        Known::find(asked, &self.owner, &self.slug)
-    }
-}
-
 /// Stop setting a header field with a credential
 #[utoipa::path(delete, path = "/credentials/{owner}/{slug}/attachments/{number}", tag = "credentials",
-    params(AttachmentPath), responses((status = OK, body = views::CredentialDetails)))]
-async fn detach_credential(change: Change<AttachmentPath>) -> Result<Answer, AdminProblem> {
-    let number: u32 = named(&change.place.number)?;
+    params(NumberedPath), responses((status = OK, body = views::CredentialDetails)))]
+async fn detach_credential(change: Change<NumberedPath>) -> Result<Answer, AdminProblem> {
+    let number = change.place.number()?;
     let (actor, known) = (change.actor(), &change.thing);
     let detached = change
         .registrar

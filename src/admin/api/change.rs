@@ -11,7 +11,7 @@ use super::condition::IfMatch;
 use super::request::Names;
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
-use crate::vault::store::ObjectName;
+use crate::vault::store::{Condition, ObjectName};
 use crate::vault::{Actor, Registrar, Sight};
 
 /// The names in a path.
@@ -52,6 +52,8 @@ pub struct Change<P: Place> {
     pub place: P,
     /// What they lead to.
     pub thing: P::Thing,
+    /// What has to hold when the change is made.
+    pub seen: Option<Condition>,
     /// Makes the change, if the thing is still as it was seen.
     pub registrar: Registrar,
 }
@@ -70,14 +72,16 @@ impl<P: Place> FromRequestParts<AdminContext> for Change<P> {
         let revision = thing.revision(&asked.sight);
         let revision = revision.ok_or_else(|| AdminProblem::new(Trouble::NotFound))?;
         let registrar = asked.change()?;
-        let registrar = match seen.condition(thing.object(), revision)? {
-            Some(condition) => registrar.when(condition),
+        let seen = seen.condition(thing.object(), revision)?;
+        let registrar = match &seen {
+            Some(condition) => registrar.when(condition.clone()),
             None => registrar,
         };
         Ok(Self {
             asked,
             place,
             thing,
+            seen,
             registrar,
         })
     }

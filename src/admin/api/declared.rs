@@ -9,8 +9,10 @@ use utoipa_axum::routes;
 use super::answer::Answer;
 use super::asked::Asked;
 use super::request::{Json, message};
+use super::rules::would_refuse;
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
+use crate::admin::rules::newly_refused;
 use crate::desired::{self, ApplyError, Desired, InvalidFile, PlanError, Planned};
 use crate::vault::registrar::RegistrarError;
 use crate::views;
@@ -61,6 +63,8 @@ message! {
         file: String as String,
         /// The `revision` of the plan: nothing is changed if anything else was since.
         revision: Option<u64> as Option<u64>,
+        /// Apply it although its rules refuse what clients did in the last seven days.
+        sure: bool as Option<bool>,
     }
 }
 
@@ -102,7 +106,8 @@ async fn plan_declared(asked: Asked, Json(input): Json<PlanInput>) -> Result<Ans
 
 /// Change what a file says differently
 ///
-/// For administrators. All changes are made, each with the caller's rights, or none.
+/// For administrators. All changes are made, each with the caller's rights, or none. Rules that would refuse
+/// what clients did in the last seven days are not saved unless `sure`.
 #[utoipa::path(post, path = "/apply", tag = "as code", request_body = ApplyInput,
     responses((status = OK, body = views::Plan)))]
 async fn apply_declared(
@@ -113,6 +118,13 @@ async fn apply_declared(
     let registrar = asked.change()?;
     asked.caller.demand_fresh()?;
     let planned = Planned::of(&registrar, &read(&input.file)?).await?;
+    let change = planned.egress(asked.sight.now());
+    if !input.sure && !change.is_empty() {
+        let refused = newly_refused(&asked.context, &asked.sight, &change).await?;
+        if !refused.is_empty() {
+            return Err(would_refuse(&refused));
+        }
+    }
     let seen = input
         .revision
         .map(|seen| i64::try_from(seen).unwrap_or(i64::MAX));

@@ -130,6 +130,8 @@ fn is_unconditional(operation: &Value) -> bool {
         "remove_rule",
         "plan_declared",
         "apply_declared",
+        "probe_version",
+        "check_ledger",
     ];
     known.iter().any(|name| operation == name)
 }

@@ -16,7 +16,7 @@ use crate::policy::destination::{Destination, Scheme};
 use crate::policy::{egress, grant};
 use crate::vault::access::Scope;
 use crate::vault::cache::EgressRoute;
-use crate::vault::{ClientName, Principal};
+use crate::vault::{CallerName, Principal};
 use crate::views;
 
 pub(super) fn router() -> OpenApiRouter<AdminContext> {
@@ -49,10 +49,11 @@ async fn check_destination(
     Search(search): Search<CheckSearch>,
 ) -> Result<Answer, AdminProblem> {
     asked.caller.demand(Scope::Audit)?;
-    let client = parameter::<ClientName>("client", Some(&search.client))?;
+    let client = parameter::<CallerName>("client", Some(&search.client))?;
     let client = client.ok_or_else(|| AdminProblem::field("client", "name a client"))?;
     let user = parameter::<Principal>("user", search.user.as_deref())?;
-    let known = asked.sight.client(&client);
+    let registered = client.registered();
+    let known = registered.and_then(|name| asked.sight.client(&name));
     let principal = known.map(|client| client.principal.clone()).or(user);
     // A client that is not there has rules, too, which are for those who see everything.
     let principal = principal

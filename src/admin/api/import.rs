@@ -18,6 +18,7 @@ use crate::import::{self, Format, Proposal};
 use crate::policy::grant::{Grant, HostPattern};
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
+use crate::vault::rotation::Retention;
 use crate::vault::{NewCredential, Registrar};
 use crate::views;
 
@@ -77,6 +78,8 @@ message! {
         hosts: HostsOfSlugs as Option<std::collections::HashMap<String, Vec<String>>>,
         /// Slugs of entries that are left out.
         skip: Vec<Slug> as Option<Vec<String>>,
+        /// Slugs of credentials that are there, whose value the one of the file replaces. Their limits stay.
+        replace: Vec<Slug> as Option<Vec<String>>,
         /// Save what is complete. Without it nothing is saved.
         save: bool as Option<bool>,
     }
@@ -89,6 +92,8 @@ enum Fate {
     Saved,
     NeedsHosts,
     Exists,
+    Replaces,
+    Replaced,
     Skipped,
     Refused,
 }
@@ -100,6 +105,8 @@ impl Fate {
             Self::Saved => "saved",
             Self::NeedsHosts => "needs_hosts",
             Self::Exists => "exists",
+            Self::Replaces => "replaces",
+            Self::Replaced => "replaced",
             Self::Skipped => "skipped",
             Self::Refused => "refused",
         }
@@ -109,8 +116,8 @@ impl Fate {
 /// Import the credentials of a file
 ///
 /// `.env`, JSON, and CSV exports of 1Password and Bitwarden. Without `save` the answer says what would
-/// become of each entry: `ready`, `needs_hosts`, `exists` or `skipped`. With `save` what is ready is
-/// saved, one by one: `saved`, or `refused`.
+/// become of each entry: `ready`, `needs_hosts`, `exists`, `replaces` or `skipped`. With `save` what is
+/// ready is saved, one by one: `saved`, `replaced`, or `refused`.
 #[utoipa::path(post, path = "/import", tag = "credentials", request_body = ImportInput,
     responses((status = CREATED, body = Vec<views::ImportedEntry>)))]
 async fn import_credentials(
@@ -136,11 +143,11 @@ async fn import_credentials(
             "no entry of the file becomes one of its slugs",
         ));
     }
-    let mut fates = fates(&asked, &proposals, &input.skip);
+    let mut fates = fates(&asked, &proposals, &input.skip, &input.replace);
     if input.save {
         for (proposal, fate) in proposals.iter_mut().zip(&mut fates) {
-            if *fate == Fate::Ready {
-                *fate = save(&asked, &registrar, proposal).await?;
+            if matches!(fate, Fate::Ready | Fate::Replaces) {
+                *fate = save(&asked, &registrar, proposal, *fate).await?;
             }
         }
         asked.after_change().await?;
@@ -158,7 +165,7 @@ async fn import_credentials(
     Ok(Answer::ok(&entries).newly_made().closing())
 }
 
-fn fates(asked: &Asked, proposals: &[Proposal], skip: &[Slug]) -> Vec<Fate> {
+fn fates(asked: &Asked, proposals: &[Proposal], skip: &[Slug], replace: &[Slug]) -> Vec<Fate> {
     let own = &asked.caller.user;
     let verified = asked.sight.credentials().into_iter();
     let verified = verified
@@ -168,6 +175,8 @@ fn fates(asked: &Asked, proposals: &[Proposal], skip: &[Slug]) -> Vec<Fate> {
     let fate = |proposal: &Proposal| {
         if skip.contains(&proposal.slug) {
             Fate::Skipped
+        } else if known.contains(&proposal.slug) && replace.contains(&proposal.slug) {
+            Fate::Replaces
         } else if known.contains(&proposal.slug) {
             Fate::Exists
         } else if proposal.hosts.is_empty() {
@@ -183,22 +192,32 @@ async fn save(
     asked: &Asked,
     registrar: &Registrar,
     proposal: &mut Proposal,
+    fate: Fate,
 ) -> Result<Fate, AdminProblem> {
-    let mut grant = Grant::for_hosts(proposal.hosts.clone());
-    if !proposal.locations.is_empty() {
-        grant.locations = proposal.locations.clone();
-    }
-    let new = NewCredential {
-        owner: asked.caller.user.clone(),
-        slug: proposal.slug.clone(),
-        kind: proposal.row.kind,
-        description: String::new(),
-        grant,
-        rotate_every: None,
-    };
+    let (owner, slug) = (asked.caller.user.clone(), proposal.slug.clone());
     let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
-    match registrar.add(&asked.actor(), new, value).await {
-        Ok(_) => Ok(Fate::Saved),
+    let actor = asked.actor();
+    let (saved, fate) = if fate == Fate::Replaces {
+        let keep = Retention::default();
+        let rotated = registrar.rotate(&actor, &owner, &slug, value, keep);
+        (rotated.await, Fate::Replaced)
+    } else {
+        let mut grant = Grant::for_hosts(proposal.hosts.clone());
+        if !proposal.locations.is_empty() {
+            grant.locations = proposal.locations.clone();
+        }
+        let new = NewCredential {
+            owner,
+            slug,
+            kind: proposal.row.kind,
+            description: String::new(),
+            grant,
+            rotate_every: None,
+        };
+        (registrar.add(&actor, new, value).await, Fate::Saved)
+    };
+    match saved {
+        Ok(_) => Ok(fate),
         Err(error) => match refused(error) {
             // The store itself fails: the rest would too.
             problem if problem.trouble.status().is_server_error() => Err(problem),

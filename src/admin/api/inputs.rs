@@ -21,7 +21,7 @@ use crate::vault::access::Scope;
 use crate::vault::approval::Verdict;
 use crate::vault::client_proof::PublicKey;
 use crate::vault::egress::Subject;
-use crate::vault::name::{ClientName, GroupName, Principal};
+use crate::vault::name::{CallerName, ClientName, GroupName, Principal};
 use crate::vault::people::{BundleId, Grantee, Role};
 use crate::vault::token_id::TokenId;
 
@@ -113,6 +113,7 @@ texts!(
     Principal,
     GroupName,
     ClientName,
+    CallerName,
     BundleId,
     Grantee,
     Role,

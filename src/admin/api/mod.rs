@@ -26,11 +26,16 @@ mod declared;
 mod document;
 mod egress_check;
 mod fields;
+mod handover;
 mod import;
 mod inputs;
+mod issued;
 mod key_requests;
 mod ledger;
+mod ledger_check;
+mod numbered;
 mod people;
+mod probe;
 mod proofs;
 mod request;
 mod rules;
@@ -60,18 +65,22 @@ fn described() -> (Router<AdminContext>, String) {
         .merge(system::router())
         .merge(credentials::router())
         .merge(versions::router())
+        .merge(probe::router())
+        .merge(handover::router())
         .merge(shares::router())
         .merge(attachments::router())
         .merge(bundles::router())
         .merge(people::router())
         .merge(clients::router())
         .merge(tokens::router())
+        .merge(issued::router())
         .merge(approvals::router())
         .merge(key_requests::router())
         .merge(rules::router())
         .merge(egress_check::router())
         .merge(sandboxes::router())
         .merge(ledger::router())
+        .merge(ledger_check::router())
         .merge(proofs::router())
         .merge(stream::router())
         .merge(import::router())

@@ -7,12 +7,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Answer, Page, PageSize, page_size};
-use super::asked::Asked;
+use super::asked::{Asked, settle};
 use super::change::{Change, Place, Thing};
 use super::condition::IfNew;
 use super::request::{Json, Names, Search, message, named};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
+use crate::admin::signin;
+use crate::identity::{Bearer, Purpose};
+use crate::vault::access::LinkId;
 use crate::vault::people::Role;
 use crate::vault::registrar::people::{NewUser, UserChange};
 use crate::vault::store::ObjectName;
@@ -25,6 +28,7 @@ pub(super) fn router() -> OpenApiRouter<AdminContext> {
         .routes(routes!(get_user, create_user, change_user))
         .routes(routes!(disable_user))
         .routes(routes!(enable_user))
+        .routes(routes!(invite_user))
         .routes(routes!(list_groups))
         .routes(routes!(get_group, create_group, delete_group))
         .routes(routes!(add_member, remove_member))
@@ -200,6 +204,28 @@ async fn set_disabled(change: &Change<UserPath>, disabled: bool) -> Result<Answe
         .set_disabled(&actor, &change.thing, disabled)
         .await?;
     change.done().await
+}
+
+/// Make a one-time link with which a user sets a password
+///
+/// For administrators. It works once, within an hour, and replaces one that was made before. Only for a
+/// user who has no way to sign in and owns no credential: an administrator does not become somebody else.
+#[utoipa::path(post, path = "/users/{user}/link", tag = "people", params(UserPath),
+    responses((status = CREATED, body = views::OneTimeLink)))]
+async fn invite_user(asked: Asked, Names(path): Names<UserPath>) -> Result<Answer, AdminProblem> {
+    let registrar = asked.change()?;
+    asked.caller.demand_fresh()?;
+    let token =
+        Bearer::generate(Purpose::Link).map_err(|_| AdminProblem::new(Trouble::Internal))?;
+    let id = LinkId::User(named(&path.user)?);
+    registrar
+        .make_link(&asked.actor(), &id, &token.hash())
+        .await?;
+    settle(&asked.context).await?;
+    let url = signin::link_url(&asked.context.settings().names, &token);
+    Ok(Answer::ok(&views::OneTimeLink { url })
+        .newly_made()
+        .closing())
 }
 
 /// List groups

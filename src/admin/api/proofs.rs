@@ -13,6 +13,7 @@ use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
 use crate::ledger::RecordRef;
 use crate::ledger::proof::ProveError;
+use crate::ledger::window::{From, Lines, Window};
 use crate::vault::access::Scope;
 use crate::views;
 
@@ -74,15 +75,36 @@ async fn get_proof(
         return Err(not_of_this_ledger());
     }
     let is_kept = kept.is_some();
-    let proof = asked.context.services().prove(seq, kept).await?;
-    let proof = proof.map_err(|error| not_proven(&error, is_kept))?;
     let window = LineSearch::default().window(&asked)?;
+    let proof = match asked.context.services().prove(seq, kept).await? {
+        // Whether the line is there, and the caller's, is not said by this either.
+        Err(error @ ProveError::NotCovered { .. }) => {
+            let is_seen = is_seen(&asked, window, seq).await?;
+            return Err(if is_seen {
+                not_proven(&error, is_kept)
+            } else {
+                AdminProblem::new(Trouble::NotFound)
+            });
+        }
+        proof => proof.map_err(|error| not_proven(&error, is_kept))?,
+    };
     let line = RecordRef::parse(proof.line.as_bytes());
     if !line.is_ok_and(|line| window.wants(&line)) {
         return Err(AdminProblem::new(Trouble::NotFound));
     }
     let text = proof.to_string();
     Ok(Answer::ok(&views::LedgerProof::new(&proof, &text)))
+}
+
+/// Whether the line is there and among those of the window.
+async fn is_seen(asked: &Asked, window: Window, seq: u64) -> Result<bool, AdminProblem> {
+    let next = Window {
+        from: From::After(seq.saturating_sub(1)),
+        limit: 1,
+        ..window
+    };
+    let Lines { records, .. } = asked.context.services().lines(next).await?;
+    Ok(records.first().is_some_and(|line| line.seq == seq))
 }
 
 fn not_of_this_ledger() -> AdminProblem {

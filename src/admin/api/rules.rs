@@ -15,7 +15,7 @@ use crate::admin::rules::{self, Journey};
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{HostPattern, PathPrefix};
 use crate::vault::access::Scope;
-use crate::vault::egress::{EgressEntry, Subject};
+use crate::vault::egress::{EgressChange, EgressEntry, Subject};
 use crate::views;
 
 /// Most requests that a refusal lists.
@@ -114,7 +114,12 @@ async fn add_rule(asked: Asked, Json(input): Json<RuleInput>) -> Result<Answer, 
     }
     if rule.stance == Stance::Deny && !is_sure {
         let (context, sight) = (&asked.context, &asked.sight);
-        let refused = rules::newly_refused(context, sight, &subject, &rule).await?;
+        let change = EgressChange::adding(EgressEntry {
+            subject: subject.clone(),
+            rule: rule.clone(),
+            created: sight.now(),
+        });
+        let refused = rules::newly_refused(context, sight, &change).await?;
         if !refused.is_empty() {
             return Err(would_refuse(&refused));
         }
@@ -131,12 +136,13 @@ async fn add_rule(asked: Asked, Json(input): Json<RuleInput>) -> Result<Answer, 
     Ok(Answer::ok(&views::EgressRule::new(number, &entry)).newly_made())
 }
 
-fn would_refuse(refused: &[String]) -> AdminProblem {
+/// That rules would end what works.
+pub(super) fn would_refuse(refused: &[String]) -> AdminProblem {
     let listed = refused[..refused.len().min(LISTED)].join("; ");
     AdminProblem::because(
         Trouble::Conflict,
         format!(
-            "This rule would refuse what clients did in the last seven days: {listed}. Allow these \
+            "This would refuse what clients did in the last seven days: {listed}. Allow these \
              first, or send `sure`."
         ),
     )

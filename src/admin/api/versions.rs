@@ -1,16 +1,14 @@
 //! The versions of a credential's value: replaced, staged, promoted, rolled back, destroyed.
 
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::Answer;
-use super::asked::Asked;
-use super::change::{Change, Place};
-use super::credentials::{CredentialPath, Known, refused};
+use super::change::Change;
+use super::credentials::{CredentialPath, refused};
 use super::inputs::SecretInput;
-use super::request::{Json, message, named};
+use super::numbered::NumberedPath;
+use super::request::{Json, message};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, FieldProblem, Trouble};
 use crate::vault::rotation::Retention;
@@ -150,34 +148,11 @@ async fn roll_back_version(change: Change<CredentialPath>) -> Result<Answer, Adm
     change.done().await
 }
 
-/// Which version of a credential.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct VersionPath {
-    /// Who owns the credential.
-    #[param(pattern = "^[a-z0-9][a-z0-9._@-]{0,63}$")]
-    owner: String,
-    /// Its slug.
-    #[param(pattern = "^[a-z][a-z0-9_-]{0,63}$")]
-    slug: String,
-    /// The number of the version.
-    #[param(pattern = "^[1-9][0-9]{0,8}$")]
-    number: String,
-}
-
-impl Place for VersionPath {
-    type Thing = Known;
-
-    fn find(&self, asked: &Asked) -> Result<Known, AdminProblem> {
-        Known::find(asked, &self.owner, &self.slug)
-    }
-}
-
 /// Erase the value of a version that is not in force
 #[utoipa::path(delete, path = "/credentials/{owner}/{slug}/versions/{number}", tag = "credentials",
-    params(VersionPath), responses((status = OK, body = views::CredentialDetails)))]
-async fn destroy_version(change: Change<VersionPath>) -> Result<Answer, AdminProblem> {
-    let number: u32 = named(&change.place.number)?;
+    params(NumberedPath), responses((status = OK, body = views::CredentialDetails)))]
+async fn destroy_version(change: Change<NumberedPath>) -> Result<Answer, AdminProblem> {
+    let number = change.place.number()?;
     change
         .registrar
         .destroy(

@@ -63,6 +63,16 @@ const LEDGER_COUNTERS: &[LedgerMetric] = &[
         "Batches of lines that the collector did not take.",
         |stats| stats.ship_failures,
     ),
+    metric(
+        "s3_failures_total",
+        "Failed attempts to store files or checkpoints in the bucket.",
+        |stats| stats.store_failures,
+    ),
+    metric(
+        "witness_failures_total",
+        "Checkpoints that a witness did not cosign.",
+        |stats| stats.witness_failures,
+    ),
 ];
 
 /// Numbers that grow and shrink.
@@ -84,6 +94,21 @@ const LEDGER_GAUGES: &[LedgerMetric] = &[
         "unshipped_lines",
         "Lines that the collector is to have and does not have yet.",
         |stats| stats.unshipped,
+    ),
+    metric(
+        "s3_waiting_files",
+        "Rotated files that the bucket is to have and does not have yet.",
+        |stats| stats.unstored_files,
+    ),
+    metric(
+        "s3_checkpoint_size_lines",
+        "Lines under the last checkpoint stored in the bucket since the start.",
+        |stats| stats.stored_checkpoint,
+    ),
+    metric(
+        "witnessed_size_lines",
+        "Lines under a checkpoint that each witness has cosigned.",
+        |stats| stats.witnessed,
     ),
     metric("healthy", "Whether the last write succeeded.", |stats| {
         stats.healthy.into()

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::page::Page;
 use crate::admin::state::AdminState;
 use crate::error::Code;
-use crate::proxy::runtime::measures::{
-    Handshake, Kind, Measures, OfDestination, Place, Side, measures,
-};
+use crate::proxy::runtime::measures::{Handshake, Kind, Measures, Place, Side, measures};
+use crate::proxy::runtime::origin::OfDestination;
 
 /// Requests, connections, uses, findings and upstreams, without the name of anything.
 pub(super) fn write(page: &mut Page, state: &AdminState) {

@@ -13,12 +13,12 @@ use clap::Args;
 use self::entry::{Entry, Fate, places};
 use self::file::Opened;
 use super::context::{Context, Session};
-use super::credential::choice::{Choice, shown};
+use super::credential::choice::{self, Choice, shown};
 use super::output::{self, Format};
 use super::usable::{Usable, usable};
 use super::when;
 use crate::import::programs::{IN_HOME, IN_PROJECT, ProgramFile};
-use crate::vault::Vault;
+use crate::vault::{Principal, Vault};
 use crate::views;
 
 /// Save the keys that lie in files of programs, and put placeholders in their place
@@ -52,6 +52,9 @@ pub(super) struct Adopt {
     yes: bool,
     #[command(flatten)]
     choice: Choice,
+    /// The principal that owns the credentials
+    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
+    owner: Principal,
     /// Remove the old content of files that were adopted
     #[arg(long, conflicts_with_all = ["files", "yes", "hosts", "skip"])]
     remove_backups: bool,
@@ -70,7 +73,7 @@ impl Adopt {
         let files = self.open()?;
         let session = context.open().await?;
         let saved = self.saved(&session).await?;
-        let taken = self.choice.taken(&session).await?;
+        let taken = choice::taken(&session, &self.owner).await?;
         let mut entries = entry::collect(&files, &saved, taken);
         self.decide(&mut entries)?;
         if entries.is_empty() {
@@ -100,7 +103,7 @@ impl Adopt {
     async fn saved(&self, session: &Session) -> anyhow::Result<Vec<Usable>> {
         let config = &session.config;
         let vault = Vault::open(&config.data_dir, &config.store.url, &session.keyring).await?;
-        let saved = usable(&vault, self.choice.owner(), when::now());
+        let saved = usable(&vault, &self.owner, when::now());
         vault.store().close().await;
         Ok(saved)
     }
@@ -164,7 +167,7 @@ impl Adopt {
                 changes[place.file].push((place.spot, entry.placeholder()));
             }
             if entry.known.is_none() {
-                self.choice.save(session, &mut entry.proposal).await?;
+                choice::save(session, &self.owner, &mut entry.proposal).await?;
             }
         }
         let mut kept = Vec::new();

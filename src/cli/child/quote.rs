@@ -1,5 +1,7 @@
 //! Assignments for shells, quoted so that a shell takes every character of a value literally.
 
+use std::borrow::Cow;
+
 use clap::ValueEnum;
 
 /// A language for assignments.
@@ -39,6 +41,15 @@ impl Shell {
             Shell::DotEnv => None,
         }
     }
+}
+
+/// A word of a command that is printed to be typed: in quotes only where a shell needs them.
+pub(in crate::cli) fn word(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.into();
+    }
+    sh(text).into()
 }
 
 /// Single quotes keep everything but themselves (POSIX shell, 2.2.2).
@@ -188,6 +199,24 @@ mod tests {
             "$(id)", "`id`", "a\nb", "'; id; '", "\\", "!!", "*", "~", "",
         ] {
             assert_eq!(through_sh(value), value);
+        }
+    }
+
+    #[test]
+    fn a_word_is_quoted_only_where_it_has_to_be() {
+        for plain in ["ci", "jwt:system:serviceaccount:build:ci", "a.example:8443"] {
+            assert_eq!(word(plain), plain);
+        }
+        for special in [
+            "",
+            "a b",
+            "[::1]:443",
+            "*.example.com",
+            "jwt:a;id",
+            "it's",
+            "$(id)",
+        ] {
+            assert_eq!(word(special), sh(special));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::remote::{Remote, message};
 use crate::cli::value::{self, NoArgument};
 use crate::policy::grant::HostPattern;
+use crate::secret::SecretBytes;
 use crate::services::{Service, ServiceKind};
 use crate::vault::{Kind, NewCredential};
 use crate::views::{CredentialDetails, CredentialVersion};
@@ -153,8 +154,17 @@ async fn add_at(
 ) -> anyhow::Result<u32> {
     let value = value::read(new.kind, new.slug.as_str())?;
     remarks::say(new.kind, &value, service, &new.grant.hosts);
+    send(server, new, &value).await
+}
+
+/// Sends it to a server elsewhere, which makes its first version.
+pub(super) async fn send(
+    server: &Remote,
+    new: &NewCredential,
+    value: &SecretBytes,
+) -> anyhow::Result<u32> {
     let mut message = message::limits(&new.grant);
-    message["value"] = message::value(new.kind, &value)?;
+    message["value"] = message::value(new.kind, value)?;
     message["kind"] = new.kind.as_str().into();
     message["description"] = new.description.as_str().into();
     message["rotate_every"] = new.rotate_every.into();

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::limits::{Limits, describe, seconds};
+use super::remarks;
 use super::target::Target;
 use super::uses::Uses;
 use crate::cli::context::{Context, actor};
@@ -76,6 +77,12 @@ impl Allow {
                 };
                 let before = credential.grant;
                 let after = wanted(&before);
+                let new = after
+                    .hosts
+                    .iter()
+                    .filter(|host| !before.hosts.contains(host));
+                let new: Vec<_> = new.cloned().collect();
+                remarks::say_passed_through(&new, &session.config);
                 let registrar = &session.registrar;
                 let mut made = Made::new(before, after);
                 if let Some(every) = rotation {

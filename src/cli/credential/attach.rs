@@ -1,7 +1,6 @@
 //! `egret credential attach` and `detach`.
 
 use clap::Args;
-use serde_json::json;
 
 use super::target::Target;
 use crate::cli::context::{Context, actor};
@@ -10,7 +9,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::remote::{Thing, message};
 use crate::policy::attachment::Attachment;
 use crate::policy::grant::{self, HostPattern, PathPrefix};
-use crate::vault::ClientName;
+use crate::vault::CallerName;
 use crate::views::{Attached, CredentialChange, CredentialDetails};
 
 /// Set a header with a credential in requests that do not have it
@@ -55,7 +54,7 @@ pub(super) struct Attach {
     paths: Vec<PathPrefix>,
     /// Only requests of these clients; by default of all that act for the owner
     #[arg(long = "client", value_name = "CLIENT")]
-    clients: Vec<ClientName>,
+    clients: Vec<CallerName>,
     /// Only requests for these actions
     #[arg(long = "action", value_name = "ACTION", value_parser = grant::parse_action)]
     actions: Vec<String>,
@@ -129,15 +128,10 @@ impl Attach {
 
 /// Attaches at a server elsewhere: the rule's number, and whether it is new.
 async fn attach_at(thing: &Thing<'_>, rule: &Attachment) -> anyhow::Result<(u32, bool)> {
-    let message = json!({
-        "header": format!("{}: {}", rule.name, rule.value),
-        "hosts": message::texts(&rule.hosts),
-        "methods": rule.methods,
-        "paths": message::texts(&rule.paths),
-        "clients": rule.clients,
-        "actions": rule.actions,
-        "replace": rule.replace,
-    });
+    let mut message = message::lists(&rule.hosts, None, &rule.methods, &rule.paths, &rule.actions);
+    message["header"] = format!("{}: {}", rule.name, rule.value).into();
+    message["clients"] = rule.clients.clone().into();
+    message["replace"] = rule.replace.into();
     let made = thing.post("/attachments", &message).await?;
     let changed = made.changed;
     let after: CredentialDetails = made.view()?;

@@ -5,15 +5,18 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
 use super::limits::join;
-use super::remarks;
 use super::target::parse_slug;
+use super::{add, remarks};
 use crate::cli::context::{Session, actor};
+use crate::cli::remote::{Remote, message};
 use crate::import::Proposal;
 use crate::policy::grant::{Grant, HostPattern};
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
+use crate::vault::rotation::Retention;
 use crate::vault::{NewCredential, Principal};
 
 /// What is decided about entries of files.
@@ -25,9 +28,6 @@ pub(in crate::cli) struct Choice {
     /// Leave an entry out; repeatable
     #[arg(long, value_name = "SLUG", value_delimiter = ',')]
     skip: Vec<String>,
-    /// The principal that owns the credentials
-    #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
-    owner: Principal,
 }
 
 fn parse_host(text: &str) -> Result<(String, HostPattern), String> {
@@ -46,11 +46,6 @@ pub(in crate::cli) fn shown<T: ToString>(list: &[T]) -> String {
 }
 
 impl Choice {
-    /// Who will own what is saved.
-    pub(in crate::cli) fn owner(&self) -> &Principal {
-        &self.owner
-    }
-
     /// Whether an entry is left out.
     pub(in crate::cli) fn is_skipped(&self, slug: &Slug) -> bool {
         self.skip.iter().any(|skip| skip == slug.as_str())
@@ -61,14 +56,10 @@ impl Choice {
         &self,
         slugs: impl Iterator<Item = &'a Slug> + Clone,
     ) -> anyhow::Result<()> {
-        let given = self.hosts.iter().map(|(slug, _)| slug).chain(&self.skip);
-        for chosen in given {
-            parse_slug(chosen)?;
-            if !slugs.clone().any(|slug| slug.as_str() == chosen) {
-                bail!("no entry becomes {chosen}; without further options the slugs are shown");
-            }
-        }
-        Ok(())
+        check(
+            self.hosts.iter().map(|(slug, _)| slug).chain(&self.skip),
+            slugs,
+        )
     }
 
     /// Puts the hosts that were given in place of those that are proposed.
@@ -83,39 +74,106 @@ impl Choice {
             }
         }
     }
+}
 
-    /// The slugs that the owner has already.
-    pub(in crate::cli) async fn taken(&self, session: &Session) -> anyhow::Result<HashSet<String>> {
-        let known = session.store.list(Some(self.owner())).await?;
-        let verified = known.credentials.into_iter().map(|one| one.slug);
-        let unverified = known.unverified.into_iter().map(|(_, slug)| slug);
-        let slugs = verified.chain(unverified);
-        Ok(slugs.map(|slug| slug.to_string()).collect())
-    }
-
-    /// Saves an entry, whose value is moved out of it.
-    pub(in crate::cli) async fn save(
-        &self,
-        session: &Session,
-        proposal: &mut Proposal,
-    ) -> anyhow::Result<()> {
-        let mut grant = Grant::for_hosts(proposal.hosts.clone());
-        if !proposal.locations.is_empty() {
-            grant.locations = proposal.locations.clone();
+/// Refuses what is chosen about an entry that is not there.
+pub(super) fn check<'a, 'b>(
+    chosen: impl IntoIterator<Item = &'a String>,
+    slugs: impl Iterator<Item = &'b Slug> + Clone,
+) -> anyhow::Result<()> {
+    for chosen in chosen {
+        parse_slug(chosen)?;
+        if !slugs.clone().any(|slug| slug.as_str() == chosen) {
+            bail!("no entry becomes {chosen}; without further options the slugs are shown");
         }
-        let new = NewCredential {
-            owner: self.owner().clone(),
-            slug: proposal.slug.clone(),
-            kind: proposal.row.kind,
-            description: String::new(),
-            grant,
-            rotate_every: None,
-        };
-        let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
-        remarks::say(new.kind, &value, None, &new.grant.hosts);
-        remarks::say_passed_through(&new.grant.hosts, &session.config);
-        let added = session.registrar.add(&actor(), new, value).await;
-        added.with_context(|| format!("{} cannot be saved; those before it are", proposal.slug))?;
-        Ok(())
     }
+    Ok(())
+}
+
+/// The slugs that the owner has already.
+pub(in crate::cli) async fn taken(
+    session: &Session,
+    owner: &Principal,
+) -> anyhow::Result<HashSet<String>> {
+    let known = session.store.list(Some(owner)).await?;
+    let verified = known.credentials.into_iter().map(|one| one.slug);
+    let unverified = known.unverified.into_iter().map(|(_, slug)| slug);
+    let slugs = verified.chain(unverified);
+    Ok(slugs.map(|slug| slug.to_string()).collect())
+}
+
+/// Saves an entry, whose value is moved out of it.
+pub(in crate::cli) async fn save(
+    session: &Session,
+    owner: &Principal,
+    proposal: &mut Proposal,
+) -> anyhow::Result<()> {
+    let (new, value) = chosen(owner, proposal);
+    remarks::say_passed_through(&new.grant.hosts, &session.config);
+    let added = session.registrar.add(&actor(), new, value).await;
+    added.with_context(|| not_saved(&proposal.slug))?;
+    Ok(())
+}
+
+/// The same at a server elsewhere.
+pub(super) async fn save_at(
+    server: &Remote,
+    owner: &Principal,
+    proposal: &mut Proposal,
+) -> anyhow::Result<()> {
+    let (new, value) = chosen(owner, proposal);
+    let saved = add::send(server, &new, &value).await;
+    saved.with_context(|| not_saved(&proposal.slug))?;
+    Ok(())
+}
+
+/// Puts the value of an entry in the place of the one that is there. It is moved out of the entry.
+pub(super) async fn replace(
+    session: &Session,
+    owner: &Principal,
+    proposal: &mut Proposal,
+) -> anyhow::Result<()> {
+    let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
+    let (actor, keep) = (actor(), Retention::default());
+    let registrar = &session.registrar;
+    let rotated = registrar.rotate(&actor, owner, &proposal.slug, value, keep);
+    rotated.await.with_context(|| not_saved(&proposal.slug))?;
+    Ok(())
+}
+
+/// The same at a server elsewhere.
+pub(super) async fn replace_at(
+    server: &Remote,
+    owner: &Principal,
+    proposal: &mut Proposal,
+) -> anyhow::Result<()> {
+    let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
+    let message = json!({ "value": message::value(proposal.row.kind, &value)? });
+    let thing = server.credential(owner, &proposal.slug);
+    let rotated = thing.post("/versions", &message).await;
+    rotated.with_context(|| not_saved(&proposal.slug))?;
+    Ok(())
+}
+
+fn not_saved(slug: &Slug) -> String {
+    format!("{slug} cannot be saved; those before it are")
+}
+
+/// What is saved of an entry. The value is moved out of it.
+fn chosen(owner: &Principal, proposal: &mut Proposal) -> (NewCredential, SecretBytes) {
+    let mut grant = Grant::for_hosts(proposal.hosts.clone());
+    if !proposal.locations.is_empty() {
+        grant.locations = proposal.locations.clone();
+    }
+    let new = NewCredential {
+        owner: owner.clone(),
+        slug: proposal.slug.clone(),
+        kind: proposal.row.kind,
+        description: String::new(),
+        grant,
+        rotate_every: None,
+    };
+    let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
+    remarks::say(new.kind, &value, None, &new.grant.hosts);
+    (new, value)
 }

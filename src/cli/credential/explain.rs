@@ -46,7 +46,12 @@ impl Explain {
         let keyring = Keyring::load(&config.keys, &config.data_dir).await?;
         let vault = Vault::open(&config.data_dir, &config.store.url, &keyring).await?;
         let explained = vault.explained(&user, &slug, when::now());
+        let users = vault.store().list_users().await;
         vault.store().close().await;
+        // A mistyped name owns nothing, like somebody who has nothing yet.
+        if users.is_ok_and(|users| !users.contains_key(&user)) {
+            output::note(&format!("there is no user {user} yet"));
+        }
         let floor = floor_violation(&config.policy, &explained.found);
         let view = views::Explanation::new(&explained, floor);
         output::data(self.format, &view, || match &explained.found {
@@ -68,7 +73,11 @@ fn candidates(view: &views::Explanation) -> String {
             "own" => "own".to_owned(),
             with => format!("shared with {with}"),
         };
-        text += &format!("{slug} of {} ({through}): {}\n", one.owner, one.standing);
+        let standing = match &view.floor {
+            Some(_) if one.standing == "used" => "not permitted",
+            _ => &one.standing,
+        };
+        text += &format!("{slug} of {} ({through}): {standing}\n", one.owner);
     }
     if view.candidates.is_empty() {
         text += &format!("{user} owns no {slug}, and none is shared.\n");

@@ -1,6 +1,7 @@
 //! `egret credential handover` and `egret user claim`: another owner.
 
 use clap::Args;
+use serde_json::json;
 
 use super::target::Target;
 use crate::cli::context::{Context, actor};
@@ -11,7 +12,8 @@ use crate::views;
 /// Give a credential to another owner, for good
 ///
 /// The value is sealed again for its new owner, and the shares end: the new owner decides about them.
-/// Versions that wait or were replaced are erased.
+/// Versions that wait or were replaced are erased. With --server it is the user's own credential, and it
+/// has to be shared with the new owner before.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  egret credential handover github-pat --owner default --to alice"
@@ -29,10 +31,19 @@ pub(super) struct Handover {
 impl Handover {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let (owner, slug) = self.target.parse(context)?;
-        let session = context.open().await?;
-        let (store, keyring) = (&session.store, &session.keyring);
-        handover::hand_over(store, keyring, &actor(), &owner, &slug, &self.to).await?;
-        session.finish().await?;
+        match context.server() {
+            Some(server) => {
+                let thing = server.credential(&owner, &slug);
+                let message = json!({ "to": self.to.as_str() });
+                thing.post("/handover", &message).await?;
+            }
+            None => {
+                let session = context.open().await?;
+                let (store, keyring) = (&session.store, &session.keyring);
+                handover::hand_over(store, keyring, &actor(), &owner, &slug, &self.to).await?;
+                session.finish().await?;
+            }
+        }
         let text = format!(
             "{slug} belongs to {} now. Its shares have ended.\n",
             self.to

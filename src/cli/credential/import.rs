@@ -9,11 +9,14 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::choice::{Choice, shown};
+use super::choice::{self, Choice, shown};
 use super::limits::join;
-use crate::cli::context::{Context, Session};
+use super::target::Owner;
+use crate::cli::context::Context;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{Remote, segment};
 use crate::import::{self, Proposal};
+use crate::vault::Principal;
 use crate::views;
 
 /// Largest file, in bytes.
@@ -23,7 +26,8 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 ///
 /// Without --save it shows what would be saved, and saves nothing. Hosts and places are proposed
 /// from the catalogue of well-known services; an entry without hosts is not saved until --host names
-/// them. A slug that is there already is skipped. The file stays as it is: delete it afterwards.
+/// them. A slug that is there already is skipped, unless --replace names it. The file stays as it is:
+/// delete it afterwards. With --server it is read here, and only the values that are saved are sent.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -40,11 +44,25 @@ pub(super) struct Import {
     format: Option<import::Format>,
     #[command(flatten)]
     choice: Choice,
+    /// Replace the value of a credential that is there, and leave its limits; repeatable
+    #[arg(long, value_name = "SLUG", value_delimiter = ',')]
+    replace: Vec<String>,
+    #[command(flatten)]
+    owner: Owner,
     /// Save what is complete
     #[arg(long)]
     save: bool,
     #[command(flatten)]
     output: Format,
+}
+
+/// The entries that can be saved.
+fn complete<'a>(
+    proposals: &'a mut [Proposal],
+    fates: &'a mut [Fate],
+) -> impl Iterator<Item = (&'a mut Proposal, &'a mut Fate)> {
+    let pairs = proposals.iter_mut().zip(fates);
+    pairs.filter(|(_, fate)| matches!(fate, Fate::Complete | Fate::Replaces))
 }
 
 /// What happens to an entry.
@@ -54,6 +72,8 @@ enum Fate {
     Saved,
     LacksHosts,
     Exists,
+    Replaces,
+    Replaced,
     Skipped,
 }
 
@@ -64,6 +84,8 @@ impl Fate {
             Self::Saved => "saved",
             Self::LacksHosts => "needs --host",
             Self::Exists => "is there already",
+            Self::Replaces => "would be replaced",
+            Self::Replaced => "replaced",
             Self::Skipped => "skipped",
         }
     }
@@ -71,7 +93,17 @@ impl Fate {
 
 impl Import {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        context.only_here()?;
+        let mut proposals = self.proposals()?;
+        let owner = context.principal(self.owner.owner.clone())?;
+        let fates = match context.server() {
+            Some(server) => self.import_at(server, &owner, &mut proposals).await?,
+            None => self.import_here(context, &owner, &mut proposals).await?,
+        };
+        self.show(&proposals, &fates)
+    }
+
+    /// What the file has, with what is decided about it.
+    fn proposals(&self) -> anyhow::Result<Vec<Proposal>> {
         let content = self.content()?;
         let name = self.file.to_string_lossy();
         let format = self
@@ -81,19 +113,11 @@ impl Import {
         drop(content);
         ensure!(!rows.is_empty(), "the file has no entry with a value");
         let mut proposals = import::propose(rows, HashSet::new());
-        self.choice
-            .check(proposals.iter().map(|proposal| &proposal.slug))?;
+        let slugs = proposals.iter().map(|proposal| &proposal.slug);
+        self.choice.check(slugs.clone())?;
+        choice::check(&self.replace, slugs)?;
         self.choice.add_hosts(&mut proposals);
-
-        let session = context.open().await?;
-        let mut fates = self.fates(&session, &proposals).await?;
-        if self.save {
-            self.save(&session, &mut proposals, &mut fates).await?;
-            session.finish().await?;
-        } else {
-            session.store.close().await;
-        }
-        self.show(&proposals, &fates)
+        Ok(proposals)
     }
 
     fn content(&self) -> anyhow::Result<Zeroizing<String>> {
@@ -115,36 +139,78 @@ impl Import {
         Ok(content)
     }
 
-    async fn fates(&self, session: &Session, proposals: &[Proposal]) -> anyhow::Result<Vec<Fate>> {
-        let known = self.choice.taken(session).await?;
+    async fn import_here(
+        &self,
+        context: &Context,
+        owner: &Principal,
+        proposals: &mut [Proposal],
+    ) -> anyhow::Result<Vec<Fate>> {
+        let session = context.open().await?;
+        let mut fates = self.fates(&choice::taken(&session, owner).await?, proposals);
+        if !self.save {
+            session.store.close().await;
+            return Ok(fates);
+        }
+        for (proposal, fate) in complete(proposals, &mut fates) {
+            *fate = if *fate == Fate::Replaces {
+                choice::replace(&session, owner, proposal).await?;
+                Fate::Replaced
+            } else {
+                choice::save(&session, owner, proposal).await?;
+                Fate::Saved
+            };
+        }
+        session.finish().await?;
+        Ok(fates)
+    }
+
+    /// The same at a server elsewhere. The file is read here, so that no value goes there but those that
+    /// are saved.
+    async fn import_at(
+        &self,
+        server: &Remote,
+        owner: &Principal,
+        proposals: &mut [Proposal],
+    ) -> anyhow::Result<Vec<Fate>> {
+        let path = format!("/credentials?owner={}", segment(owner.as_str()));
+        let known: Vec<views::Credential> = server.list(&path).await?;
+        let known = known.into_iter().map(|one| one.slug).collect();
+        let mut fates = self.fates(&known, proposals);
+        if !self.save {
+            return Ok(fates);
+        }
+        for (proposal, fate) in complete(proposals, &mut fates) {
+            *fate = if *fate == Fate::Replaces {
+                choice::replace_at(server, owner, proposal).await?;
+                Fate::Replaced
+            } else {
+                choice::save_at(server, owner, proposal).await?;
+                Fate::Saved
+            };
+        }
+        Ok(fates)
+    }
+
+    fn fates(&self, known: &HashSet<String>, proposals: &[Proposal]) -> Vec<Fate> {
         let fate = |proposal: &Proposal| {
             if self.choice.is_skipped(&proposal.slug) {
                 Fate::Skipped
             } else if known.contains(proposal.slug.as_str()) {
-                Fate::Exists
+                match self
+                    .replace
+                    .iter()
+                    .any(|slug| slug == proposal.slug.as_str())
+                {
+                    true => Fate::Replaces,
+                    false => Fate::Exists,
+                }
             } else if proposal.hosts.is_empty() {
                 Fate::LacksHosts
             } else {
                 Fate::Complete
             }
         };
-        Ok(proposals.iter().map(fate).collect())
-    }
-
-    async fn save(
-        &self,
-        session: &Session,
-        proposals: &mut [Proposal],
-        fates: &mut [Fate],
-    ) -> anyhow::Result<()> {
-        for (proposal, fate) in proposals.iter_mut().zip(fates) {
-            if *fate != Fate::Complete {
-                continue;
-            }
-            self.choice.save(session, proposal).await?;
-            *fate = Fate::Saved;
-        }
-        Ok(())
+        proposals.iter().map(fate).collect()
     }
 
     fn show(&self, proposals: &[Proposal], fates: &[Fate]) -> anyhow::Result<()> {
@@ -196,10 +262,18 @@ impl Import {
                 first.slug
             ));
         }
-        if with(Fate::Complete).next().is_some() {
+        if with(Fate::Complete)
+            .chain(with(Fate::Replaces))
+            .next()
+            .is_some()
+        {
             output::note("nothing is saved yet; add --save");
         }
-        if with(Fate::Saved).next().is_some() {
+        if with(Fate::Saved)
+            .chain(with(Fate::Replaced))
+            .next()
+            .is_some()
+        {
             output::note(
                 "the file still holds the values: delete it when its programs use placeholders",
             );

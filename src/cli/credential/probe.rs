@@ -1,18 +1,23 @@
 //! `egret credential probe`: one request with the value that waits for its promotion.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use http::Method;
+use serde_json::json;
 
 use super::target::Target;
 use crate::cli::context::{Context, Session, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
 use crate::cli::own_client::OwnClient;
+use crate::cli::remote::Remote;
 use crate::cli::run::ProxyHandle;
 use crate::cli::when;
 use crate::environment::request::{Request, send};
+use crate::substitution::slug::Slug;
 use crate::tls::authority::Authority;
-use crate::vault::{Kind, StoreError};
+use crate::vault::{Kind, Principal, StoreError};
 use crate::views;
 
 /// How long the client of a probe may work, in seconds.
@@ -23,7 +28,8 @@ const ACTION: &str = "credential-probe";
 /// Send one request with the staged value of a credential, through the proxy and its ledger
 ///
 /// Limits, scrubbing and the record are those of every request. Other requests go on using the value
-/// in force. Prints the status of the answer, and nothing else of it.
+/// in force. Prints the status of the answer, and nothing else of it. With --server that server sends it,
+/// through its own proxy.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -49,8 +55,43 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        context.only_here()?;
         let (owner, slug) = self.target.parse(context)?;
+        let view = match context.server() {
+            Some(server) => self.probe_at(server, &owner, &slug).await?,
+            None => self.probe_here(context, &owner, &slug).await?,
+        };
+        let version = view.version;
+        output::data(self.format, &view, || match &view.code {
+            Some(code) => format!("Egret refused the request with version {version}: {code}.\n"),
+            None => format!(
+                "Version {version} was sent; the answer has status {}.\n",
+                view.status
+            ),
+        })
+    }
+
+    /// A server elsewhere sends it through its own proxy.
+    async fn probe_at(
+        &self,
+        server: &Remote,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> anyhow::Result<views::Probe> {
+        let path = format!("/credentials/{owner}/{slug}/versions/probe");
+        let message = json!({
+            "method": self.method.as_str(),
+            "url": self.url,
+            "headers": self.headers,
+        });
+        server.post(&path, &message).await
+    }
+
+    async fn probe_here(
+        &self,
+        context: &Context,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> anyhow::Result<views::Probe> {
         let config = context.load()?.config;
         let proxy = ProxyHandle::establish(&config).await?;
         let session = match Session::open(config.clone()).await {
@@ -60,57 +101,50 @@ impl Probe {
                 return Err(error);
             }
         };
-        let outcome = async {
-            let found = session.store.get(&owner, &slug).await?;
-            let credential = found.ok_or_else(|| StoreError::NotFound {
-                owner: owner.clone(),
-                slug: slug.clone(),
-            })?;
-            let version = credential.staged_version().ok_or(StoreError::NoVersion(
-                "no version is staged; `egret credential rotate SLUG --stage` saves one",
-            ))?;
-            let headers = self.headers(credential.kind, slug.as_str())?;
-            let request = Request::new(&self.method, &self.url, headers);
-            let request = request.map_err(|error| usage(error.to_string()))?;
-            let client = OwnClient::add(&session.store, "probe-", &owner, Some(when::now() + LIFE));
-            let client = client.await?;
-            let registrar = &session.registrar;
-            let sent = match registrar.let_probe(&actor(), &client.name).await {
-                Ok(()) => {
-                    let (cert, key) = (&config.tls.ca_cert, &config.tls.ca_key);
-                    let authority = Authority::load_or_create(cert, key)?;
-                    let token = client.token();
-                    send(
-                        &request,
-                        proxy.address(),
-                        ACTION,
-                        &token,
-                        authority.cert_pem(),
-                    )
-                    .await
-                    .map_err(anyhow::Error::from)
-                }
-                Err(error) => Err(error.into()),
-            };
-            registrar.remove_client(&actor(), &client.name).await?;
-            Ok::<_, anyhow::Error>((version, sent?))
-        }
-        .await;
+        let outcome = self.send(&session, proxy.address(), owner, slug).await;
         // Before the store is closed: the server still writes its last ledger lines.
         proxy.close(&config, true).await;
         session.finish().await?;
-        let (version, answer) = outcome?;
-        let view = views::Probe {
+        outcome
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        proxy: SocketAddr,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> anyhow::Result<views::Probe> {
+        let found = session.store.get(owner, slug).await?;
+        let credential = found.ok_or_else(|| StoreError::NotFound {
+            owner: owner.clone(),
+            slug: slug.clone(),
+        })?;
+        let version = credential.staged_version().ok_or(StoreError::NoVersion(
+            "no version is staged; `egret credential rotate SLUG --stage` saves one",
+        ))?;
+        let headers = self.headers(credential.kind, slug.as_str())?;
+        let request = Request::new(&self.method, &self.url, headers);
+        let request = request.map_err(|error| usage(error.to_string()))?;
+        let client = OwnClient::add(&session.store, "probe-", owner, Some(when::now() + LIFE));
+        let client = client.await?;
+        let registrar = &session.registrar;
+        let sent = match registrar.let_probe(&actor(), &client.name).await {
+            Ok(()) => {
+                let tls = &session.config.tls;
+                let authority = Authority::load_or_create(&tls.ca_cert, &tls.ca_key)?;
+                let token = client.token();
+                let sent = send(&request, proxy, ACTION, &token, authority.cert_pem());
+                sent.await.map_err(anyhow::Error::from)
+            }
+            Err(error) => Err(error.into()),
+        };
+        registrar.remove_client(&actor(), &client.name).await?;
+        let answer = sent?;
+        Ok(views::Probe {
             version,
             status: answer.status,
             code: answer.code,
-        };
-        output::data(self.format, &view, || match &view.code {
-            Some(code) => format!("Egret refused the request with version {version}: {code}.\n"),
-            None => format!(
-                "Version {version} was sent; the answer has status {}.\n",
-                view.status
-            ),
         })
     }
 

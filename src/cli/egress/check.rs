@@ -11,11 +11,11 @@ use crate::cli::when;
 use crate::config::Config;
 use crate::ledger::went::{self, Kind};
 use crate::policy::destination::{Destination, Scheme};
-use crate::policy::egress::{Asked, EgressRule};
+use crate::policy::egress::Asked;
 use crate::policy::grant;
 use crate::vault::cache::{EgressRoute, UnverifiedRule};
-use crate::vault::egress::{EgressEntry, Subject};
-use crate::vault::{ClientName, Keyring, Principal, Vault};
+use crate::vault::egress::EgressChange;
+use crate::vault::{CallerName, Keyring, Principal, Vault};
 use crate::views;
 
 /// How far back a new rule is compared with what clients did.
@@ -33,7 +33,7 @@ pub(super) struct Check {
     url: Uri,
     /// The client that sends it
     #[arg(long, value_name = "CLIENT")]
-    client: ClientName,
+    client: CallerName,
     /// The client's user, where the store does not know the client
     #[arg(long, value_name = "USER", default_value = "default")]
     user: Principal,
@@ -61,7 +61,8 @@ impl Check {
         }
         let config = context.load()?.config;
         let vault = open_vault(&config).await?;
-        let client = vault.client(&self.client, when::now());
+        let registered = self.client.registered();
+        let client = registered.and_then(|name| vault.client(&name, when::now()));
         let principal = client.map_or(self.user, |client| client.principal.clone());
         let operator = &config.egress.rules;
         let asked = Asked {
@@ -122,18 +123,13 @@ fn destination(url: &Uri) -> anyhow::Result<Destination> {
     Destination::from_authority(scheme, authority).map_err(|error| usage(error.to_string()))
 }
 
-/// What clients did lately that a new rule would refuse, a line for each client and destination.
-pub(super) async fn newly_refused(
+/// What clients did in the last seven days that other rules would refuse, a line for each client and
+/// destination.
+pub(in crate::cli) async fn newly_refused(
     session: &Session,
-    subject: &Subject,
-    rule: &EgressRule,
+    change: &EgressChange,
 ) -> anyhow::Result<Vec<String>> {
     let config = &session.config;
-    let added = EgressEntry {
-        subject: subject.clone(),
-        rule: rule.clone(),
-        created: when::now(),
-    };
     let dir = config.ledger_dir();
     let did = went::recent(&dir, when::now() - LOOK_BACK, Kind::WentThrough)?;
     let vault = open_vault(config).await?;
@@ -150,7 +146,7 @@ pub(super) async fn newly_refused(
             destination: &destination,
             asked: seen.asked(),
         };
-        let closed = vault.would_close(&route, &config.egress.rules, &added);
+        let closed = vault.would_close(&route, &config.egress.rules, change);
         let line = format!("{} to {destination}, last at {last}", seen.client);
         if closed.map_err(unverified)? && !refused.contains(&line) {
             refused.push(line);

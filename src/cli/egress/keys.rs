@@ -6,7 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::output::{self, Format};
 use crate::cli::when;
 use crate::ledger::own_keys::own_keys;
-use crate::vault::ClientName;
+use crate::vault::CallerName;
 use crate::views;
 
 /// Seconds of a day.
@@ -23,7 +23,7 @@ Examples:
 pub(super) struct Keys {
     /// Only of this client
     #[arg(long, value_name = "CLIENT")]
-    client: Option<ClientName>,
+    client: Option<CallerName>,
     /// Since when: 7d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = when::in_past)]
     since: i64,

@@ -1,6 +1,6 @@
 //! `egret egress`: where clients may go.
 
-mod check;
+pub(in crate::cli) mod check;
 mod keys;
 mod list;
 mod rule;
@@ -71,7 +71,7 @@ impl Egress {
             Command::List(format) => list::run(context, format).await,
             Command::Remove(remove) => remove.run(context).await,
             Command::Check(check) => check.run(context).await,
-            Command::Suggest(suggest) => suggest.run(context),
+            Command::Suggest(suggest) => suggest.run(context).await,
             Command::Keys(keys) => keys.run(context).await,
         }
     }

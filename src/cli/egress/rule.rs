@@ -1,16 +1,17 @@
 //! `egret egress allow`, `observe`, `deny` and `remove`.
 
 use clap::Args;
-use serde_json::json;
 
 use super::target::Who;
 use crate::cli::context::{Context, Session, actor};
 use crate::cli::exit::usage;
 use crate::cli::output::{self, Format};
 use crate::cli::remote::message;
+use crate::cli::when;
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{self, HostPattern, PathPrefix};
-use crate::vault::egress::{EgressEntry, Subject, describe};
+use crate::vault::egress::{EgressChange, EgressEntry, Subject, describe};
+use crate::vault::people::Grantee;
 use crate::views;
 
 use super::check::newly_refused;
@@ -54,15 +55,11 @@ impl Add {
             actions: self.actions,
         };
         if let Some(server) = context.server() {
-            let message = json!({
-                "subject": subject.to_string(),
-                "rule": rule.stance.as_str(),
-                "hosts": message::texts(&rule.hosts),
-                "methods": rule.methods,
-                "paths": message::texts(&rule.paths),
-                "actions": rule.actions,
-                "sure": self.yes,
-            });
+            let mut message =
+                message::lists(&rule.hosts, None, &rule.methods, &rule.paths, &rule.actions);
+            message["subject"] = subject.to_string().into();
+            message["rule"] = rule.stance.as_str().into();
+            message["sure"] = self.yes.into();
             let made: views::EgressRule = server.post("/rules", &message).await?;
             return added(made.number, &subject, &rule, self.format);
         }
@@ -74,6 +71,7 @@ impl Add {
         for (number, entry) in &existing {
             remark(*number, entry, &subject, &rule);
         }
+        say_closed(&session, &rule);
         say_if_unknown(&session, &subject).await?;
         let number = session
             .registrar
@@ -92,18 +90,47 @@ fn added(number: i64, subject: &Subject, rule: &EgressRule, format: Format) -> a
 
 /// Says what a rule does to those that are there, where one of them will never decide anything.
 fn remark(number: i64, entry: &EgressEntry, subject: &Subject, rule: &EgressRule) {
-    if entry.subject != *subject {
-        return;
-    }
+    let includes =
+        |one: &Subject, other: &Subject| one == other || *one == Subject::Of(Grantee::Everyone);
     let stance = entry.rule.stance.as_str();
-    if entry.rule.overrules(rule) {
+    if includes(&entry.subject, subject) && entry.rule.overrules(rule) {
         output::note(&format!(
             "rule {number} ({stance}) covers this one, which changes nothing as long as that one is there"
         ));
-    } else if rule.overrules(&entry.rule) {
+    } else if includes(subject, &entry.subject) && rule.overrules(&entry.rule) {
         output::note(&format!(
             "this rule covers rule {number} ({stance}), which changes nothing from now on"
         ));
+    } else if includes(&entry.subject, subject) {
+        for host in hosts_decided_by(&entry.rule, rule) {
+            output::note(&format!(
+                "rule {number} ({stance}) decides at {host}, where this one changes nothing as long as that one is there"
+            ));
+        }
+    }
+}
+
+/// The hosts of a rule at which another one decides everything.
+fn hosts_decided_by<'a>(by: &EgressRule, rule: &'a EgressRule) -> Vec<&'a HostPattern> {
+    let at = |host: &&HostPattern| {
+        by.overrules(&EgressRule {
+            hosts: vec![(*host).clone()],
+            ..rule.clone()
+        })
+    };
+    rule.hosts.iter().filter(at).collect()
+}
+
+/// Says which hosts the configuration closes to everyone, whatever a rule says.
+fn say_closed(session: &Session, rule: &EgressRule) {
+    let operator = &session.config.egress.rules;
+    for host in &rule.hosts {
+        let closes = |closed: &&HostPattern| rule.stance != Stance::Deny && closed.includes(host);
+        if let Some(closed) = operator.deny.iter().find(closes) {
+            output::note(&format!(
+                "egress.deny in the configuration closes {closed} to everyone: the rule opens nothing at {host}"
+            ));
+        }
     }
 }
 
@@ -112,8 +139,11 @@ async fn say_if_unknown(session: &Session, subject: &Subject) -> anyhow::Result<
     let Subject::Client(name) = subject else {
         return Ok(());
     };
+    let Some(name) = name.registered() else {
+        return Ok(());
+    };
     let clients = session.store.list_clients().await?;
-    if !clients.iter().any(|client| client.name == *name) {
+    if !clients.iter().any(|client| client.name == name) {
         output::note(&format!("there is no client {name} yet"));
     }
     Ok(())
@@ -125,7 +155,12 @@ async fn warn_of_lockout(
     subject: &Subject,
     rule: &EgressRule,
 ) -> anyhow::Result<()> {
-    let refused = newly_refused(session, subject, rule).await?;
+    let change = EgressChange::adding(EgressEntry {
+        subject: subject.clone(),
+        rule: rule.clone(),
+        created: when::now(),
+    });
+    let refused = newly_refused(session, &change).await?;
     if refused.is_empty() {
         return Ok(());
     }
@@ -134,6 +169,21 @@ async fn warn_of_lockout(
         "this rule would refuse what clients did in the last seven days:\n{list}Allow these first, \
          or save the rule all the same with --yes"
     )))
+}
+
+/// Says what clients did lately and cannot do without a rule. It is removed all the same: one that was a
+/// mistake has to go at once.
+async fn say_what_ends(session: &Session, number: i64) -> anyhow::Result<()> {
+    let rules = session.store.list_egress().await;
+    let closes = |entry: &EgressEntry| entry.rule.stance == Stance::Deny;
+    // One that was not written by Egret decides nothing.
+    if !rules.is_ok_and(|rules| rules.get(&number).is_some_and(|entry| !closes(entry))) {
+        return Ok(());
+    }
+    for line in newly_refused(session, &EgressChange::removing(number)).await? {
+        output::note(&format!("refused from now on: {line}"));
+    }
+    Ok(())
 }
 
 #[derive(Args)]
@@ -152,6 +202,7 @@ impl Remove {
             Some(server) => server.delete(&format!("/rules/{number}")).await?,
             None => {
                 let session = context.open().await?;
+                say_what_ends(&session, number).await?;
                 session.registrar.remove_egress(&actor(), number).await?;
                 session.finish().await?;
             }

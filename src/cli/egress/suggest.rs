@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
+use crate::cli::child::quote::word;
 use crate::cli::context::Context;
 use crate::cli::output::{self, Format};
+use crate::cli::remote::{Remote, RemoteLines, segment};
 use crate::cli::when;
-use crate::ledger::went::{self, Kind};
+use crate::ledger::went::{self, Kind, Went};
+use crate::ledger::{Record, RecordRef, event};
 use crate::policy::grant::HostPattern;
-use crate::vault::ClientName;
+use crate::vault::CallerName;
 use crate::views;
 
 /// Print the rule that would have let everything through that a client did
@@ -25,7 +28,7 @@ Examples:
 pub(super) struct Suggest {
     /// The client
     #[arg(long, value_name = "CLIENT")]
-    client: ClientName,
+    client: CallerName,
     /// Since when: 7d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = when::in_past)]
     since: i64,
@@ -37,25 +40,65 @@ pub(super) struct Suggest {
 }
 
 impl Suggest {
-    pub(super) fn run(self, context: &Context) -> anyhow::Result<()> {
-        context.only_here()?;
-        let kind = if self.refused {
-            Kind::ObservedOrRefused
-        } else {
-            Kind::Observed
+    pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
+        let seen = match context.server() {
+            Some(server) => self.seen_at(server).await?,
+            None => {
+                let dir = context.load()?.config.ledger_dir();
+                let seen = went::recent(&dir, self.since, self.kind())?;
+                seen.into_keys().collect()
+            }
         };
-        let seen = went::recent(&context.load()?.config.ledger_dir(), self.since, kind)?;
         let of_client = seen
-            .keys()
+            .iter()
             .filter(|seen| seen.client == self.client.as_str());
         let hosts: BTreeSet<_> = of_client
             .filter_map(|seen| Some(HostPattern::of(&seen.destination()?)))
             .collect();
+        self.show(&hosts)
+    }
+
+    fn kind(&self) -> Kind {
+        if self.refused {
+            Kind::ObservedOrRefused
+        } else {
+            Kind::Observed
+        }
+    }
+
+    /// What the client did, as the ledger of a server elsewhere has it.
+    async fn seen_at(&self, server: &Remote) -> anyhow::Result<BTreeSet<Went>> {
+        let mut events = vec![event::DESTINATION];
+        if self.refused {
+            events.push(event::DENIED);
+        }
+        let mut seen = BTreeSet::new();
+        for event in events {
+            let query = format!(
+                "&client={}&event={event}&since={}",
+                segment(self.client.as_str()),
+                segment(&views::rfc3339(self.since))
+            );
+            let mut lines = RemoteLines::new(server, query, 0);
+            lines
+                .each(|record: &Record| {
+                    let line = serde_json::to_string(record)?;
+                    let line = RecordRef::parse(line.as_bytes())?;
+                    seen.extend(Went::of(&line).filter(|_| self.kind().wants(&line)));
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(seen)
+    }
+
+    fn show(&self, hosts: &BTreeSet<HostPattern>) -> anyhow::Result<()> {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let client = self.client.as_str();
+        let named = word(client);
         if hosts.is_empty() && !self.format.json {
             output::note(&format!(
-                "nothing was observed of {client}; `egret egress observe --client {client}` begins"
+                "nothing was observed of {client}; `egret egress observe --client {named}` begins"
             ));
             return Ok(());
         }
@@ -64,9 +107,10 @@ impl Suggest {
             hosts: &hosts,
         };
         output::data(self.format, &view, || {
+            let words: Vec<_> = hosts.iter().map(|host| word(host)).collect();
             format!(
-                "egret egress allow {} --client {client}\n",
-                hosts.join(" \\\n  ")
+                "egret egress allow {} --client {named}\n",
+                words.join(" \\\n  ")
             )
         })
     }

@@ -4,15 +4,15 @@ use clap::Args;
 
 use crate::vault::egress::Subject;
 use crate::vault::people::Grantee;
-use crate::vault::{ClientName, GroupName, Principal};
+use crate::vault::{CallerName, GroupName, Principal};
 
 /// Whom a rule is about; everyone without any of these.
 #[derive(Args)]
 #[group(multiple = false)]
 pub(super) struct Who {
-    /// One client
+    /// One client, as the ledger names it: ci, or jwt:system:serviceaccount:build:ci
     #[arg(long, value_name = "CLIENT")]
-    client: Option<ClientName>,
+    client: Option<CallerName>,
     /// The clients of a user
     #[arg(long, value_name = "USER")]
     user: Option<Principal>,

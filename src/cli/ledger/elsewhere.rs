@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::describe::describe;
 use super::print::Printer;
 use crate::cli::output::Style;
-use crate::cli::remote::Remote;
+use crate::cli::remote::{Remote, RemoteLines, record};
 use crate::ledger::Record;
 
 /// How often a followed ledger is asked for.
@@ -36,7 +35,7 @@ impl Elsewhere<'_> {
     pub(super) async fn tail(&self, most: Option<usize>, follow: bool) -> anyhow::Result<()> {
         let mut printer = Printer::new();
         // Before what is there is read: no line is missed in between.
-        let mut seen = self.last().await?;
+        let seen = self.last().await?;
         match most {
             Some(most) => {
                 for record in self.last_lines(most, seen).await? {
@@ -44,16 +43,21 @@ impl Elsewhere<'_> {
                 }
             }
             None => {
-                self.print_after(0, Some(seen), &mut printer).await?;
+                let mut all = RemoteLines::new(self.server, self.query.clone(), 0);
+                all.each(|record| self.print_up_to(seen, record, &mut printer))
+                    .await?;
             }
         }
         printer.flush()?;
         if !follow {
             return Ok(());
         }
+        let mut news = RemoteLines::new(self.server, self.query.clone(), seen);
         loop {
             tokio::time::sleep(POLL).await;
-            seen = self.print_after(seen, None, &mut printer).await?;
+            for record in news.next_page().await? {
+                self.print(&record, &mut printer)?;
+            }
             printer.flush()?;
         }
     }
@@ -65,29 +69,12 @@ impl Elsewhere<'_> {
         Ok(last.map_or(0, |record| record.seq))
     }
 
-    /// Prints the lines after one and up to another; the number of the last one that was looked at.
-    async fn print_after(
-        &self,
-        mut after: u64,
-        up_to: Option<u64>,
-        printer: &mut Printer,
-    ) -> anyhow::Result<u64> {
-        loop {
-            let path = format!("/ledger?limit=500&after={after}{}", self.query);
-            let page: Page = self.server.get(&path).await?;
-            for item in &page.items {
-                let record = record(item)?;
-                if up_to.is_some_and(|last| record.seq > last) {
-                    return Ok(after);
-                }
-                after = after.max(record.seq);
-                self.print(&record, printer)?;
-            }
-            match page.next {
-                Some(next) if next > after || !page.items.is_empty() => after = after.max(next),
-                _ => return Ok(after),
-            }
+    /// Prints a line that was there at the beginning.
+    fn print_up_to(&self, last: u64, record: &Record, printer: &mut Printer) -> anyhow::Result<()> {
+        if record.seq > last {
+            return Ok(());
         }
+        self.print(record, printer)
     }
 
     /// The last lines up to one, oldest first.
@@ -115,9 +102,4 @@ impl Elsewhere<'_> {
         }
         printer.line(&describe(record, Style::of_stdout()))
     }
-}
-
-fn record(item: &Value) -> anyhow::Result<Record> {
-    let record = Record::parse(item.to_string().as_bytes()).ok();
-    record.context("the server sent a line that this version of Egret does not understand")
 }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::filters::Filters;
 use super::print::Printer;
 use crate::cli::output;
+use crate::cli::remote::{Remote, RemoteLines};
 use crate::ledger::RecordRef;
 use crate::ledger::export::{csv, csv_header, ocsf};
 use crate::ledger::history::History;
@@ -18,7 +19,8 @@ use crate::ledger::lines::{Next, RawLines};
 ///
 /// jsonl: the lines as the ledger has them. csv: RFC 4180, one column for each key; an apostrophe is
 /// put before text that a spreadsheet would take for a formula. ocsf: for each line one event of
-/// class API Activity (6003), which SIEMs read (https://schema.ocsf.io).
+/// class API Activity (6003), which SIEMs read (https://schema.ocsf.io). With --server it has the lines
+/// that the user of the token may see.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -63,18 +65,46 @@ impl Export {
                 if !filter.matches(&record) {
                     continue;
                 }
-                match self.format {
-                    Form::Jsonl => {
-                        printer.bytes(line)?;
-                        printer.bytes(b"\n")?;
-                    }
-                    Form::Csv => printer.bytes(csv(&record).as_bytes())?,
-                    Form::Ocsf => printer.line(&ocsf(&record).to_string())?,
-                }
+                self.print(line, &record, &mut printer)?;
             }
         }
         printer.flush()?;
         gaps.check()
+    }
+
+    /// The same of a server elsewhere: the lines that the user of the token may see. Whether lines are
+    /// missing cannot be told from them.
+    pub(super) async fn at(self, server: &Remote) -> anyhow::Result<()> {
+        let mut printer = Printer::new();
+        if self.format == Form::Csv {
+            printer.bytes(csv_header().as_bytes())?;
+        }
+        let mut lines = RemoteLines::new(server, self.filters.query(), 0);
+        let mut print = |line: String| {
+            let record = RecordRef::parse(line.as_bytes())?;
+            self.print(line.as_bytes(), &record, &mut printer)
+        };
+        lines
+            .each(|record| print(serde_json::to_string(record)?))
+            .await?;
+        printer.flush()
+    }
+
+    /// One line in the format.
+    fn print(
+        &self,
+        line: &[u8],
+        record: &RecordRef<'_>,
+        printer: &mut Printer,
+    ) -> anyhow::Result<()> {
+        match self.format {
+            Form::Jsonl => {
+                printer.bytes(line)?;
+                printer.bytes(b"\n")
+            }
+            Form::Csv => printer.bytes(csv(record).as_bytes()),
+            Form::Ocsf => printer.line(&ocsf(record).to_string()),
+        }
     }
 }
 

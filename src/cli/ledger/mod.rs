@@ -46,13 +46,16 @@ impl Ledger {
                 Command::Tail(tail) => tail.at(server).await,
                 Command::Prove(prove) => prove.at(server).await,
                 Command::Checkpoint(checkpoint) => checkpoint.at(server).await,
-                _ => context.only_here(),
+                Command::Export(export) => export.at(server).await,
+                Command::Verify(verify) => verify.at(server).await,
+                Command::VerifyProof(verify) => verify.run(),
             };
         }
-        let dir = context.load()?.config.ledger_dir();
+        let config = context.load()?.config;
+        let dir = config.ledger_dir();
         match command {
             Command::Tail(tail) => tail.run(&dir),
-            Command::Verify(verify) => verify.run(&dir),
+            Command::Verify(verify) => verify.run(&dir, &config.ledger.witnesses),
             Command::Prove(prove) => prove.run(&dir),
             Command::Checkpoint(checkpoint) => checkpoint.run(&dir),
             Command::Export(export) => export.run(&dir),

@@ -79,6 +79,13 @@ impl Remote {
         self.read(&self.send(Method::GET, path, If::Nothing, None).await?)
     }
 
+    /// The same for another program: nothing is taken out of its texts.
+    pub(super) async fn get_exactly<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let answer = self.send(Method::GET, path, If::Nothing, None).await?;
+        self.succeeded(&answer)?;
+        self.understood(serde_json::from_slice(&answer.body).ok())
+    }
+
     /// Every item of a list, page by page. `path` may have a query.
     pub(in crate::cli) async fn list<T: DeserializeOwned>(
         &self,
@@ -158,7 +165,10 @@ impl Remote {
         self.succeeded(answer)?;
         // What a parser says quotes the answer.
         let read = serde_json::from_slice::<Value>(&answer.body).ok();
-        let read = read.and_then(|read| serde_json::from_value(printable(read)).ok());
+        self.understood(read.and_then(|read| serde_json::from_value(printable(read)).ok()))
+    }
+
+    fn understood<T>(&self, read: Option<T>) -> anyhow::Result<T> {
         read.with_context(|| {
             format!(
                 "{} answered with what this version of Egret does not understand",

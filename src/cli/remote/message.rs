@@ -5,7 +5,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, anyhow};
 use serde_json::{Map, Value, json};
 
-use crate::policy::grant::{Grant, parse_action, parse_method};
+use crate::policy::grant::{Grant, HostPattern, PathPrefix, parse_action, parse_method};
+use crate::policy::location::LocationRule;
 use crate::policy::use_limits::{Asking, Budget, Copies, UseLimits};
 use crate::secret::SecretBytes;
 use crate::vault::Kind;
@@ -38,33 +39,56 @@ pub(in crate::cli) fn value(kind: Kind, value: &SecretBytes) -> anyhow::Result<V
         .into())
 }
 
+/// The lists that limit a credential, a share, an attachment and a rule. The last two know no places.
+pub(in crate::cli) fn lists(
+    hosts: &[HostPattern],
+    places: Option<&[LocationRule]>,
+    methods: &[String],
+    paths: &[PathPrefix],
+    actions: &[String],
+) -> Value {
+    let mut lists = json!({
+        "hosts": texts(hosts),
+        "methods": methods,
+        "paths": texts(paths),
+        "actions": actions,
+    });
+    if let Some(places) = places {
+        lists["locations"] = texts(places).into();
+    }
+    lists
+}
+
 /// Where a credential may be used.
 pub(in crate::cli) fn limits(grant: &Grant) -> Value {
     let uses = &grant.uses;
-    json!({
-        "hosts": texts(&grant.hosts),
-        "locations": texts(&grant.locations),
-        "methods": grant.methods,
-        "paths": texts(&grant.paths),
-        "actions": grant.actions,
-        "expires": grant.expires.map(rfc3339),
-        "copies": uses.copies.unwrap_or(Copies::Any).to_string(),
-        "max_uses": uses.budget.map_or("unlimited".to_owned(), |rate| rate.to_string()),
-        "approve": uses.approve.map_or("never", |mode| mode.as_str()),
-    })
+    let budget = uses.budget.map(|rate| rate.to_string());
+    let mut message = lists(
+        &grant.hosts,
+        Some(&grant.locations),
+        &grant.methods,
+        &grant.paths,
+        &grant.actions,
+    );
+    message["expires"] = grant.expires.map(rfc3339).into();
+    message["copies"] = uses.copies.unwrap_or(Copies::Any).to_string().into();
+    message["max_uses"] = budget.unwrap_or("unlimited".to_owned()).into();
+    message["approve"] = uses.approve.map_or("never", |mode| mode.as_str()).into();
+    message
 }
 
 /// A share, without whom it is with.
 pub(in crate::cli) fn share(offer: &Offer) -> Value {
     let limits = &offer.limits;
-    json!({
-        "hosts": texts(&limits.hosts),
-        "locations": texts(&limits.locations),
-        "methods": limits.methods,
-        "paths": texts(&limits.paths),
-        "actions": limits.actions,
-        "until": offer.until.map(rfc3339),
-    })
+    let mut message = lists(
+        &limits.hosts,
+        Some(&limits.locations),
+        &limits.methods,
+        &limits.paths,
+        &limits.actions,
+    );
+    message["until"] = offer.until.map(rfc3339).into();
+    message
 }
 
 /// Where a credential may be used, from its view.

@@ -15,10 +15,12 @@
 //! | A command works on the store here although a server was named | A command that has no way over the API refuses. |
 
 mod exchange;
+mod lines;
 pub(super) mod message;
 mod options;
 mod thing;
 
 pub(super) use self::exchange::{Remote, segment};
-pub(super) use self::options::ServerArgs;
+pub(super) use self::lines::{RemoteLines, record};
+pub(super) use self::options::{ONLY_HERE, ServerArgs, is_out_of_place};
 pub(super) use self::thing::Thing;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use http::Uri;
 use zeroize::Zeroizing;
 
@@ -47,6 +48,18 @@ pub(in crate::cli) struct ServerArgs {
         help_heading = "A server elsewhere"
     )]
     server_ca: Option<PathBuf>,
+}
+
+/// What a command says that is about its own machine.
+pub(in crate::cli) const ONLY_HERE: &str = "this command works on this machine only, without --server and EGRET_SERVER; docs/api.md lists those \
+     that work on a server elsewhere";
+
+/// Whether a command was given an option of [`ServerArgs`] that does not take them.
+pub(in crate::cli) fn is_out_of_place(error: &clap::Error) -> bool {
+    let argument = error.get(ContextKind::InvalidArg);
+    let own = ["--server", "--token-file", "--server-ca"];
+    error.kind() == ErrorKind::UnknownArgument
+        && matches!(argument, Some(ContextValue::String(name)) if own.contains(&name.as_str()))
 }
 
 /// A server, how it is known, and the token.

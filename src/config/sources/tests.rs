@@ -179,6 +179,10 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
     ];
     const PARENT: &[(&str, &str)] = &[("EGRET_UPSTREAM_PROXY", "http://p.example:3128")];
     const SHIP: &[(&str, &str)] = &[("EGRET_LEDGER_SHIP_URL", "https://logs.example")];
+    const S3: &[(&str, &str)] = &[
+        ("EGRET_LEDGER_S3_URL", "https://s3.example/bucket"),
+        ("EGRET_LEDGER_S3_LOGIN", "s3.login"),
+    ];
     const CLAIM: &[(&str, &str)] = &[
         ("EGRET_ISSUER_NAME", "https://issuer.example"),
         ("EGRET_ISSUER_AUDIENCE", "egret"),
@@ -296,6 +300,18 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
         ("ledger.ship_url", "https://logs.example/x", &[]),
         ("ledger.ship_form", "ocsf", SHIP),
         ("ledger.ship_token", "ship.token", SHIP),
+        (
+            "ledger.s3_url",
+            "https://s3.example/other",
+            &[("EGRET_LEDGER_S3_LOGIN", "s3.login")],
+        ),
+        ("ledger.s3_region", "eu-central-1", S3),
+        ("ledger.s3_login", "other.login", S3),
+        (
+            "ledger.witnesses",
+            "w.example+00df7ba9+BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA https://w.example",
+            &[],
+        ),
         ("traces.url", "http://collector.example:4318", &[]),
         ("keys.master", "env:KEY", &[]),
         ("keys.next", "env:NEXT", &[]),
@@ -464,7 +480,8 @@ fn the_data_directory_follows_flag_environment_xdg_and_home() {
 fn uncommented() -> String {
     let is_setting = |text: &str| {
         let key = text.split_once(" = ").map(|(key, _)| key);
-        let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let is_key = |key: &str| key.bytes().all(is_part);
         text == "[[destination]]" || key.is_some_and(is_key)
     };
     let lines = EXAMPLE.lines().map(|line| {

@@ -2,10 +2,11 @@
 //!
 //! [`fields`] is the table of a line's fields. [`entry`] is what happened, [`encoded`] its text,
 //! [`record_ref`] and [`record`] what is read back. [`chain`] ties each line to the one before it,
-//! [`merkle`] is the tree over all of them, [`note`] and [`checkpoint`] are what is signed.
+//! [`merkle`] is the tree over all of them, [`note`] and [`checkpoint`] are what is signed, [`cosignature`] what a witness signs of that.
 
 pub mod chain;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod encoded;
 pub mod entry;
 pub mod event;

@@ -232,7 +232,7 @@ impl FromStr for Verifier {
 }
 
 /// Splits a note at its last empty line into its text and its signature lines.
-fn split_note(note: &str) -> Result<(&str, &str), NoteError> {
+pub(super) fn split_note(note: &str) -> Result<(&str, &str), NoteError> {
     if note.contains(|c: char| c < ' ' && c != '\n') || !note.ends_with('\n') {
         return Err(NoteError::Malformed);
     }
@@ -245,7 +245,7 @@ fn split_note(note: &str) -> Result<(&str, &str), NoteError> {
 }
 
 /// The name in a signature line, and the key id and signature after it.
-fn parse_signature(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
+pub(super) fn parse_signature(line: &str) -> Result<(&str, Vec<u8>), NoteError> {
     let rest = line
         .strip_prefix(SIGNATURE_PREFIX)
         .ok_or(NoteError::Malformed)?;

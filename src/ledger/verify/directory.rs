@@ -8,11 +8,15 @@ use std::sync::atomic::AtomicU64;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
+use crate::ledger::cosigned;
 use crate::ledger::format::checkpoint::Checkpoint;
+use crate::ledger::format::cosignature::WitnessKey;
 use crate::ledger::format::note::{NoteError, Verifier};
 use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::history::History;
-use crate::ledger::layout::{self, CHECKPOINTS, PUBLIC_KEY, SIGNING_KEY};
+use crate::ledger::layout::{self, CHECKPOINTS, COSIGNED, PUBLIC_KEY, SIGNING_KEY};
 
 use super::flaw::{Flaw, Wrong};
 use super::run::{InputFile, Plan, Report, last_while, start_before, verify};
@@ -33,6 +37,8 @@ pub struct Ask {
     pub kept: Vec<String>,
     /// Lines that name damage which is known: they do not fail the check.
     pub known_damage: Vec<u64>,
+    /// Witnesses whose cosignatures are looked for.
+    pub witnesses: Vec<WitnessKey>,
     /// How many lines were checked, while the check runs.
     pub progress: Arc<AtomicU64>,
 }
@@ -53,6 +59,19 @@ pub struct Verified {
     pub report: Report,
     /// The key that signed it; `None` for a ledger that is chained and not signed.
     pub key: Option<(Verifier, KeySource)>,
+    /// What each witness that was asked for has signed.
+    pub witnessed: Vec<Witnessed>,
+}
+
+/// Up to where a witness has signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Witnessed {
+    /// The name of its key.
+    pub witness: String,
+    /// Lines that it has signed; `None` where there is no cosignature of it.
+    pub size: Option<u64>,
+    /// When, by its clock.
+    pub time: Option<Timestamp>,
 }
 
 /// Why a ledger was not found to be in order.
@@ -103,9 +122,14 @@ pub fn directory(dir: &Path, ask: &Ask) -> Result<Verified, VerifyError> {
             return Err(Wrong::NoCheckpoints.in_file(CHECKPOINTS).into());
         }
     }
-    let kept = open_kept(&ask.kept, verifier)?;
+    let mut kept = open_kept(&ask.kept, verifier)?;
+    let (witnessed, cosigned) = witnessed(dir, verifier, &ask.witnesses)?;
     let start = find_start(&history, &mut notes, verifier, ask)?;
     let size = start.as_ref().map_or(0, Checkpoint::size);
+    // The start covers the lines of those before it.
+    let compared = cosigned.into_iter().filter(|found| found.size() >= size);
+    kept.extend(compared);
+    let given = ask.kept.len() as u64;
     let plan = Plan {
         key: verifier,
         start,
@@ -113,8 +137,43 @@ pub fn directory(dir: &Path, ask: &Ask) -> Result<Verified, VerifyError> {
         known_damage: ask.known_damage.clone(),
         progress: Arc::clone(&ask.progress),
     };
-    let report = verify(InputFile::of(&history, size), notes.read(dir)?, plan)?;
-    Ok(Verified { report, key })
+    let mut report = verify(InputFile::of(&history, size), notes.read(dir)?, plan)?;
+    // Those of witnesses lie beside the ledger.
+    report.kept = given;
+    Ok(Verified {
+        report,
+        key,
+        witnessed,
+    })
+}
+
+/// What each of these witnesses has signed, and the checkpoints of that.
+fn witnessed(
+    dir: &Path,
+    key: Option<&Verifier>,
+    witnesses: &[WitnessKey],
+) -> Result<(Vec<Witnessed>, Vec<Checkpoint>), VerifyError> {
+    let (mut all, mut checkpoints) = (Vec::new(), Vec::new());
+    if witnesses.is_empty() {
+        return Ok((all, checkpoints));
+    }
+    let notes = cosigned::notes(dir).map_err(|error| io_error(&dir.join(COSIGNED), error))?;
+    for witness in witnesses {
+        let found = key.map(|key| cosigned::find(&notes, key, witness));
+        let found = found.transpose();
+        let found = found.map_err(|error| Wrong::Checkpoint(error).in_file(COSIGNED))?;
+        let found = found.flatten();
+        let time = |found: &cosigned::Cosigned| {
+            Timestamp::from_unix_micros(found.cosignature.time.saturating_mul(1_000_000))
+        };
+        all.push(Witnessed {
+            witness: witness.name().to_string(),
+            size: found.as_ref().map(|found| found.checkpoint.size()),
+            time: found.as_ref().map(time),
+        });
+        checkpoints.extend(found.map(|found| found.checkpoint));
+    }
+    Ok((all, checkpoints))
 }
 
 fn io_error(path: &Path, source: io::Error) -> VerifyError {

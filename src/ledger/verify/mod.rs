@@ -15,7 +15,9 @@ mod notes;
 mod run;
 
 pub use checker::{Checker, Remark};
-pub use directory::{Ask, KeySource, Verified, VerifyError, checkpoints_file, directory, read_key};
+pub use directory::{
+    Ask, KeySource, Verified, VerifyError, Witnessed, checkpoints_file, directory, read_key,
+};
 pub use flaw::{Flaw, Wrong};
 pub use notes::{Checkpoints, Notes, Placed};
 pub use run::{InputFile, Plan, Report, Signed, last_while, start_before, verify};

@@ -133,6 +133,31 @@ impl Ledger {
         self.0.stats.ship_failures.fetch_add(1, Relaxed);
     }
 
+    /// Notes how many rotated files a bucket does not have yet.
+    pub fn unstored(&self, files: u64) {
+        self.0.stats.unstored_files.store(files, Relaxed);
+    }
+
+    /// Notes how many lines the last checkpoint covers that a bucket has.
+    pub fn stored_checkpoint(&self, size: u64) {
+        self.0.stats.stored_checkpoint.store(size, Relaxed);
+    }
+
+    /// Counts that something could not be stored in a bucket.
+    pub fn store_failed(&self) {
+        self.0.stats.store_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Notes how many lines are under a checkpoint that each witness has cosigned.
+    pub fn witnessed(&self, size: u64) {
+        self.0.stats.witnessed.store(size, Relaxed);
+    }
+
+    /// Counts that a witness did not cosign a checkpoint.
+    pub fn witness_failed(&self) {
+        self.0.stats.witness_failures.fetch_add(1, Relaxed);
+    }
+
     /// Opens or creates the ledger in `dir` for adding a few lines, and starts its thread. Reads
     /// and syncs files, so it blocks.
     ///

@@ -7,6 +7,7 @@ mod export;
 mod facts;
 mod filter;
 mod impact;
+mod import;
 mod limits;
 pub(super) mod limits_form;
 mod list;
@@ -54,5 +55,17 @@ pub(super) fn router() -> Router<AdminContext> {
     Router::new()
         .route("/settings/credentials", get(list::show))
         .route("/settings/credentials/new", get(new::ask).post(new::save))
+        .route(
+            "/settings/credentials/import",
+            get(import::ask).post(import::read),
+        )
+        .route(
+            "/settings/credentials/import/{name}",
+            get(import::show).post(import::save),
+        )
+        .route(
+            "/settings/credentials/import/{name}/discard",
+            post(import::discard),
+        )
         .nest("/settings/credentials/{owner}/{slug}", one)
 }

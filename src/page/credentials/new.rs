@@ -123,7 +123,8 @@ pub(super) async fn save(
     };
     let service = services::find(fields.text("service"));
     let sight = person.look(&context).await?;
-    let remarks = remarks::of(&sight, new.kind, &value, service, &new.grant.hosts);
+    let mut remarks = remarks::of(&sight, new.kind, &value, service, &new.grant.hosts);
+    remarks.extend(remarks::about_hosts(&context, &new.grant.hosts));
     let path = facts::path(&new.owner, &new.slug);
     let saved = context.registrar().add(&person.actor(), new, value).await;
     match saved {

@@ -1,6 +1,7 @@
 //! What may be a mistake about a new value. It goes into an address by its name, which holds nothing
 //! of the value.
 
+use crate::admin::AdminContext;
 use crate::policy::grant::HostPattern;
 use crate::secret::SecretBytes;
 use crate::services::Service;
@@ -10,6 +11,20 @@ use crate::vault::{Kind, Sight};
 
 /// How the name begins of the remark that the value is stored already, under the slug that follows.
 const SAME: &str = "same:";
+
+/// How the name begins of the remark that tunnels to the host that follows are not opened.
+const UNOPENED: &str = "unopened:";
+
+/// The names of remarks about hosts.
+pub(in crate::page) fn about_hosts(
+    context: &AdminContext,
+    hosts: &[HostPattern],
+) -> impl Iterator<Item = String> {
+    let settings = context.settings();
+    let found = remark::passed_through(hosts, &settings.config.tls.passthrough);
+    let names: Vec<_> = found.map(|host| format!("{UNOPENED}{host}")).collect();
+    names.into_iter()
+}
 
 /// The names of what may be a mistake.
 pub(in crate::page) fn of(
@@ -29,9 +44,15 @@ pub(in crate::page) fn of(
 
 /// What the names in an address mean of the credential `slug`, as sentences; unknown ones mean nothing.
 pub(super) fn meaning(names: &str, slug: &Slug) -> Vec<String> {
+    let about_host = |name: &str| {
+        let host: HostPattern = name.strip_prefix(UNOPENED)?.parse().ok()?;
+        Some(remark::unopened(&host))
+    };
     let of = |name: &str| match name.strip_prefix(SAME) {
         Some(other) => Slug::parse(other).ok().map(|other| same(&other, slug)),
-        None => name.parse().ok().map(|remark: Remark| remark.to_string()),
+        None => {
+            about_host(name).or_else(|| name.parse().ok().map(|remark: Remark| remark.to_string()))
+        }
     };
     let remarks = names.split(',').filter_map(of);
     remarks.map(|clause| sentence(&clause)).collect()
@@ -58,8 +79,12 @@ mod tests {
     #[test]
     fn names_are_read_back_as_sentences() {
         let slug = Slug::parse("gh").unwrap();
-        let meaning = meaning("space,<script>,same:other,same:gh,same:<b>", &slug);
-        assert_eq!(meaning.len(), 3, "{meaning:?}");
+        let meaning = meaning(
+            "space,<script>,same:other,same:gh,same:<b>,unopened:a.example,unopened:<b>",
+            &slug,
+        );
+        assert_eq!(meaning.len(), 4, "{meaning:?}");
+        assert!(meaning[3].starts_with("Tunnels to a.example are not opened"));
         assert!(meaning[0].starts_with("The value begins") && meaning[0].ends_with('.'));
         assert!(meaning[1].starts_with("The value is also stored under other:"));
         assert_eq!(meaning[2], "The value is the one that was in force before.");

@@ -1,39 +1,20 @@
 //! *Test it*: a request of the owner's own, through the proxy like any other, and recorded like any other.
 
-use std::time::Duration;
-
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Method;
 
 use super::facts::Asked;
 use super::start::{self, METHODS, Said, TestForm};
-use crate::admin::{AdminContext, AdminProblem, Trouble};
-use crate::clock;
-use crate::environment::request::{Answer, InvalidRequest, Request, send};
-use crate::identity::ClientToken;
+use crate::admin::AdminContext;
+use crate::admin::trial::{Trial, Unanswered, try_it};
+use crate::environment::request::{Answer, InvalidRequest, Request};
 use crate::page::failure::Failure;
 use crate::page::fields::{Fields, Wrong};
 use crate::page::layout;
 use crate::page::person::Person;
 use crate::policy::grant;
-use crate::vault::client_proof::ClientProof;
 use crate::vault::rights::Right;
-use crate::vault::{Actor, ClientName, Principal};
-
-/// How long the client of a test may work, in seconds.
-const LIFE: i64 = 60;
-/// Longest wait for the answer: the page itself is answered in 30 s.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A test that can be sent.
-struct Trial {
-    request: Request,
-    /// What the ledger calls it.
-    action: String,
-    /// Whether it uses the version that waits for its promotion.
-    staged: bool,
-}
 
 /// `POST …/test` with the fields of [`TestForm`].
 pub(super) async fn send_one(
@@ -48,7 +29,8 @@ pub(super) async fn send_one(
     let mut wrong = Wrong::default();
     let mut page = start::page(&person, &asked);
     if let Some(trial) = read(&typed, &mut wrong) {
-        page.said = Some(said(try_it(&context, &person, trial).await?));
+        let (actor, user) = (person.actor(), person.name().clone());
+        page.said = Some(said(try_it(&context, &actor, &user, trial).await?));
     }
     page.test = typed;
     page.wrong = wrong;
@@ -90,7 +72,7 @@ fn read(typed: &TestForm, wrong: &mut Wrong) -> Option<Trial> {
     })
 }
 
-fn said(answer: Result<Answer, String>) -> Said {
+fn said(answer: Result<Answer, Unanswered>) -> Said {
     let (text, class) = match answer {
         Ok(Answer {
             code: Some(code), ..
@@ -105,60 +87,6 @@ fn said(answer: Result<Answer, String>) -> Said {
         Err(error) => (format!("There was no answer: {error}."), "bad"),
     };
     Said { text, class }
-}
-
-/// Sends it for a client that is there for this request alone.
-async fn try_it(
-    context: &AdminContext,
-    person: &Person,
-    trial: Trial,
-) -> Result<Result<Answer, String>, Failure> {
-    let (context, actor, user) = (context.clone(), person.actor(), person.name().clone());
-    // In a task of its own: a browser that goes away leaves no client behind.
-    let tried = tokio::spawn(async move { for_client(&context, &actor, &user, &trial).await });
-    tried
-        .await
-        .map_err(|_| AdminProblem::new(Trouble::Internal))?
-}
-
-async fn for_client(
-    context: &AdminContext,
-    actor: &Actor,
-    user: &Principal,
-    trial: &Trial,
-) -> Result<Result<Answer, String>, Failure> {
-    let internal = || AdminProblem::new(Trouble::Internal);
-    let token = ClientToken::generate().map_err(|_| internal())?;
-    let hash = token.hash();
-    let random: String = hash[..5].iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = ClientName::parse(&format!("test-{random}")).map_err(|_| internal())?;
-    let ca = context.settings().config.tls.ca_cert.clone();
-    let pem = tokio::fs::read_to_string(ca)
-        .await
-        .map_err(|_| internal())?;
-    let registrar = context.registrar();
-    let (proof, end) = (ClientProof::Token(hash), clock::unix_seconds() + LIFE);
-    registrar
-        .add_client(actor, &name, user, proof, Some(end))
-        .await?;
-    let may_probe = if trial.staged {
-        registrar.let_probe(actor, &name).await
-    } else {
-        Ok(())
-    };
-    let sent = async {
-        may_probe?;
-        let proxy = context.state().proxy;
-        let sent = send(&trial.request, proxy, &trial.action, token.expose(), &pem);
-        Ok::<_, Failure>(tokio::time::timeout(PATIENCE, sent).await)
-    };
-    let sent = sent.await;
-    registrar.remove_client(actor, &name).await?;
-    Ok(match sent? {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not come in {} s", PATIENCE.as_secs())),
-    })
 }
 
 #[cfg(test)]

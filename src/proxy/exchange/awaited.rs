@@ -27,6 +27,8 @@ pub struct Asked {
     pub accept_encoding: Vec<HeaderValue>,
     /// Whether the upstream was asked for a part (`Range`).
     pub part: bool,
+    /// Whether it has an `Authorization`, which may authenticate the connection.
+    pub has_authorization: bool,
     /// Whether the client takes trailers.
     pub takes_trailers: bool,
     /// Whether it asked by HEAD for one type, which is not text.

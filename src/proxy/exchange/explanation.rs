@@ -16,10 +16,12 @@ use crate::proxy::exchange::needle_cache::NeedleCache;
 use crate::proxy::exchange::payload::BodyLimits;
 use crate::proxy::exchange::pipeline::Exchange;
 use crate::proxy::exchange::plan::Plan;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::{RequestContext, shown_path};
 use crate::proxy::exchange::request_id::RequestIds;
 use crate::proxy::exchange::spool::SpoolSpace;
 use crate::proxy::exchange::stand_ins;
+use crate::proxy::runtime::origin::Origin;
 use crate::vault::Vault;
 
 /// What would be done with this request of `caller` to `destination`. Its target is in origin form.
@@ -46,7 +48,7 @@ pub async fn explain(
     let mut context = RequestContext {
         id: RequestIds::new(0).next(),
         destination: destination.clone(),
-        origin: destination.to_string().into(),
+        origin: Origin::from(destination),
         method: head.method.clone(),
         path: shown_path(Arc::clone(&raw_path)),
         raw_path,
@@ -62,7 +64,8 @@ pub async fn explain(
         context.path = leak_guard::shown(&needles, &context.raw_path);
         egress::check_again(&needles, &context, &rules).map_err(|refused| refused.refusal)?;
     }
-    let exchange = Exchange::new(context, head, body, treatment, needles);
+    let present = Present::of(&head.headers);
+    let exchange = Exchange::new(context, head, present, body, treatment, needles);
     let scanned = exchange.scan(limits, vault, None).await;
     let scanned = scanned.map_err(|refused| refused.refusal)?;
     let resolved = scanned.resolve(vault).map_err(|refused| refused.refusal)?;

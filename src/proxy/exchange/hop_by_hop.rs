@@ -50,8 +50,8 @@ fn remove(fields: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
     *fields = kept;
 }
 
-/// `Trailer` stays: the trailers it announces are forwarded.
-fn ends_here(lower_case_name: &str) -> bool {
+/// Whether a field of this name is never passed on. `Trailer` stays: the trailers it announces are forwarded.
+pub fn ends_here(lower_case_name: &str) -> bool {
     if !may_end_here(lower_case_name) {
         return false;
     }
@@ -78,8 +78,9 @@ fn may_end_here(name: &str) -> bool {
 /// Fields that a sender must not put into a trailer section, because a recipient has acted on the
 /// head by then: framing, routing, request modifiers, response control data, and what says how the
 /// content is to be read (RFC 9110 section 6.5.1). A digest of the content is no such field.
-const NEVER_TRAILERS: [HeaderName; 22] = [
+const NEVER_TRAILERS: [HeaderName; 24] = [
     header::AGE,
+    header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::COOKIE,
     header::DATE,
@@ -93,6 +94,8 @@ const NEVER_TRAILERS: [HeaderName; 22] = [
     header::LOCATION,
     header::MAX_FORWARDS,
     header::PRAGMA,
+    // Egret's own, or one that nobody could tell from it (RFC 9209).
+    HeaderName::from_static("proxy-status"),
     header::RANGE,
     header::RETRY_AFTER,
     header::SET_COOKIE,
@@ -142,13 +145,24 @@ pub fn nominated(headers: &HeaderMap) -> HashSet<String> {
 /// `Content-Encoding` a body would be read as something else, and without `Authorization` the
 /// request would be sent without a credential. Such an option is ignored.
 fn is_end_to_end(lower_case_name: &str) -> bool {
-    const FIELDS: [HeaderName; 6] = [
+    const FIELDS: [HeaderName; 16] = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,
         header::COOKIE,
         header::ETAG,
-        header::SET_COOKIE,
+        header::EXPECT,
+        // Without its condition a change is made that the client did not want.
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_RANGE,
+        header::IF_UNMODIFIED_SINCE,
         header::LOCATION,
+        header::RANGE,
+        header::SET_COOKIE,
+        header::STRICT_TRANSPORT_SECURITY,
+        header::VARY,
+        header::WWW_AUTHENTICATE,
     ];
     header_role(lower_case_name) == HeaderRole::Forbidden
         || FIELDS.iter().any(|field| field == lower_case_name)
@@ -217,13 +231,15 @@ mod tests {
             ("host", "a"),
             (
                 "connection",
-                "Host, content-type, Content-Encoding, authorization, COOKIE, x-hop",
+                "Host, content-type, Content-Encoding, authorization, COOKIE, x-hop, if-match, Vary",
             ),
             ("content-type", "b"),
             ("content-encoding", "gzip"),
             ("authorization", "c"),
             ("cookie", "d"),
             ("x-hop", "e"),
+            ("if-match", "f"),
+            ("vary", "g"),
         ]);
         strip(&mut headers);
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
@@ -233,6 +249,8 @@ mod tests {
             "content-encoding",
             "authorization",
             "cookie",
+            "if-match",
+            "vary",
         ];
         assert_eq!(names, kept);
     }

@@ -178,7 +178,7 @@ pub fn shown(needles: &Needles, path: &Arc<str>) -> Arc<str> {
 
 /// The refusal, which names the slug, and its ledger line.
 pub fn refuse(context: &RequestContext, name: &str, place: &str) -> Refused {
-    let destination = Some(context.origin.as_ref());
+    let destination = Some(&*context.origin);
     refuse_at(context, name, place, destination)
 }
 

@@ -28,6 +28,7 @@ pub(in crate::proxy) mod payload;
 pub mod permission;
 pub mod pipeline;
 pub mod plan;
+pub mod present;
 pub mod ranges;
 pub mod recode;
 pub mod request_context;

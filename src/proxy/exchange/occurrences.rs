@@ -12,6 +12,7 @@ use crate::policy::location::{HeaderRole, LONGEST_TARGET, Location, header_role}
 use crate::proxy::exchange::authorisation::Obtained;
 use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::uses::Permitted;
 use crate::scrub::MIN_SEARCHED;
@@ -106,14 +107,18 @@ impl Occurrence {
 pub fn in_head(
     head: &Parts,
     raw: Option<&[u8]>,
+    present: Present,
     treatment: &Treatment,
     stand_ins: Option<&StandInSearch>,
 ) -> Result<Vec<Occurrence>, Misplaced> {
     let mut occurrences = Vec::new();
     // What is searched for in the percent-encoded form is the raw form as well; base64 shows neither.
     let shows_none = raw.is_some_and(|raw| !may_hold(Encoding::Percent, raw, stand_ins));
-    let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
-    if shows_none && !credentials.any(|value| Basic::is_named(value.as_bytes())) {
+    let may_be_basic = || {
+        let mut credentials = head.headers.get_all(header::AUTHORIZATION).iter();
+        credentials.any(|value| Basic::is_named(value.as_bytes()))
+    };
+    if shows_none && !(present.has(Present::AUTHORIZATION) && may_be_basic()) {
         return Ok(occurrences);
     }
     let scans = |part| treatment.scan.contains(&part);

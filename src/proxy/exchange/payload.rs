@@ -304,7 +304,21 @@ pub fn body_kind(head: &Parts, body: &InboundBody, treatment: &Treatment) -> Bod
     if body.is_empty() || !treatment.scan.contains(&ScanPlace::Body) {
         return BodyKind::Opaque;
     }
+    if is_said_twice(&head.headers) {
+        return BodyKind::Ambiguous;
+    }
     body::classify(content_type(head))
+}
+
+/// Whether there are two types of which recipients may take either.
+fn is_said_twice(headers: &HeaderMap) -> bool {
+    if headers.len() == headers.keys_len() {
+        // No field has a second line.
+        return false;
+    }
+    let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
+    let first = lines.next();
+    lines.any(|line| Some(line) != first)
 }
 
 /// Whether the client did not say what the body is.

@@ -64,6 +64,7 @@ use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::payload::{Payload, Spooled, Streamed};
 use crate::proxy::exchange::plan::Plan;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::spooled_body::Changes;
@@ -83,6 +84,8 @@ pub struct Exchange<S> {
 struct ExchangeContext {
     context: Arc<RequestContext>,
     head: Parts,
+    /// The fields of the head.
+    present: Present,
     treatment: Treatment,
     /// What must not be sent in the clear and must not come back.
     needles: Arc<Needles>,
@@ -173,11 +176,12 @@ impl Exchange<Authenticated> {
         Arc::make_mut(&mut self.about.context).place = Some(place);
     }
 
-    /// Begins an exchange for a caller that has been authenticated. `needles` are the values that
-    /// the caller's principal can use.
+    /// Begins an exchange for a caller that has been authenticated. `present` are the fields of `head`,
+    /// and `needles` the values that the caller's principal can use.
     pub fn new(
         context: RequestContext,
         head: Parts,
+        present: Present,
         body: InboundBody,
         treatment: Treatment,
         needles: Arc<Needles>,
@@ -185,6 +189,7 @@ impl Exchange<Authenticated> {
         let about = ExchangeContext {
             context: Arc::new(context),
             head,
+            present,
             treatment,
             needles,
         };

@@ -9,9 +9,11 @@ use http::HeaderMap;
 use http::header::{self, HeaderName};
 
 /// `Range`, its condition, and the names that object stores have for it.
-static FIELDS: [HeaderName; 5] = [
+static FIELDS: [HeaderName; 6] = [
     header::RANGE,
     header::IF_RANGE,
+    // A draft of 1995 that Apache still honours.
+    HeaderName::from_static("request-range"),
     HeaderName::from_static("x-ms-range"),
     HeaderName::from_static("x-amz-range"),
     HeaderName::from_static("x-goog-range"),

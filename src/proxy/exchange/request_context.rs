@@ -13,6 +13,7 @@ use crate::policy::destination::Destination;
 use crate::policy::location::Location;
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::runtime::fair_share::ClientPlace;
+use crate::proxy::runtime::origin::Origin;
 use crate::substitution::slug::Reference;
 use crate::substitution::stand_in::StandInSearch;
 use crate::vault::Credential;
@@ -27,7 +28,7 @@ pub struct RequestContext {
     /// Where it goes.
     pub destination: Destination,
     /// The same as ledger and log show it, `https://host:port`.
-    pub origin: Arc<str>,
+    pub origin: Origin,
     /// The method as sent.
     pub method: Method,
     /// The path as sent, for path rules. Empty for a request whose target has none.
@@ -142,7 +143,7 @@ impl RequestContext {
         Self {
             id,
             caller,
-            origin: destination.to_string().into(),
+            origin: Origin::from(&destination),
             destination,
             method: Method::CONNECT,
             raw_path: Arc::clone(&nothing),
@@ -177,7 +178,7 @@ impl RequestContext {
             action_source: Some(action_source.as_str().into()),
             run: run.as_deref().map(Into::into),
             method: Some(self.method.as_str().into()),
-            destination: Some(self.origin.as_ref().into()),
+            destination: Some((&*self.origin).into()),
             path: Some((&*self.path).into()),
             ..Entry::new(event)
         }

@@ -2,6 +2,8 @@
 //!
 //! The upstream would refuse them, with an error that sends people looking in the wrong place.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
@@ -9,6 +11,8 @@ use memchr::memmem;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::occurrences::Occurrence;
+use crate::proxy::exchange::present::Present;
+use crate::substitution::percent;
 
 /// Digests over the body: RFC 9530, its predecessor RFC 3230, and `Content-MD5` of RFC 2616.
 static DIGESTS: [HeaderName; 4] = [
@@ -17,9 +21,6 @@ static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-md5"),
 ];
-
-/// A signature of RFC 9421 says here what it covers.
-static SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 
 /// Removes the digests of a body that is no longer the one they were made of.
 pub fn remove_digests(fields: &mut HeaderMap) {
@@ -63,20 +64,55 @@ pub fn in_body(head: &Parts) -> Option<Refusal> {
         .or_else(|| digested(head))
 }
 
-/// The refusal of any change to a body that a digest or its framing covers.
+/// The refusal of any change to a body that a digest, a signature, its framing or its place in a whole
+/// covers.
 fn digested(head: &Parts) -> Option<Refusal> {
-    let mut digests = DIGESTS.iter();
+    let mut names = head.headers.keys().map(HeaderName::as_str);
     let name = if is_aws_chunked(&head.headers) {
         "its aws-chunked framing"
     } else {
-        digests
-            .find(|name| head.headers.contains_key(*name))?
-            .as_str()
+        names.find(|name| covers_body(name))?
     };
     Some(refusal(format!(
         "the body is covered by {name}, which would no longer hold; send it without, or put the \
          placeholder in a header"
     )))
+}
+
+/// Whether a field of that lower-case name says a digest, a keyed digest or a length of the whole body,
+/// which servers compare with what came.
+fn covers_body(name: &str) -> bool {
+    const NAMES: [&str; 14] = [
+        "content-digest",
+        "repr-digest",
+        "digest",
+        "content-md5",
+        "x-goog-hash",
+        "x-ms-blob-content-md5",
+        "x-ms-content-crc64",
+        "x-bz-content-sha1",
+        // A part of an upload whose whole length was said.
+        "content-range",
+        "upload-length",
+        "upload-offset",
+        "x-upload-content-length",
+        "x-ms-blob-content-length",
+        "x-bz-content-length",
+    ];
+    // Webhooks are signed with a key that both sides know, each sender under a name of its own.
+    let is_keyed = || {
+        name.ends_with("-signature")
+            || name.contains("-signature-")
+            || name.ends_with("-hmac")
+            || name.contains("-hmac-sha")
+    };
+    let is_checksum = || {
+        let is_about_one = ["algorithm", "mode", "type"]
+            .iter()
+            .any(|it| name.ends_with(it));
+        name.contains("-checksum") && !is_about_one || name.ends_with("-content-sha256")
+    };
+    NAMES.contains(&name) || is_keyed() || is_checksum()
 }
 
 /// Whether the body is in the framing of S3 uploads: chunks and a checksum, under a coding name of
@@ -118,7 +154,7 @@ const fn scheme(mark: &'static str, name: &'static str, covers: Covers) -> Schem
 }
 
 /// Schemes of `Authorization`.
-const SCHEMES: [Scheme; 18] = [
+const SCHEMES: [Scheme; 25] = [
     scheme("aws4-", "AWS Signature Version 4", Covers::Anything),
     scheme("aws ", "AWS Signature Version 2", Covers::Anything),
     scheme(
@@ -150,13 +186,24 @@ const SCHEMES: [Scheme; 18] = [
     ),
     scheme("signature ", "HTTP Signatures", Covers::Anything),
     scheme("hmac ", "HMAC signature", Covers::Anything),
+    scheme("acs ", "Alibaba Cloud signature", Covers::Anything),
+    scheme("bce-auth-v", "Baidu AI Cloud signature", Covers::Anything),
+    scheme("obs ", "Huawei Cloud OBS signature", Covers::Anything),
+    scheme(
+        "q-sign-algorithm=",
+        "Tencent Cloud COS signature",
+        Covers::Anything,
+    ),
+    scheme("jdcloud2-", "JD Cloud signature", Covers::Anything),
+    scheme("qiniu ", "Qiniu signature", Covers::Anything),
+    scheme("mac ", "MAC authentication", Covers::Target),
     scheme("hawk ", "Hawk", Covers::Target),
     scheme("digest ", "Digest authentication", Covers::Target),
     scheme("oauth ", "OAuth 1 signature", Covers::TargetAndForm),
 ];
 
-/// Parameters of a query that hold a signature.
-const PARAMETERS: [Scheme; 6] = [
+/// Parameters of a query that hold a signature, or are there with one only.
+const PARAMETERS: [Scheme; 10] = [
     scheme(
         "x-amz-signature=",
         "AWS Signature Version 4",
@@ -183,6 +230,18 @@ const PARAMETERS: [Scheme; 6] = [
         Covers::Anything,
     ),
     scheme(
+        "q-signature=",
+        "Tencent Cloud COS signature",
+        Covers::Anything,
+    ),
+    scheme("x-tos-signature=", "Volcengine signature", Covers::Anything),
+    scheme(
+        "ossaccesskeyid=",
+        "Alibaba Cloud OSS signature",
+        Covers::Anything,
+    ),
+    scheme("key-pair-id=", "CloudFront signature", Covers::Target),
+    scheme(
         "oauth_signature=",
         "OAuth 1 signature",
         Covers::TargetAndForm,
@@ -197,24 +256,58 @@ const PLAINTEXT: &[u8] = b"oauth_signature_method=\"plaintext\"";
 
 /// The signature of the client's on this request.
 fn signature(head: &Parts) -> Option<Scheme> {
-    let authorization = head.headers.get(AUTHORIZATION);
-    let value = authorization.map_or(&b""[..], |value| value.as_bytes());
-    let mut schemes = SCHEMES.iter();
-    let named = schemes.find(|scheme| begins_with(value, scheme.mark));
-    let named = named.filter(|scheme| scheme.covers != Covers::TargetAndForm || is_oauth1(value));
+    let mut lines = head.headers.get_all(AUTHORIZATION).iter();
+    let named = lines.find_map(|line| scheme_of(line.as_bytes()));
     let query = head.uri.query().unwrap_or_default();
     let mut pairs = query.split('&').filter(|pair| !pair.is_empty());
     let in_query = || {
         pairs.find_map(|pair| {
+            if !may_begin(pair) {
+                return None;
+            }
+            let pair = unescaped(pair);
             let mut parameters = PARAMETERS.iter();
-            parameters.find(|scheme| begins_with(pair.as_bytes(), scheme.mark))
+            parameters.find(|scheme| begins_with(&pair, scheme.mark))
         })
     };
     let field = || {
-        let has_input = head.headers.contains_key(&SIGNATURE_INPUT);
-        (has_input || has_drafted_signature(&head.headers)).then_some(FIELDS)
+        let present = Present::of(&head.headers);
+        let has_input = present.has(Present::SIGNATURE_INPUT);
+        let may_be_drafted = present.has(Present::SIGNATURE);
+        let is_drafted = || may_be_drafted && has_drafted_signature(&head.headers);
+        (has_input || is_drafted()).then_some(FIELDS)
     };
     named.or_else(in_query).copied().or_else(field)
+}
+
+/// The scheme of these credentials, if it is a signature.
+fn scheme_of(value: &[u8]) -> Option<&'static Scheme> {
+    // Nearly all credentials are of these two, which sign nothing.
+    if begins_with(value, "bearer ") || begins_with(value, "basic ") {
+        return None;
+    }
+    let mut schemes = SCHEMES.iter();
+    let named = schemes.find(|scheme| begins_with(value, scheme.mark));
+    named.filter(|scheme| scheme.covers != Covers::TargetAndForm || is_oauth1(value))
+}
+
+/// Whether a parameter begins like one of [`PARAMETERS`], or with an escape. Most do not.
+fn may_begin(pair: &str) -> bool {
+    let first = pair.as_bytes().first().map(u8::to_ascii_lowercase);
+    first.is_some_and(|first| {
+        first == b'%' || PARAMETERS.iter().any(|it| it.mark.as_bytes()[0] == first)
+    })
+}
+
+/// A parameter with its name as the server reads it, if that is written with escapes.
+fn unescaped(pair: &str) -> Cow<'_, [u8]> {
+    let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+    if !name.contains('%') {
+        return pair.as_bytes().into();
+    }
+    [&percent::decode(name.as_bytes()), &b"="[..]]
+        .concat()
+        .into()
 }
 
 /// Whether `text` begins with `mark`, in any case.

@@ -21,6 +21,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::hop_by_hop;
+use crate::proxy::exchange::present::Present;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// What makes an answer to the key one that only a WebSocket server gives (RFC 6455 section 1.3).
@@ -49,8 +50,15 @@ enum Over {
 
 impl Offer {
     /// The offer that a request makes, if it is one to be passed on. The request is marked, and is
-    /// then one that makes it over HTTP/1.1.
-    pub fn of<B: Body>(request: &mut Request<B>) -> Result<Option<Self>, Refusal> {
+    /// then one that makes it over HTTP/1.1. Its head has the fields that are `present`.
+    pub fn of<B: Body>(
+        request: &mut Request<B>,
+        present: Present,
+    ) -> Result<Option<Self>, Refusal> {
+        let is_offer = Present::SEC_WEBSOCKET_KEY.and(Present::UPGRADE);
+        if *request.method() != Method::CONNECT && !present.has(is_offer) {
+            return Ok(None);
+        }
         let over = if is_extended_connect(request) {
             Over::Http2
         } else {
@@ -145,8 +153,8 @@ fn protocols<B>(request: &Request<B>) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether a request that makes no offer asks for another protocol all the same.
-pub fn is_ignored<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(header::UPGRADE) && protocols(request).next().is_some()
+pub fn is_ignored<B>(request: &Request<B>, present: Present) -> bool {
+    present.has(Present::UPGRADE) && protocols(request).next().is_some()
 }
 
 fn check_others<B>(request: &Request<B>) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -42,6 +42,8 @@ pub struct Client {
     is_leaving: AtomicBool,
     /// A request has come.
     has_asked: AtomicBool,
+    /// How often one of its requests was given its turn.
+    turns: AtomicU64,
 }
 
 impl Client {
@@ -59,6 +61,7 @@ impl Client {
             is_draining,
             is_leaving,
             has_asked: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
         })
     }
 
@@ -75,6 +78,17 @@ impl Client {
     /// A request has come.
     pub fn asked(&self) {
         self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// A request gets its turn: it was woken. All of a connection is on one thread.
+    pub fn begin_turn(&self) {
+        let turn = self.turns.load(Ordering::Relaxed);
+        self.turns.store(turn.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// A number that changes with each turn.
+    pub fn turns(&self) -> &AtomicU64 {
+        &self.turns
     }
 
     /// Waits until the connection may be closed if no request is under way: some time after another
@@ -133,6 +147,6 @@ impl Asking {
 impl Identify for Asking {
     fn caller(&self, settings: &Arc<Settings>) -> Result<Arc<Caller>, Refusal> {
         let Client { proxy, entry, .. } = &*self.client;
-        entry.caller(settings, &proxy.vault, &self.headers)
+        entry.caller(settings, proxy, &self.headers)
     }
 }

@@ -43,7 +43,10 @@ pub fn of(entry: &Entry, head: &mut Parts, settings: &Settings) -> Result<Destin
             if named.is_some_and(|named| named != tunnel.destination) {
                 return Err(mismatch(&tunnel.destination, "the request target"));
             }
-            check_host(head, tunnel)?;
+            if check_host(head, tunnel)? {
+                // It stays as the client wrote it.
+                return Ok(tunnel.destination.clone());
+            }
             tunnel.destination.clone()
         }
     };
@@ -113,13 +116,13 @@ fn named_in_target(head: &mut Parts) -> Result<Option<Destination>, Refusal> {
 
 /// CONNECT and `Host` name the same host and port, or the request goes nowhere (domain fronting).
 /// A `Host` without a port means the well-known ones, also where plain HTTP is spoken in a
-/// tunnel to 443: the credential's scheme decides about that.
-fn check_host(head: &Parts, tunnel: &TunnelEntry) -> Result<(), Refusal> {
+/// tunnel to 443: the credential's scheme decides about that. Says whether there is a `Host`.
+fn check_host(head: &Parts, tunnel: &TunnelEntry) -> Result<bool, Refusal> {
     let Some(host) = head.headers.get(header::HOST) else {
-        return Ok(());
+        return Ok(false);
     };
     if host.as_bytes() == tunnel.authority.as_bytes() {
-        return Ok(());
+        return Ok(true);
     }
     let destination = &tunnel.destination;
     let named = host
@@ -137,7 +140,7 @@ fn check_host(head: &Parts, tunnel: &TunnelEntry) -> Result<(), Refusal> {
             && (named.port == destination.port || (both_well_known && !explicit))
     });
     if same {
-        Ok(())
+        Ok(true)
     } else {
         Err(mismatch(destination, "Host"))
     }

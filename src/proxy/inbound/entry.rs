@@ -16,10 +16,11 @@ use crate::error::Refusal;
 use crate::identity::{Caller, Presented};
 use crate::policy::destination::Destination;
 use crate::policy::egress::EgressRules;
-use crate::proxy::context::Settings;
+use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::runtime::origin::Origin;
 use crate::proxy::runtime::slot::ConnectionSlot;
 use crate::proxy::runtime::sync::lock;
-use crate::vault::Vault;
+use crate::scrub::Needles;
 
 /// What of a request says who asks, and what for.
 pub(in crate::proxy) const IDENTITY: [HeaderName; 4] = [
@@ -49,11 +50,11 @@ impl Entry {
     pub(in crate::proxy) fn caller(
         &self,
         settings: &Arc<Settings>,
-        vault: &Vault,
+        proxy: &Proxy,
         headers: &HeaderMap,
     ) -> Result<Arc<Caller>, Refusal> {
         match self {
-            Self::Tunnel(tunnel) => Ok(tunnel.standing(settings, vault, headers)?.caller),
+            Self::Tunnel(tunnel) => Ok(tunnel.standing(settings, proxy, headers)?.caller),
             Self::Proxy(entry) => {
                 let identity = entry.identity(settings, headers);
                 Ok(Arc::new(identity.caller(settings, headers)?))
@@ -116,7 +117,7 @@ pub struct TunnelEntry {
     /// What `Host` says in nearly every request.
     pub(in crate::proxy) authority: String,
     /// The destination as ledger and log show it.
-    pub(in crate::proxy) origin: Arc<str>,
+    pub(in crate::proxy) origin: Origin,
     /// What was found out for the request before.
     standing: Mutex<Option<CallerCache>>,
 }
@@ -133,7 +134,7 @@ impl TunnelEntry {
     ) -> Self {
         Self {
             authority: destination.authority(),
-            origin: destination.to_string().into(),
+            origin: Origin::from(&destination),
             destination,
             identity,
             mismatch,
@@ -146,37 +147,26 @@ impl TunnelEntry {
     pub(in crate::proxy) fn standing(
         &self,
         settings: &Arc<Settings>,
-        vault: &Vault,
+        proxy: &Proxy,
         headers: &HeaderMap,
     ) -> Result<Standing, Refusal> {
         // Before the clients are looked at: what changes meanwhile is looked at once more.
-        let generation = vault.generation();
+        let generation = proxy.vault.generation();
         let now = unix_seconds();
         // Or something else of ours: to look at the names takes less time than to look these up.
         let says_more = headers.keys().any(|name| name.as_str().starts_with(OWN));
         if !says_more
             && let Some(known) = &*lock(&self.standing)
             && known.holds(settings, generation, now)
+            && let Some(needles) = known.needles.upgrade()
         {
-            return Ok(known.standing.clone());
+            return Ok(known.standing(needles));
         }
         let caller = Arc::new(self.identity.caller(settings, headers)?);
-        let standing = Standing {
-            treatment: settings.config.treatment(&self.destination),
-            egress: egress::rules(
-                &settings.config.egress.rules,
-                vault,
-                &caller,
-                &self.destination,
-            )?,
-            caller,
-        };
+        let standing = Standing::of(settings, proxy, caller, &self.destination)?;
         if !says_more {
-            *lock(&self.standing) = Some(CallerCache {
-                settings: Arc::downgrade(settings),
-                generation,
-                standing: standing.clone(),
-            });
+            let known = CallerCache::of(&standing, settings, generation);
+            *lock(&self.standing) = Some(known);
         }
         Ok(standing)
     }
@@ -189,24 +179,67 @@ struct CallerCache {
     /// What it was found out under.
     settings: Weak<Settings>,
     generation: u64,
-    standing: Standing,
+    caller: Arc<Caller>,
+    treatment: Treatment,
+    egress: Option<Arc<EgressRules>>,
+    /// Not held: what was replaced must be wiped although a tunnel lies idle.
+    needles: Weak<Needles>,
 }
 
 /// Who asks, and what holds for that caller's requests to a destination.
-#[derive(Clone)]
 pub(in crate::proxy) struct Standing {
     pub(in crate::proxy) caller: Arc<Caller>,
     /// How the destination is treated.
     pub(in crate::proxy) treatment: Treatment,
     /// Where the caller may go, if that is limited or observed.
     pub(in crate::proxy) egress: Option<Arc<EgressRules>>,
+    /// The values that the caller's principal can use.
+    pub(in crate::proxy) needles: Arc<Needles>,
+}
+
+impl Standing {
+    /// What holds now.
+    pub(in crate::proxy) fn of(
+        settings: &Settings,
+        proxy: &Proxy,
+        caller: Arc<Caller>,
+        destination: &Destination,
+    ) -> Result<Self, Refusal> {
+        let operator = &settings.config.egress.rules;
+        Ok(Self {
+            egress: egress::rules(operator, &proxy.vault, &caller, destination)?,
+            treatment: settings.config.treatment(destination),
+            needles: proxy.needle_cache.needles(&proxy.vault, &caller.principal),
+            caller,
+        })
+    }
 }
 
 impl CallerCache {
+    fn of(standing: &Standing, settings: &Arc<Settings>, generation: u64) -> Self {
+        Self {
+            settings: Arc::downgrade(settings),
+            generation,
+            caller: Arc::clone(&standing.caller),
+            treatment: standing.treatment.clone(),
+            egress: standing.egress.clone(),
+            needles: Arc::downgrade(&standing.needles),
+        }
+    }
+
     fn holds(&self, settings: &Arc<Settings>, generation: u64, now: i64) -> bool {
         ptr::eq(self.settings.as_ptr(), Arc::as_ptr(settings))
             && self.generation == generation
-            && self.standing.caller.expires.is_none_or(|at| now < at)
+            && self.caller.expires.is_none_or(|at| now < at)
+    }
+
+    fn standing(&self, needles: Arc<Needles>) -> Standing {
+        Standing {
+            caller: Arc::clone(&self.caller),
+            treatment: self.treatment.clone(),
+            egress: self.egress.clone(),
+            needles,
+        }
     }
 }
 

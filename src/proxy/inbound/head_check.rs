@@ -70,7 +70,8 @@ pub fn hopeless(start: &[u8], from: usize) -> Option<Refusal> {
 pub fn normalise_request_line(head: BytesMut) -> BytesMut {
     let end = memchr(b'\r', &head).unwrap_or(head.len());
     let needs = |b: &u8| matches!(b, b'<' | b'>' | b'"' | b'`') || !b.is_ascii();
-    if !head[..end].iter().any(needs) {
+    // To the end in any case: a loop that may stop is not done sixteen bytes at a time.
+    if !head[..end].iter().fold(false, |any, b| any | needs(b)) {
         return head;
     }
     let mut out = BytesMut::with_capacity(head.len() + 32);
@@ -104,7 +105,7 @@ fn check_request_line(line: &[u8]) -> Result<(&[u8], Version), Refusal> {
             "the request line is not `METHOD target HTTP/1.1` with single spaces between",
         ));
     };
-    if method.is_empty() || !method.iter().copied().all(is_token_byte) {
+    if method.is_empty() || kinds(method) & OTHER != 0 {
         return Err(malformed(
             "the method is not a token (RFC 9110 section 9.1)",
         ));
@@ -125,7 +126,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
             format!("the request target is longer than {LONGEST_TARGET} bytes"),
         ));
     }
-    if target.is_empty() || target.iter().any(u8::is_ascii_control) {
+    if target.is_empty() || has_control(target, NO_EXCEPTION) {
         return Err(malformed("the request target holds a control character"));
     }
     if memchr(b'#', target).is_some() {
@@ -140,6 +141,42 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// A byte that is no part of a token (RFC 9110 section 5.6.2).
+const OTHER: u8 = 1;
+/// A capital letter.
+const CAPITAL: u8 = 2;
+
+/// What each byte is.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < kinds.len() {
+        if !is_token_byte(byte as u8) {
+            kinds[byte] = OTHER;
+        } else if (byte as u8).is_ascii_uppercase() {
+            kinds[byte] = CAPITAL;
+        }
+        byte += 1;
+    }
+    kinds
+};
+
+/// The kinds of bytes that occur in `name`.
+fn kinds(name: &[u8]) -> u8 {
+    let kinds = name.iter().map(|byte| KINDS[usize::from(*byte)]);
+    kinds.fold(0, |seen, kind| seen | kind)
+}
+
+/// No control character is allowed: this is none.
+const NO_EXCEPTION: u8 = b' ';
+
+/// Whether `text` holds a control character other than `allowed`. It is read to its end in any case: a loop
+/// that may stop is not done sixteen bytes at a time.
+fn has_control(text: &[u8], allowed: u8) -> bool {
+    let is_control = |byte: u8| byte < b' ' && byte != allowed || byte == 0x7f;
+    text.iter().fold(false, |any, byte| any | is_control(*byte))
 }
 
 /// The header lines that decide about framing.
@@ -165,13 +202,14 @@ impl Fields {
         let colon = memchr(b':', line).ok_or_else(|| malformed("a header line has no colon"))?;
         let (name, value) = (&line[..colon], trim(&line[colon + 1..]));
         // Also catches folded lines (they begin with white space) and `Name :`.
-        if name.is_empty() || !name.iter().copied().all(is_token_byte) {
+        let seen = kinds(name);
+        if name.is_empty() || seen & OTHER != 0 {
             return Err(malformed(
                 "a header name is not a token; folded lines and space before the colon are refused",
             ));
         }
-        self.has_capitals = self.has_capitals || name.iter().any(u8::is_ascii_uppercase);
-        if value.iter().any(|b| *b < b' ' && *b != b'\t' || *b == 0x7f) {
+        self.has_capitals |= seen & CAPITAL != 0;
+        if has_control(value, b'\t') {
             return Err(malformed("a header value holds a control character"));
         }
         match name.len() {

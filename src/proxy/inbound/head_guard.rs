@@ -27,7 +27,7 @@ use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::signal::RawHead;
 use crate::proxy::runtime::signal::Untaken;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -76,6 +76,23 @@ enum State {
     Refused,
 }
 
+/// A head on its way to the parser.
+enum Passing {
+    /// None.
+    Nothing,
+    /// What is left of the one that takes the place of a refused head.
+    Refused(&'static [u8]),
+    /// A checked one, of which so many bytes were passed on.
+    Checked(RawHeadMut, usize),
+}
+
+/// A checked head. The service gets it once the parser has all of it, so that nothing is shared.
+struct RawHeadMut {
+    bytes: BytesMut,
+    lines: usize,
+    has_capitals: bool,
+}
+
 /// What a client that was answered early may still send.
 struct Linger {
     timer: Pin<Box<Sleep>>,
@@ -91,8 +108,7 @@ pub struct HeadGuard<S> {
     state: State,
     /// Raw bytes read from the socket and not yet released.
     raw: BytesMut,
-    /// A checked head on its way to the parser.
-    checked: Bytes,
+    passing: Passing,
     /// How far `raw` was searched for the end of the head.
     searched: usize,
     /// Set for the deadline, or for one that has moved away since.
@@ -125,7 +141,7 @@ impl<S> HeadGuard<S> {
             signal,
             state: State::Head,
             raw: early,
-            checked: Bytes::new(),
+            passing: Passing::Nothing,
             searched: 0,
             timer: None,
             head_since: None,
@@ -163,7 +179,7 @@ impl<S> HeadGuard<S> {
             return true;
         }
         let head = if end == self.raw.len() {
-            std::mem::take(&mut self.raw)
+            mem::take(&mut self.raw)
         } else {
             self.raw.split_to(end)
         };
@@ -184,13 +200,12 @@ impl<S> HeadGuard<S> {
                     Framing::Chunked => State::Chunked(Chunked::begin()),
                     Framing::Tunnel => State::Connect,
                 };
-                self.checked = head_check::normalise_request_line(head).freeze();
-                let head = RawHead {
-                    bytes: self.checked.clone(),
+                let head = RawHeadMut {
+                    bytes: head_check::normalise_request_line(head),
                     lines,
                     has_capitals,
                 };
-                self.signal.note(None, Some(head));
+                self.passing = Passing::Checked(head, 0);
             }
             Err(refusal) => self.refuse(refusal),
         }
@@ -218,7 +233,7 @@ impl<S> HeadGuard<S> {
     fn refuse(&mut self, refusal: Refusal) {
         self.state = State::Refused;
         self.raw.clear();
-        self.checked = Bytes::from_static(REFUSED_HEAD);
+        self.passing = Passing::Refused(REFUSED_HEAD);
         self.signal.note(Some(Box::new(refusal)), None);
     }
 
@@ -234,17 +249,40 @@ impl<S> HeadGuard<S> {
 
     /// Passes on what may be passed on; false if there is nothing.
     fn release(&mut self, out: &mut ReadBuf<'_>) -> bool {
-        if !self.checked.is_empty() {
-            move_bytes(&mut self.checked, out, usize::MAX);
-            if self.checked.is_empty() {
-                // What a head held does not wait for the next one.
-                self.checked = Bytes::new();
+        match mem::replace(&mut self.passing, Passing::Nothing) {
+            Passing::Nothing => {}
+            Passing::Refused(mut rest) => {
+                move_bytes(&mut rest, out, usize::MAX);
+                if !rest.is_empty() {
+                    self.passing = Passing::Refused(rest);
+                }
+                return true;
             }
-            return true;
+            Passing::Checked(head, passed) => {
+                self.pass_on(head, passed, out);
+                return true;
+            }
         }
         let most = self.raw.len().min(out.remaining());
         let count = self.follow_framing(most);
         move_bytes(&mut self.raw, out, count) > 0
+    }
+
+    /// Passes on more of a head. With its last byte the service has a note of it.
+    fn pass_on(&mut self, head: RawHeadMut, passed: usize, out: &mut ReadBuf<'_>) {
+        let mut rest = &head.bytes[passed..];
+        move_bytes(&mut rest, out, usize::MAX);
+        if !rest.is_empty() {
+            let passed = head.bytes.len() - rest.len();
+            self.passing = Passing::Checked(head, passed);
+            return;
+        }
+        let head = RawHead {
+            bytes: head.bytes.freeze(),
+            lines: head.lines,
+            has_capitals: head.has_capitals,
+        };
+        self.signal.note(None, Some(head));
     }
 
     /// How many of the first `most` raw bytes belong to the current message, which is taken to have
@@ -458,7 +496,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HeadGuard<S> {
     /// is written, because it takes the end for the end of the client.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_whole = matches!(self.state, State::Head | State::Connect);
-        if !is_whole || !self.signal.is_busy_until_woken(cx) {
+        if !is_whole || !self.limits.serves_half_closed || !self.signal.is_busy_until_woken(cx) {
             return Poll::Ready(());
         }
         let may_probe = self.has_interim && !self.is_answered && !self.is_writing;

@@ -13,6 +13,7 @@ use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::entry::Entry;
 use crate::proxy::inbound::head_guard::HeadGuard;
 use crate::proxy::inbound::service::Service;
+use crate::proxy::runtime::aside::Aside;
 use crate::proxy::runtime::limits::HEADERS_ON_STACK;
 use crate::proxy::runtime::signal::HeadSignal;
 
@@ -63,12 +64,12 @@ where
         .with_upgrades();
     let mut connection = Box::pin(connection);
     async move {
-        let over = async {
+        let over = Aside::new(Box::pin(async {
             tokio::select! {
                 () = client.may_close() => {}
                 () = client.drain() => {}
             }
-        };
+        }));
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,

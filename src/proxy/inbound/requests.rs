@@ -2,7 +2,8 @@
 
 use crate::proxy::inbound::client::Client;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,11 +21,12 @@ use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::discovery;
 use crate::proxy::exchange::egress;
 use crate::proxy::exchange::headers::EGRET_IGNORED;
-use crate::proxy::exchange::last_look::LastLook;
+use crate::proxy::exchange::last_look::{FirstLook, LastLook};
 use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::payload::BodyLimits;
 use crate::proxy::exchange::pipeline::{Authenticated, Exchange};
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::{Refused, RequestContext, shown_path};
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::exchange::stand_ins;
@@ -42,6 +44,7 @@ use crate::proxy::inbound::service::Service;
 use crate::proxy::response::audience::{Audience, Reader};
 use crate::proxy::response::reply_body::ReplyBody;
 use crate::proxy::response::{interim, own, problem, relay};
+use crate::proxy::runtime::origin::Origin;
 use crate::proxy::runtime::signal::{HeadNote, RawHead};
 use crate::proxy::websocket::handshake;
 
@@ -69,18 +72,26 @@ impl Service for Requests {
                 proxy.counters.refuse(unguarded.code);
                 return Ok(problem::refuse(&unguarded, &id, Audience::Json));
             };
-            let head = note.head.as_ref().map(|head| &head.bytes);
-            let reader = Reader::of(head, request.headers());
+            let raw = note.head.as_ref();
+            let reader = Reader::of(raw.map(|head| &head.bytes), request.headers());
             let is_tunnel = *request.method() == Method::CONNECT && !is_extended_connect(&request);
-            let is_http1 = note.head.is_some();
+            let is_http1 = raw.is_some();
+            let is_head = *request.method() == Method::HEAD;
             let has_body = is_http1 && !request.body().is_end_stream();
             let refusal = note.refusal.map(|refusal| *refusal);
-            let refusal = refusal.or_else(|| agreement::check(note.head.as_ref(), &request).err());
+            let refusal = refusal.or_else(|| agreement::check(raw, &request).err());
             let answer = match refusal {
                 Some(refusal) => Err(Refused::from(refusal)),
                 None if client.is_draining() => Err(Refused::from(shutting_down())),
                 None if is_tunnel => Box::pin(connect::open::<Self>(&client, request, id)).await,
-                None => forward(&client, request, id, note.head).await,
+                None => {
+                    let mut forwarded = pin!(forward(&client, request, id, raw));
+                    poll_fn(|cx| {
+                        client.begin_turn();
+                        forwarded.as_mut().poll(cx)
+                    })
+                    .await
+                }
             };
             let mut answer = match answer {
                 Ok(response) => {
@@ -91,7 +102,15 @@ impl Service for Requests {
                     }
                     response
                 }
-                Err(refused) => Box::pin(refuse(proxy, refused, &id, reader.audience())).await,
+                Err(refused) => {
+                    let refused = Box::pin(refuse(proxy, refused, &id, reader.audience())).await;
+                    if is_head && !is_http1 {
+                        // The library leaves the body out over HTTP/1.1 only.
+                        refused.map(|_| ReplyBody::full(Bytes::new()))
+                    } else {
+                        refused
+                    }
+                }
             };
             let is_unread = has_body && !client.unread.settle().await;
             // A tunnel, or another protocol, goes on.
@@ -106,11 +125,13 @@ impl Service for Requests {
 }
 
 /// The pipeline. Everything that may happen to a request is in these lines.
+///
+/// Awaited where it lies, here and below: what is awaited by value is moved first, and it is large.
 fn forward(
     client: &Arc<Client>,
     request: Request<Incoming>,
     id: RequestId,
-    raw: Option<RawHead>,
+    raw: Option<&RawHead>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Refused>> {
     let started = Instant::now();
     let Client {
@@ -122,24 +143,29 @@ fn forward(
     async move {
         let settings = proxy.settings.load();
         let idle = settings.config.proxy.idle_timeout;
-        let unread = raw.as_ref().map(|_| &client.unread);
+        let unread = raw.map(|_| &client.unread);
         let mut request = InboundBody::new(request, idle, signal, unread);
+        let mut present = Present::of(request.headers());
         proxy.changes.follow(&proxy.vault, &proxy.ledger).await?;
-        let offer = match Offer::of(&mut request) {
+        let offer = match Offer::of(&mut request, present) {
             Ok(offer) => offer,
             Err(refusal) => {
                 // Told to whoever may ask.
-                authenticated(client, &settings, request, id, started)?;
+                authenticated(client, &settings, request, present, id, started)?;
                 return Err(refusal.into());
             }
         };
-        let is_upgrade_ignored = offer.is_none() && upgrade::is_ignored(&request);
+        if offer.is_some() {
+            // It may have made another request of it.
+            present = Present::of(request.headers());
+        }
+        let is_upgrade_ignored = offer.is_none() && upgrade::is_ignored(&request, present);
         let (method, headers) = (request.method().clone(), request.headers_mut());
         if via::ends_here(&method, headers) {
-            entry.caller(&settings, &proxy.vault, headers)?;
+            entry.caller(&settings, proxy, headers)?;
             return Ok(last_recipient(&method));
         }
-        if offer.is_none() && raw.as_ref().is_some_and(|raw| !raw.has_capitals) {
+        if offer.is_none() && raw.is_some_and(|raw| !raw.has_capitals) {
             // How the client spelled the names is how they are sent anyway.
             request.extensions_mut().clear();
         }
@@ -149,8 +175,8 @@ fn forward(
             Entry::BaseUrl(entry) => Base::of(&entry.own, &request).map(Box::new),
             _ => None,
         };
-        let generation = proxy.vault.generation();
-        let mut authenticated = authenticated(client, &settings, request, id, started)?;
+        let first_look = FirstLook::now(&proxy.vault, client.turns());
+        let mut authenticated = authenticated(client, &settings, request, present, id, started)?;
         if discovery::is_for_egret(&authenticated.context().destination) {
             return Ok(own::answer(
                 authenticated.context(),
@@ -163,7 +189,7 @@ fn forward(
             authenticated = placed.await?;
         }
         let limits = body_limits(proxy, &settings);
-        let raw = raw.map(|raw| raw.bytes);
+        let raw = raw.map(|raw| &*raw.bytes);
         let scanned = authenticated.scan(limits, &proxy.vault, raw).await?;
         let context = Arc::clone(scanned.context());
         let resolved = match scanned.resolve(&proxy.vault) {
@@ -180,7 +206,7 @@ fn forward(
         let obtained = authorised
             .obtain(&proxy.vault, &proxy.gate, &client.ledger)
             .await?;
-        if proxy.vault.generation() != generation {
+        if first_look.is_stale() {
             // While the body came, or while it waited.
             check_egress_again(proxy, &settings, obtained.context())?;
         }
@@ -189,11 +215,9 @@ fn forward(
         let on_interim = interim::relay(&recorded, signal);
         let now: &Settings = &settings;
         let may_go = |context: &RequestContext| check_egress_again(proxy, now, context);
-        let look = LastLook::new(&proxy.vault, generation, &may_go);
-        let answer = settings
-            .upstream
-            .send(recorded, &client.bound, on_interim, look)
-            .await?;
+        let look = LastLook::after(first_look, &may_go);
+        let upstream = &settings.upstream;
+        let answer = pin!(upstream.send(recorded, &client.bound, on_interim, look)).await?;
         let status = answer.response.status();
         note_answer(proxy, &answer.awaited.outcome, status);
         if status == StatusCode::SWITCHING_PROTOCOLS
@@ -207,7 +231,7 @@ fn forward(
             let destination = &answer.awaited.outcome.context().destination;
             Box::new((base, destination.clone()))
         });
-        let mut answer = relay::relay(answer, settings.upstream.limits()).await?;
+        let mut answer = pin!(relay::relay(answer, upstream.limits())).await?;
         for_client(answer.headers_mut(), base, is_upgrade_ignored);
         Ok(answer)
     }
@@ -250,6 +274,7 @@ fn authenticated(
     client: &Client,
     settings: &Arc<Settings>,
     request: Request<InboundBody>,
+    present: Present,
     id: RequestId,
     started: Instant,
 ) -> Result<Exchange<Authenticated>, Refused> {
@@ -257,25 +282,16 @@ fn authenticated(
     let (mut head, body) = request.into_parts();
     let (standing, destination, origin) = match entry {
         Entry::Tunnel(tunnel) => {
-            let standing = tunnel.standing(settings, &proxy.vault, &head.headers)?;
+            let standing = tunnel.standing(settings, proxy, &head.headers)?;
             let destination = destination::of(entry, &mut head, settings)?;
-            (standing, destination, Arc::clone(&tunnel.origin))
+            (standing, destination, tunnel.origin.clone())
         }
         Entry::Proxy(_) | Entry::Transparent(_) | Entry::BaseUrl(_) => {
-            let caller = entry.caller(settings, &proxy.vault, &head.headers)?;
+            let caller = entry.caller(settings, proxy, &head.headers)?;
             client.signal.authenticated();
             let destination = destination::of(entry, &mut head, settings)?;
-            let standing = Standing {
-                egress: egress::rules(
-                    &settings.config.egress.rules,
-                    &proxy.vault,
-                    &caller,
-                    &destination,
-                )?,
-                treatment: settings.config.treatment(&destination),
-                caller,
-            };
-            let origin = destination.to_string().into();
+            let standing = Standing::of(settings, proxy, caller, &destination)?;
+            let origin = Origin::from(&destination);
             (standing, destination, origin)
         }
     };
@@ -283,8 +299,8 @@ fn authenticated(
         caller,
         treatment,
         egress,
+        needles,
     } = standing;
-    let needles = proxy.needle_cache.needles(&proxy.vault, &caller.principal);
     let stand_ins = stand_ins::search(&proxy.vault, &caller);
     let needles = match &stand_ins {
         Some(search) => needles.with_stand_ins(search),
@@ -311,7 +327,9 @@ fn authenticated(
         context.path = leak_guard::shown(&needles, &context.raw_path);
         egress::check(proxy.egress_observer(&needles), &context, &rules)?;
     }
-    Ok(Exchange::new(context, head, body, treatment, needles))
+    Ok(Exchange::new(
+        context, head, present, body, treatment, needles,
+    ))
 }
 
 /// Asks once more where the caller may go, after rules may have changed.
@@ -362,6 +380,7 @@ fn note_answer(proxy: &Proxy, outcome: &Outcome, status: StatusCode) {
         destination: &context.origin,
         path: &context.path,
         status: status.as_u16(),
+        trace: context.trace.as_ref().map(|trace| trace.id()),
     };
     line.log();
     let health = &proxy.health;

@@ -21,6 +21,7 @@ use tokio::task::unconstrained;
 
 use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::outbound::answer_first::Abort;
+use crate::proxy::runtime::idle::LazyTimer;
 use crate::proxy::runtime::sync::lock;
 
 /// How often a connection that keeps itself busy is polled before others get their turn.
@@ -40,6 +41,8 @@ pub struct Connection {
     waker: Waker,
     takes_many_fields: bool,
     abort: Abort,
+    /// Bounds the wait for each answer.
+    timer: LazyTimer,
 }
 
 impl Connection {
@@ -56,7 +59,13 @@ impl Connection {
             signal,
             takes_many_fields: false,
             abort,
+            timer: LazyTimer::default(),
         }
+    }
+
+    /// Bounds the wait for an answer.
+    pub fn timer(&mut self) -> &mut LazyTimer {
+        &mut self.timer
     }
 
     /// Set, it has the connection end in a reset.

@@ -5,9 +5,23 @@ use std::sync::Arc;
 use http::{HeaderMap, Request, StatusCode};
 
 use crate::proxy::exchange::out_body::{OutBody, Transfer};
+use crate::proxy::exchange::used::Used;
+use crate::proxy::runtime::signal::HeadSignal;
+use crate::scrub::Needles;
 
-/// Takes the status and the fields of an interim answer.
-pub type OnInterim = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
+/// What is done with interim answers to one request, and what it takes. A function with its data, and no
+/// closure, because every request has one and hardly any uses it.
+#[derive(Clone)]
+pub struct OnInterim {
+    /// Takes the status and the fields.
+    pub relay: fn(&Self, StatusCode, &HeaderMap),
+    /// What the caller's principal can use.
+    pub needles: Arc<Needles>,
+    /// What the request has sent.
+    pub used: Arc<Used>,
+    /// The client's connection.
+    pub signal: HeadSignal,
+}
 
 /// Has interim answers told: a 100 (Continue) to the body of the request, which waits for it, the others
 /// to `on_interim`.
@@ -39,6 +53,6 @@ pub fn take(
             expectation.meet();
         }
     } else if let Some(on_interim) = on_interim {
-        on_interim(status, fields);
+        (on_interim.relay)(on_interim, status, fields);
     }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -31,6 +32,7 @@ use crate::proxy::outbound::http2::{Arriving, Sent};
 use crate::proxy::outbound::interim::{self, OnInterim};
 use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::proxy::outbound::wire::{self, Again, HeadCopy};
+use crate::proxy::runtime::idle::LazyTimer;
 use crate::proxy::runtime::measures::measures;
 
 /// How often one request is sent on another connection because the upstream is leaving the one it
@@ -98,8 +100,7 @@ impl Upstream {
                 transfer: transfer.as_deref(),
                 on_interim: on_interim.as_ref(),
             };
-            let sent = self.exchange(&awaited, &mut unsent, watch, own, look);
-            let sent = sent.await;
+            let sent = pin!(self.exchange(&awaited, &mut unsent, watch, own, look)).await;
             measure(&awaited, sent.as_ref().err(), begun.elapsed());
             match sent {
                 Ok((response, lease)) => Ok(Answer {
@@ -126,7 +127,7 @@ impl Upstream {
         awaited: &Awaited,
         bound: &BoundConnections,
     ) -> Option<Own> {
-        let binds = authenticates_connection(request.headers());
+        let binds = awaited.asked.has_authorization && authenticates_connection(request.headers());
         if request.version() == Version::HTTP_2 {
             // Its requests come at once, so that none can be said to come after it.
             return binds.then_some(Own(None));
@@ -231,17 +232,24 @@ impl Upstream {
         let mut request = wire::for_http1(request)?;
         interim::note(&mut request, watch.on_interim.cloned());
         let again = wire::repeatable(&request);
+        let started = Instant::now();
         let mut sent = pin!(connection.sender().try_send_request(request));
         let sent = poll_fn(|cx| {
-            let polled = connection.poll_with(cx, |cx| sent.as_mut().poll(cx));
+            let mut polled = connection.poll_with(cx, |cx| sent.as_mut().poll(cx));
             if polled.is_pending() && expectation.is_some_and(Expectation::is_met) {
                 // From now on it is an upload like any other.
                 connection.detach();
-                return sent.as_mut().poll(cx);
+                polled = sent.as_mut().poll(cx);
             }
-            polled
+            if polled.is_pending() {
+                let late = connection
+                    .timer()
+                    .poll_due(cx, || self.due(started, transfer));
+                return late.map(|()| Err(is_late(destination)));
+            }
+            polled.map(Ok)
         });
-        let sent = self.await_answer(sent, destination, transfer).await?;
+        let sent = sent.await?;
         if let Some(expectation) = expectation {
             expectation.answered();
         }
@@ -270,6 +278,10 @@ impl Upstream {
                 };
                 *unsent = whole.or_else(|| again.filter(|_| repeats).and_then(Again::into_request));
                 match broken {
+                    Some(wire::Broken::TooLarge) if unsent.is_none() && !takes_many_fields => {
+                        let most = self.limits.max_header_bytes;
+                        Err(wire::Broken::refuse_many_fields(destination, most))
+                    }
                     Some(broken) if unsent.is_none() => {
                         Err(broken.refuse(destination, self.limits.max_header_bytes))
                     }
@@ -288,7 +300,16 @@ impl Upstream {
         h2_host: &H2Host,
     ) -> Result<Option<Answered>, Refusal> {
         if let Some((sent, again)) = start(&mut stream, unsent, destination, watch)? {
-            match self.await_answer(sent, destination, watch.transfer).await? {
+            let (mut sent, mut timer) = (pin!(sent), LazyTimer::default());
+            let started = Instant::now();
+            let sent = poll_fn(|cx| match sent.as_mut().poll(cx) {
+                Poll::Pending => {
+                    let late = timer.poll_due(cx, || self.due(started, watch.transfer));
+                    late.map(|()| Err(is_late(destination)))
+                }
+                polled => polled.map(Ok),
+            });
+            match sent.await? {
                 Ok(response) => return Ok(Some((response, Lease::Shared(stream)))),
                 Err(error) => {
                     let is_unseen = wire::was_refused(&error);
@@ -302,32 +323,20 @@ impl Upstream {
         Ok(None)
     }
 
-    /// Waits for the answer's head as long as something moves: an upload may take any time, a
-    /// silence may not.
-    async fn await_answer<F: Future>(
-        &self,
-        sent: F,
-        destination: &Destination,
-        transfer: Option<&Transfer>,
-    ) -> Result<F::Output, Refusal> {
-        tokio::pin!(sent);
-        let started = Instant::now();
-        let last_activity = || transfer.map_or(started, Transfer::last_activity);
-        loop {
-            let quiet_since = last_activity().max(started);
-            match tokio::time::timeout_at(quiet_since + self.limits.first_byte, &mut sent).await {
-                Ok(output) => return Ok(output),
-                Err(_) if last_activity() > quiet_since => {}
-                Err(_) => {
-                    return Err(Refusal::new(
-                        Code::UpstreamTimeout,
-                        "the destination did not begin its answer within upstream.first_byte_timeout",
-                    )
-                    .destination(destination.to_string()));
-                }
-            }
-        }
+    /// When the head of an answer is late: an upload may take any time, a silence may not.
+    fn due(&self, started: Instant, transfer: Option<&Transfer>) -> Instant {
+        let moved = transfer.map(Transfer::last_activity);
+        moved.map_or(started, |moved| moved.max(started)) + self.limits.first_byte
     }
+}
+
+/// The refusal for an answer that did not begin in time.
+fn is_late(destination: &Destination) -> Refusal {
+    Refusal::new(
+        Code::UpstreamTimeout,
+        "the destination did not begin its answer within upstream.first_byte_timeout",
+    )
+    .destination(destination.to_string())
 }
 
 /// Counts how a destination did.
@@ -361,7 +370,8 @@ fn start(
     let head = Request::from_parts(head, ());
     match stream.sender().send_request(head, body.is_end_stream()) {
         Ok((answer, outgoing)) => {
-            let again = body.to_held().map(|held| Again::new(copy, held));
+            let again = copy.zip(body.to_held());
+            let again = again.map(|(copy, held)| Again::new(copy, held));
             Ok(Some((
                 Sent::begin(answer, outgoing, body, watch.on_interim.cloned()),
                 again,
@@ -370,7 +380,7 @@ fn start(
         Err(error) => {
             // Any other error is about the request itself.
             if error.is_go_away() || error.is_io() {
-                *unsent = copy.into_request(body);
+                *unsent = copy.and_then(|copy| copy.into_request(body));
             }
             Ok(None)
         }

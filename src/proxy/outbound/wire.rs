@@ -1,6 +1,6 @@
 //! A request in the form that its protocol wants on the wire, and when it may go there twice.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
@@ -119,6 +119,18 @@ impl Broken {
         })
     }
 
+    /// The refusal of an answer that had more fields than were expected of the destination, to a request
+    /// that is not sent twice.
+    pub fn refuse_many_fields(destination: &Destination, max_header_bytes: usize) -> Refusal {
+        let detail = format!(
+            "the head of the destination's answer has more than {HEADERS_ON_STACK} fields, or more than \
+             {max_header_bytes} bytes (upstream.max_header_bytes). The destination got the request, \
+             which cannot be sent twice; its next answer may have {} fields",
+            max_fields(max_header_bytes)
+        );
+        Refusal::new(Code::UpstreamProtocolError, detail).destination(destination.to_string())
+    }
+
     /// The error that names it, and nothing of its content.
     pub fn refuse(self, destination: &Destination, max_header_bytes: usize) -> Refusal {
         let detail = match self {
@@ -201,46 +213,65 @@ pub struct HeadCopy {
     version: Version,
     /// Where the target has them.
     base: Option<(UriScheme, Authority)>,
-    /// Path and query, and then the values of the fields.
+    /// Path and query, and then each field: a [`FieldCopy`] as bytes, the name, the value.
     text: Vec<u8>,
     path: usize,
-    fields: Vec<FieldCopy>,
     upgrade: Option<upgrade::Asked>,
 }
 
-/// A field, whose value stands with the others.
+/// What is said of a field before its text.
 struct FieldCopy {
-    name: HeaderName,
-    length: usize,
+    name: u16,
+    value: u32,
     is_sensitive: bool,
 }
 
+impl FieldCopy {
+    const BYTES: usize = 7;
+
+    fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let ([a, b], [c, d, e, f]) = (self.name.to_le_bytes(), self.value.to_le_bytes());
+        [a, b, c, d, e, f, u8::from(self.is_sensitive)]
+    }
+
+    fn from_bytes([a, b, c, d, e, f, is_sensitive]: [u8; Self::BYTES]) -> Self {
+        Self {
+            name: u16::from_le_bytes([a, b]),
+            value: u32::from_le_bytes([c, d, e, f]),
+            is_sensitive: is_sensitive != 0,
+        }
+    }
+}
+
 impl HeadCopy {
-    /// Of this request.
-    pub fn of<B>(request: &Request<B>) -> Self {
+    /// Of this request. None if a field is too long to be one.
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let (uri, headers) = (request.uri(), request.headers());
         let path = uri.path_and_query().map_or("", |path| path.as_str());
-        let length: usize = headers.values().map(HeaderValue::len).sum();
+        let length = |(name, value): (&HeaderName, &HeaderValue)| {
+            FieldCopy::BYTES + name.as_str().len() + value.len()
+        };
+        let length: usize = headers.iter().map(length).sum();
         let mut text = Vec::with_capacity(path.len() + length);
         text.extend_from_slice(path.as_bytes());
-        let mut fields = Vec::with_capacity(headers.len());
         for (name, value) in headers {
-            text.extend_from_slice(value.as_bytes());
-            fields.push(FieldCopy {
-                name: name.clone(),
-                length: value.len(),
+            let copy = FieldCopy {
+                name: name.as_str().len().try_into().ok()?,
+                value: value.len().try_into().ok()?,
                 is_sensitive: value.is_sensitive(),
-            });
+            };
+            text.extend_from_slice(&copy.to_bytes());
+            text.extend_from_slice(name.as_str().as_bytes());
+            text.extend_from_slice(value.as_bytes());
         }
-        Self {
+        Some(Self {
             method: request.method().clone(),
             version: request.version(),
             base: uri.scheme().cloned().zip(uri.authority().cloned()),
             text,
             path: path.len(),
-            fields,
             upgrade: request.extensions().get::<upgrade::Asked>().copied(),
-        }
+        })
     }
 
     /// The request with this head. It is one that was sent, so there is always one.
@@ -251,11 +282,15 @@ impl HeadCopy {
         let path = text.split_to(self.path);
         uri.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
         let mut request = Request::new(body);
-        for field in self.fields {
-            let value = text.split_to(field.length);
+        while let Some(copy) = text.first_chunk().copied() {
+            let copy = FieldCopy::from_bytes(copy);
+            text.advance(FieldCopy::BYTES);
+            let name = text.split_to(usize::from(copy.name));
+            let value = text.split_to(usize::try_from(copy.value).ok()?);
+            let name = HeaderName::from_lowercase(&name).ok()?;
             let mut value = HeaderValue::from_maybe_shared(value).ok()?;
-            value.set_sensitive(field.is_sensitive);
-            request.headers_mut().append(field.name, value);
+            value.set_sensitive(copy.is_sensitive);
+            request.headers_mut().append(name, value);
         }
         *request.method_mut() = self.method;
         *request.uri_mut() = Uri::from_parts(uri).ok()?;
@@ -286,18 +321,25 @@ impl Again {
 
     /// Whether the upstream may see the request twice (RFC 9110 section 9.2.2).
     pub fn is_harmless(&self) -> bool {
-        self.head.method.is_idempotent()
+        may_be_seen_twice(&self.head.method)
     }
 }
 
 /// What it takes to send a request again that the upstream may have seen, if that does no harm: not
 /// one that streams, and never a POST.
 pub fn repeatable(request: &Request<OutBody>) -> Option<Again> {
-    if !request.method().is_idempotent() {
+    if !may_be_seen_twice(request.method()) {
         return None;
     }
     let body = request.body().to_held()?;
-    Some(Again::new(HeadCopy::of(request), body))
+    Some(Again::new(HeadCopy::of(request)?, body))
+}
+
+/// Methods that are idempotent: those of RFC 9110, and those that only read among the others that are
+/// registered (RFC 3253, RFC 4918, RFC 5323, QUERY).
+fn may_be_seen_twice(method: &Method) -> bool {
+    let reads = || matches!(method.as_str(), "PROPFIND" | "REPORT" | "SEARCH" | "QUERY");
+    method.is_idempotent() || *method != Method::POST && reads()
 }
 
 /// Whether the upstream says that it did not look at the request: it refused the stream (RFC 9113
@@ -333,7 +375,8 @@ mod tests {
             let host = request.headers_mut().get_mut("host");
             host.expect("a field").set_sensitive(true);
             request.extensions_mut().insert(upgrade::Asked);
-            let copy = HeadCopy::of(&request).into_request(7).expect("a copy");
+            let copy = HeadCopy::of(&request).and_then(|copy| copy.into_request(7));
+            let copy = copy.expect("a copy");
             assert_eq!(copy.uri(), request.uri());
             assert_eq!(copy.method(), request.method());
             assert_eq!(copy.version(), request.version());

@@ -4,6 +4,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
+use crate::proxy::exchange::present::Present;
 use crate::proxy::response::message_framing::Prefix;
 use crate::scrub::Replacement;
 use crate::substitution::body::{BodyKind, classify};
@@ -20,8 +21,8 @@ pub struct AnswerKind {
 }
 
 impl AnswerKind {
-    /// Of the answer with this head.
-    pub fn of(head: &Parts) -> Self {
+    /// Of the answer with this head, which has the fields that are `present`.
+    pub fn of(head: &Parts, present: Present) -> Self {
         let media_type = head.headers.get(header::CONTENT_TYPE);
         let media_type = media_type.map(HeaderValue::as_bytes);
         let is_part = head.status == StatusCode::PARTIAL_CONTENT;
@@ -29,7 +30,7 @@ impl AnswerKind {
         Self {
             is_part,
             prefix,
-            replacement: if is_part || prefix.is_some() || is_stored(&head.headers) {
+            replacement: if is_part || prefix.is_some() || is_stored(&head.headers, present) {
                 Replacement::SameLength
             } else {
                 replacement(media_type)
@@ -41,11 +42,12 @@ impl AnswerKind {
 /// Whether the body is a stored object, of whose length clients hold a record: one whose parts can be
 /// asked for, or that is named by its digest. They learn it from HEAD (registries, object stores, model
 /// hubs), so a GET must have the same.
-fn is_stored(headers: &HeaderMap) -> bool {
-    headers.contains_key("docker-content-digest")
-        || headers
-            .get(header::ACCEPT_RANGES)
-            .is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes"))
+fn is_stored(headers: &HeaderMap, present: Present) -> bool {
+    present.has(Present::DOCKER_CONTENT_DIGEST)
+        || present.has(Present::ACCEPT_RANGES)
+            && headers
+                .get(header::ACCEPT_RANGES)
+                .is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes"))
 }
 
 /// What is put in place of a value in a body of this type: what leaves it readable.
@@ -57,6 +59,10 @@ fn replacement(media_type: Option<&[u8]>) -> Replacement {
         // Formats other than text say lengths in front of what they hold: after a placeholder of
         // another length nothing of the rest could be read.
         BodyKind::Opaque | BodyKind::Wide => Replacement::SameLength,
+        // So do parts and messages of HTTP, and their types are not looked at.
+        BodyKind::Multipart { .. } | BodyKind::Ambiguous | BodyKind::Http => {
+            Replacement::SameLength
+        }
         _ => Replacement::Placeholder,
     }
 }
@@ -98,7 +104,10 @@ fn begins_with(media_type: &[u8], start: &[u8]) -> bool {
 }
 
 /// Whether the body is base64 of messages some of which may be compressed: those cannot be opened.
-pub fn hides_messages(headers: &HeaderMap) -> bool {
+pub fn hides_messages(headers: &HeaderMap, present: Present) -> bool {
+    if !present.has(Present::GRPC_ENCODING) {
+        return false;
+    }
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     if !media_type.is_some_and(is_grpc_web_text) {
         return false;
@@ -117,7 +126,8 @@ mod tests {
             .header("content-type", media_type)
             .body(())
             .expect("an answer");
-        AnswerKind::of(&answer.into_parts().0)
+        let head = answer.into_parts().0;
+        AnswerKind::of(&head, Present::of(&head.headers))
     }
 
     #[test]
@@ -138,7 +148,8 @@ mod tests {
                 .header(name, value)
                 .body(())
                 .expect("an answer");
-            let kind = AnswerKind::of(&answer.into_parts().0);
+            let head = answer.into_parts().0;
+            let kind = AnswerKind::of(&head, Present::of(&head.headers));
             assert_eq!(kind.replacement, replacement, "{name}: {value}");
         }
     }
@@ -173,6 +184,10 @@ mod tests {
             "application/pdf",
             "image/png",
             "text/plain; charset=utf-16",
+            "multipart/mixed; boundary=b",
+            "multipart/related; boundary=a; boundary=b",
+            "application/http",
+            "message/http",
         ] {
             assert_eq!(
                 kind(200, other).replacement,

@@ -28,6 +28,12 @@ pub enum Audience {
     AwsJson,
     /// JSON of Git LFS.
     GitLfs,
+    /// A `Status` of Kubernetes.
+    Kubernetes,
+    /// Errors of a registry (OCI distribution).
+    Registry,
+    /// Errors of GraphQL.
+    GraphQl,
     /// Plain text, which Git shows.
     Text,
 }
@@ -49,7 +55,7 @@ const fn row(field: &'static str, begins: &'static str, audience: Audience) -> R
 }
 
 /// The first row that fits counts.
-const TABLE: [Row; 29] = [
+const TABLE: [Row; 37] = [
     row(
         "content-type",
         "application/grpc-web-text",
@@ -96,6 +102,22 @@ const TABLE: [Row; 29] = [
     row("user-agent", "pnpm/", Audience::JsonText),
     row("user-agent", "yarn/", Audience::JsonText),
     row("user-agent", "bun/", Audience::JsonText),
+    row("user-agent", "kubectl/", Audience::Kubernetes),
+    row("user-agent", "helm/", Audience::Kubernetes),
+    row(
+        "accept",
+        "application/vnd.kubernetes.",
+        Audience::Kubernetes,
+    ),
+    row("accept", "application/json;as=", Audience::Kubernetes),
+    row("accept", "application/vnd.oci.", Audience::Registry),
+    row("accept", "application/vnd.docker.", Audience::Registry),
+    row("user-agent", "docker/", Audience::Registry),
+    row(
+        "accept",
+        "application/graphql-response+json",
+        Audience::GraphQl,
+    ),
     row("accept", "application/xml", Audience::StorageXml),
     row("accept", "text/xml", Audience::StorageXml),
     row("accept", "text/plain", Audience::Text),
@@ -128,18 +150,18 @@ impl Audience {
 
 /// What is kept of a request so that a refusal can be written for its client. Nearly all requests are
 /// not refused, so what the head says is looked up only then.
-pub enum Reader {
+pub enum Reader<'a> {
     /// A head of HTTP/1.1, as it was checked.
-    Head(Bytes),
+    Head(&'a [u8]),
     /// No head was kept.
     Known(Audience),
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     /// Of the request with this head, whose fields are `headers`.
-    pub fn of(raw: Option<&Bytes>, headers: &HeaderMap) -> Self {
+    pub fn of(raw: Option<&'a Bytes>, headers: &HeaderMap) -> Self {
         match raw {
-            Some(raw) => Self::Head(raw.clone()),
+            Some(raw) => Self::Head(raw),
             None => Self::Known(Audience::of(headers)),
         }
     }
@@ -176,6 +198,15 @@ impl<'a> Search<'a> {
         }
         if name == "content-type" {
             self.content_type = value;
+        }
+        let is_ordinary = match value {
+            b"*/*" | b"application/json" => true,
+            [b'B' | b'b', ..] => name == "authorization",
+            _ => false,
+        };
+        if is_ordinary && name != "x-amz-target" {
+            // No row begins like this.
+            return;
         }
         let mut rows = TABLE[..self.best].iter();
         let fits = |row: &Row| row.field == name && begins_with(value, row.begins);
@@ -241,6 +272,15 @@ mod tests {
     #[test]
     fn every_field_of_the_table_is_looked_at() {
         assert!(TABLE.iter().all(|row| is_in_table(row.field)));
+        for row in TABLE.iter().filter(|row| row.field != "x-amz-target") {
+            let is_credential = row.field == "authorization";
+            assert!(
+                !(is_credential && row.begins.starts_with('b')),
+                "{}",
+                row.begins
+            );
+            assert!(!begins_with(b"application/json", row.begins) || row.begins.is_empty());
+        }
         assert!(!is_in_table("host"));
     }
 
@@ -303,6 +343,18 @@ mod tests {
                 Audience::GitLfs,
             ),
             (&[("user-agent", "npm/11.0 node/v24")], Audience::JsonText),
+            (
+                &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")],
+                Audience::Kubernetes,
+            ),
+            (
+                &[("accept", "application/vnd.oci.image.index.v1+json")],
+                Audience::Registry,
+            ),
+            (
+                &[("accept", "application/graphql-response+json, */*")],
+                Audience::GraphQl,
+            ),
             (&[("accept", "text/html, */*")], Audience::Json),
         ] {
             assert_eq!(audience(lines), expected, "{lines:?}");

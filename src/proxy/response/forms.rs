@@ -105,6 +105,9 @@ impl Form {
                     request_id,
                 }),
             ),
+            Audience::Kubernetes => form("application/json", kubernetes(code, &words)),
+            Audience::Registry => form("application/json", registry(code, &words)),
+            Audience::GraphQl => form("application/graphql-response+json", graphql(code, &words)),
             Audience::Text => form("text/plain; charset=utf-8", format!("{code}: {words}\n")),
         }
     }
@@ -232,6 +235,67 @@ struct GitLfs<'a> {
     request_id: &'a str,
 }
 
+#[derive(Serialize)]
+struct Status<'a> {
+    kind: &'a str,
+    #[serde(rename = "apiVersion")]
+    api_version: &'a str,
+    status: &'a str,
+    message: &'a str,
+    reason: &'a str,
+    code: u16,
+}
+
+fn kubernetes(code: Code, words: &str) -> String {
+    json(&Status {
+        kind: "Status",
+        api_version: "v1",
+        status: "Failure",
+        message: words,
+        reason: code.as_str(),
+        code: code.status(),
+    })
+}
+
+#[derive(Serialize)]
+struct Errors<E> {
+    errors: [E; 1],
+}
+
+#[derive(Serialize)]
+struct Coded<'a> {
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+fn registry(code: Code, words: &str) -> String {
+    json(&Errors {
+        errors: [Coded {
+            code: code.as_str(),
+            message: Some(words),
+        }],
+    })
+}
+
+#[derive(Serialize)]
+struct GraphQlError<'a> {
+    message: &'a str,
+    extensions: Coded<'a>,
+}
+
+fn graphql(code: Code, words: &str) -> String {
+    json(&Errors {
+        errors: [GraphQlError {
+            message: words,
+            extensions: Coded {
+                code: code.as_str(),
+                message: None,
+            },
+        }],
+    })
+}
+
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
 
 fn storage_xml(code: Code, words: &str, request_id: &str) -> String {
@@ -310,6 +374,23 @@ mod tests {
         );
         let lfs = &json(Audience::GitLfs)["message"];
         assert_eq!(*lfs, format!("credential_not_found: {WORDS}"));
+        let status = json(Audience::Kubernetes);
+        assert_eq!(
+            (&status["kind"], &status["code"]),
+            (&"Status".into(), &424.into())
+        );
+        assert_eq!(
+            (&status["message"], &status["reason"]),
+            (&WORDS.into(), &"credential_not_found".into())
+        );
+        let registry = &json(Audience::Registry)["errors"][0];
+        assert_eq!(
+            (&registry["code"], &registry["message"]),
+            (&"credential_not_found".into(), &WORDS.into())
+        );
+        let graphql = &json(Audience::GraphQl)["errors"][0];
+        assert_eq!(graphql["message"], WORDS);
+        assert_eq!(graphql["extensions"]["code"], "credential_not_found");
         assert_eq!(
             text(Audience::Text),
             format!("credential_not_found: {WORDS}\n")

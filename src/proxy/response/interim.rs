@@ -2,7 +2,6 @@
 //! whatever is not an answer to Egret's own question.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderMap, Response, StatusCode, Version};
 
@@ -26,20 +25,24 @@ pub fn relay(exchange: &Exchange<Recorded>, signal: &HeadSignal) -> Option<OnInt
     if exchange.version() != Version::HTTP_11 {
         return None;
     }
+    signal.begin_interim();
     let (needles, used) = exchange.secrets();
-    let (needles, used) = (Arc::clone(needles), Arc::clone(used));
-    let signal = signal.clone();
-    let passed = AtomicUsize::new(0);
-    Some(Arc::new(move |status, fields| {
-        let is_over = || passed.fetch_add(1, Ordering::Relaxed) >= MOST;
-        if status == StatusCode::SWITCHING_PROTOCOLS || is_over() {
-            return;
-        }
-        match clean(status, fields, &needles, &used) {
-            Some(head) => signal.interim(&head),
-            None => tracing::warn!("an interim answer held a stored value and was not passed on"),
-        }
-    }))
+    Some(OnInterim {
+        relay: pass_on,
+        needles: Arc::clone(needles),
+        used: Arc::clone(used),
+        signal: signal.clone(),
+    })
+}
+
+fn pass_on(to: &OnInterim, status: StatusCode, fields: &HeaderMap) {
+    if status == StatusCode::SWITCHING_PROTOCOLS || to.signal.next_interim() > MOST {
+        return;
+    }
+    match clean(status, fields, &to.needles, &to.used) {
+        Some(head) => to.signal.interim(&head),
+        None => tracing::warn!("an interim answer held a stored value and was not passed on"),
+    }
 }
 
 /// The head as it goes to the client; none if it holds a value.

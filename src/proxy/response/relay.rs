@@ -7,13 +7,13 @@ use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 
-use crate::coding::Codings;
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::awaited::{Asked, Awaited};
 use crate::proxy::exchange::headers::{EGRET_IGNORED, EGRET_REQUEST};
 use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::out_body::Transfer;
 use crate::proxy::exchange::outcome::Outcome;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::via;
 use crate::proxy::outbound::answer::Answer;
 use crate::proxy::outbound::limits::UpstreamLimits;
@@ -21,7 +21,7 @@ use crate::proxy::response::answer_kind::AnswerKind;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::pause::Pause;
 use crate::proxy::response::reply_body::{ReplyBody, UpstreamBody};
-use crate::proxy::response::scrubbing::{BodyScrubber, coding_of, scrub_head, unscannable};
+use crate::proxy::response::scrubbing::{BodyScrubber, Coded, coding_of, scrub_head, unscannable};
 use crate::proxy::response::silence::silence_limit;
 use crate::proxy::response::stages::Unscannable;
 use crate::proxy::response::transfer_coding::{self, transfer_codings};
@@ -61,8 +61,9 @@ fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
         decided: _,
     } = awaited;
     let (mut head, incoming) = response.into_parts();
-    let transfer_codings = transfer_codings(&head.headers);
-    make_own(&mut head, &asked);
+    let present = Present::of(&head.headers);
+    let transfer_codings = transfer_codings(&head.headers, present);
+    make_own(&mut head, &asked, present);
     outcome.answered(head.status.as_u16());
     let search = Search::of(needles, &outcome, transfer.as_deref());
     let mut findings = Findings::default();
@@ -81,7 +82,11 @@ fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
     }
     let mut scrubber = None;
     if has_body && is_searched {
-        let Ok(opened) = search.scrubber(&mut head, &transfer_codings, &outcome, &asked) else {
+        let coded = Coded {
+            present,
+            transfer_codings: &transfer_codings,
+        };
+        let Ok(opened) = search.scrubber(&mut head, coded, &outcome, &asked) else {
             outcome.failed(Code::ResponseUnscannable);
             return Err(unscannable(outcome.context(), Some(&head.headers)));
         };
@@ -110,11 +115,16 @@ fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
 }
 
 /// Makes a head one that this hop sends.
-fn make_own(head: &mut Parts, asked: &Asked) {
-    hop_by_hop::strip_answer(&mut head.headers, asked.takes_trailers);
+fn make_own(head: &mut Parts, asked: &Asked, present: Present) {
+    let ends = Present::ENDS_HERE.and(Present::TRAILER);
+    if present.has(ends) {
+        hop_by_hop::strip_answer(&mut head.headers, asked.takes_trailers);
+    }
     via::add(&mut head.headers, head.version);
     head.version = Version::HTTP_11;
-    remove_own_status(head);
+    if present.has(Present::PROXY_STATUS) {
+        remove_own_status(head);
+    }
 }
 
 /// What an answer is searched for.
@@ -147,13 +157,13 @@ impl Search {
     fn scrubber(
         &self,
         head: &mut Parts,
-        transfer_codings: &Codings,
+        coded: Coded<'_>,
         outcome: &Outcome,
         asked: &Asked,
     ) -> Result<BodyScrubber, Unscannable> {
         let (needles, used) = (&self.needles, outcome.used());
         let accepted = &asked.accept_encoding;
-        let opened = BodyScrubber::new(head, transfer_codings, needles, used, self.known, accepted);
+        let opened = BodyScrubber::new(head, coded, needles, used, self.known, accepted);
         // A part of a coded body cannot be opened. To a client that asked for one without a secret it is
         // passed on; an upstream that sends one unasked has something to hide.
         let is_wanted = head.status != StatusCode::PARTIAL_CONTENT || asked.part;
@@ -165,12 +175,7 @@ impl Search {
                 coding = coding_of(&head.headers),
                 "an answer that cannot be opened was passed on: its request used no secret"
             );
-            return Ok(BodyScrubber::unopened(
-                head,
-                transfer_codings,
-                needles,
-                used,
-            ));
+            return Ok(BodyScrubber::unopened(head, coded, needles, used));
         }
         opened
     }
@@ -181,7 +186,8 @@ impl Search {
 fn forget_length(head: &mut Parts, asked: &Asked) {
     let is_coded = head.headers.contains_key(header::CONTENT_ENCODING);
     let is_typed = head.headers.contains_key(header::CONTENT_TYPE);
-    let keeps_length = AnswerKind::of(head).replacement == Replacement::SameLength
+    let present = Present::of(&head.headers);
+    let keeps_length = AnswerKind::of(head, present).replacement == Replacement::SameLength
         || !is_typed && asked.opaque_head;
     if is_coded || !keeps_length {
         head.headers.remove(header::CONTENT_LENGTH);
@@ -195,9 +201,9 @@ pub(super) fn remove_own_status(head: &mut Parts) {
         let mut members = line.as_bytes().split(|byte| *byte == b',');
         members.any(|member| {
             let name = member.split(|byte| *byte == b';').next();
-            name.unwrap_or_default()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"egret")
+            let name = name.unwrap_or_default().trim_ascii();
+            // A token or a string (RFC 9209 section 2).
+            name.eq_ignore_ascii_case(b"egret") || name.eq_ignore_ascii_case(b"\"egret\"")
         })
     };
     if head.headers.get_all(PROXY_STATUS).iter().any(own) {

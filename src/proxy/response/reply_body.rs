@@ -18,7 +18,7 @@ use crate::proxy::outbound::answer::Lease;
 use crate::proxy::outbound::http2::Arriving;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::pause::Pause;
-use crate::proxy::response::scrubbing::{BodyScrubber, unscannable};
+use crate::proxy::response::scrubbing::{BodyScrubber, mislabelled, unscannable};
 use crate::proxy::response::silence::SilenceLimit;
 use crate::proxy::response::stages::Unscannable;
 use crate::proxy::runtime::signal::InFlight;
@@ -206,6 +206,9 @@ impl UpstreamBody {
     fn unanswerable(&self, error: BodyError) -> Refusal {
         let destination = self.outcome.context().destination.to_string();
         match error {
+            BodyError::Refused if self.outcome.used().values().is_empty() => {
+                mislabelled(self.outcome.context())
+            }
             BodyError::Refused => unscannable(self.outcome.context(), None),
             BodyError::Stalled => Refusal::new(
                 Code::UpstreamTimeout,

@@ -9,6 +9,7 @@ use hyper::ext::ReasonPhrase;
 
 use crate::coding::{Codings, DecodeLimits, Decoder, Encoder, Pulled, acceptable};
 use crate::error::{Code, Refusal};
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::exchange::signed;
 use crate::proxy::exchange::used::Used;
@@ -83,6 +84,25 @@ fn scrub_fields(fields: &mut HeaderMap, needles: &Needles, findings: &mut Findin
     }
 }
 
+/// What an answer's head says of how its body is coded.
+#[derive(Clone, Copy)]
+pub struct Coded<'a> {
+    /// The fields that the head has.
+    pub present: Present,
+    /// Those under `chunked`.
+    pub transfer_codings: &'a Codings,
+}
+
+impl Coded<'_> {
+    fn content(self, headers: &HeaderMap) -> Result<Codings, Unscannable> {
+        if !self.present.has(Present::CONTENT_ENCODING) {
+            return Ok(Codings::default());
+        }
+        let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+        Codings::of_content(lines.map(HeaderValue::as_bytes)).map_err(|_| Unscannable)
+    }
+}
+
 /// Scrubs the body of one answer as it streams, under its codings.
 pub struct BodyScrubber {
     keeps_length: bool,
@@ -105,22 +125,24 @@ impl BodyScrubber {
     /// says of the body's length is left to the sender, see [`BodyScrubber::keeps_length`].
     ///
     /// The body is passed on without its coding, unless the client refuses that, and always without
-    /// the `transfer` codings, which end at this hop. `needles` hold the first `known` values of
+    /// its transfer codings, which end at this hop. `needles` hold the first `known` values of
     /// `used`.
     pub fn new(
         head: &mut Parts,
-        transfer: &Codings,
+        coded: Coded<'_>,
         needles: &Arc<Needles>,
         used: &Arc<Used>,
         known: usize,
         accept_encoding: &[HeaderValue],
     ) -> Result<Self, Unscannable> {
-        let lines = head.headers.get_all(header::CONTENT_ENCODING);
-        let codings = Codings::of_content(lines.iter().map(HeaderValue::as_bytes))
-            .map_err(|_| Unscannable)?;
-        let kind = AnswerKind::of(head);
+        let Coded {
+            present,
+            transfer_codings,
+        } = coded;
+        let codings = coded.content(&head.headers)?;
+        let kind = AnswerKind::of(head, present);
         // A part of a coded body cannot be opened, and its length is pinned.
-        if kind.is_part && !codings.is_identity() || hides_messages(&head.headers) {
+        if kind.is_part && !codings.is_identity() || hides_messages(&head.headers, present) {
             return Err(Unscannable);
         }
         let plain = Codings::default();
@@ -132,7 +154,14 @@ impl BodyScrubber {
         }
         Ok(Self {
             encoder: recode.then(|| Encoder::new(&codings)),
-            ..Self::plain(head, kind, &codings.then(transfer), needles, used, known)
+            ..Self::plain(
+                head,
+                kind,
+                &codings.then(transfer_codings),
+                needles,
+                used,
+                known,
+            )
         })
     }
 
@@ -141,11 +170,12 @@ impl BodyScrubber {
     /// the name of some coding gets no further.
     pub fn unopened(
         head: &mut Parts,
-        transfer: &Codings,
+        coded: Coded<'_>,
         needles: &Arc<Needles>,
         used: &Arc<Used>,
     ) -> Self {
-        Self::plain(head, AnswerKind::of(head), transfer, needles, used, 0)
+        let kind = AnswerKind::of(head, coded.present);
+        Self::plain(head, kind, coded.transfer_codings, needles, used, 0)
     }
 
     fn plain(
@@ -305,6 +335,16 @@ impl BodyScrubber {
         .map_err(|_| Unscannable)?;
         Ok(coded.into())
     }
+}
+
+/// The refusal for an answer to a request without a secret that is not in the coding it is said to be in.
+pub fn mislabelled(context: &RequestContext) -> Refusal {
+    Refusal::new(
+        Code::ResponseUnscannable,
+        "the answer is not in the coding that its Content-Encoding or Transfer-Encoding says, so it \
+         could be neither opened nor searched; the destination has to name the right one",
+    )
+    .destination(context.destination.to_string())
 }
 
 /// The refusal for an answer that cannot be searched; `headers` are its, where they are at hand.

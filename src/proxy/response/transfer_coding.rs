@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderValue, TRANSFER_ENCODING};
 
 use crate::coding::Codings;
 use crate::error::{Code, Refusal};
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::RequestContext;
 
 /// A transfer coding that cannot be undone.
@@ -15,7 +16,13 @@ use crate::proxy::exchange::request_context::RequestContext;
 pub struct UnknownTransferCoding;
 
 /// The transfer codings of an answer under `chunked`, or under the end of the connection.
-pub fn transfer_codings(headers: &HeaderMap) -> Result<Codings, UnknownTransferCoding> {
+pub fn transfer_codings(
+    headers: &HeaderMap,
+    present: Present,
+) -> Result<Codings, UnknownTransferCoding> {
+    if !present.has(Present::TRANSFER_ENCODING) {
+        return Ok(Codings::default());
+    }
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     let (first, second) = (lines.next(), lines.next());
     // Nearly every answer has none, or this one.
@@ -58,7 +65,7 @@ mod tests {
         for line in lines {
             headers.append(TRANSFER_ENCODING, HeaderValue::from_static(line));
         }
-        transfer_codings(&headers)
+        transfer_codings(&headers, Present::of(&headers))
             .ok()
             .map(|codings| codings.to_string())
     }

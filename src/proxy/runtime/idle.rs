@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -49,6 +50,35 @@ impl Activity {
 impl Default for Activity {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A timer for deadlines of which nearly all move away before they come. To set one costs more than to look
+/// at one: so it is left as it is, and set again when it fires too early.
+///
+/// A timer belongs to the runtime of the thread that set it, and each worker has a runtime of its own: asked
+/// from another thread, it is set there.
+#[derive(Debug, Default)]
+pub struct LazyTimer(Option<(ThreadId, Pin<Box<Sleep>>)>);
+
+impl LazyTimer {
+    /// Whether it is `due` now; if not, `cx` is woken by then, or earlier.
+    pub fn poll_due(&mut self, cx: &mut Context<'_>, due: impl Fn() -> Instant) -> Poll<()> {
+        let here = thread::current().id();
+        self.0 = self.0.take().filter(|(thread, _)| *thread == here);
+        loop {
+            let until = due();
+            let new = || (here, Box::pin(sleep_until(until)));
+            let (_, timer) = self.0.get_or_insert_with(new);
+            if until < timer.deadline() {
+                timer.as_mut().reset(until);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct HeadLimits {
     pub first_timeout: Duration,
     /// How long a connection may stay silent between requests.
     pub idle_timeout: Duration,
+    /// Whether a client that has ended its side still gets the answer that it waits for.
+    pub serves_half_closed: bool,
 }
 
 /// Up to so many header lines the library parses without an allocation. The head guard enforces

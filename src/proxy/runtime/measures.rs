@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use crate::error::Code;
 use crate::ledger::first_uses::Aspect;
+use crate::measure::Names;
 use crate::measure::names::Name;
-use crate::measure::{Histogram, Names};
 use crate::policy::location::Location;
+use crate::proxy::runtime::origin::{OfDestination, Origin};
 
 /// Most credentials that are counted by name.
 const CREDENTIALS: usize = 512;
@@ -215,15 +216,6 @@ pub struct OfCredential {
     pub scrubbed: AtomicU64,
 }
 
-/// What is measured of a destination.
-#[derive(Default)]
-pub struct OfDestination {
-    /// From the begin of a request to the head of its answer.
-    pub latency: Histogram,
-    /// Requests that it did not answer.
-    pub failures: AtomicU64,
-}
-
 impl Default for Measures {
     fn default() -> Self {
         Self {
@@ -273,24 +265,29 @@ impl Measures {
     }
 
     /// A destination began its answer after so long. `is_credentialed`: a credential was sent to it.
-    pub fn answered(&self, destination: &str, is_credentialed: bool, after: Duration) {
+    pub fn answered(&'static self, destination: &Origin, is_credentialed: bool, after: Duration) {
         self.upstream.latency.record(after);
         let of = self.destination(destination, is_credentialed);
         of.latency.record(after);
     }
 
     /// A destination did not answer.
-    pub fn failed(&self, destination: &str, is_credentialed: bool, code: Code) {
+    pub fn failed(&'static self, destination: &Origin, is_credentialed: bool, code: Code) {
         self.failures.add(code as usize, 1);
         let of = self.destination(destination, is_credentialed);
         of.failures.fetch_add(1, Relaxed);
     }
 
-    fn destination(&self, name: &str, is_credentialed: bool) -> &OfDestination {
+    fn destination(
+        &'static self,
+        origin: &Origin,
+        is_credentialed: bool,
+    ) -> &'static OfDestination {
+        let (name, measured) = ([&**origin, ""], origin.measured());
         if is_credentialed {
-            self.destinations.add([name, ""])
+            self.destinations.add_remembered(name, measured)
         } else {
-            self.destinations.find([name, ""])
+            self.destinations.find_remembered(name, measured)
         }
     }
 
@@ -334,20 +331,26 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::destination::{Destination, Scheme};
 
     #[test]
     fn a_host_gets_a_series_by_a_credential_and_not_by_being_named() {
-        let measures = Measures::default();
+        let measures: &'static Measures = Box::leak(Box::default());
         let second = Duration::from_secs(1);
-        measures.answered("https://named.test", false, second);
-        measures.answered("https://api.test", true, second);
-        measures.answered("https://api.test", false, second);
-        measures.failed("https://api.test", false, Code::UpstreamTimeout);
+        let origin = |host: &str| {
+            let destination = Destination::from_authority(Scheme::Https, host);
+            Origin::from(&destination.expect("a destination"))
+        };
+        let (named, api) = (origin("named.test"), origin("api.test"));
+        measures.answered(&named, false, second);
+        measures.answered(&api, true, second);
+        measures.answered(&api, false, second);
+        measures.failed(&api, false, Code::UpstreamTimeout);
         let each = measures.destinations.each();
         let [(name, of)] = each[..] else {
             panic!("one destination")
         };
-        assert_eq!(name[0], "https://api.test");
+        assert_eq!(name[0], "https://api.test:443");
         assert_eq!(of.latency.snapshot().count(), 2);
         assert_eq!(of.failures.load(Relaxed), 1);
         assert_eq!(measures.upstream.latency.snapshot().count(), 3);

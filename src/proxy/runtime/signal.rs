@@ -109,6 +109,8 @@ struct Shared {
     /// Heads of interim answers, to be written to the client before the answer.
     interim: Mutex<BytesMut>,
     has_interim: AtomicBool,
+    /// How many there were for the request under way.
+    interim_count: AtomicUsize,
     /// Someone waits for `flushed`.
     is_flush_awaited: AtomicBool,
     /// All that was to be written to the client was.
@@ -170,6 +172,16 @@ impl HeadSignal {
     /// Whether the connection has left HTTP.
     pub fn is_upgraded(&self) -> bool {
         self.0.upgraded.load(Ordering::Acquire)
+    }
+
+    /// Counts the interim answers from here on: a request begins.
+    pub fn begin_interim(&self) {
+        self.0.interim_count.store(0, Ordering::Relaxed);
+    }
+
+    /// The number of an interim answer among those to the same request, from 1.
+    pub fn next_interim(&self) -> usize {
+        self.0.interim_count.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Has the head of an interim answer written to the client, if the answer is not on its way by then.

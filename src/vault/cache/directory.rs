@@ -12,6 +12,7 @@ use crate::vault::model::OVERLAP;
 use crate::vault::name::Principal;
 use crate::vault::people::{Bundle, BundleId, Grantee, Share};
 use crate::vault::store::Directory;
+use crate::vault::token_id::TokenId;
 
 /// As whom a user receives what is shared.
 #[derive(Clone, Debug)]
@@ -165,6 +166,18 @@ impl DirectoryIndex {
                 slug.is_none_or(|slug| slug == alias).then_some(offers)
             })
             .flatten()
+    }
+
+    /// Whether a JWT of a client of an issuer was revoked, or it is not known.
+    pub(super) fn is_issued_revoked(
+        &self,
+        client: &str,
+        id: Option<&TokenId>,
+        issued: Option<i64>,
+    ) -> bool {
+        let revoked = self.all.revoked_issued.get(client);
+        revoked.is_some_and(|revoked| revoked.covers(id, issued))
+            || self.all.unverified_issued.contains(client)
     }
 
     /// Whether a user may do nothing.

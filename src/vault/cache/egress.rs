@@ -8,7 +8,7 @@ use super::egress_directory::{EgressRoute, UnverifiedRule};
 use crate::policy::destination::Destination;
 use crate::policy::egress::{Applicable, DecidedBy, Decision, EgressRules, OperatorEgress, Stance};
 use crate::policy::egress_index::EgressIndex;
-use crate::vault::egress::{EgressEntry, Subject};
+use crate::vault::egress::{EgressChange, Subject};
 use crate::vault::name::Principal;
 
 impl Vault {
@@ -37,7 +37,7 @@ impl Vault {
         Ok((!rules.is_open()).then_some(rules))
     }
 
-    /// The same if a rule were added. For whoever is about to add it.
+    /// The same with other rules. For whoever is about to change them.
     ///
     /// # Errors
     /// When a rule was not written by Egret.
@@ -47,14 +47,22 @@ impl Vault {
         client: &str,
         destination: &Destination,
         operator: &OperatorEgress,
-        added: &EgressEntry,
+        change: &EgressChange,
     ) -> Result<EgressRules, UnverifiedRule> {
         let directory = self.directory.load();
         if directory.egress.is_unverified {
             return Err(UnverifiedRule);
         }
         let mut rules = directory.applicable_egress(principal, client, destination);
-        if directory.concerns(&added.subject, principal, client) {
+        let stays = |applicable: &Applicable| match applicable.by {
+            DecidedBy::Rule(number) => !change.removed.contains(&number),
+            DecidedBy::Default | DecidedBy::Operator => true,
+        };
+        rules.retain(stays);
+        for added in &change.added {
+            if !directory.concerns(&added.subject, principal, client) {
+                continue;
+            }
             let mut index = EgressIndex::default();
             index.add(&(), &Arc::new(added.rule.clone()));
             let named = index.at(destination).map(|(reach, (), rule)| Applicable {
@@ -87,7 +95,7 @@ impl Vault {
         Ok(rules.decide(asked))
     }
 
-    /// Whether a request that is let through now would be refused if a rule were added.
+    /// Whether a request that is let through now would be refused under other rules.
     ///
     /// # Errors
     /// When a rule was not written by Egret.
@@ -95,11 +103,11 @@ impl Vault {
         &self,
         route: &EgressRoute<'_>,
         operator: &OperatorEgress,
-        added: &EgressEntry,
+        change: &EgressChange,
     ) -> Result<bool, UnverifiedRule> {
         let (principal, client) = (route.principal, route.client);
         let now = self.egress_decision(route, operator)?;
-        let then = self.egress_with(principal, client, route.destination, operator, added)?;
+        let then = self.egress_with(principal, client, route.destination, operator, change)?;
         let then = then.decide(&route.asked);
         Ok(now.stance != Stance::Deny && then.stance == Stance::Deny)
     }

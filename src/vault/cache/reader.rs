@@ -233,6 +233,22 @@ impl Sight {
         may.then(|| self.vault.explained(user, slug, self.now))
     }
 
+    /// Whether a user's requests that name the slug of the viewer's credential get that credential,
+    /// because it is shared.
+    pub fn is_used_by(&self, credential: &Credential, user: &Principal) -> bool {
+        let is_active = self.user(user).is_some_and(|user| !user.disabled);
+        if credential.owner != self.viewer || !is_active {
+            return false;
+        }
+        match self.vault.find(user, &credential.slug, self.now) {
+            Found::One(usable) => {
+                let found = &usable.credential;
+                (&found.owner, &found.slug) == (&credential.owner, &credential.slug)
+            }
+            _ => false,
+        }
+    }
+
     /// What the operator's floor refuses of the credential that was found, whatever the destination.
     pub fn floor_violation(&self, found: &Found) -> Option<String> {
         floor_violation(&self.vault.floor.load(), found)

@@ -174,3 +174,78 @@ fn own(id: &BundleId) -> BundleTarget<'_> {
         credential: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::fixture::*;
+
+    #[tokio::test]
+    async fn what_a_bundle_no_longer_offers_is_still_searched_for() {
+        let fixture = Fixture::new();
+        let command = fixture.registrar().await;
+        command.add_users(&["alice", "bob", "carol", "dan"]).await;
+        for name in ["one", "two", "three", "four"] {
+            command.add_secret("alice", name, name).await;
+        }
+        let id: BundleId = "alice/work".parse().unwrap();
+        let put = async |alias: &str, name: &str| {
+            let (alias, name) = (slug(alias), slug(name));
+            let put = command.put_into_bundle(&actor(), &id, &alias, &name).await;
+            assert!(put.unwrap());
+        };
+        command.add_bundle(&actor(), &id).await.unwrap();
+        for name in ["one", "two", "three"] {
+            put(name, name).await;
+        }
+        for name in ["bob", "dan"] {
+            let shared = command.share_bundle(&actor(), &id, &with(name)).await;
+            assert!(shared.unwrap());
+        }
+        // Before anything else ends.
+        let dan = with("dan").with;
+        let back = command.unshare_bundle(&actor(), &id, &dan).await;
+        assert!(back.unwrap());
+        let vault = fixture.vault().await;
+        let all = ["one", "three", "two"];
+        assert_eq!(vault.searched("bob").await, all);
+
+        let one = slug("one");
+        let out = command.take_out_of_bundle(&actor(), &id, &one).await;
+        assert!(out.unwrap());
+        assert_eq!(vault.value("bob", "one").await, None);
+        assert_eq!(vault.searched("bob").await, all);
+        // Under this slug is another credential from now on.
+        put("two", "four").await;
+        assert_eq!(vault.value("bob", "two").await.as_deref(), Some("four"));
+        let every = ["four", "one", "three", "two"];
+        assert_eq!(vault.searched("bob").await, every);
+        command.remove_bundle(&actor(), &id).await.unwrap();
+        for name in ["one", "two", "three", "four"] {
+            assert_eq!(vault.value("bob", name).await, None);
+        }
+        assert_eq!(vault.searched("bob").await, every);
+        assert_eq!(vault.searched("dan").await, every);
+        assert!(vault.searched("carol").await.is_empty());
+        // Nor is it forgotten by a server that starts now.
+        assert_eq!(fixture.vault().await.searched("bob").await, every);
+        assert!(command.store().check().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_removed_although_something_in_it_was_edited() {
+        let fixture = Fixture::new();
+        let command = fixture.registrar().await;
+        command.add_users(&["alice", "bob"]).await;
+        command.add_secret("alice", "key", "v").await;
+        let (id, key): (BundleId, Slug) = ("alice/work".parse().unwrap(), slug("key"));
+        command.add_bundle(&actor(), &id).await.unwrap();
+        let put = command.put_into_bundle(&actor(), &id, &key, &key).await;
+        let shared = command.share_bundle(&actor(), &id, &with("bob")).await;
+        assert!(put.unwrap() && shared.unwrap());
+        let edit = "UPDATE objects SET document = ' ' || document WHERE kind = 'credential'";
+        command.store().sqlite().execute(edit).await;
+        command.remove_bundle(&actor(), &id).await.unwrap();
+        assert!(command.store().list_bundles().await.unwrap().is_empty());
+    }
+}

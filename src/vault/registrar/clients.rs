@@ -3,7 +3,7 @@
 use super::Registrar;
 use crate::vault::client_proof::ClientProof;
 use crate::vault::model::Client;
-use crate::vault::name::{Actor, ClientName, Principal};
+use crate::vault::name::{Actor, CallerName, ClientName, Principal};
 use crate::vault::store::StoreError;
 use crate::vault::token_id::Revoked;
 
@@ -46,5 +46,16 @@ impl Registrar {
         which: &Revoked,
     ) -> Result<(), StoreError> {
         self.store.revoke_tokens(actor, name, which).await
+    }
+
+    /// Revokes one JWT of a client of an issuer by its `jti`, or all that were issued until now. For
+    /// administrators.
+    pub async fn revoke_issued(
+        &self,
+        actor: &Actor,
+        client: &CallerName,
+        which: &Revoked,
+    ) -> Result<(), StoreError> {
+        self.store.revoke_issued(actor, client, which).await
     }
 }

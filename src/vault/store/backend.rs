@@ -25,7 +25,7 @@ use crate::vault::client_proof::ClientProof;
 use crate::vault::egress::{EgressEntry, Subject};
 use crate::vault::key_request::KeyRequest;
 use crate::vault::model::{Client, Credential, SealedFields};
-use crate::vault::name::{Actor, ClientName, GroupName, Principal};
+use crate::vault::name::{Actor, CallerName, ClientName, GroupName, Principal};
 use crate::vault::people::{Bundle, BundleId, Group, User};
 use crate::vault::policy_key::{PolicyKey, PolicyKeys, SetDigest};
 use crate::vault::seal::SealError;
@@ -95,13 +95,13 @@ store! {
         target: &CredentialTarget<'_>
     ) -> Result<bool, StoreError>;
 
-    /// Hands credentials over, in one transaction with its events. `seal` seals the value of one for
-    /// its new owner and version.
+    /// Hands credentials over, in one transaction with its events. `seal` seals a version of one for
+    /// its new owner, under another number; `None` if it was not opened.
     async fn hand_over(
         &self,
         actor: &Actor,
         handover: &Handover<'_>,
-        seal: impl Fn(&Slug, u32) -> Result<SealedFields, SealError> + Send
+        seal: impl Fn(&Slug, u32, u32) -> Result<Option<SealedFields>, SealError> + Send
     ) -> Result<(), StoreError>;
 
     /// Changes users and groups, in one transaction with its events.
@@ -308,6 +308,14 @@ store! {
         &self,
         actor: &Actor,
         name: &ClientName,
+        which: &Revoked
+    ) -> Result<(), StoreError>;
+
+    /// Revokes one JWT of a client of an issuer, or all that were issued until now.
+    async fn revoke_issued(
+        &self,
+        actor: &Actor,
+        client: &CallerName,
         which: &Revoked
     ) -> Result<(), StoreError>;
 

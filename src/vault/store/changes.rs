@@ -12,6 +12,7 @@ use crate::vault::name::{GroupName, Principal};
 use crate::vault::people::{Bundle, BundleId, Group, User};
 use crate::vault::policy_key::{Head, SetDigest};
 use crate::vault::seal::KeyId;
+use crate::vault::token_id::RevokedIssued;
 
 /// What was committed after some revision, for a running proxy to load.
 #[derive(Debug)]
@@ -70,6 +71,10 @@ pub struct Directory {
     pub egress: BTreeMap<i64, EgressEntry>,
     /// Whether an egress rule was not written by Egret.
     pub has_unverified_egress: bool,
+    /// JWTs of issuers that are revoked, by the client that they name.
+    pub revoked_issued: BTreeMap<String, RevokedIssued>,
+    /// Clients of issuers whose entry was not written by Egret: what is revoked of theirs is not known.
+    pub unverified_issued: BTreeSet<String>,
     /// The revision of each of them.
     pub revisions: HashMap<ObjectName, i64>,
     /// Users whose entry was not written by Egret: they may do nothing.

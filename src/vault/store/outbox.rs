@@ -6,7 +6,7 @@
 //! at least once.
 
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::name::{ClientName, Principal};
+use crate::vault::name::{CallerName, Principal};
 
 /// What was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -283,7 +283,7 @@ pub struct AdminEvent {
     /// With whom it was shared, or whose credentials the client may use.
     pub principal: Option<Principal>,
     /// The client concerned.
-    pub client: Option<ClientName>,
+    pub client: Option<CallerName>,
     /// Who did it, `cli:alice`.
     pub actor: String,
     /// A detail for readers; may be empty.

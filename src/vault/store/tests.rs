@@ -226,7 +226,7 @@ async fn every_change_leaves_one_event_and_a_change_of_nothing_none() {
     );
     assert!(revision > taken[6].revision);
     assert!((clock::unix_micros() - time) < 60_000_000);
-    assert_eq!(taken[10].client, Some(client("laptop")));
+    assert_eq!(taken[10].client, Some(client("laptop").into()));
     assert_eq!(taken[10].principal, Some(bob));
 }
 
@@ -340,6 +340,21 @@ async fn expired_clients_are_removed_and_names_are_taken_once() {
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::ClientNotFound(_)));
+}
+
+#[tokio::test]
+async fn no_client_has_a_name_that_means_requests_without_one() {
+    let fixture = Fixture::new();
+    let registrar = fixture.registrar().await;
+    for name in crate::vault::name::NAMELESS {
+        let proof = ClientProof::Token([1; 32]);
+        let added = registrar
+            .add_client(&actor(), &client(name), &principal("alice"), proof, None)
+            .await;
+        assert!(matches!(added, Err(StoreError::Invalid(_))), "{name}");
+    }
+    let clients = registrar.store().list_clients().await.unwrap();
+    assert!(clients.is_empty());
 }
 
 #[tokio::test]

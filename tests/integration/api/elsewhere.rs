@@ -15,7 +15,7 @@ use crate::within;
 use crate::world::{EGRET, HOST, Output, World, finish, one_upstream};
 
 /// A machine with nothing of Egret on it but the binary, and a user's token.
-struct Laptop {
+pub(super) struct Laptop {
     home: tempfile::TempDir,
     server: String,
     token: String,
@@ -30,13 +30,22 @@ impl Laptop {
         }
     }
 
-    async fn of(world: &World, user: &str, scope: &str) -> Self {
+    pub(super) async fn of(world: &World, user: &str, scope: &str) -> Self {
         let token = Api::of(world, user, scope).await.token.expect("a token");
         Self::new(&format!("http://{}", world.admin), &token)
     }
 
     fn command(&self, args: &[&str]) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(EGRET);
+        self.program(EGRET, args)
+    }
+
+    /// A script of a shell.
+    pub(super) fn shell(&self, script: &str) -> tokio::process::Command {
+        self.program("sh", &["-c", script])
+    }
+
+    fn program(&self, program: &str, args: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -51,16 +60,16 @@ impl Laptop {
         command
     }
 
-    async fn run_with(&self, args: &[&str], stdin: &[u8]) -> Output {
+    pub(super) async fn run_with(&self, args: &[&str], stdin: &[u8]) -> Output {
         finish(self.command(args), stdin).await
     }
 
-    async fn run(&self, args: &[&str]) -> Output {
+    pub(super) async fn run(&self, args: &[&str]) -> Output {
         self.run_with(args, b"").await
     }
 
     /// Whether a command has made a data directory here.
-    fn has_a_store(&self) -> bool {
+    pub(super) fn has_a_store(&self) -> bool {
         fn files(directory: &Path) -> usize {
             let entries = std::fs::read_dir(directory).expect("a directory").flatten();
             entries
@@ -75,7 +84,7 @@ impl Laptop {
 }
 
 /// A server with alice, who is a member, and an administrator.
-async fn served() -> (World, crate::upstream::Stub) {
+pub(super) async fn served() -> (World, crate::upstream::Stub) {
     let (world, stub) = one_upstream().await;
     world.run(&["user", "add", "alice"]).await.ok();
     world.run(&["user", "add", "bob"]).await.ok();
@@ -431,7 +440,7 @@ async fn the_usage_record_is_read_and_proven_from_elsewhere() {
     world.run_with(&save, b"v\n").await.ok();
     world
         .ledger_line("the credential", |line| {
-            line["event"] == "credential.created"
+            line["event"] == "credential.created" && line["slug"] == "key"
         })
         .await;
     let tail = ["ledger", "tail", "--json"];
@@ -489,7 +498,7 @@ async fn the_usage_record_is_read_and_proven_from_elsewhere() {
     let check = ["ledger", "verify-proof", path, "--public-key", key.trim()];
     let proven = alice.run(&check).await.ok();
     assert!(proven.contains("credential.created"), "{proven}");
-    // What is no business of alice's is not there, and what belongs to the host is not either.
+    // What is no business of alice's is not there.
     let other = all
         .iter()
         .find(|line| line["principal"] == "bob")
@@ -498,9 +507,6 @@ async fn the_usage_record_is_read_and_proven_from_elsewhere() {
         .run(&["ledger", "prove", &other["seq"].to_string()])
         .await;
     assert!(other.stderr.contains("no such thing"), "{}", other.stderr);
-    let verify = root.run(&["ledger", "verify"]).await;
-    assert_eq!(verify.status.code(), Some(2), "{verify:#?}");
-
     let mut follow = alice.command(&["ledger", "tail", "-f", "--json", "-n", "0"]);
     let mut followed = follow.spawn().expect("start");
     let stdout = followed.stdout.take().expect("its output");
@@ -590,21 +596,6 @@ async fn a_server_is_named_whole_and_the_token_is_in_no_argument() {
         let mut command = alice.command(args);
         command.env_remove("EGRET_API_TOKEN").env(name, file);
         finish(command, b"").await.ok();
-    }
-    // What has no way over the API is not done to a store here instead.
-    for args in [
-        &["credential", "handover", "key", "--to", "bob"][..],
-        &["credential", "probe", "key", "GET", "https://a.test/"],
-        &["credential", "import", file],
-        &["user", "invite", "bob"],
-        &["user", "claim", "alice"],
-        &["api-token", "add", "x"],
-        &["token", "mint", "--client", "ci", "--action", "x"],
-        &["egress", "suggest", "--client", "ci"],
-        &["ledger", "export"],
-    ] {
-        let output = alice.run(args).await;
-        failed(&output, 2, "on the machine of the server only");
     }
     std::fs::remove_file(file).expect("remove");
     assert!(!alice.has_a_store());

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod chromium;
 mod curl;
 pub(crate) mod git;
 mod golang;

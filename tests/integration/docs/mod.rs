@@ -6,4 +6,4 @@ mod generated;
 mod keys;
 mod links;
 mod markdown;
-mod tables;
+pub mod tables;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::files;
 use crate::api::client::Api;
+use crate::api::here::HERE;
 use crate::within;
 use crate::world::{EGRET, World, finish};
 
@@ -35,6 +36,7 @@ pub async fn all() -> Vec<Table> {
         configuration(home.path()).await,
         destinations(),
         commands(home.path()).await,
+        elsewhere(home.path()).await,
         metrics().await,
         clients(),
         clients_set_aside(),
@@ -289,12 +291,33 @@ impl Example {
 /// A line `key = value`.
 fn setting(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once(" = ")?;
-    let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let is_key = key.bytes().all(is_part);
     is_key.then_some((key, value))
 }
 
 async fn commands(home: &Path) -> Table {
-    let mut rows = Vec::new();
+    let helps = helps(home).await;
+    let rows = helps.iter().map(|(_, help)| command(help)).collect();
+    Table::new("commands", ["command", "what it does", "options"], rows)
+}
+
+/// Which commands work on a server elsewhere, and why not the others.
+async fn elsewhere(home: &Path) -> Table {
+    let helps = helps(home).await;
+    let rows = helps.iter().map(|(path, _)| {
+        let name = path.join(" ");
+        let here = HERE.iter().find(|here| here.command == name);
+        let takes = here.map_or("yes", |here| here.why);
+        vec![code(&format!("egret {name}")), takes.to_owned()]
+    });
+    let rows = rows.collect();
+    Table::new("commands elsewhere", ["command", "with `--server`"], rows)
+}
+
+/// Every command that has none below it, as its words, with its help text.
+pub async fn helps(home: &Path) -> Vec<(Vec<String>, String)> {
+    let mut found = Vec::new();
     let mut open = vec![Vec::new()];
     while let Some(path) = open.pop() {
         let words: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -306,13 +329,13 @@ async fn commands(home: &Path) -> Table {
             .map(|name| [&path[..], &[name.to_owned()]].concat())
             .collect();
         if below.is_empty() {
-            rows.push(command(&help));
+            found.push((path, help));
         }
         // The next to be looked at is the last of the list.
         below.reverse();
         open.append(&mut below);
     }
-    Table::new("commands", ["command", "what it does", "options"], rows)
+    found
 }
 
 /// The row of one command.

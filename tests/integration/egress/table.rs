@@ -59,7 +59,20 @@ impl Way {
 
     /// The code of the answer to a request, or to what comes before it; none if it got through.
     async fn ask(self, world: &World, method: &str, path: &str) -> Option<String> {
-        let plain = request(method, path, &[], "");
+        self.ask_with(world, method, path, None).await
+    }
+
+    /// The same with an API key in its header.
+    async fn ask_with(
+        self,
+        world: &World,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+    ) -> Option<String> {
+        let line = key.map(|key| format!("X-Api-Key: {key}"));
+        let lines: Vec<&str> = line.as_deref().into_iter().collect();
+        let plain = request(method, path, &lines, "");
         match self {
             Way::Socks => match socks(world).await {
                 Some(socket) => tls(world, socket)
@@ -69,18 +82,22 @@ impl Way {
                     .egret_error(),
                 None => Some(REFUSED.to_owned()),
             },
-            _ => self.answer(world, method, path).await.egret_error(),
+            _ => {
+                let answer = self.answer(world, method, path, &lines).await;
+                answer.egret_error()
+            }
         }
     }
 
-    async fn answer(self, world: &World, method: &str, path: &str) -> Response {
+    async fn answer(self, world: &World, method: &str, path: &str, lines: &[&str]) -> Response {
         let wanted = Wanted::new(world);
-        let plain = request(method, path, &[], "");
+        let plain = request(method, path, lines, "");
         match self {
             Way::Absolute => {
                 let target = format!("http://{HOST}{path}");
                 let who = format!("Proxy-Authorization: {}", basic("act-1", &world.token));
-                one(world.dial().await, request(method, &target, &[&who], "")).await
+                let lines = [&[who.as_str()], lines].concat();
+                one(world.dial().await, request(method, &target, &lines, "")).await
             }
             Way::PlainTunnel => {
                 let wanted = Wanted {
@@ -97,12 +114,16 @@ impl Way {
                 Err(refused) => refused,
             },
             Way::WebSocket => match wanted.open(world).await {
-                Ok(mut tunnel) => tunnel.roundtrip(handshake(path, &[])).await,
+                Ok(mut tunnel) => tunnel.roundtrip(handshake(path, lines)).await,
                 Err(refused) => refused,
             },
             Way::Http2 => match http2::client::Client::try_open(world, wanted).await {
                 Ok(mut client) => {
-                    let request = http2::client::Request::new(method, path);
+                    let mut request = http2::client::Request::new(method, path);
+                    for line in lines {
+                        let (name, value) = line.split_once(": ").expect("a field");
+                        request = request.field(&name.to_lowercase(), value);
+                    }
                     client.response(&request).await
                 }
                 Err(refused) => refused,
@@ -120,7 +141,7 @@ impl Way {
                 let target = format!("/-/https/{HOST}{path}");
                 one(
                     Wire::new(socket),
-                    request_to(&own, method, &target, &[], ""),
+                    request_to(&own, method, &target, lines, ""),
                 )
                 .await
             }
@@ -295,6 +316,64 @@ async fn every_way_in_meets_every_rule() {
     let arrived = [encrypted.take(), plain.take()].concat();
     let is_refused = |path: &str| path.starts_with("/admin/") || path.contains("..");
     assert!(!arrived.is_empty() && !arrived.iter().any(|request| is_refused(request.path())));
+}
+
+/// What a destination demands of a request, and what an owner demands of a use.
+#[tokio::test]
+async fn every_way_in_meets_what_is_demanded() {
+    let builder = listening(World::builder(), Some("default"), "act-1");
+    let builder = builder.set("approvals.wait", "100ms");
+    let encrypted = Stub::tls_alpn(builder.pki(), &[HOST], &["http/1.1"]).await;
+    let plain = Stub::plain().await;
+    let mut world = builder
+        .route(&format!("{HOST}:443"), encrypted.addr)
+        .route(&format!("{HOST}:80"), plain.addr)
+        .start()
+        .await;
+    let hosts = [HOST.to_owned(), format!("http://{HOST}")];
+    let limits = ["--host", &hosts[0], "--host", &hosts[1]];
+    for (slug, demand) in [
+        ("free", &[][..]),
+        ("asked", &["--approve", "always"]),
+        ("spent", &["--max-uses", "1/d"]),
+    ] {
+        let value = format!("the-value-of-{slug}");
+        world
+            .save(slug, value, &[&limits[..], demand].concat())
+            .await;
+    }
+    let table = format!(
+        "hosts = [\"{}\", \"{}\"]\nrequire = true",
+        hosts[0], hosts[1]
+    );
+    world.destinations(vec![toml::from_str(&table).expect("a rule")]);
+    world.reload().await;
+    let first = Way::Http1.ask_with(&world, "GET", "/x", Some("<<spent>>"));
+    assert_eq!(first.await, None);
+    for way in WAYS {
+        for (key, expected) in [
+            (None, Some("credential_required")),
+            (Some("a-key-of-its-own"), Some("credential_required")),
+            (Some("<<free>>"), None),
+            (Some("<<asked>>"), Some("approval_required")),
+            (Some("<<spent>>"), Some("rate_limited")),
+            (Some("<<missing>>"), Some("credential_not_found")),
+        ] {
+            let code = way.ask_with(&world, "GET", "/x", key).await;
+            assert_eq!(code.as_deref(), expected, "{way:?} {key:?}");
+        }
+    }
+    // Nothing arrived but the one use of a budget, and what was free.
+    let arrived = [encrypted.take(), plain.take()].concat();
+    let keys = arrived.iter().map(|request| request.header("x-api-key"));
+    let free = keys
+        .clone()
+        .filter(|key| key.as_deref() == Some("the-value-of-free"));
+    let spent = keys
+        .clone()
+        .filter(|key| key.as_deref() == Some("the-value-of-spent"));
+    let counts = (free.count(), spent.count(), keys.count());
+    assert_eq!(counts, (WAYS.len(), 1, WAYS.len() + 1));
 }
 
 /// A tunnel that is not looked into: what cannot be seen there does not open it.

@@ -284,6 +284,15 @@ async fn refusals_are_answers_and_leave_the_connection_alone() {
     let mut client = Client::open(&world).await;
     let unknown = Request::new("GET", "/").field("x-key", "<<nobody>>");
     assert_refused(&client.response(&unknown).await, "credential_not_found");
+    // Clients end a stream on which content comes for HEAD (RFC 9110 section 9.3.2).
+    let head = Request::new("HEAD", "/").field("x-key", "<<nobody>>");
+    let refused = client.response(&head).await;
+    assert_eq!(refused.status, 424);
+    assert_eq!(
+        refused.egret_error().as_deref(),
+        Some("credential_not_found")
+    );
+    assert!(refused.body.is_empty(), "{}", refused.text());
     world.run(&["credential", "revoke", SLUG]).await.ok();
     let revoked = client.response(&authorized("GET", "/")).await;
     assert_refused(&revoked, "credential_not_found");

@@ -201,6 +201,19 @@ async fn nothing_breaks_and_nothing_that_was_typed_is_lost() {
 }
 
 #[tokio::test]
+async fn a_file_is_imported_while_the_page_says_how_far_it_is() {
+    needs!(Need::Browser, Need::Program("curl"));
+    let seen = driven("import.mjs", World::builder()).await;
+    let key = |path: &str| {
+        let request = seen.iter().find(|request| request.path() == path);
+        request.and_then(|request| request.header("x-api-key"))
+    };
+    assert_eq!(key("/first").as_deref(), Some(VALUE));
+    assert_eq!(key("/second").as_deref(), Some(SECOND));
+    assert_eq!(key("/kept").as_deref(), Some(SECOND));
+}
+
+#[tokio::test]
 async fn everything_can_be_done_with_the_keyboard_alone() {
     needs!(Need::Browser, Need::Program("curl"));
     let builder = World::builder()

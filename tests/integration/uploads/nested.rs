@@ -158,17 +158,21 @@ async fn json_in_a_query_and_in_a_header_is_written_at_its_depth() {
     let easy = HARD.replace(['\n', '\u{1}'], "");
     for way in Way::ALL {
         let (world, stub) = way.world(&[], PLACES).await;
-        way.save(&world, "hard", &easy, PLACES).await;
+        let places = ["header", "query", "path"];
+        way.save(&world, "hard", &easy, &places).await;
         for document in [
             r#"{"t":"<<hard>>"}"#,
             r#"{"t":"\u003c\u003chard\u003e\u003e"}"#,
         ] {
-            let target = format!("/x?payload={}", percent(document));
+            let path = format!("/x/{}", percent(document));
+            let target = format!("{path}?payload={}", percent(document));
             let line = format!("Dropbox-API-Arg: {document}");
             let answer = way.post_to(&world, &target, &[&line], b"").await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             let seen = stub.take_one();
             assert_eq!(form_field(seen.query()), easy, "{way:?} {document}");
+            let in_path = seen.path().replace("/x/", "payload=");
+            assert_eq!(form_field(&in_path), easy, "{way:?} {document}");
             let header = seen.header("dropbox-api-arg").expect("the header");
             assert_eq!(json(&header)["t"], easy.as_str(), "{way:?} {document}");
         }
@@ -187,6 +191,14 @@ async fn what_cannot_be_written_at_its_depth_is_refused() {
             format!(r#"{{"a":"{}"}}"#, quoted(r#"{"t":"\<<hard>>"}"#)),
         ),
         ("application/json", r#"{"a":"\"<<hard>>\""}"#.to_owned()),
+        (
+            "application/json",
+            r#"{"query":"mutation { login(token: \"<<hard>>\") { id } }"}"#.to_owned(),
+        ),
+        (
+            "application/x-ndjson",
+            r#"{"run":"curl -H \"A: b\" -H \"C: <<hard>>\""}"#.to_owned(),
+        ),
         ("application/json", format!(r#"{{"a":"{thrice}"}}"#)),
         ("application/x-ndjson", "[\"\\<<hard>>\"]\n".to_owned()),
         (

@@ -113,6 +113,24 @@ fn forms() -> Vec<(&'static [&'static str], u16, &'static str, Read)> {
             },
         ),
         (
+            &["User-Agent: kubectl/v1.33.0 (linux/amd64)"],
+            424,
+            "application/json",
+            |answer| text(&json(&answer.text())["message"]),
+        ),
+        (
+            &["Accept: application/vnd.oci.image.manifest.v1+json, */*"],
+            424,
+            "application/json",
+            |answer| text(&json(&answer.text())["errors"][0]["message"]),
+        ),
+        (
+            &["Accept: application/graphql-response+json"],
+            424,
+            "application/graphql-response+json",
+            |answer| text(&json(&answer.text())["errors"][0]["message"]),
+        ),
+        (
             &["Accept: application/vnd.git-lfs+json"],
             424,
             "application/vnd.git-lfs+json",

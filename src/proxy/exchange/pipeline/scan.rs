@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::HeaderMap;
 
 use super::{Authenticated, Exchange, ExchangeContext, Scanned};
@@ -14,6 +13,7 @@ use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::occurrences::{self, Occurrence};
 use crate::proxy::exchange::payload::{BodyLimits, Payload, Taking, body_kind, unreadable};
 use crate::proxy::exchange::permission;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::request_context::{Refused, shown_path};
 use crate::proxy::exchange::signed;
 use crate::scrub::Needles;
@@ -31,21 +31,23 @@ impl Exchange<Authenticated> {
         self,
         limits: BodyLimits<'_>,
         vault: &Vault,
-        raw: Option<Bytes>,
+        raw: Option<&[u8]>,
     ) -> Result<Exchange<Scanned>, Refused> {
         let Exchange {
             mut about,
             state: Authenticated { body },
         } = self;
-        about.check_for_values(raw.as_deref())?;
+        about.check_for_values(raw)?;
         // What was attached is not in the head as it came.
         let is_changed = about.attach(vault);
+        if is_changed {
+            about.present = Present::of(&about.head.headers);
+        }
         let raw = raw.filter(|_| !is_changed);
         let stand_ins = about.context.stand_ins.as_deref();
         let mut occurrences =
-            occurrences::in_head(&about.head, raw.as_deref(), &about.treatment, stand_ins)
+            occurrences::in_head(&about.head, raw, about.present, &about.treatment, stand_ins)
                 .map_err(|found| found.refuse(&about.context))?;
-        drop(raw);
         let payload = if body.is_empty() {
             Payload::Held(Held::default(), None)
         } else {

@@ -11,6 +11,7 @@ use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::occurrences::{self, Occurrence};
 use crate::proxy::exchange::payload::{Coded, Payload, Spooled, Streamed};
 use crate::proxy::exchange::permission;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::ranges;
 use crate::proxy::exchange::recode;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
@@ -56,6 +57,7 @@ impl Exchange<Obtained> {
                 || permission::has_value_for_host(&about.context, vault)
         };
         if about.treatment.range == Range::Strip
+            && about.present.has(Present::RANGE)
             && ranges::are_asked_for(&about.head.headers)
             && may_come_back()
         {

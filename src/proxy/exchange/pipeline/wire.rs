@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Method, Request, Version};
 
 use super::{Exchange, ExchangeContext, Recorded};
@@ -10,6 +10,7 @@ use crate::proxy::exchange::awaited::{Asked, Awaited, wants_opaque};
 use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::message_codings;
 use crate::proxy::exchange::out_body::OutBody;
+use crate::proxy::exchange::present::Present;
 use crate::proxy::exchange::upgrade;
 use crate::proxy::exchange::used::Used;
 use crate::scrub::Needles;
@@ -28,7 +29,10 @@ impl Exchange<Recorded> {
     /// Takes the exchange apart for the wire. Only [`crate::proxy::outbound::upstream`] calls this.
     pub(in crate::proxy) fn into_wire(self) -> (Request<OutBody>, Awaited) {
         let ExchangeContext {
-            mut head, needles, ..
+            mut head,
+            present,
+            needles,
+            ..
         } = *self.about;
         let Recorded {
             body,
@@ -37,20 +41,17 @@ impl Exchange<Recorded> {
             decided,
         } = self.state;
         let headers = &mut head.headers;
-        let is_framed = |headers: &HeaderMap| {
-            headers.contains_key(header::CONTENT_LENGTH)
-                || headers.contains_key(header::TRANSFER_ENCODING)
-        };
-        let reframed = reframed && is_framed(headers);
+        let framing = Present::CONTENT_LENGTH.and(Present::TRANSFER_ENCODING);
+        let reframed = reframed && present.has(framing);
         let is_upgrade = head.extensions.get::<upgrade::Asked>().is_some();
         let mut takes_trailers = head.version == Version::HTTP_2;
         if is_upgrade {
             upgrade::renew(headers);
-        } else {
+        } else if present.has(Present::ENDS_HERE) {
             takes_trailers |= hop_by_hop::strip(headers);
         }
         // Unless the upstream is asked, the body is here or was asked for.
-        if headers.contains_key(header::EXPECT)
+        if present.has(Present::EXPECT)
             && body
                 .transfer()
                 .is_none_or(|upload| upload.expectation().is_none())
@@ -64,8 +65,13 @@ impl Exchange<Recorded> {
             }
         }
         let asked = Asked {
-            part: headers.contains_key(header::RANGE),
-            accept_encoding: message_codings::narrow_accept_encoding(headers),
+            part: present.has(Present::RANGE) && headers.contains_key(header::RANGE),
+            has_authorization: present.has(Present::AUTHORIZATION),
+            accept_encoding: if present.has(Present::ACCEPT_ENCODING) {
+                message_codings::narrow_accept_encoding(headers)
+            } else {
+                Vec::new()
+            },
             takes_trailers,
             opaque_head: head.method == Method::HEAD && wants_opaque(&head.headers),
         };

@@ -13,6 +13,7 @@ const LIMITS: HeadLimits = HeadLimits {
     head_timeout: Duration::from_secs(5),
     first_timeout: Duration::from_secs(60),
     idle_timeout: Duration::from_secs(60),
+    serves_half_closed: true,
 };
 
 /// Writes `chunks` one by one and returns what comes out and what the service would be told.

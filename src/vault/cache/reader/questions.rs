@@ -7,7 +7,7 @@ use super::super::egress_directory::{EgressRoute, UnverifiedRule};
 use super::Sight;
 use crate::policy::egress::{Decision, OperatorEgress};
 use crate::vault::approval::Approval;
-use crate::vault::egress::EgressEntry;
+use crate::vault::egress::{EgressChange, EgressEntry};
 use crate::vault::key_request::KeyRequest;
 
 impl Sight {
@@ -61,7 +61,7 @@ impl Sight {
         self.vault.egress_decision(route, operator)
     }
 
-    /// Whether a request that is let through now would be refused if a rule were added.
+    /// Whether a request that is let through now would be refused under other rules.
     ///
     /// # Errors
     /// As [`Sight::egress_decision`].
@@ -69,12 +69,12 @@ impl Sight {
         &self,
         route: &EgressRoute<'_>,
         operator: &OperatorEgress,
-        added: &EgressEntry,
+        change: &EgressChange,
     ) -> Result<bool, UnverifiedRule> {
         if !self.may_see(route.principal, false) {
             return Err(UnverifiedRule);
         }
-        self.vault.would_close(route, operator, added)
+        self.vault.would_close(route, operator, change)
     }
 
     /// The rules about where clients may go, by number, for those who see everything.

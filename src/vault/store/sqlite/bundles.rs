@@ -1,13 +1,15 @@
 //! Changes to bundles. Each is one transaction that also writes its ledger events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::credentials::id as credential_id;
+use super::credentials::{due, id as credential_id};
 use super::database::{Change, Database};
 use super::objects::{self, Object, unverified};
-use crate::vault::name::Actor;
-use crate::vault::people::{Bundle, BundleId};
+use crate::substitution::slug::Slug;
+use crate::vault::name::{Actor, Principal};
+use crate::vault::people::{Bundle, BundleId, Share};
 use crate::vault::record::{BundleRecord, CredentialRecord, Record as _};
+use crate::vault::sharing;
 use crate::vault::store::edit::{BundleEdit, BundleTarget};
 use crate::vault::store::error::{StoreError, StoreUnavailable};
 
@@ -37,6 +39,7 @@ impl Database {
             None => None,
         };
         let existed = before.is_some();
+        let former = before.clone();
         let mut edited = BundleEdit::new(before, change.now());
         edit(&mut edited)?;
         if edited.events.is_empty() {
@@ -46,6 +49,11 @@ impl Database {
             Some(bundle) => change.put(&name, &BundleRecord::of(bundle), None).await?,
             None if existed => change.remove::<BundleRecord>(&name).await?,
             None => {}
+        }
+        if let Some(former) = &former {
+            let left = withdrawn(former, edited.bundle.as_ref());
+            let owner = &target.id.owner;
+            change.keep_searching(owner, &left, &former.shares).await?;
         }
         change.know(&target.id.owner).await?;
         for event in edited.events {
@@ -77,7 +85,67 @@ fn read(name: &str, record: Option<BundleRecord>) -> Result<Bundle, StoreUnavail
         .ok_or_else(|| unverified(BundleRecord::KIND, &name))
 }
 
+/// The credentials that a bundle offered and does not offer any more.
+fn withdrawn<'a>(former: &'a Bundle, bundle: Option<&Bundle>) -> BTreeSet<&'a Slug> {
+    let offered: BTreeSet<&Slug> = bundle.iter().flat_map(|b| b.entries.values()).collect();
+    let mut left: BTreeSet<&Slug> = former.entries.values().collect();
+    left.retain(|slug| !offered.contains(slug));
+    left
+}
+
 impl Change<'_> {
+    /// Keeps with credentials what a bundle was shared with, because what these users receive is still
+    /// searched for the values.
+    async fn keep_searching(
+        &mut self,
+        owner: &Principal,
+        slugs: &BTreeSet<&Slug>,
+        former: &[Share],
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        for slug in slugs {
+            let id = credential_id(owner, slug);
+            let mut record = match self.get(&id).await {
+                // It is not used or opened, and does not keep the bundle from being taken away.
+                Err(StoreError::Unavailable(error)) if error.is_alarming() => continue,
+                found => found?,
+            };
+            let Some(CredentialRecord::Live(policy)) = &mut record else {
+                continue;
+            };
+            if sharing::keep_ended(&mut policy.shares, former, now) {
+                let record = CredentialRecord::Live(policy.clone());
+                self.put(&id, &record, due(&record)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The shares of the owner's bundles that hold a credential.
+    pub(super) async fn shares_in_bundles(
+        &mut self,
+        owner: &Principal,
+        slug: &Slug,
+    ) -> Result<Vec<Share>, StoreError> {
+        let rows = sqlx::query(objects::OF_KIND)
+            .bind(BundleRecord::KIND)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let mut shares = Vec::new();
+        for row in &rows {
+            let object = Object::read(row)?;
+            let id: Option<BundleId> = object.id.parse().ok();
+            let bundle = object
+                .content(&self.key)
+                .and_then(BundleRecord::bundle)
+                .filter(|bundle| bundle.entries.values().any(|held| held == slug));
+            if id.is_some_and(|id| id.owner == *owner) {
+                shares.extend(bundle.into_iter().flat_map(|bundle| bundle.shares));
+            }
+        }
+        Ok(shares)
+    }
+
     /// The bundle, if it exists.
     pub(super) async fn bundle(&mut self, id: &BundleId) -> Result<Bundle, StoreError> {
         let name = id.to_string();

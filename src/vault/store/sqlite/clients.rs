@@ -8,7 +8,7 @@ use super::database::{Change, Database};
 use super::objects::{self, Object, unverified};
 use crate::vault::client_proof::ClientProof;
 use crate::vault::model::Client;
-use crate::vault::name::{Actor, ClientName, Principal};
+use crate::vault::name::{Actor, ClientName, NAMELESS, Principal};
 use crate::vault::people::BundleId;
 use crate::vault::record::{ClientRecord, Record as _};
 use crate::vault::rights::{Forbidden, Right};
@@ -27,6 +27,12 @@ impl Database {
     ) -> Result<Client, StoreError> {
         let mut change = self.begin(actor).await?;
         change.permit_clients_of(principal).await?;
+        if NAMELESS.contains(&name.as_str()) {
+            return Err(StoreError::Invalid(
+                "no client is called anonymous, transparent or base-url: the ledger and rules mean requests \
+                 without a client by these names",
+            ));
+        }
         change.remove_expired().await?;
         if change.get::<ClientRecord>(name.as_str()).await?.is_some() {
             return Err(StoreError::ClientExists(name.clone()));

@@ -123,7 +123,7 @@ fn kept(record: Option<&CredentialRecord>) -> Vec<u32> {
 }
 
 /// When something of it has to be erased next.
-fn due(record: &CredentialRecord) -> Option<i64> {
+pub(super) fn due(record: &CredentialRecord) -> Option<i64> {
     let CredentialRecord::Live(policy) = record else {
         return None;
     };

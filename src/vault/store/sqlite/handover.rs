@@ -1,16 +1,18 @@
 //! Credentials that go from one owner to another.
 
 use super::clients::client_of;
-use super::credentials::id;
+use super::credentials::{due, id};
 use super::database::{Change, Database};
 use super::objects;
+use crate::policy::share_limits::ShareLimits;
 use crate::substitution::slug::Slug;
-use crate::vault::model::{Phase, SealedFields, Version};
+use crate::vault::model::{OVERLAP, Phase, SealedFields, Version};
 use crate::vault::name::{Actor, Principal};
-use crate::vault::people::Grantee;
+use crate::vault::people::{Grantee, Share};
 use crate::vault::record::{ClientRecord, CredentialRecord, Policy, Record as _};
 use crate::vault::rights::Right;
 use crate::vault::seal::SealError;
+use crate::vault::sharing;
 use crate::vault::store::edit::{CredentialTarget, Handover, PendingEvent};
 use crate::vault::store::error::StoreError;
 use crate::vault::store::outbox::Event;
@@ -20,7 +22,7 @@ impl Database {
         &self,
         actor: &Actor,
         handover: &Handover<'_>,
-        seal: impl Fn(&Slug, u32) -> Result<SealedFields, SealError> + Send,
+        seal: impl Fn(&Slug, u32, u32) -> Result<Option<SealedFields>, SealError> + Send,
     ) -> Result<(), StoreError> {
         if handover.owner == handover.to {
             return Err(StoreError::OwnCredential(handover.to.clone()));
@@ -56,7 +58,7 @@ impl Change<'_> {
         from: CredentialTarget<'_>,
         to: CredentialTarget<'_>,
         opened: u32,
-        seal: &(impl Fn(&Slug, u32) -> Result<SealedFields, SealError> + Send),
+        seal: &(impl Fn(&Slug, u32, u32) -> Result<Option<SealedFields>, SealError> + Send),
     ) -> Result<(), StoreError> {
         let record = self.get(&id(from.owner, from.slug)).await?;
         self.permit(&from, record.as_ref()).await?;
@@ -74,7 +76,7 @@ impl Change<'_> {
                 "the credential was rotated in the meantime; nothing was handed over",
             ));
         }
-        let number = match self.get(&id(to.owner, to.slug)).await? {
+        let first = match self.get(&id(to.owner, to.slug)).await? {
             None => 1,
             Some(CredentialRecord::Deleted(last)) => last + 1,
             Some(CredentialRecord::Live(_)) => {
@@ -84,10 +86,25 @@ impl Change<'_> {
                 });
             }
         };
-        let fields = seal(to.slug, number)?;
-        self.put_values(&to, number, fields).await?;
-        let moved = CredentialRecord::Live(Box::new(moved(&policy, number, self.now())));
-        self.put(&id(to.owner, to.slug), &moved, None).await?;
+        let mut moved = moved(&policy);
+        for (version, number) in policy.versions.iter().zip(first..) {
+            if let Some(fields) = seal(to.slug, version.number, number)? {
+                self.put_values(&to, number, fields).await?;
+                moved.versions.push(Version {
+                    number,
+                    ..handed_over(version, self.now())
+                });
+                moved.last_version = number;
+            }
+        }
+        let number = moved.current();
+        let in_bundles = self.shares_in_bundles(from.owner, from.slug).await?;
+        let own = own_until_now(from.owner, self.now());
+        let former = policy.shares.iter().chain(&in_bundles).chain([&own]);
+        sharing::keep_ended(&mut moved.shares, former, self.now());
+        let moved = CredentialRecord::Live(Box::new(moved));
+        self.put(&id(to.owner, to.slug), &moved, due(&moved))
+            .await?;
         for version in &policy.versions {
             self.erase_values(&from, version.number).await?;
         }
@@ -122,22 +139,41 @@ impl Change<'_> {
     }
 }
 
-/// The same credential with one version, without shares and without what is attached, which were its
+/// The same credential without versions, without shares and without what is attached, which were its
 /// former owner's decisions.
-fn moved(policy: &Policy, number: u32, now: i64) -> Policy {
+fn moved(policy: &Policy) -> Policy {
     Policy {
-        last_version: number,
-        versions: vec![Version {
-            number,
-            phase: Phase::Current,
-            created: now,
-            kept_until: None,
-            rollback: false,
-        }],
+        versions: Vec::new(),
         shares: Vec::new(),
         attachments: Vec::new(),
         stand_ins: Vec::new(),
-        searched_until: policy.searched_until,
         ..policy.clone()
+    }
+}
+
+/// A version at its new owner. One that is not in force is there for the search alone.
+fn handed_over(version: &Version, now: i64) -> Version {
+    if version.phase == Phase::Current {
+        return Version {
+            created: now,
+            ..version.clone()
+        };
+    }
+    Version {
+        phase: Phase::Replaced,
+        kept_until: version.kept_until.or(Some(now.saturating_add(OVERLAP))),
+        rollback: false,
+        ..version.clone()
+    }
+}
+
+/// What the former owner had, as a share: what that user receives is still searched for the value.
+fn own_until_now(owner: &Principal, now: i64) -> Share {
+    Share {
+        with: Grantee::User(owner.clone()),
+        limits: ShareLimits::default(),
+        until: None,
+        created: now,
+        ended: Some(now),
     }
 }

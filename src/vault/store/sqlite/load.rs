@@ -26,6 +26,7 @@ use crate::vault::record::{BundleRecord, ClientRecord, CredentialRecord, Policy,
 use crate::vault::store::changes::{ChangedCredential, Changes, Content, Directory, Listing};
 use crate::vault::store::condition::ObjectName;
 use crate::vault::store::error::StoreUnavailable;
+use crate::vault::token_id::RevokedIssued;
 
 /// Sealed values by credential and version.
 type Values = BTreeMap<(Principal, Slug), BTreeMap<u32, SealedFields>>;
@@ -312,6 +313,14 @@ impl Directory {
                     return false;
                 };
                 self.egress.insert(number, entry);
+            }
+            RevokedIssued::KIND => {
+                let client = object.id.to_owned();
+                let Some(revoked) = object.content(key) else {
+                    self.unverified_issued.insert(client);
+                    return false;
+                };
+                self.revoked_issued.insert(client, revoked);
             }
             ClientRecord::KIND => {
                 let record = object.content::<ClientRecord>(key);

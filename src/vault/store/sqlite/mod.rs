@@ -18,6 +18,7 @@ mod egress;
 mod error;
 mod groups;
 mod handover;
+mod issued;
 mod joint;
 mod key_requests;
 mod load;

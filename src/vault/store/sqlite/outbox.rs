@@ -11,7 +11,7 @@ use sqlx::{Row as _, SqliteConnection};
 use super::database::{Change, Database, STATE, head_of, put_head, reading_key};
 use super::{rows, seen};
 use crate::substitution::slug::Slug;
-use crate::vault::name::{ClientName, Principal};
+use crate::vault::name::{CallerName, ClientName, Principal};
 use crate::vault::policy_key::{Authenticated, OBJECT_TAG, PolicyKey, SetDigest};
 use crate::vault::store::edit::{CredentialTarget, PendingEvent};
 use crate::vault::store::error::{StoreError, StoreUnavailable};
@@ -189,7 +189,7 @@ struct About<'a> {
     slug: Option<&'a Slug>,
     version: Option<u32>,
     principal: Option<&'a Principal>,
-    client: Option<&'a ClientName>,
+    client: Option<&'a str>,
 }
 
 impl Change<'_> {
@@ -227,7 +227,20 @@ impl Change<'_> {
     ) -> Result<(), StoreError> {
         let about = About {
             principal: Some(principal),
-            client: Some(client),
+            client: Some(client.as_str()),
+            ..About::default()
+        };
+        self.record(Event::ClientChanged, about, detail).await
+    }
+
+    /// Puts an event about a client of an issuer into this transaction.
+    pub(super) async fn record_issued(
+        &mut self,
+        client: &CallerName,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let about = About {
+            client: Some(client.as_str()),
             ..About::default()
         };
         self.record(Event::ClientChanged, about, detail).await
@@ -292,7 +305,7 @@ impl Change<'_> {
     ) -> Result<(), StoreError> {
         let about = About {
             principal: Some(principal),
-            client: Some(client),
+            client: Some(client.as_str()),
             ..About::default()
         };
         self.record(event, about, "").await
@@ -312,7 +325,7 @@ impl Change<'_> {
             .bind(about.version)
             .bind(about.owner.map(Principal::as_str))
             .bind(about.principal.map(Principal::as_str))
-            .bind(about.client.map(ClientName::as_str))
+            .bind(about.client)
             .bind(self.actor.as_str())
             .bind(detail)
             .fetch_one(&mut *self.transaction)

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::substitution::slug::{Field, Slug};
-use crate::vault::name::{ClientName, Principal};
+use crate::vault::name::{CallerName, Principal};
 use crate::vault::seal::Sealed;
 use crate::vault::sealed_value::SealedValue;
 use crate::vault::store::error::StoreUnavailable;
@@ -74,7 +74,7 @@ pub(super) fn event(row: &SqliteRow) -> Result<AdminEvent, StoreUnavailable> {
             .map_err(|_| damaged("version"))?,
         owner: parse_optional(row, "owner", Principal::parse)?,
         principal: parse_optional(row, "principal", Principal::parse)?,
-        client: parse_optional(row, "client", ClientName::parse)?,
+        client: parse_optional(row, "client", str::parse::<CallerName>)?,
         actor: row.try_get("actor")?,
         detail: row.try_get("detail")?,
     })

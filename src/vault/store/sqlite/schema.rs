@@ -9,7 +9,7 @@ use crate::vault::store::error::StoreUnavailable;
 /// Since version 2 there is one table for all that is not a value: `objects`, whose texts are
 /// authenticated (see [`crate::vault::policy_key`]). `due` repeats what a text says, so that what is
 /// due can be found; only the text counts.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE state (
         id              INTEGER PRIMARY KEY CHECK (id = 1),
@@ -129,6 +129,8 @@ const MIGRATIONS: [&str; 7] = [
     "SELECT 1;",
     // Events are authenticated, too.
     "ALTER TABLE outbox ADD COLUMN tag BLOB;",
+    // JWTs of issuers may be revoked, which an Egret that does not know it would accept.
+    "SELECT 1;",
 ];
 
 /// The first version whose rows are authenticated.

@@ -11,7 +11,8 @@ use crate::policy::egress::{EgressRule, OperatorEgress, Stance};
 use crate::vault::cache::{Alarm, UnverifiedRule, Usable};
 use crate::vault::egress::Subject;
 use crate::vault::fixture::*;
-use crate::vault::name::ClientName;
+use crate::vault::name::{CallerName, ClientName};
+use crate::vault::token_id::{Revoked, TokenId};
 use crate::vault::{Found, Store, StoreError, Vault};
 
 async fn open(fixture: &Fixture) -> Result<Vault, String> {
@@ -117,6 +118,38 @@ async fn an_edited_credential_can_be_deleted_and_saved_again() {
         assert_eq!(vault.value("bob", "key").await, None);
         assert!(command.store().check().await.unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn an_edited_list_of_revoked_jwts_revokes_all_of_that_client() {
+    let fixture = Fixture::new();
+    let command = populated(&fixture).await;
+    let (ci, one): (CallerName, TokenId) = ("jwt:ci".parse().unwrap(), "one".parse().unwrap());
+    let revoke = Revoked::One(one.clone());
+    command.revoke_issued(&actor(), &ci, &revoke).await.unwrap();
+    let works = |vault: &Vault, client: &str, id: &str| {
+        !vault.is_issued_revoked(client, Some(&id.parse().unwrap()), Some(0))
+    };
+    let vault = open(&fixture).await.unwrap();
+    assert!(!works(&vault, "jwt:ci", "one") && works(&vault, "jwt:ci", "two"));
+    let edit =
+        r#"UPDATE objects SET document = replace(document, 'one', 'none') WHERE id = 'jwt:ci'"#;
+    database(&command).execute(edit).await;
+    let vault = open(&fixture).await.unwrap();
+    assert!(!works(&vault, "jwt:ci", "one") && !works(&vault, "jwt:ci", "two"));
+    assert!(works(&vault, "jwt:other", "one"));
+    assert_eq!(
+        vault.take_alarms(),
+        [Alarm::Entry("issued jwt:ci".to_owned())]
+    );
+    // It is not built on, and only what covers all of it takes its place.
+    assert!(command.revoke_issued(&actor(), &ci, &revoke).await.is_err());
+    let all = command.revoke_issued(&actor(), &ci, &Revoked::All).await;
+    all.unwrap();
+    vault.refresh().await.unwrap();
+    assert_eq!(vault.unverified(), 0);
+    assert!(!works(&vault, "jwt:ci", "two"));
+    assert!(!vault.is_issued_revoked("jwt:ci", None, Some(i64::MAX)));
 }
 
 #[tokio::test]

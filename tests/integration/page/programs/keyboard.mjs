@@ -1,6 +1,7 @@
 // All that can be done with a credential, by somebody who has no mouse. Each element that gets the focus
 // shows it.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { HOST, LINK, ORIGIN, VALUES, begin, finish, launch, look, open, send, until } from "./browser.mjs";
 
 const [FIRST, SECOND] = VALUES;
@@ -124,6 +125,16 @@ await page.waitForSelector(".notice.good[data-focus]");
 await page.goto(details);
 await go(/^Promote/, /done=promoted/);
 await go(/^Roll back/, /done=rolled-back/);
+// The one that was tried is not wanted any more.
+await go(/^Erase version 2/, /\/destroy/);
+await go(/^Erase/, /done=destroyed/);
+
+// The uses as a file.
+await reach(/^Download CSV/, /^A$/);
+const [file] = await Promise.all([page.waitForEvent("download"), press("Enter")]);
+const lines = readFileSync(await file.path(), "utf8").split("\r\n");
+assert(lines.some((line) => line.includes("by-hand")) && lines.some((line) => line.includes("report")), lines.join("\n"));
+assert(VALUES.every((value) => !lines.join("\n").includes(value)));
 
 // Narrower limits ask before they refuse what was done.
 await go(/^Change/, /\/limits/);
@@ -144,6 +155,12 @@ await reach(/^Add a user/, /SUMMARY/);
 await press("Enter");
 await fill(/^Name$/, "bob");
 await go(/^Add user/, /done=user-added/);
+await reach(/^Invite bob/, /BUTTON/);
+await press("Enter");
+await page.waitForSelector(".code");
+assert.match(await page.locator(".code code").innerText(), /\/signin\/link\/\S{20}/);
+await look(page, "61-keyboard-invited");
+await go(/^I have sent it/, /\/settings\/people/);
 await reach(/^Add a group/, /SUMMARY/);
 await press("Enter");
 await fill(/^Name$/, "ops");
@@ -165,6 +182,10 @@ await choose(/^For/, "bob");
 await go(/^Explain/, /user=bob/);
 assert.match(await page.locator("main").innerText(), /Requests use the one of alice/);
 await page.goto(details);
+await go(/^Change the share with group:ops/, /\/share/);
+await fill(/^Methods/, "GET");
+await go(/^Share$/, /done=shared/);
+assert.match(await page.locator(".shares").innerText(), /GET/);
 await go(/^End the share with group:ops/, /unshare/);
 await go(/^End the share/, /done=unshared/);
 

@@ -1,0 +1,20 @@
+//! The bucket that rotated files of the ledger and its checkpoints are stored in.
+
+use std::path::PathBuf;
+
+use http::Uri;
+
+/// A bucket of a store that speaks the protocol of S3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Target {
+    /// The address of the store; its path is not used.
+    pub endpoint: Uri,
+    /// The name of the bucket.
+    pub bucket: String,
+    /// What the names of objects begin with: empty, or ends with `/`.
+    pub prefix: String,
+    /// The region that is signed for.
+    pub region: String,
+    /// The file with the login.
+    pub login: PathBuf,
+}
