@@ -11,8 +11,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep_until};
 
 use crate::cells::get;
 use crate::client::Connection;
@@ -25,8 +27,12 @@ const MANY: u32 = 1_700;
 /// The sizes from which on the C library would fill and copy by one instruction.
 const VECTORS: &str = "GLIBC_TUNABLES=glibc.cpu.x86_rep_stosb_threshold=1000000000\
      :glibc.cpu.x86_rep_movsb_threshold=1000000000";
-/// What only threads that serve clients run.
-const SERVES: &str = "hyper::proto::h1";
+/// What only threads that serve clients run. Others may end a connection.
+const SERVES: &str =
+    "<hyper::proto::h1::role::Server as hyper::proto::h1::Http1Transaction>::parse";
+/// After so long the program has given back the memory of its start, for which it reads a long list of its
+/// pages. A run that ends earlier would have this in the price of the requests of the other.
+const SETTLED: Duration = Duration::from_secs(15);
 /// Left out, wherever it runs.
 const LEFT_OUT: &str = "jitterentropy";
 
@@ -102,12 +108,14 @@ async fn count(stage: &Stage, target: &Target, with_value: bool, requests: u32) 
         ),
     ];
     let mut route = stage.start_under(target, &prefix).await?;
+    let settled = Instant::now() + SETTLED;
     let request = get(&route, HOST, with_value);
     let mut connection = Connection::tls(&route, HOST, &route.connectors.full).await?;
     for _ in 0..requests {
         connection.exchange(&request).await?.check(PROOF)?;
     }
     drop(connection);
+    sleep_until(settled).await;
     // The counts are written when the program ends, a file for each thread.
     process::end(&mut route)?;
     let mut counts = Counts::default();

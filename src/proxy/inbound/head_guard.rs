@@ -29,11 +29,12 @@ use crate::proxy::runtime::signal::Untaken;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -42,6 +43,9 @@ use crate::proxy::inbound::chunked::{Chunked, Malformed, Progress};
 use crate::proxy::inbound::half_closed::HalfClosed;
 use crate::proxy::inbound::head_check::{self, Checked, Framing};
 use crate::proxy::runtime::idle::IdleTimer;
+
+/// What a head ends with. Made once: to prepare the search takes longer than a search.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
 
 /// What hyper gets to parse instead of a head that is refused.
 const REFUSED_HEAD: &[u8] =
@@ -170,7 +174,7 @@ impl<S> HeadGuard<S> {
             self.searched = 0;
         }
         let from = self.searched.saturating_sub(3);
-        let Some(end) = memmem::find(&self.raw[from..], b"\r\n\r\n") else {
+        let Some(end) = HEAD_END.find(&self.raw[from..]) else {
             return self.check_unfinished(from);
         };
         let end = from + end + 4;
