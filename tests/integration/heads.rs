@@ -55,26 +55,166 @@ async fn answers_with_many_fields_are_bounded_by_their_bytes() {
         .await
         .expect("an answer");
     assert_eq!(values(&answer.headers, "set-cookie").len(), 1_000);
-    // A request that cannot be sent twice is the first one to get so many: its error tells the reason.
-    let (world, stub) = one_upstream().await;
-    let mut tunnel = world.tunnel().await;
-    stub.answer(with_cookies(101));
-    let answer = tunnel.post("/x", "text/plain", "body").await;
-    assert_refused(&answer, "upstream_protocol_error");
-    assert!(
-        answer.text().contains("more than 100 fields"),
-        "{}",
-        answer.text()
-    );
-    assert_eq!(stub.take().len(), 1, "it was sent once");
-    let answer = tunnel.post("/x", "text/plain", "body").await;
-    assert_eq!(values(&answer.headers, "set-cookie").len(), 101);
     let small = World::builder().set("upstream.max_header_bytes", "16KiB");
     let (world, stub) = one_upstream_with(small).await;
     stub.answer(with_cookies(1_000));
     let answer = world.tunnel().await.get("/x", &[]).await;
     assert_refused(&answer, "upstream_protocol_error");
     assert!(answer.text().contains("16384 bytes"), "{}", answer.text());
+}
+
+/// A destination's first answer with so many fields is read without another request, whatever the
+/// method, however the head is cut, and with a body in any framing.
+#[tokio::test]
+async fn the_first_answer_with_many_fields_is_read_without_asking_twice() {
+    for (method, lines, body) in [
+        ("POST", &["Content-Type: text/plain"][..], "is <<pat>>"),
+        (
+            "POST",
+            &["Transfer-Encoding: chunked"],
+            "3\r\nabc\r\n0\r\n\r\n",
+        ),
+        ("GET", &["X-Key: <<pat>>"], ""),
+        ("HEAD", &[], ""),
+    ] {
+        let (world, stub) = one_upstream().await;
+        let head = with_cookies(101);
+        let head = String::from_utf8(head)
+            .expect("text")
+            .replace("Content-Length: 2\r\n\r\nok", "");
+        let (first, rest) = head.split_at(head.len() - 10);
+        let framing =
+            "Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nit is \r\n";
+        let rest = match method {
+            "HEAD" => format!("{rest}Content-Length: 6\r\n\r\n"),
+            _ => format!("{rest}{framing}{:x}\r\n{VALUE}\r\n0\r\n\r\n", VALUE.len()),
+        };
+        let pause = Step::Pause(Duration::from_millis(50));
+        let sends = [first, &rest].map(|text| Step::Send(text.as_bytes().to_vec()));
+        let [first, rest] = sends;
+        stub.steps(vec![first, pause, rest]);
+        let mut tunnel = world.tunnel().await;
+        let raw = match body.strip_prefix("3\r\n") {
+            Some(_) => request(method, "/x", lines, "") + body,
+            None => request(method, "/x", lines, body),
+        };
+        let answer = tunnel.roundtrip(raw.as_str()).await;
+        assert_eq!(answer.status, 200, "{method} {lines:?}: {}", answer.text());
+        assert_eq!(values(&answer.headers, "set-cookie").len(), 101, "{method}");
+        if method != "HEAD" {
+            assert_eq!(answer.text(), "it is <<pat>>", "{method} {lines:?}");
+        }
+        assert_eq!(stub.take().len(), 1, "{method}: it was sent once");
+        stub.answer(with_cookies(200));
+        let answer = tunnel.roundtrip(raw.as_str()).await;
+        assert_eq!(values(&answer.headers, "set-cookie").len(), 200, "{method}");
+    }
+}
+
+/// A value that a fold cuts reaches the client in no part.
+#[tokio::test]
+async fn a_value_cut_by_a_fold_is_found() {
+    for is_tls in [true, false] {
+        let (world, stub) = if is_tls {
+            one_upstream().await
+        } else {
+            World::plain_upstream().await
+        };
+        if !is_tls {
+            let host = format!("http://{HOST}");
+            world
+                .save(SLUG, VALUE, &["--host", &host, "--in", "header"])
+                .await;
+        }
+        let (one, two) = VALUE.split_at(9);
+        let (two, three) = two.split_at(4);
+        let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>;\r\n rel=preload\r\n\r\n";
+        for (before, odd, expected) in [
+            ("", format!("{one}\r\n {two}{three}"), "<<pat>>"),
+            (
+                "",
+                format!("it is {one}\r\n\t  {two}\r\n {three}\r\n too"),
+                "it is <<pat>> too",
+            ),
+            (
+                "",
+                format!("a\r\n b\r\n c\r\n d\r\n e\r\n {one}\r\n {two}{three}"),
+                "a b c d e <<pat>>",
+            ),
+            (interim, format!("{one}\r\n {two}{three}"), "<<pat>>"),
+        ] {
+            stub.answer(format!(
+                "{before}HTTP/1.1 200 OK\r\nA: b\r\nX-Odd: {odd}\r\nContent-Length: 2\r\n\r\nok"
+            ));
+            for method in ["GET", "DELETE"] {
+                let answer = ask_by(&world, is_tls, method, "").await;
+                assert_eq!(answer.status, 200, "{odd:?}: {}", answer.text());
+                assert_eq!(answer.header("x-odd").as_deref(), Some(expected), "{odd:?}");
+                assert_eq!(answer.header("a").as_deref(), Some("b"));
+                assert_eq!(answer.text(), "ok");
+            }
+        }
+        // An interim answer to a request with a body, of which the rest would be lost.
+        stub.answer(format!(
+            "{interim}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        ));
+        let answer = ask_by(&world, is_tls, "POST", "body").await;
+        assert_refused(&answer, "upstream_protocol_error");
+        assert!(answer.text().contains("interim"), "{}", answer.text());
+    }
+}
+
+/// A request with the value in a header, inside TLS or in absolute form.
+async fn ask_by(world: &World, is_tls: bool, method: &str, body: &str) -> Response {
+    let key = "X-Key: <<pat>>";
+    if is_tls {
+        let raw = request(method, "/x", &[key], body);
+        return world.tunnel().await.roundtrip(raw).await;
+    }
+    let who = format!("Proxy-Authorization: {}", basic("act-1", &world.token));
+    let raw = request(method, "/x", &[key, &who], body);
+    let mut wire = world.dial().await;
+    let raw = raw.replacen(" /x", &format!(" http://{HOST}/x"), 1);
+    wire.send(raw).await.expect("send");
+    let answer = within("an answer", wire.response(false)).await;
+    answer.expect("an answer")
+}
+
+/// RFC 9112 knows no coding `identity`: a length beside it is the length, and no other answer is read
+/// from that connection.
+#[tokio::test]
+async fn a_length_beside_the_coding_identity_is_the_length() {
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    let smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    for field in [
+        "identity",
+        "Identity",
+        "identity\r\nTransfer-Encoding: identity",
+        "",
+    ] {
+        for lines in [&["X-Key: <<pat>>"][..], &[]] {
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: {field}\r\nContent-Length: 2\r\n\r\nok{smuggled}"
+            );
+            stub.steps(vec![Step::Send(answer.into_bytes()), Step::Hang]);
+            let before = stub.connections().len();
+            for _ in 0..2 {
+                let answer = within("an answer", tunnel.get("/x", lines)).await;
+                assert_eq!((answer.status, &*answer.text()), (200, "ok"), "{field}");
+                assert_eq!(answer.header("transfer-encoding"), None);
+            }
+            assert!(
+                stub.connections().len() >= before + 1,
+                "{field}: it was used again"
+            );
+        }
+    }
+    // One that ends before its length is not complete.
+    let cut = "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 9\r\n\r\nok";
+    stub.steps(vec![Step::Send(cut.into()), Step::Close]);
+    let broken = tunnel.try_roundtrip(request("GET", "/x", &[], "")).await;
+    assert!(broken.is_err(), "{broken:?}");
 }
 
 #[tokio::test]

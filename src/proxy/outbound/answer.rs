@@ -12,6 +12,7 @@ use crate::proxy::outbound::h1_pool::HostPool;
 use crate::proxy::outbound::h2_pool::Stream;
 use crate::proxy::outbound::http1::Connection;
 use crate::proxy::outbound::http2::Arriving;
+use crate::proxy::outbound::leftover::Leftover;
 
 /// An upstream's answer together with what has to happen when it ends.
 pub struct Answer {
@@ -62,6 +63,21 @@ impl Lease {
             Self::Exclusive { connection, .. } => connection.poll_with(cx, poll),
             // Driven by a task of its own, on behalf of all.
             Self::Shared(_) => poll(cx),
+        }
+    }
+
+    /// What is left of the connection once the library has read an answer that changes the protocol.
+    pub async fn into_leftover(self) -> Option<Leftover> {
+        match self {
+            Self::Exclusive { mut connection, .. } => connection.leftover().await,
+            Self::Shared(_) => None,
+        }
+    }
+
+    /// The connection serves no other exchange after this one.
+    pub fn close_after(&mut self) {
+        if let Self::Exclusive { home, .. } = self {
+            *home = Home::None;
         }
     }
 

@@ -1,18 +1,21 @@
 //! A connection for one request: one that is there, or a new one.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::Refusal;
 use crate::identity::Caller;
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::outbound::answer::Home;
+use crate::proxy::outbound::answer_first::Abort;
 use crate::proxy::outbound::bound::{Bound, BoundConnections};
 use crate::proxy::outbound::connected::Connected;
 use crate::proxy::outbound::h1_pool::Pool;
 use crate::proxy::outbound::h2_pool::{H2Host, H2Pool, NegotiatedProtocol, Stream};
 use crate::proxy::outbound::handshake::{Handshaker, Opened, Wanted};
 use crate::proxy::outbound::http1::Connection;
+use crate::proxy::outbound::leftover::Leftover;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -83,6 +86,15 @@ impl Connections {
     /// From now on connections to the destination read answers with many fields.
     pub fn expect_many_fields(&self, destination: &Destination) {
         self.handshaker.expect_many_fields(destination);
+    }
+
+    /// See [`Handshaker::read_again`].
+    pub async fn read_again(
+        &self,
+        left: Leftover,
+        abort: Abort,
+    ) -> hyper::Result<(Connection, Arc<AtomicBool>)> {
+        self.handshaker.read_again(left, abort).await
     }
 
     /// The connection of this client connection to the destination, if it has one of its own. With

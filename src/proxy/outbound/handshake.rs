@@ -6,7 +6,7 @@ use crate::proxy::runtime::measures::{Handshake, Side, measures};
 use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +27,8 @@ use crate::policy::destination::{Destination, Host, Scheme};
 use crate::proxy::outbound::answer_first::{Abort, AnswerFirst};
 use crate::proxy::outbound::dial::Dialer;
 use crate::proxy::outbound::h2_pool::{CONNECTION_WINDOW, STREAM_WINDOW};
-use crate::proxy::outbound::http1::Connection;
+use crate::proxy::outbound::http1::{Connection, Driver};
+use crate::proxy::outbound::leftover::{Io, Leftover, drive as drive_http1};
 use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::proxy::outbound::reset_check::ResetCheck;
 use crate::proxy::outbound::wire;
@@ -175,34 +176,25 @@ impl Handshaker {
         destination: &Destination,
     ) -> Result<Opened, Refusal>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Io + 'static,
     {
-        let mut builder = http1::Builder::new();
-        let max_bytes = self.limits.max_header_bytes;
-        builder
-            .preserve_header_case(true)
-            // RFC 9112 sections 5.1 and 5.2: an intermediary repairs both.
-            .allow_spaces_after_header_name_in_responses(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .max_buf_size(max_bytes);
         let has_many_fields = self.many_fields.contains(destination);
-        if has_many_fields {
-            builder.max_headers(wire::max_fields(max_bytes));
-        }
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| no_http(destination))?;
-        let driver = async {
-            // The exchange on it sees its error; nothing else has to know.
-            let _ = connection.with_upgrades().await;
-        };
-        let connection = Connection::new(sender, Box::pin(driver), abort);
-        Ok(Opened::Http1(if has_many_fields {
-            connection.with_many_fields()
-        } else {
-            connection
-        }))
+        let most = self.limits.max_header_bytes;
+        let connection = http1_over(stream, abort, most, has_many_fields, Leftover::of).await;
+        Ok(Opened::Http1(connection.map_err(|_| no_http(destination))?))
+    }
+
+    /// A connection on which the answer is read that the library stopped at. Requests on it go nowhere
+    /// until the flag is set to false.
+    pub async fn read_again(
+        &self,
+        left: Leftover,
+        abort: Abort,
+    ) -> hyper::Result<(Connection, Arc<AtomicBool>)> {
+        let (stream, is_mute) = left.mute();
+        let most = self.limits.max_header_bytes;
+        let connection = http1_over(stream, abort, most, true, Leftover::again).await?;
+        Ok((connection, is_mute))
     }
 
     async fn speak_http2<S>(&self, stream: S, destination: &Destination) -> Result<Opened, Refusal>
@@ -234,6 +226,36 @@ impl Handshaker {
         };
         Ok(Opened::Http2(shareable, settled))
     }
+}
+
+/// Speaks HTTP/1.1. A connection that is not made for many fields reads up to
+/// [`HEADERS_ON_STACK`](crate::proxy::runtime::limits::HEADERS_ON_STACK).
+async fn http1_over<S>(
+    stream: S,
+    abort: Abort,
+    max_bytes: usize,
+    has_many_fields: bool,
+    leave: fn(Bytes, S) -> Leftover,
+) -> hyper::Result<Connection>
+where
+    S: Io + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(true)
+        // RFC 9112 section 5.1: an intermediary repairs it. Folds (section 5.2) are taken out by
+        // `unfold`, which knows what they cut.
+        .allow_spaces_after_header_name_in_responses(true)
+        .max_buf_size(max_bytes);
+    if has_many_fields {
+        builder.max_headers(wire::max_fields(max_bytes));
+    }
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let aborts = Arc::clone(&abort);
+    let driver = |changes_protocol| -> Driver {
+        Box::pin(drive_http1(connection, changes_protocol, aborts, leave))
+    };
+    Ok(Connection::new(sender, driver, abort))
 }
 
 /// Drives a connection to its end, or until the upstream gives no sign of life, and keeps `most` up

@@ -11,35 +11,51 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
-use tokio::task::unconstrained;
+use tokio::task::{JoinHandle, unconstrained};
+use tokio::time::timeout;
 
 use crate::proxy::exchange::out_body::OutBody;
 use crate::proxy::outbound::answer_first::Abort;
+use crate::proxy::outbound::leftover::Leftover;
 use crate::proxy::runtime::idle::LazyTimer;
 use crate::proxy::runtime::sync::lock;
 
 /// How often a connection that keeps itself busy is polled before others get their turn.
 const TURNS: usize = 4;
 
-/// The library's connection, whatever it runs over. Its error is seen by the exchange on it.
-pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// How long a task that drives a connection may take to hand over what is left of it.
+const HANDOVER: Duration = Duration::from_secs(1);
+
+/// The library's connection, whatever it runs over, see [`drive`](super::leftover::drive).
+pub type Driver = Pin<Box<dyn Future<Output = Option<Leftover>> + Send>>;
+
+/// What drives a connection.
+enum Driven {
+    /// The exchange on it.
+    Here(Driver),
+    /// A task of its own.
+    Elsewhere(JoinHandle<Option<Leftover>>),
+    /// Nothing: it has ended.
+    Ended(Option<Leftover>),
+}
 
 /// An HTTP/1.1 connection that takes one request at a time. Dropped, it is closed, because its
 /// position in the stream of messages is unknown.
 pub struct Connection {
     sender: SendRequest<OutBody>,
-    /// None when it has ended, or is driven by a task of its own.
-    driver: Option<Driver>,
+    driver: Driven,
+    /// What is left of it is another protocol's.
+    changes_protocol: Arc<AtomicBool>,
     signal: Arc<Signal>,
     /// The same, as the library wants it.
     waker: Waker,
-    takes_many_fields: bool,
     abort: Abort,
     /// Bounds the wait for each answer.
     timer: LazyTimer,
@@ -47,17 +63,22 @@ pub struct Connection {
 
 impl Connection {
     /// A connection of which nothing was polled yet.
-    pub fn new(sender: SendRequest<OutBody>, driver: Driver, abort: Abort) -> Self {
+    pub fn new(
+        sender: SendRequest<OutBody>,
+        driver: impl FnOnce(Arc<AtomicBool>) -> Driver,
+        abort: Abort,
+    ) -> Self {
+        let changes_protocol = Arc::default();
         let signal = Arc::new(Signal {
             user: Mutex::new(None),
             state: AtomicU8::new(WOKEN),
         });
         Self {
             sender,
-            driver: Some(driver),
+            driver: Driven::Here(driver(Arc::clone(&changes_protocol))),
+            changes_protocol,
             waker: Waker::from(Arc::clone(&signal)),
             signal,
-            takes_many_fields: false,
             abort,
             timer: LazyTimer::default(),
         }
@@ -71,20 +92,6 @@ impl Connection {
     /// Set, it has the connection end in a reset.
     pub fn abort(&self) -> &Abort {
         &self.abort
-    }
-
-    /// The same connection, one that reads answers with as many fields as the limit on bytes allows.
-    pub fn with_many_fields(self) -> Self {
-        Self {
-            takes_many_fields: true,
-            ..self
-        }
-    }
-
-    /// Whether it reads more than [`HEADERS_ON_STACK`](crate::proxy::runtime::limits::HEADERS_ON_STACK)
-    /// fields.
-    pub fn takes_many_fields(&self) -> bool {
-        self.takes_many_fields
     }
 
     /// Takes requests.
@@ -106,7 +113,7 @@ impl Connection {
         cx: &mut Context<'_>,
         poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if self.driver.is_some() {
+        if matches!(self.driver, Driven::Here(_)) {
             self.signal.tell(cx.waker());
         }
         self.take_turns(cx, poll)
@@ -118,7 +125,7 @@ impl Connection {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let Some(driver) = &mut self.driver else {
+        let Driven::Here(driver) = &mut self.driver else {
             return poll(cx);
         };
         // What either wakes the connection for is done in the next turn, and needs no other task.
@@ -126,8 +133,8 @@ impl Connection {
         for _ in 0..TURNS {
             if self.signal.take() {
                 let polled = driver.as_mut().poll(&mut Context::from_waker(&self.waker));
-                if polled.is_ready() {
-                    self.driver = None;
+                if let Poll::Ready(left) = polled {
+                    self.driver = Driven::Ended(left);
                     return poll(cx);
                 }
             }
@@ -178,8 +185,25 @@ impl Connection {
     /// Has it driven by a task of its own from now on. It ends when this value is dropped, or what
     /// it became does.
     pub fn detach(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            tokio::spawn(driver);
+        self.driver = match std::mem::replace(&mut self.driver, Driven::Ended(None)) {
+            Driven::Here(driver) => Driven::Elsewhere(tokio::spawn(driver)),
+            driver => driver,
+        };
+    }
+
+    /// The same, for a request that changes the protocol: what is left when the library has read the
+    /// answer is not HTTP.
+    pub fn detach_for_upgrade(&mut self) {
+        self.changes_protocol.store(true, Release);
+        self.detach();
+    }
+
+    /// What is left of it once the library has ended it, see [`drive`](super::leftover::drive).
+    pub async fn leftover(&mut self) -> Option<Leftover> {
+        match std::mem::replace(&mut self.driver, Driven::Ended(None)) {
+            Driven::Here(_) => None,
+            Driven::Elsewhere(task) => timeout(HANDOVER, task).await.ok()?.ok()?,
+            Driven::Ended(left) => left,
         }
     }
 }
@@ -262,14 +286,14 @@ mod tests {
 
     /// A connection whose driver is this function, called with its waker.
     async fn connection(
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<()> + Send + 'static,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<Option<Leftover>> + Send + 'static,
     ) -> Connection {
         let (stream, _other) = tokio::io::duplex(64);
         let io = hyper_util::rt::TokioIo::new(stream);
         let (sender, _connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         Connection::new(
             sender,
-            Box::pin(poll_fn(move |cx| poll(cx))),
+            |_| Box::pin(poll_fn(move |cx| poll(cx))),
             Abort::default(),
         )
     }

@@ -21,6 +21,7 @@ use crate::proxy::exchange::body::BodyError;
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::out_body::{OutBody, Transfer};
 use crate::proxy::outbound::interim::{self, OnInterim};
+use crate::proxy::outbound::limited::Limited;
 use crate::proxy::outbound::wire;
 
 /// A request that was sent, until the head of its answer comes. Dropped, it is reset, the upload
@@ -165,6 +166,8 @@ impl Future for Sent {
 pub enum Arriving {
     /// On a connection of its own.
     Http1(Incoming),
+    /// On one that has to be closed after it.
+    Http1Limited(Box<Limited<Incoming>>),
     /// On a shared one. The library holds it to the length that was declared.
     Http2 {
         /// Its stream.
@@ -172,6 +175,18 @@ pub enum Arriving {
         /// Bytes that are still to come, if that is known.
         left: Option<u64>,
     },
+}
+
+impl Arriving {
+    /// The same, of which the first `length` bytes are the body.
+    pub fn limited(self, length: u64) -> Self {
+        match self {
+            Self::Http1(incoming) if !incoming.is_end_stream() => {
+                Self::Http1Limited(Box::new(Limited::new(incoming, length)))
+            }
+            other => other,
+        }
+    }
 }
 
 impl Body for Arriving {
@@ -187,6 +202,7 @@ impl Body for Arriving {
                 let polled = Pin::new(incoming).poll_frame(cx);
                 return polled.map_err(|_| BodyError::Broken);
             }
+            Self::Http1Limited(limited) => return Pin::new(&mut **limited).poll_frame(cx),
             Self::Http2 { stream, left } => (stream, left),
         };
         let ended = match ready!(stream.poll_data(cx)) {
@@ -211,6 +227,7 @@ impl Body for Arriving {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http1Limited(limited) => limited.is_end_stream(),
             Self::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
@@ -218,6 +235,7 @@ impl Body for Arriving {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http1Limited(limited) => limited.size_hint(),
             Self::Http2 { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }

@@ -3,17 +3,20 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
 use http_body::Body as _;
+use hyper::body::Incoming;
 use rustls::ClientConfig;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::Destination;
 use crate::proxy::exchange::awaited::Awaited;
+use crate::proxy::exchange::body::Held;
 use crate::proxy::exchange::expectation::Expectation;
 use crate::proxy::exchange::last_look::LastLook;
 use crate::proxy::exchange::out_body::{OutBody, Transfer};
@@ -30,6 +33,7 @@ use crate::proxy::outbound::handshake::{Handshaker, Wanted};
 use crate::proxy::outbound::http1::Connection;
 use crate::proxy::outbound::http2::{Arriving, Sent};
 use crate::proxy::outbound::interim::{self, OnInterim};
+use crate::proxy::outbound::leftover::Leftover;
 use crate::proxy::outbound::limits::UpstreamLimits;
 use crate::proxy::outbound::wire::{self, Again, HeadCopy};
 use crate::proxy::runtime::idle::LazyTimer;
@@ -181,7 +185,7 @@ impl Upstream {
                     is_reused,
                 } => {
                     let lease = (connection, home);
-                    self.send_http1(destination, unsent, watch, lease, is_reused)
+                    self.send_http1(awaited, unsent, watch, lease, is_reused)
                         .await?
                 }
                 Checkout::Shared { .. } if is_upgrade => return Err(only_http2(destination)),
@@ -209,12 +213,13 @@ impl Upstream {
 
     async fn send_http1(
         &self,
-        destination: &Destination,
+        awaited: &Awaited,
         unsent: &mut Option<Request<OutBody>>,
         watch: Watch<'_>,
         (mut connection, home): (Connection, Home),
         is_reused: bool,
     ) -> Result<Option<Answered>, Refusal> {
+        let destination = &awaited.outcome.context().destination;
         let Some(request) = unsent.take() else {
             return Ok(None);
         };
@@ -222,14 +227,19 @@ impl Upstream {
         let is_whole = transfer.is_none_or(Transfer::is_complete);
         let expectation = transfer.and_then(Transfer::expectation);
         let is_upgrade = request.extensions().get::<upgrade::Asked>().is_some();
-        if (!is_whole && expectation.is_none()) || is_upgrade {
+        if is_upgrade {
+            connection.detach_for_upgrade();
+        } else if !is_whole && expectation.is_none() {
             connection.detach();
         }
         if let Some(transfer) = transfer {
             transfer.sets_on_fault(connection.abort());
         }
-        let takes_many_fields = connection.takes_many_fields();
         let mut request = wire::for_http1(request)?;
+        let asked = AskedHttp1 {
+            has_body: !request.body().is_end_stream(),
+            is_upgrade,
+        };
         interim::note(&mut request, watch.on_interim.cloned());
         let again = wire::repeatable(&request);
         let started = Instant::now();
@@ -254,41 +264,100 @@ impl Upstream {
             expectation.answered();
         }
         match sent {
-            Ok(mut response) => {
-                if wire::settle_length(response.headers_mut()).is_err() {
-                    let broken = wire::Broken::Length;
-                    return Err(broken.refuse(destination, self.limits.max_header_bytes));
-                }
+            Ok(response) => {
                 let lease = Lease::Exclusive { connection, home };
-                Ok(Some((response.map(Arriving::Http1), lease)))
+                self.answered(destination, response, lease).map(Some)
             }
             // A kept connection may have been closed while it lay idle. The library returns the
             // request if not a byte of it was written. Otherwise the upstream may have seen it, and
             // it is sent again only if that does no harm (RFC 9110 section 9.2.2).
             Err(mut error) => {
-                let whole = error.take_message().filter(|_| is_reused);
-                let broken = wire::Broken::of(error.error());
-                let repeats = match broken {
-                    None => is_reused,
-                    Some(wire::Broken::TooLarge) if !takes_many_fields => {
-                        self.connections.expect_many_fields(destination);
-                        true
-                    }
-                    Some(_) => false,
-                };
-                *unsent = whole.or_else(|| again.filter(|_| repeats).and_then(Again::into_request));
-                match broken {
-                    Some(wire::Broken::TooLarge) if unsent.is_none() && !takes_many_fields => {
-                        let most = self.limits.max_header_bytes;
-                        Err(wire::Broken::refuse_many_fields(destination, most))
-                    }
-                    Some(broken) if unsent.is_none() => {
-                        Err(broken.refuse(destination, self.limits.max_header_bytes))
-                    }
-                    _ => Ok(None),
+                if let Some(broken) = wire::Broken::of(error.error()) {
+                    // In a box, because hardly any request gets here.
+                    let lease = (connection, home);
+                    let read = self.read_again(awaited, broken, watch, lease, asked);
+                    return Box::pin(read).await.map(Some);
                 }
+                let whole = error.take_message().filter(|_| is_reused);
+                let again = again.filter(|_| is_reused);
+                *unsent = whole.or_else(|| again.and_then(Again::into_request));
+                Ok(None)
             }
         }
+    }
+
+    /// The answer, if its head says one length at most.
+    fn answered(
+        &self,
+        destination: &Destination,
+        mut response: Response<Incoming>,
+        lease: Lease,
+    ) -> Result<Answered, Refusal> {
+        if wire::settle_length(response.headers_mut()).is_err() {
+            let broken = wire::Broken::Length;
+            return Err(broken.refuse(destination, self.limits.max_header_bytes));
+        }
+        Ok((response.map(Arriving::Http1), lease))
+    }
+
+    /// Reads an answer once more whose head the library stopped at, as one that may have many fields,
+    /// and without its folds. The request is not sent again.
+    async fn read_again(
+        &self,
+        awaited: &Awaited,
+        broken: wire::Broken,
+        watch: Watch<'_>,
+        (mut connection, home): (Connection, Home),
+        asked: AskedHttp1,
+    ) -> Result<Answered, Refusal> {
+        let context = awaited.outcome.context();
+        let (destination, most) = (&context.destination, self.limits.max_header_bytes);
+        let left = match broken {
+            wire::Broken::TooLarge | wire::Broken::Field => connection.leftover().await,
+            wire::Broken::Status | wire::Broken::Length => None,
+        };
+        // What is broken in another way is so however often it is read.
+        let is_readable = |left: &Leftover| broken == wire::Broken::TooLarge || left.has_fold();
+        let left = left.filter(is_readable);
+        let left = left.ok_or_else(|| broken.refuse(destination, most))?;
+        if broken == wire::Broken::TooLarge {
+            self.connections.expect_many_fields(destination);
+        }
+        // What was not sent of the body is lost, and such an answer is not the last one.
+        if asked.has_body && left.begins_interim() {
+            return Err(wire::Broken::refuse_interim(destination));
+        }
+        let needles = awaited.needles.with_used(&awaited.outcome.used().values());
+        let abort = Arc::clone(connection.abort());
+        let answer = async move {
+            let left = left.unfolded(&needles, most).await;
+            let (mut again, is_mute) = self.connections.read_again(left, abort).await?;
+            if asked.is_upgrade {
+                again.detach_for_upgrade();
+            }
+            let mut request = Request::new(OutBody::held(Held::default()));
+            request.method_mut().clone_from(&context.method);
+            interim::note(&mut request, watch.on_interim.cloned());
+            let mut sent = pin!(again.sender().send_request(request));
+            let response = poll_fn(|cx| again.poll_with(cx, |cx| sent.as_mut().poll(cx))).await?;
+            is_mute.store(false, Ordering::Release);
+            Ok::<_, hyper::Error>((response, again))
+        };
+        let answer = timeout(self.limits.first_byte, answer);
+        let answer = answer.await.map_err(|_| is_late(destination))?;
+        let (response, connection) = answer.map_err(|error| {
+            let broken = wire::Broken::of(&error);
+            broken.map_or_else(
+                || failed(destination, watch.transfer),
+                |broken| broken.refuse(destination, most),
+            )
+        })?;
+        // Whether all of a body was written before the answer came is not known.
+        let home = match home {
+            Home::Bound(_) if !asked.has_body => home,
+            _ => Home::None,
+        };
+        self.answered(destination, response, Lease::Exclusive { connection, home })
     }
 
     async fn send_http2(
@@ -393,6 +462,13 @@ struct Watch<'a> {
     /// The upload, if there is one that streams.
     transfer: Option<&'a Transfer>,
     on_interim: Option<&'a OnInterim>,
+}
+
+/// What has to be known of a request over HTTP/1.1 to read its answer once more.
+#[derive(Clone, Copy)]
+struct AskedHttp1 {
+    has_body: bool,
+    is_upgrade: bool,
 }
 
 /// An answer, and the connection that it comes on.

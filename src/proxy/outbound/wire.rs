@@ -119,14 +119,11 @@ impl Broken {
         })
     }
 
-    /// The refusal of an answer that had more fields than were expected of the destination, to a request
-    /// that is not sent twice.
-    pub fn refuse_many_fields(destination: &Destination, max_header_bytes: usize) -> Refusal {
+    /// The refusal of an interim answer that can be read only once all of the request is sent.
+    pub fn refuse_interim(destination: &Destination) -> Refusal {
         let detail = format!(
-            "the head of the destination's answer has more than {HEADERS_ON_STACK} fields, or more than \
-             {max_header_bytes} bytes (upstream.max_header_bytes). The destination got the request, \
-             which cannot be sent twice; its next answer may have {} fields",
-            max_fields(max_header_bytes)
+            "an interim answer (1xx) of the destination came before it had read the request, and has more \
+             than {HEADERS_ON_STACK} fields or a folded or malformed line"
         );
         Refusal::new(Code::UpstreamProtocolError, detail).destination(destination.to_string())
     }

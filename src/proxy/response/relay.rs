@@ -24,7 +24,7 @@ use crate::proxy::response::reply_body::{ReplyBody, UpstreamBody};
 use crate::proxy::response::scrubbing::{BodyScrubber, Coded, coding_of, scrub_head, unscannable};
 use crate::proxy::response::silence::silence_limit;
 use crate::proxy::response::stages::Unscannable;
-use crate::proxy::response::transfer_coding::{self, transfer_codings};
+use crate::proxy::response::transfer_coding::{self, length_beside_none, transfer_codings};
 use crate::scrub::{Needles, Replacement};
 
 /// RFC 9209.
@@ -50,7 +50,7 @@ type Begun = (Parts, Box<UpstreamBody>, Option<u64>);
 fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
     let Answer {
         response,
-        lease,
+        mut lease,
         transfer,
         awaited,
     } = answer;
@@ -60,8 +60,12 @@ fn begin(answer: Answer, limits: UpstreamLimits) -> Result<Begun, Refusal> {
         asked,
         decided: _,
     } = awaited;
-    let (mut head, incoming) = response.into_parts();
+    let (mut head, mut incoming) = response.into_parts();
     let present = Present::of(&head.headers);
+    if let Some(length) = length_beside_none(&head.headers, present) {
+        incoming = incoming.limited(length);
+        lease.close_after();
+    }
     let transfer_codings = transfer_codings(&head.headers, present);
     make_own(&mut head, &asked, present);
     outcome.answered(head.status.as_u16());

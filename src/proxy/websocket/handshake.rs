@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
@@ -15,7 +15,8 @@ use crate::proxy::exchange::awaited::Awaited;
 use crate::proxy::exchange::headers::EGRET_REQUEST;
 use crate::proxy::exchange::upgrade;
 use crate::proxy::exchange::via;
-use crate::proxy::outbound::answer::Answer;
+use crate::proxy::outbound::answer::{Answer, Lease};
+use crate::proxy::outbound::leftover::Leftover;
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::relay::mark;
 use crate::proxy::response::reply_body::ReplyBody;
@@ -31,7 +32,7 @@ pub fn begin(
     answer: Answer,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let Answer {
-        mut response,
+        response,
         lease,
         awaited,
         ..
@@ -51,7 +52,6 @@ pub fn begin(
         outcome.failed(Code::UpstreamProtocolError);
         upgrade::unasked(why, context.destination.to_string())
     })?;
-    let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
     offer.answer(&mut head);
     via::add(&mut head.headers, Version::HTTP_11);
@@ -74,8 +74,7 @@ pub fn begin(
     };
     let deadline = proxy.settings.load().config.proxy.handshake_timeout;
     proxy.tasks.spawn(async move {
-        if let Ok(Some((client, upstream))) = timeout(deadline, both(client, upstream)).await {
-            drop(lease);
+        if let Ok(Some((client, upstream))) = timeout(deadline, both(client, lease)).await {
             let _open = measures().open(Kind::WebSocket);
             converse(about, outcome, client, upstream).await;
         }
@@ -83,11 +82,8 @@ pub fn begin(
     Ok(Response::from_parts(head, ReplyBody::full(Bytes::new())))
 }
 
-type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
-
 /// The connections, once the client has its answer.
-async fn both(client: OnUpgrade, upstream: OnUpgrade) -> Option<(Upgraded, Upgraded)> {
+async fn both(client: OnUpgrade, upstream: Lease) -> Option<(TokioIo<Upgraded>, Leftover)> {
     let client = client.await.ok()?;
-    let upstream = upstream.await.ok()?;
-    Some((TokioIo::new(client), TokioIo::new(upstream)))
+    Some((TokioIo::new(client), upstream.into_leftover().await?))
 }

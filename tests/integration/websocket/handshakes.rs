@@ -303,3 +303,25 @@ async fn a_conversation_counts_as_a_connection() {
     })
     .await;
 }
+
+/// What the upstream answers with many fields, or with a folded line, is read without another request.
+#[tokio::test]
+async fn an_answer_with_an_unusual_head_begins_a_conversation() {
+    let cookies: String = (0..120)
+        .map(|n| format!("Set-Cookie: c{n}=1\r\n"))
+        .collect();
+    for fields in [cookies.as_str(), "X-Odd: one\r\n two\r\n"] {
+        let (world, upstream) = world().await;
+        let mut client = tunnelled(&world).await;
+        client.wire.send(handshake("/chat", &[])).await.unwrap();
+        let (mut server, _) = upstream.asked().await;
+        let greeting = super::socket::frame(FIN | TEXT, format!("hello {VALUE}").as_bytes(), false);
+        let answer = [switching(fields).into_bytes(), greeting].concat();
+        server.wire.send(answer).await.unwrap();
+        let answer = within("an answer", client.wire.response(false)).await;
+        assert_eq!(answer.unwrap().status, 101, "{fields}");
+        assert_eq!(client.next_text().await, format!("hello <<{SLUG}>>"));
+        client.text("heard").await;
+        assert_eq!(server.next_text().await, "heard");
+    }
+}
