@@ -6,6 +6,7 @@
 //! cargo bench --bench load -- --soak 10m    # mixed load: memory must stay flat, answers right
 //! cargo bench --bench load -- --instructions --only floor,egret   # counted by valgrind
 //! cargo bench --bench load -- --overload    # more than fits: shed quickly, serve what was accepted
+//! cargo bench --bench load -- --isolated    # start and requests under `egret run`, with --isolate and without
 //! cargo bench --bench load -- --api         # a thousand calls of the API a second beside requests
 //! ```
 //!
@@ -21,6 +22,7 @@ mod cells;
 mod client;
 mod floor;
 mod instructions;
+mod isolated;
 mod origin;
 mod overload;
 mod pki;
@@ -56,6 +58,7 @@ struct Options {
     soak: Option<Duration>,
     overload: bool,
     api: bool,
+    isolated: bool,
     instructions: bool,
     write: Option<PathBuf>,
 }
@@ -72,6 +75,7 @@ impl Options {
             soak: None,
             overload: false,
             api: false,
+            isolated: false,
             instructions: false,
             write: None,
         };
@@ -92,6 +96,7 @@ impl Options {
                 "--soak" => options.soak = Some(humantime::parse_duration(&value()?)?),
                 "--overload" => options.overload = true,
                 "--api" => options.api = true,
+                "--isolated" => options.isolated = true,
                 "--instructions" => options.instructions = true,
                 "--write" => options.write = Some(value()?.into()),
                 // What `cargo bench` and `cargo test` add by themselves.
@@ -130,6 +135,9 @@ async fn run(options: Options) -> Result<()> {
     }
     if options.overload {
         return overload::run(&stage).await;
+    }
+    if options.isolated {
+        return isolated::run(&stage).await;
     }
     if options.api {
         return api::run(&stage).await;

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+use super::child::quote::Shell;
 use super::context::{Context, authority};
 use super::output::{self, Format};
 use crate::environment::inherited::Inherited;
 use crate::environment::trust::TrustFiles;
+use crate::environment::variables;
 use crate::files;
 use crate::tls::authority::Authority;
 use crate::views::{AuthorityCertificate, AuthorityPath, ExportedAuthority};
@@ -48,9 +50,10 @@ Examples:
 /// Copy the CA into a directory that other users of this machine can read
 ///
 /// The data directory is closed to other users. This writes the CA (ca.pem), the system's roots with
-/// the CA (ca-bundle.pem) and the same as key stores for Java (ca-bundle.jks, and ca-bundle.p12 in
-/// PKCS #12, with the password changeit), each with mode 0644, into a directory that is made with mode 0755. The key of the CA stays where it is. Run it again after
-/// the CA has changed.
+/// the CA (ca-bundle.pem), the same as key stores for Java (ca-bundle.jks, and ca-bundle.p12 in PKCS #12,
+/// with the password changeit), settings that name them for PHP, Mercurial and apt, and a file with the
+/// variables by which other clients find them (trust.env), each with mode 0644, into a directory that is
+/// made with mode 0755. The key of the CA stays where it is. Run it again after the CA has changed.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -75,15 +78,25 @@ impl Export {
         // Without the variables of this shell, which may name files that others cannot read.
         let trust = TrustFiles::write(directory, &pem, &Inherited::new())?;
         let pkcs12 = trust.write_pkcs12()?;
+        let variables = directory.join("trust.env");
+        files::replace(&variables, variables_of(&trust)?.as_bytes(), files::PUBLIC)
+            .with_context(|| format!("cannot write {}", variables.display()))?;
         let path = |path: &Path| path.display().to_string();
         let view = ExportedAuthority {
             bundle: path(&trust.bundle),
             java: path(&trust.java),
             path: path(&trust.alone),
             pkcs12: path(&pkcs12),
+            variables: path(&variables),
         };
         output::data(self.format, &view, || {
-            let all = [&view.path, &view.bundle, &view.java, &view.pkcs12];
+            let all = [
+                &view.path,
+                &view.bundle,
+                &view.java,
+                &view.pkcs12,
+                &view.variables,
+            ];
             all.iter().map(|path| format!("{path}\n")).collect()
         })
     }
@@ -100,6 +113,18 @@ impl Ca {
             Command::Export(export) => export.run(&authority(&context.load()?.config)?),
         }
     }
+}
+
+/// The variables that name the files, as a .env file.
+fn variables_of(trust: &TrustFiles) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for (name, value) in variables::trusting(trust) {
+        let value = value.to_str();
+        let value = value.context("the name of the directory is not UTF-8")?;
+        text += &Shell::DotEnv.assign(name, value);
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 fn show(context: &Context, format: Format) -> anyhow::Result<()> {

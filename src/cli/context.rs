@@ -101,6 +101,27 @@ impl Context {
         )
     }
 
+    /// The options that lead another `egret` to the same data directory and configuration, where they were
+    /// named: by an option, or by a variable, which a filtered environment may lose.
+    pub(super) fn named_places(&self) -> anyhow::Result<Vec<String>> {
+        let places = [
+            ("--config", &self.global.config, "EGRET_CONFIG"),
+            ("--data-dir", &self.global.data_dir, "EGRET_DATA_DIR"),
+        ];
+        let mut arguments = Vec::new();
+        for (option, given, variable) in places {
+            let named = std::env::var_os(variable).filter(|value| !value.is_empty());
+            let Some(path) = given.clone().or_else(|| named.map(PathBuf::from)) else {
+                continue;
+            };
+            let path = std::path::absolute(path).context("the working directory is gone")?;
+            let path = path.into_os_string().into_string();
+            let path = path.map_err(|_| usage(format!("{option} would not be UTF-8")))?;
+            arguments.extend([option.to_owned(), path]);
+        }
+        Ok(arguments)
+    }
+
     /// The configuration in force.
     pub(super) fn load(&self) -> Result<Loaded, Problems> {
         self.sources(Vec::new()).load()

@@ -1,6 +1,7 @@
 //! `egret env`: the variables of `egret run`, for a shell, and configurations for assistants.
 
 mod container;
+mod target;
 mod wrapper;
 
 use std::net::SocketAddr;
@@ -10,9 +11,11 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use self::container::{Container, Runner};
-use self::wrapper::{Assistant, Server};
+use self::target::Target;
+use self::wrapper::Server;
 use super::child::quote::Shell;
 use super::context::{Context, Session, authority};
+use super::exit::usage;
 use super::output::{self, Format};
 use super::own_client::OwnClient;
 use super::{server, when};
@@ -34,62 +37,48 @@ use crate::views::{self, Environment};
 ///
 /// The output contains the token: do not put it where others can read it.
 ///
-/// With --container it prints what a service of Docker Compose or a container of a pod needs. That holds
-/// no token: Compose takes it from EGRET_TOKEN, Kubernetes from a Secret. The container has to have the
-/// files of `egret ca export`.
+/// For compose, kubernetes and n8n it prints what a service of Docker Compose or a container of a pod needs.
+/// That holds no token: Compose takes it from EGRET_TOKEN, Kubernetes from a Secret. The container has to
+/// have the files of `egret ca export`.
 ///
-/// With --for it prints the MCP configuration of an assistant, in which `egret run` starts the server
-/// that follows `--`. That holds no token: `egret run` makes its own.
+/// For mcp and the assistants it prints an MCP configuration in which `egret run` starts the server that
+/// follows `--`. That holds no token: `egret run` makes its own. A data directory and a configuration that
+/// an option or a variable names are named there too, since assistants filter the environment.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   eval \"$(egret env)\"
-  egret env --shell fish | source
-  egret env --shell powershell | Out-String | Invoke-Expression
-  EGRET_TOKEN=egc_… egret env --shell dotenv > .env
-  egret env --container compose --action nightly > compose.override.yaml
-  egret env --for claude --action github-mcp -- npx -y @modelcontextprotocol/server-github > .mcp.json")]
+  egret env --format fish | source
+  egret env --format powershell | Out-String | Invoke-Expression
+  EGRET_TOKEN=egc_… egret env --format dotenv > .env
+  egret env --format compose --action nightly > compose.override.yaml
+  egret env --format claude --action github-mcp -- npx -y @modelcontextprotocol/server-github > .mcp.json")]
 pub(super) struct Env {
-    /// The shell or file to print for
-    #[arg(long, value_enum, default_value_t = Shell::Sh)]
-    shell: Shell,
-    /// Print the MCP configuration of this assistant instead
+    /// The shell, the file, the assistant or the container to print for
+    // The aliases are the options that this one was before.
     #[arg(
-        long = "for",
+        long = "format",
+        aliases = ["shell", "for", "container"],
         value_enum,
-        value_name = "ASSISTANT",
-        requires = "command"
+        value_name = "FORMAT",
+        default_value_t = Target::Shell(Shell::Sh)
     )]
-    assistant: Option<Assistant>,
-    /// Print what a container needs instead
-    #[arg(long, value_enum, value_name = "RUNNER", conflicts_with = "assistant")]
-    container: Option<Runner>,
-    /// With --container: where the container reaches the proxy
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        default_value = "egret:7070",
-        value_parser = parse_proxy,
-        requires = "container"
-    )]
-    proxy: (String, u16),
-    /// With --container: where it has the files of `egret ca export`
-    #[arg(
-        long,
-        value_name = "DIRECTORY",
-        default_value = "/usr/local/share/egret",
-        requires = "container"
-    )]
-    trust: String,
-    /// With --for: run the server with --isolate
-    #[arg(long, requires = "assistant")]
+    target: Target,
+    /// For a container: where it reaches the proxy; egret:7070 by default
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_proxy)]
+    proxy: Option<(String, u16)>,
+    /// For a container: where it has the files of `egret ca export`; /usr/local/share/egret by default
+    #[arg(long, value_name = "DIRECTORY")]
+    trust: Option<String>,
+    /// For an assistant: run the server with --isolate
+    #[arg(long)]
     isolate: bool,
     /// Whose credentials a new client may use
     #[arg(long, value_name = "PRINCIPAL", default_value = "default")]
     principal: Principal,
-    /// What the ledger calls the requests
-    #[arg(long, default_value = "shell", value_parser = grant::parse_action)]
-    action: String,
+    /// What the ledger calls the requests; by default `shell`, or `n8n` for that
+    #[arg(long, value_parser = grant::parse_action)]
+    action: Option<String>,
     /// How long the token of a new client works
     #[arg(long, value_name = "DURATION", default_value = "12h")]
     ttl: when::Lifetime,
@@ -98,37 +87,87 @@ pub(super) struct Env {
     no_proxy: Vec<String>,
     #[command(flatten)]
     format: Format,
-    /// With --for: the MCP server and its arguments
-    #[arg(last = true, requires = "assistant", value_name = "COMMAND")]
+    /// For an assistant: the MCP server and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 impl Env {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
-        if let Some(assistant) = self.assistant {
-            let server = Server {
-                name: &self.action,
-                is_isolated: self.isolate,
-                command: &self.command,
-            };
-            return output::print(&server.configuration(assistant));
+        self.check()?;
+        match self.target {
+            Target::Assistant(assistant) => {
+                let server = Server {
+                    name: self.action(),
+                    places: &context.named_places()?,
+                    is_isolated: self.isolate,
+                    command: &self.command,
+                };
+                output::print(&server.configuration(assistant))
+            }
+            Target::Container(runner) => self.container(context, runner),
+            Target::Shell(shell) => self.shell(context, shell).await,
         }
+    }
+
+    /// Refuses options that mean nothing for what is printed.
+    fn check(&self) -> anyhow::Result<()> {
+        let (for_container, for_assistant) = match self.target {
+            Target::Shell(_) => (false, false),
+            Target::Container(_) => (true, false),
+            Target::Assistant(_) => (false, true),
+        };
+        if for_assistant && self.command.is_empty() {
+            return Err(usage("name the MCP server after `--`"));
+        }
+        if !for_assistant && (self.isolate || !self.command.is_empty()) {
+            return Err(usage(
+                "--isolate and a command are for the MCP server of an assistant: --format mcp, claude, \
+                 codex, gemini or vscode",
+            ));
+        }
+        if !for_container && (self.proxy.is_some() || self.trust.is_some()) {
+            return Err(usage(
+                "--proxy and --trust are for containers: --format compose, kubernetes or n8n",
+            ));
+        }
+        if (for_assistant || for_container) && self.format.json {
+            return Err(usage(
+                "--json prints variables: it goes with a shell or dotenv",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the ledger calls the requests.
+    fn action(&self) -> &str {
+        let default = match self.target {
+            Target::Container(Runner::N8n) => "n8n",
+            _ => "shell",
+        };
+        self.action.as_deref().unwrap_or(default)
+    }
+
+    fn container(&self, context: &Context, runner: Runner) -> anyhow::Result<()> {
         let config = context.load()?.config;
-        if let Some(runner) = self.container {
-            let container = Container {
-                action: &self.action,
-                proxy: (&self.proxy.0, self.proxy.1),
-                trust: &self.trust,
-                direct: &variables::direct(&config, &self.no_proxy),
-            };
-            return output::print(&container.configuration(runner)?);
-        }
+        let proxy = self.proxy.as_ref();
+        let container = Container {
+            action: self.action(),
+            proxy: proxy.map_or(("egret", 7070), |(host, port)| (host.as_str(), *port)),
+            trust: self.trust.as_deref().unwrap_or("/usr/local/share/egret"),
+            direct: &variables::direct(&config, &self.no_proxy),
+        };
+        output::print(&container.configuration(runner)?)
+    }
+
+    async fn shell(&self, context: &Context, shell: Shell) -> anyhow::Result<()> {
+        let config = context.load()?.config;
         let address = proxy_address(&config)?;
         authority(&config)?;
         let inherited = inherited::inherited();
         let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, &inherited)?;
         let login = Login {
-            action: self.action.clone(),
+            action: self.action().to_owned(),
             token: self.token(config.clone()).await?,
         };
         let access = ProxyAccess::at(address, Some(login));
@@ -140,7 +179,7 @@ impl Env {
                 unset: &changes.remove,
             });
         }
-        output::print(&to_script(&changes, self.shell)?)
+        output::print(&to_script(&changes, shell)?)
     }
 
     async fn token(&self, config: Config) -> anyhow::Result<Zeroizing<String>> {

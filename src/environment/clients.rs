@@ -46,6 +46,12 @@ pub(super) enum Content {
     Java,
     /// A directory with settings for PHP.
     Php,
+    /// Files with settings for Mercurial.
+    Mercurial,
+    /// A file with settings for apt.
+    Apt,
+    /// A file with settings for wget.
+    Wget,
     /// The digit 1.
     On,
 }

@@ -9,5 +9,6 @@ mod pkcs12;
 pub mod proxy_access;
 pub mod request;
 pub mod sandbox;
+mod settings;
 pub mod trust;
 pub mod variables;

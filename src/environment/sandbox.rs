@@ -8,7 +8,7 @@ use std::path::Path;
 use super::inherited::Inherited;
 use super::proxy_access::ProxyAccess;
 use super::trust::TrustFiles;
-use super::{clients, php, variables};
+use super::{clients, php, settings, variables};
 
 /// What a sandbox needs to use the proxy.
 pub struct Sandbox {
@@ -44,6 +44,9 @@ pub fn of(
         bundle: directory.join("ca-bundle.pem"),
         java: directory.join("ca-bundle.jks"),
         php: directory.join("php.d"),
+        mercurial: directory.join("ca-bundle.hgrc"),
+        apt: directory.join("ca-bundle.apt.conf"),
+        wget: directory.join("ca-bundle.wgetrc"),
     };
     let file = |path: &Path, content: Vec<u8>| SandboxFile {
         path: path.to_string_lossy().into_owned(),
@@ -54,6 +57,9 @@ pub fn of(
         file(&placed.bundle, fs::read(&trust.bundle)?),
         file(&placed.java, fs::read(&trust.java)?),
         file(&placed.settings(), php::settings(&placed.bundle)),
+        file(&placed.mercurial, settings::mercurial(&placed.bundle)),
+        file(&placed.apt, settings::apt(&placed.bundle, None)),
+        file(&placed.wget, settings::wget(&placed.bundle)),
     ];
     let changes = variables::changes(access, &placed, direct, &Inherited::new());
     let set = changes.set.into_iter();

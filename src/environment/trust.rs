@@ -1,6 +1,7 @@
 //! The files that make a client trust the proxy's CA, in addition to what it trusts already.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::clients::{self, Content};
 use super::inherited::Inherited;
-use super::{java, php, pkcs12};
+use super::{java, php, pkcs12, settings};
 use crate::files;
 
 /// Where distributions keep their roots in one file. Read only when `SSL_CERT_FILE` or
@@ -34,6 +35,15 @@ const NAMING: [Content; 2] = [Content::Authority, Content::Bundle];
 /// The file in the directory for PHP.
 const PHP_SETTINGS: &str = "egret.ini";
 
+/// What the name of the file for Mercurial ends in.
+const MERCURIAL_SETTINGS: &str = "hgrc";
+
+/// What the name of the file for wget ends in.
+const WGET_SETTINGS: &str = "wgetrc";
+
+/// What the name of the file for apt ends in.
+const APT_SETTINGS: &str = "apt.conf";
+
 /// Certificates, as the variables want them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustFiles {
@@ -45,6 +55,12 @@ pub struct TrustFiles {
     pub java: PathBuf,
     /// A directory with settings for PHP that name `bundle`.
     pub php: PathBuf,
+    /// Settings for Mercurial that name `bundle`.
+    pub mercurial: PathBuf,
+    /// Settings for apt that name `bundle`.
+    pub apt: PathBuf,
+    /// Settings for wget that name `bundle`.
+    pub wget: PathBuf,
 }
 
 impl TrustFiles {
@@ -84,11 +100,19 @@ impl TrustFiles {
         let java = write_once(directory, "ca-bundle", "jks", tag.map(|v| &**v), &store)?;
         let php = bundle.with_extension("php.d");
         write_settings(&php, &php::settings(&bundle))?;
+        let mercurial = bundle.with_extension(MERCURIAL_SETTINGS);
+        write_unless_same(&mercurial, &settings::mercurial(&bundle))?;
+        let apt = write_apt(directory, &bundle, inherited)?;
+        let wget = bundle.with_extension(WGET_SETTINGS);
+        write_unless_same(&wget, &settings::wget(&bundle))?;
         Ok(Self {
             alone,
             bundle,
             java,
             php,
+            mercurial,
+            apt,
+            wget,
         })
     }
 }
@@ -101,6 +125,9 @@ impl TrustFiles {
             alone: directory.join(files::CA_CERT),
             java: bundle.with_extension("jks"),
             php: bundle.with_extension("php.d"),
+            mercurial: bundle.with_extension(MERCURIAL_SETTINGS),
+            apt: bundle.with_extension(APT_SETTINGS),
+            wget: bundle.with_extension(WGET_SETTINGS),
             bundle,
         }
     }
@@ -125,10 +152,15 @@ impl TrustFiles {
     /// Every file that the variables name.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let settings = self.settings();
-        [&self.alone, &self.bundle, &self.java]
-            .map(PathBuf::clone)
-            .into_iter()
-            .chain([settings])
+        let files = [
+            &self.alone,
+            &self.bundle,
+            &self.java,
+            &self.mercurial,
+            &self.apt,
+            &self.wget,
+        ];
+        files.map(PathBuf::clone).into_iter().chain([settings])
     }
 }
 
@@ -245,6 +277,31 @@ fn write_settings(directory: &Path, content: &[u8]) -> io::Result<()> {
     write_unless_same(&directory.join(PHP_SETTINGS), content)
 }
 
+/// Writes the settings for apt, which include those that the user named with the same variable.
+fn write_apt(directory: &Path, bundle: &Path, inherited: &Inherited) -> io::Result<PathBuf> {
+    let untagged = bundle.with_extension(APT_SETTINGS);
+    let existing = inherited.get("APT_CONFIG").map(OsString::as_os_str);
+    let existing = existing.filter(|path| !path.is_empty());
+    // That of another run around this one includes the user's already. A file cannot include itself.
+    let is_ours = |path: &OsStr| {
+        let name = Path::new(path).file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        let ends = name.ends_with(&format!(".{APT_SETTINGS}"));
+        Path::new(path).parent() == Some(directory) && name.starts_with("ca-bundle") && ends
+    };
+    match existing {
+        Some(path) if is_ours(path) => Ok(path.into()),
+        Some(path) => {
+            let text = settings::apt(bundle, Some(path));
+            write_once(directory, "ca-bundle", APT_SETTINGS, Some(&text), &text)
+        }
+        None => {
+            write_unless_same(&untagged, &settings::apt(bundle, None))?;
+            Ok(untagged)
+        }
+    }
+}
+
 fn write_unless_same(path: &Path, content: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|present| present == content) {
         return Ok(());
@@ -289,6 +346,8 @@ mod tests {
         let named = TrustFiles::in_directory(directory.path());
         assert_eq!((&named.bundle, &named.java), (&files.bundle, &files.java));
         assert_eq!(named.php, files.php);
+        assert_eq!(named.mercurial, files.mercurial);
+        assert_eq!((&named.apt, &named.wget), (&files.apt, &files.wget));
         let mode = fs::metadata(&files.bundle)
             .expect("present")
             .permissions()
@@ -318,6 +377,14 @@ mod tests {
         let ca = certificate(directory.path(), "ca");
         let outer = TrustFiles::write(directory.path(), &ca, &Inherited::new()).expect("written");
         let inherited = inherit("CURL_CA_BUNDLE", &outer.bundle);
+        let inner = TrustFiles::write(directory.path(), &ca, &inherited).expect("written");
+        assert_eq!(inner, outer);
+        // And with settings of the user's own for apt.
+        let own = inherit("APT_CONFIG", Path::new("/own.conf"));
+        let outer = TrustFiles::write(directory.path(), &ca, &own).expect("written");
+        let text = fs::read_to_string(&outer.apt).expect("readable");
+        assert!(text.starts_with("#include \"/own.conf\";\n"), "{text}");
+        let inherited = inherit("APT_CONFIG", &outer.apt);
         let inner = TrustFiles::write(directory.path(), &ca, &inherited).expect("written");
         assert_eq!(inner, outer);
     }

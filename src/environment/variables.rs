@@ -7,7 +7,7 @@ use super::clients::{self, Content, Variable};
 use super::inherited::Inherited;
 use super::proxy_access::ProxyAccess;
 use super::trust::TrustFiles;
-use super::{java, php};
+use super::{java, php, settings};
 use crate::config::Config;
 
 /// The hosts that a program reaches without the proxy: this machine, which the proxy would refuse
@@ -52,21 +52,24 @@ pub fn changes(
     direct: &[String],
     inherited: &Inherited,
 ) -> Changes {
-    let value = |variable: &Variable| -> OsString {
+    let value = |variable: &Variable| -> Option<OsString> {
         let existing = inherited.get(&variable.name).map(OsString::as_os_str);
-        match variable.is {
+        Some(match variable.is {
             Content::Proxy => access.url().into(),
             Content::Direct => direct.join(",").into(),
             Content::Authority => trust.alone.clone().into(),
             Content::Bundle => trust.bundle.clone().into(),
             Content::Java => java::options(existing, access, direct, &trust.java),
             Content::Php => php::scanned(existing, &trust.php),
+            Content::Mercurial => settings::mercurial_path(inherited, &trust.mercurial),
+            Content::Apt => trust.apt.clone().into(),
+            Content::Wget => return settings::wget_file(inherited, &trust.wget),
             Content::On => "1".into(),
-        }
+        })
     };
     let variables = clients::clients().variable.iter();
     let mut set: Vec<(String, OsString)> = variables
-        .map(|variable| (variable.name.clone(), value(variable)))
+        .filter_map(|variable| Some((variable.name.clone(), value(variable)?)))
         .collect();
     if access.login.is_some() {
         set.extend(git(inherited));
@@ -83,6 +86,29 @@ pub fn changes(
         }
     }
     Changes { set, remove }
+}
+
+/// The variables that name the certificates in a directory, without a proxy: for whoever reaches one
+/// otherwise. Java and apt are led to the proxy by the same variable, and are left out.
+pub fn trusting(trust: &TrustFiles) -> Vec<(&'static str, OsString)> {
+    let named = |variable: &'static Variable| {
+        let value: OsString = match variable.is {
+            Content::Authority => trust.alone.clone().into(),
+            Content::Bundle => trust.bundle.clone().into(),
+            Content::Php => php::scanned(None, &trust.php),
+            Content::Mercurial => settings::mercurial_path(&Inherited::new(), &trust.mercurial),
+            Content::Wget => settings::wget_file(&Inherited::new(), &trust.wget)?,
+            Content::Proxy | Content::Direct | Content::Java | Content::Apt | Content::On => {
+                return None;
+            }
+        };
+        Some((variable.name.as_str(), value))
+    };
+    clients::clients()
+        .variable
+        .iter()
+        .filter_map(named)
+        .collect()
 }
 
 /// git sends credentials to a proxy only after a 407, and Basic credentials only when that method is
@@ -134,6 +160,9 @@ mod tests {
             bundle: "/d/ca-bundle.pem".into(),
             java: "/d/ca-bundle.jks".into(),
             php: "/d/php".into(),
+            mercurial: "/d/ca-bundle.hgrc".into(),
+            apt: "/d/ca-bundle.apt.conf".into(),
+            wget: "/d/ca-bundle.wgetrc".into(),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct ExportedAuthority {
     pub path: String,
     /// The same as `bundle` in PKCS #12.
     pub pkcs12: String,
+    /// The variables that name the files, as a .env file.
+    pub variables: String,
 }
 
 /// `egret ca install`.

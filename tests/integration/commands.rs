@@ -318,20 +318,28 @@ async fn the_exported_ca_can_be_read_by_others_and_its_key_cannot() {
         .collect();
     names.sort();
     let expected = [
+        "ca-bundle.apt.conf",
+        "ca-bundle.hgrc",
         "ca-bundle.jks",
         "ca-bundle.p12",
         "ca-bundle.pem",
         "ca-bundle.php.d",
+        "ca-bundle.wgetrc",
         "ca.pem",
+        "trust.env",
     ];
     assert_eq!(names, expected);
     assert_eq!(mode(&public.join("ca-bundle.php.d")), 0o755);
     for name in [
+        "ca-bundle.apt.conf",
+        "ca-bundle.hgrc",
         "ca-bundle.jks",
         "ca-bundle.p12",
         "ca-bundle.pem",
         "ca-bundle.php.d/egret.ini",
+        "ca-bundle.wgetrc",
         "ca.pem",
+        "trust.env",
     ] {
         assert_eq!(mode(&public.join(name)), 0o644, "{name}");
     }
@@ -340,6 +348,10 @@ async fn the_exported_ca_can_be_read_by_others_and_its_key_cannot() {
         std::fs::read_to_string(public.join("ca.pem")).expect("read"),
         shown
     );
+    let variables = std::fs::read_to_string(public.join("trust.env")).expect("read");
+    let line = format!("SSL_CERT_FILE={target}/ca-bundle.pem");
+    assert!(variables.lines().any(|it| it == line), "{variables}");
+    assert!(!variables.contains("PROXY"), "{variables}");
     let data = home.path().join(".local/share/egret");
     assert_eq!(mode(&data.join("ca.key")), 0o600);
     let closed = home.path().join("closed");
@@ -491,7 +503,7 @@ async fn run_sets_every_variable_that_clients_look_at() {
 async fn env_prints_what_a_shell_can_read() {
     needs!(Need::Program("curl"));
     let (world, stub) = one_upstream().await;
-    let script = world.run(&["env", "--shell", "sh"]).await.ok();
+    let script = world.run(&["env", "--format", "sh"]).await.ok();
     let file = world.scratch().join("egret-env.sh");
     std::fs::write(&file, script).expect("write");
     let mut shell = tokio::process::Command::new("sh");
@@ -511,7 +523,7 @@ async fn env_prints_what_a_shell_can_read() {
     for shell in ["fish", "powershell", "dotenv"] {
         assert!(
             world
-                .run(&["env", "--shell", shell])
+                .run(&["env", "--format", shell])
                 .await
                 .ok()
                 .contains("HTTPS_PROXY")

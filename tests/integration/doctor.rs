@@ -171,6 +171,8 @@ async fn a_client_works_only_if_the_value_arrived() {
         (&untrusting, "does_not_trust_the_ca", 1),
         (&altering, "alters_the_placeholder", 1),
         ("exit 127", "unknown", 2),
+        // A launcher that finds nothing to launch.
+        ("exit 1", "unknown", 2),
         ("exec sleep 600", "unknown", 2),
     ] {
         let (tried, code) = about_curl(&world, Some(script)).await;

@@ -27,8 +27,12 @@ pub enum Need {
     MavenDeploy,
     /// The Python packages that `.ci/test` installs.
     Python,
+    /// The Python packages with requirements of their own, which `.ci/test` installs.
+    PythonServices,
     /// The Node and the npm packages that `.ci/test` installs.
     Node,
+    /// An assistant that `.ci/test` installs: its program there.
+    Assistant(&'static str),
     /// The OpenID provider that `.ci/test` installs, and its Node.
     OpenIdProvider,
     /// Chromium, and the npm packages that drive it, which `.ci/test` installs.
@@ -127,7 +131,13 @@ impl Need {
             Self::JavaClients => client_file("java").exists(),
             Self::MavenDeploy => is_on_path("mvn") && client_file("maven.plugin").exists(),
             Self::Python => client_file("venv/bin/python").exists(),
+            Self::PythonServices => client_file("services/bin/python").exists(),
             Self::Node => client_file("npm/node").exists(),
+            Self::Assistant(program) => {
+                client_file("assistants").join(program).exists()
+                    && client_file("npm/node").exists()
+                    && client_file("venv/bin/python").exists()
+            }
             Self::OpenIdProvider => {
                 client_file("openid/node_modules/oidc-provider").exists()
                     && client_file("npm/node").exists()
@@ -156,7 +166,7 @@ impl Need {
     }
 
     fn can_be_installed(self) -> bool {
-        !matches!(self, Self::Tracing)
+        !matches!(self, Self::Tracing | Self::Assistant(_))
     }
 }
 
@@ -169,7 +179,9 @@ impl fmt::Display for Need {
             Self::JavaClients => "the Java libraries that .ci/test installs",
             Self::MavenDeploy => "mvn, and the plugins that .ci/test installs",
             Self::Python => "the Python packages that .ci/test installs",
+            Self::PythonServices => "the Python clients of services that .ci/test installs",
             Self::Node => "the Node packages that .ci/test installs",
+            Self::Assistant(program) => program,
             Self::OpenIdProvider => "the OpenID provider that .ci/test installs",
             Self::Browser => "Chromium and the npm packages that .ci/test installs",
             Self::Firefox => "Firefox and the npm package that .ci/test installs",

@@ -136,7 +136,7 @@ async fn completions_of_fish_are_offered_and_run_nothing() {
         let script = format!("source egret.fish; complete -C '{line}'");
         shell.run("fish", &["--no-config", "-c", &script]).await
     };
-    let offered = complete("egret env --shell ").await;
+    let offered = complete("egret env --format ").await;
     let names: Vec<&str> = offered
         .lines()
         .filter_map(|line| line.split('\t').next())
@@ -158,8 +158,8 @@ async fn completions_of_fish_are_offered_and_run_nothing() {
 async fn completions_of_bash_are_offered_and_run_nothing() {
     needs!(Need::Program("bash"));
     let shell = Shell::with_completions("bash", "egret.bash").await;
-    let script = "source ./egret.bash; COMP_WORDS=(egret env --shell ''); COMP_CWORD=3; \
-                  _egret egret '' --shell; echo \"${COMPREPLY[@]}\"";
+    let script = "source ./egret.bash; COMP_WORDS=(egret env --format ''); COMP_CWORD=3; \
+                  _egret egret '' --format; echo \"${COMPREPLY[@]}\"";
     let offered = shell
         .run("bash", &["--norc", "--noprofile", "-c", script])
         .await;
@@ -184,7 +184,7 @@ async fn completions_of_zsh_are_offered_and_run_nothing() {
     let mut terminal = Terminal::run(shell.home(), &shell.path, "zsh -f -i");
     terminal.press("source ./rc\n").await;
     terminal.until_shown("ready> ").await;
-    terminal.press("egret env --shell \t").await;
+    terminal.press("egret env --format \t").await;
     for value in VALUES {
         terminal.until_shown(value).await;
     }

@@ -90,7 +90,14 @@ async fn try_one(stage: &Stage, client: &'static Client, patience: Duration) -> 
     let ended = run(command, patience).await;
     let seen = stage.relay().take();
     let arrived = stage.take(client);
-    let (outcome, detail) = judge(client, ended, seen, arrived);
+    let (mut outcome, mut detail) = judge(client, ended, seen, arrived);
+    // A program that cannot run at all sends nothing to the proxy either: a launcher without what it
+    // launches ends as a client does that found no host.
+    if outcome == Outcome::GoesRoundTheProxy && !stage.runs(client).await {
+        let version = client.version().join(" ");
+        outcome = Outcome::Unknown;
+        detail = format!("`{} {version}` fails too", client.program);
+    }
     let remedy = match outcome {
         Outcome::Works => None,
         _ => client.remedy(outcome).map(str::to_owned),

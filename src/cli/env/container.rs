@@ -17,6 +17,9 @@ pub(super) enum Runner {
     Compose,
     /// A container of a pod; the token comes from a Secret, the certificates from a ConfigMap
     Kubernetes,
+    /// n8n as a service of Docker Compose, whose workflows cannot read the token
+    #[value(name = "n8n")]
+    N8n,
 }
 
 /// A container that is to use the proxy.
@@ -39,7 +42,7 @@ impl Container<'_> {
     pub(super) fn configuration(&self, runner: Runner) -> anyhow::Result<String> {
         let variables = self.variables(runner)?;
         Ok(match runner {
-            Runner::Compose => self.compose(&variables),
+            Runner::Compose | Runner::N8n => self.compose(&variables),
             Runner::Kubernetes => self.kubernetes(&variables),
         })
     }
@@ -54,13 +57,16 @@ impl Container<'_> {
         let access = ProxyAccess::named(host.to_owned(), port, Some(login));
         let trust = TrustFiles::in_directory(self.trust.as_ref());
         let changes = variables::changes(&access, &trust, self.direct, &Inherited::new());
-        let written = changes.set.into_iter().map(|(name, value)| {
+        // An expression of a workflow, `{{ $env.HTTPS_PROXY }}`, would have the token.
+        let closed = ("N8N_BLOCK_ENV_ACCESS_IN_NODE".to_owned(), "true".into());
+        let closed = (runner == Runner::N8n).then_some(closed);
+        let written = changes.set.into_iter().chain(closed).map(|(name, value)| {
             let value = value.into_string();
             let value = value.map_err(|_| anyhow::anyhow!("{name} would not be UTF-8"))?;
             // Runners read a dollar as the beginning of a variable.
             let value = value.replace('$', "$$");
             let token = match runner {
-                Runner::Compose => format!("${{{TOKEN_VARIABLE}:?}}"),
+                Runner::Compose | Runner::N8n => format!("${{{TOKEN_VARIABLE}:?}}"),
                 Runner::Kubernetes => format!("$({TOKEN_VARIABLE})"),
             };
             Ok((name, value.replace(MARK, &token)))
@@ -127,7 +133,11 @@ mod tests {
         assert!(pod.contains(":$(EGRET_TOKEN)@egret:7070\""), "{pod}");
         let (token, first) = (pod.find("EGRET_TOKEN\n"), pod.find("HTTP_PROXY"));
         assert!(token < first, "a variable names only those before it");
-        for text in [compose, pod] {
+        let n8n = configuration(Runner::N8n);
+        let closed = "      N8N_BLOCK_ENV_ACCESS_IN_NODE: \"true\"\n";
+        assert_eq!(n8n.replace(closed, ""), compose);
+        assert!(n8n.contains(closed));
+        for text in [compose, pod, n8n] {
             assert!(!text.contains(MARK), "{text}");
         }
     }

@@ -25,6 +25,8 @@ pub(super) enum Assistant {
 pub(super) struct Server<'a> {
     /// Its name there, and what the ledger calls its requests.
     pub(super) name: &'a str,
+    /// Where Egret keeps its data, if that was named.
+    pub(super) places: &'a [String],
     /// Whether it is isolated.
     pub(super) is_isolated: bool,
     /// The program and its arguments.
@@ -34,7 +36,9 @@ pub(super) struct Server<'a> {
 impl Server<'_> {
     /// The arguments of `egret`.
     fn arguments(&self) -> Vec<&str> {
-        let mut arguments = vec!["run", "--action", self.name];
+        let mut arguments = vec!["run"];
+        arguments.extend(self.places.iter().map(String::as_str));
+        arguments.extend(["--action", self.name]);
         if self.is_isolated {
             arguments.push("--isolate");
         }
@@ -77,11 +81,14 @@ mod tests {
         let command = ["npx".to_owned(), "a \"b\" 'c'".to_owned()];
         let server = Server {
             name: "git hub",
+            places: &["--data-dir".to_owned(), "/my data".to_owned()],
             is_isolated: true,
             command: &command,
         };
         let expected = [
             "run",
+            "--data-dir",
+            "/my data",
             "--action",
             "git hub",
             "--isolate",

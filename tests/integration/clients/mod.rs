@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+mod as_they_are;
+mod assistants;
 mod chromium;
 mod curl;
 pub(crate) mod git;

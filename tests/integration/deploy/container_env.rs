@@ -1,4 +1,4 @@
-//! What `egret env --container` prints, as the runner reads it.
+//! What `egret env --format` prints, as the runner reads it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use super::validator;
 use crate::needs::{Need, needs};
 use crate::world::{HOST, SLUG, VALUE, World, finish, one_upstream};
 
-/// Reads the fragment of the first argument (`compose` or `kubernetes`) from standard input, writes the
+/// Reads the fragment of the first argument (`compose`, `kubernetes` or `n8n`) from standard input, writes the
 /// manifest that it makes to the second, and prints the variables as the container has them: the
 /// expansion is the runner's.
 const READ: &str = r#"
@@ -18,7 +18,7 @@ import json, re, sys, yaml
 kind, out = sys.argv[1:3]
 whole = yaml.safe_load(sys.stdin.read())
 known = {}
-if kind == "compose":
+if kind != "kubernetes":
     (service,) = whole["services"].values()
     assert service["volumes"][0].endswith(":ro"), service
     def expand(match):
@@ -53,7 +53,7 @@ async fn read(world: &World, kind: &str) -> (BTreeMap<String, String>, std::path
     let printed = world
         .run(&[
             "env",
-            "--container",
+            "--format",
             kind,
             "--action",
             "nightly job",
@@ -80,7 +80,7 @@ async fn read(world: &World, kind: &str) -> (BTreeMap<String, String>, std::path
 async fn a_container_with_these_variables_uses_the_proxy() {
     needs!(Need::Validators, Need::Program("curl"));
     let (world, stub) = one_upstream().await;
-    for kind in ["compose", "kubernetes"] {
+    for kind in ["compose", "kubernetes", "n8n"] {
         let (variables, manifest) = read(&world, kind).await;
         if kind == "kubernetes" {
             super::succeeds(

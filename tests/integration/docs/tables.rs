@@ -145,6 +145,9 @@ fn clients() -> Table {
             "bundle" => "a file with the system's roots and Egret's CA",
             "java" => "options for the proxy and for a key store",
             "php" => "a directory with settings, after those that PHP reads anyway",
+            "mercurial" => "the files that it reads anyway, and one with settings",
+            "apt" => "a file with settings, which includes the user's own",
+            "wget" => "a file with settings, unless the user has their own",
             "on" => "`1`",
             other => panic!("what is {other}?"),
         };

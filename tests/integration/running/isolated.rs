@@ -194,9 +194,12 @@ async fn the_program_cannot_widen_what_it_may_use() {
         ".empty",
         ".empty.json",
         ".resolv.conf",
+        "ca-bundle.apt.conf",
+        "ca-bundle.hgrc",
         "ca-bundle.jks",
         "ca-bundle.pem",
         "ca-bundle.php.d",
+        "ca-bundle.wgetrc",
         "ca.pem",
     ];
     let shown: Vec<&str> = shown.split_whitespace().collect();

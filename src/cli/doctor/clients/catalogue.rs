@@ -415,6 +415,16 @@ impl Client {
         path.split('/').nth(1) == Some(&*self.path())
     }
 
+    /// Arguments with which the program says its version, and connects to nothing.
+    pub(super) fn version(&self) -> &'static [&'static str] {
+        match self.program {
+            "go" => &["version"],
+            "java" => &["-version"],
+            "kubectl" => &["version", "--client"],
+            _ => &["--version"],
+        }
+    }
+
     /// What corrects it.
     pub(super) fn remedy(&self, outcome: Outcome) -> Option<&'static str> {
         let mut own = self.remedies.iter();

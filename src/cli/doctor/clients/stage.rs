@@ -94,6 +94,13 @@ impl Stage {
         run(command, CHECK).await == Ended::With(Some(0))
     }
 
+    /// Whether the client's program runs at all.
+    pub(super) async fn runs(&self, client: &Client) -> bool {
+        let mut command = Command::new(client.program);
+        command.args(client.version());
+        run(command, CHECK).await == Ended::With(Some(0))
+    }
+
     /// The client with its request, in the environment that `egret run` gives.
     pub(super) fn command(&self, client: &Client) -> Command {
         let url = format!("https://{HOST}/{}", client.path());
