@@ -4,14 +4,16 @@ use super::context::AdminContext;
 use super::problem::{AdminProblem, Trouble};
 use crate::ledger::own_keys::{Bringing, Tally};
 use crate::ledger::went::{Journeys, Route, Trips};
-use crate::policy::egress::{Asked, Decision};
+use crate::policy::egress::{Asked, Decision, Stance};
 use crate::vault::cache::EgressRoute;
-use crate::vault::egress::EgressChange;
+use crate::vault::egress::{self, EgressChange, EgressEntry, RuleFor};
 use crate::vault::{Principal, Sight};
 use crate::views;
 
 /// How far back a new rule is compared with what clients did, in seconds.
 const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
+/// Most requests that are listed.
+pub(super) const LISTED: usize = 20;
 
 /// Only those who see everything see rules, which are about everyone.
 ///
@@ -60,6 +62,49 @@ pub async fn newly_refused(
         }
     }
     Ok(refused)
+}
+
+/// What of a rule that is there may be a mistake: where it never decides, or another one does not.
+pub fn remarks(context: &AdminContext, sight: &Sight, number: i64) -> Vec<String> {
+    let Some((_, entry)) = sight.egress_rules().find(|(known, _)| *known == number) else {
+        return Vec::new();
+    };
+    let new = RuleFor {
+        subject: &entry.subject,
+        rule: &entry.rule,
+    };
+    let others = sight.egress_rules().filter(|(other, _)| *other != number);
+    let settings = context.settings();
+    let mut remarks = egress::remarks(new, others, &settings.config.egress.rules);
+    let registered = entry.subject.registered();
+    let unknown = registered.filter(|name| sight.client(name).is_none());
+    remarks.extend(unknown.map(|name| egress::no_such_client(&name)));
+    remarks
+}
+
+/// What clients did in the last seven days and cannot do without a rule.
+pub async fn what_ends(context: &AdminContext, sight: &Sight, number: i64) -> Vec<String> {
+    let opens =
+        |(known, entry): (i64, &EgressEntry)| known == number && entry.rule.stance != Stance::Deny;
+    // One that was not written by Egret decides nothing.
+    if !sight.egress_rules().any(opens) {
+        return Vec::new();
+    }
+    match newly_refused(context, sight, &EgressChange::removing(number)).await {
+        Ok(refused) => {
+            let refused = refused.iter().take(LISTED);
+            refused
+                .map(|line| egress::refused_from_now_on(line))
+                .collect()
+        }
+        // It goes all the same: one that was a mistake has to go at once.
+        Err(problem) => {
+            let reason = &problem.detail;
+            vec![format!(
+                "what is refused from now on is not known: {reason}"
+            )]
+        }
+    }
 }
 
 /// A rule is not to be trusted.

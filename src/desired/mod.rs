@@ -5,6 +5,7 @@
 //! said. Values are in no file: a credential has to be there already, and so has a client, whose token
 //! is shown once.
 
+mod lines;
 mod plan;
 mod planned;
 mod state;

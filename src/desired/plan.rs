@@ -1,19 +1,27 @@
 //! The steps from what is to what is wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use super::state::{
     Desired, DesiredBundle, DesiredCredential, DesiredRule, DesiredShare, InvalidFile, Present,
 };
 use super::step::Step;
 use crate::policy::egress::{EgressRule, Stance};
+use crate::policy::grant::HostPattern;
 use crate::policy::use_limits::UseLimits;
 use crate::substitution::slug::Slug;
-use crate::vault::egress::Subject;
+use crate::vault::egress::{Decides, RuleFor, Subject};
 use crate::vault::name::Principal;
 use crate::vault::people::{BundleId, Grantee};
 use crate::vault::registrar::people::{NewUser, UserChange};
 use crate::vault::sharing::Offer;
+
+/// Most remarks about the rules of a file.
+const MOST_REMARKS: usize = 100;
+
+/// Most pairs of rules that are compared.
+const MOST_COMPARISONS: usize = 1_000_000;
 
 /// What would change.
 #[derive(Debug, Default)]
@@ -140,22 +148,25 @@ impl Plan {
         present: Option<&Vec<DesiredRule>>,
     ) -> Result<(), InvalidFile> {
         let present = present.map(Vec::as_slice).unwrap_or_default();
-        let says = |rules: &[DesiredRule], rule: &EgressRule| {
-            rules.iter().any(|other| other.rule() == *rule)
-        };
-        for (at, wanted_rule) in wanted.iter().enumerate() {
+        // By their text: there may be thousands on both sides.
+        let text = |rule: &EgressRule| serde_json::to_string(rule).unwrap_or_default();
+        let known: HashSet<String> = present.iter().map(|rule| text(&rule.rule())).collect();
+        let mut said = HashSet::new();
+        for wanted_rule in wanted {
             let rule = wanted_rule.rule();
             if rule.stance == Stance::Allow && rule.hosts.is_empty() {
                 let reason = format!("a rule that allows {subject} something has to name hosts");
-                return Err(InvalidFile::new(reason));
+                return Err(InvalidFile::at(wanted_rule.line, &reason));
             }
-            if !says(present, &rule) && !says(&wanted[..at], &rule) {
+            let text = text(&rule);
+            let is_known = known.contains(&text);
+            if said.insert(text) && !is_known {
                 self.steps.push(Step::AddRule(subject.clone(), rule));
             }
         }
         for known in present {
             let rule = known.rule();
-            if let Some(number) = known.number.filter(|_| !says(wanted, &rule)) {
+            if let Some(number) = known.number.filter(|_| !said.contains(&text(&rule))) {
                 let step = Step::RemoveRule(number, subject.clone(), rule);
                 self.steps.push(step);
             }
@@ -231,31 +242,116 @@ fn differences(wanted: &[DesiredShare], present: &[DesiredShare]) -> (Vec<Offer>
     )
 }
 
-/// Rules that never decide anything, because another one of the file does.
+/// A rule of the file, and where it is.
+struct Placed<'a> {
+    subject: &'a Subject,
+    /// Among those about the same, counted from 1.
+    number: usize,
+    line: Option<usize>,
+    rule: EgressRule,
+}
+
+impl fmt::Display for Placed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, subject) = (self.number, self.subject);
+        let stance = self.rule.stance.as_str();
+        write!(f, "rule {number} of {subject} ({stance}")?;
+        self.line
+            .map_or(Ok(()), |line| write!(f, ", line {line}"))?;
+        f.write_str(")")
+    }
+}
+
+impl Placed<'_> {
+    fn as_rule(&self) -> RuleFor<'_> {
+        RuleFor {
+            subject: self.subject,
+            rule: &self.rule,
+        }
+    }
+}
+
+/// Rules that never decide anything, or nothing at some of their hosts, because another one of the
+/// file does. Only rules that name the same host can be such.
 fn idle_rules(desired: &Desired) -> Vec<String> {
-    let everyone = Subject::Of(Grantee::Everyone);
     let all = desired.rules.iter().flat_map(|(subject, rules)| {
         let numbered = rules.iter().zip(1..);
-        numbered.map(move |(rule, at)| (subject, at, rule.rule()))
+        numbered.map(move |(rule, number)| Placed {
+            subject,
+            number,
+            line: rule.line,
+            rule: rule.rule(),
+        })
     });
-    let all: Vec<(&Subject, usize, EgressRule)> = all.collect();
+    let all: Vec<Placed<'_>> = all.collect();
+    let mut about: HashMap<Option<&HostPattern>, Vec<usize>> = HashMap::new();
+    for (at, placed) in all.iter().enumerate() {
+        for host in hosts_of(&placed.rule) {
+            about.entry(host).or_default().push(at);
+        }
+    }
     let mut remarks = Vec::new();
-    for (at, (subject, number, rule)) in all.iter().enumerate() {
-        let covers = |(other_at, (other, _, by)): &(usize, &(&Subject, usize, EgressRule))| {
-            let is_about = *other == *subject || **other == everyone;
-            // Of two that say the same, the first one counts.
-            let goes_first = *other_at < at || !rule.overrules(by);
-            *other_at != at && is_about && by.overrules(rule) && goes_first
-        };
-        if let Some((_, (other, by_number, by))) = all.iter().enumerate().find(covers) {
-            remarks.push(format!(
-                "rule {number} of {subject} ({}) never decides: rule {by_number} of {other} ({}) covers it",
-                rule.stance.as_str(),
-                by.stance.as_str()
-            ));
+    let mut comparisons = 0;
+    for (at, placed) in all.iter().enumerate() {
+        let others = |host| about.get(&host).into_iter().flatten().copied();
+        let others: BTreeSet<usize> = hosts_of(&placed.rule).flat_map(others).collect();
+        comparisons += others.len();
+        if comparisons > MOST_COMPARISONS {
+            remarks
+                .push("the rules name the same hosts too often to compare all of them".to_owned());
+            break;
+        }
+        let others = others.into_iter().filter(|other| *other != at);
+        // Of two that say the same, the first one counts.
+        let goes_first =
+            |other: &usize| *other < at || all[*other].as_rule().decides_more(placed.as_rule());
+        remarks.extend(remark(
+            placed,
+            others.filter(goes_first).map(|other| &all[other]),
+        ));
+        if remarks.len() > MOST_REMARKS {
+            remarks.truncate(MOST_REMARKS);
+            remarks.push("there are more such rules".to_owned());
+            break;
         }
     }
     remarks
+}
+
+/// The hosts of a rule; `None` is every host.
+fn hosts_of(rule: &EgressRule) -> impl Iterator<Item = Option<&HostPattern>> {
+    let every = rule.hosts.is_empty().then_some(None);
+    every.into_iter().chain(rule.hosts.iter().map(Some))
+}
+
+/// What others leave of a rule: nothing, or less than it says. Of several the strictest one is named.
+fn remark<'a>(placed: &Placed<'_>, others: impl Iterator<Item = &'a Placed<'a>>) -> Vec<String> {
+    let mut whole: Option<&Placed<'_>> = None;
+    let mut partly: BTreeMap<&HostPattern, &Placed<'_>> = BTreeMap::new();
+    let is_stricter = |by: &Placed<'_>, than: &Placed<'_>| by.rule.stance > than.rule.stance;
+    for by in others {
+        match by.as_rule().decides(placed.as_rule()) {
+            Some(Decides::All) if whole.is_none_or(|known| is_stricter(by, known)) => {
+                whole = Some(by);
+            }
+            Some(Decides::At(hosts)) => {
+                for host in hosts {
+                    let known = partly.entry(host).or_insert(by);
+                    if is_stricter(by, known) {
+                        *known = by;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(by) = whole {
+        return vec![format!("{placed} never decides: {by} covers it")];
+    }
+    let partly = partly.into_iter();
+    partly
+        .map(|(host, by)| format!("{placed} never decides at {host}: {by} does"))
+        .collect()
 }
 
 fn unmanaged(desired: &Desired, present: &Present) -> Vec<String> {
@@ -370,18 +466,73 @@ mod tests {
             [[rules.everyone]]
             rule = "deny"
             hosts = ["closed.example"]
+            [[rules."client:ci"]]
+            rule = "allow"
+            hosts = ["closed.example", "fourth.example"]
             [[rules.everyone]]
             rule = "allow"
             hosts = ["api.example.com", "other.example"]
         "#,
         );
-        let plan = plan(&file, &Present::default()).unwrap();
+        let found = plan(&file, &Present::default()).unwrap();
         assert_eq!(
-            plan.remarks,
+            found.remarks,
             [
-                "rule 1 of client:ci (allow) never decides: rule 2 of client:ci (deny) covers it",
-                "rule 3 of client:ci (allow) never decides: rule 1 of everyone (deny) covers it",
+                "rule 1 of client:ci (allow, line 2) never decides: rule 2 of client:ci (deny, line 5) covers it",
+                "rule 3 of client:ci (allow, line 8) never decides: rule 1 of everyone (deny, line 11) covers it",
+                "rule 4 of client:ci (allow, line 14) never decides at closed.example: rule 1 of everyone (deny, line 11) does",
             ]
+        );
+        // The same file as JSON, on one line for each rule.
+        let value: serde_json::Value = serde_json::to_value(&file).unwrap();
+        let json = format!("{{\n\"users\": {{}}, \"rules\":\n{:#}}}", value["rules"]);
+        let json = plan(&read(&json), &Present::default()).unwrap();
+        assert_eq!(json.remarks.len(), 3);
+        assert!(
+            json.remarks[0].contains("rule 1 of client:ci (allow, line 5)"),
+            "{json:?}"
+        );
+        assert!(
+            json.remarks[1].contains("rule 1 of everyone (deny, line 31)"),
+            "{json:?}"
+        );
+        // Of two that say the same, the second one is named.
+        let twice = "[rules]\n'client:ci' = [\n{ rule = 'deny' },\n{ rule = 'deny' }]";
+        let twice = plan(&read(twice), &Present::default()).unwrap();
+        assert_eq!(
+            twice.remarks,
+            [
+                "rule 2 of client:ci (deny, line 4) never decides: rule 1 of client:ci (deny, line 3) covers it"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_rules_is_looked_through_at_once() {
+        let mut file = String::new();
+        for number in 0..10_000 {
+            file += &format!("[[rules.everyone]]\nrule = 'allow'\nhosts = ['h{number}.example']\n");
+        }
+        assert!(
+            plan(&read(&file), &Present::default())
+                .unwrap()
+                .remarks
+                .is_empty()
+        );
+        let same = file.replace("h1", "h0").replace("'h", "'h0.example', 'h");
+        let remarks = plan(&read(&same), &Present::default()).unwrap().remarks;
+        assert_eq!(remarks.len(), MOST_REMARKS + 1);
+        assert_eq!(remarks[MOST_REMARKS], "there are more such rules");
+        let mut apart = String::new();
+        for number in 0..10_000 {
+            apart += &format!(
+                "[[rules.everyone]]\nrule = 'allow'\nhosts = ['a.example']\npaths = ['/{number}']\n"
+            );
+        }
+        let remarks = plan(&read(&apart), &Present::default()).unwrap().remarks;
+        assert_eq!(
+            remarks,
+            ["the rules name the same hosts too often to compare all of them"]
         );
     }
 
@@ -419,11 +570,22 @@ mod tests {
             ]
         );
         assert_eq!(found.unmanaged, ["rules about everyone"]);
+        // What it says, and not in which lines.
+        let says = |text: &str| {
+            let mut says = read(text);
+            for rule in says.rules.values_mut().flatten() {
+                rule.line = None;
+            }
+            says
+        };
         let json = serde_json::to_string(&read(wanted)).unwrap();
-        assert_eq!(read(&json), read(wanted));
-        assert_eq!(read(&toml::to_string(&read(wanted)).unwrap()), read(wanted));
-        let everywhere = read("[[rules.everyone]]\nrule = 'allow'");
-        assert!(plan(&everywhere, &Present::default()).is_err());
+        assert_eq!(says(&json), says(wanted));
+        let toml = toml::to_string(&read(wanted)).unwrap();
+        assert_eq!(says(&toml), says(wanted));
+        let everywhere = read("[users.bob]\n[[rules.everyone]]\nrule = 'allow'");
+        let error = plan(&everywhere, &Present::default()).unwrap_err();
+        assert_eq!(error.line, Some(2));
+        assert!(error.to_string().starts_with("line 2: "), "{error}");
     }
 
     #[test]

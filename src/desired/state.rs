@@ -163,6 +163,9 @@ pub struct DesiredRule {
     /// Its number, of one that is there.
     #[serde(skip)]
     pub number: Option<i64>,
+    /// In which line of the file it begins, counted from 1.
+    #[serde(skip)]
+    pub line: Option<usize>,
 }
 
 /// What a store holds, as a file would say it.
@@ -180,6 +183,15 @@ impl InvalidFile {
     pub(super) fn new(reason: String) -> Self {
         Self { reason, line: None }
     }
+
+    /// In a line of the file, if that is known.
+    pub(super) fn at(line: Option<usize>, reason: &str) -> Self {
+        let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+        Self {
+            reason: format!("{place}{reason}"),
+            line,
+        }
+    }
 }
 
 impl fmt::Display for InvalidFile {
@@ -196,6 +208,12 @@ impl Desired {
     /// # Errors
     /// What is wrong, and where. A file has no values, so its text may be shown.
     pub fn read(text: &str) -> Result<Self, InvalidFile> {
+        let mut read = Self::parse(text)?;
+        read.note_lines(text);
+        Ok(read)
+    }
+
+    fn parse(text: &str) -> Result<Self, InvalidFile> {
         if text.trim_start().starts_with('{') {
             return serde_json::from_str(text).map_err(|error| InvalidFile {
                 line: Some(error.line()),
@@ -301,6 +319,7 @@ fn rules(entries: &BTreeMap<i64, EgressEntry>) -> BTreeMap<Subject, Vec<DesiredR
             paths,
             actions,
             number: Some(*number),
+            line: None,
         };
         rules.entry(entry.subject.clone()).or_default().push(rule);
     }

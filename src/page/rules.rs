@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::failure::Failure;
 use super::fields::{Fields, Wrong};
 use super::layout::{self, Layout, Section};
-use super::person::Person;
 use super::text;
 use super::visit::{Sent, Visit};
 use super::when::When;
@@ -45,7 +44,18 @@ struct RulesPage {
     is_filled_in: bool,
     /// What the rule would have refused.
     refused: Vec<String>,
+    /// What of the rule that was just added may be a mistake.
+    remarks: Vec<String>,
     wrong: Wrong,
+}
+
+#[derive(Template)]
+#[template(path = "remove-rule.html")]
+struct RemovePage {
+    layout: Layout,
+    rule: RuleRow,
+    /// What is refused without it.
+    ends: Vec<String>,
 }
 
 struct RuleRow {
@@ -172,6 +182,10 @@ async fn rules_page(
         is_filled_in: !visit.fields.trimmed("subject").is_empty(),
         form: Form::typed(&visit.fields),
         refused: Vec::new(),
+        remarks: match visit.fields.trimmed("added").parse() {
+            Ok(number) => rules::remarks(context, sight, number),
+            Err(_) => Vec::new(),
+        },
         wrong,
     })
 }
@@ -285,10 +299,11 @@ pub(super) async fn add(
         }
         if refused.is_empty() {
             let registrar = context.registrar();
-            registrar
+            let number = registrar
                 .add_egress(&person.actor(), &subject, &rule)
                 .await?;
-            return Ok(Redirect::to("/settings/rules?done=rule-added").into_response());
+            let added = format!("/settings/rules?done=rule-added&added={number}");
+            return Ok(Redirect::to(&added).into_response());
         }
     }
     let visit = Visit {
@@ -325,17 +340,31 @@ fn read(fields: &Fields, wrong: &mut Wrong) -> Option<(Subject, EgressRule)> {
     wrong.is_empty().then_some((subject, rule))
 }
 
-/// `POST /settings/rules/{number}/remove`
+/// `POST /settings/rules/{number}/remove`: what ends with it is said first.
 pub(super) async fn remove(
     State(context): State<AdminContext>,
-    person: Person,
     Path(number): Path<String>,
+    sent: Sent,
 ) -> Result<Response, Failure> {
     let number: i64 = number.parse().map_err(|_| Failure::not_found())?;
-    let sight = person.look(&context).await?;
-    rules::demand_all(&sight)?;
-    person.demand_fresh("/settings/rules")?;
+    let visit = sent.again(&context).await?;
+    rules::demand_all(&visit.sight)?;
+    visit.person.demand_fresh("/settings/rules")?;
+    if !visit.fields.is_ticked("sure") {
+        let ends = rules::what_ends(&context, &visit.sight, number).await;
+        let mut known = visit.sight.egress_rules();
+        let rule = known.find(|(known, _)| *known == number).map(rule_row);
+        if let Some(rule) = rule.filter(|_| !ends.is_empty()) {
+            return Ok(layout::page(&RemovePage {
+                layout: visit.layout("Remove a rule", Section::Rules),
+                rule,
+                ends,
+            }));
+        }
+    }
     let registrar = context.registrar();
-    registrar.remove_egress(&person.actor(), number).await?;
+    registrar
+        .remove_egress(&visit.person.actor(), number)
+        .await?;
     Ok(Redirect::to("/settings/rules?done=rule-removed").into_response())
 }

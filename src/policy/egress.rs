@@ -129,21 +129,27 @@ impl EgressRule {
     /// Whether a rule for the same people that was there before decides all that `later` would, so
     /// that `later` never does anything.
     pub fn overrules(&self, later: &Self) -> bool {
+        self.overrules_at(&later.hosts, later)
+    }
+
+    /// As [`EgressRule::overrules`], if `later` were about these hosts.
+    pub fn overrules_at(&self, at: &[HostPattern], later: &Self) -> bool {
+        let any = |names: &[String]| names.is_empty() || names.iter().any(|name| name == "*");
         let names = |own: &[String], other: &[String]| {
-            own.is_empty() || !other.is_empty() && other.iter().all(|name| own.contains(name))
+            any(own) || !any(other) && other.iter().all(|name| own.contains(name))
         };
-        let hosts = match (self.hosts.is_empty(), later.hosts.is_empty()) {
-            (false, false) => later.hosts.iter().all(|host| self.hosts.contains(host)),
+        let hosts = match (self.hosts.is_empty(), at.is_empty()) {
+            (false, false) => at.iter().all(|host| self.hosts.contains(host)),
             (own, other) => own == other,
         };
         let covers = |path: &PathPrefix| self.paths.iter().any(|own| own.includes(path));
         let paths =
             self.paths.is_empty() || !later.paths.is_empty() && later.paths.iter().all(covers);
-        hosts
+        self.stance >= later.stance
+            && hosts
             && paths
             && names(&self.methods, &later.methods)
             && names(&self.actions, &later.actions)
-            && self.stance >= later.stance
     }
 }
 

@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::egress::EgressRule;
-use crate::vault::name::{CallerName, InvalidCaller};
+use crate::policy::egress::{EgressRule, OperatorEgress, Stance};
+use crate::policy::grant::HostPattern;
+use crate::vault::name::{CallerName, ClientName, InvalidCaller};
 use crate::vault::people::{Grantee, InvalidGrantee};
 
 /// Most rules of a store.
@@ -26,6 +27,16 @@ impl fmt::Display for Subject {
         match self {
             Subject::Client(name) => f.pad(&format!("client:{name}")),
             Subject::Of(grantee) => grantee.fmt(f),
+        }
+    }
+}
+
+impl Subject {
+    /// The client that it is about, if that is one of the store's: clients of an issuer are in none.
+    pub fn registered(&self) -> Option<ClientName> {
+        match self {
+            Subject::Client(name) => name.registered(),
+            Subject::Of(_) => None,
         }
     }
 }
@@ -130,10 +141,123 @@ pub fn describe(subject: &Subject, rule: &EgressRule) -> String {
     text
 }
 
+/// A rule and whom it is about.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleFor<'a> {
+    /// Whom it is about.
+    pub subject: &'a Subject,
+    /// What it says.
+    pub rule: &'a EgressRule,
+}
+
+/// What a rule decides of what another one is about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decides<'a> {
+    /// All of it: the other one never decides anything.
+    All,
+    /// All of it at these hosts.
+    At(Vec<&'a HostPattern>),
+}
+
+impl<'a> RuleFor<'a> {
+    /// What this rule decides of what `other` is about; `None` if `other` decides something
+    /// everywhere.
+    pub fn decides(self, other: RuleFor<'a>) -> Option<Decides<'a>> {
+        let everyone = Subject::Of(Grantee::Everyone);
+        if self.subject != other.subject && *self.subject != everyone {
+            return None;
+        }
+        if self.rule.overrules(other.rule) {
+            return Some(Decides::All);
+        }
+        let at = |host: &&HostPattern| {
+            let host = std::slice::from_ref(*host);
+            self.rule.overrules_at(host, other.rule)
+        };
+        let hosts: Vec<_> = other.rule.hosts.iter().filter(at).collect();
+        (!hosts.is_empty()).then_some(Decides::At(hosts))
+    }
+
+    /// Whether this rule decides something of what both are about that `other` would not.
+    pub fn decides_more(self, other: RuleFor<'_>) -> bool {
+        other.decides(self) != Some(Decides::All)
+    }
+}
+
+/// Most remarks about one rule.
+const MOST_REMARKS: usize = 20;
+
+/// What a rule that comes and those that are there leave of each other, where one of them decides
+/// less than it says.
+pub fn remarks<'a>(
+    new: RuleFor<'_>,
+    present: impl Iterator<Item = (i64, &'a EgressEntry)>,
+    operator: &OperatorEgress,
+) -> Vec<String> {
+    let of_present = present.flat_map(|(number, entry)| {
+        let known = RuleFor {
+            subject: &entry.subject,
+            rule: &entry.rule,
+        };
+        remarks_between(new, known, number)
+    });
+    of_present
+        .chain(closed(new.rule, operator))
+        .take(MOST_REMARKS)
+        .collect()
+}
+
+fn remarks_between(new: RuleFor<'_>, known: RuleFor<'_>, number: i64) -> Vec<String> {
+    let stance = known.rule.stance.as_str();
+    let by_known = known.decides(new);
+    if by_known == Some(Decides::All) {
+        return vec![format!(
+            "rule {number} ({stance}) covers this one, which changes nothing as long as that one is there"
+        )];
+    }
+    match (new.decides(known), by_known) {
+        (Some(Decides::All), _) => vec![format!(
+            "this rule covers rule {number} ({stance}), which changes nothing from now on"
+        )],
+        (_, Some(Decides::At(hosts))) => hosts
+            .into_iter()
+            .map(|host| {
+                format!(
+                    "rule {number} ({stance}) decides at {host}, where this one changes nothing as long as \
+                     that one is there"
+                )
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A mistyped name is that of no client.
+pub fn no_such_client(name: &ClientName) -> String {
+    format!("there is no client {name} yet")
+}
+
+/// What clients did lately and cannot do without a rule that goes.
+pub fn refused_from_now_on(line: &str) -> String {
+    format!("refused from now on: {line}")
+}
+
+/// The hosts that the configuration closes to everyone, whatever a rule says.
+fn closed(rule: &EgressRule, operator: &OperatorEgress) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for host in rule.hosts.iter().filter(|_| rule.stance != Stance::Deny) {
+        if let Some(closed) = operator.deny.iter().find(|closed| closed.includes(host)) {
+            remarks.push(format!(
+                "egress.deny in the configuration closes {closed} to everyone: the rule opens nothing at {host}"
+            ));
+        }
+    }
+    remarks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::egress::Stance;
 
     #[test]
     fn a_subject_is_a_client_a_user_a_group_or_everyone() {
@@ -178,5 +302,57 @@ mod tests {
         assert!(serde_json::from_str::<EgressEntry>(&newer).is_err());
         let text = describe(&entry.subject, &entry.rule);
         assert_eq!(text, "deny group:ops; hosts *.example.com");
+    }
+
+    #[test]
+    fn rules_that_leave_nothing_of_each_other_are_named_and_no_others() {
+        let rule = |stance, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| host.parse().unwrap());
+            EgressRule::for_hosts(stance, hosts.collect())
+        };
+        let entry = |subject: &str, rule| EgressEntry {
+            subject: subject.parse().unwrap(),
+            rule,
+            created: 1,
+        };
+        let present = [
+            entry(
+                "everyone",
+                rule(Stance::Deny, &["closed.example", "far.example"]),
+            ),
+            entry("client:ci", rule(Stance::Observe, &["api.example"])),
+            entry("bob", rule(Stance::Deny, &["api.example"])),
+        ];
+        let operator = OperatorEgress {
+            deny: vec!["*.shut.example".parse().unwrap()],
+            ..OperatorEgress::default()
+        };
+        let said = |rule: &EgressRule| {
+            let new = RuleFor {
+                subject: &"client:ci".parse().unwrap(),
+                rule,
+            };
+            remarks(new, (1..).zip(&present), &operator)
+        };
+        let covers =
+            "rule 1 (deny) covers this one, which changes nothing as long as that one is there";
+        assert_eq!(said(&rule(Stance::Allow, &["closed.example"])), [covers]);
+        let partly = said(&rule(Stance::Allow, &["closed.example", "open.example"]));
+        assert_eq!(partly.len(), 1, "{partly:?}");
+        assert!(partly[0].starts_with("rule 1 (deny) decides at closed.example"));
+        assert_eq!(
+            said(&rule(Stance::Deny, &["api.example", "b.example"])),
+            ["this rule covers rule 2 (observe), which changes nothing from now on"]
+        );
+        let shut = said(&rule(Stance::Allow, &["a.shut.example", "open.example"]));
+        assert_eq!(shut.len(), 1, "{shut:?}");
+        assert!(shut[0].contains("*.shut.example to everyone"));
+        assert!(said(&rule(Stance::Deny, &["a.shut.example"])).is_empty());
+        assert!(said(&rule(Stance::Allow, &["open.example"])).is_empty());
+        let many: Vec<_> = (0..50)
+            .map(|number| format!("{number}.shut.example"))
+            .collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert_eq!(said(&rule(Stance::Allow, &many)).len(), MOST_REMARKS);
     }
 }

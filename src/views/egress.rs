@@ -28,6 +28,10 @@ pub struct EgressRule {
     pub actions: Vec<String>,
     /// When it was added.
     pub created: String,
+    /// What of it may be a mistake, in the answer to its adding: where it never decides, or another
+    /// one does not any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 impl EgressRule {
@@ -43,15 +47,28 @@ impl EgressRule {
             paths: rule.paths.iter().map(ToString::to_string).collect(),
             actions: rule.actions.clone(),
             created: rfc3339(entry.created),
+            remarks: Vec::new(),
         }
     }
 }
 
 /// A rule that was added or removed.
 #[derive(Debug, Serialize)]
-pub struct EgressChange {
+pub struct EgressChange<'a> {
     /// Its number.
     pub number: i64,
+    /// What follows from it, and what of it may be a mistake.
+    pub remarks: &'a [String],
+}
+
+/// A rule that was removed.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EgressRuleRemoved {
+    /// Its number.
+    pub number: i64,
+    /// What clients did in the last seven days and is refused from now on, a sentence for each client
+    /// and destination.
+    pub remarks: Vec<String>,
 }
 
 /// What becomes of a request.

@@ -40,7 +40,7 @@ pub use self::credential::{
     LimitsChange, Probe, StandIn,
 };
 pub use self::egress::{
-    Destination, EgressChange, EgressCheck, EgressRule, EgressSuggestion, OwnKey,
+    Destination, EgressChange, EgressCheck, EgressRule, EgressRuleRemoved, EgressSuggestion, OwnKey,
 };
 pub use self::environment::{Environment, Sandbox, SandboxAuthority, SandboxFile};
 pub use self::explanation::{ExplainedRefusal, ExplainedRequest, ExplainedUse};

@@ -9,8 +9,9 @@ mod programs;
 mod requests;
 mod table;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::api::client::When;
 use crate::client::{Wanted, assert_refused, basic};
 use crate::upstream::Stub;
 use crate::world::{HOST, World, one_upstream, one_upstream_with};
@@ -172,6 +173,63 @@ async fn a_rule_that_would_end_what_works_has_to_be_meant() {
     let whole = world.run(&[&whole[..], &client].concat()).await;
     let named = whole.stderr.contains("(deny) covers this one");
     assert!(named, "{}", whole.stderr);
+    // The API says the same.
+    egret(&world, &["user", "add", "olga", "--role", "administrator"]).await;
+    let olga = crate::api::client::Api::of(&world, "olga", "manage").await;
+    let deny = json!({ "subject": "everyone", "rule": "deny" });
+    let locked = olga.post(
+        "/rules",
+        When::Always,
+        json!({ "subject": "client:tester", "rule": "deny", "hosts": [HOST] }),
+    );
+    let locked = locked.await;
+    assert!(
+        locked.status == 409 && locked.text().contains(&said),
+        "{}",
+        locked.text()
+    );
+    let idle = olga.post("/rules", When::Always, deny).await;
+    assert_eq!(idle.status, 201, "{}", idle.text());
+    let idle: Value = serde_json::from_slice(&idle.body).expect("JSON");
+    assert!(
+        idle["remarks"]
+            .to_string()
+            .contains("(deny) covers this one"),
+        "{idle}"
+    );
+    let strange = json!({ "subject": "client:nobodys", "rule": "allow", "hosts": ["a.example", "b.example"] });
+    let strange = olga.post("/rules", When::Always, strange).await;
+    let strange: Value = serde_json::from_slice(&strange.body).expect("JSON");
+    let remarks = strange["remarks"].to_string();
+    assert!(remarks.contains("(deny) decides at a.example"), "{remarks}");
+    assert!(
+        remarks.contains("there is no client nobodys yet"),
+        "{remarks}"
+    );
+    let again =
+        json!({ "subject": "client:tester", "rule": "allow", "hosts": [HOST], "methods": ["GET"] });
+    let again = olga.post("/rules", When::Always, again).await;
+    let again: Value = serde_json::from_slice(&again.body).expect("JSON");
+    let removed = olga
+        .delete(&format!("/rules/{}", again["number"]), When::Always)
+        .await;
+    let removed: Value = serde_json::from_slice(&removed.body).expect("JSON");
+    assert_eq!(
+        removed["remarks"],
+        json!([]),
+        "another rule lets it through"
+    );
+    egret(&world, &["egress", "remove", &opened]).await;
+    let opened = world.run(&allow).await.json()["number"].to_string();
+    let removed = olga.delete(&format!("/rules/{opened}"), When::Always).await;
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    let removed: Value = serde_json::from_slice(&removed.body).expect("JSON");
+    let ends = removed["remarks"].to_string();
+    assert!(
+        ends.contains(&format!("refused from now on: {said}")),
+        "{ends}"
+    );
+    let opened = world.run(&allow).await.json()["number"].to_string();
     // A rule goes when it is told to, and what cannot be done without it is said.
     let removed = world.run(&["egress", "remove", &opened]).await;
     let named = removed

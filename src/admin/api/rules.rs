@@ -18,8 +18,6 @@ use crate::vault::access::Scope;
 use crate::vault::egress::{EgressChange, EgressEntry, Subject};
 use crate::views;
 
-/// Most requests that a refusal lists.
-const LISTED: usize = 20;
 /// How far back it is said where clients went, at most, in days.
 const MOST_DAYS: u16 = 365;
 
@@ -98,7 +96,7 @@ impl RuleInput {
 /// Add a rule
 ///
 /// For administrators. It holds from the next request on. One that would refuse what clients did in the
-/// last seven days is not saved unless `sure`.
+/// last seven days is not saved unless `sure`. The answer says where it never decides.
 #[utoipa::path(post, path = "/rules", tag = "rules", request_body = RuleInput,
     responses((status = CREATED, body = views::EgressRule)))]
 async fn add_rule(asked: Asked, Json(input): Json<RuleInput>) -> Result<Answer, AdminProblem> {
@@ -133,12 +131,16 @@ async fn add_rule(asked: Asked, Json(input): Json<RuleInput>) -> Result<Answer, 
         rule,
         created: sight.now(),
     };
-    Ok(Answer::ok(&views::EgressRule::new(number, &entry)).newly_made())
+    let added = views::EgressRule {
+        remarks: rules::remarks(&asked.context, &sight, number),
+        ..views::EgressRule::new(number, &entry)
+    };
+    Ok(Answer::ok(&added).newly_made())
 }
 
 /// That rules would end what works.
 pub(super) fn would_refuse(refused: &[String]) -> AdminProblem {
-    let listed = refused[..refused.len().min(LISTED)].join("; ");
+    let listed = refused[..refused.len().min(rules::LISTED)].join("; ");
     AdminProblem::because(
         Trouble::Conflict,
         format!(
@@ -159,17 +161,18 @@ struct RulePath {
 
 /// Remove a rule
 ///
-/// For administrators. From the next request on.
+/// For administrators. From the next request on. The answer says what is refused from then on.
 #[utoipa::path(delete, path = "/rules/{rule}", tag = "rules", params(RulePath),
-    responses((status = NO_CONTENT)))]
+    responses((status = OK, body = views::EgressRuleRemoved)))]
 async fn remove_rule(asked: Asked, Names(path): Names<RulePath>) -> Result<Answer, AdminProblem> {
     rules::demand_all(&asked.sight)?;
     let registrar = asked.change()?;
     asked.caller.demand_fresh()?;
     let number = named(&path.rule)?;
+    let remarks = rules::what_ends(&asked.context, &asked.sight, number).await;
     registrar.remove_egress(&asked.actor(), number).await?;
     asked.after_change().await?;
-    Ok(Answer::gone())
+    Ok(Answer::ok(&views::EgressRuleRemoved { number, remarks }))
 }
 
 #[derive(Deserialize, IntoParams)]

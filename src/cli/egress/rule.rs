@@ -10,8 +10,10 @@ use crate::cli::remote::message;
 use crate::cli::when;
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{self, HostPattern, PathPrefix};
-use crate::vault::egress::{EgressChange, EgressEntry, Subject, describe};
-use crate::vault::people::Grantee;
+use crate::vault::egress::{
+    EgressChange, EgressEntry, RuleFor, Subject, describe, no_such_client, refused_from_now_on,
+    remarks,
+};
 use crate::views;
 
 use super::check::newly_refused;
@@ -61,92 +63,51 @@ impl Add {
             message["rule"] = rule.stance.as_str().into();
             message["sure"] = self.yes.into();
             let made: views::EgressRule = server.post("/rules", &message).await?;
-            return added(made.number, &subject, &rule, self.format);
+            return added(made.number, &subject, &rule, &made.remarks, self.format);
         }
         let session = context.open().await?;
         let existing = session.store.list_egress().await?;
         if !self.yes && stance == Stance::Deny {
             warn_of_lockout(&session, &subject, &rule).await?;
         }
-        for (number, entry) in &existing {
-            remark(*number, entry, &subject, &rule);
-        }
-        say_closed(&session, &rule);
-        say_if_unknown(&session, &subject).await?;
+        let new = RuleFor {
+            subject: &subject,
+            rule: &rule,
+        };
+        let present = existing.iter().map(|(number, entry)| (*number, entry));
+        let mut remarks = remarks(new, present, &session.config.egress.rules);
+        remarks.extend(unknown(&session, &subject).await?);
         let number = session
             .registrar
             .add_egress(&actor(), &subject, &rule)
             .await?;
         session.finish().await?;
-        added(number, &subject, &rule, self.format)
+        added(number, &subject, &rule, &remarks, self.format)
     }
 }
 
-fn added(number: i64, subject: &Subject, rule: &EgressRule, format: Format) -> anyhow::Result<()> {
-    output::data(format, &views::EgressChange { number }, || {
+fn added(
+    number: i64,
+    subject: &Subject,
+    rule: &EgressRule,
+    remarks: &[String],
+    format: Format,
+) -> anyhow::Result<()> {
+    remarks.iter().for_each(|remark| output::note(remark));
+    let view = views::EgressChange { number, remarks };
+    output::data(format, &view, || {
         format!("Rule {number}: {}.\n", describe(subject, rule))
     })
 }
 
-/// Says what a rule does to those that are there, where one of them will never decide anything.
-fn remark(number: i64, entry: &EgressEntry, subject: &Subject, rule: &EgressRule) {
-    let includes =
-        |one: &Subject, other: &Subject| one == other || *one == Subject::Of(Grantee::Everyone);
-    let stance = entry.rule.stance.as_str();
-    if includes(&entry.subject, subject) && entry.rule.overrules(rule) {
-        output::note(&format!(
-            "rule {number} ({stance}) covers this one, which changes nothing as long as that one is there"
-        ));
-    } else if includes(subject, &entry.subject) && rule.overrules(&entry.rule) {
-        output::note(&format!(
-            "this rule covers rule {number} ({stance}), which changes nothing from now on"
-        ));
-    } else if includes(&entry.subject, subject) {
-        for host in hosts_decided_by(&entry.rule, rule) {
-            output::note(&format!(
-                "rule {number} ({stance}) decides at {host}, where this one changes nothing as long as that one is there"
-            ));
-        }
-    }
-}
-
-/// The hosts of a rule at which another one decides everything.
-fn hosts_decided_by<'a>(by: &EgressRule, rule: &'a EgressRule) -> Vec<&'a HostPattern> {
-    let at = |host: &&HostPattern| {
-        by.overrules(&EgressRule {
-            hosts: vec![(*host).clone()],
-            ..rule.clone()
-        })
-    };
-    rule.hosts.iter().filter(at).collect()
-}
-
-/// Says which hosts the configuration closes to everyone, whatever a rule says.
-fn say_closed(session: &Session, rule: &EgressRule) {
-    let operator = &session.config.egress.rules;
-    for host in &rule.hosts {
-        let closes = |closed: &&HostPattern| rule.stance != Stance::Deny && closed.includes(host);
-        if let Some(closed) = operator.deny.iter().find(closes) {
-            output::note(&format!(
-                "egress.deny in the configuration closes {closed} to everyone: the rule opens nothing at {host}"
-            ));
-        }
-    }
-}
-
 /// A client of an issuer of tokens is in no store, and a mistyped name is not either.
-async fn say_if_unknown(session: &Session, subject: &Subject) -> anyhow::Result<()> {
-    let Subject::Client(name) = subject else {
-        return Ok(());
-    };
-    let Some(name) = name.registered() else {
-        return Ok(());
+async fn unknown(session: &Session, subject: &Subject) -> anyhow::Result<Option<String>> {
+    let Some(name) = subject.registered() else {
+        return Ok(None);
     };
     let clients = session.store.list_clients().await?;
-    if !clients.iter().any(|client| client.name == name) {
-        output::note(&format!("there is no client {name} yet"));
-    }
-    Ok(())
+    let is_known = clients.iter().any(|client| client.name == name);
+    Ok((!is_known).then(|| no_such_client(&name)))
 }
 
 /// Refuses a rule that would end what works, unless it was meant.
@@ -171,19 +132,24 @@ async fn warn_of_lockout(
     )))
 }
 
-/// Says what clients did lately and cannot do without a rule. It is removed all the same: one that was a
+/// What clients did lately and cannot do without a rule. It is removed all the same: one that was a
 /// mistake has to go at once.
-async fn say_what_ends(session: &Session, number: i64) -> anyhow::Result<()> {
+async fn what_ends(session: &Session, number: i64) -> Vec<String> {
     let rules = session.store.list_egress().await;
-    let closes = |entry: &EgressEntry| entry.rule.stance == Stance::Deny;
+    let opens = |entry: &EgressEntry| entry.rule.stance != Stance::Deny;
     // One that was not written by Egret decides nothing.
-    if !rules.is_ok_and(|rules| rules.get(&number).is_some_and(|entry| !closes(entry))) {
-        return Ok(());
+    if !rules.is_ok_and(|rules| rules.get(&number).is_some_and(opens)) {
+        return Vec::new();
     }
-    for line in newly_refused(session, &EgressChange::removing(number)).await? {
-        output::note(&format!("refused from now on: {line}"));
+    match newly_refused(session, &EgressChange::removing(number)).await {
+        Ok(refused) => refused
+            .iter()
+            .map(|line| refused_from_now_on(line))
+            .collect(),
+        Err(error) => vec![format!(
+            "what is refused from now on is not known: {error:#}"
+        )],
     }
-    Ok(())
 }
 
 #[derive(Args)]
@@ -198,16 +164,23 @@ pub(super) struct Remove {
 impl Remove {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let number = self.number;
-        match context.server() {
-            Some(server) => server.delete(&format!("/rules/{number}")).await?,
+        let remarks = match context.server() {
+            Some(server) => {
+                let removed: views::EgressRuleRemoved =
+                    server.remove(&format!("/rules/{number}")).await?;
+                removed.remarks
+            }
             None => {
                 let session = context.open().await?;
-                say_what_ends(&session, number).await?;
+                let ends = what_ends(&session, number).await;
                 session.registrar.remove_egress(&actor(), number).await?;
                 session.finish().await?;
+                ends
             }
-        }
-        let view = views::EgressChange { number };
+        };
+        remarks.iter().for_each(|remark| output::note(remark));
+        let remarks = &remarks;
+        let view = views::EgressChange { number, remarks };
         output::data(self.format, &view, || {
             format!("Rule {number} is removed.\n")
         })

@@ -131,6 +131,14 @@ impl Remote {
         self.succeeded(&answer)
     }
 
+    /// The same, of what the server says something about.
+    pub(in crate::cli) async fn remove<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<T> {
+        self.read(&self.send(Method::DELETE, path, If::Nothing, None).await?)
+    }
+
     pub(super) async fn send(
         &self,
         method: Method,

@@ -164,6 +164,12 @@ fn a_rule_that_never_decides_is_recognised() {
         ..rule(Deny, &["a.example"])
     };
     assert!(all.overrules(&get) && !get.overrules(&rule(Allow, &["a.example"])));
+    let any = EgressRule {
+        methods: vec!["*".into()],
+        ..rule(Deny, &["a.example"])
+    };
+    assert!(any.overrules(&get) && any.overrules(&rule(Allow, &["a.example"])));
+    assert!(!get.overrules(&any));
 }
 
 proptest! {

@@ -98,8 +98,17 @@ await press("Add rule");
 await page.waitForURL(/done=rule-added/);
 const denied = execFileSync("sh", ["-c", 'curl -s -o /dev/null -w "%{http_connect}" --cacert "$1" -x "$2" "$3" || true', "sh", CA, `http://report:${token}@${new URL(PROXY).host}`, `https://${HOST}/denied`], { encoding: "utf8" });
 assert.equal(denied, "403");
+assert.match((await page.locator(".notice.warn").allInnerTexts()).join("\n"), /this rule covers rule \d+ \(allow\), which changes nothing from now on/);
 await look(page, "46-rules");
 await press(/Remove deny client:laptop/);
+await page.waitForURL(/done=rule-removed/);
+
+// What ends without a rule is said before it goes.
+await press(/Remove allow client:laptop/);
+await page.getByRole("heading", { name: "Remove this rule?" }).waitFor();
+assert.match(await page.locator("main").innerText(), new RegExp(`refused from now on: laptop to https://${HOST}`));
+await look(page, "46-rule-ends");
+await press(/^Remove$/);
 await page.waitForURL(/done=rule-removed/);
 
 // An API token: made, shown once, used, revoked.
