@@ -69,6 +69,12 @@ pub enum FloorViolation {
         "the value is older than the operator allows (policy.max_lifetime); rotate the credential"
     )]
     Lifetime,
+    /// It would expire too late.
+    #[error(
+        "the operator lets no value be used for so long after it was saved (policy.max_lifetime); \
+         choose an earlier expiry"
+    )]
+    Expiry,
     /// It names a pattern of hosts.
     #[error("the operator allows exact hosts only (policy.wildcard_hosts)")]
     WildcardHost,
@@ -113,10 +119,7 @@ impl Floor {
         now: i64,
     ) -> Result<(), FloorViolation> {
         self.check_required(grant)?;
-        let is_over = |longest: i64| now > rotated.saturating_add(longest);
-        if self.max_lifetime.is_some_and(is_over) {
-            return Err(FloorViolation::Lifetime);
-        }
+        self.check_age(rotated, now)?;
         let exact = |host: &HostPattern| !host.is_wildcard() && host.matches(destination);
         if !self.wildcard_hosts && !grant.hosts.iter().any(exact) {
             return Err(FloorViolation::WildcardHost);
@@ -127,6 +130,26 @@ impl Floor {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Checks an expiry that is to be saved, of a value that was saved at `rotated`.
+    pub fn check_expiry(&self, expires: Option<i64>, rotated: i64) -> Result<(), FloorViolation> {
+        let last = self
+            .max_lifetime
+            .map(|longest| rotated.saturating_add(longest));
+        match expires.zip(last) {
+            Some((expires, last)) if expires > last => Err(FloorViolation::Expiry),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks at `now` whether a value that was saved at `rotated` may still be used.
+    pub fn check_age(&self, rotated: i64, now: i64) -> Result<(), FloorViolation> {
+        let is_over = |longest: i64| now > rotated.saturating_add(longest);
+        if self.max_lifetime.is_some_and(is_over) {
+            return Err(FloorViolation::Lifetime);
+        }
+        Ok(())
     }
 
     fn check_required(&self, grant: &Grant) -> Result<(), FloorViolation> {
@@ -228,6 +251,11 @@ mod tests {
         assert_eq!(used(0, 100), Ok(()));
         assert_eq!(used(0, 101), Err(FloorViolation::Lifetime));
         assert_eq!(used(101, 101), Ok(()));
+        let expires = |expires| floor.check_expiry(expires, 1000);
+        assert_eq!((expires(None), expires(Some(1100))), (Ok(()), Ok(())));
+        assert_eq!(expires(Some(1101)), Err(FloorViolation::Expiry));
+        let none = Floor::default();
+        assert_eq!(none.check_expiry(Some(i64::MAX), 0), Ok(()));
     }
 
     #[test]

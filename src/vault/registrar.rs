@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::clock;
 use crate::policy::floor::Floor;
 use crate::policy::grant::Grant;
 use crate::policy::location::LocationRule;
@@ -175,6 +176,10 @@ impl Registrar {
         let owner = new.owner.as_str();
         self.floor
             .check_grant(owner, &new.grant)
+            .and_then(|()| {
+                let now = clock::unix_seconds();
+                self.floor.check_expiry(new.grant.expires, now)
+            })
             .map_err(StoreError::from)?;
         let readable = !new.description.chars().any(char::is_control);
         if !readable || new.description.chars().count() > MAX_DESCRIPTION {

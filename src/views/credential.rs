@@ -110,6 +110,9 @@ pub struct CredentialDetails {
     pub attachments: Vec<Attachment>,
     /// Texts that mean it in the owner's requests. They are no secret.
     pub stand_ins: Vec<String>,
+    /// What may be a mistake about what was just sent, in the answer to that only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// A header field that is set in requests by itself. An empty list adds no limit.
@@ -243,6 +246,7 @@ impl CredentialDetails {
             versions: credential.versions.iter().map(Version::new).collect(),
             stand_ins: stand_ins.map(|known| known.text.clone()).collect(),
             attachments: attachments.map(|rule| Attachment::new(rule)).collect(),
+            remarks: Vec::new(),
             credential: Credential::new(credential, last_used),
         }
     }
@@ -357,6 +361,7 @@ mod tests {
             versions: Vec::new(),
             attachments: Vec::new(),
             stand_ins: Vec::new(),
+            remarks: Vec::new(),
         };
         let json = serde_json::to_string(&details).unwrap();
         let more = r#","fields":["password"],"shared_with":[],"shares":[],"versions":[],"attachments":[],"stand_ins":[]"#;

@@ -19,7 +19,7 @@ use crate::policy::grant::{Grant, HostPattern, PathPrefix};
 use crate::policy::location::LocationRule;
 use crate::policy::use_limits::{Asking, Budget, Copies, UseLimits, UsesChange};
 use crate::secret::SecretBytes;
-use crate::services::{self, ServiceKind};
+use crate::services::{self, Service, ServiceKind, remark};
 use crate::substitution::slug::Slug;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::store::ObjectName;
@@ -121,6 +121,15 @@ pub(super) async fn details(
     context: &AdminContext,
     credential: &Credential,
 ) -> Result<Answer, AdminProblem> {
+    details_with(sight, context, credential, Vec::new()).await
+}
+
+async fn details_with(
+    sight: &Sight,
+    context: &AdminContext,
+    credential: &Credential,
+    remarks: Vec<String>,
+) -> Result<Answer, AdminProblem> {
     let last_used = context.services().last_uses().await?.of(credential);
     let sees_shares = credential.owner == *sight.viewer() || sight.sees_all();
     let mut view = views::CredentialDetails::for_viewer(credential, last_used, |with| {
@@ -128,7 +137,39 @@ pub(super) async fn details(
     });
     let rejected = context.state().health.rejected_since(credential);
     view.credential = view.credential.rejected(rejected);
+    view.remarks = remarks;
     Ok(Answer::ok(&view).at(Some(credential.revision)))
+}
+
+impl Change<CredentialPath> {
+    /// As [`Change::done`], with what may be a mistake about what was sent.
+    pub(super) async fn done_with(&self, remarks: Vec<String>) -> Result<Answer, AdminProblem> {
+        let sight = self.asked.after_change().await?;
+        let Known { owner, slug, .. } = &self.thing;
+        let known = Known::of(&sight, owner.clone(), slug.clone())?;
+        details_with(&sight, &self.asked.context, &known.credential, remarks).await
+    }
+}
+
+/// What may be a mistake about a value: said to whoever sent it, and to nobody else.
+pub(super) fn about_value(
+    kind: Kind,
+    value: &SecretBytes,
+    service: Option<&'static Service>,
+    hosts: &[HostPattern],
+) -> Vec<String> {
+    if kind != Kind::Secret {
+        return Vec::new();
+    }
+    let remarks = remark::remarks(value.expose(), service, hosts).into_iter();
+    remarks.map(|remark| remark.to_string()).collect()
+}
+
+/// The hosts where no placeholder works, as the tunnels there are not opened.
+fn about_hosts(context: &AdminContext, hosts: &[HostPattern]) -> Vec<String> {
+    let settings = context.settings();
+    let passed = remark::passed_through(hosts, &settings.config.tls.passthrough);
+    passed.map(remark::unopened).collect()
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -364,7 +405,8 @@ impl NewCredentialInput {
 
 /// Save a credential
 ///
-/// Send `If-None-Match: *`: a slug that is there already is never overwritten.
+/// Send `If-None-Match: *`: a slug that is there already is never overwritten. The answer says what may
+/// be a mistake.
 #[utoipa::path(put, path = "/credentials/{owner}/{slug}", tag = "credentials", params(CredentialPath),
     request_body = NewCredentialInput,
     responses((status = CREATED, body = views::CredentialDetails)))]
@@ -380,13 +422,19 @@ async fn create_credential(
     if owner != asked.caller.user && !asked.sight.sees_all() {
         path.find(&asked)?;
     }
+    let service = input.service.as_deref().and_then(services::find);
     let (new, value) = input.into_new(owner.clone(), slug.clone())?;
+    let mut remarks = about_value(new.kind, &value, service, &new.grant.hosts);
+    remarks.extend(about_hosts(&asked.context, &new.grant.hosts));
     let added = registrar.add(&asked.actor(), new, value).await;
     added.map_err(refused)?;
     let sight = asked.after_change().await?;
     let credential = sight.credential(&owner, &slug);
     let credential = credential.ok_or_else(|| AdminProblem::new(Trouble::NotFound))?;
-    let view = views::CredentialDetails::new(&credential, None);
+    let view = views::CredentialDetails {
+        remarks,
+        ..views::CredentialDetails::new(&credential, None)
+    };
     let answer = Answer::ok(&view).at(Some(credential.revision));
     Ok(answer.newly_made().closing())
 }
@@ -445,12 +493,16 @@ async fn set_limits(
     if grant.is_wider_than(&change.thing.credential.grant) {
         change.demand_fresh()?;
     }
+    let before = &change.thing.credential.grant.hosts;
+    let new = grant.hosts.iter().filter(|host| !before.contains(host));
+    let new: Vec<_> = new.cloned().collect();
+    let remarks = about_hosts(&change.asked.context, &new);
     let actor = change.actor();
     let changed = change
         .registrar
         .allow(&actor, &change.thing.owner, &change.thing.slug, grant);
     changed.await.map_err(refused)?;
-    change.done().await
+    change.done_with(remarks).await
 }
 
 /// Say when a value is due to be replaced

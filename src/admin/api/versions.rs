@@ -5,7 +5,7 @@ use utoipa_axum::routes;
 
 use super::answer::Answer;
 use super::change::Change;
-use super::credentials::{CredentialPath, refused};
+use super::credentials::{CredentialPath, about_value, refused};
 use super::inputs::SecretInput;
 use super::numbered::NumberedPath;
 use super::request::{Json, message};
@@ -96,7 +96,8 @@ fn retention(input: &VersionInput) -> Result<Option<Retention>, AdminProblem> {
 
 /// Save another value
 ///
-/// It is in force from the next request on, or waits for its promotion with `stage`.
+/// It is in force from the next request on, or waits for its promotion with `stage`. The answer says what
+/// may be a mistake.
 #[utoipa::path(post, path = "/credentials/{owner}/{slug}/versions", tag = "credentials",
     params(CredentialPath), request_body = VersionInput,
     responses((status = OK, body = views::CredentialDetails)))]
@@ -105,7 +106,9 @@ async fn add_version(
     Json(input): Json<VersionInput>,
 ) -> Result<Answer, AdminProblem> {
     let retention = retention(&input)?;
-    let value = input.value.of_kind(change.thing.credential.kind)?;
+    let credential = &change.thing.credential;
+    let value = input.value.of_kind(credential.kind)?;
+    let remarks = about_value(credential.kind, &value, None, &credential.grant.hosts);
     let actor = change.actor();
     let (owner, slug) = (&change.thing.owner, &change.thing.slug);
     let saved = match retention {
@@ -118,7 +121,7 @@ async fn add_version(
         None => change.registrar.stage(&actor, owner, slug, value).await,
     };
     saved.map_err(refused)?;
-    Ok(change.done().await?.closing())
+    Ok(change.done_with(remarks).await?.closing())
 }
 
 /// Put the value that waits in force

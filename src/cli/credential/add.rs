@@ -153,14 +153,14 @@ async fn add_at(
     service: Option<&'static Service>,
 ) -> anyhow::Result<u32> {
     let value = value::read(new.kind, new.slug.as_str())?;
-    remarks::say(new.kind, &value, service, &new.grant.hosts);
-    send(server, new, &value).await
+    send(server, new, service, &value).await
 }
 
 /// Sends it to a server elsewhere, which makes its first version.
 pub(super) async fn send(
     server: &Remote,
     new: &NewCredential,
+    service: Option<&'static Service>,
     value: &SecretBytes,
 ) -> anyhow::Result<u32> {
     let mut message = message::limits(&new.grant);
@@ -168,8 +168,10 @@ pub(super) async fn send(
     message["kind"] = new.kind.as_str().into();
     message["description"] = new.description.as_str().into();
     message["rotate_every"] = new.rotate_every.into();
+    message["service"] = service.map(|service| service.id.as_str()).into();
     let path = format!("/credentials/{}/{}", new.owner, new.slug);
     let saved: CredentialDetails = server.create(&path, &message).await?;
+    saved.remarks.iter().for_each(|remark| output::note(remark));
     Ok(saved.credential.version)
 }
 

@@ -149,7 +149,10 @@ async fn allow_at(
     }
     if made.before != made.after {
         let message = message::limits(&made.after);
-        made.limits = thing.put("/limits", &message).await?.changed;
+        let put = thing.put("/limits", &message).await?;
+        made.limits = put.changed;
+        let after: CredentialDetails = put.view()?;
+        after.remarks.iter().for_each(|remark| output::note(remark));
     }
     Ok(made)
 }

@@ -109,6 +109,7 @@ pub(in crate::cli) async fn save(
     proposal: &mut Proposal,
 ) -> anyhow::Result<()> {
     let (new, value) = chosen(owner, proposal);
+    remarks::say(new.kind, &value, None, &new.grant.hosts);
     remarks::say_passed_through(&new.grant.hosts, &session.config);
     let added = session.registrar.add(&actor(), new, value).await;
     added.with_context(|| not_saved(&proposal.slug))?;
@@ -122,7 +123,7 @@ pub(super) async fn save_at(
     proposal: &mut Proposal,
 ) -> anyhow::Result<()> {
     let (new, value) = chosen(owner, proposal);
-    let saved = add::send(server, &new, &value).await;
+    let saved = add::send(server, &new, None, &value).await;
     saved.with_context(|| not_saved(&proposal.slug))?;
     Ok(())
 }
@@ -174,6 +175,5 @@ fn chosen(owner: &Principal, proposal: &mut Proposal) -> (NewCredential, SecretB
         rotate_every: None,
     };
     let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
-    remarks::say(new.kind, &value, None, &new.grant.hosts);
     (new, value)
 }

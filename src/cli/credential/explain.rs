@@ -52,7 +52,7 @@ impl Explain {
         if users.is_ok_and(|users| !users.contains_key(&user)) {
             output::note(&format!("there is no user {user} yet"));
         }
-        let floor = floor_violation(&config.policy, &explained.found);
+        let floor = floor_violation(&config.policy, &explained.found, when::now());
         let view = views::Explanation::new(&explained, floor);
         output::data(self.format, &view, || match &explained.found {
             Found::One(usable) => candidates(&view) + &allowed(usable),

@@ -133,8 +133,6 @@ impl Rotate {
         let before: CredentialDetails = thing.show().await?;
         let kind: Kind = before.credential.kind.parse()?;
         let value = value::read(kind, slug.as_str())?;
-        let hosts = message::parsed(&before.credential.hosts)?;
-        remarks::say(kind, &value, None, &hosts);
         let message = json!({
             "value": message::value(kind, &value)?,
             "stage": self.stage,
@@ -144,6 +142,7 @@ impl Rotate {
         });
         let changed = thing.post("/versions", &message).await;
         let after: CredentialDetails = changed.context("nothing was changed")?.view()?;
+        after.remarks.iter().for_each(|remark| output::note(remark));
         let newest = after.versions.iter().map(|version| version.version).max();
         let version = newest.unwrap_or(after.credential.version);
         self.say(owner, slug, version, &after.credential.state)

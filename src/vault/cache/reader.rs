@@ -251,17 +251,18 @@ impl Sight {
 
     /// What the operator's floor refuses of the credential that was found, whatever the destination.
     pub fn floor_violation(&self, found: &Found) -> Option<String> {
-        floor_violation(&self.vault.floor.load(), found)
+        floor_violation(&self.vault.floor.load(), found, self.now)
     }
 }
 
 /// What the operator's floor refuses of the credential that was found, whatever the destination.
-pub fn floor_violation(floor: &Floor, found: &Found) -> Option<String> {
+pub fn floor_violation(floor: &Floor, found: &Found, now: i64) -> Option<String> {
     let Found::One(usable) = found else {
         return None;
     };
     let credential = &usable.credential;
-    let violation = floor.check_grant(credential.owner.as_str(), &credential.grant);
+    let granted = floor.check_grant(credential.owner.as_str(), &credential.grant);
+    let violation = granted.and_then(|()| floor.check_age(credential.rotated, now));
     violation.err().map(|violation| violation.to_string())
 }
 

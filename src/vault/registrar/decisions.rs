@@ -107,6 +107,10 @@ impl Registrar {
         let edit = |edit: &mut CredentialEdit| {
             let policy = edit.policy(&target)?;
             changed = policy.grant != grant;
+            // What was decided before there was a floor is held against it at each use.
+            if policy.grant.expires != grant.expires {
+                self.floor.check_expiry(grant.expires, policy.rotated)?;
+            }
             if changed {
                 policy.grant = grant;
                 let version = policy.current();
