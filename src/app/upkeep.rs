@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
@@ -38,13 +38,21 @@ const KEY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often replaced values are looked through.
 const OVERLAP_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How long the store as a whole is left alone at least after it was looked through.
+const AUDIT_PAUSE: Duration = Duration::from_secs(5);
+/// How many times as long as it took: a large store takes a hundredth of a processor at most.
+const AUDIT_SHARE: u32 = 100;
+/// How often it is looked through while nothing is committed.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
 /// Starts all of it.
-pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 6] {
+pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 7] {
     let threads = workers.handles().cloned().chain([Handle::current()]);
     [
         tokio::spawn(follow_changes(Arc::clone(proxy))),
         tokio::spawn(follow_values(Arc::clone(proxy), threads.collect())),
         tokio::spawn(erase_replaced(Arc::clone(proxy))),
+        tokio::spawn(audit_store(Arc::clone(proxy))),
         tokio::spawn(watch_authority(Arc::clone(proxy))),
         tokio::spawn(follow_issuers(Arc::clone(proxy))),
         tokio::spawn(observe::trim::watch(proxy.tasks.clone())),
@@ -85,6 +93,26 @@ async fn follow_changes(proxy: Arc<Proxy>) {
         tokio::time::sleep(CHANGES_INTERVAL).await;
         // A store that cannot be read is logged by the vault; requests are refused meanwhile.
         let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
+    }
+}
+
+/// Looks through the store as a whole some seconds after each commit, by whomever, and once an hour:
+/// what something other than Egret wrote is said before it is used, and whether it is or not.
+async fn audit_store(proxy: Arc<Proxy>) {
+    let vault = &proxy.vault;
+    let mut pause = AUDIT_PAUSE;
+    let (mut audited, mut is_well) = (vault.loads(), true);
+    loop {
+        tokio::time::sleep(pause).await;
+        let begin = Instant::now();
+        while is_well && vault.loads() == audited && begin.elapsed() < AUDIT_INTERVAL {
+            tokio::time::sleep(AUDIT_PAUSE / 5).await;
+        }
+        let begin = Instant::now();
+        audited = vault.loads();
+        // The vault raises the alarm, which is recorded with the changes.
+        is_well = vault.audit().await.is_ok();
+        pause = AUDIT_PAUSE.max(begin.elapsed() * AUDIT_SHARE);
     }
 }
 

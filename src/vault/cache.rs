@@ -34,6 +34,7 @@ use crate::{clock, files};
 mod alarms;
 mod approvals;
 mod attachments;
+mod audit;
 mod clients;
 mod counts;
 mod directory;
@@ -101,6 +102,7 @@ pub struct Vault {
     /// When something was last loaded, unix seconds.
     read_at: AtomicI64,
     read_failures: AtomicU64,
+    loads: AtomicU64,
 }
 
 /// What of the store is loaded.
@@ -113,6 +115,8 @@ struct Loaded {
     /// The digest of all credentials, and the part of each in it.
     digest: SetDigest,
     parts: HashMap<(Principal, Slug), SetDigest>,
+    /// Why nothing of it may be used: it is not what Egret wrote last.
+    foreign: Option<StoreUnavailable>,
 }
 
 impl Loaded {
@@ -137,6 +141,19 @@ impl Loaded {
             self.parts.insert(name, credential.digest);
         }
     }
+}
+
+/// Refuses what is older than what is loaded.
+fn check_order(loaded: &Loaded, changes: &Changes) -> Result<(), StoreUnavailable> {
+    let revision = changes.head.revision;
+    if revision >= loaded.revision {
+        return Ok(());
+    }
+    Err(StoreUnavailable::alarming(format!(
+        "an older state of the store was put back while Egret runs: it has change {revision}, and \
+         change {} was in force. Nothing is used, because what was revoked since would work again",
+        loaded.revision
+    )))
 }
 
 /// Whether a value of `before` is no longer used or searched for `after`.
@@ -209,6 +226,7 @@ impl Vault {
             retired: AtomicU64::new(0),
             read_at: AtomicI64::new(0),
             read_failures: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
             store,
         };
         vault.reload().await?;
@@ -252,32 +270,41 @@ impl Vault {
 
     /// Takes over what is new.
     async fn load(&self, loaded: &mut Loaded) -> Result<(), StoreUnavailable> {
-        let mut changes = self.store.changes_since(loaded.revision).await?;
-        let revision = changes.head.revision;
-        if revision < loaded.revision {
-            return Err(StoreUnavailable::alarming(format!(
-                "an older state of the store was put back while Egret runs: it has change \
-                 {revision}, and change {} was in force. Nothing is used, because what was revoked \
-                 since would work again",
-                loaded.revision
-            )));
+        if let Some(reason) = &loaded.foreign {
+            return Err(reason.clone());
         }
-        let nothing = Loaded::default();
-        let mut before = &*loaded;
+        let changes = self.store.changes_since(loaded.revision).await?;
         if loaded.key.is_some_and(|key| key != changes.key) {
             // Everything was sealed again under another master key.
-            changes = self.store.changes_since(0).await?;
-            before = &nothing;
+            check_order(loaded, &changes)?;
+            return self.load_all(loaded).await;
         }
-        let revision = changes.head.revision;
-        let digest = before.digest_with(&changes.credentials);
+        let digest = loaded.digest_with(&changes.credentials);
+        self.take_over(loaded, changes, digest)
+    }
+
+    /// Takes over everything.
+    async fn load_all(&self, loaded: &mut Loaded) -> Result<(), StoreUnavailable> {
+        let changes = self.store.changes_since(0).await?;
+        let digest = Loaded::default().digest_with(&changes.credentials);
+        self.take_over(loaded, changes, digest)
+    }
+
+    fn take_over(
+        &self,
+        loaded: &mut Loaded,
+        changes: Changes,
+        digest: SetDigest,
+    ) -> Result<(), StoreUnavailable> {
+        check_order(loaded, &changes)?;
         if digest != changes.head.credentials {
             return Err(StoreUnavailable::foreign_rows("credentials"));
         }
         loaded.key = Some(changes.key);
-        loaded.take_in(revision, digest, &changes.credentials);
+        loaded.take_in(changes.head.revision, digest, &changes.credentials);
         self.apply(changes);
         self.read_at.store(clock::unix_seconds(), Ordering::Relaxed);
+        self.loads.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! Credentials that are shared, and what ends a share: each holds from the next request on, inside an
 //! open tunnel too, and is on record.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::api::client::When;
 use crate::client::{Tunnel, Wanted, assert_refused, basic};
 use crate::upstream::Stub;
 use crate::world::{HOST, SLUG, VALUE, World, finish, one_upstream, one_upstream_with};
@@ -435,6 +436,46 @@ async fn the_operators_floor_holds_for_what_was_saved_before_and_is_explained() 
         again.stderr
     );
 
+    // An expiry past what the operator lets a value be used is said when it is saved, whoever saves it.
+    world.configure("policy.max_lifetime", "90d");
+    world.reload().await;
+    let late = world
+        .run(&["credential", "allow", SLUG, "--expires", "91d"])
+        .await;
+    assert!(
+        late.stderr.contains("policy.max_lifetime"),
+        "{}",
+        late.stderr
+    );
+    let add = [
+        "credential",
+        "add",
+        "late",
+        "--host",
+        HOST,
+        "--expires",
+        "91d",
+    ];
+    let late = world.run_with(&add, b"a-value-that-expires-late").await;
+    assert!(
+        late.stderr.contains("policy.max_lifetime"),
+        "{}",
+        late.stderr
+    );
+    let api = crate::api::client::Api::of(&world, "default", "manage").await;
+    let input = json!({ "value": "a-value-that-expires-late", "hosts": [HOST], "expires": "2099-01-01T00:00:00Z" });
+    let late = api.put("/credentials/default/late", When::New, input).await;
+    assert!(
+        late.status == 422 && late.text().contains("policy.max_lifetime"),
+        "{}",
+        late.text()
+    );
+    egret(&world, &["credential", "allow", SLUG, "--expires", "89d"]).await;
+    // What has an expiry of before can be changed in other ways.
+    world.configure("policy.max_lifetime", "1d");
+    world.reload().await;
+    egret(&world, &["credential", "allow", SLUG, "--action", "*"]).await;
+
     let hosts = toml::Value::Array(vec!["default elsewhere.example.test".into()]);
     world.configure("policy.owner_hosts", hosts);
     let require = toml::Value::Array(vec!["methods".into()]);
@@ -540,4 +581,49 @@ async fn a_group_is_removed_once_no_share_and_no_rule_names_it() {
     assert_eq!(line["locations"][2], "group:unused", "{line}");
     let again = world.run(&["group", "rm", "unused"]).await;
     assert!(again.stderr.contains("no group `unused`"), "{again:#?}");
+}
+
+/// Nobody asks for what was edited, and no command is run: the server finds it by itself.
+#[tokio::test]
+async fn a_row_that_is_edited_under_a_server_is_said_and_not_used() {
+    use sqlx::{ConnectOptions, Connection};
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    assert_eq!(tunnel.get("/x", &[HEADER]).await.status, 200);
+    stub.take();
+    let path = world.data.join("egret.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut store = options.connect().await.expect("the store opens");
+    let edit = "UPDATE objects SET document = replace(document, 'active', 'active ') WHERE kind = 'credential'";
+    let edited = sqlx::raw_sql(edit).execute(&mut store).await;
+    edited.expect("the row is edited");
+    let said = world
+        .ledger_line("the edited row", |line| line["event"] == "store.unverified")
+        .await;
+    assert_eq!(
+        (&said["owner"], &said["slug"]),
+        (&"default".into(), &SLUG.into())
+    );
+    let metrics = world.admin_page("/metrics").await.expect("metrics").text();
+    assert!(metrics.contains("egret_store_unverified 1"), "{metrics}");
+    assert!(
+        world
+            .log()
+            .contains("changed in the database by something that is not Egret")
+    );
+    assert_refused(&tunnel.get("/x", &[HEADER]).await, "store_unavailable");
+    assert!(stub.take().is_empty());
+    // A row that is removed is not missed either: then nothing is used.
+    let removed = sqlx::raw_sql("DELETE FROM objects WHERE kind = 'client'");
+    removed
+        .execute(&mut store)
+        .await
+        .expect("the row is removed");
+    store.close().await.expect("the store is closed");
+    world
+        .ledger_line("the removed row", |line| {
+            line["event"] == "store.unverified" && line["slug"].is_null()
+        })
+        .await;
+    assert_refused(&tunnel.get("/x", &[]).await, "store_unavailable");
 }

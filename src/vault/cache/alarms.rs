@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::substitution::slug::Slug;
 use crate::vault::name::Principal;
-use crate::vault::store::StoreUnavailable;
+use crate::vault::store::{Audit, StoreUnavailable};
 
 /// Something in the store that does not verify, and is not used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +69,23 @@ impl Alarms {
             Alarm::Store,
             result.is_err_and(StoreUnavailable::is_alarming),
         );
+    }
+
+    /// Whether the entries that do not verify are those that are known already.
+    pub(super) fn are(&self, audit: &Audit) -> bool {
+        let known = lock(&self.known);
+        let mut others = audit.credentials.len() + audit.entries.len();
+        known.iter().all(|alarm| {
+            let is_found = match alarm {
+                Alarm::Credential(owner, slug) => {
+                    audit.credentials.contains(&format!("{owner}/{slug}"))
+                }
+                Alarm::Entry(name) => audit.entries.contains(name),
+                Alarm::Store => return true,
+            };
+            others = others.saturating_sub(1);
+            is_found
+        }) && others == 0
     }
 
     fn set(&self, alarm: Alarm, raised: bool) {

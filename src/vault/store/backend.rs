@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::account::{AccountEdit, AccountTarget, FoundSession};
-use super::changes::{Changes, Content, Freshness, Listing, StoreCopy};
+use super::changes::{Audit, Changes, Content, Freshness, Listing, StoreCopy};
 use super::condition::Condition;
 use super::edit::{
     BundleEdit, BundleTarget, CredentialEdit, CredentialTarget, Handover, PeopleEdit,
@@ -482,6 +482,18 @@ impl Store {
         }
     }
 
+    /// Verifies all rows, one after the other. Returns those that do not.
+    ///
+    /// # Errors
+    /// Also when they are not those that Egret wrote last.
+    pub async fn audit(&self) -> Result<Audit, StoreUnavailable> {
+        let auditing = match &self.0 {
+            Backend::Sqlite(database) => database.audit(),
+        };
+        let audited = tokio::time::timeout(COPY_DEADLINE, auditing).await;
+        audited.unwrap_or_else(|_| Err(StoreUnavailable::new("it could not be read in time")))
+    }
+
     /// Starts to watch for commits. Nothing counts as read yet.
     pub async fn watch(&self) -> Result<CommitWatch, StoreUnavailable> {
         let watch = match &self.0 {
@@ -521,6 +533,13 @@ impl CommitWatch {
     pub fn check(&self) -> Freshness {
         match &self.0 {
             Watch::Sqlite(watch) => watch.check(),
+        }
+    }
+
+    /// Nothing counts as read any more.
+    pub fn forget(&self) {
+        match &self.0 {
+            Watch::Sqlite(watch) => watch.forget(),
         }
     }
 

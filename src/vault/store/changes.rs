@@ -92,6 +92,15 @@ pub struct Listing {
     pub unverified: Vec<(Principal, Slug)>,
 }
 
+/// What of a store was not written by Egret.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Credentials, as `owner/slug`.
+    pub credentials: BTreeSet<String>,
+    /// All else, with its kind: `client ci`.
+    pub entries: BTreeSet<String>,
+}
+
 /// Whether what was read of a store is still its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Freshness {

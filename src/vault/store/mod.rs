@@ -20,7 +20,9 @@ mod sqlite;
 mod url;
 
 pub use backend::{CommitWatch, Store};
-pub use changes::{ChangedCredential, Changes, Content, Directory, Freshness, Listing, StoreCopy};
+pub use changes::{
+    Audit, ChangedCredential, Changes, Content, Directory, Freshness, Listing, StoreCopy,
+};
 pub use condition::{Condition, ObjectName};
 pub use error::{StoreError, StoreUnavailable};
 pub use outbox::{AdminEvent, Event, Waiting};

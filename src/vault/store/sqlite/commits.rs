@@ -96,6 +96,11 @@ impl WalWatch {
         result
     }
 
+    /// Counts as changed until something is accepted.
+    pub fn forget(&self) {
+        self.accept(None);
+    }
+
     /// The present state.
     ///
     /// It may be read in the middle of a write. Such a reading equals neither the state before nor

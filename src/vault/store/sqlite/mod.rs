@@ -7,6 +7,7 @@
 mod accept;
 mod accounts;
 mod approvals;
+mod audit;
 mod bundles;
 mod clients;
 mod commits;

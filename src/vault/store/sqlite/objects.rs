@@ -46,6 +46,11 @@ impl<'a> Object<'a> {
         former.verify(&object, self.tag).then(|| next.tag(&object))
     }
 
+    /// Whether it was written under this name.
+    pub(super) fn verifies(&self, key: &PolicyKey) -> bool {
+        key.verify(&self.authenticated(), self.tag)
+    }
+
     fn authenticated(&self) -> Authenticated<'_> {
         Authenticated {
             kind: self.kind,
@@ -58,7 +63,7 @@ impl<'a> Object<'a> {
     /// Its content; `None` if it is not what was written under this name. It is parsed only once it
     /// is known to be Egret's own.
     pub(super) fn content<T: Record>(&self, key: &PolicyKey) -> Option<T> {
-        let known = self.kind == T::KIND && key.verify(&self.authenticated(), self.tag);
+        let known = self.kind == T::KIND && self.verifies(key);
         known
             .then(|| serde_json::from_str(self.document).ok())
             .flatten()
@@ -97,7 +102,7 @@ pub(super) fn unverified(kind: &str, id: &dyn Display) -> StoreUnavailable {
 }
 
 /// Whether the objects of a kind are in the credentials' digest, and not in the directory's.
-fn is_credential(kind: &str) -> bool {
+pub(super) fn is_credential(kind: &str) -> bool {
     kind == CredentialRecord::KIND
 }
 

@@ -85,6 +85,88 @@ async fn an_edited_credential_is_not_used_and_the_others_are() {
     }
 }
 
+/// Nothing is committed by Egret afterwards, and nothing that was edited is asked for.
+#[tokio::test]
+async fn what_is_edited_under_a_running_server_is_found_without_being_used() {
+    let fixture = Fixture::new();
+    let command = populated(&fixture).await;
+    let vault = open(&fixture).await.unwrap();
+    vault.audit().await.unwrap();
+    assert!(vault.take_alarms().is_empty());
+    let (alice, key) = (principal("alice"), slug("key"));
+    let edits = [
+        (
+            "UPDATE objects SET document = replace(document, 'api.example.com', 'evil.example.com') WHERE id = 'alice/key'",
+            "UPDATE objects SET document = replace(document, 'evil.example.com', 'api.example.com') WHERE id = 'alice/key'",
+            Alarm::Credential(alice.clone(), key.clone()),
+        ),
+        (
+            "UPDATE objects SET document = replace(document, 'carol', 'alice') WHERE id = 'carols'",
+            "UPDATE objects SET document = replace(document, 'alice', 'carol') WHERE id = 'carols'",
+            Alarm::Entry("client carols".to_owned()),
+        ),
+    ];
+    for (edit, back, alarm) in edits {
+        database(&command).execute(edit).await;
+        vault.refresh().await.unwrap();
+        assert_eq!(
+            vault.unverified(),
+            0,
+            "no commit of Egret's made it read this"
+        );
+        vault.audit().await.unwrap();
+        assert_eq!(vault.take_alarms(), std::slice::from_ref(&alarm), "{edit}");
+        let is_used = matches!(vault.find(&alice, &key, NOW), Found::One(_));
+        assert_eq!(is_used, matches!(alarm, Alarm::Entry(_)), "{edit}");
+        // Once is enough, and what is well again is used again.
+        vault.audit().await.unwrap();
+        assert_eq!((vault.take_alarms().len(), vault.unverified()), (0, 1));
+        database(&command).execute(back).await;
+        vault.audit().await.unwrap();
+        assert_eq!((vault.take_alarms().len(), vault.unverified()), (0, 0));
+        assert!(matches!(vault.find(&alice, &key, NOW), Found::One(_)));
+    }
+    for rows in [
+        "kind = 'credential' AND id = 'alice/other'",
+        "id = 'carols'",
+    ] {
+        let keep = format!(
+            "CREATE TABLE kept AS SELECT * FROM objects WHERE {rows}; DELETE FROM objects WHERE {rows};"
+        );
+        database(&command).execute(keep.leak()).await;
+        vault.refresh().await.unwrap();
+        assert!(vault.audit().await.unwrap_err().is_alarming(), "{rows}");
+        assert_eq!(vault.take_alarms(), [Alarm::Store], "{rows}");
+        // A change by Egret builds on what is there, and does not make it well.
+        command.restore(&actor(), &alice, &key).await.unwrap();
+        assert!(vault.refresh().await.is_err(), "{rows}");
+        assert!(vault.audit().await.is_err() && vault.take_alarms().is_empty());
+        database(&command)
+            .execute("INSERT INTO objects SELECT * FROM kept; DROP TABLE kept;")
+            .await;
+        vault.audit().await.unwrap();
+        vault.refresh().await.unwrap();
+        assert_eq!((vault.take_alarms().len(), vault.unverified()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_looked_through_in_parts() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    command.add_users(&["alice"]).await;
+    database(&command).fill(1000).await;
+    let audit = command.store().audit().await.unwrap();
+    assert!(audit.credentials.is_empty() && audit.entries.is_empty());
+    for (number, found) in [(0, 1), (600, 2), (999, 3)] {
+        let edit =
+            format!("UPDATE objects SET document = ' ' || document WHERE id = 'alice/s{number}'");
+        database(&command).execute(edit.leak()).await;
+        let audit = command.store().audit().await.unwrap();
+        assert_eq!(audit.credentials.len(), found, "{number}");
+    }
+}
+
 #[tokio::test]
 async fn an_edited_credential_can_be_deleted_and_saved_again() {
     let fixture = Fixture::new();

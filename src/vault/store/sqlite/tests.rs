@@ -20,7 +20,7 @@ impl Database {
     }
 
     /// Saves many credentials of alice at once, each with a value that does not open.
-    async fn fill(&self, count: usize) {
+    pub(super) async fn fill(&self, count: usize) {
         let actor = actor();
         let mut change = self.begin(&actor).await.unwrap();
         let now = change.now();
