@@ -100,6 +100,18 @@ pub(super) async fn check(
     response
 }
 
+/// The answer to a request that no handler sees, after which the connection ends. It carries what
+/// every answer does.
+pub(super) fn unhandled(context: &AdminContext, problem: AdminProblem) -> Response {
+    let id = next_id();
+    let mut response = problem.into_response();
+    problem::write(&mut response, &id);
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    complete(headers, &context.settings().names, &id);
+    response
+}
+
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }

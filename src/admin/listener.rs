@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::IntoResponse as _;
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -24,10 +23,9 @@ use tokio::task::AbortHandle;
 
 use super::context::AdminContext;
 use super::framing::{self, Owed};
-use super::guard::Ends;
+use super::guard::{self, Ends};
 use super::probes;
-use super::problem::{self, AdminProblem, Trouble};
-use super::state::AdminState;
+use super::problem::{AdminProblem, Trouble};
 use crate::proxy::runtime::signal::HeadSignal;
 
 /// Most connections of probes at once. Past them the oldest is closed: a probe is one short request,
@@ -65,7 +63,7 @@ pub async fn run(context: AdminContext, router: Router, listener: TcpListener) {
             people: Arc::clone(&people),
         });
         let served = serve(
-            Arc::clone(context.state()),
+            context.clone(),
             router.clone(),
             stream,
             Arc::clone(&connection),
@@ -130,7 +128,7 @@ impl Drop for Connection {
 }
 
 async fn serve(
-    state: Arc<AdminState>,
+    context: AdminContext,
     router: Router,
     stream: TcpStream,
     connection: Arc<Connection>,
@@ -139,16 +137,16 @@ async fn serve(
     let signal = HeadSignal::default();
     let guarded = framing::guarded(stream, &signal);
     let service = service_fn(move |request| {
-        let (state, router) = (Arc::clone(&state), router.clone());
+        let (context, router) = (context.clone(), router.clone());
         let (connection, signal) = (Arc::clone(&connection), signal.clone());
         async move {
             let (in_flight, framed) = framing::read(&signal, &request);
             let answer = match framed {
-                Ok(()) => answer(&state, router, request, &connection).await,
-                Err(problem) => closing(problem),
+                Ok(()) => answer(&context, router, request, &connection).await,
+                Err(problem) => guard::unhandled(&context, problem),
             };
             let answer = match framing::broken(&signal) {
-                Some(problem) => closing(problem),
+                Some(problem) => guard::unhandled(&context, problem),
                 None => answer,
             };
             Ok::<_, Infallible>(answer.map(|body| Owed { body, in_flight }))
@@ -168,16 +166,16 @@ async fn serve(
 }
 
 async fn answer(
-    state: &AdminState,
+    context: &AdminContext,
     router: Router,
     mut request: Request<Incoming>,
     connection: &Connection,
 ) -> Response<Body> {
     if probes::is_probe(request.uri().path()) {
-        return probes::answer(state, &request).await;
+        return probes::answer(context.state(), &request).await;
     }
     if !connection.become_persons() {
-        return full();
+        return guard::unhandled(context, full());
     }
     let ends = Ends {
         peer: connection.peer,
@@ -189,22 +187,13 @@ async fn answer(
     }
 }
 
-/// The answer where there are too many connections.
-fn full() -> Response<Body> {
+/// What the answer says where there are too many connections.
+fn full() -> AdminProblem {
     let problem = AdminProblem::because(
         Trouble::Overloaded,
         "The admin listener has as many connections as it takes. Try again soon.",
     );
-    closing(problem.retry_after(1))
-}
-
-/// The answer to a request that no handler sees, after which the connection ends.
-fn closing(problem: AdminProblem) -> Response<Body> {
-    let mut response = problem.into_response();
-    problem::write(&mut response, "");
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(header::CONNECTION, close);
-    response
+    problem.retry_after(1)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod generated;
 pub mod here;
 mod lists;
 mod programs;
+mod proofs;
 mod questions;
 mod rights;
 mod sandboxes;

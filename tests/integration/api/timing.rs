@@ -14,9 +14,13 @@ const PAIRS: usize = 250;
 const ROUNDS: usize = 12;
 
 /// How long one question takes, on a connection that is open.
-async fn ask(api: &Api<'_>, path: &str) -> Duration {
+async fn ask(api: &Api<'_>, path: &str, message: Option<&str>) -> Duration {
     let mut wire = api.connect().await;
-    let request = api.request("GET", path, When::Always, None);
+    let (method, when) = match message {
+        Some(_) => ("POST", When::Any),
+        None => ("GET", When::Always),
+    };
+    let request = api.request(method, path, when, message);
     let begun = Instant::now();
     wire.send(request).await.expect("send a request");
     let answer = within("an answer", wire.response(false)).await;
@@ -32,12 +36,12 @@ fn middle(mut times: Vec<Duration>) -> Duration {
 
 /// The middle of the times of each of two questions, which take turns: what else the machine does
 /// disturbs both alike.
-async fn compare(api: &Api<'_>, paths: [&str; 2]) -> [Duration; 2] {
+async fn compare(api: &Api<'_>, paths: [&str; 2], message: Option<&str>) -> [Duration; 2] {
     let mut times = [Vec::new(), Vec::new()];
     for pair in 0..PAIRS {
         for turn in 0..2 {
             let which = (pair + turn) % 2;
-            times[which].push(ask(api, paths[which]).await);
+            times[which].push(ask(api, paths[which], message).await);
         }
     }
     times.map(middle)
@@ -64,18 +68,22 @@ async fn what_is_not_theirs_takes_as_long_as_what_is_not_there() {
         &alice.put("/clients/laptop", When::New, json!({})).await,
         201,
     );
-    for [theirs, absent] in [
-        ["/credentials/alice/key", "/credentials/alice/kex"],
-        ["/bundles/alice/work", "/bundles/alice/worx"],
-        ["/clients/laptop", "/clients/laptox"],
-        [
-            "/credentials/alice/key/usage",
-            "/credentials/alice/kex/usage",
-        ],
+    let probe = r#"{"method":"GET","url":"https://api.example.test/"}"#;
+    let handover = r#"{"to":"dave"}"#;
+    for (theirs, message) in [
+        ("/credentials/alice/key", None),
+        ("/bundles/alice/work", None),
+        ("/clients/laptop", None),
+        ("/credentials/alice/key/usage", None),
+        ("/credentials/alice/key/versions/probe", Some(probe)),
+        ("/credentials/alice/key/handover", Some(handover)),
     ] {
+        // A name of the same length.
+        let absent = theirs.replace("key", "kex").replace("work", "worx");
+        let absent = &*absent.replace("laptop", "laptox");
         let mut rounds = Vec::new();
         loop {
-            let [known, unknown] = compare(&dave, [theirs, absent]).await;
+            let [known, unknown] = compare(&dave, [theirs, absent], message).await;
             let difference = known.abs_diff(unknown);
             rounds.push((known, unknown));
             // A look into the store or the ledger would take many times as long.
