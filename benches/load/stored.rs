@@ -50,11 +50,16 @@ pub async fn fill(data: &Path, credentials: usize, rules: usize, origin: &str) -
         }
         together.finish(&actor).await?;
     }
-    for n in 0..rules {
-        let (subject, rule) = rule(n, origin)?;
-        registrar
-            .add_egress(&actor, &subject.parse()?, &rule)
-            .await?;
+    let numbers: Vec<usize> = (0..rules).collect();
+    for some in numbers.chunks(TOGETHER) {
+        let together = registrar.together(&actor, None).await?;
+        for n in some {
+            let (subject, rule) = rule(*n, origin)?;
+            together
+                .add_egress(&actor, &subject.parse()?, &rule)
+                .await?;
+        }
+        together.finish(&actor).await?;
     }
     store.close().await;
     Ok(())

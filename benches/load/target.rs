@@ -391,12 +391,13 @@ impl Stage {
             }
             output(&mut add, SECRET)?;
         }
-        let mut add = egret.command(home);
-        let added = output(add.args(["client", "add", "load", "--json"]), "")?;
-        let added: serde_json::Value = serde_json::from_slice(&added)?;
         let data = home.join("data");
         let origin = format!("{HOST}:{tls}");
         stored::fill(&data, egret.others, egret.rules, &origin).await?;
+        // A command moves the events of before into the ledger, which each start would do otherwise.
+        let mut add = egret.command(home);
+        let added = output(add.args(["client", "add", "load", "--json"]), "")?;
+        let added: serde_json::Value = serde_json::from_slice(&added)?;
         fs::rename(&data, home.join(PREPARED))?;
         Ok(added["token"].as_str().context("no token")?.to_owned())
     }
