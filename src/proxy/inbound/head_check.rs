@@ -140,7 +140,21 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
             "a CONNECT target is host:port; a placeholder is never put into it",
         ));
     }
+    // What a path may hold was looked at. A host can be wrong in more ways, and the library answers what
+    // it cannot read with a bare status.
+    let is_path = target.first() == Some(&b'/');
+    if !is_path && !is_uri(target) {
+        return Err(malformed(
+            "the request target is no path, no address and no host:port (RFC 9112 section 3.2)",
+        ));
+    }
     Ok(())
+}
+
+/// Whether the library reads a target, as it is passed on.
+fn is_uri(target: &[u8]) -> bool {
+    let passed_on = normalise_request_line(BytesMut::from(target));
+    http::Uri::try_from(&passed_on[..]).is_ok()
 }
 
 /// A byte that is no part of a token (RFC 9110 section 5.6.2).
@@ -411,6 +425,12 @@ mod tests {
             "GET /x\u{1} HTTP/1.1",
             "GET /x#y HTTP/1.1",
             "G<T /x HTTP/1.1",
+            "GET ? HTTP/1.1",
+            "GET :// HTTP/1.1",
+            "GET http:// HTTP/1.1",
+            "GET http://[::1 HTTP/1.1",
+            "GET http://a:b:c/ HTTP/1.1",
+            "CONNECT [::1:443 HTTP/1.1",
             "CONNECT <<gh>>.evil.test:443 HTTP/1.1",
             "CONNECT %3C%3Cgh%3E%3E.evil.test:443 HTTP/1.1",
         ] {
@@ -423,6 +443,13 @@ mod tests {
             "HTTP/1.1 without Host"
         );
         assert_eq!(outcome("GET / HTTP/1.0\r\n\r\n"), Ok(Framing::Length(0)));
+        for line in [
+            "GET http://a.test/<<gh>>\u{e9} HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+        ] {
+            let head = format!("{line}\r\nHost: a.test\r\n\r\n");
+            assert_eq!(outcome(&head), Ok(Framing::Length(0)), "{line}");
+        }
     }
 
     #[test]
