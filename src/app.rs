@@ -297,8 +297,17 @@ impl Server {
     pub async fn leave(&self) {
         self.proxy.leaving.cancel();
         self.proxy.tasks.close();
-        // Not an error: what is left is drained.
-        let _ = tokio::time::timeout(LEAVING, self.proxy.tasks.wait()).await;
+        let making_room = async {
+            tokio::time::sleep(SHARED).await;
+            handover::someone_waits(&self.handed).await;
+            self.proxy.ending.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            // Not an error: what is left is drained.
+            _ = tokio::time::timeout(LEAVING, self.proxy.tasks.wait()) => {}
+            () = making_room => {}
+        }
     }
 
     /// Stops accepting, lets what is under way finish for at most `deadline`, and closes the
@@ -307,12 +316,14 @@ impl Server {
     ///
     /// Where another process follows, what says where the server is stays, and the other changes it.
     pub async fn shutdown(mut self, deadline: Duration, is_followed: bool) -> Shutdown {
-        // As long as a socket is open that nobody accepts from, who connects waits in vain.
-        self.handed.clear();
+        if !is_followed {
+            // As long as a socket is open that nobody accepts from, who connects waits in vain.
+            self.handed.clear();
+        }
         self.proxy.leaving.cancel();
         self.proxy.draining.cancel();
         self.proxy.tasks.close();
-        let is_drained = tokio::time::timeout(deadline, self.proxy.tasks.wait())
+        let is_drained = tokio::time::timeout(deadline, self.drain(deadline))
             .await
             .is_ok();
         for task in &self.background {
@@ -323,6 +334,21 @@ impl Server {
             is_drained,
             is_closed: is_closed.unwrap_or(false),
         }
+    }
+
+    /// Waits until every connection has ended. WebSockets and tunnels that are not looked into have no end
+    /// of their own. They are ended shortly before the deadline, so that both sides can still be told; and
+    /// where another process follows, as soon as a connection waits for it.
+    async fn drain(&self, deadline: Duration) {
+        let ended = self.proxy.tasks.wait();
+        tokio::pin!(ended);
+        tokio::select! {
+            () = &mut ended => return,
+            () = tokio::time::sleep(deadline - GOODBYE.min(deadline / 2)) => {}
+            () = handover::someone_waits(&self.handed) => {}
+        }
+        self.proxy.ending.cancel();
+        ended.await;
     }
 
     /// Ends what did not finish, and closes the ledger and the store. Returns whether the last lines
@@ -376,8 +402,15 @@ pub struct Shutdown {
     pub is_closed: bool,
 }
 
-/// How long a client may take that has connected and not asked yet, as in a handshake.
-const LEAVING: Duration = Duration::from_secs(5);
+/// How long a client may take that has connected and not asked yet: for a handshake on a busy machine, and
+/// its first request.
+const LEAVING: Duration = Duration::from_secs(15);
+
+/// How long WebSockets go on in any case while another process takes over.
+const SHARED: Duration = Duration::from_secs(5);
+
+/// How long before the end of the drain WebSockets are closed: the close frame has to be answered.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Longest time for closing, after the requests have ended.
 const CLOSING: Duration = Duration::from_secs(10);

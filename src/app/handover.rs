@@ -11,20 +11,24 @@
 //! ```
 //!
 //! From the moment in which the old process accepts no more until the new one does, connections wait in
-//! the listening sockets, which are the same in both. There is one writer of the ledger at any time.
+//! the listening sockets, which are the same in both. There is one writer of the ledger at any time. So
+//! WebSockets, which may last for hours, go on in the old process only as long as nobody waits.
 //!
 //! Both speak over a pair of Unix sockets, which is the standard input of the new process.
 
 use std::env;
+use std::future::pending;
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::inherited::Inherited;
 use crate::descriptors;
@@ -45,6 +49,8 @@ const SERVING: u8 = b'S';
 
 /// Time for the new process to become ready, and from then on to serve.
 const START: Duration = Duration::from_secs(60);
+/// The listener for people and probes. Who waits there waits for no request.
+const ADMIN: &str = "admin.listen";
 /// The longest list of listeners' keys, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
@@ -53,6 +59,25 @@ pub(super) struct Handed {
     /// The configuration's key that names it.
     pub key: &'static str,
     pub socket: OwnedFd,
+}
+
+/// Waits until a client has connected to one of these listeners, none of which is accepted from.
+/// Without listeners for clients it waits for ever.
+pub(super) async fn someone_waits(listeners: &[Handed]) {
+    let mut waits = JoinSet::new();
+    for listener in listeners.iter().filter(|listener| listener.key != ADMIN) {
+        // A listening socket is readable while a connection waits (listen(2), epoll(7)). Nothing is read from
+        // it: as a stream it is only watched.
+        let socket = listener.socket.try_clone().map(net::TcpStream::from);
+        // What cannot be watched must not keep anyone waiting.
+        let Ok(watched) = socket.and_then(TcpStream::from_std) else {
+            return;
+        };
+        waits.spawn(async move { watched.readable().await.map(drop) });
+    }
+    if waits.join_next().await.is_none() {
+        pending::<()>().await;
+    }
 }
 
 /// The new process, as the old one sees it.

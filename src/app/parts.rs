@@ -140,6 +140,7 @@ impl Parts {
             leaves: self.leaves,
             draining: admin.draining.clone(),
             leaving: CancellationToken::new(),
+            ending: CancellationToken::new(),
             tasks: admin.connections.clone(),
             changes,
             spool: self.spool,

@@ -25,8 +25,8 @@ const READING: Duration = Duration::from_secs(10);
 /// (mode 0600), a certificate authority, the ledger. The first start prints a link that makes one
 /// administrator.
 ///
-/// SIGTERM and SIGINT let open requests finish for proxy.drain_timeout, then close the ledger in at
-/// most ten seconds; a second one stops without waiting. SIGHUP, or `egret reload`, puts a changed
+/// SIGTERM and SIGINT let open requests and WebSockets go on for proxy.drain_timeout, then close the
+/// ledger in at most ten seconds; a second one stops without waiting. SIGHUP, or `egret reload`, puts a changed
 /// configuration in force without dropping a connection, and refuses a faulty one. SIGUSR2, or
 /// `egret upgrade`, hands over to the program that is installed now.
 #[derive(Args)]

@@ -19,8 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Install the new program where the server was started from, then run this. The server starts it with
 /// the same arguments. Once it has read the configuration and opened the store, the old one accepts no
 /// more connections and ends; the new one has the same listening sockets, so no connection is refused.
-/// Requests under way and streams have proxy.drain_timeout to finish; WebSockets are told to come again.
-/// New connections wait meanwhile. If the new program does not start, the old one goes on.
+/// Requests under way and streams have proxy.drain_timeout to finish, and new connections wait meanwhile.
+/// WebSockets go on as long as no connection waits, and are told to come again then. If the new program
+/// does not start, the old one goes on.
 ///
 /// In a container replace the container instead.
 #[derive(Args)]

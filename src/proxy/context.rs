@@ -42,6 +42,9 @@ pub struct Proxy {
     pub leaving: CancellationToken,
     /// Cancelled when the proxy begins to drain.
     pub draining: CancellationToken,
+    /// Cancelled when what has no end of its own has to end: WebSockets and tunnels that are not looked
+    /// into. They go on while the proxy drains.
+    pub ending: CancellationToken,
     /// Every connection and tunnel, for the drain to wait for.
     pub tasks: TaskTracker,
     /// Follows what other processes change in the store.

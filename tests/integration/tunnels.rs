@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use rustls::pki_types::ServerName;
 
 use crate::client::{Wanted, assert_refused, basic, request, request_to, trusting, trusting_store};
@@ -357,7 +358,7 @@ async fn anything_else_in_a_tunnel_is_refused_quickly() {
 async fn a_passthrough_host_is_tunnelled_blind() {
     let builder = World::builder();
     let stub = Stub::tls(builder.pki(), &["a.pinned.example"]).await;
-    let world = builder
+    let mut world = builder
         .route("a.pinned.example:443", stub.addr)
         .set(
             "tls.passthrough",
@@ -374,11 +375,21 @@ async fn a_passthrough_host_is_tunnelled_blind() {
     let raw = request_to("a.pinned.example", "GET", "/<<pat>>", &[HEADER], "");
     assert_eq!(tunnel.roundtrip(raw.clone()).await.status, 200);
     assert_eq!(stub.bytes(), raw.as_bytes(), "byte for byte");
+    // Nobody knows whether what happens inside is finished, so it may go on while the proxy drains.
+    world.signal(Signal::TERM);
+    eventually("the proxy to accept nothing more", || {
+        std::net::TcpStream::connect(world.proxy)
+            .is_err()
+            .then_some(())
+    })
+    .await;
+    assert_eq!(tunnel.roundtrip(raw).await.status, 200);
     drop(tunnel);
     eventually("the upstream connection to end with the tunnel", || {
         (stub.open() == 0).then_some(())
     })
     .await;
+    assert!(world.ended().await.success());
 }
 
 #[tokio::test]

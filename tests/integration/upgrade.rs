@@ -21,17 +21,21 @@ use crate::{eventually, within, within_secs};
 const HEADER: &str = "X-Api-Key: <<pat>>";
 
 /// Starts the server from a copy of the program in its home, which can be replaced.
-const COPIED: &str = r#"cp "$1" "$HOME/egret"; shift; set -- "$HOME/egret" "$@""#;
+pub const COPIED: &str = r#"cp "$1" "$HOME/egret"; shift; set -- "$HOME/egret" "$@""#;
 
-/// A server that may hand over. Whichever process serves at the end is ended.
+/// A server that may hand over.
 pub struct Followed {
     pub world: Arc<World>,
     pub stub: Stub,
+    _last: LastServer,
 }
 
-impl Drop for Followed {
+/// Whichever process serves at the end is ended.
+pub struct LastServer(pub Arc<World>);
+
+impl Drop for LastServer {
     fn drop(&mut self) {
-        if let Some(pid) = serving(&self.world).and_then(Pid::from_raw) {
+        if let Some(pid) = serving(&self.0).and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
@@ -46,8 +50,10 @@ pub fn serving(world: &World) -> Option<i32> {
 
 pub async fn followed(builder: Builder) -> Followed {
     let (world, stub) = one_upstream_with(builder.after(COPIED)).await;
+    let world = Arc::new(world);
     Followed {
-        world: Arc::new(world),
+        _last: LastServer(Arc::clone(&world)),
+        world,
         stub,
     }
 }

@@ -92,8 +92,8 @@ pub async fn run_blind(proxy: Arc<Proxy>, tunnel: Tunnel, upstream: Connected, c
     tracing::info!(destination = %tunnel.destination, "blind tunnel (tls.passthrough)");
     tokio::select! {
         () = copy_until_idle(client, upstream, idle) => {}
-        // The proxy does not see what happens inside, so there is nothing to wait for.
-        () = proxy.draining.cancelled() => {}
+        // The proxy does not see whether anything inside is unfinished.
+        () = proxy.ending.cancelled() => {}
     }
     drop(tunnel.slot);
 }

@@ -54,7 +54,7 @@ where
         .config
         .upstream
         .websocket_timeout;
-    let draining = about.proxy.draining.clone();
+    let ending = about.proxy.ending.clone();
     let activity = Arc::new(Activity::new());
     let (mut client, to_client) = split(client);
     let (mut upstream, to_upstream) = split(upstream);
@@ -68,7 +68,7 @@ where
             end = &mut outward => end,
             end = &mut homeward => end,
             () = activity.silence(idle) => End::Idle,
-            () = draining.cancelled() => End::Draining,
+            () = ending.cancelled() => End::Draining,
         };
         // Each side answers the other's close frame with its own; the code is the first one's.
         match first {

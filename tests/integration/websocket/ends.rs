@@ -1,7 +1,5 @@
 //! The end of a conversation, and what each side and the ledger learn of it.
 
-use rustix::process::Signal;
-
 use super::socket::{BINARY, CLOSE, CONTINUATION, FIN, PING, Socket, TEXT, frame, head};
 use super::{conversation, result, world, world_with};
 use crate::world::{SLUG, VALUE, World};
@@ -141,21 +139,6 @@ async fn silence_ends_a_conversation_and_signs_of_life_do_not() {
         (&result["outcome"], &result["code"]),
         (&"failed".into(), &"upstream_timeout".into())
     );
-}
-
-#[tokio::test]
-async fn a_shutdown_says_goodbye_to_both_sides() {
-    let (mut world, upstream) = world().await;
-    let (mut client, mut server) = conversation(&world, &upstream).await;
-    used(&mut client, &mut server).await;
-    server.send(TEXT, "half a word").await;
-    assert_eq!(client.expect().await.payload, b"half a word");
-    world.signal(Signal::TERM);
-    assert_eq!(client.closed().await, (1001, "shutting_down".to_owned()));
-    assert_eq!(server.closed().await, (1001, String::new()));
-    drop((client, server));
-    assert!(world.ended().await.success());
-    assert_eq!(result(&world).await["code"], "shutting_down");
 }
 
 /// A client that does not read slows the upstream down, and does not fill the proxy's memory.

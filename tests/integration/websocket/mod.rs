@@ -1,5 +1,6 @@
 //! WebSocket through the proxy, with frames written by hand.
 
+mod drained;
 mod ends;
 mod handshakes;
 mod http2;
