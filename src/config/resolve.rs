@@ -271,17 +271,18 @@ impl Resolver<'_> {
             ("commit", Durability::Commit),
             ("interval", Durability::Interval(interval)),
         ];
+        let max_size = self.size("ledger.max_size", LEAST_LEDGER_FILE) as u64;
         Ledger {
             durability: self.parse("ledger.durability", |value| choice(value, &choices)),
             deadline: self.read("ledger.deadline"),
             heartbeat: self.read("ledger.heartbeat"),
-            max_size: self.size("ledger.max_size", LEAST_LEDGER_FILE) as u64,
+            max_size,
             keep_for: self.parse("ledger.keep_for", |value| unless("forever", value)),
             keep_size: self
                 .parse("ledger.keep_size", |value| unless("unlimited", value))
                 .map(|Size(size)| size as u64),
             ship: self.ship(),
-            s3: self.s3(),
+            s3: self.s3(max_size),
             witnesses: self.witnesses(),
         }
     }

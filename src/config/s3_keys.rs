@@ -10,8 +10,13 @@ const URL: &str = "ledger.s3_url";
 const REGION: &str = "ledger.s3_region";
 const LOGIN: &str = "ledger.s3_login";
 
+/// The largest file that is stored: a store of S3 takes 5 GiB at once, and a file may be a little larger than
+/// its limit.
+const LARGEST: u64 = 4 << 30;
+
 impl Resolver<'_> {
-    pub(super) fn s3(&mut self) -> Option<S3Target> {
+    /// For a ledger whose files have about this size.
+    pub(super) fn s3(&mut self, max_size: u64) -> Option<S3Target> {
         let text: String = self.read(URL);
         let region: String = self.read(REGION);
         let login: String = self.read(LOGIN);
@@ -31,6 +36,9 @@ impl Resolver<'_> {
                 REGION,
                 "expected the name of a region, such as \"us-east-1\"",
             );
+        }
+        if max_size > LARGEST {
+            self.complain("ledger.max_size", "at most 4GiB with ledger.s3_url");
         }
         if login == "none" {
             self.complain(LOGIN, "needed with ledger.s3_url: the file with the login");

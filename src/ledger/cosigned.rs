@@ -30,14 +30,22 @@ pub struct Cosigned {
 /// # Errors
 /// When the file cannot be read; one that does not exist holds none.
 pub fn notes(dir: &Path) -> io::Result<Vec<String>> {
-    let mut text = String::new();
-    match File::open(dir.join(COSIGNED)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        file => {
-            file?.take(LARGEST).read_to_string(&mut text)?;
-        }
-    }
+    let text = String::from_utf8(file(dir)?.unwrap_or_default());
+    let text = text.map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
     Ok(Notes::new(&text).map(str::to_owned).collect())
+}
+
+/// The file of them that lies beside the ledger in `dir`, if there is one.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file(dir: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    match File::open(dir.join(COSIGNED)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file?.take(LARGEST).read_to_end(&mut text)?,
+    };
+    Ok(Some(text))
 }
 
 /// The largest checkpoint that this witness has cosigned, of a ledger with this key.

@@ -1,14 +1,15 @@
 //! A consistent copy of a ledger that may be written meanwhile.
 //!
 //! Lines are only ever added, and files only renamed, compressed or dropped. So a copy is consistent
-//! when it has all lines that its checkpoints cover, and all checkpoints that its sealed head knows:
-//! the head is read first, then the length of the checkpoints, then that of the lines. What comes later
-//! is not copied, however long the copying takes.
+//! when it has all lines that its checkpoints cover, and all checkpoints that its sealed head and the
+//! witnesses know: what those have cosigned and the head are read first, then the length of the checkpoints,
+//! then that of the lines. What comes later is not copied, however long the copying takes.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::cosigned;
 use super::format::checkpoint::Notes;
 use super::format::line_hash::LineHash;
 use super::format::record_ref::RecordRef;
@@ -37,6 +38,8 @@ pub struct Position {
 pub struct Snapshot {
     dir: PathBuf,
     head: Option<Vec<u8>>,
+    /// What the witnesses have cosigned.
+    cosigned: Option<Vec<u8>>,
     /// Bytes of whole checkpoints.
     notes: u64,
     history: History,
@@ -51,6 +54,7 @@ impl Snapshot {
     /// # Errors
     /// When the file system refuses, or the ledger is replaced again and again meanwhile.
     pub fn take(dir: &Path, head: &Path) -> io::Result<Self> {
+        let cosigned = cosigned::file(dir)?;
         for _ in 0..ATTEMPTS {
             let sealed = optional(fs::read(head))?;
             let notes = whole_notes(&dir.join(layout::CHECKPOINTS))?;
@@ -62,6 +66,7 @@ impl Snapshot {
                 return Ok(Self {
                     dir: dir.to_owned(),
                     head: sealed,
+                    cosigned,
                     notes,
                     history,
                     current,
@@ -101,6 +106,9 @@ impl Snapshot {
         }
         if let Some(file) = optional(File::open(self.dir.join(layout::CHECKPOINTS)))? {
             take(layout::CHECKPOINTS, &mut file.take(self.notes))?;
+        }
+        if let Some(mut notes) = self.cosigned.as_deref() {
+            take(layout::COSIGNED, &mut notes)?;
         }
         for name in other_files(&self.dir)? {
             take(&name, &mut File::open(self.dir.join(&name))?)?;

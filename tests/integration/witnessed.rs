@@ -247,6 +247,13 @@ async fn witnesses_a_ledger(kind: Kind) {
         "{text}"
     );
 
+    // A backup has what it has signed.
+    let backup = world.scratch().join("backup");
+    let target = backup.display().to_string();
+    world.run(&["backup", &target]).await.ok();
+    let kept = std::fs::read(backup.join("ledger/cosigned")).expect("in the backup");
+    assert_eq!(kept, std::fs::read(cosigned(&world)).expect("cosigned"));
+
     // What it has signed is not known here any more: it says so itself.
     world.stop().await;
     std::fs::remove_file(cosigned(&world)).expect("removed");

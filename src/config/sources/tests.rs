@@ -126,6 +126,17 @@ fn limits_on_the_ledger_can_be_set_and_left_out() {
         let problems = ledger(&[(name, value)]).expect_err("a problem");
         assert!(problems.to_string().contains(expected), "{problems}");
     }
+    // What a bucket takes at once.
+    let stored = |size| {
+        ledger(&[
+            ("EGRET_LEDGER_S3_URL", "https://s3.example/bucket"),
+            ("EGRET_LEDGER_S3_LOGIN", "s3.login"),
+            ("EGRET_LEDGER_MAX_SIZE", size),
+        ])
+    };
+    stored("4GiB").expect("valid");
+    let problems = stored("5GiB").expect_err("too large").to_string();
+    assert!(problems.contains("at most 4GiB"), "{problems}");
 }
 
 #[test]

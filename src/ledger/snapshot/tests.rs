@@ -29,6 +29,7 @@ fn what_comes_later_is_not_copied_and_what_moves_is() {
     fs::write(&head, "sealed").unwrap();
     fs::write(dir.path().join("torn-1.jsonl"), "torn").unwrap();
     fs::write(dir.path().join("usage.db"), "derived").unwrap();
+    fs::write(dir.path().join(layout::COSIGNED), "by a witness").unwrap();
     let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
     let (current, notes) = (read(layout::CURRENT), read(layout::CHECKPOINTS));
     let first = read("00000000000000000001.jsonl");
@@ -40,6 +41,8 @@ fn what_comes_later_is_not_copied_and_what_moves_is() {
     assert_eq!(snapshot.position(), end_of(dir.path()).unwrap());
     assert_eq!(snapshot.position().seq, LINES + 1);
     assert_eq!(snapshot.head(), Some(&b"sealed"[..]));
+    // Of a checkpoint that the copy does not have.
+    fs::write(dir.path().join(layout::COSIGNED), "of a later one").unwrap();
     add(&dir.path().join(layout::CURRENT), b"\"more\"}\n");
     let rotated = dir.path().join("00000000000000000021.jsonl");
     fs::rename(dir.path().join(layout::CURRENT), rotated).unwrap();
@@ -53,11 +56,13 @@ fn what_comes_later_is_not_copied_and_what_moves_is() {
     let expected = [
         "00000000000000000001.jsonl.zst",
         layout::CHECKPOINTS,
+        layout::COSIGNED,
         layout::CURRENT,
         layout::PUBLIC_KEY,
         "torn-1.jsonl",
     ];
     assert_eq!(names, expected);
+    assert_eq!(files[layout::COSIGNED], b"by a witness");
     assert_eq!(files["00000000000000000001.jsonl.zst"], packed);
     assert_eq!(files[layout::CURRENT], current);
     assert_eq!(files[layout::CHECKPOINTS], notes);
