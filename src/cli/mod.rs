@@ -27,6 +27,7 @@ mod group;
 mod health;
 mod keys;
 mod ledger;
+mod man;
 mod mcp;
 mod nftables;
 mod output;
@@ -128,6 +129,7 @@ enum Command {
     Health(health::Health),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
+    Man(man::Man),
     Version(version::Version),
 }
 
@@ -198,6 +200,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(doctor) => command_runtime()?.block_on(doctor.run(&context)),
         Command::Health(health) => command_runtime()?.block_on(health.run(&context)),
         Command::Completions(completions) => done(completions.run(Cli::command())),
+        Command::Man(man) => done(man.run(Cli::command())),
         Command::Version(version) => done(version.run()),
     }
 }

@@ -50,7 +50,7 @@ use crate::{identity, observe};
 ///
 /// Variables that hold the value of one of the principal's credentials, the master key, EGRET_TOKEN or
 /// EGRET_API_TOKEN are not passed on to the program, and their names are printed. Values are found in
-/// base64, in hex and percent-encoded too. A master key that a command prints (keys.master = \"command:…\") is not
+/// base64, in hex and percent-encoded too. A master key that a command prints (keys.master = "command:…") is not
 /// looked for: the command would have to run again.
 ///
 /// Your NO_PROXY is not passed on: a host in it would get placeholders instead of values. The program
@@ -65,7 +65,7 @@ use crate::{identity, observe};
 ///
 /// --env sets a variable to a placeholder: --env GITHUB_TOKEN=github-pat sets GITHUB_TOKEN to
 /// '<<github-pat>>'. A file .egret.toml in the working directory, or the nearest one above, can hold
-/// these (in a table [env]) and the action (action = \"NAME\"), and nothing else.
+/// these (in a table [env]) and the action (action = "NAME"), and nothing else.
 ///
 /// Variables are only advice. A program that ignores them connects directly (Bun's WebSocket does),
 /// and its placeholders are not replaced. A program runs as you: it can run `egret credential allow`

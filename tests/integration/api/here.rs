@@ -94,6 +94,7 @@ pub const HERE: &[Here] = &[
     ),
     here("doctor", &[], MACHINE),
     here("completions", &["bash"], MACHINE),
+    here("man", &["x"], MACHINE),
     here("version", &[], MACHINE),
 ];
 

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 mod container_env;
 mod dashboards;
+mod debian;
 mod host;
 mod image;
 mod kubernetes;
