@@ -21,7 +21,7 @@ use crate::vault::sharing::Offer;
 const MOST_REMARKS: usize = 100;
 
 /// Most pairs of rules that are compared.
-const MOST_COMPARISONS: usize = 1_000_000;
+const MOST_COMPARISONS: usize = 2_000_000;
 
 /// What would change.
 #[derive(Debug, Default)]
@@ -493,7 +493,7 @@ mod tests {
             "{json:?}"
         );
         assert!(
-            json.remarks[1].contains("rule 1 of everyone (deny, line 31)"),
+            json.remarks[1].contains("rule 1 of everyone (deny, line 32)"),
             "{json:?}"
         );
         // Of two that say the same, the second one is named.

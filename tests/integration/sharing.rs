@@ -202,10 +202,9 @@ async fn a_staged_value_is_promoted_and_rolled_back_under_one_slug() {
         .collect();
     assert_eq!(versions, [1, 2, 1, 2, 1]);
     let leaked = ["credential", "rotate", SLUG, "--leaked"];
-    world
-        .run_with(&leaked, b"the-value-after-the-leak")
-        .await
-        .ok();
+    let leaked = world.run_with(&leaked, b"the-value-after-the-leak").await;
+    let said = leaked.ok();
+    assert!(said.contains("replaced is erased"), "{said}");
     let again = world.run(&["credential", "rollback", SLUG]).await;
     assert!(
         again.stderr.contains("no earlier version"),

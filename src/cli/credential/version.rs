@@ -154,7 +154,7 @@ impl Rotate {
             slug: slug.as_str(),
             version,
         };
-        let text = if self.stage {
+        let mut text = if self.stage {
             format!(
                 "{slug}: version {version} is saved and not used. `egret credential promote {slug}` \
                  puts it in force."
@@ -164,6 +164,9 @@ impl Rotate {
         } else {
             format!("{slug} is at version {version}. Requests use it from now on.")
         };
+        if self.leaked {
+            text += " Every value that was replaced is erased.";
+        }
         output::data(self.format, &view, || format!("{text}\n"))
     }
 }

@@ -1,6 +1,6 @@
 //! Reads credentials: by name, or those that changed after a revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sqlx::query::Query;
@@ -29,7 +29,7 @@ use crate::vault::store::error::StoreUnavailable;
 use crate::vault::token_id::RevokedIssued;
 
 /// Sealed values by credential and version.
-type Values = BTreeMap<(Principal, Slug), BTreeMap<u32, SealedFields>>;
+type Values = HashMap<(Principal, Slug), BTreeMap<u32, SealedFields>>;
 
 /// A query with its arguments.
 type Select<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -79,8 +79,9 @@ impl Database {
     pub async fn list(&self, owner: Option<&Principal>) -> Result<Listing, StoreUnavailable> {
         let Some(owner) = owner else {
             let objects = "SELECT * FROM objects WHERE kind = 'credential'";
-            let values = "SELECT * FROM sealed_values";
-            return self.read(sqlx::query(objects), sqlx::query(values)).await;
+            return self
+                .read(sqlx::query(objects), sqlx::query(ALL_VALUES))
+                .await;
         };
         // `0` follows `/` in ASCII.
         let objects = "SELECT * FROM objects WHERE kind = 'credential' AND id > ? AND id < ?";
@@ -127,15 +128,21 @@ async fn changed(
         .bind(since)
         .fetch_all(&mut **transaction)
         .await?;
-    let values = sqlx::query(CHANGED_VALUES)
-        .bind(since)
-        .fetch_all(&mut **transaction)
-        .await?;
+    let values = if since == 0 {
+        // All of them are wanted, so none has to be looked up.
+        sqlx::query(ALL_VALUES)
+    } else {
+        sqlx::query(CHANGED_VALUES).bind(since)
+    };
+    let values = values.fetch_all(&mut **transaction).await?;
     assemble(key, &objects, &values)
 }
 
 /// The credentials that changed after a revision.
 pub(super) const CHANGED: &str = "SELECT * FROM objects WHERE kind = 'credential' AND revision > ?";
+
+/// The values of all credentials.
+const ALL_VALUES: &str = "SELECT * FROM sealed_values";
 
 /// Their values.
 pub(super) const CHANGED_VALUES: &str = "SELECT v.* FROM objects o
