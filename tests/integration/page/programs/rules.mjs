@@ -100,7 +100,7 @@ const denied = execFileSync("sh", ["-c", 'curl -s -o /dev/null -w "%{http_connec
 assert.equal(denied, "403");
 assert.match((await page.locator(".notice.warn").allInnerTexts()).join("\n"), /this rule covers rule \d+ \(allow\), which changes nothing from now on/);
 await look(page, "46-rules");
-await press(/Remove deny client:laptop/);
+await press(new RegExp(`Remove deny client:laptop ${HOST}`));
 await page.waitForURL(/done=rule-removed/);
 
 // What ends without a rule is said before it goes.
