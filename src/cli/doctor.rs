@@ -21,13 +21,16 @@ use super::output::{self, Format, Style};
 ///
 /// With --clients the clients that are found here (curl, git, Python, Node, Go, Java, pip, npm and others)
 /// each send a request through an Egret of their own to an echo of this command, with a made-up
-/// credential and nothing of yours. A client works if the value arrived. Nothing leaves the machine.
+/// credential and nothing of yours. A client works if the value arrived. Nothing leaves the machine: what a
+/// client asks of other hosts is refused. With --filtered they have only the variables that MCP hosts pass
+/// to the servers which they start.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   egret doctor
   egret doctor --json
   egret doctor --clients
+  egret doctor --clients --filtered
   egret doctor --client git --client 'Python requests'
 
 Exit status: 0 nothing is wrong, or only a warning, and every client that was tried works; 1 something
@@ -39,6 +42,9 @@ pub(super) struct Doctor {
     /// Try this client; repeatable
     #[arg(long = "client", value_name = "NAME")]
     named: Vec<String>,
+    /// Try them with the variables that MCP hosts pass on: HOME, LOGNAME, PATH, SHELL, TERM and USER
+    #[arg(long)]
+    filtered: bool,
     /// How long one client may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
@@ -48,7 +54,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        if self.clients || !self.named.is_empty() {
+        if self.clients || self.filtered || !self.named.is_empty() {
             return self.clients().await;
         }
         let config = context.load()?.config;
@@ -63,7 +69,8 @@ impl Doctor {
     }
 
     async fn clients(self) -> anyhow::Result<ExitCode> {
-        let tried = clients::try_all(&self.named, Duration::from_secs(self.timeout)).await?;
+        let patience = Duration::from_secs(self.timeout);
+        let tried = clients::try_all(&self.named, patience, self.filtered).await?;
         output::data(self.format, &tried, || {
             let style = Style::of_stdout();
             tried.iter().map(|tried| tried.line(style)).collect()

@@ -130,6 +130,14 @@ async fn a_taken_port_is_found_and_a_fresh_machine_stays_fresh() {
 
 /// `egret doctor` about curl, where `script` is what is found under that name.
 async fn about_curl(world: &World, script: Option<&str>) -> (Value, Option<i32>) {
+    about_curl_with(world, script, &[]).await
+}
+
+async fn about_curl_with(
+    world: &World,
+    script: Option<&str>,
+    options: &[&str],
+) -> (Value, Option<i32>) {
     let directory = world.scratch().join("clients");
     std::fs::create_dir_all(&directory).expect("a directory");
     let mut path = std::ffi::OsString::new();
@@ -142,7 +150,7 @@ async fn about_curl(world: &World, script: Option<&str>) -> (Value, Option<i32>)
     }
     path.push(std::env::var_os("PATH").unwrap_or_default());
     let mut command = world.command(&["doctor", "--client", "curl", "--timeout", "20", "--json"]);
-    command.env("PATH", path);
+    command.args(options).env("PATH", path);
     let output = finish(command, b"").await;
     let tried: Value =
         serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -212,6 +220,47 @@ async fn a_client_that_goes_round_the_proxy_is_a_failure_without_being_named() {
         assert_eq!(output.status.code(), Some(status), "{output:?}");
         assert_eq!(tried.as_array().map(Vec::len), Some(1), "{tried}");
     }
+}
+
+#[tokio::test]
+async fn with_what_mcp_hosts_pass_on_a_client_goes_round() {
+    needs!(Need::Program("curl"));
+    let world = World::builder().start().await;
+    let real = which("curl");
+    // What it has, without what a shell sets itself.
+    let had = world.scratch().join("had");
+    let script = format!(
+        "env | cut -d= -f1 | grep -v -e PWD -e SHLVL -e '^_$' | sort >{}; exec {real} \"$@\"",
+        had.display()
+    );
+    let (tried, code) = about_curl_with(&world, Some(&script), &["--filtered"]).await;
+    assert_eq!(tried["outcome"], "goes_round_the_proxy", "{tried}");
+    assert_eq!(code, Some(1));
+    let remedy = tried["remedy"].as_str().unwrap_or_default();
+    assert!(remedy.contains("egret run"), "{tried}");
+    let had = std::fs::read_to_string(had).expect("written");
+    let passed = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+    assert!(had.lines().all(|name| passed.contains(&name)), "{had}");
+    assert!(had.contains("PATH"), "{had}");
+}
+
+#[tokio::test]
+async fn what_a_client_asks_of_other_hosts_is_refused() {
+    needs!(Need::Program("curl"));
+    let world = World::builder().start().await;
+    let real = which("curl");
+    let answer = world.scratch().join("answer");
+    let script = format!(
+        "case $1 in --version) ;; *) {real} -s -o /dev/null -w '%{{http_connect}}' \
+         https://elsewhere.example/curl >{} ;; esac; \
+         exec {real} \"$@\"",
+        answer.display()
+    );
+    let (tried, _) = about_curl(&world, Some(&script)).await;
+    assert_eq!(tried["outcome"], "works", "{tried}");
+    let answer = std::fs::read_to_string(answer).expect("an answer");
+    // Otherwise the tunnel is there, and what is asked in it finds no host.
+    assert_eq!(answer, "403");
 }
 
 #[tokio::test]

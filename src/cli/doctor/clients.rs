@@ -50,11 +50,19 @@ impl Tried {
     }
 }
 
+/// What helps in a filtered environment.
+const WRAPPED: &str =
+    "have the MCP host start it with `egret run`, as `egret env --format mcp -- COMMAND` prints";
+
 /// Tries the clients of these names, or all that are found here, one after the other.
 ///
 /// # Errors
 /// When a name is none, or the server of this command cannot start.
-pub(super) async fn try_all(names: &[String], patience: Duration) -> anyhow::Result<Vec<Tried>> {
+pub(super) async fn try_all(
+    names: &[String],
+    patience: Duration,
+    is_filtered: bool,
+) -> anyhow::Result<Vec<Tried>> {
     let unknown = names.iter().find(|name| catalogue::find(name).is_none());
     if let Some(name) = unknown {
         let known: Vec<_> = catalogue::ALL.iter().map(|client| client.name).collect();
@@ -65,7 +73,7 @@ pub(super) async fn try_all(names: &[String], patience: Duration) -> anyhow::Res
     }
     let is_asked = |client: &&Client| names.is_empty() || names.iter().any(|n| n == client.name);
     let mut tried = Vec::new();
-    let stage = Stage::set().await?;
+    let stage = Stage::set(is_filtered).await?;
     for client in catalogue::ALL.iter().filter(is_asked) {
         if !stage.has(client).await {
             if !names.is_empty() {
@@ -100,6 +108,7 @@ async fn try_one(stage: &Stage, client: &'static Client, patience: Duration) -> 
     }
     let remedy = match outcome {
         Outcome::Works => None,
+        Outcome::GoesRoundTheProxy if stage.is_filtered() => Some(WRAPPED.to_owned()),
         _ => client.remedy(outcome).map(str::to_owned),
     };
     Tried {

@@ -27,9 +27,12 @@ use crate::environment::inherited::{Inherited, inherited};
 use crate::environment::proxy_access::ProxyAccess;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::{self, Changes};
+use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::Grant;
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
+use crate::vault::egress::Subject;
+use crate::vault::people::Grantee;
 use crate::vault::{Kind, NewCredential, Principal};
 
 /// Where the clients are sent. The name is reserved, so that a client which goes round the proxy reaches
@@ -41,6 +44,8 @@ pub(super) const SLUG: &str = "doctor-canary";
 const VALUE: &str = "canary-of-egret-doctor-0123456789";
 /// How long a client may take to say whether it has what it needs.
 const CHECK: Duration = Duration::from_secs(20);
+/// What the MCP SDKs pass to a server by default, and nothing else.
+const PASSED: [&str; 6] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
 /// How long connections may take to end.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -50,11 +55,12 @@ pub(super) struct Stage {
     echo: Upstream,
     relay: Relay,
     changes: Changes,
+    is_filtered: bool,
 }
 
 impl Stage {
-    /// Starts everything.
-    pub(super) async fn set() -> anyhow::Result<Self> {
+    /// Starts everything. Where it `is_filtered`, the clients get what MCP hosts pass on.
+    pub(super) async fn set(is_filtered: bool) -> anyhow::Result<Self> {
         let directory = Directory::create()?;
         let echo = Upstream::start(&directory.0, HOST).await?;
         let config = configuration(&directory.0.join("data"), &echo)?;
@@ -72,7 +78,12 @@ impl Stage {
             echo,
             relay,
             changes,
+            is_filtered,
         })
+    }
+
+    pub(super) fn is_filtered(&self) -> bool {
+        self.is_filtered
     }
 
     pub(super) fn relay(&self) -> &Relay {
@@ -97,6 +108,7 @@ impl Stage {
     /// Whether the client's program runs at all.
     pub(super) async fn runs(&self, client: &Client) -> bool {
         let mut command = Command::new(client.program);
+        self.surround(&mut command);
         command.args(client.version());
         run(command, CHECK).await == Ended::With(Some(0))
     }
@@ -120,14 +132,27 @@ impl Stage {
         let mut command = Command::new(client.program);
         command.args(client.arguments.iter().map(|argument| fill(argument)));
         command.current_dir(&self.directory.0);
-        for name in &self.changes.remove {
-            command.env_remove(name);
-        }
-        let set = self.changes.set.iter().map(|(name, value)| (name, value));
-        command.envs(set);
+        self.surround(&mut command);
         let more = client.variables.iter();
         command.envs(more.map(|(name, value)| (*name, OsString::from(fill(value)))));
         command
+    }
+
+    /// Gives a program the environment in which the clients are tried.
+    fn surround(&self, command: &mut Command) {
+        if self.is_filtered {
+            command.env_clear();
+            let passed = PASSED
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?)));
+            command.envs(passed);
+        } else {
+            for name in &self.changes.remove {
+                command.env_remove(name);
+            }
+            let set = self.changes.set.iter().map(|(name, value)| (name, value));
+            command.envs(set);
+        }
     }
 
     /// What arrived at the echo from this client.
@@ -181,6 +206,8 @@ fn configuration(data: &Path, echo: &Upstream) -> anyhow::Result<Config> {
             flag("admin.listen", format!("{}:0", Ipv4Addr::LOCALHOST)),
             flag("upstream.ca_files", echo.ca_file().display().to_string()),
             flag("upstream.allow_private", "127.0.0.0/8".to_owned()),
+            // A client may ask for news of itself, or for what its own configuration names.
+            flag("egress.default", "deny".to_owned()),
             flag("upstream.resolve", format!("{HOST}:443={}", echo.address())),
         ],
         ..Sources::default()
@@ -201,6 +228,18 @@ async fn enrol(config: &Config) -> anyhow::Result<zeroize::Zeroizing<String>> {
     };
     let value = SecretBytes::new(VALUE.as_bytes().to_vec());
     session.registrar.add(&actor(), new, value).await?;
+    let here = EgressRule {
+        stance: Stance::Allow,
+        hosts: vec![HOST.parse()?],
+        methods: Vec::new(),
+        paths: Vec::new(),
+        actions: Vec::new(),
+    };
+    let everyone = Subject::Of(Grantee::Everyone);
+    session
+        .registrar
+        .add_egress(&actor(), &everyone, &here)
+        .await?;
     let client = OwnClient::add(&session.store, "doctor-", &owner, None).await?;
     session.finish().await?;
     Ok(client.token())
