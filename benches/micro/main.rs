@@ -13,6 +13,7 @@ mod substitution;
 mod tls;
 mod vault;
 mod worst_case;
+mod worst_request;
 
 /// Every benchmark says how many allocations one round makes. They cost what they cost in the
 /// program: freed memory is wiped.
@@ -23,6 +24,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     if filter.is_none_or(|filter| "worst_case".contains(&filter)) {
         worst_case::report();
+        worst_request::report();
     }
     divan::main();
 }

@@ -47,6 +47,8 @@ pub(super) struct Base64Run {
     /// After a line break.
     is_broken: bool,
     is_padding: bool,
+    /// What is decoded is base64 that a value was taken out of too.
+    nested: Option<Box<Base64Run>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -102,7 +104,28 @@ impl Base64Run {
             line,
             is_broken: false,
             is_padding: false,
+            nested: None,
         }
+    }
+
+    /// Writes bytes in place of a value in base64 within this base64. Of the first base64 `shift` bytes
+    /// are before it in its group of three. The character `before` holds bits of both; it counts to the
+    /// value here.
+    pub fn write_nested(&mut self, shift: u8, before: Option<u8>, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut text = Vec::new();
+        let mut goes_on = self.nested.take();
+        if let Some(nested) = &mut goes_on
+            && !nested.begin_value(before, &mut text)
+        {
+            nested.finish(None, &mut text);
+            goes_on = None;
+        }
+        let begun = || Box::new(Self::new(Substitute::Text, shift, before, 0));
+        let mut nested = goes_on.unwrap_or_else(begun);
+        nested.write(bytes, &mut text);
+        self.write(&text, out);
+        self.value_at = self.value_at.map(|at| at + usize::from(before.is_some()));
+        self.nested = Some(nested);
     }
 
     /// Another value begins with the next character, and with bits of the one `before` it, which was
@@ -236,8 +259,14 @@ impl Base64Run {
     }
 
     fn end_value(&mut self) {
-        if self.value_at.take().is_some() {
+        if let Some(start) = self.value_at.take() {
             self.skipped = ((8 - 6 * self.read % 8) % 8) as u32;
+            if let Some(nested) = &mut self.nested
+                && nested.is_in_value()
+            {
+                nested.read += (6 * self.read).div_ceil(8).saturating_sub(start);
+                nested.end_value();
+            }
         }
     }
 
@@ -249,8 +278,33 @@ impl Base64Run {
         self.incoming
             .push(u32::from(char) & ((1 << count) - 1), count);
         match self.incoming.take(8) {
-            Some(byte) => self.write(&[byte], out),
+            Some(byte) => self.write_decoded(byte, out),
             None => self.put_complete(out),
+        }
+    }
+
+    /// Writes a byte that is not part of a value.
+    fn write_decoded(&mut self, byte: u8, out: &mut Vec<u8>) {
+        let Some(mut nested) = self.nested.take() else {
+            return self.write(&[byte], out);
+        };
+        let mut text = Vec::new();
+        let (taken, ended) = nested.pass(&[byte], &mut text);
+        if taken == 0 {
+            text.push(byte);
+        }
+        if !ended {
+            self.nested = Some(nested);
+        }
+        self.write(&text, out);
+    }
+
+    /// Ends the base64 within this one.
+    pub fn end_nested(&mut self, out: &mut Vec<u8>) {
+        if let Some(mut nested) = self.nested.take() {
+            let mut text = Vec::new();
+            nested.finish(None, &mut text);
+            self.write(&text, out);
         }
     }
 
@@ -259,7 +313,11 @@ impl Base64Run {
     fn is_even(&mut self, out: &mut Vec<u8>) -> bool {
         let at_hand = self.outgoing.count + self.incoming.count;
         let position = 6 * self.written + at_hand as usize;
-        if self.skipped > 0 || self.is_padding || position % 24 != 6 * self.read % 24 {
+        if self.nested.is_some()
+            || self.skipped > 0
+            || self.is_padding
+            || position % 24 != 6 * self.read % 24
+        {
             return false;
         }
         self.outgoing.push(self.incoming.bits, self.incoming.count);
@@ -276,6 +334,7 @@ impl Base64Run {
             return;
         }
         self.incoming = Bits::default();
+        self.end_nested(out);
         self.put_complete(out);
         if let Some(missing) = 6_u32.checked_sub(self.outgoing.count)
             && missing < 6

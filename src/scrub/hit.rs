@@ -26,6 +26,8 @@ pub struct Hit {
     pub form: HitForm,
     /// In base64, how many bytes of its group of three were before it.
     pub(super) shift: u8,
+    /// The same inside of that, if what was encoded is base64 too.
+    pub(super) inner: Option<u8>,
     /// Where it began in the stream, in bytes of the input.
     pub offset: u64,
     /// How long it was there, in bytes.

@@ -1,6 +1,6 @@
 //! What is put in place of a union of hits.
 
-use super::base64_run::{Base64Run, Substitute, line_before};
+use super::base64_run::{Base64Run, Substitute, line_before, value_of};
 use super::hit::Replacement;
 use super::json_place::JsonPlace;
 use super::needles::Needles;
@@ -114,9 +114,14 @@ impl Writer {
                 return;
             }
         };
-        let before = shared_before(lead, &text[from..at], needles);
-        self.between(&text[from..at - usize::from(before.is_some())], how, out);
-        let Some(shift) = lead.shift else {
+        let edge = Edge::of(lead, &text[from..at], needles, substitute);
+        let start = at - edge.taken;
+        self.between(
+            &text[from..start - usize::from(edge.before.is_some())],
+            how,
+            out,
+        );
+        let Some(shift) = edge.shift else {
             self.end_run(out);
             let start = out.len();
             self.write_placeholder(needles, lead.reference, out);
@@ -129,13 +134,14 @@ impl Writer {
             }
             return;
         };
+        let before = edge.before;
         let goes_on = self.run.as_mut().map(|run| run.begin_value(before, out));
         if goes_on != Some(true) {
             self.end_run(out);
-            let line = line_before(text, at, beginning.run_before);
+            let line = line_before(text, start, beginning.run_before);
             // The characters before it are in no group with it, so it is no part of a longer text:
             // what follows it is none either, and would be spoiled.
-            let is_alone = lead.is_whole && !line.is_multiple_of(4);
+            let is_alone = lead.is_whole && edge.taken == 0 && !line.is_multiple_of(4);
             let keeps_length = substitute != Substitute::Text;
             if shift > 0 && before.is_none() || is_alone && !keeps_length {
                 return self.write_placeholder(needles, lead.reference, out);
@@ -144,10 +150,17 @@ impl Writer {
             self.run = Some(Box::new(run));
         }
         if let (Some(run), Mark::Placeholder(_)) = (&mut self.run, self.mark) {
-            match needles.other_text(lead.reference) {
-                Some(text) => run.write(text.as_bytes(), out),
-                None => run.write(needles.placeholder(lead.reference).as_bytes(), out),
+            let other = needles.other_text(lead.reference);
+            let marked = other.as_deref();
+            let marked = marked.unwrap_or_else(|| needles.placeholder(lead.reference));
+            match edge.nested {
+                Some((shift, before)) => run.write_nested(shift, before, marked.as_bytes(), out),
+                None => {
+                    run.end_nested(out);
+                    run.write(marked.as_bytes(), out);
+                }
             }
+            run.cover(&text[start..at], out);
         }
     }
 
@@ -214,6 +227,60 @@ fn widen(out: &mut Vec<u8>, start: usize, is_big_endian: bool) {
         } else {
             unit.to_le_bytes()
         });
+    }
+}
+
+/// How a union begins in base64.
+struct Edge {
+    /// How many bytes of its group of three are before it. None: it is not base64.
+    shift: Option<u8>,
+    /// The character that holds bits both of it and of what is before it.
+    before: Option<u8>,
+    /// How many characters more belong to it than are covered by the hit.
+    taken: usize,
+    /// In base64 within base64: the same two of the inner one.
+    nested: Option<(u8, Option<u8>)>,
+}
+
+impl Edge {
+    /// Of a union after `text`.
+    fn of(lead: Lead, text: &[u8], needles: &Needles, substitute: Substitute) -> Self {
+        let edge = Self {
+            shift: lead.shift,
+            before: shared_before(lead, text, needles),
+            taken: 0,
+            nested: None,
+        };
+        match (substitute, lead.shift, lead.inner) {
+            (Substitute::Text, Some(_), Some(0)) => Self {
+                nested: Some((0, None)),
+                ..edge
+            },
+            (Substitute::Text, Some(outer), Some(inner)) => {
+                Self::of_nested(outer, inner, text).unwrap_or(edge)
+            }
+            _ => edge,
+        }
+    }
+
+    /// Where a character of the inner base64 holds bits of the value and of what is before it, that is
+    /// one byte of the outer one, and has to be written again. It is in the last two characters.
+    fn of_nested(outer: u8, inner: u8, text: &[u8]) -> Option<Self> {
+        let &[first, second] = text.last_chunk()?;
+        let bits = u32::from(value_of(first)?) << 6 | u32::from(value_of(second)?);
+        let (shift, before, taken, offset) = match outer {
+            0 => (2, Some(first), 1, 0),
+            1 => (0, None, 2, 4),
+            _ => (1, Some(first), 1, 2),
+        };
+        let char = (bits >> offset) as u8;
+        value_of(char)?;
+        Some(Self {
+            shift: Some(shift),
+            before,
+            taken,
+            nested: Some((inner, Some(char))),
+        })
     }
 }
 

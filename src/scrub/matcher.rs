@@ -47,6 +47,8 @@ pub(super) struct Match {
     pub form: HitForm,
     /// As in a hit.
     pub shift: u8,
+    /// As in a hit.
+    pub inner: Option<u8>,
     /// Index of the value's name in the index of needles.
     pub name: u32,
     /// The end of this match and of those like it that overlap it, each with the next.
@@ -60,6 +62,7 @@ impl Match {
             reference: first + self.name as usize,
             form: self.form,
             shift: self.shift,
+            inner: self.inner,
             offset: base + self.start as u64,
             length: self.end - self.start,
         }
@@ -601,6 +604,7 @@ impl Matcher {
             end: partial.pos,
             form,
             shift: needle.shift(),
+            inner: needle.inner(),
             name: needle.name,
             covered: partial.pos,
         });

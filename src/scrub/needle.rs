@@ -107,10 +107,81 @@ pub(super) enum Spelling {
     /// Base64 of the value preceded by this many other bytes (modulo 3), without the characters
     /// at either end that depend on the neighbours.
     Base64(u8),
+    /// Base64 of such base64.
+    Nested(Nested),
     Hex,
     Utf16Be,
     /// Of a source that holds UTF-16BE: each pair of bytes turned round.
     Utf16Le,
+}
+
+/// Where a value lies in base64 within base64: the `auth` of a registry, inside a Secret of Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nested {
+    /// How many other bytes are before the value in the text that was encoded first.
+    pub inner: u8,
+    /// How many characters of that are before its own in what was encoded then.
+    pub outer: u8,
+    /// The alphabet of the first is that of URLs. The second is found in both.
+    pub is_url: bool,
+}
+
+/// How many characters of base64 depend on `length` bytes alone that come after `shift` others.
+fn base64_len(length: usize, shift: u8) -> usize {
+    let skipped = 8 * usize::from(shift);
+    (skipped + 8 * length) / 6 - skipped.div_ceil(6)
+}
+
+/// The character at `index` of those, as its six bits.
+#[inline]
+fn base64_bits(byte: impl Fn(usize) -> u8, shift: u8, index: usize) -> usize {
+    let skipped = 8 * usize::from(shift);
+    let bit = 6 * (skipped.div_ceil(6) + index) - skipped;
+    let (at, offset) = (bit / 8, bit % 8);
+    let pair = u16::from_be_bytes([byte(at), byte(at + 1)]);
+    usize::from(pair >> (10 - offset) & 63)
+}
+
+impl Nested {
+    /// The character at `index` of what the value makes of the first base64.
+    fn inner_byte(self, bytes: &[u8], index: usize) -> u8 {
+        let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+        match (base64_bits(byte, self.inner, index), self.is_url) {
+            (62, true) => b'-',
+            (63, true) => b'_',
+            (bits, _) => BASE64[bits],
+        }
+    }
+
+    fn inner_len(self, length: usize) -> usize {
+        base64_len(length, self.inner)
+    }
+
+    /// The first character that the value makes of the first base64, which is a byte to the second.
+    pub fn first(self, bytes: &[u8]) -> u8 {
+        self.inner_byte(bytes, 0)
+    }
+
+    /// All places that a value can have. The alphabet is asked for only where it makes a difference.
+    pub fn all(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let places = |inner, is_url| {
+            (0..3).map(move |outer| Self {
+                inner,
+                outer,
+                is_url,
+            })
+        };
+        (0..3).flat_map(move |inner| {
+            let first = Self {
+                inner,
+                outer: 0,
+                is_url: false,
+            };
+            let mut chars = (0..first.inner_len(bytes.len())).map(|at| first.inner_byte(bytes, at));
+            let differs = chars.any(|char| matches!(char, b'+' | b'/'));
+            places(inner, false).chain(places(inner, true).filter(move |_| differs))
+        })
+    }
 }
 
 /// Bytes that needles are computed from.
@@ -161,10 +232,8 @@ impl Needle {
         let len = match spelling {
             Spelling::Plain | Spelling::Utf16Be | Spelling::Utf16Le => n,
             Spelling::Hex => 2 * n,
-            Spelling::Base64(shift) => {
-                let skipped = 8 * usize::from(shift);
-                (skipped + 8 * n) / 6 - skipped.div_ceil(6)
-            }
+            Spelling::Base64(shift) => base64_len(n, shift),
+            Spelling::Nested(nested) => base64_len(nested.inner_len(n), nested.outer),
         };
         Self {
             source: source as u32,
@@ -191,12 +260,13 @@ impl Needle {
                 b"0123456789abcdef"[usize::from(nibble)]
             }
             Spelling::Base64(shift) => {
-                let skipped = 8 * usize::from(shift);
-                let bit = 6 * (skipped.div_ceil(6) + index) - skipped;
-                let (at, offset) = (bit / 8, bit % 8);
-                let next = bytes.get(at + 1).copied().unwrap_or(0);
-                let pair = u16::from_be_bytes([bytes[at], next]);
-                BASE64[usize::from(pair >> (10 - offset) & 63)]
+                let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+                BASE64[base64_bits(byte, shift, index)]
+            }
+            Spelling::Nested(nested) => {
+                // A byte after the last one gives the last character only bits that are not its own.
+                let byte = |at| nested.inner_byte(bytes, at);
+                BASE64[base64_bits(byte, nested.outer, index)]
             }
         }
     }
@@ -205,14 +275,23 @@ impl Needle {
     pub fn shift(&self) -> u8 {
         match self.spelling {
             Spelling::Base64(shift) => shift,
+            Spelling::Nested(nested) => nested.outer,
             _ => 0,
+        }
+    }
+
+    /// The same in the base64 that was encoded once more.
+    pub fn inner(&self) -> Option<u8> {
+        match self.spelling {
+            Spelling::Nested(nested) => Some(nested.inner),
+            _ => None,
         }
     }
 
     /// The form of a hit that used escapes of these notations; `plus` if a `+` was read as a space.
     pub fn form(&self, notations: Notations, plus: bool) -> HitForm {
         match self.spelling {
-            Spelling::Base64(_) => HitForm::Base64,
+            Spelling::Base64(_) | Spelling::Nested(_) => HitForm::Base64,
             Spelling::Hex => HitForm::Hex,
             Spelling::Utf16Be | Spelling::Utf16Le => HitForm::Utf16,
             Spelling::Plain if notations.is_empty() && !plus => HitForm::Raw,
@@ -243,7 +322,7 @@ pub(super) fn utf16be(value: &[u8]) -> Option<SecretBytes> {
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
     use proptest::prelude::*;
 
     use super::*;
@@ -273,6 +352,33 @@ mod tests {
             let bits = 8 * (before.len() + value.len());
             let expected = bits / 6 - (8 * before.len()).div_ceil(6);
             prop_assert_eq!(needle.len(), expected);
+        }
+    }
+
+    proptest! {
+        /// The same one level deeper.
+        #[test]
+        fn nested_needles_are_what_depends_on_the_value_alone(
+            value in prop::collection::vec(any::<u8>(), 8..40),
+            before in prop::collection::vec(any::<u8>(), 0..3),
+            after in prop::collection::vec(any::<u8>(), 3),
+            prefix in 0..3_usize,
+            is_url in any::<bool>(),
+        ) {
+            let engine = if is_url { URL_SAFE } else { STANDARD };
+            let inner = engine.encode([&before[..], &value, &after].concat());
+            let text = STANDARD.encode([&b"x:y"[..prefix], inner.as_bytes()].concat());
+            let occurs = |nested: &Nested| {
+                let needle = spell(&value, Spelling::Nested(*nested));
+                text.as_bytes().windows(needle.len()).any(|window| window == needle)
+            };
+            let found: Vec<Nested> = Nested::all(&value).filter(occurs).collect();
+            let places = found.iter().map(|n| (usize::from(n.inner), usize::from(n.outer)));
+            let mut places: Vec<_> = places.collect();
+            // The alphabets may differ in the last bits alone, which are not the value's own.
+            places.dedup();
+            let from = (8 * before.len()).div_ceil(6);
+            prop_assert_eq!(places, [(before.len(), (prefix + from) % 3)]);
         }
     }
 

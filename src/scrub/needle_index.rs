@@ -12,7 +12,7 @@ use super::gap::HEX_SEPARATORS;
 use super::haystack::Haystack;
 use super::names::NameFilter;
 use super::needle::{
-    HitForm, MIN_SEARCHED, Needle, NeedleClass, NeedleSource, Spelling, address, utf16be,
+    HitForm, MIN_SEARCHED, Needle, NeedleClass, NeedleSource, Nested, Spelling, address, utf16be,
 };
 use super::trie::{Trie, TrieNode};
 use crate::secret::SecretBytes;
@@ -268,6 +268,9 @@ impl Collected {
         let keys = private_keys(bytes);
         self.spell(NeedleClass::Exact, Spelling::Plain, bytes);
         self.spell_base64(bytes);
+        for nested in Nested::all(bytes) {
+            self.spell(NeedleClass::Base64, Spelling::Nested(nested), bytes);
+        }
         self.spell(NeedleClass::Hex, Spelling::Hex, bytes);
         self.sources.push(NeedleSource::Value(value));
         if let Some(wide) = wide {

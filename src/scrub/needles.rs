@@ -8,7 +8,7 @@ use super::haystack::Haystack;
 use super::hit::{Hit, Replacement};
 use super::json_place::is_number;
 use super::matcher::Matcher;
-use super::needle::MIN_SEARCHED;
+use super::needle::{MIN_SEARCHED, Nested};
 use super::needle_index::NeedleIndex;
 use super::scan::{Scan, first_reference};
 
@@ -40,6 +40,8 @@ struct ReplacementHazards {
     any_number: bool,
     /// The characters of base64 that hold the last bits of a byte and the first of some value.
     before: [bool; 256],
+    /// The characters of base64 that hold the first bits of such a character, in base64 within base64.
+    before_nested: [bool; 256],
 }
 
 /// Tried in order for what replaces a hit that a replacement has made. None of them is part of an
@@ -59,6 +61,7 @@ impl Needles {
             seen: [false; 256],
             any_number: false,
             before: [false; 256],
+            before_nested: [false; 256],
         };
         Self {
             indexes: Vec::new(),
@@ -186,6 +189,29 @@ impl Needles {
         self.hazards.before[usize::from(char)]
     }
 
+    /// How many characters at the end of `text` may have to be written again with a value in base64 that
+    /// follows: the one that holds bits of both; or two, which together hold such a character of base64
+    /// within base64.
+    pub(super) fn shared_at_end(&self, text: &[u8]) -> usize {
+        if let Some(&[first, second]) = text.last_chunk()
+            && let (Some(first), Some(second)) = (value_of(first), value_of(second))
+        {
+            let bits = u32::from(first) << 6 | u32::from(second);
+            let may_be = |offset| {
+                let char = (bits >> offset) as u8;
+                value_of(char).is_some() && self.may_precede(char)
+            };
+            if [0, 2, 4].into_iter().any(may_be) {
+                return 2;
+            }
+        }
+        let is_shared = |char: &u8| {
+            // The second of the two may be what comes next.
+            self.may_precede(*char) || self.hazards.before_nested[usize::from(*char)]
+        };
+        usize::from(text.last().is_some_and(is_shared))
+    }
+
     /// A character that no value contains, if there is one.
     pub(super) fn filler(&self) -> u8 {
         let seen = &self.hazards.seen;
@@ -203,6 +229,12 @@ impl Needles {
             self.hazards.completed_by_placeholder |= meets_placeholder(value);
             self.hazards.any_number |= value.iter().all(|byte| is_number(*byte));
             mark_before(value[0], &mut self.hazards.before);
+            for nested in Nested::all(value) {
+                mark_before(nested.first(value), &mut self.hazards.before);
+            }
+        }
+        if long {
+            mark_before_nested(&self.hazards.before, &mut self.hazards.before_nested);
         }
         self.indexes.push(Arc::new(index));
         // A slug may itself spell a value. Short ones are found in slugs by mere chance, and a
@@ -244,6 +276,19 @@ fn mark_before(first: u8, before: &mut [bool; 256]) {
     for char in 0..=u8::MAX {
         if let Some(bits) = value_of(char) {
             before[usize::from(char)] |= bits & 15 == first >> 4 || bits & 3 == first >> 6;
+        }
+    }
+}
+
+/// Marks the characters of base64 that hold the first six, four or two bits of a character in `before`.
+fn mark_before_nested(before: &[bool; 256], nested: &mut [bool; 256]) {
+    let shared = (0..=u8::MAX).filter(|char| before[usize::from(*char)]);
+    for shared in shared.filter(|char| value_of(*char).is_some()) {
+        for char in 0..=u8::MAX {
+            if let Some(bits) = value_of(char) {
+                nested[usize::from(char)] |=
+                    bits == shared >> 2 || bits & 15 == shared >> 4 || bits & 3 == shared >> 6;
+            }
         }
     }
 }

@@ -132,13 +132,10 @@ impl Pass {
         self.scan.advance(needles.indexes(), text, from);
         let mut decided = self.scan.open_from().unwrap_or(text.bytes.len());
         let regions = self.scan.regions();
-        // The character before a value in base64 may have to be written again with it.
-        if let Some(before) = decided.checked_sub(1)
-            && !text.complete
-            && needles.may_precede(text.bytes[before])
-            && !regions.cover(before)
-        {
-            decided = before;
+        if !text.complete {
+            let shared = needles.shared_at_end(&text.bytes[..decided]);
+            let before = (1..=shared).take_while(|back| !regions.cover(decided - back));
+            decided -= before.count();
         }
         Read {
             decided,
@@ -246,7 +243,7 @@ impl Pass {
 pub enum Waiting {
     /// Nothing.
     Nothing,
-    /// A character that is not part of a value, but would be written again with one in base64.
+    /// Characters that are not part of a value, but would be written again with one in base64.
     Neighbour,
     /// No more than chance makes the beginning of a value.
     Little,

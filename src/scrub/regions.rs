@@ -32,6 +32,8 @@ pub(super) struct Lead {
     pub reference: usize,
     /// In base64, how many bytes of its group of three are before it.
     pub shift: Option<u8>,
+    /// The same inside of that, if what was encoded is base64 too.
+    pub inner: Option<u8>,
     /// In base64, whether no character holds bits both of it and of a neighbour.
     pub is_whole: bool,
     /// It is UTF-16.
@@ -48,6 +50,7 @@ impl Region {
         Lead {
             reference: first.map_or(0, |hit| hit.reference),
             shift: first.and_then(|hit| (hit.form == HitForm::Base64).then_some(hit.shift)),
+            inner: first.and_then(|hit| hit.inner),
             is_whole: first.is_some_and(|hit| hit.shift == 0 && hit.length.is_multiple_of(GROUP)),
             is_wide: first.is_some_and(|hit| hit.form == HitForm::Utf16),
             is_odd: !(self.end - self.start).is_multiple_of(2),
@@ -165,6 +168,7 @@ mod tests {
             reference,
             form: HitForm::Raw,
             shift: 0,
+            inner: None,
             offset: start as u64,
             length: end - start,
         }

@@ -125,6 +125,7 @@ impl Scan {
             reference,
             form: HitForm::Partial,
             shift: 0,
+            inner: None,
             offset: self.base + from as u64,
             length: len - from,
         })

@@ -646,3 +646,47 @@ async fn basic_credentials_do_not_come_back_however_they_were_encoded() {
     let expected = STANDARD.encode("<<pin>>");
     assert_eq!(answer.text(), format!("Authorization: Basic {expected}"));
 }
+
+/// A pull secret as the API of Kubernetes gives it: base64 of JSON, in which `auth` is base64 of a pair.
+#[tokio::test]
+async fn base64_within_base64_is_masked_at_its_depth() {
+    let (world, stub) = one_upstream().await;
+    let mut tunnel = world.tunnel().await;
+    let secret = |value: &str| {
+        let auths = ["bob", "alice", "a"].map(|user| {
+            let auth = STANDARD.encode(format!("{user}:{value}"));
+            format!("\"{user}.example.test\":{{\"auth\":\"{auth}\"}}")
+        });
+        let config = format!("{{\"auths\":{{{}}}}}", auths.join(","));
+        let config = STANDARD.encode(config);
+        format!("{{\"kind\":\"Secret\",\"data\":{{\".dockerconfigjson\":\"{config}\"}}}}")
+    };
+    let (held, masked) = (secret(VALUE), secret("<<pat>>"));
+    let gzip = close("gzip", held.as_bytes());
+    for size in [7, 64, 4_096] {
+        for (line, body) in [
+            ("X-A: b", held.as_bytes()),
+            ("Content-Encoding: gzip", &gzip),
+        ] {
+            let lines = [
+                "Content-Type: application/json",
+                "Transfer-Encoding: chunked",
+                line,
+            ];
+            stub.answer(answer(&lines, &chunked(body, size)));
+            for used in [&[USE][..], &[]] {
+                let got = tunnel.get("/x", used).await;
+                assert_eq!(got.text(), masked, "{line} in pieces of {size}");
+            }
+        }
+    }
+    let line = format!("X-Secret: {held}");
+    stub.answer(sized(&[&line], b"x"));
+    let got = tunnel.get("/x", &[USE]).await;
+    assert_eq!(got.header("x-secret").as_deref(), Some(&*masked));
+    // What holds the value itself goes nowhere.
+    stub.take();
+    let refused = tunnel.post("/x", "application/json", &held).await;
+    assert_refused(&refused, "secret_exposed");
+    assert!(stub.take().is_empty());
+}
