@@ -39,8 +39,9 @@ pub struct Changes(Arc<Progress>);
 struct Progress {
     /// The vault's generation whose events are in the ledger.
     recorded: AtomicU64,
-    /// Held while events are moved, so that no two requests move the same ones.
-    moving: Mutex<()>,
+    /// Held while events are moved, so that no two requests move the same ones. Those in it are in the
+    /// ledger, but the store could not remove them yet.
+    moving: Mutex<Option<Waiting>>,
     /// A request has waited as long as it should for the events that are being moved.
     is_late: AtomicBool,
 }
@@ -50,7 +51,7 @@ impl Changes {
     pub fn new() -> Self {
         Self(Arc::new(Progress {
             recorded: AtomicU64::new(u64::MAX),
-            moving: Mutex::new(()),
+            moving: Mutex::new(None),
             is_late: AtomicBool::new(false),
         }))
     }
@@ -105,12 +106,12 @@ impl Progress {
     }
 
     async fn record(&self, generation: u64, store: &Store, ledger: &Ledger) {
-        let _moving = self.moving.lock().await;
+        let mut moving = self.moving.lock().await;
         self.is_late.store(false, Ordering::Release);
         if self.recorded.load(Ordering::Acquire) == generation {
             return;
         }
-        match drain_outbox(store, ledger).await {
+        match drain_outbox(store, ledger, &mut moving).await {
             Ok(()) => self.recorded.store(generation, Ordering::Release),
             // The change itself is in force. A request that uses a value will meet the same ledger.
             Err(error) => tracing::error!(%error, "administrative events wait for the ledger"),
@@ -177,8 +178,17 @@ impl Default for Changes {
 }
 
 /// Moves administrative events from the store's outbox into the ledger, in order. An event leaves
-/// the outbox only once its line is durable, so a crash in between repeats it and loses none.
-pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainError> {
+/// the outbox only once its line is durable, so a crash in between repeats it and loses none. What is
+/// `written` is removed first: a store that is full for hours must not have the ledger repeat it each time.
+pub async fn drain_outbox(
+    store: &Store,
+    ledger: &Ledger,
+    written: &mut Option<Waiting>,
+) -> Result<(), DrainError> {
+    if let Some(waiting) = written {
+        store.outbox_done(waiting).await?;
+        *written = None;
+    }
     loop {
         let waiting = store.outbox_take(BATCH).await?;
         if waiting.is_empty() {
@@ -190,7 +200,11 @@ pub async fn drain_outbox(store: &Store, ledger: &Ledger) -> Result<(), DrainErr
             lines.push(&entry(event));
         }
         ledger.commit(lines).await?;
-        store.outbox_done(&waiting).await?;
+        if let Err(error) = store.outbox_done(&waiting).await {
+            // Where events are missing, whatever is there by the next time would count as complete.
+            *written = Some(waiting).filter(|waiting| !waiting.is_incomplete);
+            return Err(error.into());
+        }
     }
 }
 
@@ -247,6 +261,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::files;
     use crate::ledger::{Durability, Options};
     use crate::vault::ClientName;
     use crate::vault::client_proof::ClientProof;
@@ -300,6 +315,39 @@ mod tests {
         let repeated: Vec<_> = lines.iter().filter(|(_, times)| **times != 1).collect();
         assert!(repeated.is_empty(), "{repeated:?}");
         assert_eq!(lines.len(), usize::from(CLIENTS));
+    }
+
+    /// The ledger has room, and the store has none, for as long as that lasts.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn events_that_the_store_cannot_remove_are_written_once() {
+        let fixture = Fixture::new();
+        let vault = fixture.vault().await;
+        let registrar = fixture.registrar().await;
+        let dir = fixture.data_dir().join("ledger");
+        let ledger = Ledger::open(&dir, Durability::Commit, Options::default()).unwrap();
+        let changes = Changes::new();
+        changes.follow(&vault, &ledger).await.unwrap();
+        // What is removed is put on record in this file first.
+        let revision = fixture.data_dir().join(files::STORE_REVISION);
+        let _ = std::fs::remove_file(&revision);
+        std::fs::create_dir(&revision).unwrap();
+        registrar.add_users(&["bob"]).await;
+        for _ in 0..5 {
+            changes.follow(&vault, &ledger).await.unwrap();
+        }
+        let waiting = registrar.store().outbox_take(10).await.unwrap();
+        assert_eq!(waiting.events.len(), 1);
+        std::fs::remove_dir(&revision).unwrap();
+        registrar.add_users(&["carol"]).await;
+        changes.follow(&vault, &ledger).await.unwrap();
+        let waiting = registrar.store().outbox_take(10).await.unwrap();
+        assert!(waiting.is_empty());
+        ledger.close().await.unwrap();
+        let text = std::fs::read_to_string(dir.join(crate::ledger::CURRENT)).unwrap();
+        for name in ["bob", "carol"] {
+            let of = |line: &&str| line.contains("user.added") && line.contains(name);
+            assert_eq!(text.lines().filter(of).count(), 1, "{name}: {text}");
+        }
     }
 
     /// Another process holds the write lock for longer than anyone waits.

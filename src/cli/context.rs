@@ -184,7 +184,7 @@ impl Session {
         let Some(ledger) = self.ledger().await? else {
             return Ok(());
         };
-        changes::drain_outbox(&self.store, &ledger).await?;
+        changes::drain_outbox(&self.store, &ledger, &mut None).await?;
         ledger
             .close()
             .await

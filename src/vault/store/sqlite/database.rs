@@ -27,6 +27,17 @@ use crate::{clock, files};
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whether a connection that was given back has no transaction open. Where the disk is full SQLite may
+/// end one by itself; to roll it back fails then, and sqlx takes it as open for as long as the connection
+/// lives: no change could be made on it any more.
+async fn is_usable(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // The one before may still be rolled back, in the connection's thread.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
 /// A handle on the database; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -79,6 +90,7 @@ impl Database {
             .max_lifetime(None)
             .acquire_timeout(BUSY_TIMEOUT)
             .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_usable(connection)))
             .connect_lazy_with(options);
         Ok(Self {
             pool,

@@ -69,6 +69,22 @@ impl Database {
     }
 }
 
+/// As where the disk is full: SQLite has ended the transaction before whoever began it rolls it back.
+#[tokio::test]
+async fn a_connection_whose_transaction_sqlite_has_ended_is_not_used_again() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    let pool = &command.store().sqlite().pool;
+    for _ in 0..8 {
+        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let ended = sqlx::raw_sql("ROLLBACK").execute(&mut *transaction).await;
+        ended.unwrap();
+    }
+    command.add_secret("alice", "key", "value").await;
+    let vault = fixture.vault().await;
+    assert_eq!(vault.value("alice", "key").await.unwrap(), "value");
+}
+
 #[tokio::test]
 async fn a_commit_of_another_process_is_noticed() {
     let fixture = Fixture::new();
