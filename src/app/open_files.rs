@@ -7,9 +7,15 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::process;
+
 /// Descriptors that connections may not take: store, ledger, log, admin listener and its probes,
 /// configuration files, name resolution.
 const RESERVE: usize = 192;
+/// Where the limit is low they are one in so many, so that most are for connections.
+const SHARE: usize = 5;
+/// But always some more than are open before the first client connects.
+const SPARE: usize = 12;
 /// Descriptors of a client's connection: its own, and one towards the upstream.
 const PER_CONNECTION: usize = 2;
 
@@ -30,7 +36,7 @@ fn raise() -> usize {
 /// How many clients may be connected at once: `wanted`, or as many as open files allow.
 pub fn connections(wanted: usize) -> usize {
     let files = raise();
-    let connections = wanted.min(room(files));
+    let connections = wanted.min(room(files, process::open_files()));
     if connections < wanted {
         tracing::warn!(
             files,
@@ -44,8 +50,9 @@ pub fn connections(wanted: usize) -> usize {
     connections
 }
 
-fn room(files: usize) -> usize {
-    (files.saturating_sub(RESERVE) / PER_CONNECTION).max(1)
+fn room(files: usize, open: usize) -> usize {
+    let reserve = RESERVE.min((files / SHARE).max(open + SPARE));
+    (files.saturating_sub(reserve) / PER_CONNECTION).max(1)
 }
 
 #[cfg(test)]
@@ -54,9 +61,12 @@ mod tests {
 
     #[test]
     fn descriptors_are_kept_back() {
-        assert_eq!(room(1_024), 416);
-        assert_eq!(room(256), 32);
-        assert_eq!(room(10), 1);
-        assert_eq!(room(usize::MAX), (usize::MAX - 192) / 2);
+        assert_eq!(room(1_024, 40), 416);
+        assert_eq!(room(256, 30), 102);
+        assert_eq!(room(256, 44), 100);
+        // A machine of many cores has more open for itself.
+        assert_eq!(room(256, 120), 62);
+        assert_eq!(room(10, 40), 1);
+        assert_eq!(room(usize::MAX, 40), (usize::MAX - 192) / 2);
     }
 }

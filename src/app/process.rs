@@ -16,17 +16,21 @@ pub(super) fn state() -> ProcessState {
     let (locked, is_lock_exhausted) = pool::locked();
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let stat = Stat::parse(&stat);
-    // The listing itself is one of them.
-    let open_files = fs::read_dir("/proc/self/fd").map_or(0, |all| all.count().saturating_sub(1));
     ProcessState {
         locked,
         is_lock_exhausted,
         started_micros: started(stat.started),
         resident: stat.resident_pages * page_size() as u64,
-        open_files,
+        open_files: open_files(),
         most_files: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         cpu: ticks(stat.cpu),
     }
+}
+
+/// How many files it has open.
+pub(super) fn open_files() -> usize {
+    // The listing itself is one of them.
+    fs::read_dir("/proc/self/fd").map_or(0, |all| all.count().saturating_sub(1))
 }
 
 fn ticks(count: u64) -> Duration {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 
 use crate::client::{Wanted, request, trusting};
 use crate::upstream::{Step, Stub};
 use crate::world::{HOST, SLUG, VALUE, World};
-use crate::{eventually, within_secs};
+use crate::{eventually, within, within_secs};
 
 const TUNNELS: usize = 1000;
 
@@ -202,4 +202,46 @@ async fn connections_beyond_the_limit_do_not_take_the_proxy_down() {
     })
     .await;
     assert_eq!(world.tunnel().await.get("/x", &[]).await.status, 200);
+}
+
+/// In a small place: each of a hundred clients has a request under way at the same time, and probes are
+/// answered. Who finds no place is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_clients_are_served_at_once_with_256_open_files() {
+    const CLIENTS: usize = 100;
+    let builder = World::builder().after("ulimit -n 256");
+    let stub = Stub::tls(builder.pki(), &[HOST]).await;
+    let builder = builder.route(&format!("{HOST}:443"), stub.addr);
+    let world = Arc::new(builder.start().await);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    stub.serve(move |_| {
+        let held = Arc::clone(&held);
+        async move {
+            held.acquire().await.expect("open").forget();
+            vec![Step::Send(crate::upstream::ok("served"))]
+        }
+    });
+    let client = |_| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.tunnel().await.get("/x", &[]).await.status })
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+    stub.until_requests(CLIENTS).await;
+    let ready = world.admin_page("/readyz").await.expect("an answer");
+    assert_eq!(ready.status, 200);
+    let mut more = Vec::new();
+    let refused = loop {
+        assert!(more.len() < 20, "there are places without end");
+        match Wanted::new(&world).connect(&world).await {
+            Ok(tunnel) => more.push(tunnel),
+            Err(refused) => break refused,
+        }
+    };
+    crate::client::assert_refused(&refused, "overloaded");
+    gate.add_permits(CLIENTS);
+    for client in clients {
+        let status = within("an answer", client).await.expect("a client");
+        assert_eq!(status, 200);
+    }
 }
