@@ -181,13 +181,8 @@ impl Wrong {
 
     /// Everything that is wrong: the field, its name for people, and what it is.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, String, &str)> {
-        let label = |field: &str| {
-            let words = field.replace('_', " ");
-            let (first, rest) = words.split_at(1);
-            first.to_ascii_uppercase() + rest
-        };
         let wrong = self.0.iter();
-        wrong.map(move |(field, message)| (*field, label(field), &**message))
+        wrong.map(|(field, message)| (*field, label(field), &**message))
     }
 
     /// Reads items, and says of the first that is wrong which one it is. Not for values.
@@ -233,9 +228,45 @@ impl Wrong {
     }
 }
 
+/// What the forms call fields whose name in the request says it less well.
+const LABELS: [(&str, &str); 9] = [
+    ("approve", "Ask me"),
+    ("copies", "Copies in one request"),
+    ("display_name", "Name for people"),
+    ("locations", "Places"),
+    ("max_uses", "At most"),
+    ("rotate_every", "Replace every"),
+    ("subject", "Whom"),
+    ("url", "URL"),
+    ("value_file", "File"),
+];
+
+/// The name of a field for people.
+pub(super) fn label(field: &str) -> String {
+    if let Some((_, label)) = LABELS.iter().find(|(known, _)| *known == field) {
+        return (*label).to_owned();
+    }
+    let words = field.replace('_', " ");
+    let mut letters = words.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_has_the_name_that_its_form_shows() {
+        for (field, shown) in [
+            ("locations", "Places"),
+            ("rotate_every", "Replace every"),
+            ("display_name", "Name for people"),
+            ("", ""),
+        ] {
+            assert_eq!(label(field), shown);
+        }
+    }
 
     #[test]
     fn a_value_keeps_its_lines_and_loses_one_line_end() {

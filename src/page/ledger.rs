@@ -235,7 +235,7 @@ fn row(record: &Record, covered: u64) -> Row {
     let entry = &record.entry;
     Row {
         seq: record.seq,
-        time: When::of(record.time).html(),
+        time: When::of(record.time).stamp(),
         event: text::shown(&entry.event),
         class: match &*entry.event {
             event::DENIED | event::DAMAGED | event::INTERRUPTED => "bad",

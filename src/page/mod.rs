@@ -18,6 +18,7 @@
 //! | A cell of a CSV file is a formula | [`csv_text`](crate::ledger::export::csv_text) makes it text. |
 
 mod approvals;
+mod ask;
 mod assets;
 mod clients;
 mod condition;
@@ -84,7 +85,10 @@ pub fn router(context: &AdminContext) -> Router<AdminContext> {
             post(people::change_bundle),
         )
         .route("/settings/tokens", get(tokens::show).post(tokens::add))
-        .route("/settings/tokens/{id}/revoke", post(tokens::revoke))
+        .route(
+            "/settings/tokens/{id}/revoke",
+            get(tokens::ask_revoke).post(tokens::revoke),
+        )
         .route("/ledger", get(ledger::show))
         .route("/ledger/check", post(ledger::begin_check))
         .route("/ledger/proof/{seq}", get(ledger::proof))

@@ -5,11 +5,11 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::failure::Failure;
-use super::fields::Fields;
+use super::fields::{self, Fields};
 use super::layout::{self, Layout, Section};
 use super::person::Person;
 use super::text;
-use super::visit::Visit;
+use super::visit::{Sent, Visit};
 use super::when::{self, When};
 use crate::admin::{AdminContext, AdminProblem, Trouble, signin};
 use crate::identity::{Bearer, Purpose};
@@ -19,6 +19,9 @@ use crate::vault::people::{BundleId, Grantee, Role};
 use crate::vault::registrar::people::{NewUser, UserChange};
 use crate::vault::sharing::Offer;
 use crate::vault::{GroupName, Principal, Sight};
+
+/// The page that has all of these forms.
+const PATH: &str = "/settings/people";
 
 #[derive(Template)]
 #[template(path = "people.html")]
@@ -31,6 +34,44 @@ struct PeoplePage {
     bundles: Vec<BundleRow>,
     /// With whom a bundle can be shared.
     grantees: Vec<String>,
+    form: Form,
+    /// Whether the address filled a form in.
+    is_filled_in: bool,
+    /// Why nothing was changed.
+    wrong: Vec<String>,
+}
+
+/// What was typed into one of the forms.
+struct Form {
+    /// Which one: the path that it goes to.
+    of: String,
+    name: String,
+    display_name: String,
+    role: String,
+    description: String,
+    user: String,
+    slug: String,
+    alias: String,
+    with: String,
+    until: String,
+}
+
+impl Form {
+    fn typed(fields: &Fields) -> Self {
+        let text = |name: &str| fields.text(name).to_owned();
+        Self {
+            of: text("form"),
+            name: text("name"),
+            display_name: text("display_name"),
+            role: text("role"),
+            description: text("description"),
+            user: text("user"),
+            slug: text("slug"),
+            alias: text("alias"),
+            with: text("with"),
+            until: text("until"),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -69,8 +110,18 @@ struct BundleRow {
 
 /// `GET /settings/people`
 pub(super) async fn show(visit: Visit) -> Response {
-    let Visit { person, sight, .. } = &visit;
-    let page = PeoplePage {
+    let mut page = people_page(&visit, Vec::new());
+    page.is_filled_in = !page.form.of.is_empty();
+    layout::page(&page)
+}
+
+fn people_page(visit: &Visit, wrong: Vec<String>) -> PeoplePage {
+    let Visit {
+        person,
+        sight,
+        fields,
+    } = visit;
+    PeoplePage {
         layout: visit.layout("People", Section::People),
         administers: person.administers(),
         only_reads: person.only_reads(),
@@ -78,8 +129,37 @@ pub(super) async fn show(visit: Visit) -> Response {
         groups: groups(sight),
         bundles: bundles(sight, person),
         grantees: grantees(sight, person.name()),
+        form: Form::typed(fields),
+        is_filled_in: false,
+        wrong,
+    }
+}
+
+/// The answer to a form. Where it could not be done, the page is shown again with what was typed.
+async fn answer(
+    context: &AdminContext,
+    sent: Sent,
+    outcome: Result<Response, Failure>,
+) -> Result<Response, Failure> {
+    let problem = match outcome {
+        Err(Failure::Problem(problem)) => problem,
+        other => return other,
     };
-    layout::page(&page)
+    let is_of_form = matches!(
+        problem.trouble,
+        Trouble::Invalid | Trouble::Conflict | Trouble::NotFound
+    );
+    if !is_of_form {
+        return Err(problem.into());
+    }
+    let of_fields = problem.fields.iter();
+    let of_fields = of_fields.map(|one| format!("{}: {}", fields::label(&one.field), one.detail));
+    let mut wrong: Vec<_> = of_fields.collect();
+    if wrong.is_empty() {
+        wrong.push(problem.words());
+    }
+    let visit = sent.again(context).await?;
+    Ok(layout::refused(&people_page(&visit, wrong)))
 }
 
 fn users(sight: &Sight, person: &Person) -> Vec<UserRow> {
@@ -152,10 +232,15 @@ fn wrong(field: &'static str, error: impl std::fmt::Display) -> Failure {
 /// `POST /settings/people/users`
 pub(super) async fn add_user(
     State(context): State<AdminContext>,
-    person: Person,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    person.demand_fresh("/settings/people")?;
+    let outcome = save_user(&context, &sent).await;
+    answer(&context, sent, outcome).await
+}
+
+async fn save_user(context: &AdminContext, sent: &Sent) -> Result<Response, Failure> {
+    sent.demand_fresh(PATH)?;
+    let Sent { person, fields } = sent;
     let new = NewUser {
         name: Principal::parse(fields.trimmed("name")).map_err(|error| wrong("name", error))?,
         display_name: fields.trimmed("display_name").to_owned(),
@@ -171,26 +256,31 @@ pub(super) async fn add_user(
 /// `POST /settings/people/users/{name}` with `do`: `disable`, `enable`, `invite` or `role`.
 pub(super) async fn change_user(
     State(context): State<AdminContext>,
-    person: Person,
     Path(name): Path<String>,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    let name = Principal::parse(&name).map_err(|_| Failure::not_found())?;
+    let outcome = set_user(&context, &sent, &name).await;
+    answer(&context, sent, outcome).await
+}
+
+async fn set_user(context: &AdminContext, sent: &Sent, name: &str) -> Result<Response, Failure> {
+    let Sent { person, fields } = sent;
+    let name = Principal::parse(name).map_err(|_| Failure::not_found())?;
     let (registrar, actor) = (context.registrar(), person.actor());
     match fields.text("do") {
         "disable" => {
             registrar.set_disabled(&actor, &name, true).await?;
         }
         "enable" => {
-            person.demand_fresh("/settings/people")?;
+            sent.demand_fresh(PATH)?;
             registrar.set_disabled(&actor, &name, false).await?;
         }
         "invite" => {
-            person.demand_fresh("/settings/people")?;
-            return invite(&context, &person, name).await;
+            sent.demand_fresh(PATH)?;
+            return invite(context, person, name).await;
         }
         _ => {
-            person.demand_fresh("/settings/people")?;
+            sent.demand_fresh(PATH)?;
             let role: Role = fields
                 .text("role")
                 .parse()
@@ -229,9 +319,14 @@ async fn invite(
 /// `POST /settings/people/groups`
 pub(super) async fn add_group(
     State(context): State<AdminContext>,
-    person: Person,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
+    let outcome = save_group(&context, &sent).await;
+    answer(&context, sent, outcome).await
+}
+
+async fn save_group(context: &AdminContext, sent: &Sent) -> Result<Response, Failure> {
+    let Sent { person, fields } = sent;
     let name = GroupName::parse(fields.trimmed("name")).map_err(|error| wrong("name", error))?;
     let description = fields.trimmed("description");
     let registrar = context.registrar();
@@ -244,11 +339,16 @@ pub(super) async fn add_group(
 /// `POST /settings/people/groups/{name}` with `do`: `join`, `leave` or `remove`.
 pub(super) async fn change_group(
     State(context): State<AdminContext>,
-    person: Person,
     Path(name): Path<String>,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
-    let name = GroupName::parse(&name).map_err(|_| Failure::not_found())?;
+    let outcome = set_group(&context, &sent, &name).await;
+    answer(&context, sent, outcome).await
+}
+
+async fn set_group(context: &AdminContext, sent: &Sent, name: &str) -> Result<Response, Failure> {
+    let Sent { person, fields } = sent;
+    let name = GroupName::parse(name).map_err(|_| Failure::not_found())?;
     let (registrar, actor) = (context.registrar(), person.actor());
     if fields.text("do") == "remove" {
         registrar.remove_group(&actor, &name).await?;
@@ -259,7 +359,7 @@ pub(super) async fn change_group(
         registrar.leave_group(&actor, &name, &user).await?;
     } else {
         // What is shared with the group becomes the user's to use.
-        person.demand_fresh("/settings/people")?;
+        sent.demand_fresh(PATH)?;
         registrar.join_group(&actor, &name, &user).await?;
     }
     Ok(done("group-changed"))
@@ -268,9 +368,14 @@ pub(super) async fn change_group(
 /// `POST /settings/people/bundles`
 pub(super) async fn add_bundle(
     State(context): State<AdminContext>,
-    person: Person,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
+    let outcome = save_bundle(&context, &sent).await;
+    answer(&context, sent, outcome).await
+}
+
+async fn save_bundle(context: &AdminContext, sent: &Sent) -> Result<Response, Failure> {
+    let Sent { person, fields } = sent;
     let text = format!("{}/{}", person.name(), fields.trimmed("name"));
     let id: BundleId = text.parse().map_err(|error| wrong("name", error))?;
     context.registrar().add_bundle(&person.actor(), &id).await?;
@@ -281,10 +386,20 @@ pub(super) async fn add_bundle(
 /// `remove`.
 pub(super) async fn change_bundle(
     State(context): State<AdminContext>,
-    person: Person,
     Path((owner, name)): Path<(String, String)>,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
+    let outcome = set_bundle(&context, &sent, &owner, &name).await;
+    answer(&context, sent, outcome).await
+}
+
+async fn set_bundle(
+    context: &AdminContext,
+    sent: &Sent,
+    owner: &str,
+    name: &str,
+) -> Result<Response, Failure> {
+    let Sent { person, fields } = sent;
     let id: Result<BundleId, _> = format!("{owner}/{name}").parse();
     let id = id.map_err(|_| Failure::not_found())?;
     let (registrar, actor) = (context.registrar(), person.actor());
@@ -302,7 +417,7 @@ pub(super) async fn change_bundle(
             return Ok(done("bundle-changed"));
         }
         // What is in it becomes theirs to use, and what is put into it later.
-        person.demand_fresh("/settings/people")?;
+        sent.demand_fresh(PATH)?;
         let until = when::future(fields.text("until")).map_err(|error| wrong("until", error))?;
         let offer = Offer {
             until,

@@ -59,10 +59,28 @@ fn of_session(caller: Caller) -> Option<Person> {
 }
 
 /// The path and query of the page that had the form. A form cannot be sent again by itself.
-pub(super) fn form_of(parts: &Parts) -> Option<&str> {
+pub(super) fn form_of(parts: &Parts) -> Option<String> {
     let page = parts.headers.get(header::REFERER)?.to_str().ok()?;
     let (_, rest) = page.split_once("://")?;
-    rest.find('/').map(|at| &rest[at..])
+    rest.find('/').map(|at| shown_at(&rest[at..]))
+}
+
+/// Where a form is shown. One that is shown again with what is wrong has the address that it was sent to,
+/// and not every one of these can be opened.
+fn shown_at(page: &str) -> String {
+    let path = page.split('?').next().unwrap_or_default();
+    if path.starts_with("/settings/people/") {
+        return "/settings/people".to_owned();
+    }
+    let of_request = || path.strip_prefix("/requests/")?.strip_suffix("/save");
+    if let Some(number) = of_request() {
+        return format!("/requests/{number}");
+    }
+    // `/settings/credentials/{owner}/{slug}/test`: a slug can be `test`, too.
+    match path.strip_suffix("/test") {
+        Some(credential) if credential.matches('/').count() == 4 => format!("{credential}/start"),
+        _ => page.to_owned(),
+    }
 }
 
 impl FromRequestParts<AdminContext> for Person {
@@ -81,7 +99,7 @@ impl FromRequestParts<AdminContext> for Person {
             let path = parts.uri.path_and_query();
             path.map_or("/", |path| path.as_str())
         } else {
-            form_of(parts).unwrap_or("/")
+            &form_of(parts).unwrap_or_else(|| "/".to_owned())
         };
         Err(Failure::sign_in(next))
     }
@@ -109,10 +127,26 @@ mod tests {
         let of = |referer: &str| {
             let request = http::Request::post("/settings/people/users").header("referer", referer);
             let (parts, ()) = request.body(()).unwrap().into_parts();
-            form_of(&parts).map(str::to_owned)
+            form_of(&parts)
         };
         let page = of("http://egret.localhost:7071/settings/people?done=user-added");
         assert_eq!(page.as_deref(), Some("/settings/people?done=user-added"));
+        for (sent_to, shown) in [
+            ("/settings/people/bundles/alice/work", "/settings/people"),
+            ("/requests/7/save", "/requests/7"),
+            (
+                "/settings/credentials/alice/gh/test",
+                "/settings/credentials/alice/gh/start",
+            ),
+            (
+                "/settings/credentials/alice/test",
+                "/settings/credentials/alice/test",
+            ),
+            ("/settings/rules?hosts=a", "/settings/rules?hosts=a"),
+        ] {
+            let page = of(&format!("http://egret.localhost:7071{sent_to}"));
+            assert_eq!(page.as_deref(), Some(shown));
+        }
         assert_eq!(of("http://egret.localhost:7071"), None);
         assert_eq!(of("about:blank"), None);
     }

@@ -6,9 +6,11 @@ use crate::ledger::format::event;
 
 /// What somebody did, by the event: the words between who did it and what it was done to.
 const DEEDS: &[(&str, &str)] = &[
+    ("approval.asked", "asked its owner about a use of"),
     ("approval.denied", "said no to a use of"),
     ("approval.granted", "said yes to a use of"),
     ("approval.removed", "took back an answer about"),
+    ("approval.used", "let through what was approved once:"),
     ("bundle.added", "added a bundle of"),
     ("bundle.changed", "changed a bundle of"),
     ("bundle.removed", "removed a bundle of"),
@@ -72,6 +74,40 @@ const DEEDS: &[(&str, &str)] = &[
     ("user.signed_out", "signed out"),
 ];
 
+/// What the ledger is filtered for: each word covers the events that begin with it.
+pub(super) const EVENTS: &[(&str, &[&str])] = &[
+    (
+        "Requests",
+        &[
+            event::USE,
+            event::RESULT,
+            event::DENIED,
+            event::SCRUBBED,
+            event::IGNORED,
+            event::DESTINATION,
+            event::OWN_KEY,
+            event::REJECTED,
+            event::ACCEPTED,
+            event::RECOVERED,
+        ],
+    ),
+    (
+        "Changes",
+        &[
+            "credential",
+            "approval",
+            "request",
+            "client",
+            "token",
+            "user",
+            "group",
+            "bundle",
+            "egress",
+        ],
+    ),
+    ("Server", &["ledger", "store", "ca"]),
+];
+
 /// What a line says. Names are those that clients and users chose.
 pub(super) fn sentence(entry: &Entry<'_>) -> String {
     let slug = text::shown_or_dash(entry.slug.as_deref());
@@ -96,6 +132,24 @@ pub(super) fn sentence(entry: &Entry<'_>) -> String {
         event::IGNORED => format!("<<{slug}>> was passed on as it stood: {place}"),
         event::RECOVERED => format!("What became of a use of {slug} is not known: Egret was ended"),
         event::DAMAGED => format!("Something of the ledger was missing or did not fit ({code})"),
+        event::DESTINATION => format!("{who} went to {} for the first time", place_of(entry)),
+        event::OWN_KEY => format!(
+            "{who} sent a key of its own, which Egret does not hold, to {}{}",
+            place_of(entry),
+            details(entry)
+        ),
+        event::REJECTED => format!("{} no longer accepts {}", place_of(entry), version(entry)),
+        event::ACCEPTED => format!("{} accepts {} again", place_of(entry), version(entry)),
+        event::INTERRUPTED => {
+            "The ledger could not be written for a time, and requests were refused".to_owned()
+        }
+        event::DROPPED => format!("Old files of the ledger are removed{}", details(entry)),
+        event::SIGNED => format!("Checkpoints are signed from here on{}", details(entry)),
+        event::UNVERIFIED => format!(
+            "Something in the store is not what Egret wrote{}{}",
+            object(entry).map_or_else(String::new, |what| format!(": {what}")),
+            details(entry)
+        ),
         _ => deed(entry),
     }
 }
@@ -135,6 +189,23 @@ fn deed(entry: &Entry<'_>) -> String {
     let is_own = matches!(&*entry.event, "user.signed_in" | "user.signed_out");
     let what = object(entry).filter(|_| !is_own);
     let what = what.map_or_else(String::new, |what| format!(" {what}"));
+    format!("{who} {done}{what}{way}{}", details(entry))
+}
+
+/// Where a request went.
+fn place_of(entry: &Entry<'_>) -> String {
+    let destination = entry.destination.as_deref();
+    destination.map_or_else(|| "The service".to_owned(), text::host)
+}
+
+/// A version of a credential.
+fn version(entry: &Entry<'_>) -> String {
+    let what = object(entry).unwrap_or_else(|| "a credential".to_owned());
+    format!("{what}, version {}", entry.version.unwrap_or_default())
+}
+
+/// What else the line says, in brackets.
+fn details(entry: &Entry<'_>) -> String {
     // The times and limits that the line has for programs are not for a sentence.
     let is_detail = |text: &str| {
         !["since ", "change ", "{"]
@@ -147,18 +218,18 @@ fn deed(entry: &Entry<'_>) -> String {
         .filter(|text| is_detail(text))
         .map(|text| text::shown(text))
         .collect();
-    let details = if details.is_empty() {
+    if details.is_empty() {
         String::new()
     } else {
         format!(" ({})", details.join(", "))
-    };
-    format!("{who} {done}{what}{way}{details}")
+    }
 }
 
 /// Who acted, and through what.
 fn actor(action: &str) -> (String, &'static str) {
     match action.split_once(':') {
         Some(("server", _)) => ("Egret".to_owned(), ""),
+        Some(("client", who)) => (text::shown(who), ""),
         Some(("page", who)) => (text::shown(who), " on the page"),
         Some(("cli", who)) => (text::shown(who), " with a command"),
         Some(("api", who)) => (text::shown(who), " through the API"),
@@ -216,6 +287,16 @@ mod tests {
     }
 
     #[test]
+    fn every_event_can_be_filtered_for() {
+        let words: Vec<_> = EVENTS.iter().flat_map(|(_, words)| *words).collect();
+        let deeds = DEEDS.iter().map(|(event, _)| event);
+        for event in event::ALL.iter().chain(deeds) {
+            let group = event.split('.').next();
+            assert!(words.iter().any(|word| Some(**word) == group), "{event}");
+        }
+    }
+
+    #[test]
     fn what_was_done_is_said_with_who_did_it_and_how() {
         let by = |event: &'static str, action: &'static str| Entry {
             action: Some(action.into()),
@@ -245,6 +326,26 @@ mod tests {
             ..by("user.signed_in", "page:alice")
         };
         assert_eq!(sentence(&signed_in), "alice signed in on the page");
+        let rejected = Entry {
+            slug: Some("gh".into()),
+            owner: Some("alice".into()),
+            version: Some(3),
+            destination: Some("https://api.github.com:443".into()),
+            ..Entry::new(event::REJECTED)
+        };
+        assert_eq!(
+            sentence(&rejected),
+            "api.github.com no longer accepts gh of alice, version 3"
+        );
+        let observed = Entry {
+            client: Some("laptop".into()),
+            destination: Some("http://a.example:80".into()),
+            ..by(event::DESTINATION, "report")
+        };
+        assert_eq!(
+            sentence(&observed),
+            "laptop for report went to http://a.example for the first time"
+        );
         assert_eq!(
             sentence(&by("some.new_thing", "server:start")),
             "Egret some new thing"

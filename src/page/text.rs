@@ -63,12 +63,16 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{digits} {noun}")
 }
 
-/// A destination as people write it: without the scheme and port that are the usual ones.
+/// A destination as people write it: without the scheme that is the usual one, and without its port.
 pub(super) fn host(destination: &str) -> String {
     let plain = destination
         .strip_prefix("https://")
         .map(|rest| rest.strip_suffix(":443").unwrap_or(rest));
-    shown(plain.unwrap_or(destination))
+    let unprotected = || {
+        let rest = destination.strip_suffix(":80")?;
+        rest.starts_with("http://").then_some(rest)
+    };
+    shown(plain.or_else(unprotected).unwrap_or(destination))
 }
 
 /// A value of a query string or a path segment, percent-encoded.
@@ -102,7 +106,8 @@ mod tests {
         assert_eq!(count(1, "use", "uses"), "1 use");
         assert_eq!(count(1_234_567, "use", "uses"), "1,234,567 uses");
         assert_eq!(host("https://api.github.com:443"), "api.github.com");
-        assert_eq!(host("http://api.github.com:80"), "http://api.github.com:80");
+        assert_eq!(host("http://api.github.com:80"), "http://api.github.com");
+        assert_eq!(host("http://a.example:8080"), "http://a.example:8080");
         assert_eq!(query(&[("q", "a b"), ("x", "")]), "q=a%20b");
     }
 }

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::ask::AskPage;
 use super::failure::Failure;
 use super::fields::Wrong;
 use super::layout::{self, Layout, Section};
@@ -150,6 +151,37 @@ fn shown(context: &AdminContext, person: &Person, new: &NewToken<'_>, token: &st
         ),
     };
     layout::page(&page)
+}
+
+/// `GET /settings/tokens/{id}/revoke`
+pub(super) async fn ask_revoke(
+    State(context): State<AdminContext>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id = ApiTokenId::parse(&id).map_err(|_| Failure::not_found())?;
+    let only = (!visit.sight.sees_all()).then(|| visit.person.name());
+    let tokens = context.registrar().list_tokens(only).await?;
+    let token = tokens.iter().find(|token| token.id == id);
+    let token = token.ok_or_else(Failure::not_found)?;
+    let last = match token.used {
+        Some(at) => format!("It was last used {}.", When::at(at).ago()),
+        None => "It was never used.".to_owned(),
+    };
+    let page = AskPage {
+        layout: visit.layout("Revoke an API token", Section::Tokens),
+        back: "/settings/tokens",
+        back_label: "API tokens",
+        heading: format!("Revoke {}?", text::shown(&token.record.name)),
+        explanation: format!(
+            "The next request with this token of {} is refused, and nothing brings the token back. {last}",
+            token.record.user
+        ),
+        refused: None,
+        action: format!("/settings/tokens/{id}/revoke"),
+        button: "Revoke",
+    };
+    Ok(layout::page(&page))
 }
 
 /// `POST /settings/tokens/{id}/revoke`

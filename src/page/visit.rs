@@ -74,7 +74,7 @@ impl FromRequest<AdminContext> for Sent {
             &mut parts, context,
         );
         let person = known.await?;
-        let page = form_of(&parts).unwrap_or("/").to_owned();
+        let page = form_of(&parts).unwrap_or_else(|| "/".to_owned());
         let fields = Fields::from_request(Request::from_parts(parts, body), context).await?;
         match person {
             Some(person) => Ok(Self { person, fields }),

@@ -79,6 +79,18 @@ impl When {
             self.ago()
         )
     }
+
+    /// The same, with the time itself below it: many happened at once, or days ago. A script writes the
+    /// reader's own time there.
+    pub(super) fn stamp(self) -> String {
+        format!(
+            "{}<time class=\"sub\" datetime=\"{}\" title=\"{}\" data-clock>{}</time>",
+            self.html(),
+            self.iso(),
+            self.utc(),
+            self.utc()
+        )
+    }
 }
 
 impl fmt::Display for When {

@@ -11,15 +11,19 @@ use super::answer::{self, LastUses, Rejections, Usage};
 use super::filtered::{
     self, ActionSum, Choices, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine,
 };
+use super::kept::{self, KeptSince};
 use super::position::{Cursor, Position};
 use super::tally::Tally;
 use super::{first_uses, known, schema, write};
 use crate::ledger::first_uses::FirstUses;
+use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::history::History;
 use crate::ledger::layout;
 
 /// Lines that are taken in with one transaction. Bounds the memory that a rebuild takes.
 const BATCH: usize = 50_000;
+/// Lines after which somebody who waits is thought of.
+const LOOK: usize = 512;
 
 /// Why the index cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,8 @@ impl UsageIndex {
     pub async fn open_within(dir: &Path, wait: Duration) -> Result<Self, UsageError> {
         let start = Instant::now();
         let mut index = Self::open_behind(dir).await?;
+        // While the server makes the index again, it holds the right to write for most of the time.
+        schema::wait_for_others(&mut index.connection, wait).await?;
         match index.catch_up(|| start.elapsed() < wait).await {
             // Another process is at it, and what is known can be read all the same.
             Err(UsageError::Database(error)) if is_locked(&error) => {}
@@ -144,7 +150,7 @@ impl UsageIndex {
                         })?,
                 };
             let mut tally = Tally::after(known::unfinished(&mut change).await?);
-            while tally.lines < BATCH {
+            while tally.lines < BATCH && (tally.lines % LOOK != LOOK - 1 || go_on()) {
                 let Some(line) = reader.next_line().map_err(ledger_error)? else {
                     break;
                 };
@@ -276,6 +282,28 @@ impl UsageIndex {
         filter: &UsageFilter,
     ) -> Result<Choices, UsageError> {
         Ok(filtered::choices(&mut self.connection, credential, filter).await?)
+    }
+
+    /// The actions that used it since a time, those that did so last first, at most `limit`, each with its
+    /// last use. Unlike [`UsageIndex::actions`] it knows those whose hours are kept no longer.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn actions_since(
+        &mut self,
+        credential: (&str, &str),
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(String, Timestamp)>, UsageError> {
+        Ok(kept::actions_since(&mut self.connection, credential, since, limit).await?)
+    }
+
+    /// From when on uses of it are counted by hour and kept one by one, where that is not from its first one.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub async fn kept_since(&mut self, credential: (&str, &str)) -> Result<KeptSince, UsageError> {
+        Ok(kept::since(&mut self.connection, credential).await?)
     }
 
     /// The actions that used it, those with most uses first, at most `limit`.

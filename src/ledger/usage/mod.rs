@@ -15,6 +15,7 @@ mod first_uses;
 mod hours;
 mod index;
 mod keeper;
+mod kept;
 mod known;
 mod position;
 mod schema;
@@ -26,6 +27,7 @@ pub use answer::{ActionUsage, LastUses, RecentUse, Rejections, Usage};
 pub use filtered::{ActionSum, Choices, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine};
 pub use index::{UsageError, UsageIndex};
 pub use keeper::keep;
+pub use kept::KeptSince;
 pub use schema::USAGE;
 pub use shared::UsageReader;
 

@@ -99,6 +99,19 @@ pub(super) async fn open(dir: &Path) -> sqlx::Result<SqliteConnection> {
     Ok(connection)
 }
 
+/// Bounds how long this connection waits for another one's batch from now on.
+pub(super) async fn wait_for_others(
+    connection: &mut SqliteConnection,
+    wait: Duration,
+) -> sqlx::Result<()> {
+    let query = format!("PRAGMA busy_timeout = {}", wait.as_millis());
+    // The number is ours.
+    sqlx::query(sqlx::AssertSqlSafe(query))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// An index that lasts as long as the process.
 pub(super) async fn in_memory() -> sqlx::Result<SqliteConnection> {
     let options = SqliteConnectOptions::new().in_memory(true);

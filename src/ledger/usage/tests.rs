@@ -254,6 +254,40 @@ async fn the_more_credentials_there_are_the_fewer_uses_are_kept_of_each() {
     assert_eq!(usage.recent[0].seq, 6500);
     let hours = index.hours(PAT, &UsageFilter::default()).await.unwrap();
     assert_eq!(hours.iter().map(|hour| hour.uses).sum::<u64>(), 500);
+    // What is not kept one by one is said, and its action is not forgotten.
+    let since = index.kept_since(PAT).await.unwrap();
+    let last = &index
+        .lines(PAT, &UsageFilter::default(), None, 100)
+        .await
+        .unwrap();
+    assert_eq!(since.lines, Some(last[99].line.time));
+    assert_eq!(since.hours, None);
+    let start = Timestamp::from_unix_micros(0);
+    let actions = index.actions_since(PAT, start, 10).await.unwrap();
+    assert_eq!(actions, [("a".to_owned(), last[0].line.time)]);
+    let later = Timestamp::from_unix_micros(last[0].line.time.unix_micros() + 1);
+    assert_eq!(index.actions_since(PAT, later, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn whoever_waits_does_not_wait_for_another_ones_batch() {
+    use sqlx::Connection as _;
+    let mut ledger = Growing::with([used("r1", "a", 1)]);
+    let mut writer = ledger.open().await;
+    ledger.grow([used("r2", "a", 1)]);
+    let busy = writer
+        .connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .unwrap();
+    let wait = std::time::Duration::from_millis(1);
+    let mut behind = UsageIndex::open_within(ledger.dir.path(), wait)
+        .await
+        .unwrap();
+    // Well before the time that a command waits for another one's batch.
+    assert_eq!(behind.known().await.unwrap(), 1);
+    assert_eq!(behind.usage("alice", "pat").await.unwrap().uses, 1);
+    drop(busy);
 }
 
 const PAT: (&str, &str) = ("alice", "pat");

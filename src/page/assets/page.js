@@ -5,12 +5,15 @@
 
 const all = (root, selector) => root.querySelectorAll(selector);
 
-// Times: the reader's own on hover, beside UTC.
+// Times: the reader's own on hover, beside UTC, and in place of UTC where a time is written out.
 function localTimes(root) {
   const form = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
   for (const time of all(root, "time[datetime]")) {
-    const local = form.format(new Date(time.dateTime));
-    if (!time.title.includes("\n")) time.title = `${local} (your time)\n${time.title}`;
+    if (time.title.includes("\n")) continue;
+    const at = new Date(time.dateTime);
+    time.title = `${form.format(at)} (your time)\n${time.title}`;
+    if ("clock" in time.dataset) time.textContent = clock.format(at);
   }
 }
 

@@ -39,6 +39,8 @@ struct DetailsPage {
     usage: Usage,
     /// The line up to which a signed checkpoint covers the ledger.
     covered: u64,
+    /// Lines of the ledger.
+    size: u64,
     limits: Vec<Limit>,
     shares: Vec<SharedWith>,
     versions: Vec<VersionRow>,
@@ -104,6 +106,16 @@ pub(super) fn limits(credential: &Credential) -> Vec<Limit> {
     ]
 }
 
+/// So many lines later than the ledger, the index has more to take in than a look at it does.
+const BEHIND: u64 = 20_000;
+
+impl DetailsPage {
+    /// Whether the index is being made again, so that there is something to wait for.
+    fn is_behind(&self) -> bool {
+        self.size.saturating_sub(self.usage.known) > BEHIND
+    }
+}
+
 pub(super) async fn show(
     State(context): State<AdminContext>,
     visit: Visit,
@@ -125,6 +137,7 @@ pub(super) async fn show(
     let usage = Usage::read(&mut index, credential, Wanted::of(&fields), only).await?;
     index.close().await;
     let versions = &credential.versions;
+    let stats = context.state().ledger.stats();
     let page = DetailsPage {
         layout,
         path: asked.path(),
@@ -139,7 +152,8 @@ pub(super) async fn show(
         may_take_away: asked.may(Right::TakeAway),
         sees_all_uses,
         usage,
-        covered: context.state().ledger.stats().checkpoint_size,
+        covered: stats.checkpoint_size,
+        size: stats.size,
         limits: limits(credential),
         shares: if sees_all_uses {
             shares(&asked)

@@ -7,7 +7,7 @@ use super::list::INDEX_WAIT;
 use crate::admin::AdminContext;
 use crate::clock;
 use crate::ledger::Timestamp;
-use crate::ledger::usage::{UsageError, UsageFilter, UsageIndex, UsageLine};
+use crate::ledger::usage::{KeptSince, UsageError, UsageFilter, UsageIndex, UsageLine};
 use crate::page::text;
 use crate::page::when::When;
 use crate::policy::decide::{Attempt, decide, decide_share};
@@ -16,7 +16,7 @@ use crate::policy::grant::Grant;
 use crate::policy::location::{BodyField, Location};
 use crate::policy::share_limits::ShareLimits;
 use crate::vault::people::Grantee;
-use crate::vault::{Credential, Sight};
+use crate::vault::{Credential, Principal, Sight};
 
 /// How far back is looked.
 const DAYS: i64 = 30;
@@ -29,6 +29,8 @@ const TRIED: u32 = 10_000;
 #[derive(Default)]
 pub(super) struct Impact {
     pub(super) rows: Vec<Row>,
+    /// What it does not cover.
+    pub(super) note: String,
 }
 
 /// What is broken of one action.
@@ -70,6 +72,12 @@ impl Impact {
             since: Some(since()),
             ..UsageFilter::default()
         };
+        let kept = index.kept_since(id).await?;
+        // Those whose hours are kept no longer are named, too.
+        let mut known = match with {
+            None => index.actions_since(id, since(), ACTIONS).await?,
+            Some(_) => Vec::new(),
+        };
         let mut rows = Vec::new();
         for principal in principals(&mut index, id, &all, sight, with).await? {
             let filter = UsageFilter {
@@ -84,6 +92,7 @@ impl Impact {
                 };
                 let latest = index.lines(id, &of_action, None, 1).await?;
                 let latest = latest.first().map_or(sum.last, |line| line.line.time);
+                known.retain(|(action, _)| *action != sum.action);
                 let uses = text::count(sum.uses, "use", "uses");
                 rows.push(Row {
                     action: named(&sum.action),
@@ -96,7 +105,15 @@ impl Impact {
             }
         }
         index.close().await;
-        Ok(Self { rows })
+        rows.extend(known.iter().map(|(action, last)| Row {
+            action: named(action),
+            what: "used".to_owned(),
+            last: When::of(*last).html(),
+        }));
+        Ok(Self {
+            rows,
+            note: not_kept(kept.hours, "Uses before it are not counted here."),
+        })
     }
 
     /// Of limits that are narrower: the uses that they would have refused.
@@ -109,10 +126,10 @@ impl Impact {
         let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
         let id = (credential.owner.as_str(), credential.slug.as_str());
         let lines = index.lines(id, &used(None), None, TRIED).await?;
+        let kept = index.kept_since(id).await?;
         index.close().await;
-        Ok(Self::of_refused(&lines, |attempt| {
-            decide(after, attempt).is_ok()
-        }))
+        let permits = |attempt: &Attempt<'_>| decide(after, attempt).is_ok();
+        Ok(Self::of_refused(&lines, permits).tried_since(kept))
     }
 
     /// Of a share with `with` that has these limits from now on.
@@ -130,10 +147,16 @@ impl Impact {
         for principal in principals(&mut index, id, &used(None), sight, Some(with)).await? {
             lines.extend(index.lines(id, &used(principal), None, TRIED).await?);
         }
+        let kept = index.kept_since(id).await?;
         index.close().await;
-        Ok(Self::of_refused(&lines, |attempt| {
-            decide_share(limits, attempt).is_ok()
-        }))
+        let permits = |attempt: &Attempt<'_>| decide_share(limits, attempt).is_ok();
+        Ok(Self::of_refused(&lines, permits).tried_since(kept))
+    }
+
+    /// Says from when on uses were tried.
+    fn tried_since(self, kept: KeptSince) -> Self {
+        let note = not_kept(kept.lines, "Uses before it were not tried on these limits.");
+        Self { note, ..self }
     }
 
     /// Of what was used, and is not permitted any more.
@@ -156,7 +179,19 @@ impl Impact {
         });
         Self {
             rows: rows.collect(),
+            note: String::new(),
         }
+    }
+}
+
+/// Says what the index keeps no longer of the time that is looked at.
+fn not_kept(kept: Option<Timestamp>, rest: &str) -> String {
+    match kept.filter(|kept| *kept > since()) {
+        Some(kept) => format!(
+            "It was used so often that the index reaches back to {} only. {rest} The ledger has them.",
+            When::of(kept).utc()
+        ),
+        None => String::new(),
     }
 }
 
@@ -182,18 +217,23 @@ async fn principals(
         return Ok(vec![None]);
     };
     let users = index.choices(id, filter).await?.principals;
-    let is_one = |user: &str| match with {
-        Grantee::User(one) => one.as_str() == user,
+    let is_one = |user: &String| {
+        let user = Principal::parse(user);
+        user.is_ok_and(|user| user.as_str() != id.0 && is_among(sight, with, &user))
+    };
+    Ok(users.into_iter().filter(is_one).map(Some).collect())
+}
+
+/// Whether a share with `with` is one with the user.
+pub(super) fn is_among(sight: &Sight, with: &Grantee, user: &Principal) -> bool {
+    match with {
+        Grantee::User(one) => one == user,
         Grantee::Everyone => true,
         Grantee::Group(group) => {
             let group = sight.groups().get(group);
-            group.is_some_and(|group| group.present().any(|one| one.as_str() == user))
+            group.is_some_and(|group| group.present().any(|one| one == user))
         }
-    };
-    let users = users
-        .into_iter()
-        .filter(|user| user != id.0 && is_one(user));
-    Ok(users.map(Some).collect())
+    }
 }
 
 /// Whether what was used is not permitted any more. What cannot be told from the line is not counted.

@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::change::done;
 use super::facts::{self, Asked};
-use super::impact::Impact;
+use super::impact::{Impact, is_among};
 use crate::admin::AdminContext;
 use crate::page::failure::Failure;
 use crate::page::fields::{Fields, Wrong};
@@ -17,10 +17,14 @@ use crate::page::visit::{Sent, Visit};
 use crate::page::when::{self, When};
 use crate::policy::grant;
 use crate::policy::share_limits::ShareLimits;
-use crate::vault::StoreError;
+use crate::vault::cache::explain::{Candidate, Standing};
 use crate::vault::people::{Grantee, Share};
 use crate::vault::rights::Right;
 use crate::vault::sharing::Offer;
+use crate::vault::{Principal, StoreError};
+
+/// Users that are named whom a second share under one slug would leave without either.
+const NAMED: usize = 20;
 
 #[derive(Template)]
 #[template(path = "share.html")]
@@ -36,6 +40,8 @@ struct SharePage<'a> {
     is_stale: bool,
     /// What the holders did that the limits would refuse.
     impact: Impact,
+    /// Who uses another one of this slug, which the share would end.
+    doubled: Vec<String>,
     wrong: &'a Wrong,
 }
 
@@ -136,6 +142,7 @@ fn share_page<'a>(
         form,
         is_stale: false,
         impact,
+        doubled: Vec::new(),
         wrong,
     }
 }
@@ -159,6 +166,16 @@ pub(super) async fn share(
         return Ok(layout::refused(&page));
     }
     let offer = read(fields, &mut wrong);
+    let doubled = match &offer {
+        Some(offer) if !fields.is_ticked("sure") => doubled(&asked, &offer.with),
+        _ => Vec::new(),
+    };
+    if !doubled.is_empty() {
+        let typed = Form::typed(fields);
+        let mut page = share_page(person, &asked, typed, Impact::default(), &wrong);
+        page.doubled = doubled;
+        return Ok(layout::refused(&page));
+    }
     if let Some(offer) = &offer
         && !fields.is_ticked("sure")
         && present(&asked, &offer.with.to_string()).is_some()
@@ -194,6 +211,29 @@ pub(super) async fn share(
     let form = Form::typed(fields);
     let page = share_page(person, &asked, form, Impact::default(), &wrong);
     Ok(layout::refused(&page))
+}
+
+/// Whose requests a share would end: with two that are shared under one slug, neither is used. Only those who
+/// see everything may know what others share.
+fn doubled(asked: &Asked, with: &Grantee) -> Vec<String> {
+    let (sight, credential) = (&asked.sight, &asked.credential);
+    if present(asked, &with.to_string()).is_some() {
+        return Vec::new();
+    }
+    let users = sight.users().keys();
+    let users = users.filter(|user| **user != credential.owner && is_among(sight, with, user));
+    let other = |user: &Principal| {
+        let candidates = sight.explain(user, &credential.slug)?.candidates;
+        let is_other = |one: &&Candidate| {
+            one.standing == Standing::Used && one.owner != *user && one.owner != credential.owner
+        };
+        let other = candidates.iter().find(is_other)?;
+        Some(format!(
+            "{user} uses the {} of {}",
+            credential.slug, other.owner
+        ))
+    };
+    users.filter_map(other).take(NAMED).collect()
 }
 
 fn read(fields: &Fields, wrong: &mut Wrong) -> Option<Offer> {

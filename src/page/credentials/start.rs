@@ -26,6 +26,8 @@ pub(super) struct StartPage {
     examples: Vec<Example>,
     may_test: bool,
     pub(super) test: TestForm,
+    /// Whether the address filled the request in.
+    is_filled_in: bool,
     media_types: [&'static str; 3],
     /// The version that waits, if there is one.
     staged: Option<u32>,
@@ -100,6 +102,10 @@ pub(super) async fn show(
     page.is_new = fields.is_ticked("saved");
     page.remarks = remarks::meaning(fields.text("remarks"), &asked.credential.slug);
     page.test.staged = fields.text("version") == "staged";
+    if !fields.trimmed("url").is_empty() {
+        page.test = TestForm::typed(&fields);
+        page.is_filled_in = true;
+    }
     Ok(layout::page(&page))
 }
 
@@ -117,6 +123,7 @@ pub(super) fn page(person: &Person, asked: &Asked) -> StartPage {
         examples: sample::examples(credential, person.name()),
         may_test: asked.may(Right::Own),
         test: TestForm::of(Sample::of(credential)),
+        is_filled_in: false,
         media_types: sample::MEDIA_TYPES,
         staged: credential.staged_version(),
         said: None,

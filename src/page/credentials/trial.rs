@@ -10,19 +10,19 @@ use crate::admin::AdminContext;
 use crate::admin::trial::{Trial, Unanswered, try_it};
 use crate::environment::request::{Answer, InvalidRequest, Request};
 use crate::page::failure::Failure;
-use crate::page::fields::{Fields, Wrong};
+use crate::page::fields::Wrong;
 use crate::page::layout;
-use crate::page::person::Person;
+use crate::page::visit::Sent;
 use crate::policy::grant;
 use crate::vault::rights::Right;
 
 /// `POST …/test` with the fields of [`TestForm`].
 pub(super) async fn send_one(
     State(context): State<AdminContext>,
-    person: Person,
     Path((owner, slug)): Path<(String, String)>,
-    fields: Fields,
+    sent: Sent,
 ) -> Result<Response, Failure> {
+    let Sent { person, fields } = sent;
     let asked = Asked::of(&context, &person, &owner, &slug).await?;
     asked.demand(Right::Own)?;
     let typed = TestForm::typed(&fields);
@@ -92,6 +92,7 @@ fn said(answer: Result<Answer, Unanswered>) -> Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::fields::Fields;
 
     fn form(body: &str) -> TestForm {
         TestForm::typed(&Fields::parse(body.as_bytes()))

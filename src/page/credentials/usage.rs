@@ -9,7 +9,7 @@ use crate::page::when::When;
 use crate::vault::{Credential, Principal};
 
 /// Lines of one page.
-const PAGE: u32 = 50;
+const PAGE: u32 = 25;
 /// Recent usage of one credential.
 pub(super) struct Usage {
     pub(super) asked: Wanted,
@@ -97,7 +97,7 @@ impl Line {
         let outcome = used.outcome.as_deref().unwrap_or("open");
         Self {
             seq: used.seq,
-            time: When::of(used.time).html(),
+            time: When::of(used.time).stamp(),
             action: text::shown_or_dash(used.action.as_deref()),
             run: text::shown(used.run.as_deref().unwrap_or_default()),
             client: text::shown_or_dash(used.client.as_deref()),

@@ -1,6 +1,7 @@
 // What goes wrong between a person and a form: going back, loading again, pressing twice, two tabs, a
 // session that ends, and text that nobody expects. Nothing breaks, and nothing that was typed is lost.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { HOST, ORIGIN, VALUES, assertClean, claim, client, finish, get, launch, look, open, send, until } from "./browser.mjs";
 
@@ -165,8 +166,11 @@ for (const [path, fields, button] of [
   ["/settings/clients", { Name: "workstation", "Works for": "7d" }, "Add client"],
   ["/settings/tokens", { "What for": "deploy", "Works for": "8d" }, "Make token"],
   ["/settings/rules", { Whom: "client:laptop", Methods: "POST" }, "Add rule"],
+  ["/settings/people", { Name: "bob", "Name for people": "Bob" }, "Add user"],
+  ["/settings/credentials/alice/crm-key/start", { URL: `https://${HOST}/later`, Action: "by-hand" }, "Send"],
 ]) {
   await page.goto(ORIGIN + path);
+  if (path === "/settings/people") await page.getByText("Add a user").click();
   for (const [label, text] of Object.entries(fields)) await page.getByLabel(label, { exact: true }).or(page.getByLabel(new RegExp(`^${label} `))).first().fill(text);
   await page.context().clearCookies();
   await press(button);
@@ -175,6 +179,61 @@ for (const [path, fields, button] of [
   await page.waitForURL((url) => url.pathname === path);
   for (const [label, text] of Object.entries(fields)) assert.equal(await page.getByLabel(label, { exact: true }).or(page.getByLabel(new RegExp(`^${label} `))).first().inputValue(), text, `${path}: ${label}`);
 }
+// A form that is shown again has another address than its page, which is where a sign-in leads back to.
+await page.goto(`${details}/start`);
+await page.getByLabel("URL", { exact: true }).fill("ftp://hunter2");
+await press("Send");
+await page.waitForSelector("[role=alert]");
+await page.getByLabel("Action", { exact: true }).fill("after-a-mistake");
+await page.context().clearCookies();
+await press("Send");
+await page.waitForURL(/\/signin\?next=/);
+await signIn();
+await page.waitForURL(/crm-key\/start/);
+assert.equal(await page.getByLabel("Action", { exact: true }).inputValue(), "after-a-mistake");
+assert.match(await page.locator("main").innerText(), /Look at it before you send it/);
+
+// What is wrong with a user, a group or a bundle is said on their page, and what was typed is kept.
+const wrong = async (open, field, text, button, said) => {
+  await page.goto(`${ORIGIN}/settings/people`);
+  if (open) await page.getByText(open).click();
+  await page.locator(field).fill(text);
+  await page.getByRole("button", { name: button }).first().click();
+  await page.waitForSelector("[role=alert]");
+  assert.match(await page.locator("[role=alert]").innerText(), said);
+  assert.equal(await page.locator(field).inputValue(), text);
+};
+await wrong("Add a user", "#u-name", "Not A Name", /^Add user/, /Name: /);
+await look(page, "90-people-wrong");
+await wrong("Add a user", "#u-name", "alice", /^Add user/, /alice/);
+await wrong("Add a group", "#g-name", "No Group", /^Add group/, /Name: /);
+await wrong("Add a bundle", "#b-name", "No Bundle", /^Add bundle/, /Name: /);
+await page.goto(`${ORIGIN}/settings/people`);
+await page.getByText("Add a group").click();
+await page.locator("#g-name").fill("ops");
+await press("Add group");
+await page.waitForURL(/done=group-changed/);
+await wrong("", "[aria-label='User to put into ops']", "nobody", /^Put in ?to ops/, /nobody/);
+await look(page, "91-group-wrong");
+
+// Two of one slug: a share that would leave somebody with neither says so first.
+const cli = (...args) => execFileSync(process.env.PROGRAM, args, { input: `${SECOND}\n`, encoding: "utf8" });
+for (const name of ["bob", "carol"]) cli("user", "add", name);
+cli("credential", "add", "crm-key", "--owner", "carol", "--host", HOST);
+cli("credential", "share", "crm-key", "--owner", "carol", "--with", "bob");
+await page.goto(`${details}/share`);
+await page.getByLabel("With", { exact: true }).fill("everyone");
+await press("Share");
+await page.waitForSelector("[role=alert]");
+assert.match(await page.locator("[role=alert]").innerText(), /bob uses the crm-key of carol/);
+await look(page, "92-share-doubled");
+await page.getByLabel("Share it all the same").check();
+await press("Share");
+await page.waitForURL(/done=shared/);
+await page.goto(`${details}/unshare?with=everyone`);
+await press("End the share");
+await page.waitForURL(/done=unshared/);
+
 await page.goto(`${details}/limits?hosts=evil.example.test`);
 assert.match(await page.locator("main").innerText(), /Look at the hosts before you go on/);
 assertClean(page.url(), "the address");
