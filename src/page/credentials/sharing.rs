@@ -17,7 +17,7 @@ use crate::page::visit::{Sent, Visit};
 use crate::page::when::{self, When};
 use crate::policy::grant;
 use crate::policy::share_limits::ShareLimits;
-use crate::vault::cache::explain::{Candidate, Standing};
+use crate::vault::cache::explain::Standing;
 use crate::vault::people::{Grantee, Share};
 use crate::vault::rights::Right;
 use crate::vault::sharing::Offer;
@@ -224,10 +224,9 @@ fn doubled(asked: &Asked, with: &Grantee) -> Vec<String> {
     let users = users.filter(|user| **user != credential.owner && is_among(sight, with, user));
     let other = |user: &Principal| {
         let candidates = sight.explain(user, &credential.slug)?.candidates;
-        let is_other = |one: &&Candidate| {
+        let other = candidates.iter().find(|one| {
             one.standing == Standing::Used && one.owner != *user && one.owner != credential.owner
-        };
-        let other = candidates.iter().find(is_other)?;
+        })?;
         Some(format!(
             "{user} uses the {} of {}",
             credential.slug, other.owner

@@ -22,6 +22,7 @@ use crate::proxy::response::scrubbing::{BodyScrubber, mislabelled, unscannable};
 use crate::proxy::response::silence::SilenceLimit;
 use crate::proxy::response::stages::Unscannable;
 use crate::proxy::runtime::signal::InFlight;
+use crate::scrub::Waiting;
 
 /// The body of an answer to a client.
 pub struct ReplyBody {
@@ -170,7 +171,11 @@ impl UpstreamBody {
         }
         let mut held = Bytes::new();
         // Opened, a short body may be long: then it streams after all.
-        while !self.drained && held.len() as u64 <= HELD && (whole || held.is_empty()) {
+        while !self.drained
+            && self.broken.is_none()
+            && held.len() as u64 <= HELD
+            && (whole || held.is_empty())
+        {
             match std::future::poll_fn(|cx| self.poll_scrubbed(cx)).await {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) if held.is_empty() => held = bytes,
@@ -254,6 +259,32 @@ impl UpstreamBody {
         error
     }
 
+    /// Puts on record that the answer broke off.
+    fn break_off(&mut self, error: BodyError) -> BodyError {
+        let code = match error {
+            BodyError::Stalled => Code::UpstreamTimeout,
+            BodyError::Broken | BodyError::Malformed(_) => Code::UpstreamProtocolError,
+            BodyError::Refused => Code::ResponseUnscannable,
+        };
+        self.fail(code, error)
+    }
+
+    /// The same after what waits for the bytes that follow it: none do, and it came.
+    fn break_off_after_rest(&mut self, scrubber: &mut BodyScrubber, error: BodyError) -> Polled {
+        let rest = match scrubber.waiting() {
+            Waiting::Nothing => Ok(Bytes::new()),
+            _ => scrubber.release(&mut self.findings),
+        };
+        let rest = rest.unwrap_or_default();
+        self.outcome.passed(rest.len());
+        let error = self.break_off(error);
+        if rest.is_empty() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.broken = Some(error);
+        Poll::Ready(Some(Ok(Frame::data(rest))))
+    }
+
     /// The next frame as it came, with the deadline on silence.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Polled {
         let incoming = &mut self.incoming;
@@ -268,16 +299,12 @@ impl UpstreamBody {
                 Poll::Ready(Some(Ok(without_foreign_fields(frame))))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(_))) => {
-                let error = self.fail(Code::UpstreamProtocolError, BodyError::Broken);
-                Poll::Ready(Some(Err(error)))
-            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Broken))),
             Poll::Pending => {
                 ready!(self.idle.poll_expired(cx, self.transfer.as_deref()));
                 tracing::info!(request = %self.outcome.context().id, limit = self.idle.key(),
                     "an answer stalled");
-                let error = self.fail(Code::UpstreamTimeout, BodyError::Stalled);
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(Err(BodyError::Stalled)))
             }
         }
     }
@@ -293,7 +320,10 @@ impl UpstreamBody {
     }
 
     fn poll_plain(&mut self, cx: &mut Context<'_>) -> Polled {
-        let polled = ready!(self.poll_incoming(cx));
+        let polled = match ready!(self.poll_incoming(cx)) {
+            Some(Err(error)) => Some(Err(self.break_off(error))),
+            polled => polled,
+        };
         if let Some(Ok(frame)) = &polled {
             self.outcome.passed(frame.data_ref().map_or(0, Bytes::len));
         }
@@ -312,7 +342,9 @@ impl UpstreamBody {
                 scrubber.next(&mut self.findings)
             } else {
                 match self.poll_incoming(cx) {
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Some(Err(error))) => {
+                        return self.break_off_after_rest(scrubber, error);
+                    }
                     Poll::Ready(frame) => {
                         self.pause.end();
                         self.scrub_frame(scrubber, frame.and_then(Result::ok))
@@ -325,8 +357,7 @@ impl UpstreamBody {
                 }
             };
             let Ok(clean) = clean else {
-                let error = self.fail(Code::ResponseUnscannable, BodyError::Refused);
-                return Poll::Ready(Some(Err(error)));
+                return Poll::Ready(Some(Err(self.break_off(BodyError::Refused))));
             };
             self.outcome.passed(clean.len());
             if self.ended && !scrubber.has_more() {
