@@ -10,7 +10,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::format::chain::Chain;
 use super::format::checkpoint::{Cause, Checkpoint};
@@ -41,27 +41,38 @@ fn lines() -> u64 {
         .unwrap_or(10_000_000)
 }
 
-/// Uses of 20 credentials by 50 actions, each followed by its result.
+/// Uses of 20 credentials by 50 actions, each followed by its result. Every fiftieth use of each credential is
+/// refused by its service, and two lines of about every thousand are refusals of Egret.
 fn entry(number: u64) -> Entry<'static> {
     let use_number = number / 2;
+    let turn = use_number / 20;
     let name = |prefix: &str, number: u64| Some(format!("{prefix}-{number}").into());
     let used = Entry {
         request: Some(format!("req-2b6a051f-{use_number:x}").into()),
         slug: name("credential", use_number % 20),
-        version: Some(u32::try_from(1 + use_number % 3).unwrap_or(1)),
+        version: Some(u32::try_from(1 + turn / 10_000).unwrap_or(1)),
         owner: name("owner", 0),
         principal: name("owner", 0),
-        client: name("laptop", use_number % 7),
-        action: name("action", use_number % 50),
+        client: name("laptop", turn % 50 % 7),
+        action: name("action", turn % 50),
         action_source: Some("asserted".into()),
         run: name("run", use_number / 1000),
         method: Some("GET".into()),
-        destination: Some("https://api.example.com:443".into()),
+        destination: Some(format!("https://api-{}.example.com:443", turn % 50 % 5).into()),
         path: Some(format!("/v1/things/{use_number}").into()),
         locations: vec!["header:authorization".into()],
         outcome: Some(outcome::USED.into()),
         ..Entry::new(event::USE)
     };
+    if is_refused(number) {
+        return Entry {
+            event: event::DENIED.into(),
+            version: None,
+            code: Some("credential_not_allowed".into()),
+            outcome: Some(outcome::DENIED.into()),
+            ..used
+        };
+    }
     if number.is_multiple_of(2) {
         return used;
     }
@@ -69,11 +80,21 @@ fn entry(number: u64) -> Entry<'static> {
         event: event::RESULT.into(),
         locations: Vec::new(),
         outcome: Some(outcome::FORWARDED.into()),
-        status: Some(200),
+        status: Some(if turn % 50 == 49 { 401 } else { 200 }),
         duration_ms: Some(number % 1000),
         bytes: Some(number % 100_000),
         ..used
     }
+}
+
+/// Ten lines a second.
+fn time(number: u64) -> Timestamp {
+    Timestamp::from_unix_micros(1_795_339_800_000_000 + i64::try_from(number * 100_000).unwrap())
+}
+
+fn is_refused(number: u64) -> bool {
+    // Not a multiple of 20 uses, so that each credential has some.
+    number % 1014 >= 1012
 }
 
 /// Writes the ledger: a compressed file, a rotated one, and the current one.
@@ -93,9 +114,7 @@ fn write(dir: &Path, lines: u64) {
             out = BufWriter::new(File::create(path).unwrap());
         }
         line.clear();
-        let time = Timestamp::from_unix_micros(
-            1_795_339_800_000_000 + i64::try_from(number * 100_000).unwrap(),
-        );
+        let time = time(number);
         chain.append(time, &entry(number).encode(), &mut line);
         out.write_all(&line).unwrap();
         tree.push(TreeHash::of_leaf(line.strip_suffix(b"\n").unwrap()));
@@ -158,11 +177,9 @@ async fn a_ledger_of_any_length_is_checked_proven_and_asked() {
         let usage = index.usage("owner-0", "credential-7").await.unwrap();
         timed("usage, opened, caught up and asked", start);
         index.close().await;
-        assert_eq!(
-            usage.uses,
-            (0..lines / 2).filter(|number| number % 20 == 7).count() as u64
-        );
+        assert_eq!(usage.uses, uses_of_seven(lines));
         assert_eq!((usage.from_seq, usage.to_seq), (1, lines));
+        assert!(usage.denied > 0);
         let ended: u64 = usage
             .actions
             .iter()
@@ -171,40 +188,159 @@ async fn a_ledger_of_any_length_is_checked_proven_and_asked() {
         assert_eq!(ended, usage.uses, "each request of these has one use");
     }
     let size = fs::metadata(dir.path().join(USAGE)).unwrap().len();
-    println!("index: {} KiB for {lines} lines", size / 1024);
+    println!(
+        "index: {} KiB for {lines} lines, {} KiB for each million",
+        size / 1024,
+        size / 1024 * 1_000_000 / lines.max(1)
+    );
     let mut index = UsageIndex::open(dir.path()).await.unwrap();
-    let id = ("owner-0", "credential-7");
+    ask(&mut index, lines).await;
+    index.close().await;
+    rebuild(dir.path(), lines).await;
+}
+
+fn uses_of_seven(lines: u64) -> u64 {
+    let uses = (0..lines / 2).filter(|number| number % 20 == 7 && !is_refused(number * 2));
+    uses.count() as u64
+}
+
+/// Recent usage as the page reads it, for each filter and for all of them together, as a ratio to the same of
+/// a credential that has no line.
+async fn ask(index: &mut UsageIndex, lines: u64) {
     let text = |text: &str| Some(text.to_owned());
-    let any = UsageFilter::default();
-    for (what, filter) in [
-        ("no filter", any.clone()),
+    let any = UsageFilter::default;
+    let at = |line: u64| Some(time(line));
+    let all = UsageFilter {
+        action: text("action-7"),
+        client: text("laptop-0"),
+        principal: text("owner-0"),
+        destination: text("https://api-2.example.com:443"),
+        outcome: text("200"),
+        refused: Some(false),
+        since: at(lines / 2),
+        until: at(lines),
+        ..any()
+    };
+    let last = entry(lines - 26);
+    let filters = [
+        ("no filter", any()),
         (
             "action",
             UsageFilter {
-                action: text("action-7"),
-                ..any.clone()
+                action: all.action.clone(),
+                ..any()
             },
         ),
         (
-            "nothing fits",
+            "client",
             UsageFilter {
-                client: text("none"),
-                ..any.clone()
+                client: all.client.clone(),
+                ..any()
+            },
+        ),
+        (
+            "user",
+            UsageFilter {
+                principal: all.principal.clone(),
+                ..any()
+            },
+        ),
+        (
+            "destination",
+            UsageFilter {
+                destination: all.destination.clone(),
+                ..any()
+            },
+        ),
+        (
+            "outcome",
+            UsageFilter {
+                outcome: text("401"),
+                ..any()
+            },
+        ),
+        (
+            "version",
+            UsageFilter {
+                version: last.version,
+                ..any()
             },
         ),
         (
             "refusals",
             UsageFilter {
                 refused: Some(true),
-                ..any.clone()
+                ..any()
             },
         ),
-    ] {
-        let start = Instant::now();
-        index.lines(id, &filter, None, 50).await.unwrap();
-        index.hours(id, &filter).await.unwrap();
-        index.choices(id, &any).await.unwrap();
-        timed(&format!("recent usage, {what}"), start);
+        (
+            "time",
+            UsageFilter {
+                since: all.since,
+                until: all.until,
+                ..any()
+            },
+        ),
+        ("all of them", all),
+        (
+            "nothing fits",
+            UsageFilter {
+                client: text("none"),
+                ..any()
+            },
+        ),
+    ];
+    let (plain, _) = page(index, "no-such-credential", &any()).await;
+    println!("recent usage of a credential without lines: {plain:?}");
+    for (what, filter) in filters {
+        let (took, found) = page(index, "credential-7", &filter).await;
+        let ratio = took.as_secs_f64() / plain.as_secs_f64();
+        println!("recent usage, {what}: {took:?}, {found} lines, {ratio:.1} times the plain one");
+        assert_eq!(found == 0, what == "nothing fits", "{what}");
     }
-    index.close().await;
+}
+
+/// What the page reads, the shortest of three times, and how many lines it has.
+async fn page(index: &mut UsageIndex, slug: &str, filter: &UsageFilter) -> (Duration, usize) {
+    let id = ("owner-0", slug);
+    let (mut shortest, mut found) = (Duration::MAX, 0);
+    for _ in 0..3 {
+        let start = Instant::now();
+        let span = UsageFilter {
+            since: filter.since,
+            until: filter.until,
+            ..UsageFilter::default()
+        };
+        index.choices(id, &span).await.unwrap();
+        index.hours(id, filter).await.unwrap();
+        found = index.lines(id, filter, None, 51).await.unwrap().len();
+        index.known().await.unwrap();
+        shortest = shortest.min(start.elapsed());
+    }
+    (shortest, found)
+}
+
+/// Makes the index again as a server does while pages ask: each of them gets what is known, which grows.
+async fn rebuild(dir: &Path, lines: u64) {
+    for name in [
+        USAGE.to_owned(),
+        format!("{USAGE}-wal"),
+        format!("{USAGE}-shm"),
+    ] {
+        let _ = fs::remove_file(dir.join(name));
+    }
+    let start = Instant::now();
+    let (mut known, mut pages) = (0, 0_u32);
+    while known < lines {
+        let wait = Duration::from_millis(150);
+        let mut index = UsageIndex::open_within(dir, wait).await.unwrap();
+        let now = index.known().await.unwrap();
+        index.close().await;
+        assert!(now > known, "line {now} after line {known}");
+        (known, pages) = (now, pages + 1);
+    }
+    println!(
+        "made again in {pages} steps, each of which says how far it is: {:?}",
+        start.elapsed()
+    );
 }

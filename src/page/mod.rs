@@ -18,7 +18,6 @@
 //! | A cell of a CSV file is a formula | [`csv_text`](crate::ledger::export::csv_text) makes it text. |
 
 mod approvals;
-mod ask;
 mod assets;
 mod clients;
 mod condition;

@@ -156,7 +156,12 @@ async fn answer(
     let of_fields = of_fields.map(|one| format!("{}: {}", fields::label(&one.field), one.detail));
     let mut wrong: Vec<_> = of_fields.collect();
     if wrong.is_empty() {
-        wrong.push(problem.words());
+        wrong.push(match problem.trouble {
+            Trouble::NotFound => {
+                "There is no such user, group or credential, or none that you may see.".to_owned()
+            }
+            _ => problem.words(),
+        });
     }
     let visit = sent.again(context).await?;
     Ok(layout::refused(&people_page(&visit, wrong)))

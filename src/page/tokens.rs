@@ -4,7 +4,6 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::ask::AskPage;
 use super::failure::Failure;
 use super::fields::Wrong;
 use super::layout::{self, Layout, Section};
@@ -51,6 +50,14 @@ struct NewTokenPage<'a> {
     name: String,
     token: &'a str,
     example: String,
+}
+
+/// The question before a token is revoked.
+#[derive(Template)]
+#[template(path = "revoke-token.html")]
+struct RevokePage {
+    layout: Layout,
+    row: Row,
 }
 
 /// `GET /settings/tokens`
@@ -164,22 +171,9 @@ pub(super) async fn ask_revoke(
     let tokens = context.registrar().list_tokens(only).await?;
     let token = tokens.iter().find(|token| token.id == id);
     let token = token.ok_or_else(Failure::not_found)?;
-    let last = match token.used {
-        Some(at) => format!("It was last used {}.", When::at(at).ago()),
-        None => "It was never used.".to_owned(),
-    };
-    let page = AskPage {
+    let page = RevokePage {
         layout: visit.layout("Revoke an API token", Section::Tokens),
-        back: "/settings/tokens",
-        back_label: "API tokens",
-        heading: format!("Revoke {}?", text::shown(&token.record.name)),
-        explanation: format!(
-            "The next request with this token of {} is refused, and nothing brings the token back. {last}",
-            token.record.user
-        ),
-        refused: None,
-        action: format!("/settings/tokens/{id}/revoke"),
-        button: "Revoke",
+        row: row(token, &visit.person),
     };
     Ok(layout::page(&page))
 }

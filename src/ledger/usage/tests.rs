@@ -271,13 +271,11 @@ async fn the_more_credentials_there_are_the_fewer_uses_are_kept_of_each() {
 
 #[tokio::test]
 async fn whoever_waits_does_not_wait_for_another_ones_batch() {
-    use sqlx::Connection as _;
     let mut ledger = Growing::with([used("r1", "a", 1)]);
     let mut writer = ledger.open().await;
+    let connection: &mut sqlx::SqliteConnection = &mut writer.connection;
     ledger.grow([used("r2", "a", 1)]);
-    let busy = writer
-        .connection
-        .begin_with("BEGIN IMMEDIATE")
+    let busy = sqlx::Connection::begin_with(connection, "BEGIN IMMEDIATE")
         .await
         .unwrap();
     let wait = std::time::Duration::from_millis(1);

@@ -21,6 +21,9 @@ use crate::vault::people::Share;
 use crate::vault::rights::Right;
 use crate::vault::{Credential, State as CredentialState};
 
+/// Lines that the index may lack while it is only a moment behind.
+const BEHIND: u64 = 20_000;
+
 #[derive(Template)]
 #[template(path = "details.html")]
 struct DetailsPage {
@@ -105,9 +108,6 @@ pub(super) fn limits(credential: &Credential) -> Vec<Limit> {
         limit("Approval", approve.to_owned()),
     ]
 }
-
-/// So many lines later than the ledger, the index has more to take in than a look at it does.
-const BEHIND: u64 = 20_000;
 
 impl DetailsPage {
     /// Whether the index is being made again, so that there is something to wait for.

@@ -213,7 +213,7 @@ await page.getByText("Add a group").click();
 await page.locator("#g-name").fill("ops");
 await press("Add group");
 await page.waitForURL(/done=group-changed/);
-await wrong("", "[aria-label='User to put into ops']", "nobody", /^Put in ?to ops/, /nobody/);
+await wrong("", "[aria-label='User to put into ops']", "nobody", /^Put in ?to ops/, /no such user/);
 await look(page, "91-group-wrong");
 
 // Two of one slug: a share that would leave somebody with neither says so first.

@@ -131,7 +131,11 @@ await page.goto(`${ORIGIN}/settings/tokens`);
 assert.doesNotMatch(await page.content(), new RegExp(made));
 assert.match(await page.locator("tbody tr").first().innerText(), /deploy <b>[\s\S]*just now/);
 await look(page, "49-tokens");
-await press(/Revoke deploy/);
+await page.getByRole("link", { name: /Revoke deploy/ }).click();
+await page.waitForURL(/\/revoke$/);
+assert.match(await page.locator("main").innerText(), /last used just now/);
+await look(page, "49-token-revoke");
+await press(/^Revoke/);
 await page.waitForURL(/done=token-revoked/);
 assert.equal(me(), "401");
 
