@@ -11,7 +11,7 @@ use crate::world::World;
 /// Pairs of questions in a round.
 const PAIRS: usize = 250;
 /// Rounds until they have to agree: a busy machine disturbs some.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 30;
 
 /// How long one question takes, on a connection that is open.
 async fn ask(api: &Api<'_>, path: &str, message: Option<&str>) -> Duration {
