@@ -47,7 +47,7 @@ use crate::admin::{self, AdminContext, AdminSettings};
 use crate::changes::Changes;
 use crate::config::{self, Config};
 pub use crate::environment::proxy_access::reachable;
-use crate::ledger::usage;
+use crate::ledger::{Relayed, usage};
 use crate::memory;
 use crate::page::{self, PageLooks};
 use crate::proxy::context::Proxy;
@@ -74,8 +74,12 @@ pub struct Server {
     background: Vec<JoinHandle<()>>,
     /// Cancelled when the ledger is about to be closed, for what only reads it.
     closed: CancellationToken,
+    /// Cancelled when no request is served any more.
+    ended: CancellationToken,
     /// The listeners, for a process that follows this one.
     handed: Vec<Handed>,
+    /// Cancelled once no process before this one serves requests any more.
+    alone: CancellationToken,
 }
 
 impl Server {
@@ -97,8 +101,10 @@ impl Server {
         // What fails does so while the other one still serves.
         let listeners = Listeners::bind(&config, inherited)?;
         let parts = Parts::open(&config, Some(&predecessor)).await?;
-        let server = Self::serve(config, listeners, parts).await?;
-        predecessor.say_serving();
+        let mut server = Self::serve(config, listeners, parts).await?;
+        server.alone = CancellationToken::new();
+        let relayed = Relayed::of(&server.proxy.ledger);
+        predecessor.serve(relayed, server.alone.clone())?;
         Ok(server)
     }
 
@@ -135,8 +141,11 @@ impl Server {
             .context("cannot store the ledger in a bucket")?;
         witness::start(&config, &parts.ledger, &settings.way, closed.clone())
             .context("cannot ask the witnesses")?;
-        traces::start(&config, settings.way.clone(), closed.clone())
+        let ended = CancellationToken::new();
+        traces::start(&config, settings.way.clone(), ended.clone())
             .context("cannot send traces")?;
+        let alone = CancellationToken::new();
+        alone.cancel();
 
         let state = Arc::new(parts.admin_state(proxy_addr));
         let changes = Changes::new();
@@ -189,7 +198,9 @@ impl Server {
             announced,
             background,
             closed,
+            ended,
             handed,
+            alone,
         };
         server.announced.change(|_| {})?;
         Ok(server)
@@ -292,22 +303,31 @@ impl Server {
         Successor::start(&self.handed).await
     }
 
-    /// Accepts no more connections, which wait for the process that follows, and tells clients to make new
-    /// ones for what they ask next. Returns when all have left or [`LEAVING`] has passed.
-    pub async fn leave(&self) {
+    /// Gives listeners and ledger to the process that follows, and returns once that one serves. Connections
+    /// that are open here go on, and what they use is put on record there; clients are told to make new ones
+    /// for what they ask next. Connections that come meanwhile wait.
+    ///
+    /// # Errors
+    /// When the process that follows does not serve. Then this one cannot go on either.
+    pub async fn hand_over(&mut self, successor: Successor) -> Result<()> {
+        let writer = successor.writer()?;
         self.proxy.leaving.cancel();
-        self.proxy.tasks.close();
-        let making_room = async {
-            tokio::time::sleep(SHARED).await;
-            handover::someone_waits(&self.handed).await;
-            self.proxy.ending.cancel();
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            // Not an error: what is left is drained.
-            _ = tokio::time::timeout(LEAVING, self.proxy.tasks.wait()) => {}
-            () = making_room => {}
+        // First, because a connection that is being accepted is no task yet.
+        let _ = tokio::time::timeout(CLOSING, self.admission.until_closed()).await;
+        self.admin.state().followed.cancel();
+        // What this server does beside serving requests the other one does from now on.
+        for task in self.background.drain(..) {
+            task.abort();
+            // It holds a listener, or is at the store: it is gone when the other one begins.
+            let _ = task.await;
         }
+        let proxy = &self.proxy;
+        let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
+        proxy.changes.leave().await;
+        self.closed.cancel();
+        let handed = proxy.ledger.hand_over(writer).await;
+        self.handed.clear();
+        handed.context("the new program does not serve")
     }
 
     /// Stops accepting, lets what is under way finish for at most `deadline`, and closes the
@@ -316,12 +336,12 @@ impl Server {
     ///
     /// Where another process follows, what says where the server is stays, and the other changes it.
     pub async fn shutdown(mut self, deadline: Duration, is_followed: bool) -> Shutdown {
-        if !is_followed {
-            // As long as a socket is open that nobody accepts from, who connects waits in vain.
-            self.handed.clear();
-        }
+        // As long as a socket is open that nobody accepts from, who connects waits in vain.
+        self.handed.clear();
         self.proxy.leaving.cancel();
-        self.proxy.draining.cancel();
+        if !is_followed {
+            self.proxy.draining.cancel();
+        }
         self.proxy.tasks.close();
         let is_drained = tokio::time::timeout(deadline, self.drain(deadline))
             .await
@@ -336,17 +356,21 @@ impl Server {
         }
     }
 
-    /// Waits until every connection has ended. WebSockets and tunnels that are not looked into have no end
-    /// of their own. They are ended shortly before the deadline, so that both sides can still be told; and
-    /// where another process follows, as soon as a connection waits for it.
+    /// Waits until every connection has ended, here and in a process before this one, whose results are
+    /// written here. WebSockets and tunnels that are not looked into have no end of their own: they are ended
+    /// shortly before the deadline, so that both sides can still be told. So are connections on which nothing
+    /// is asked, which another process cannot have.
     async fn drain(&self, deadline: Duration) {
-        let ended = self.proxy.tasks.wait();
+        let ended = async {
+            self.proxy.tasks.wait().await;
+            self.alone.cancelled().await;
+        };
         tokio::pin!(ended);
         tokio::select! {
             () = &mut ended => return,
             () = tokio::time::sleep(deadline - GOODBYE.min(deadline / 2)) => {}
-            () = handover::someone_waits(&self.handed) => {}
         }
+        self.proxy.draining.cancel();
         self.proxy.ending.cancel();
         ended.await;
     }
@@ -358,6 +382,7 @@ impl Server {
         let workers = Arc::clone(&self.workers);
         let _ = tokio::task::spawn_blocking(move || workers.end()).await;
         self.closed.cancel();
+        self.ended.cancel();
         // What commands changed in the last moment belongs on record too; if it cannot be, the next
         // start finds it in the store.
         let proxy = &self.proxy;
@@ -401,13 +426,6 @@ pub struct Shutdown {
     /// The last lines of the ledger are on disk.
     pub is_closed: bool,
 }
-
-/// How long a client may take that has connected and not asked yet: for a handshake on a busy machine, and
-/// its first request.
-const LEAVING: Duration = Duration::from_secs(15);
-
-/// How long WebSockets go on in any case while another process takes over.
-const SHARED: Duration = Duration::from_secs(5);
 
 /// How long before the end of the drain WebSockets are closed: the close frame has to be answered.
 const GOODBYE: Duration = Duration::from_secs(5);

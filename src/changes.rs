@@ -44,6 +44,8 @@ struct Progress {
     moving: Mutex<Option<Waiting>>,
     /// A request has waited as long as it should for the events that are being moved.
     is_late: AtomicBool,
+    /// Another process moves the events from now on.
+    has_left: AtomicBool,
 }
 
 impl Changes {
@@ -53,6 +55,7 @@ impl Changes {
             recorded: AtomicU64::new(u64::MAX),
             moving: Mutex::new(None),
             is_late: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
         }))
     }
 
@@ -74,6 +77,9 @@ impl Changes {
             )
         })?;
         let generation = vault.generation();
+        if self.0.has_left.load(Ordering::Acquire) {
+            return Ok(());
+        }
         if self.0.recorded.load(Ordering::Acquire) != generation && !self.0.is_stalled() {
             let moving = self.record(generation, vault.store(), ledger);
             // Only a panic could end it otherwise, and the events are still in the outbox then.
@@ -86,6 +92,14 @@ impl Changes {
             }
         }
         Ok(())
+    }
+
+    /// Moves no more events, and waits until none is being moved: another process does, and two would each
+    /// write the same ones. What is changed still comes into force here.
+    pub async fn leave(&self) {
+        self.0.has_left.store(true, Ordering::Release);
+        // A store that does not answer must not hold up the other process.
+        let _ = tokio::time::timeout(PATIENCE, self.0.moving.lock()).await;
     }
 
     /// Moves the events in a task of its own. A request whose client leaves is dropped wherever it
@@ -108,7 +122,9 @@ impl Progress {
     async fn record(&self, generation: u64, store: &Store, ledger: &Ledger) {
         let mut moving = self.moving.lock().await;
         self.is_late.store(false, Ordering::Release);
-        if self.recorded.load(Ordering::Acquire) == generation {
+        if self.recorded.load(Ordering::Acquire) == generation
+            || self.has_left.load(Ordering::Acquire)
+        {
             return;
         }
         match drain_outbox(store, ledger, &mut moving).await {

@@ -134,6 +134,7 @@ async fn serve(
     connection: Arc<Connection>,
 ) {
     let of_person = Arc::clone(&connection);
+    let followed = context.state().followed.clone();
     let signal = HeadSignal::default();
     let guarded = framing::guarded(stream, &signal);
     let service = service_fn(move |request| {
@@ -152,13 +153,24 @@ async fn serve(
             Ok::<_, Infallible>(answer.map(|body| Owed { body, in_flight }))
         }
     });
-    let mut serving = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(framing::HEAD_TIMEOUT)
-            .max_buf_size(framing::BUFFER)
-            .serve_connection(TokioIo::new(guarded), service)
-    );
+    let mut serving = std::pin::pin!(async {
+        let mut serving = std::pin::pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(framing::HEAD_TIMEOUT)
+                .max_buf_size(framing::BUFFER)
+                .serve_connection(TokioIo::new(guarded), service)
+        );
+        tokio::select! {
+            biased;
+            _ = serving.as_mut() => {}
+            () = followed.cancelled() => {
+                // What is asked next is the other process's to answer.
+                serving.as_mut().graceful_shutdown();
+                let _ = serving.await;
+            }
+        }
+    });
     let begun = tokio::time::timeout(PROBE_LIFE, serving.as_mut()).await;
     if begun.is_err() && of_person.is_persons() {
         let _ = tokio::time::timeout(PERSON_LIFE, serving).await;

@@ -31,6 +31,8 @@ pub struct AdminState {
     pub connections: TaskTracker,
     /// Cancelled when the proxy begins to drain.
     pub draining: CancellationToken,
+    /// Cancelled when another process has taken the listeners.
+    pub followed: CancellationToken,
     /// The authority, to say until when it is valid and when another one takes over.
     pub leaves: Arc<LeafCache>,
     /// How the process is.

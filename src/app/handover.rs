@@ -5,33 +5,36 @@
 //! old process                                 new process
 //! starts it, sends the listeners      ──►     reads its configuration, opens the store
 //! goes on                             ◄──     is ready, or has ended: then nothing changes
-//! accepts no more, lets what is
-//! under way finish, closes the ledger ──►     opens the ledger
-//! ends                                ◄──     accepts
+//! accepts no more, closes the ledger  ──►     opens the ledger
+//! lets what is under way finish       ◄──     accepts
+//!     lines for the ledger            ──►     writes them
+//!     goes on                         ◄──     they are durable
+//! ends                                        names what it has not told the result of
 //! ```
 //!
 //! From the moment in which the old process accepts no more until the new one does, connections wait in
-//! the listening sockets, which are the same in both. There is one writer of the ledger at any time. So
-//! WebSockets, which may last for hours, go on in the old process only as long as nobody waits.
+//! the listening sockets, which are the same in both. There is one writer of the ledger at any time.
 //!
-//! Both speak over a pair of Unix sockets, which is the standard input of the new process.
+//! Both speak over a pair of Unix sockets, which is the standard input of the new process. Nobody else can
+//! have either end: they have no name, and are passed to no other program.
 
 use std::env;
-use std::future::pending;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net;
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use super::inherited::Inherited;
 use crate::descriptors;
+use crate::ledger::{NextWriter, Relayed};
 
 /// The option of `egret serve` that says that a server is followed.
 const OPTION: &str = "--take-over";
@@ -42,42 +45,29 @@ const OF_MANAGER: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 const LISTENERS: u8 = b'L';
 /// The new process has all that it needs but the ledger.
 const READY: u8 = b'R';
-/// The old process has closed the ledger.
+/// The old process has closed the ledger. The first line of requests that go on there follows, or 0.
 const CLOSED: u8 = b'C';
 /// The new process accepts connections.
 const SERVING: u8 = b'S';
+/// Lines for the ledger follow: their length, and their text.
+const LINES: u8 = b'W';
+/// They are durable.
+const WRITTEN: u8 = b'D';
+/// They were not written, and will not be.
+const NOT_WRITTEN: u8 = b'N';
 
 /// Time for the new process to become ready, and from then on to serve.
 const START: Duration = Duration::from_secs(60);
-/// The listener for people and probes. Who waits there waits for no request.
-const ADMIN: &str = "admin.listen";
 /// The longest list of listeners' keys, in bytes.
 const LONGEST: u64 = 64 * 1024;
+/// The most text of lines at once, in bytes: more than the queue of the ledger holds.
+const MOST_TEXT: u64 = 256 * 1024 * 1024;
 
 /// A listener of a running server.
 pub(super) struct Handed {
     /// The configuration's key that names it.
     pub key: &'static str,
     pub socket: OwnedFd,
-}
-
-/// Waits until a client has connected to one of these listeners, none of which is accepted from.
-/// Without listeners for clients it waits for ever.
-pub(super) async fn someone_waits(listeners: &[Handed]) {
-    let mut waits = JoinSet::new();
-    for listener in listeners.iter().filter(|listener| listener.key != ADMIN) {
-        // A listening socket is readable while a connection waits (listen(2), epoll(7)). Nothing is read from
-        // it: as a stream it is only watched.
-        let socket = listener.socket.try_clone().map(net::TcpStream::from);
-        // What cannot be watched must not keep anyone waiting.
-        let Ok(watched) = socket.and_then(TcpStream::from_std) else {
-            return;
-        };
-        waits.spawn(async move { watched.readable().await.map(drop) });
-    }
-    if waits.join_next().await.is_none() {
-        pending::<()>().await;
-    }
 }
 
 /// The new process, as the old one sees it.
@@ -144,18 +134,42 @@ impl Successor {
         self.child.id()
     }
 
-    /// Lets it open the ledger, which this process has closed, and waits until it serves.
-    ///
-    /// # Errors
-    /// When it ended, or does not serve in time.
-    pub async fn take_over(mut self) -> Result<()> {
-        self.stream.write_all(&[CLOSED])?;
-        self.expect(SERVING).await
+    /// Who writes the ledger once it is closed here.
+    pub(super) fn writer(&self) -> io::Result<Box<dyn NextWriter>> {
+        Ok(Box::new(Writer(self.stream.try_clone()?)))
     }
 
     async fn expect(&self, byte: u8) -> Result<()> {
         let stream = self.stream.try_clone()?;
         spawn_blocking(move || expect(&stream, byte)).await?
+    }
+}
+
+/// The new process as the writer of the ledger.
+struct Writer(UnixStream);
+
+impl NextWriter for Writer {
+    fn begin(&mut self, first: Option<u64>) -> io::Result<()> {
+        self.0.write_all(&[CLOSED])?;
+        self.0.write_all(&first.unwrap_or(0).to_be_bytes())?;
+        expect(&self.0, SERVING).map_err(io::Error::other)
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<bool> {
+        let length = lines.len() as u64;
+        if length > MOST_TEXT {
+            return Ok(false);
+        }
+        self.0.write_all(&[LINES])?;
+        self.0.write_all(&length.to_be_bytes())?;
+        self.0.write_all(lines)?;
+        let mut answer = [0];
+        self.0.read_exact(&mut answer)?;
+        match answer {
+            [WRITTEN] => Ok(true),
+            [NOT_WRITTEN] => Ok(false),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 }
 
@@ -190,25 +204,78 @@ impl Predecessor {
         Ok((Self(stream), inherited))
     }
 
-    /// Says that this process is ready, and waits until the old one has closed the ledger: for at most
-    /// `longest`.
+    /// Says that this process is ready, and waits until the old one has closed the ledger. Returns the first
+    /// line of the requests that go on there, or 0.
     ///
     /// # Errors
-    /// When the old process ended otherwise, or takes longer.
-    pub(super) async fn until_closed(&self, longest: Duration) -> Result<()> {
+    /// When the old process ended otherwise, or takes too long.
+    pub(super) async fn until_closed(&self) -> Result<u64> {
         let mut stream = self.0.try_clone()?;
         spawn_blocking(move || {
             stream.write_all(&[READY])?;
-            stream.set_read_timeout(Some(longest))?;
-            expect(&stream, CLOSED)
+            expect(&stream, CLOSED)?;
+            let mut first = [0; 8];
+            stream.read_exact(&mut first)?;
+            Ok(u64::from_be_bytes(first))
         })
         .await?
     }
 
-    /// Says that this process accepts connections.
-    pub(super) fn say_serving(mut self) {
+    /// Says that this process accepts connections, and writes from then on what the old one has for the
+    /// ledger, on a thread of its own. Cancels `ended` when the old one has ended.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn serve(mut self, lines: Relayed, ended: CancellationToken) -> Result<()> {
         // It may have ended, and then no one has to be told.
         let _ = self.0.write_all(&[SERVING]);
+        // It may have nothing to say for as long as its last requests take.
+        self.0.set_read_timeout(None)?;
+        let follow = move || {
+            let ended = ended.drop_guard();
+            self.write_all_of(lines);
+            drop(ended);
+        };
+        thread::Builder::new()
+            .name("predecessor".to_owned())
+            .spawn(follow)
+            .context("cannot write what the process before has for the ledger")?;
+        Ok(())
+    }
+
+    fn write_all_of(self, mut lines: Relayed) {
+        let ended = loop {
+            match self.write_some_of(&mut lines) {
+                Ok(()) => {}
+                Err(error) => break error,
+            }
+        };
+        // Reset, if it has not read everything.
+        if ![ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&ended.kind()) {
+            tracing::error!(error = %ended, "the process before is no longer listened to");
+        }
+        // No line of it may come after those that say what it left open.
+        let _ = self.0.shutdown(Shutdown::Both);
+        lines.end();
+    }
+
+    fn write_some_of(&self, lines: &mut Relayed) -> io::Result<()> {
+        let mut stream = &self.0;
+        let mut kind = [0];
+        stream.read_exact(&mut kind)?;
+        let mut length = [0; 8];
+        stream.read_exact(&mut length)?;
+        let length = u64::from_be_bytes(length);
+        if kind != [LINES] || length > MOST_TEXT {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let mut text = Vec::new();
+        if stream.take(length).read_to_end(&mut text)? as u64 != length {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let is_written = lines.write(text).map_err(io::Error::other)?;
+        let answer = if is_written { WRITTEN } else { NOT_WRITTEN };
+        stream.write_all(&[answer])
     }
 }
 

@@ -79,8 +79,12 @@ pub(super) async fn until_free(config: &Config) {
     let _ = tokio::time::timeout(BRIEF, free).await;
 }
 
-/// Opens the ledger of `config` for a server.
-pub(super) async fn open_signed(config: &Config, key: SigningKeySeal) -> Result<Ledger> {
+/// Opens the ledger of `config` for a server, which may follow one that still serves requests.
+pub(super) async fn open_signed(
+    config: &Config,
+    key: SigningKeySeal,
+    follows: Option<u64>,
+) -> Result<Ledger> {
     if let Durability::Interval(interval) = config.ledger.durability {
         tracing::warn!(
             ?interval,
@@ -89,6 +93,7 @@ pub(super) async fn open_signed(config: &Config, key: SigningKeySeal) -> Result<
     }
     let signing = signing(config, key);
     let (dir, durability, options) = options(config);
+    let options = ledger::Options { follows, ..options };
     let open = move || Ledger::open_signed(&dir, durability, options, &signing);
     Ok(tokio::task::spawn_blocking(open).await??)
 }

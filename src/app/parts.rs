@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
@@ -30,9 +29,6 @@ use crate::tls::leaf::LeafCache;
 use crate::vault::handover::Handovers;
 use crate::vault::{Keyring, Reader, Registrar, Store, StoreProbe, Vault};
 
-/// What a server takes to end beside `proxy.drain_timeout`, at most.
-const HANDOVER: Duration = Duration::from_secs(60);
-
 /// What a server holds open for as long as it lives.
 pub(super) struct Parts {
     pub keyring: Keyring,
@@ -58,7 +54,7 @@ impl Parts {
             Err(error) => {
                 // The server does not start, but whoever reads the ledger later has to learn of it.
                 if error.is_alarming() {
-                    let ledger = ledger::open_signed(config, ledger_key).await?;
+                    let ledger = ledger::open_signed(config, ledger_key, None).await?;
                     changes::report_store(&ledger).await;
                     let _ = ledger.close().await;
                 }
@@ -67,14 +63,14 @@ impl Parts {
         };
         let store = Store::open(&config.store.url, keyring.policy_keys()).await?;
         let leaves = Arc::new(open_leaves(config)?);
+        let mut follows = None;
         if let Some(predecessor) = predecessor {
             settings::check(config)?;
-            let longest = config.proxy.drain_timeout + HANDOVER;
-            predecessor.until_closed(longest).await?;
+            follows = Some(predecessor.until_closed().await?);
             ledger::until_free(config).await;
         }
         // Before anything is served: a second server on this data directory ends here.
-        let ledger = ledger::open_signed(config, ledger_key).await?;
+        let ledger = ledger::open_signed(config, ledger_key, follows).await?;
         if let Err(error) = files::remove_partial_files(&config.data_dir) {
             tracing::warn!(%error, "files of interrupted starts could not be removed");
         }
@@ -100,6 +96,7 @@ impl Parts {
             health: Arc::default(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
+            followed: CancellationToken::new(),
             leaves: Arc::clone(&self.leaves),
             process: process::state,
         }

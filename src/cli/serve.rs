@@ -103,24 +103,12 @@ impl Serve {
             None => tell_manager(NotifyState::Stopping),
         }
         tracing::info!(?drain_timeout, "stopping; open requests may finish");
-        let is_followed = successor.is_some();
-        let ending = async {
-            if is_followed {
-                server.leave().await;
-            }
-            server.shutdown(drain_timeout, is_followed).await
+        let ending = end(server, successor, drain_timeout);
+        let (end, handed) = tokio::select! {
+            ended = ending => ended,
+            () = signals.stop() => (Shutdown { is_drained: false, is_closed: true }, Ok(())),
         };
-        let end = tokio::select! {
-            end = ending => end,
-            () = signals.stop() => Shutdown { is_drained: false, is_closed: true },
-        };
-        if let Some(successor) = successor {
-            successor
-                .take_over()
-                .await
-                .context("the new program does not serve")?;
-            tracing::info!("the new program serves");
-        }
+        handed?;
         if !end.is_drained {
             tracing::warn!("stopped before every request had finished");
         }
@@ -130,6 +118,24 @@ impl Serve {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Hands over to the process that follows, if one does, and lets what is under way finish. Returns how that
+/// ended, and whether the other one serves.
+async fn end(
+    mut server: Server,
+    successor: Option<Successor>,
+    drain_timeout: Duration,
+) -> (Shutdown, anyhow::Result<()>) {
+    let Some(successor) = successor else {
+        return (server.shutdown(drain_timeout, false).await, Ok(()));
+    };
+    let handed = server.hand_over(successor).await;
+    let is_followed = handed.is_ok();
+    if is_followed {
+        tracing::info!("the new program serves");
+    }
+    (server.shutdown(drain_timeout, is_followed).await, handed)
 }
 
 /// Tells systemd, where it started this process and asked for it (`Type=notify`).

@@ -11,17 +11,16 @@ use super::context::Context;
 use super::{output, server};
 use crate::app::ServerFile;
 
-/// Longest time for the new program to start, beside `proxy.drain_timeout`.
+/// Longest time for the new program to start.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Have the running server hand over to the program that is installed now
 ///
 /// Install the new program where the server was started from, then run this. The server starts it with
 /// the same arguments. Once it has read the configuration and opened the store, the old one accepts no
-/// more connections and ends; the new one has the same listening sockets, so no connection is refused.
-/// Requests under way and streams have proxy.drain_timeout to finish, and new connections wait meanwhile.
-/// WebSockets go on as long as no connection waits, and are told to come again then. If the new program
-/// does not start, the old one goes on.
+/// more connections; the new one has the same listening sockets, so no connection is refused. Requests
+/// under way, streams and WebSockets have proxy.drain_timeout to finish in the old program, while the
+/// new one serves new connections. If the new program does not start, the old one goes on.
 ///
 /// In a container replace the container instead.
 #[derive(Args)]
@@ -42,8 +41,8 @@ impl Upgrade {
         }
         let pid = server::process(&file).context("the server has just ended")?;
         kill_process(pid, Signal::USR2).context("the server cannot be signalled")?;
-        let (start, longest) = (Instant::now(), PATIENCE + config.proxy.drain_timeout);
-        while start.elapsed() < longest {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             // Asked first: the one that ends does so after the other one is announced.
             let has_ended = server::process(&file).is_none();
             match ServerFile::read(&config.data_dir) {

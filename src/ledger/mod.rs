@@ -67,4 +67,6 @@ pub use format::{event, outcome};
 pub use layout::CURRENT;
 pub use probe::LedgerProbe;
 pub use stats::Snapshot;
-pub use writer::{Durability, Keep, Ledger, LedgerError, LedgerUnavailable, Options};
+pub use writer::{
+    Durability, Keep, Ledger, LedgerError, LedgerUnavailable, NextWriter, NoLines, Options, Relayed,
+};

@@ -5,11 +5,12 @@
 //! ```
 //!
 //! prints the numbers; `EGRET_TEST_LINES` sets how many lines, ten million unless said otherwise.
-//! Nothing is asserted about speed.
+//! Only a start has a limit.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::format::chain::Chain;
@@ -24,6 +25,8 @@ use super::layout::{self, CHECKPOINTS, CURRENT, PUBLIC_KEY};
 use super::proof::prove;
 use super::usage::{USAGE, UsageFilter, UsageIndex};
 use super::verify::{Ask, directory};
+use super::writer::signing::{Seal, Signing};
+use super::{Durability, Ledger, Options};
 use crate::secret::SecretBytes;
 
 /// Lines without being asked for many.
@@ -97,19 +100,21 @@ fn is_refused(number: u64) -> bool {
     number % 1014 >= 1012
 }
 
-/// Writes the ledger: a compressed file, a rotated one, and the current one.
-fn write(dir: &Path, lines: u64) {
+/// Writes the ledger, so many lines into a file: a compressed file, rotated ones, and the current one. It was
+/// closed after the last line.
+fn write(dir: &Path, lines: u64, file: u64) {
     let signer = Signer::of_ledger(&SecretBytes::new(vec![9; 32])).unwrap();
     let (mut chain, mut tree) = (Chain::start(), Frontier::default());
     let mut notes = BufWriter::new(File::create(dir.join(CHECKPOINTS)).unwrap());
-    let third = lines / 3;
+    let files = lines / file;
     let mut out = BufWriter::new(File::create(layout::rotated(dir, 1)).unwrap());
     let mut line = Vec::new();
     for number in 0..lines {
-        if number > 0 && number % third == 0 && number + third <= lines {
-            let path = match number / third {
-                1 => layout::rotated(dir, number + 1),
-                _ => dir.join(CURRENT),
+        if number > 0 && number % file == 0 && number / file < files {
+            let path = if number / file == files - 1 {
+                dir.join(CURRENT)
+            } else {
+                layout::rotated(dir, number + 1)
             };
             out = BufWriter::new(File::create(path).unwrap());
         }
@@ -119,13 +124,17 @@ fn write(dir: &Path, lines: u64) {
         out.write_all(&line).unwrap();
         tree.push(TreeHash::of_leaf(line.strip_suffix(b"\n").unwrap()));
         let size = number + 1;
-        if size % EVERY == 0 || size % third == 0 || size == lines {
+        if size % EVERY == 0 || size % file == 0 || size == lines {
             let checkpoint = Checkpoint {
                 origin: signer.verifier().name().clone(),
                 tree: tree.clone(),
                 head: chain.head(),
                 time,
-                cause: Cause::Count,
+                cause: if size == lines {
+                    Cause::Shutdown
+                } else {
+                    Cause::Count
+                },
             };
             writeln!(notes, "{}", checkpoint.sign(&signer).unwrap()).unwrap();
         }
@@ -145,7 +154,7 @@ async fn a_ledger_of_any_length_is_checked_proven_and_asked() {
     let dir = tempfile::tempdir().unwrap();
     let timed = |what: &str, start: Instant| println!("{what}: {:?}", start.elapsed());
     let start = Instant::now();
-    write(dir.path(), lines);
+    write(dir.path(), lines, lines / 3);
     timed("written", start);
 
     let start = Instant::now();
@@ -197,6 +206,49 @@ async fn a_ledger_of_any_length_is_checked_proven_and_asked() {
     ask(&mut index, lines).await;
     index.close().await;
     rebuild(dir.path(), lines).await;
+}
+
+/// Seals nothing: the key of this ledger is known.
+struct Open;
+
+impl Seal for Open {
+    fn seal(&self, seed: &SecretBytes) -> Result<Vec<u8>, String> {
+        Ok(seed.expose().to_vec())
+    }
+
+    fn open(&self, sealed: &[u8]) -> Result<SecretBytes, String> {
+        Ok(SecretBytes::new(sealed.to_vec()))
+    }
+}
+
+/// A restart, and a hand-over while the last few hundred requests go on. Both read the last file, whatever
+/// lies in the others.
+#[tokio::test]
+async fn a_writer_starts_at_once_on_a_ledger_of_any_length() {
+    // As many as `ledger.max_size` has room for, unless there are few.
+    const FILE: u64 = 120_000;
+    const LONGEST: Duration = Duration::from_secs(2);
+    let lines = lines();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), lines, FILE.min(lines / 10));
+    fs::write(dir.path().join(layout::SIGNING_KEY), [9; 32]).unwrap();
+    let signing = Signing {
+        seal: Arc::new(Open),
+        head: dir.path().join("head"),
+    };
+    for follows in [None, Some(lines - 500)] {
+        let options = Options {
+            follows,
+            is_brief: true,
+            ..Options::default()
+        };
+        let start = Instant::now();
+        let ledger = Ledger::open_signed(dir.path(), Durability::Commit, options, &signing);
+        let took = start.elapsed();
+        println!("a start after {lines} lines, follows {follows:?}: {took:?}");
+        assert!(took < LONGEST, "{took:?}");
+        ledger.unwrap().close().await.unwrap();
+    }
 }
 
 fn uses_of_seven(lines: u64) -> u64 {

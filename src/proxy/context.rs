@@ -37,8 +37,8 @@ pub struct Proxy {
     pub ledger: Ledger,
     /// The certificates shown to clients.
     pub leaves: Arc<LeafCache>,
-    /// Cancelled when another process takes over, before the proxy drains: connections are accepted there,
-    /// and requests are answered here with the word that the connection ends.
+    /// Cancelled when another process takes over, long before the proxy drains: connections are accepted
+    /// there, and requests are answered here with the word that the connection ends.
     pub leaving: CancellationToken,
     /// Cancelled when the proxy begins to drain.
     pub draining: CancellationToken,

@@ -48,6 +48,7 @@ mod first_start;
 mod flowing;
 mod framing;
 mod golden;
+mod hand_over;
 mod heads;
 mod health;
 mod hints;

@@ -48,6 +48,14 @@ pub fn serving(world: &World) -> Option<i32> {
     file["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
 }
 
+/// Whether a process has ended, also if its parent has not waited for it.
+pub fn has_ended(process: i32) -> bool {
+    let pid = Pid::from_raw(process).expect("a pid");
+    let is_zombie = std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| stat.contains(") Z "));
+    is_zombie || test_kill_process(pid).is_err()
+}
+
 pub async fn followed(builder: Builder) -> Followed {
     let (world, stub) = one_upstream_with(builder.after(COPIED)).await;
     let world = Arc::new(world);
@@ -224,14 +232,7 @@ async fn upgrades_under_load(rounds: usize, clients: usize) {
         load.until_more(3 * clients).await;
         world.run(&["upgrade"]).await.ok();
         assert_ne!(serving(world), Some(before));
-        eventually("the old process to end", || {
-            let pid = Pid::from_raw(before).expect("a pid");
-            // The first one is this process's child, and is not waited for.
-            let is_zombie = std::fs::read_to_string(format!("/proc/{before}/stat"))
-                .is_ok_and(|stat| stat.contains(") Z "));
-            (is_zombie || test_kill_process(pid).is_err()).then_some(())
-        })
-        .await;
+        eventually("the old process to end", || has_ended(before).then_some(())).await;
     }
     load.until_more(3 * clients).await;
     let mut failures = load.end().await;
@@ -263,6 +264,8 @@ async fn an_upgrade_under_load_fails_no_request() {
 async fn a_request_under_way_is_finished_and_an_idle_tunnel_ends() {
     let server = followed(World::builder()).await;
     let (world, stub) = (&server.world, &server.stub);
+    let mut idle = world.tunnel().await;
+    assert_eq!(idle.get("/v1", &[HEADER]).await.status, 200);
     let gate = Arc::new(Notify::new());
     stub.steps(vec![
         Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst".to_vec()),
@@ -270,10 +273,9 @@ async fn a_request_under_way_is_finished_and_an_idle_tunnel_ends() {
         Step::Send(b"last".to_vec()),
     ]);
     let mut tunnel = world.tunnel().await;
-    let mut idle = world.tunnel().await;
     let sent = request("GET", "/slow", &[HEADER], "");
     tunnel.wire.send(sent).await.expect("send");
-    within("the request", stub.until_requests(1)).await;
+    within("the request", stub.until_requests(2)).await;
     let before = serving(world);
     let upgrading = tokio::spawn({
         let world = Arc::clone(world);

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -102,8 +103,12 @@ struct Stream {
 
 impl Stream {
     async fn run(mut self) {
-        let draining = self.context.state().draining.clone();
-        draining.run_until_cancelled(self.follow()).await;
+        let state = Arc::clone(self.context.state());
+        tokio::select! {
+            _ = self.follow() => {}
+            () = state.draining.cancelled() => {}
+            () = state.followed.cancelled() => {}
+        }
     }
 
     async fn follow(&mut self) -> Option<()> {

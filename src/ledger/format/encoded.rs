@@ -56,6 +56,16 @@ impl Entry<'_> {
 }
 
 impl EncodedEntries {
+    /// Lines that another process has encoded, as [`text`](Self::text) gives them. Whether each is a record
+    /// is not looked at.
+    pub(in crate::ledger) fn of_text(text: Vec<u8>) -> Self {
+        Self {
+            lines: EncodedLines::of(&text).count(),
+            text,
+            requester: None,
+        }
+    }
+
     /// How many lines there are.
     pub fn len(&self) -> usize {
         self.lines

@@ -127,6 +127,11 @@ impl Batch {
         })
     }
 
+    /// The lines of all jobs as one text.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Drops the lines of those who have given up.
     pub(super) fn drop_abandoned(&mut self) {
         if self.waiters > 0 && self.jobs.iter().any(Job::is_abandoned) {

@@ -1,7 +1,7 @@
 //! Requests with a `use` and no `result` yet: while Egret runs, to know when none is under way;
 //! after a crash, to name them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -20,33 +20,56 @@ const REQUESTS: usize = 100_000;
 /// How the lines begin after their time, up to the request's id.
 const USE: &[u8] = br#","event":"use","request":""#;
 const RESULT: &[u8] = br#","event":"result","request":""#;
+const RECOVERED: &[u8] = br#","event":"recovered","request":""#;
 
 /// The requests under way, as the writer sees them pass.
 #[derive(Debug, Default)]
 pub(super) struct OpenRequests {
-    requests: HashSet<Box<[u8]>>,
+    /// Each with the number of its first line.
+    requests: HashMap<Box<[u8]>, u64>,
     /// There were more than can be followed, so that it is not known whether one is left.
     overflown: bool,
 }
 
 impl OpenRequests {
-    /// Takes in a line that is durable now, from its event on, as [`EncodedEntries`](crate::ledger::EncodedEntries) wrote it.
-    pub(super) fn see(&mut self, line: &[u8]) {
+    /// Takes in a line that is durable now, from its event on, as [`EncodedEntries`](crate::ledger::EncodedEntries) wrote it,
+    /// and its number.
+    pub(super) fn see(&mut self, seq: u64, line: &[u8]) {
         // Ids are Egret's own and hold nothing that JSON escapes.
         let id = |rest: &'_ [u8]| memchr(b'"', rest).unwrap_or(rest.len());
-        if let Some(rest) = line.strip_prefix(RESULT) {
+        let end = line
+            .strip_prefix(RESULT)
+            .or_else(|| line.strip_prefix(RECOVERED));
+        if let Some(rest) = end {
             self.requests.remove(&rest[..id(rest)]);
         } else if let Some(rest) = line.strip_prefix(USE) {
             let request = &rest[..id(rest)];
-            if self.requests.contains(request) {
+            if self.requests.contains_key(request) {
                 return;
             }
             if self.requests.len() < REQUESTS {
-                self.requests.insert(request.into());
+                self.requests.insert(request.into(), seq);
             } else {
                 self.overflown = true;
             }
         }
+    }
+
+    /// Takes in requests that another process still serves.
+    pub(super) fn see_elsewhere(&mut self, uses: &OpenUses) {
+        for (request, uses) in uses.requests.iter().take(REQUESTS) {
+            let first = uses.first().map_or(1, |(seq, _)| *seq);
+            self.requests.insert(request.as_bytes().into(), first);
+        }
+        self.overflown |= uses.left_out > 0;
+    }
+
+    /// The first line of those that are open.
+    pub(super) fn first(&self) -> Option<u64> {
+        if self.overflown {
+            return Some(1);
+        }
+        self.requests.values().min().copied()
     }
 
     /// Whether every `use` has its `result`.
@@ -58,8 +81,8 @@ impl OpenRequests {
 /// What a look back has found.
 #[derive(Debug, Default)]
 pub(super) struct LookBack {
-    /// The `recovered` lines for the uses that have no result, in the order in which they were used.
-    pub(super) entries: Vec<Entry<'static>>,
+    /// The uses that have no result.
+    pub(super) uses: OpenUses,
     /// Ranges of lines that are not there.
     pub(super) missing: Vec<String>,
     /// Names of files that could not be read to their end.
@@ -96,18 +119,25 @@ pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u
             }
         };
     }
-    found.entries = open.into_entries();
+    found.uses = open;
     found
 }
 
-#[derive(Default)]
-struct OpenUses {
+/// Uses without a result, by their requests.
+#[derive(Debug, Default)]
+pub(super) struct OpenUses {
     requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
     left_out: u64,
 }
 
 impl OpenUses {
-    fn see(&mut self, seq: u64, line: &[u8]) {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Takes in a line with its number.
+    pub(super) fn see(&mut self, seq: u64, line: &[u8]) {
         // Most lines are not looked at any closer.
         let may_be = |event: &[u8]| memmem::find(line, event).is_some();
         let is_use = may_be(b"\"event\":\"use\"");
@@ -132,7 +162,8 @@ impl OpenUses {
         uses.push((seq, record.into_entry()));
     }
 
-    fn into_entries(self) -> Vec<Entry<'static>> {
+    /// The `recovered` lines for them, in the order in which they were used.
+    pub(super) fn into_entries(self) -> Vec<Entry<'static>> {
         if self.left_out > 0 {
             let uses = self.left_out;
             tracing::error!(
@@ -180,7 +211,8 @@ mod tests {
         }
         std::fs::write(dir.path().join(layout::CURRENT), lines).unwrap();
         let segments = layout::segments(dir.path()).unwrap();
-        let found = look_for(dir.path(), &segments, from..=entries.len() as u64).entries;
+        let found = look_for(dir.path(), &segments, from..=entries.len() as u64);
+        let found = found.uses.into_entries();
         for entry in &found {
             assert_eq!(entry.event, event::RECOVERED);
             assert_eq!(entry.outcome.as_deref(), Some("unknown"));
@@ -220,11 +252,13 @@ mod tests {
     #[test]
     fn requests_are_under_way_from_use_to_result() {
         let mut open_requests = OpenRequests::default();
-        let see = |open_requests: &mut OpenRequests, entry: Entry| {
+        let mut seq = 0;
+        let mut see = |open_requests: &mut OpenRequests, entry: Entry| {
             let draft = entry.encode();
-            draft
-                .lines()
-                .for_each(|(front, _)| open_requests.see(front));
+            draft.lines().for_each(|(front, _)| {
+                seq += 1;
+                open_requests.see(seq, front);
+            });
         };
         assert!(open_requests.is_none());
         see(&mut open_requests, entry(event::DENIED, "a"));
@@ -232,9 +266,15 @@ mod tests {
         assert!(open_requests.is_none());
         see(&mut open_requests, entry(event::USE, "a"));
         see(&mut open_requests, entry(event::USE, "b"));
+        assert_eq!(open_requests.first(), Some(3));
         see(&mut open_requests, entry(event::RESULT, "a"));
         assert!(!open_requests.is_none());
+        assert_eq!(open_requests.first(), Some(4));
         see(&mut open_requests, entry(event::RESULT, "b"));
         assert!(open_requests.is_none());
+        see(&mut open_requests, entry(event::USE, "c"));
+        see(&mut open_requests, entry(event::RECOVERED, "c"));
+        assert!(open_requests.is_none());
+        assert_eq!(open_requests.first(), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The one writer of the ledger, and what it needs: the queue, the files, the checkpoints, recovery.
 
+mod answers;
 mod archive;
 mod batch;
 mod checkpoint_file;
@@ -11,8 +12,11 @@ mod error;
 mod identity;
 mod in_flight;
 mod lock;
+mod next_writer;
 mod queue;
 mod recovery;
+mod relay;
+mod relayed;
 mod resume;
 mod sealed_head;
 mod sign_on;
@@ -26,4 +30,6 @@ mod walk;
 
 pub use archive::Keep;
 pub use error::{LedgerError, LedgerUnavailable};
+pub use next_writer::NextWriter;
+pub use relayed::{NoLines, Relayed};
 pub use thread::{Durability, Ledger, Options};

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::batch::{Batch, Job};
 use super::error::{Answer, LedgerUnavailable};
+use super::next_writer::NextWriter;
 use crate::ledger::format::encoded::EncodedEntries;
 
 /// Entries that are written without waiting for more, however patient the writer is: a batch should
@@ -54,8 +55,16 @@ pub(super) struct Queue {
     state: Mutex<State>,
     ready: Condvar,
     healthy: AtomicBool,
+    /// No writer is there: the last one has given way, and the next one does not write yet.
+    is_between: AtomicBool,
     /// Entries that may wait.
     limit: usize,
+}
+
+/// The writer that comes next, and who is told when it writes.
+pub(super) struct Next {
+    pub(super) writer: Box<dyn NextWriter>,
+    pub(super) told: oneshot::Sender<Answer>,
 }
 
 struct State {
@@ -76,6 +85,8 @@ struct State {
     wakes: Wakes,
     closing: bool,
     closers: Vec<oneshot::Sender<Answer>>,
+    /// Who writes the ledger from now on, and who waits until it does.
+    next: Option<Next>,
     stopped: bool,
     /// How it ended, once it has stopped.
     outcome: Answer,
@@ -94,6 +105,7 @@ impl Queue {
             wakes: Wakes::Nothing,
             closing: false,
             closers: Vec::new(),
+            next: None,
             stopped: false,
             outcome: Err(LedgerUnavailable::Closed),
         };
@@ -101,6 +113,7 @@ impl Queue {
             state: Mutex::new(state),
             ready: Condvar::new(),
             healthy: AtomicBool::new(true),
+            is_between: AtomicBool::new(false),
             limit: limit.max(1),
         }
     }
@@ -237,7 +250,7 @@ impl Queue {
     }
 
     fn has_enough_or_closes(&self, state: &State) -> bool {
-        state.closing || state.waiting.entries() >= self.enough()
+        state.closing || state.next.is_some() || state.waiting.entries() >= self.enough()
     }
 
     /// Takes no more jobs. The answer, or the waiter's message, comes when the writer has stopped.
@@ -251,6 +264,34 @@ impl Queue {
         drop(state);
         self.ready.notify_one();
         None
+    }
+
+    /// Has the writer give way to the next one. Jobs are taken as before.
+    pub(super) fn give_way(&self, next: Next) {
+        let mut state = self.state();
+        if state.stopped || state.closing {
+            // Who waits hears of it by the end of the channel.
+            return;
+        }
+        state.next = Some(next);
+        self.is_between.store(true, Ordering::Release);
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    /// Who is to write from now on, if the writer has to give way.
+    pub(super) fn next(&self) -> Option<Next> {
+        self.state().next.take()
+    }
+
+    /// The next writer writes, or never will.
+    pub(super) fn passed_on(&self) {
+        self.is_between.store(false, Ordering::Release);
+    }
+
+    /// Whether no writer is there at this moment.
+    pub(super) fn is_between_writers(&self) -> bool {
+        self.is_between.load(Ordering::Acquire)
     }
 
     /// The writer is done with what it took, and about to answer. Tells how many entries it keeps
@@ -333,7 +374,9 @@ impl Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         self.0.set_healthy(false);
+        self.0.passed_on();
         let mut state = self.0.state();
+        state.next = None;
         state.stopped = true;
         state.waiting.clear();
         let outcome = state.outcome;

@@ -31,11 +31,13 @@ pub(super) struct Opened {
 }
 
 /// Opens or creates the ledger in this directory. A last line without its line feed, which a crash
-/// can leave, is moved to a file `torn-<microseconds>.jsonl`.
+/// can leave, is moved to a file `torn-<microseconds>.jsonl`. With `follows` the writer before still
+/// serves requests, and uses without a result are theirs.
 pub(super) fn open(
     dir: &Path,
     now: Timestamp,
     signing: Option<&Signing>,
+    follows: Option<u64>,
 ) -> Result<Opened, LedgerError> {
     let lock = Arc::new(DirectoryLock::acquire(dir)?);
     directory::tidy(dir).map_err(LedgerError::at(dir))?;
@@ -51,7 +53,8 @@ pub(super) fn open(
     let (chain, files, signed) = match signing {
         None => (current.chain(dir, &segments)?, None, None),
         Some(signing) => {
-            let (signed, files) = sign_on::sign_on(dir, &segments, &mut current, signing, now)?;
+            let (signed, files) =
+                sign_on::sign_on(dir, &segments, &mut current, signing, follows, now)?;
             let chain = Chain::at(signed.tree.size(), signed.head);
             (chain, Some(files), Some(signed))
         }

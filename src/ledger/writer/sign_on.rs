@@ -2,6 +2,7 @@
 //! each other and with the lines, and what is wrong is named.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::checkpoint_file::{self, Latest, NoteFile};
 use super::current::Current;
 use super::damage;
 use super::error::LedgerError;
-use super::in_flight::{self, LookBack};
+use super::in_flight::{self, LookBack, OpenUses};
 use super::resume::{self, After};
 use super::sealed_head::{HeadFile, SealedHead, State, Stored};
 use super::signing::{self, Signing, SigningKey};
@@ -38,6 +39,8 @@ pub(super) struct Signed {
     pub(super) start: Cause,
     /// The first lines to be written.
     pub(super) entries: Vec<Entry<'static>>,
+    /// Uses of requests that the writer before still serves.
+    pub(super) elsewhere: OpenUses,
 }
 
 /// What was found of the key, the head and the checkpoints.
@@ -110,6 +113,7 @@ pub(super) fn sign_on(
     segments: &[Segment],
     current: &mut Current,
     signing: &Signing,
+    follows: Option<u64>,
     now: Timestamp,
 ) -> Result<(Signed, SignedFiles), LedgerError> {
     let head_file = HeadFile::new(&signing.head, &signing.seal);
@@ -149,12 +153,22 @@ pub(super) fn sign_on(
         current.end_before_gap(dir, *missing.end())?;
     }
     name_key(&evidence, size, &mut entries);
-    let found = look_back(&evidence.latest, size)
+    let lines = match follows {
+        Some(first) => look_back_to(first, size),
+        None => look_back(&evidence.latest, size),
+    };
+    let mut found = lines
         .map(|lines| in_flight::look_for(dir, segments, lines))
         .unwrap_or_default();
+    // Who is followed was not cut short: it has given the ledger up, and its requests go on.
+    let elsewhere = if follows.is_some() {
+        mem::take(&mut found.uses)
+    } else {
+        OpenUses::default()
+    };
     recover(found, resumed.missing.as_ref(), &mut entries);
     let was_clean = |last: &Checkpoint| last.cause == Cause::Shutdown;
-    let start = if last.as_ref().is_none_or(was_clean) {
+    let start = if follows.is_some() || last.as_ref().is_none_or(was_clean) {
         Cause::Start
     } else {
         Cause::Recovery
@@ -172,6 +186,7 @@ pub(super) fn sign_on(
         last,
         start,
         entries,
+        elsewhere,
     };
     let files = SignedFiles {
         notes,
@@ -272,10 +287,16 @@ fn look_back(latest: &Latest, size: u64) -> Option<RangeInclusive<u64>> {
     (from <= size).then_some(from..=size)
 }
 
+/// The lines from the first of requests that another process serves, if there are any.
+fn look_back_to(first: u64, size: u64) -> Option<RangeInclusive<u64>> {
+    let from = first.max(size.saturating_sub(LOOK_BACK) + 1);
+    (first > 0 && from <= size).then_some(from..=size)
+}
+
 /// Names what a look back has found, and the lines up to the last checkpoint that are missing.
 fn recover(found: LookBack, ahead: Option<&RangeInclusive<u64>>, entries: &mut Vec<Entry>) {
     let LookBack {
-        entries: uses,
+        uses,
         mut missing,
         unreadable,
     } = found;
@@ -290,6 +311,7 @@ fn recover(found: LookBack, ahead: Option<&RangeInclusive<u64>>, entries: &mut V
             entries.push(damage::entry(code, places));
         }
     }
+    let uses = uses.into_entries();
     if !uses.is_empty() {
         tracing::warn!(
             uses = uses.len(),

@@ -206,7 +206,7 @@ mod tests {
     use crate::ledger::writer::recovery::{Opened, open};
 
     fn file(dir: &Path) -> LedgerFile {
-        let Opened { file, .. } = open(dir, Timestamp::from_unix_micros(7), None).unwrap();
+        let Opened { file, .. } = open(dir, Timestamp::from_unix_micros(7), None, None).unwrap();
         file
     }
 

@@ -19,26 +19,29 @@
 //! checkpoint shows in the metrics. Only a line that cannot be written stops requests.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, mem, thread};
 
 use tokio::sync::oneshot;
 
+use super::answers::answer_all;
 use super::archive::{Archive, Keep, Keeper};
 use super::batch::{Batch, Job, now};
 use super::checkpointer::Checkpointer;
 use super::damage;
 use super::error::{Answer, LedgerError, LedgerUnavailable};
-use super::in_flight::OpenRequests;
+use super::in_flight::{OpenRequests, OpenUses};
 use super::lock::DirectoryLock;
-use super::queue::{ENOUGH, Gathering, Queue, Room, Stopped};
+use super::next_writer::NextWriter;
+use super::queue::{ENOUGH, Gathering, Next, Queue, Room, Stopped};
 use super::recovery::{self, Opened};
+use super::relay::Relay;
 use super::sign_on::Signed;
 use super::signing::Signing;
 use super::storage::Storage;
-use super::waiter::{self, Waiter};
+use super::waiter::Waiter;
 use crate::ledger::first_uses::FirstUses;
 use crate::ledger::format::chain::Chain;
 use crate::ledger::format::checkpoint::Checkpoint;
@@ -75,6 +78,9 @@ pub struct Options {
     pub max_size: u64,
     /// Which rotated files are kept.
     pub keep: Keep,
+    /// The writer before has given way and still serves requests, the first of which began with this line
+    /// (0 if there are none): what it left open is not named before it has ended ([`Relayed`](super::Relayed)).
+    pub follows: Option<u64>,
     /// For a few lines of a command: no file is rotated, compressed or dropped, and only the end is
     /// signed.
     pub is_brief: bool,
@@ -88,6 +94,7 @@ impl Default for Options {
             heartbeat: Duration::from_secs(600),
             max_size: 64 * 1024 * 1024,
             keep: Keep::default(),
+            follows: None,
             is_brief: false,
         }
     }
@@ -109,6 +116,8 @@ struct Handle {
     /// How long lines that no caller waits for may stay in memory.
     patience: Duration,
     first_uses: Arc<FirstUses>,
+    /// Uses that the writer before has left open, for who takes its results.
+    elsewhere: Mutex<OpenUses>,
 }
 
 impl Drop for Handle {
@@ -200,7 +209,7 @@ impl Ledger {
         options: Options,
         signing: Option<&Signing>,
     ) -> Result<Self, LedgerError> {
-        let mut opened = recovery::open(dir, now(), signing)?;
+        let mut opened = recovery::open(dir, now(), signing, options.follows)?;
         let signed = opened.signed.take();
         let queue = Arc::new(Queue::new(options.queue));
         let stats = Arc::new(Stats::default());
@@ -226,9 +235,9 @@ impl Ledger {
         let Opened { file, .. } = opened;
         let mut writer = Writer::new(queue, stats, file, end);
         writer.archive = archive;
-        writer.sign_with(signed, options);
+        let elsewhere = writer.sign_with(signed, options);
         writer
-            .spawn(durability, options.deadline)
+            .spawn(durability, options.deadline, elsewhere)
             .map_err(LedgerError::at(dir))
     }
 
@@ -252,7 +261,35 @@ impl Ledger {
         let (waiter, answer) = Waiter::new();
         queue.push(Job::new(Some(waiter)), &lines, Room::Requests)?;
         drop(lines);
-        await_answer(*deadline, answer).await
+        await_answer(queue, *deadline, answer).await
+    }
+
+    /// Gives the ledger up, and has all further lines written by another process. Entries are taken as
+    /// before, and [`commit`](Self::commit) returns once they are durable there. Returns when the other
+    /// process writes.
+    ///
+    /// # Errors
+    /// When it does not. This process cannot write then either.
+    pub async fn hand_over(&self, writer: Box<dyn NextWriter>) -> Result<(), LedgerUnavailable> {
+        let (told, passed_on) = oneshot::channel();
+        self.0.queue.give_way(Next { writer, told });
+        passed_on.await.unwrap_or(Err(LedgerUnavailable::Closed))
+    }
+
+    /// What the process that has handed the ledger over to this one has left open.
+    pub(super) fn take_elsewhere(&self) -> OpenUses {
+        let elsewhere = self.0.elsewhere.lock();
+        mem::take(&mut *elsewhere.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts entries on record that another process has let through or waits for. Blocks, and not
+    /// only for the deadline, so that the answer is true: after it nothing is written later.
+    pub(super) fn take_in(&self, lines: &EncodedEntries) -> Result<(), LedgerUnavailable> {
+        let (waiter, answer) = Waiter::new();
+        let job = Job::new(Some(waiter));
+        self.0.queue.push(job, lines, Room::Results)?;
+        let answer = answer.blocking_recv();
+        answer.unwrap_or(Err(LedgerUnavailable::Closed))
     }
 
     /// Queues entries that nothing waits for: they become durable with the next commit, or within
@@ -309,12 +346,23 @@ impl Ledger {
         if let Some(answer) = queue.close(Some(waiter)) {
             return answer;
         }
-        await_answer(*deadline, answer).await
+        await_answer(queue, *deadline, answer).await
     }
 }
 
-async fn await_answer(deadline: Duration, answer: oneshot::Receiver<Answer>) -> Answer {
-    match tokio::time::timeout(deadline, answer).await {
+/// How long entries may wait while the ledger is handed over: for the start of the next writer.
+const BETWEEN_WRITERS: Duration = Duration::from_secs(30);
+
+async fn await_answer(
+    queue: &Queue,
+    deadline: Duration,
+    mut answer: oneshot::Receiver<Answer>,
+) -> Answer {
+    let mut answered = tokio::time::timeout(deadline, &mut answer).await;
+    if answered.is_err() && queue.is_between_writers() {
+        answered = tokio::time::timeout(BETWEEN_WRITERS, answer).await;
+    }
+    match answered {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(LedgerUnavailable::Closed),
         Err(_) => Err(LedgerUnavailable::Deadline),
@@ -407,9 +455,10 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Gives the writer its key. What opening found out is the first thing to be written.
-    fn sign_with(&mut self, signed: Option<Signed>, options: Options) {
+    /// Returns what the writer before has left open and still serves.
+    fn sign_with(&mut self, signed: Option<Signed>, options: Options) -> OpenUses {
         let Some(signed) = signed else {
-            return;
+            return OpenUses::default();
         };
         self.stats.signed.store(true, Relaxed);
         if let Some(last) = &signed.last {
@@ -429,10 +478,17 @@ impl<S: Storage> Writer<S> {
         if !signed.entries.is_empty() {
             self.backlog.push(Job::new(None), &signed.entries.into());
         }
+        self.open_requests.see_elsewhere(&signed.elsewhere);
+        signed.elsewhere
     }
 
     /// Starts the thread.
-    fn spawn(mut self, durability: Durability, deadline: Duration) -> io::Result<Ledger> {
+    fn spawn(
+        mut self,
+        durability: Durability,
+        deadline: Duration,
+        elsewhere: OpenUses,
+    ) -> io::Result<Ledger> {
         let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
         let patience = match durability {
             Durability::Commit => LAZY,
@@ -442,9 +498,15 @@ impl<S: Storage> Writer<S> {
             .name("ledger".to_owned())
             .spawn(move || {
                 let stopped = Stopped(Arc::clone(&self.queue));
-                let result = self.run(patience);
+                let mut result = self.run(patience);
+                let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
+                let unwritten = mem::take(&mut self.backlog);
+                let first = self.open_requests.first();
                 // The lock goes with the file, before anyone hears that the ledger is closed.
                 drop(self);
+                if let Some(next) = queue.next() {
+                    result = Relay::begin(queue, stats, next, first, unwritten).run(patience);
+                }
                 stopped.with(result);
             })?;
         Ok(Ledger(Arc::new(Handle {
@@ -454,6 +516,7 @@ impl<S: Storage> Writer<S> {
             deadline,
             patience,
             first_uses: Arc::default(),
+            elsewhere: Mutex::new(elsewhere),
         })))
     }
 
@@ -467,7 +530,7 @@ impl<S: Storage> Writer<S> {
             let duty = self.next_duty(Instant::now());
             let is_last = self.queue.take(&mut batch, patience, duty, self.gathering);
             let result = self.write(&mut batch);
-            if is_last {
+            if is_last || self.queue.is_between_writers() {
                 self.tend_last();
                 return result;
             }
@@ -508,23 +571,7 @@ impl<S: Storage> Writer<S> {
             }
         };
         let now = Instant::now();
-        let waiters = match answer {
-            Ok(()) => {
-                self.queue.done(0, None);
-                batch.take_waiters()
-            }
-            Err(_) => {
-                // Their requests are refused: they did not happen.
-                let waiters = batch.refuse_waiters();
-                self.queue.done(batch.entries(), batch.since());
-                waiters
-            }
-        };
-        let waiters = waiters.into_iter().map(|(queued, waiter)| {
-            self.stats.commit_latency.record(now - queued);
-            waiter
-        });
-        waiter::tell(waiters, answer);
+        answer_all(&mut batch, answer, now, &self.queue, &self.stats);
         if answer.is_ok() {
             self.take_in(&batch, now);
             batch.clear();

@@ -1,12 +1,10 @@
 //! A client's connection.
 
 use http::HeaderMap;
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::sync::Notify;
 
 use crate::error::Refusal;
 use crate::identity::Caller;
@@ -17,9 +15,6 @@ use crate::proxy::inbound::entry::{Entry, IDENTITY};
 use crate::proxy::outbound::bound::BoundConnections;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::websocket::conversation::{Asker, Identify};
-
-/// How long clients have to learn from an answer that their connection ends, before it is closed.
-const NOTICE: Duration = Duration::from_secs(1);
 
 /// A client's connection, for its requests. Each request shares it, and nothing that other
 /// connections hold as well: counting those who hold something is what cores wait for each other for.
@@ -42,6 +37,8 @@ pub struct Client {
     is_leaving: AtomicBool,
     /// A request has come.
     has_asked: AtomicBool,
+    /// Told of the first one.
+    first: Notify,
     /// How often one of its requests was given its turn.
     turns: AtomicU64,
 }
@@ -61,6 +58,7 @@ impl Client {
             is_draining,
             is_leaving,
             has_asked: AtomicBool::new(false),
+            first: Notify::new(),
             turns: AtomicU64::new(0),
         })
     }
@@ -77,7 +75,18 @@ impl Client {
 
     /// A request has come.
     pub fn asked(&self) {
-        self.has_asked.store(true, Ordering::Relaxed);
+        if !self.has_asked.load(Ordering::Relaxed) {
+            self.has_asked.store(true, Ordering::SeqCst);
+            self.first.notify_waiters();
+        }
+    }
+
+    /// Waits for the first request.
+    pub async fn first_request(&self) {
+        let first = self.first.notified();
+        if !self.has_asked.load(Ordering::SeqCst) {
+            first.await;
+        }
     }
 
     /// A request gets its turn: it was woken. All of a connection is on one thread.
@@ -91,23 +100,13 @@ impl Client {
         &self.turns
     }
 
-    /// Waits until the connection may be closed if no request is under way: some time after another
-    /// process has taken over, but never before the first request, which a client does not send again.
-    pub async fn may_close(&self) {
-        self.leave().await;
-        sleep(NOTICE).await;
-        if !self.has_asked.load(Ordering::Relaxed) {
-            // Its answer will say that the connection ends.
-            pending::<()>().await;
-        }
-    }
-
     /// Waits until another process takes over, or the proxy drains.
     pub async fn leave(&self) {
         // One of its own, as below.
         let leaving = self.proxy.leaving.child_token();
         leaving.cancelled().await;
         self.is_leaving.store(true, Ordering::Relaxed);
+        self.signal.leave();
     }
 
     /// Waits until the proxy drains, and takes no more requests from then on.

@@ -42,6 +42,7 @@ use crate::error::{Code, Refusal};
 use crate::proxy::inbound::chunked::{Chunked, Malformed, Progress};
 use crate::proxy::inbound::half_closed::HalfClosed;
 use crate::proxy::inbound::head_check::{self, Checked, Framing};
+use crate::proxy::inbound::linger::{self, Linger};
 use crate::proxy::runtime::idle::IdleTimer;
 
 /// What a head ends with. Made once: to prepare the search takes longer than a search.
@@ -54,12 +55,9 @@ const REFUSED_HEAD: &[u8] =
 /// How much is read from the socket at once while a head is awaited.
 const READ_SIZE: usize = 8 * 1024;
 
-/// How long, and for how many bytes, a client that was answered early may still be sending. A client
-/// that writes its whole request before it reads needs that to see the answer.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
-/// How long at most while the proxy shuts down.
-const SHORT_LINGER: Duration = Duration::from_secs(1);
+/// How long a client says nothing before its connection is closed where another process has taken over.
+/// One that asks within this time learns from the answer that the connection ends.
+const NOTICE: Duration = Duration::from_secs(5);
 
 /// The guard's position in the stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +95,6 @@ struct RawHeadMut {
     has_capitals: bool,
 }
 
-/// What a client that was answered early may still send.
-struct Linger {
-    timer: Pin<Box<Sleep>>,
-    left: usize,
-}
-
 /// A byte stream whose request heads are checked and normalised before they are read from it.
 pub struct HeadGuard<S> {
     io: S,
@@ -123,6 +115,10 @@ pub struct HeadGuard<S> {
     stalled_write: IdleTimer,
     linger: Option<Linger>,
     half_closed: Option<HalfClosed>,
+    /// A head has come, so that the client knows this connection for one that works.
+    has_asked: bool,
+    /// Since when it is known that another process has taken over.
+    leaving_since: Option<Instant>,
     /// The client has ended its side.
     has_ended: bool,
     /// The request in flight came with HTTP/1.1, which has interim responses.
@@ -152,6 +148,8 @@ impl<S> HeadGuard<S> {
             stalled_write: IdleTimer::new(limits.idle_timeout),
             linger: None,
             half_closed: None,
+            has_asked: false,
+            leaving_since: None,
             has_ended: false,
             has_interim: false,
             is_answered: false,
@@ -188,6 +186,7 @@ impl<S> HeadGuard<S> {
             self.raw.split_to(end)
         };
         self.searched = 0;
+        self.has_asked = true;
         self.head_since = None;
         self.half_closed = None;
         match head_check::check(&head, self.limits.headers) {
@@ -407,7 +406,8 @@ impl<S> HeadGuard<S> {
             return None;
         }
         Some(if self.raw.is_empty() {
-            self.signal.last_end() + self.quiet_timeout()
+            let quiet = self.signal.last_end() + self.quiet_timeout();
+            self.end_of_notice().map_or(quiet, |end| end.min(quiet))
         } else {
             *self.head_since.get_or_insert_with(Instant::now) + self.limits.head_timeout
         })
@@ -419,6 +419,16 @@ impl<S> HeadGuard<S> {
         } else {
             self.limits.first_timeout
         }
+    }
+
+    /// Until when the client may begin another request where another process has taken over. A new
+    /// connection is served its first one, which a client does not send again.
+    fn end_of_notice(&mut self) -> Option<Instant> {
+        if !self.has_asked || !self.signal.is_leaving() {
+            return None;
+        }
+        let since = *self.leaving_since.get_or_insert_with(Instant::now);
+        Some(since.max(self.signal.last_end()) + NOTICE)
     }
 
     /// Waits for the deadline. It moves away with every request, and setting a timer costs more than
@@ -460,38 +470,15 @@ impl<S: AsyncRead + Unpin> HeadGuard<S> {
         Poll::Ready(Ok(read.filled().len()))
     }
 
-    /// Reads and throws away, at most `left` bytes. Ready when no more is to come.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
-        while *left > 0 {
-            self.raw.clear();
-            match ready!(self.poll_fill(cx)) {
-                Ok(0) | Err(_) => break,
-                Ok(read) => *left = left.saturating_sub(read),
-            }
-        }
-        Poll::Ready(())
-    }
-
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut linger = self.linger.take().unwrap_or_else(|| Linger {
-            timer: Box::pin(sleep_until(Instant::now() + LINGER)),
-            left: LINGER_BYTES,
-        });
-        let short = Instant::now() + SHORT_LINGER;
-        if self.signal.is_draining() && short < linger.timer.deadline() {
-            linger.timer.as_mut().reset(short);
+        // After an early answer. Who has not sent a whole head in time is owed none.
+        let is_long = self.state != State::Head && !self.signal.is_draining();
+        let begin = if is_long { Linger::long } else { Linger::short };
+        let linger = self.linger.get_or_insert_with(begin);
+        if self.signal.is_draining() {
+            linger.shorten();
         }
-        if linger.timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let polled = self.poll_discard(cx, &mut linger.left);
-        self.linger = Some(linger);
-        polled
-    }
-
-    /// Whether the client may still be sending what will not be served.
-    fn is_cut_short(&self) -> bool {
-        self.state != State::Head || !self.raw.is_empty()
+        linger.poll(cx, &mut self.io)
     }
 }
 
@@ -556,7 +543,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HeadGuard<S> {
                 // Not the end: hyper would take it for a client that has gone and not answer.
                 State::Refused => {
                     let mut all = usize::MAX;
-                    return guard.poll_discard(cx, &mut all).map(Ok);
+                    return linger::poll_discard(cx, &mut guard.io, &mut all).map(Ok);
                 }
                 State::Broken => return Poll::Ready(Ok(())),
                 _ => {}
@@ -632,14 +619,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
         self.bound_write(cx, flushed)
     }
 
-    /// After an early answer the client is still sending. Closing then would make the kernel send a
-    /// reset that can overtake the answer (RFC 9112 section 9.6), so what comes is read for a
-    /// moment and thrown away.
+    /// Who has not ended its side may be sending: the rest of a request that was answered early, or the
+    /// next one.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let guard = self.get_mut();
         ready!(Pin::new(&mut guard.io).poll_shutdown(cx))?;
         guard.advance_state();
-        if guard.is_cut_short() {
+        if !guard.has_ended {
             ready!(guard.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

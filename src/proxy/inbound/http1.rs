@@ -64,21 +64,20 @@ where
         .with_upgrades();
     let mut connection = Box::pin(connection);
     async move {
-        let over = Aside::new(Box::pin(async {
-            tokio::select! {
-                () = client.may_close() => {}
-                () = client.drain() => {}
-            }
-        }));
+        let leave = Aside::new(Box::pin(client.leave()));
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = over => {
-                connection.as_mut().graceful_shutdown();
+            () = leave => {
+                // Not ended here: whoever has read the last answer may be sending the next request, and
+                // the head guard sees whether anything comes.
                 tokio::select! {
                     biased;
                     ended = connection.as_mut() => ended,
-                    () = client.drain() => connection.await,
+                    () = client.drain() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             }
         };

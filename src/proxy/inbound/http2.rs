@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Request;
@@ -28,6 +28,7 @@ use crate::proxy::inbound::entry::Entry;
 use crate::proxy::inbound::h2_guard::{self, H2Guard};
 use crate::proxy::inbound::head_guard;
 use crate::proxy::inbound::http1::note_end;
+use crate::proxy::inbound::linger::Linger;
 use crate::proxy::inbound::service::Service;
 use crate::proxy::runtime::limits::HeadLimits;
 use crate::proxy::runtime::signal::{HeadNote, HeadSignal};
@@ -82,13 +83,14 @@ where
     let io = TellsFlushed {
         io: H2Guard::new(io, list_size(&settings), Arc::clone(&leaves)),
         signal: client.signal.clone(),
+        linger: None,
     };
     drop(settings);
     let connection = builder.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = client.leave() => {
+        () = may_end(&client) => {
             // What is asked before the client has read that is still served.
             connection.as_mut().graceful_shutdown();
             tokio::select! {
@@ -108,10 +110,21 @@ where
     note_end(ended);
 }
 
+/// Waits until the client may be told to go elsewhere: not before its first request, which a client that
+/// reads GOAWAY on a new connection does not send at all.
+async fn may_end(client: &Client) {
+    client.leave().await;
+    tokio::select! {
+        () = client.first_request() => {}
+        () = client.drain() => {}
+    }
+}
+
 /// Tells the requests of the connection when all that there was to write was written.
 struct TellsFlushed<S> {
     io: S,
     signal: HeadSignal,
+    linger: Option<Linger>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for TellsFlushed<S> {
@@ -124,7 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TellsFlushed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TellsFlushed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TellsFlushed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -154,7 +167,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TellsFlushed<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+        // Windows that open, and requests that were sent before the client has read GOAWAY.
+        this.linger
+            .get_or_insert_with(Linger::short)
+            .poll(cx, &mut this.io)
+            .map(Ok)
     }
 }
 

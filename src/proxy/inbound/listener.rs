@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::error::{Code, Refusal};
 use crate::proxy::context::Proxy;
@@ -81,7 +82,8 @@ pub fn start<P: Port>(
             listener: TcpListener::from_std(own)?,
             admission: admission.clone(),
         };
-        Ok(runtime.spawn(acceptor.run(port.clone())))
+        let accepting = acceptor.run(port.clone());
+        Ok(admission.accepting.spawn_on(accepting, runtime))
     };
     workers.acceptors().map(accept_on).collect()
 }
@@ -124,6 +126,8 @@ pub struct Admission {
     places: Arc<Semaphore>,
     /// Room for those that find no place.
     turned_away: Arc<Semaphore>,
+    /// What accepts.
+    accepting: TaskTracker,
     /// It is held by what runs on them, so it must not be what keeps them.
     workers: Weak<Workers>,
 }
@@ -135,8 +139,15 @@ impl Admission {
             proxy: Arc::clone(proxy),
             places: Arc::new(Semaphore::new(places)),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            accepting: TaskTracker::new(),
             workers: Arc::downgrade(workers),
         }
+    }
+
+    /// Waits until nothing is accepted any more, and what was accepted is among the proxy's tasks.
+    pub async fn until_closed(&self) {
+        self.accepting.close();
+        self.accepting.wait().await;
     }
 
     /// Has a connection served that was accepted elsewhere.

@@ -17,6 +17,7 @@ pub mod head_guard;
 pub mod hpack;
 pub mod http1;
 pub mod http2;
+pub mod linger;
 pub mod listener;
 pub mod original;
 pub mod port;

@@ -117,6 +117,8 @@ pub async fn run_intercepted<A: Service>(proxy: Arc<Proxy>, tunnel: Tunnel, mut 
     let handshake = proxy.settings.load().config.proxy.handshake_timeout;
     let draining = proxy.draining.clone();
     let first = tokio::select! {
+        // What has come is served.
+        biased;
         first = timeout(handshake, stream.first_byte()) => first,
         () = draining.cancelled() => return,
     };

@@ -97,6 +97,7 @@ struct Shared {
     broken: OnceLock<&'static str>,
     upgraded: AtomicBool,
     authenticated: AtomicBool,
+    leaving: AtomicBool,
     draining: AtomicBool,
     in_flight: AtomicUsize,
     /// Counts requests and pieces of bodies, either way.
@@ -142,6 +143,16 @@ impl HeadSignal {
     /// Whether one was.
     pub fn is_authenticated(&self) -> bool {
         self.0.authenticated.load(Ordering::Relaxed)
+    }
+
+    /// Says that another process has taken over.
+    pub fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process has taken over.
+    pub fn is_leaving(&self) -> bool {
+        self.0.leaving.load(Ordering::Relaxed)
     }
 
     /// Says that the proxy shuts down.

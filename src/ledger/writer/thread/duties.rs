@@ -38,9 +38,11 @@ impl<S: Storage> Writer<S> {
         };
         let lines = in_turns(lines(&self.buffer), !is_pressing(batch));
         checkpointer.take_in(lines, self.end.chain.head(), at);
+        let mut seq = before;
         for (job, lines) in batch.iter() {
             for (front, _) in lines {
-                self.open_requests.see(front);
+                seq += 1;
+                self.open_requests.see(seq, front);
             }
             if let Some(cause) = job.checkpoint {
                 checkpointer.owe(cause);

@@ -58,7 +58,10 @@ impl Disk {
     /// As [`Disk::ledger`], with a key.
     fn signed(&self, options: Options) -> Ledger {
         let writer = self.signed_writer(options);
-        writer.spawn(Durability::Commit, options.deadline).unwrap()
+        let elsewhere = OpenUses::default();
+        writer
+            .spawn(Durability::Commit, options.deadline, elsewhere)
+            .unwrap()
     }
 
     fn signed_writer(&self, options: Options) -> Writer<Self> {
@@ -70,6 +73,7 @@ impl Disk {
             last: None,
             start: Cause::Start,
             entries: Vec::new(),
+            elsewhere: OpenUses::default(),
         };
         writer.sign_with(Some(signed), options);
         writer
@@ -119,7 +123,7 @@ fn writer<S: Storage>(storage: S, options: Options) -> Writer<S> {
 
 fn start(storage: impl Storage, durability: Durability, options: Options) -> Ledger {
     writer(storage, options)
-        .spawn(durability, options.deadline)
+        .spawn(durability, options.deadline, OpenUses::default())
         .unwrap()
 }
 
