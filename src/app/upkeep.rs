@@ -289,9 +289,12 @@ pub(super) async fn end_memberships(admin: AdminContext) {
     }
 }
 
-/// Erases replaced values whose time is over.
+/// Erases replaced values whose time is over, and keeps the space that this takes on a full disk.
 async fn erase_replaced(proxy: Arc<Proxy>) {
     loop {
+        if let Err(error) = proxy.vault.store().keep_reserve().await {
+            tracing::warn!(%error, "the disk of the store has too little space left");
+        }
         let now = clock::unix_seconds();
         if let Err(error) = proxy.vault.store().erase_due(now).await {
             tracing::warn!(%error, "replaced values could not be erased yet");

@@ -207,6 +207,8 @@ pub(super) const KEYS: &[Key] = &[
     scalar("ledger.ship_token", "\"none\"")
         .at_start(|old, new| ships_otherwise(old, new, |old, new| old.token != new.token)),
     scalar("ledger.s3_url", "\"none\"").at_start(|old, new| s3_place(old) != s3_place(new)),
+    scalar("ledger.s3_style", "\"path\"")
+        .at_start(|old, new| stores_otherwise(old, new, |old, new| old.style != new.style)),
     scalar("ledger.s3_region", "\"us-east-1\"")
         .at_start(|old, new| stores_otherwise(old, new, |old, new| old.region != new.region)),
     scalar("ledger.s3_login", "\"none\"")

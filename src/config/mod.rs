@@ -50,7 +50,7 @@ pub use self::openid::{GroupMapping, OpenId};
 pub use self::parent_proxy::{Exception, ParentProtocol, ParentProxy};
 pub use self::problem::{Origin, Problem, Problems};
 pub use self::raw::Flag;
-pub use self::s3::S3Target;
+pub use self::s3::{S3Style, S3Target};
 pub use self::ship::{ShipForm, ShipTarget};
 pub use self::sources::{Loaded, Shown, Sources};
 pub use self::treatment::{

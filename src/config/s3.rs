@@ -9,6 +9,8 @@ use http::Uri;
 pub struct S3Target {
     /// The address of the store; its path is not used.
     pub endpoint: Uri,
+    /// How requests name the bucket.
+    pub style: S3Style,
     /// The name of the bucket.
     pub bucket: String,
     /// What the names of objects begin with: empty, or ends with `/`.
@@ -17,4 +19,13 @@ pub struct S3Target {
     pub region: String,
     /// The file with the login.
     pub login: PathBuf,
+}
+
+/// Where the name of the bucket stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3Style {
+    /// First in the path.
+    Path,
+    /// In front of the store's host name.
+    VirtualHost,
 }

@@ -1,12 +1,16 @@
 //! The keys about the bucket that the ledger is stored in.
 
+use std::net::Ipv4Addr;
+
 use http::Uri;
 
 use super::resolve::Resolver;
-use super::s3::S3Target;
+use super::s3::{S3Style, S3Target};
 use super::safe_url::is_safe_url;
+use super::units::choice;
 
 const URL: &str = "ledger.s3_url";
+const STYLE: &str = "ledger.s3_style";
 const REGION: &str = "ledger.s3_region";
 const LOGIN: &str = "ledger.s3_login";
 
@@ -18,6 +22,11 @@ impl Resolver<'_> {
     /// For a ledger whose files have about this size.
     pub(super) fn s3(&mut self, max_size: u64) -> Option<S3Target> {
         let text: String = self.read(URL);
+        let styles = [
+            ("path", S3Style::Path),
+            ("virtual-host", S3Style::VirtualHost),
+        ];
+        let style = self.parse(STYLE, |value| choice(value, &styles));
         let region: String = self.read(REGION);
         let login: String = self.read(LOGIN);
         if text == "none" {
@@ -37,6 +46,13 @@ impl Resolver<'_> {
                 "expected the name of a region, such as \"us-east-1\"",
             );
         }
+        if style == S3Style::VirtualHost && !may_be_host(&endpoint, &bucket) {
+            self.complain(
+                STYLE,
+                "\"virtual-host\" needs a store with a host name, and a bucket of lower-case letters, digits and \
+                 \"-\": certificates cover no name with another dot",
+            );
+        }
         if max_size > LARGEST {
             self.complain("ledger.max_size", "at most 4GiB with ledger.s3_url");
         }
@@ -45,6 +61,7 @@ impl Resolver<'_> {
         }
         Some(S3Target {
             endpoint,
+            style,
             bucket,
             prefix,
             region,
@@ -72,6 +89,19 @@ fn parts(text: &str) -> Option<(Uri, String, String)> {
     Some((url, bucket, prefix))
 }
 
+/// Whether the bucket can be named in front of the store's host name.
+fn may_be_host(store: &Uri, bucket: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_address = store
+        .host()
+        .is_none_or(|host| host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok());
+    !is_address
+        && bucket.len() <= 63
+        && bucket.bytes().all(fits)
+        && !bucket.starts_with('-')
+        && !bucket.ends_with('-')
+}
+
 /// Whether a part of a path needs no escapes and is not one that URLs resolve.
 fn is_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -93,6 +123,22 @@ mod tests {
             expected("my-b.1", "a/b/")
         );
         assert_eq!(found("http://127.0.0.1:9000/b"), expected("b", ""));
+        for (store, bucket, may) in [
+            ("https://s3.example", "my-bucket-1", true),
+            ("https://s3.example", "my.bucket", false),
+            ("https://s3.example", "my_bucket", false),
+            ("https://s3.example", "My", false),
+            ("https://s3.example", "-b", false),
+            ("http://127.0.0.1:9000", "b", false),
+            ("http://[::1]:9000", "b", false),
+            ("http://localhost:9000", "b", true),
+        ] {
+            assert_eq!(
+                may_be_host(&store.parse().unwrap(), bucket),
+                may,
+                "{store} {bucket}"
+            );
+        }
         for bad in [
             "https://s3.example",
             "https://s3.example/",

@@ -55,11 +55,16 @@ impl StoreProbe {
         self.0.clients_before(time, clock::unix_seconds())
     }
 
-    /// Whether a request would be decided on the current state of the store now, and a change would
-    /// be seen. Requests ask memory whether there was a change, so a store that does not answer
+    /// Whether a request would be decided on the current state of the store now, and a change could be
+    /// made and would be seen. Requests ask memory whether there was a change, so a store that does not answer
     /// shows only when it is asked.
     pub async fn is_current(&self) -> bool {
-        let ask = async { self.0.refresh().await.is_ok() && self.0.store().ping().await.is_ok() };
+        let store = self.0.store();
+        let ask = async {
+            self.0.refresh().await.is_ok()
+                && store.ping().await.is_ok()
+                && store.can_commit().await.is_ok()
+        };
         tokio::time::timeout(ANSWER, ask).await.unwrap_or(false)
     }
 }

@@ -28,7 +28,7 @@ const SMALL_DISK: &str = r#"exec unshare -rm sh -c '
     exec "$@"' sh "$@""#;
 
 /// Whether this machine lets a test have a file system of its own.
-async fn may_mount() -> bool {
+pub async fn may_mount() -> bool {
     let script = "mount -t tmpfs -o size=64k small /tmp";
     let probe = tokio::process::Command::new("unshare")
         .args(["-rm", "sh", "-c", script])

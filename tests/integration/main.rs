@@ -93,6 +93,7 @@ mod stalls;
 mod stand_ins;
 mod statuses;
 mod store_faults;
+mod store_space;
 mod stored;
 mod streaming;
 mod streaming_order;

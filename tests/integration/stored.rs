@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::durability_space::may_mount;
 use crate::needs::{Need, client_file, needs};
-use crate::world::{World, finish, one_upstream_with};
+use crate::world::{Builder, World, finish, one_upstream_with};
 use crate::{eventually, within_secs};
 
 const HEADER: &str = "X-Api-Key: <<pat>>";
@@ -155,10 +156,19 @@ fn plain_files(world: &World) -> usize {
 }
 
 async fn stored_world(store: &Store) -> (World, crate::upstream::Stub, PathBuf) {
-    let builder = World::builder()
+    stored_at("127.0.0.1", store, World::builder()).await
+}
+
+/// With the store named so.
+async fn stored_at(
+    host: &str,
+    store: &Store,
+    builder: Builder,
+) -> (World, crate::upstream::Stub, PathBuf) {
+    let builder = builder
         .set(
             "ledger.s3_url",
-            format!("http://127.0.0.1:{}/bucket/egret/a", store.port),
+            format!("http://{host}:{}/bucket/egret/a", store.port),
         )
         .set("ledger.s3_region", "eu-central-1")
         .set(
@@ -247,6 +257,35 @@ async fn a_bucket_has_each_rotated_file_and_the_checkpoints_whatever_is_killed()
     .await;
     std::fs::write(&login, format!("{ID}:{SECRET}")).expect("written");
     until_stored(&world, &store).await;
+}
+
+/// Names the bucket as a host of this machine, for the server alone.
+const NAMED: &str = r#"exec unshare -rm sh -c '
+    echo "127.0.0.1 localhost bucket.localhost" >"$HOME/hosts" || exit 1
+    mount --bind "$HOME/hosts" /etc/hosts || exit 1
+    exec "$@"' sh "$@""#;
+
+/// The bucket in front of the host name, as AWS wants it of new buckets. The signature covers that name.
+#[tokio::test]
+async fn a_bucket_may_be_named_in_the_host() {
+    needs!(
+        Need::Python,
+        Need::Program("unshare"),
+        Need::Program("mount")
+    );
+    if !may_mount().await {
+        return;
+    }
+    let store = Store::start().await;
+    store.set("virtual-host", true);
+    let builder = World::builder()
+        .set("ledger.s3_style", "virtual-host")
+        .after(NAMED);
+    let (world, _stub, _) = stored_at("localhost", &store, builder).await;
+    use_it(&world, 20).await;
+    let prefix = until_stored(&world, &store).await;
+    assert!(prefix.starts_with("egret/a/egret.ledger/"), "{prefix}");
+    vouches(&world, &store, &prefix).await;
 }
 
 /// Checks the ledger with the key and the last checkpoint of the bucket, and that the bucket has all

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::app::endpoint::Endpoint;
-use crate::config::S3Target;
+use crate::config::{S3Style, S3Target};
 use crate::proxy::outbound::way::Way;
 use crate::tls;
 
@@ -50,15 +50,21 @@ impl Bucket {
         let endpoint = format!("{scheme}://{host}/").parse();
         let endpoint = endpoint.ok().context("ledger.s3_url is no URL")?;
         let (name, region) = (target.bucket.clone(), target.region.clone());
-        let bucket = rusty_s3::Bucket::new(endpoint, UrlStyle::Path, name, region);
+        let style = match target.style {
+            S3Style::Path => UrlStyle::Path,
+            S3Style::VirtualHost => UrlStyle::VirtualHost,
+        };
+        let bucket = rusty_s3::Bucket::new(endpoint, style, name, region);
+        let bucket = bucket.ok().context("ledger.s3_url names no bucket")?;
+        let url = bucket.base_url().as_str().parse();
         login(&target.login)?;
         Ok(Self {
             endpoint: Endpoint {
-                url: target.endpoint.clone(),
+                url: url.context("ledger.s3_url is no URL")?,
                 tls: tls::client::config(ca_files)?,
                 way,
             },
-            bucket: bucket.ok().context("ledger.s3_url names no bucket")?,
+            bucket,
             prefix: target.prefix.clone(),
             login: target.login.clone(),
         })

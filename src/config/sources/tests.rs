@@ -316,6 +316,7 @@ fn a_change_that_needs_a_restart_is_named_and_no_other() {
             "https://s3.example/other",
             &[("EGRET_LEDGER_S3_LOGIN", "s3.login")],
         ),
+        ("ledger.s3_style", "virtual-host", S3),
         ("ledger.s3_region", "eu-central-1", S3),
         ("ledger.s3_login", "other.login", S3),
         (

@@ -359,6 +359,12 @@ store! {
 
     /// Whether the store can be read now: an error if not.
     async fn ping(&self) -> Result<(), StoreUnavailable>;
+
+    /// Whether a change could be committed now: an error if not.
+    async fn can_commit(&self) -> Result<(), StoreUnavailable>;
+
+    /// Keeps space on the disk, so that changes which take something away can be made when it is full.
+    async fn keep_reserve(&self) -> Result<(), StoreUnavailable>;
 }
 
 impl Store {

@@ -61,6 +61,7 @@ impl Database {
             time: clock::unix_micros(),
             actor,
             together: None,
+            given: None,
         };
         change.count_all().await?;
         change.accept_events().await?;

@@ -9,6 +9,7 @@ use crate::substitution::slug::Slug;
 use crate::vault::name::{Actor, Principal};
 use crate::vault::people::{Bundle, BundleId, Share};
 use crate::vault::record::{BundleRecord, CredentialRecord, Record as _};
+use crate::vault::rights::Right;
 use crate::vault::sharing;
 use crate::vault::store::edit::{BundleEdit, BundleTarget};
 use crate::vault::store::error::{StoreError, StoreUnavailable};
@@ -20,7 +21,10 @@ impl Database {
         target: &BundleTarget<'_>,
         edit: impl FnOnce(&mut BundleEdit) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let mut change = self.begin(actor).await?;
+        let mut change = match target.right {
+            Right::TakeAway => self.begin_taking_away(actor).await?,
+            Right::Own => self.begin(actor).await?,
+        };
         change.permit_bundle(target).await?;
         if let Some(with) = target.with {
             change.require(with).await?;

@@ -63,7 +63,7 @@ impl Database {
         actor: &Actor,
         name: &ClientName,
     ) -> Result<Client, StoreError> {
-        let mut change = self.begin(actor).await?;
+        let mut change = self.begin_taking_away(actor).await?;
         let client = change.client(name).await?;
         change.permit_client(&client, Right::TakeAway).await?;
         change.remove::<ClientRecord>(name.as_str()).await?;
@@ -117,7 +117,7 @@ impl Database {
         name: &ClientName,
         which: &Revoked,
     ) -> Result<(), StoreError> {
-        let mut change = self.begin(actor).await?;
+        let mut change = self.begin_taking_away(actor).await?;
         let mut client = change.client(name).await?;
         change.permit_client(&client, Right::TakeAway).await?;
         let detail = match which {

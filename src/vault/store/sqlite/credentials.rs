@@ -34,7 +34,10 @@ impl Database {
         target: &CredentialTarget<'_>,
         edit: impl FnOnce(&mut CredentialEdit) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let mut change = self.begin(actor).await?;
+        let mut change = match target.right {
+            Right::TakeAway => self.begin_taking_away(actor).await?,
+            Right::Own => self.begin(actor).await?,
+        };
         let id = id(target.owner, target.slug);
         let record = change.get::<CredentialRecord>(&id).await?;
         change.permit(target, record.as_ref()).await?;
@@ -82,7 +85,7 @@ impl Database {
             return Ok(0);
         }
         let actor = Actor::server("overlap");
-        let mut change = self.begin(&actor).await?;
+        let mut change = self.begin_taking_away(&actor).await?;
         let mut changed = 0;
         for row in &rows {
             let id: &str = sqlx::Row::try_get(row, "id")?;

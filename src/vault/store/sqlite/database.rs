@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::commits::WalWatch;
 use super::location::Location;
+use super::reserve::{Given, Reserve};
 use super::together::Together;
 use super::{schema, seen};
 use crate::vault::name::Actor;
@@ -45,6 +46,7 @@ pub struct Database {
     pub(super) keys: PolicyKeys,
     anchor: Arc<Mutex<Option<SqliteConnection>>>,
     path: Arc<Path>,
+    reserve: Reserve,
     pub(super) seen: Arc<Path>,
     /// What has to hold for a change to be made.
     condition: Option<Arc<Condition>>,
@@ -96,6 +98,7 @@ impl Database {
             pool,
             keys,
             anchor: Arc::new(Mutex::new(Some(anchor))),
+            reserve: Reserve::of(&path),
             path: path.into(),
             seen: location.seen.as_path().into(),
             condition: None,
@@ -172,6 +175,7 @@ impl Database {
             time: clock::unix_micros(),
             actor: &actor,
             together: None,
+            given: None,
         };
         change.take_over().await?;
         change.authenticate_events().await?;
@@ -200,6 +204,7 @@ impl Database {
             time: clock::unix_micros(),
             actor: &actor,
             together: None,
+            given: None,
         };
         let revision = change.revision;
         change.authenticate_events().await?;
@@ -317,11 +322,45 @@ impl Database {
             time: clock::unix_micros(),
             actor,
             together: None,
+            given: None,
         };
         if let Some(condition) = &self.condition {
             change.check(condition).await?;
         }
         Ok(change)
+    }
+
+    /// Begins a change that takes something away, which has to be possible on a full disk.
+    pub(super) async fn begin_taking_away<'a>(
+        &self,
+        actor: &'a Actor,
+    ) -> Result<Change<'a>, StoreError> {
+        let given = match &self.together {
+            // Changes that are made together may add as much as they take away.
+            Some(_) => None,
+            None => self.reserve.give(&self.pool),
+        };
+        let change = self.begin(actor).await?;
+        Ok(Change { given, ..change })
+    }
+
+    /// Keeps space for changes that take something away.
+    pub async fn keep_reserve(&self) -> Result<(), StoreUnavailable> {
+        let reserve = self.reserve.clone();
+        let kept = tokio::task::spawn_blocking(move || reserve.keep()).await;
+        match kept {
+            Ok(Err(error)) => Err(StoreUnavailable::new(error.to_string())),
+            // A panic is reported where it happens.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a change could be committed now. It is tried where the disk has little left.
+    pub async fn can_commit(&self) -> Result<(), StoreUnavailable> {
+        if self.reserve.is_needed() {
+            self.probe().await?;
+        }
+        Ok(())
     }
 
     /// Empties the write-ahead log, which still holds pages with ciphertext that was just erased
@@ -413,6 +452,8 @@ pub(super) struct Change<'a> {
     pub(super) actor: &'a Actor,
     /// Where the transaction goes for the next change, if several are made together.
     pub(super) together: Option<Together>,
+    /// Space on a full disk.
+    pub(super) given: Option<Given>,
 }
 
 impl Change<'_> {
@@ -427,7 +468,11 @@ impl Change<'_> {
         }
         self.head.revision = self.revision;
         put_head(&mut self.transaction, &self.key, &self.head).await?;
-        Ok(self.transaction.commit().await?)
+        self.transaction.commit().await?;
+        if let Some(given) = self.given.take() {
+            given.take_back().await;
+        }
+        Ok(())
     }
 }
 

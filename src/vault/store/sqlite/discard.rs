@@ -16,7 +16,7 @@ impl Database {
         actor: &Actor,
         target: &CredentialTarget<'_>,
     ) -> Result<bool, StoreError> {
-        let mut change = self.begin(actor).await?;
+        let mut change = self.begin_taking_away(actor).await?;
         let id = id(target.owner, target.slug);
         match change.get::<CredentialRecord>(&id).await {
             // Whether the actor may delete it is asked by the change that does.

@@ -41,6 +41,7 @@ impl<'a> Change<'a> {
             time: parts.time,
             actor,
             together: Some(together.clone()),
+            given: None,
         })
     }
 

@@ -29,6 +29,7 @@ mod outbox;
 mod people;
 mod permission;
 mod rekey;
+mod reserve;
 mod rows;
 mod schema;
 mod seen;

@@ -2,7 +2,8 @@
 vendor's client says that the stand-in takes what that client sends, and refuses what it should.
 
 Signatures are computed by botocore, not by what is tested. Objects are files below DIR/objects, each PUT
-is a line of DIR/log. With a file DIR/down it answers 503, with DIR/hold it takes an object and never answers.
+is a line of DIR/log. With a file DIR/down it answers 503, with DIR/hold it takes an object and never answers,
+and with DIR/virtual-host the bucket is in front of the host name `localhost`.
 """
 
 import base64
@@ -111,6 +112,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
         require(self.headers["x-amz-checksum-sha256"] == checksum, 400, "BadDigest")
         key = urllib.parse.unquote(parts.path).lstrip("/")
+        if os.path.exists(os.path.join(ROOT, "virtual-host")):
+            host = self.headers["host"].split(":")[0]
+            require(host.endswith(".localhost"), 404, "NoSuchBucket")
+            key = "%s/%s" % (host.removesuffix(".localhost"), key)
         require(".." not in key.split("/"), 400, "InvalidURI")
         path = os.path.join(ROOT, "objects", key)
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -1,0 +1,145 @@
+//! Space on the disk for changes that take something away.
+//!
+//! A value that is known to a stranger has to be revoked although the disk is full, and SQLite needs space to
+//! commit: what is changed goes into the write-ahead log first. So a file of fixed size lies beside the store.
+//! Where the disk has little left, such a change deletes the file, commits, has the log moved into the
+//! database, and puts the file back. A change that adds something does not, or the space would be gone when
+//! it is needed.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+
+use crate::files;
+
+/// The size of the file: several times what a change writes.
+const SIZE: u64 = 512 * 1024;
+/// The disk is as good as full with less than this.
+const LITTLE: u64 = 1024 * 1024;
+/// How much of the file is written at once.
+const PIECE: usize = 64 * 1024;
+
+/// The file that keeps the space.
+#[derive(Clone, Debug)]
+pub(super) struct Reserve(Arc<Path>);
+
+impl Reserve {
+    /// The one of this database.
+    pub(super) fn of(database: &Path) -> Self {
+        Self(files::beside(database, "-reserve").into())
+    }
+
+    /// Makes the file, or what is missing of it. It is no hole in the file system: it is written. Blocks.
+    ///
+    /// # Errors
+    /// When there is no space for it. What there is is kept.
+    pub(super) fn keep(&self) -> io::Result<()> {
+        let there = fs::metadata(&self.0).map_or(0, |file| file.len());
+        if there >= SIZE {
+            return Ok(());
+        }
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(files::PRIVATE)
+            .open(&self.0)?;
+        let mut left = usize::try_from(SIZE - there).unwrap_or(usize::MAX);
+        let zeros = vec![0; PIECE];
+        while left > 0 {
+            let written = file.write(&zeros[..left.min(PIECE)])?;
+            if written == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+            left -= written;
+        }
+        file.sync_all()
+    }
+
+    /// Whether the disk has so little left that a change may not find room.
+    pub(super) fn is_needed(&self) -> bool {
+        let directory = self.0.parent().unwrap_or(&self.0);
+        // What cannot be asked counts as full: then it is tried.
+        rustix::fs::statvfs(directory).map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE
+        })
+    }
+
+    /// Gives the space to a change, if it is needed.
+    pub(super) fn give(&self, pool: &SqlitePool) -> Option<Given> {
+        if !self.is_needed() {
+            return None;
+        }
+        match fs::remove_file(&self.0) {
+            Ok(()) => Some(Given {
+                reserve: self.clone(),
+                pool: pool.clone(),
+            }),
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    tracing::warn!(%error, "the space that is kept for a full disk cannot be given free");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Space that a change has got. What is left of it is kept again with the end of this value.
+pub(super) struct Given {
+    reserve: Reserve,
+    pool: SqlitePool,
+}
+
+impl Given {
+    /// The change is made: moves the log into the database, where what was deleted has made room.
+    pub(super) async fn take_back(self) {
+        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.pool)
+            .await;
+        if let Err(error) = emptied {
+            tracing::debug!(%error, "the write-ahead log could not be emptied yet");
+        }
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Err(error) = self.reserve.keep() {
+            tracing::warn!(%error, "the space that is kept for a full disk could not be taken back yet");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_of_it_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(&dir.path().join("egret.db"));
+        for there in [None, Some(0), Some(1), Some(SIZE - 1), Some(SIZE)] {
+            let _ = fs::remove_file(&reserve.0);
+            if let Some(there) = there {
+                fs::write(&reserve.0, vec![0; there as usize]).unwrap();
+            }
+            reserve.keep().unwrap();
+            assert_eq!(fs::metadata(&reserve.0).unwrap().len(), SIZE, "{there:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn with_room_on_the_disk_it_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(&dir.path().join("egret.db"));
+        reserve.keep().unwrap();
+        let pool = SqlitePool::connect_lazy("sqlite::memory:").unwrap();
+        assert!(reserve.give(&pool).is_none());
+        assert!(reserve.0.exists());
+    }
+}
