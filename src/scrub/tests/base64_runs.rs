@@ -18,7 +18,7 @@ fn decoded(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(400))]
 
     /// Whatever surrounds the value, what is decoded is the same text with the placeholder in it.
     #[test]
@@ -71,7 +71,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(cases(1_000))]
 
     /// The same one level deeper, with one text or two of them in the outer one.
     #[test]

@@ -8,7 +8,7 @@ use crate::substitution::encode::encode;
 use crate::substitution::encoding::Encoding;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn a_value_is_found_in_every_encoding_that_substitution_writes(

@@ -14,10 +14,18 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use proptest::test_runner::Config as ProptestConfig;
 
 use self::encoders::hex;
 use super::*;
 use crate::secret::SecretBytes;
+
+/// How many inputs a property is tried with: a hundred times as many in the long form, because what one in ten
+/// thousand inputs shows is a fault like any other.
+fn cases(usual: u32) -> ProptestConfig {
+    let is_long = std::env::var_os("EGRET_TEST_LONG").is_some();
+    ProptestConfig::with_cases(if is_long { usual * 100 } else { usual })
+}
 
 /// Names are `a`, `b`, …: too short to be part of anything.
 fn named(values: &[Vec<u8>]) -> Vec<(String, Arc<SecretBytes>)> {

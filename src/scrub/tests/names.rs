@@ -19,7 +19,7 @@ fn found(needles: &Needles, name: &str) -> Option<(String, HitForm)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(cases(512))]
 
     /// What is found in a name as it is written is found in what is left of it in lower case.
     #[test]

@@ -116,7 +116,7 @@ fn assert_clean(out: &[u8], values: &[Vec<u8>]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(cases(192))]
 
     /// Nothing survives, whatever the text, the values and the chunks.
     #[test]

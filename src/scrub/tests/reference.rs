@@ -94,7 +94,7 @@ const PIECES: &[&[u8]] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(cases(1_500))]
 
     /// In plain text exactly what belongs to a value is replaced, however it repeats itself.
     #[test]

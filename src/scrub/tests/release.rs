@@ -26,7 +26,7 @@ fn released(needles: &Arc<Needles>, text: &[u8], size: usize) -> (Vec<u8>, Vec<H
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(cases(256))]
 
     /// However often it is let go, at most three bytes of a value leave, and nothing else changes
     /// but what is masked.

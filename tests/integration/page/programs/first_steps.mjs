@@ -68,7 +68,9 @@ assert(place, example);
 assert.equal(run("try-it", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", place[1], place[2]), "200");
 step("copy the example, and run it");
 
+const example_at = page.url();
 await page.getByRole("link", { name: "See its usage" }).click();
+await page.waitForURL((url) => url.href !== example_at);
 await until("the use is there", async () => {
   await page.reload();
   return (await page.locator("table.usage tbody tr").count()) === 1;

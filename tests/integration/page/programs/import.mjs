@@ -96,7 +96,11 @@ for (const [name, options] of [
   await look(other, `${name}-import-rows`, { scan: name === "dark" });
   const address = other.url();
   if (name === "plain") {
+    // A reload in the middle of the way there would end it.
+    const shown = other.waitForResponse((answer) => answer.request().isNavigationRequest() && answer.status() === 200);
     await press(other, "Save what is ticked");
+    await shown;
+    await other.waitForLoadState();
     await until("it is saved", async () => { await other.reload(); return /1 credential is saved/.test(await other.locator("main").innerText()); });
     await look(other, `${name}-import-saved`, { scan: false });
   } else {
