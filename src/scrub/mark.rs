@@ -125,7 +125,7 @@ impl Writer {
             self.end_run(out);
             let start = out.len();
             self.write_placeholder(needles, lead.reference, out);
-            if lead.is_wide {
+            if lead.is_wide && matches!(self.mark, Mark::Placeholder(_)) {
                 let is_big_endian = text.get(at) == Some(&0);
                 widen(out, start, is_big_endian);
                 if is_big_endian && lead.is_odd {

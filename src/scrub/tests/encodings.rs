@@ -30,3 +30,29 @@ proptest! {
         }
     }
 }
+
+/// A byte beside wide text can belong to the value in the other byte order, or as the rest of an escape. Where
+/// the length is to stay, it is one byte more to replace and none to add.
+#[test]
+fn a_byte_beside_wide_text_keeps_its_length() {
+    for value in [&br"40%;0tt\"[..], b"ghp_Zk3vQ9xT7mB2"] {
+        let needles = one(value);
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for (wide, byte) in [little, big]
+            .iter()
+            .flat_map(|wide| (0..=255).map(move |byte| (wide, byte)))
+        {
+            for text in [[&wide[..], &[byte]].concat(), [&[byte], &wide[..]].concat()] {
+                let (out, hits) = scrub_with(&needles, Replacement::SameLength, &[&text]);
+                assert_eq!(
+                    (out.len(), hits.is_empty()),
+                    (text.len(), false),
+                    "{}",
+                    text.escape_ascii()
+                );
+            }
+        }
+    }
+}
