@@ -209,9 +209,15 @@ impl Base64Run {
             match self.symbol(byte) {
                 Symbol::Part => {}
                 Symbol::Char(char) if !self.is_padding => {
+                    let end = out.len() + self.escape.len();
                     self.escape.clear();
                     self.take(char, out);
-                    if self.is_even(out) {
+                    let is_even = self.is_even(out);
+                    // It was an escape, and what it became with bits of the value needs none.
+                    if let Substitute::Each(byte) = self.substitute {
+                        out.resize(out.len().max(end), byte);
+                    }
+                    if is_even {
                         return (at + 1, true);
                     }
                 }
