@@ -32,6 +32,8 @@ pub(super) struct Writer {
     run: Option<Box<Base64Run>>,
     /// Where in a JSON text what is written next is, if that has to be known.
     json: Option<JsonPlace>,
+    /// In a union of UTF-16 whose most significant bytes come first, how many bytes of it were covered.
+    wide: Option<usize>,
 }
 
 /// Where a union begins, in a text whose start is known so far.
@@ -52,12 +54,14 @@ impl Writer {
             mark,
             run: None,
             json: (is_json && needles.any_number()).then(JsonPlace::default),
+            wide: None,
         }
     }
 
     /// Whether text without hits has to be written too.
     pub fn is_busy(&self) -> bool {
-        self.run.is_some() || self.json.as_ref().is_some_and(JsonPlace::is_open)
+        let is_in_json = self.json.as_ref().is_some_and(JsonPlace::is_open);
+        self.run.is_some() || self.wide.is_some() || is_in_json
     }
 
     /// Follows text that is passed on as it is.
@@ -69,6 +73,9 @@ impl Writer {
 
     /// Writes text that no hit covers.
     pub fn between(&mut self, mut text: &[u8], how: &Between, out: &mut Vec<u8>) {
+        if !text.is_empty() {
+            self.end_wide(out);
+        }
         if let Some(json) = &mut self.json {
             text = json.end_number(text, out);
             json.follow(text);
@@ -103,6 +110,7 @@ impl Writer {
         out: &mut Vec<u8>,
     ) {
         let Beginning { text, from, at, .. } = *beginning;
+        self.end_wide(out);
         let substitute = match self.mark {
             Mark::Placeholder(_) => Substitute::Text,
             Mark::Stars => Substitute::Each(b'*'),
@@ -128,9 +136,7 @@ impl Writer {
             if lead.is_wide && matches!(self.mark, Mark::Placeholder(_)) {
                 let is_big_endian = text.get(at) == Some(&0);
                 widen(out, start, is_big_endian);
-                if is_big_endian && lead.is_odd {
-                    out.push(0);
-                }
+                self.wide = is_big_endian.then_some(0);
             }
             return;
         };
@@ -167,6 +173,9 @@ impl Writer {
     /// Writes what takes the place of these bytes of a union.
     pub fn cover(&mut self, needles: &Needles, text: &[u8], out: &mut Vec<u8>) {
         let length = text.len();
+        if let Some(covered) = &mut self.wide {
+            *covered += length;
+        }
         match (self.mark, &mut self.run) {
             (Mark::Placeholder(_) | Mark::Stars, Some(run)) if run.is_in_value() => {
                 run.cover(text, out);
@@ -179,10 +188,21 @@ impl Writer {
 
     /// The end of the stream.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.end_wide(out);
         self.end_run(out);
         if let Some(json) = &mut self.json {
             json.end_string(out);
             *json = JsonPlace::default();
+        }
+    }
+
+    /// A value reads in both byte orders where a zero byte of its neighbour is next to it. That byte is then
+    /// part of the union, and is written again. How long a union is, is known only where it ends.
+    fn end_wide(&mut self, out: &mut Vec<u8>) {
+        if let Some(covered) = self.wide.take()
+            && !covered.is_multiple_of(2)
+        {
+            out.push(0);
         }
     }
 

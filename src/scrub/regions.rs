@@ -38,9 +38,6 @@ pub(super) struct Lead {
     pub is_whole: bool,
     /// It is UTF-16.
     pub is_wide: bool,
-    /// The stretch has an odd number of bytes. In UTF-16 a value reads in both byte orders where a zero
-    /// byte of its neighbour is next to it, and that byte is then part of the stretch.
-    pub is_odd: bool,
 }
 
 impl Region {
@@ -53,7 +50,6 @@ impl Region {
             inner: first.and_then(|hit| hit.inner),
             is_whole: first.is_some_and(|hit| hit.shift == 0 && hit.length.is_multiple_of(GROUP)),
             is_wide: first.is_some_and(|hit| hit.form == HitForm::Utf16),
-            is_odd: !(self.end - self.start).is_multiple_of(2),
         }
     }
 

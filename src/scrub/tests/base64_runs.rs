@@ -206,13 +206,28 @@ fn values_that_touch_keep_the_length() {
 #[test]
 fn stars_keep_the_length_of_an_escape_beside_them() {
     let needles = one(b"/+/++/++");
-    for after in ["%2B", "%2f", r"\/", r"\u002b", "+", "/", "s", "%2B%2B%2B%2B", r"\/\/\/\/"] {
+    for after in [
+        "%2B",
+        "%2f",
+        r"\/",
+        r"\u002b",
+        "+",
+        "/",
+        "s",
+        "%2B%2B%2B%2B",
+        r"\/\/\/\/",
+    ] {
         for shift in 0..3 {
             let value = super::encoders::base64(b"/+/++/++", shift, false);
             for before in ["", "AAA", "%2F", r"\/"] {
                 let text = [before.as_bytes(), &value, after.as_bytes()].concat();
                 let (out, hits) = scrub_with(&needles, Replacement::SameLength, &[&text]);
-                assert_eq!((out.len(), hits.len()), (text.len(), 1), "{}", text.escape_ascii());
+                assert_eq!(
+                    (out.len(), hits.len()),
+                    (text.len(), 1),
+                    "{}",
+                    text.escape_ascii()
+                );
             }
         }
     }

@@ -15,6 +15,8 @@ proptest! {
         value in value(),
         before in "[\\[,;| ]{0,3}",
     ) {
+        // Where `+` is a space too, such a value begins at two places, and the later one is not looked for.
+        prop_assume!(!reads_as_itself_moved(&value));
         let needles = one(&value);
         for encoding in Encoding::ALL {
             let mut text = before.clone().into_bytes();
@@ -29,6 +31,15 @@ proptest! {
             prop_assert!(covered, "{:?}: {}", encoding, text.escape_ascii());
         }
     }
+}
+
+/// Whether a value agrees with itself, moved, only if a space and `+` are the same.
+fn reads_as_itself_moved(value: &[u8]) -> bool {
+    let same =
+        |one: u8, other: u8| one == other || [one, other] == *b" +" || [one, other] == *b"+ ";
+    let pairs = |by: usize| value.iter().zip(&value[by..]);
+    (1..value.len())
+        .any(|by| pairs(by).all(|(a, b)| same(*a, *b)) && !pairs(by).all(|(a, b)| a == b))
 }
 
 /// A byte beside wide text can belong to the value in the other byte order, or as the rest of an escape. Where
@@ -54,5 +65,30 @@ fn a_byte_beside_wide_text_keeps_its_length() {
                 );
             }
         }
+    }
+}
+
+/// Whether a zero byte of the neighbour is part of what is replaced shows only where that ends.
+#[test]
+fn wide_text_is_replaced_the_same_in_any_pieces() {
+    let value = b"AaaA0__a0AAA_AAa";
+    let needles = one(value);
+    let big: Vec<u8> = value.iter().flat_map(|byte| [0, *byte]).collect();
+    for text in [
+        [&big[..], &big].concat(),
+        [&big[..], b"\0x"].concat(),
+        [&big[..], &big, b"\0x"].concat(),
+    ] {
+        let whole = scrub(&needles, &text);
+        let bytes: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(
+            scrub_with(&needles, Replacement::Placeholder, &bytes),
+            whole
+        );
+        let readable = whole
+            .0
+            .chunks(2)
+            .all(|unit| unit.len() == 2 && unit[0] == 0);
+        assert!(readable, "{}", whole.0.escape_ascii());
     }
 }
