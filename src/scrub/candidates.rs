@@ -23,13 +23,14 @@ impl NeedleIndex {
                         windows,
                         text,
                         from,
-                        out,
+                        literal_to: from,
+                        starts: Starts::default(),
                     };
                     search.literal_windows();
                     search.escaped_windows();
+                    search.literal_to = from;
                     search.wrapped_windows();
-                    out.sort_unstable();
-                    out.dedup();
+                    out.extend(search.starts.iter().map(|start| from + start));
                 }
             }
             Filter::FirstBytes(first) => {
@@ -41,12 +42,46 @@ impl NeedleIndex {
     }
 }
 
+/// Positions, a bit for each: in a text of nothing but escapes each is found dozens of times.
+#[derive(Default)]
+struct Starts {
+    words: Vec<u64>,
+}
+
+impl Starts {
+    /// Adds one of the first `most` positions.
+    fn add(&mut self, position: usize, most: usize) {
+        if self.words.is_empty() {
+            self.words.resize(most.div_ceil(64), 0);
+        }
+        self.words[position / 64] |= 1 << (position % 64);
+    }
+
+    fn contains(&self, position: usize) -> bool {
+        let word = self.words.get(position / 64);
+        word.is_some_and(|word| word & 1 << (position % 64) != 0)
+    }
+
+    /// All of them, in order.
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = self.words.iter().enumerate();
+        let set = words.filter(|(_, word)| **word != 0);
+        set.flat_map(|(at, word)| {
+            let without_last = |word: &u64| Some(word & (word - 1)).filter(|rest| *rest != 0);
+            let rest = std::iter::successors(Some(*word), without_last);
+            rest.map(move |word| 64 * at + word.trailing_zeros() as usize)
+        })
+    }
+}
+
 /// One call.
 struct Search<'a> {
     windows: &'a Windows,
     text: Haystack<'a>,
     from: usize,
-    out: &'a mut Vec<usize>,
+    /// [`Search::literal_before`] has looked at all positions before this that it will ever look at.
+    literal_to: usize,
+    starts: Starts,
 }
 
 impl Search<'_> {
@@ -98,11 +133,24 @@ impl Search<'_> {
     /// they are known.
     fn starts_in(&mut self, from: usize, to: usize) {
         let (starts, bytes) = (&self.windows.starts, self.text.bytes);
-        self.out
-            .extend((from..to).filter(|&pos| match group_at(bytes, pos) {
+        for pos in from..to {
+            let begins = match group_at(bytes, pos) {
                 Some(group) => starts.contains(group),
                 None => starts.admits(Group::default().with(&bytes[pos..])),
-            }));
+            };
+            if begins {
+                self.add(pos);
+            }
+        }
+    }
+
+    fn is_start(&self, pos: usize) -> bool {
+        self.starts.contains(pos - self.from)
+    }
+
+    fn add(&mut self, start: usize) {
+        let most = self.text.bytes.len() - self.from;
+        self.starts.add(start - self.from, most);
     }
 
     /// Windows with an escape, found from the first one in them: all before it is literal.
@@ -120,7 +168,7 @@ impl Search<'_> {
             let escapes = self.text.escapes(pos);
             if escapes.undecided {
                 self.starts_before(pos, self.windows.window.chars() - 1, |_, _| true);
-                self.out.push(pos);
+                self.add(pos);
                 continue;
             }
             for unit in escapes.iter() {
@@ -136,8 +184,8 @@ impl Search<'_> {
         if first.is_some_and(|&byte| self.windows.within[usize::from(byte)]) {
             self.literal_before(pos);
             self.starts_near(pos, unit.next, stands_for);
-            if self.fits(unit.next, Group::default().with(stands_for)) {
-                self.out.push(pos);
+            if !self.is_start(pos) && self.fits(unit.next, Group::default().with(stands_for)) {
+                self.add(pos);
             }
         }
         if matches!(stands_for, b"\r" | b"\n") && self.text.wraps_at(pos) {
@@ -186,8 +234,9 @@ impl Search<'_> {
         let last = self.text.bytes[self.from..pos].last_chunk::<GROUP>();
         if last.is_some_and(|last| self.windows.inner.contains(u32::from_le_bytes(*last))) {
             let reach = self.windows.window.stride() - 2;
-            let first = self.from.max((pos - GROUP).saturating_sub(reach));
-            self.starts_in(first, pos - GROUP + 1);
+            let first = self.literal_to.max((pos - GROUP).saturating_sub(reach));
+            self.literal_to = pos - GROUP + 1;
+            self.starts_in(first, self.literal_to);
         }
     }
 
@@ -203,9 +252,12 @@ impl Search<'_> {
     /// there, and `admits` what begins with them.
     fn starts_before(&mut self, pos: usize, reach: usize, admits: impl Fn(&Self, Group) -> bool) {
         for start in self.from.max(pos.saturating_sub(reach))..pos {
+            if self.is_start(start) {
+                continue;
+            }
             let group = Group::default().with(&self.text.bytes[start..pos]);
             if self.windows.starts.admits(group) && admits(self, group) {
-                self.out.push(start);
+                self.add(start);
             }
         }
     }
