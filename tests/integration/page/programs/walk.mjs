@@ -85,6 +85,8 @@ assert.equal(await rows().count(), 4);
 assert.match(await page.locator("table.usage").innerText(), /<script>alert\(1\)<\/script>/);
 assert.match(await page.locator(".count").innerText(), /2 uses and 2 refusals/);
 await look(page, "08-usage");
+const isWhole = () => [...document.querySelectorAll(".table-wrap")].every((wrap) => wrap.scrollWidth <= wrap.clientWidth);
+assert(await page.evaluate(isWhole), "each column is seen without scrolling");
 assert((await weight(page)) < 60_000, "the first view is heavier than 60 KB");
 
 // Filters are part of the address, and answer without a reload.
