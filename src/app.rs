@@ -18,6 +18,7 @@ mod server_file;
 mod settings;
 mod ship;
 mod traces;
+mod unix_socket;
 mod upkeep;
 mod witness;
 
@@ -43,6 +44,7 @@ use self::parts::Parts;
 use self::server_file::Announcement;
 pub use self::server_file::{Reloads, ServerFile, Upgrades};
 pub use self::settings::direct_dialer;
+use self::unix_socket::UnixSocket;
 use crate::admin::{self, AdminContext, AdminSettings};
 use crate::changes::Changes;
 use crate::config::{self, Config};
@@ -80,6 +82,8 @@ pub struct Server {
     handed: Vec<Handed>,
     /// Cancelled once no process before this one serves requests any more.
     alone: CancellationToken,
+    /// Unix sockets, which go with the server.
+    sockets: Vec<UnixSocket>,
 }
 
 impl Server {
@@ -121,6 +125,7 @@ impl Server {
         let (proxy_addr, admin_addr) = (listeners.clients.proxy.address, listeners.admin.address);
         let (base_url, proxy_tls) = (listeners.clients.base_urls(), listeners.clients.proxy_tls());
         let base_url_tls = listeners.clients.base_urls_tls();
+        let base_url_sockets = listeners.clients.base_url_sockets();
         let (canary, canary_addr) = canary::bind().await.context("cannot listen on loopback")?;
         let _ = own.set(Own {
             listeners: listeners.addresses(),
@@ -158,7 +163,8 @@ impl Server {
         let proxy = Arc::new(parts.proxy(settings, &state, changes)?);
         let places = open_files::connections(config.proxy.max_connections);
         let admission = Admission::new(&proxy, places, &workers);
-        let mut background = listeners.clients.serve(&config, &admission, &workers)?;
+        let (mut background, mut sockets) =
+            listeners.clients.serve(&config, &admission, &workers)?;
         let router = admin::router(&admin, page::router(&admin));
         background.push(tokio::spawn(admin::run(
             admin.clone(),
@@ -173,6 +179,7 @@ impl Server {
             proxy: proxy_addr,
             admin: admin_addr,
             base_url,
+            base_url_sockets,
             base_url_tls,
             proxy_tls: proxy_tls.clone(),
             reloads: None,
@@ -185,6 +192,7 @@ impl Server {
             config.clone(),
             Arc::clone(&announced),
         )));
+        sockets.iter_mut().for_each(UnixSocket::adopt);
         let server = Self {
             proxy,
             admin,
@@ -201,6 +209,7 @@ impl Server {
             ended,
             handed,
             alone,
+            sockets,
         };
         server.announced.change(|_| {})?;
         Ok(server)
@@ -338,6 +347,10 @@ impl Server {
     pub async fn shutdown(mut self, deadline: Duration, is_followed: bool) -> Shutdown {
         // As long as a socket is open that nobody accepts from, who connects waits in vain.
         self.handed.clear();
+        if is_followed {
+            self.sockets.iter_mut().for_each(UnixSocket::leave);
+        }
+        self.sockets.clear();
         self.proxy.leaving.cancel();
         if !is_followed {
             self.proxy.draining.cancel();

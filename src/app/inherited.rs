@@ -4,14 +4,24 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use socket2::Socket;
+use socket2::{Domain, Socket};
 
 /// Sockets that are taken as they are wanted.
 #[derive(Default)]
 pub(super) struct Inherited {
     sockets: Vec<InheritedSocket>,
+    /// Unix sockets of the server before.
+    unix: Vec<InheritedUnix>,
+}
+
+struct InheritedUnix {
+    listener: UnixListener,
+    path: PathBuf,
+    key: String,
 }
 
 struct InheritedSocket {
@@ -42,7 +52,33 @@ impl Inherited {
     /// # Errors
     /// When it is no socket that listens.
     pub fn add_of(&mut self, key: String, socket: OwnedFd) -> io::Result<()> {
+        let socket = Socket::from(socket);
+        if socket.domain()? == Domain::UNIX {
+            return self.add_unix(socket, key);
+        }
         self.add(TcpListener::from(socket), Some(key))
+    }
+
+    fn add_unix(&mut self, socket: Socket, key: String) -> io::Result<()> {
+        let path = socket.local_addr()?.as_pathname().map(Path::to_owned);
+        let (true, Some(path)) = (socket.is_listener()?, path) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        socket.set_nonblocking(true)?;
+        let listener = UnixListener::from(OwnedFd::from(socket));
+        self.unix.push(InheritedUnix {
+            listener,
+            path,
+            key,
+        });
+        Ok(())
+    }
+
+    /// The Unix socket at `path` that was the listener of `key` before.
+    pub fn take_unix(&mut self, path: &Path, key: &str) -> Option<UnixListener> {
+        let mut all = self.unix.iter();
+        let at = all.position(|socket| socket.path == path && socket.key == key)?;
+        Some(self.unix.remove(at).listener)
     }
 
     fn add(&mut self, listener: TcpListener, key: Option<String>) -> io::Result<()> {
@@ -118,6 +154,26 @@ mod tests {
                 .is_none()
         );
         assert!(inherited.take(any, "admin.listen").is_some());
+    }
+
+    #[test]
+    fn a_predecessors_unix_socket_is_known_by_path_and_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let mut inherited = Inherited::default();
+        let socket = UnixListener::bind(&path).unwrap();
+        inherited
+            .add_of("base_url.listen".to_owned(), socket.into())
+            .unwrap();
+        assert_eq!(inherited.left().count(), 0);
+        assert!(inherited.take_unix(&path, "proxy.listen").is_none());
+        assert!(
+            inherited
+                .take_unix(directory.path(), "base_url.listen")
+                .is_none()
+        );
+        assert!(inherited.take_unix(&path, "base_url.listen").is_some());
+        assert!(inherited.take_unix(&path, "base_url.listen").is_none());
     }
 
     #[test]

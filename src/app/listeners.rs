@@ -3,19 +3,22 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::handover::Handed;
 use super::inherited::Inherited;
+use super::unix_socket::UnixSocket;
 use crate::config::Config;
 use crate::identity::Presented;
 use crate::proxy::inbound::listener::{self, Admission, Port};
 use crate::proxy::inbound::port::{
-    BaseUrlPort, BaseUrlTlsPort, ProxyPort, TlsPort, TransparentPort,
+    BaseUrlPort, BaseUrlTlsPort, BaseUrlUnixPort, ProxyPort, TlsPort, TransparentPort,
 };
 use crate::proxy::runtime::workers::Workers;
 
@@ -64,7 +67,7 @@ impl Bound {
     }
 
     /// Has the workers accept from it.
-    fn serve<P: Port>(
+    fn serve<P: Port<Stream = TcpStream>>(
         self,
         port: &P,
         admission: &Admission,
@@ -80,6 +83,37 @@ impl Bound {
     }
 }
 
+/// The same for a Unix socket.
+struct BoundUnix {
+    listener: UnixListener,
+    socket: UnixSocket,
+    /// The configuration's key that names it.
+    key: &'static str,
+}
+
+impl BoundUnix {
+    fn to(path: &Path, key: &'static str, inherited: &mut Inherited) -> Result<Self> {
+        let bound = match inherited.take_unix(path, key) {
+            Some(listener) => UnixSocket::inherited(path).map(|socket| (listener, socket)),
+            None => UnixSocket::bind(path),
+        };
+        let (listener, socket) =
+            bound.with_context(|| format!("cannot listen on unix:{} ({key})", path.display()))?;
+        Ok(Self {
+            listener,
+            socket,
+            key,
+        })
+    }
+
+    fn handed(&self) -> Result<Handed> {
+        Ok(Handed {
+            key: self.key,
+            socket: self.listener.as_fd().try_clone_to_owned()?,
+        })
+    }
+}
+
 /// Every listener of a server.
 pub(super) struct Listeners {
     pub admin: Bound,
@@ -92,6 +126,7 @@ pub(super) struct ClientListeners {
     proxy_tls: Vec<Bound>,
     transparent: Vec<Bound>,
     base_url: Vec<Bound>,
+    base_url_unix: Vec<BoundUnix>,
     base_url_tls: Vec<Bound>,
 }
 
@@ -99,12 +134,16 @@ impl Listeners {
     /// Binds what the configuration names, unless such a socket is there already.
     pub fn bind(config: &Config, mut inherited: Inherited) -> Result<Self> {
         let from = &mut inherited;
+        let sockets = config.base_url.sockets.iter();
+        let sockets = sockets.map(|path| BoundUnix::to(path, "base_url.listen", from));
+        let base_url_unix = sockets.collect::<Result<_>>()?;
         let listeners = Self {
             clients: ClientListeners {
                 proxy: Bound::to(config.proxy.listen, "proxy.listen", from)?,
                 proxy_tls: Bound::to_all(&config.proxy.tls.listen, "proxy.tls_listen", from)?,
                 transparent: Bound::to_all(&config.transparent.listen, "transparent.listen", from)?,
                 base_url: Bound::to_all(&config.base_url.listen, "base_url.listen", from)?,
+                base_url_unix,
                 base_url_tls: Bound::to_all(
                     &config.base_url.tls_listen,
                     "base_url.tls_listen",
@@ -121,7 +160,8 @@ impl Listeners {
 
     /// All of them once more, for a process that follows this one.
     pub fn handed(&self) -> Result<Vec<Handed>> {
-        self.all().map(Bound::handed).collect()
+        let unix = self.clients.base_url_unix.iter().map(BoundUnix::handed);
+        self.all().map(Bound::handed).chain(unix).collect()
     }
 
     /// Where all of them are.
@@ -135,6 +175,7 @@ impl Listeners {
             proxy_tls,
             transparent,
             base_url,
+            base_url_unix: _,
             base_url_tls,
         } = &self.clients;
         let others = proxy_tls.iter().chain(transparent);
@@ -159,13 +200,20 @@ impl ClientListeners {
         addresses(&self.proxy_tls)
     }
 
-    /// Accepts clients on all of them. Returns what accepts, to be ended with the server.
+    /// The Unix sockets where base URLs are served.
+    pub fn base_url_sockets(&self) -> Vec<PathBuf> {
+        let sockets = self.base_url_unix.iter();
+        sockets.map(|bound| bound.socket.path.clone()).collect()
+    }
+
+    /// Accepts clients on all of them. Returns what accepts, to be ended with the server, and the Unix
+    /// sockets, to be removed with it.
     pub fn serve(
         self,
         config: &Config,
         admission: &Admission,
         workers: &Workers,
-    ) -> Result<Vec<JoinHandle<()>>> {
+    ) -> Result<(Vec<JoinHandle<()>>, Vec<UnixSocket>)> {
         let mut accepting = self.proxy.serve(&ProxyPort, admission, workers)?;
         for bound in self.proxy_tls {
             accepting.extend(bound.serve(&TlsPort, admission, workers)?);
@@ -184,20 +232,30 @@ impl ClientListeners {
             accepting.extend(bound.serve(&port, admission, workers)?);
         }
         let base_url = &config.base_url;
+        let holder = base_url.principal.clone();
+        let holder =
+            holder.map(|holder| Presented::configured(holder, &base_url.action, "base-url"));
+        let holder = holder.map(Arc::new);
         for bound in self.base_url {
-            let holder = base_url.principal.clone();
-            let holder =
-                holder.map(|holder| Presented::configured(holder, &base_url.action, "base-url"));
             let port = BaseUrlPort {
-                holder: holder.map(Arc::new),
+                holder: holder.clone(),
                 own: bound.address,
             };
             accepting.extend(bound.serve(&port, admission, workers)?);
         }
+        let mut sockets = Vec::new();
+        for bound in self.base_url_unix {
+            let port = BaseUrlUnixPort {
+                holder: holder.clone(),
+            };
+            let accepted = listener::start_unix(port, bound.listener, admission);
+            accepting.push(accepted.context("cannot accept connections")?);
+            sockets.push(bound.socket);
+        }
         for bound in self.base_url_tls {
             accepting.extend(bound.serve(&BaseUrlTlsPort, admission, workers)?);
         }
-        Ok(accepting)
+        Ok((accepting, sockets))
     }
 }
 

@@ -23,6 +23,9 @@ pub struct ServerFile {
     /// Where paths name the destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base_url: Vec<SocketAddr>,
+    /// The Unix sockets where paths name the destination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_url_sockets: Vec<PathBuf>,
     /// Where the proxy is spoken to over TLS.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proxy_tls: Vec<SocketAddr>,

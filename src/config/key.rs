@@ -120,7 +120,15 @@ pub(super) const KEYS: &[Key] = &[
         .at_start(|old, new| old.transparent.principal != new.transparent.principal),
     scalar("transparent.action", "\"transparent\"")
         .at_start(|old, new| old.transparent.action != new.transparent.action),
-    list("base_url.listen", "[]").at_start(|old, new| old.base_url.listen != new.base_url.listen),
+    list("base_url.listen", "[]").at_start(|old, new| {
+        let all = |config: &Config| {
+            (
+                config.base_url.listen.clone(),
+                config.base_url.sockets.clone(),
+            )
+        };
+        all(old) != all(new)
+    }),
     list("base_url.tls_listen", "[]")
         .at_start(|old, new| old.base_url.tls_listen != new.base_url.tls_listen),
     scalar("base_url.principal", "\"none\"")

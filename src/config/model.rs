@@ -150,6 +150,8 @@ pub struct Transparent {
 pub struct BaseUrl {
     /// Where they listen. Only loopback addresses.
     pub listen: Vec<SocketAddr>,
+    /// The Unix sockets at which they listen.
+    pub sockets: Vec<PathBuf>,
     /// Where they listen with TLS, as the proxy does. Each request shows a token.
     pub tls_listen: Vec<SocketAddr>,
     /// Whose credentials a request that comes there may use; without one each shows a token.

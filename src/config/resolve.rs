@@ -16,7 +16,7 @@ use super::model::{
 use super::problem::{Origin, Problem};
 use super::raw::{self, Settings, Value};
 use super::treatment::DestinationRule;
-use super::units::{FromValue, Size, choice};
+use super::units::{FromValue, LocalAddress, Size, choice};
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::egress::{OperatorEgress, Stance};
 use crate::policy::floor::{Floor, OwnerHost, RequiredLimit};
@@ -176,8 +176,16 @@ impl Resolver<'_> {
     }
 
     fn base_url(&mut self) -> BaseUrl {
+        let (mut listen, mut sockets) = (Vec::new(), Vec::new());
+        for address in self.list("base_url.listen", LocalAddress::from_value) {
+            match address {
+                LocalAddress::Tcp(address) => listen.push(address),
+                LocalAddress::Unix(path) => sockets.push(path),
+            }
+        }
         let base_url = BaseUrl {
-            listen: self.list("base_url.listen", SocketAddr::from_value),
+            listen,
+            sockets,
             tls_listen: self.list("base_url.tls_listen", SocketAddr::from_value),
             principal: self.principal("base_url.principal"),
             action: self.action("base_url.action"),

@@ -150,6 +150,30 @@ impl FromValue for SocketAddr {
     }
 }
 
+/// Where programs of this machine reach a listener.
+pub enum LocalAddress {
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromValue for LocalAddress {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let Some(path) = text(value).and_then(|text| text.strip_prefix("unix:")) else {
+            return SocketAddr::from_value(value).map(Self::Tcp);
+        };
+        let path = PathBuf::from(path);
+        // The directory in which the server was started is no place that clients know.
+        if !path.is_absolute() || path.file_name().is_none() {
+            return Err(
+                "a Unix socket is named by a whole path such as \"unix:/run/egret/base.sock\""
+                    .to_owned(),
+            );
+        }
+        Ok(Self::Unix(path))
+    }
+}
+
 impl FromValue for IpNet {
     fn from_value(value: &Value) -> Result<Self, String> {
         let network = text(value).and_then(|text| {

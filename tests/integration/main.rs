@@ -17,6 +17,7 @@ mod attached;
 mod authentication;
 mod backup;
 mod base_url;
+mod base_url_unix;
 mod bound;
 mod bounds;
 mod breaks;

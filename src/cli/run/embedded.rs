@@ -24,6 +24,7 @@ pub(super) fn config(config: &Config) -> Config {
     config.proxy.tls.listen.clear();
     config.transparent.listen.clear();
     config.base_url.listen.clear();
+    config.base_url.sockets.clear();
     config.base_url.tls_listen.clear();
     config
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, yield_now};
@@ -20,8 +20,56 @@ use crate::proxy::context::Proxy;
 use crate::proxy::response::problem;
 use crate::proxy::runtime::workers::{Load, Workers};
 
+/// A connection that was accepted.
+pub trait Accepted: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
+    /// The same without a runtime that waits for its events.
+    type Socket: Send + 'static;
+
+    /// Sets what each connection needs.
+    fn prepare(&self) -> io::Result<()>;
+    /// Takes it out of the runtime.
+    fn detach(self) -> io::Result<Self::Socket>;
+    /// Brings it into the runtime of the caller.
+    fn attach(socket: Self::Socket) -> io::Result<Self>;
+}
+
+impl Accepted for TcpStream {
+    type Socket = std::net::TcpStream;
+
+    fn prepare(&self) -> io::Result<()> {
+        // Small writes followed by waits: with Nagle each would cost 40 ms.
+        self.set_nodelay(true)
+    }
+
+    fn detach(self) -> io::Result<Self::Socket> {
+        self.into_std()
+    }
+
+    fn attach(socket: Self::Socket) -> io::Result<Self> {
+        Self::from_std(socket)
+    }
+}
+
+impl Accepted for UnixStream {
+    type Socket = std::os::unix::net::UnixStream;
+
+    fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn detach(self) -> io::Result<Self::Socket> {
+        self.into_std()
+    }
+
+    fn attach(socket: Self::Socket) -> io::Result<Self> {
+        Self::from_std(socket)
+    }
+}
+
 /// What a listening socket is for: who its clients are, and how each says where it wants to go.
 pub trait Port: Clone + Send + Sync + 'static {
+    /// What is accepted there.
+    type Stream: Accepted;
     /// Whether a client that finds no place can be told so at once.
     const EXPLAINS: bool = true;
 
@@ -29,7 +77,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     fn serve(
         self,
         proxy: Arc<Proxy>,
-        stream: TcpStream,
+        stream: Self::Stream,
         slot: ConnectionSlot,
     ) -> impl Future<Output = ()> + Send;
 }
@@ -67,7 +115,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// When the socket cannot be shared with a worker.
-pub fn start<P: Port>(
+pub fn start<P: Port<Stream = TcpStream>>(
     port: &P,
     listener: TcpListener,
     admission: &Admission,
@@ -88,6 +136,51 @@ pub fn start<P: Port>(
     workers.acceptors().map(accept_on).collect()
 }
 
+/// The same for a Unix socket, whose connections one task accepts: those of other users than this one and
+/// root are closed. Its mode is 0600; who opens it to others does not open what is behind it.
+///
+/// # Errors
+/// When the socket cannot be watched.
+pub fn start_unix<P: Port<Stream = UnixStream>>(
+    port: P,
+    listener: std::os::unix::net::UnixListener,
+    admission: &Admission,
+) -> io::Result<JoinHandle<()>> {
+    let listener = UnixListener::from_std(listener)?;
+    let admission = admission.clone();
+    let leaving = admission.proxy.leaving.clone();
+    Ok(tokio::spawn(async move {
+        let accept = accept_unix(port, listener, admission);
+        leaving.run_until_cancelled(accept).await;
+    }))
+}
+
+async fn accept_unix<P: Port<Stream = UnixStream>>(
+    port: P,
+    listener: UnixListener,
+    admission: Admission,
+) {
+    let own = rustix::process::geteuid().as_raw();
+    loop {
+        let accepted = listener.accept().await;
+        let admitted = accepted.and_then(|(stream, _)| {
+            let peer = stream.peer_cred()?.uid();
+            if peer != own && peer != 0 {
+                tracing::warn!(
+                    peer,
+                    "a connection of another user to a Unix socket was closed"
+                );
+                return Ok(());
+            }
+            admission.admit(port.clone(), stream)
+        });
+        if let Err(error) = admitted {
+            tracing::warn!(kind = %error.kind(), "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
 /// A worker's end of the listening socket.
 struct Acceptor {
     listener: TcpListener,
@@ -95,12 +188,12 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run<P: Port>(self, port: P) {
+    async fn run<P: Port<Stream = TcpStream>>(self, port: P) {
         let leaving = self.admission.proxy.leaving.clone();
         leaving.run_until_cancelled(self.accept_all(port)).await;
     }
 
-    async fn accept_all<P: Port>(&self, port: P) {
+    async fn accept_all<P: Port<Stream = TcpStream>>(&self, port: P) {
         for number in 1.. {
             let accepted = self.listener.accept().await;
             let Some(workers) = self.admission.workers.upgrade() else {
@@ -154,14 +247,14 @@ impl Admission {
     ///
     /// # Errors
     /// When it cannot be handed to a worker, or the server has ended.
-    pub fn admit<P: Port>(&self, port: P, stream: TcpStream) -> io::Result<()> {
+    pub fn admit<P: Port>(&self, port: P, stream: P::Stream) -> io::Result<()> {
         let workers = self.workers.upgrade();
         let workers = workers.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         self.place(port, stream, &workers)
     }
 
     /// Has the connection served, here or by another worker.
-    fn place<P: Port>(&self, port: P, stream: TcpStream, workers: &Workers) -> io::Result<()> {
+    fn place<P: Port>(&self, port: P, stream: P::Stream, workers: &Workers) -> io::Result<()> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Place::Slot(place),
             Err(_) => match Arc::clone(&self.turned_away).try_acquire_owned() {
@@ -181,9 +274,9 @@ impl Admission {
             return Ok(());
         }
         // Its events are to arrive where it is served.
-        let stream = stream.into_std()?;
+        let socket = stream.detach()?;
         let moved = async move {
-            if let Ok(stream) = TcpStream::from_std(stream) {
+            if let Ok(stream) = P::Stream::attach(socket) {
                 admit(port, proxy, stream, place, load).await;
             }
         };
@@ -200,9 +293,8 @@ enum Place {
     None(OwnedSemaphorePermit),
 }
 
-async fn admit<P: Port>(port: P, proxy: Arc<Proxy>, stream: TcpStream, place: Place, load: Load) {
-    // Small writes followed by waits: with Nagle each would cost 40 ms.
-    if stream.set_nodelay(true).is_err() {
+async fn admit<P: Port>(port: P, proxy: Arc<Proxy>, stream: P::Stream, place: Place, load: Load) {
+    if stream.prepare().is_err() {
         return;
     }
     match place {
@@ -219,7 +311,7 @@ async fn admit<P: Port>(port: P, proxy: Arc<Proxy>, stream: TcpStream, place: Pl
 }
 
 /// Past the limit the answer is quick and costs nothing but itself.
-async fn turn_away(proxy: &Proxy, mut stream: TcpStream) {
+async fn turn_away<S: Accepted>(proxy: &Proxy, mut stream: S) {
     let id = proxy.ids.next();
     proxy.counters.refuse(Code::Overloaded);
     let refusal = Refusal::new(

@@ -1,12 +1,12 @@
 //! The proxy's own port: clients that know of the proxy, and name their destination in the request.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::error::Code;
@@ -32,11 +32,16 @@ use crate::proxy::runtime::read_ahead::ReadAhead;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::proxy::runtime::slot::ConnectionSlot;
 
+/// How clients call a Unix socket: `http://localhost`, at the port that needs no mention.
+const UNIX_NAME: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
+
 /// The port that anyone may connect to. A connection says in its first byte what it begins with.
 #[derive(Clone)]
 pub struct ProxyPort;
 
 impl Port for ProxyPort {
+    type Stream = TcpStream;
+
     async fn serve(self, proxy: Arc<Proxy>, mut stream: TcpStream, slot: ConnectionSlot) {
         let deadline = limits(&proxy).first_timeout;
         let draining = proxy.draining.child_token();
@@ -85,6 +90,8 @@ async fn begin(proxy: &Proxy, stream: &mut TcpStream) -> io::Result<(Arrival, Op
 pub struct TlsPort;
 
 impl Port for TlsPort {
+    type Stream = TcpStream;
+
     const EXPLAINS: bool = false;
 
     async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
@@ -129,6 +136,8 @@ async fn accept_tls(proxy: &Proxy, settings: &Settings, stream: TcpStream) -> Op
 pub struct VouchedPort(pub Arrival);
 
 impl Port for VouchedPort {
+    type Stream = TcpStream;
+
     async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
         speak(proxy, stream, slot, self.0, Opening::Unseen).await;
     }
@@ -144,6 +153,8 @@ pub struct TransparentPort {
 }
 
 impl Port for TransparentPort {
+    type Stream = TcpStream;
+
     async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
         match original::destination(&stream) {
             // Nobody redirected it: to serve it would be to connect to ourselves.
@@ -175,6 +186,8 @@ pub struct BaseUrlPort {
 }
 
 impl Port for BaseUrlPort {
+    type Stream = TcpStream;
+
     async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {
         let entry = BaseUrlEntry {
             own: Own::plain(self.own),
@@ -185,11 +198,33 @@ impl Port for BaseUrlPort {
     }
 }
 
+/// The same on a Unix socket.
+#[derive(Clone)]
+pub struct BaseUrlUnixPort {
+    /// For whom it stands; without one each request shows a token.
+    pub holder: Option<Arc<Presented>>,
+}
+
+impl Port for BaseUrlUnixPort {
+    type Stream = UnixStream;
+
+    async fn serve(self, proxy: Arc<Proxy>, stream: UnixStream, slot: ConnectionSlot) {
+        let entry = BaseUrlEntry {
+            own: Own::plain(UNIX_NAME),
+            holder: self.holder,
+            _slot: slot,
+        };
+        serve_base_url(proxy, ClientStream::Unix(stream), entry).await;
+    }
+}
+
 /// The same with TLS. Each request shows a token: others reach it.
 #[derive(Clone)]
 pub struct BaseUrlTlsPort;
 
 impl Port for BaseUrlTlsPort {
+    type Stream = TcpStream;
+
     const EXPLAINS: bool = false;
 
     async fn serve(self, proxy: Arc<Proxy>, stream: TcpStream, slot: ConnectionSlot) {

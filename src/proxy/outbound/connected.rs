@@ -14,6 +14,8 @@ impl Resets for Connected {
     fn reset_when_closed(&self) {
         match self {
             Self::Tcp(io) => io.reset_when_closed(),
+            // It knows no reset; and nothing is dialled by one.
+            Self::Unix(_) => {}
             Self::Tls(io) => io.get_ref().0.reset_when_closed(),
         }
     }

@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A socket, or TLS on one.
 pub enum TcpOrTls<T> {
     /// A socket.
     Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
     /// TLS. In a box, because it is the rare case and large.
     Tls(Box<T>),
 }
@@ -20,6 +22,7 @@ macro_rules! whichever {
     ($stream:expr, $io:ident => $call:expr) => {
         match $stream {
             TcpOrTls::Tcp($io) => $call,
+            TcpOrTls::Unix($io) => $call,
             TcpOrTls::Tls($io) => $call,
         }
     };
