@@ -60,6 +60,8 @@ const PUBLIC_DIRECTORY: u32 = 0o755;
 pub const PRIVATE: u32 = 0o600;
 /// The mode of a file that everyone may read: it holds certificates and nothing else.
 pub const PUBLIC: u32 = 0o644;
+/// The mode of a script that is closed to other users.
+pub const EXECUTABLE: u32 = 0o700;
 
 /// Creates `directory` with mode 0700 if it is missing, and checks one that exists.
 ///

@@ -17,6 +17,8 @@ pub(super) struct Clients {
     pub(super) variable: Vec<Variable>,
     /// What is not passed on, because it would win.
     pub(super) set_aside: Vec<SetAside>,
+    /// Programs that are called with options.
+    pub(super) wrapper: Vec<Wrapper>,
 }
 
 /// A variable that is set.
@@ -69,6 +71,15 @@ pub(super) struct SetAside {
     _read_by: String,
 }
 
+/// A program that takes its proxy as an option, and from no variable.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wrapper {
+    pub(super) program: String,
+    /// The file of `certs/wrappers` that calls it.
+    pub(super) script: String,
+}
+
 /// What the file says.
 pub(super) fn clients() -> &'static Clients {
     &CLIENTS
@@ -91,6 +102,7 @@ mod tests {
         let Clients {
             variable,
             set_aside,
+            ..
         } = clients();
         let set = variable.iter().map(|variable| &variable.name);
         let names: Vec<_> = set.chain(set_aside.iter().map(|it| &it.name)).collect();

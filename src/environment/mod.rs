@@ -12,3 +12,4 @@ pub mod sandbox;
 mod settings;
 pub mod trust;
 pub mod variables;
+pub mod wrappers;

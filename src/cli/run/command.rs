@@ -37,6 +37,7 @@ use crate::environment::inherited::{Inherited, TOKEN_VARIABLE, inherited};
 use crate::environment::proxy_access::ProxyAccess;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::{self, Changes};
+use crate::environment::wrappers;
 use crate::policy::grant;
 use crate::tls::fingerprint::Fingerprint;
 use crate::vault::{Principal, Vault};
@@ -59,6 +60,9 @@ use crate::{identity, observe};
 ///
 /// The proxy's address carries no password: the program has a port of its own, which vouches for it,
 /// is closed to other users, and ends with this command.
+///
+/// Subversion reads its proxy from no variable: svn and svnmucc are found in a directory of Egret's first,
+/// where a script calls the real ones with the options for it.
 ///
 /// Git remotes of the form git@HOST: and ssh://git@HOST/ are reached by HTTPS, with a placeholder as the
 /// password, where the principal has exactly one credential for the host (GIT_CONFIG_PARAMETERS).
@@ -294,6 +298,7 @@ impl Run {
             .context("cannot set up the certificates")?;
         let launch = Launch {
             config,
+            directory: ground.directory,
             trust: &trust,
             way,
             inherited: ground.inherited,
@@ -334,7 +339,9 @@ impl Run {
         let listener = OwnListener::open(launch.way.clone())
             .await
             .context("cannot listen on a loopback port")?;
-        let changes = self.changes(launch, listener.address())?;
+        let mut changes = self.changes(launch, listener.address())?;
+        wrappers::add(&mut changes, launch.directory, launch.inherited)
+            .context("cannot write the scripts for programs that read no variable")?;
         let started = Process::start(launch.program, launch.arguments, &changes, launch.withheld);
         Ok(match started {
             Ok(process) => {
@@ -417,7 +424,7 @@ impl Run {
 /// What there is before the program is started.
 struct Ground<'a> {
     config: &'a Config,
-    /// Where files are put that make clients trust the authority.
+    /// Where files are put that make clients use the proxy and trust the authority.
     directory: &'a Path,
     /// The authority of the proxy.
     ca_file: &'a Path,
@@ -432,6 +439,8 @@ struct Ground<'a> {
 /// What a start needs to know.
 struct Launch<'a> {
     config: &'a Config,
+    /// Where files for the program are put.
+    directory: &'a Path,
     trust: &'a TrustFiles,
     way: Way,
     inherited: &'a Inherited,

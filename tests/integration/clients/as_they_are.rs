@@ -325,3 +325,150 @@ async fn apt_updates_as_whoever_runs_it() {
     let release = of("/Release").expect("a request for the list");
     assert_eq!(release.header("authorization"), Some(basic()));
 }
+
+/// What Subversion asks of a repository before it can say something about it. It wants to be asked for a
+/// password first, and the value as that.
+async fn subversion(request: Arc<Request>) -> Vec<Step> {
+    let said = |status: &str, headers: &str, body: &str| {
+        let head = format!(
+            "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        vec![Step::Send(head.into_bytes())]
+    };
+    if request.header("authorization") != Some(basic()) {
+        let challenge = "WWW-Authenticate: Basic realm=\"code\"\r\n";
+        return said("401 Unauthorized", challenge, "");
+    }
+    if request.method == "OPTIONS" {
+        let headers = "Content-Type: text/xml\r\n\
+            DAV: 1,2, http://subversion.tigris.org/xmlns/dav/svn/depth\r\n\
+            SVN-Youngest-Rev: 7\r\nSVN-Repository-UUID: b3f8a2f0-0000-4000-8000-000000000000\r\n\
+            SVN-Repository-Root: /repo\r\nSVN-Me-Resource: /repo/!svn/me\r\n\
+            SVN-Rev-Root-Stub: /repo/!svn/rvr\r\nSVN-Rev-Stub: /repo/!svn/rev\r\n\
+            SVN-Txn-Root-Stub: /repo/!svn/txr\r\nSVN-Txn-Stub: /repo/!svn/txn\r\n\
+            SVN-VTxn-Root-Stub: /repo/!svn/vtxr\r\nSVN-VTxn-Stub: /repo/!svn/vtxn\r\n";
+        return said("200 OK", headers, "<D:options-response xmlns:D=\"DAV:\"/>");
+    }
+    let properties = "<D:resourcetype><D:collection/></D:resourcetype>\
+        <D:version-name>7</D:version-name><D:creationdate>2020-01-01T00:00:00.000000Z</D:creationdate>";
+    let found = format!(
+        "<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>{}</D:href><D:propstat><D:prop>{properties}\
+         </D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response></D:multistatus>",
+        request.path()
+    );
+    said("207 Multi-Status", "Content-Type: text/xml\r\n", &found)
+}
+
+#[tokio::test]
+async fn subversion_arrives_by_its_wrapper() {
+    needs!(Need::Program("svn"));
+    let (world, stub) = one_upstream().await;
+    stub.serve(subversion);
+    let url = format!("https://{HOST}/repo");
+    let info = [
+        "svn",
+        "info",
+        "--non-interactive",
+        "--no-auth-cache",
+        "--username=user",
+        "--password=<<pat>>",
+        &url,
+    ];
+    let run = ["run", "--action", "svn", "--"];
+    let output = world.run(&[&run[..], &info].concat()).await;
+    assert!(output.status.success(), "{output:#?}\n{}", world.log());
+    assert!(output.stdout.contains("Revision: 7"), "{output:#?}");
+    assert_eq!(output.stderr, "");
+    // Without the variables it is Subversion as it is.
+    let direct = "unset HTTPS_PROXY; exec svn info --non-interactive \"$1\"";
+    let direct = ["run", "--", "sh", "-c", direct, "sh", &url];
+    stub.take();
+    let output = world.run(&direct).await;
+    assert!(!output.status.success(), "{output:#?}");
+    assert_eq!(stub.take().len(), 0, "{output:#?}");
+}
+
+#[tokio::test]
+async fn a_wrapper_adds_options_and_takes_nothing_from_the_users_own() {
+    let world = World::builder().start().await;
+    let directory = world.scratch().join("bin");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("svn");
+    std::fs::write(&file, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&file, mode).expect("a mode");
+    let settings = world.scratch().join(".subversion");
+    std::fs::create_dir_all(&settings).expect("a directory");
+    let servers = "[groups]\n[lab]\nssl-authority-files = /lab.pem\n[global]\nssl-authority-files = /own.pem\n";
+    std::fs::write(settings.join("servers"), servers).expect("written");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(directory).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path).expect("a path");
+    let said = async |options: &[&str]| {
+        let arguments = ["run", "--quiet", "--no-proxy", "svn.example", "--"];
+        let mut command = world.command(&arguments);
+        command.args(options).env("PATH", &path);
+        finish(command, b"").await.ok()
+    };
+    let given = said(&["svn", "info", "a  b"]).await;
+    let lines: Vec<&str> = given.lines().collect();
+    let of = |name: &str| {
+        let option = format!("servers:global:{name}=");
+        lines.iter().find_map(|line| line.strip_prefix(&option))
+    };
+    assert_eq!(of("http-proxy-host"), Some("127.0.0.1"), "{given}");
+    assert!(
+        of("http-proxy-port").is_some_and(|port| port.parse::<u16>().is_ok()),
+        "{given}"
+    );
+    let direct = of("http-proxy-exceptions").unwrap_or_default();
+    assert!(
+        direct.split(',').any(|host| host == "svn.example"),
+        "{given}"
+    );
+    let authorities = of("ssl-authority-files").unwrap_or_default();
+    let (own, ours) = authorities.split_once(';').unwrap_or_default();
+    assert!(own == "/own.pem" && ours.ends_with("/ca.pem"), "{given}");
+    assert!(given.ends_with("\ninfo\na  b\n"), "{given}");
+    // Called with nothing, or without the proxy's variable, it gets what it was given.
+    assert_eq!(said(&["svn"]).await, "\n");
+    assert_eq!(
+        said(&["env", "-u", "HTTPS_PROXY", "svn", "info"]).await,
+        "info\n"
+    );
+    let other = "HTTPS_PROXY=http://me:pass@corp.example:1";
+    assert_eq!(said(&["env", other, "svn", "info"]).await, "info\n");
+}
+
+#[tokio::test]
+async fn a_wrapped_program_says_how_it_is_used_as_without_the_wrapper() {
+    needs!(Need::Program("svn"), Need::Program("svnmucc"));
+    let world = World::builder().start().await;
+    for asked in [
+        "svn",
+        "svn --version",
+        "svn --version --quiet",
+        "svn help info",
+        "svn nonsense",
+        "svnmucc",
+        "svnmucc --version",
+        "svnmucc --help",
+    ] {
+        let here = world
+            .run(&["run", "--quiet", "--", "sh", "-c", asked])
+            .await;
+        let mut plain = tokio::process::Command::new("sh");
+        plain
+            .args(["-c", asked])
+            .env("HOME", world.scratch())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let plain = finish(plain, b"").await;
+        assert_eq!(
+            (here.status.code(), here.stdout, here.stderr),
+            (plain.status.code(), plain.stdout, plain.stderr),
+            "{asked}"
+        );
+    }
+}
