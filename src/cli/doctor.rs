@@ -19,11 +19,11 @@ use super::output::{self, Format, Style};
 /// Files, permissions, keys, store, ledger, ports, disk, clock and isolation are looked at. Each line
 /// says what was found and, where something is wrong, the one thing that corrects it. Nothing is made: what a first start would make is named as missing. The store is opened as by any command.
 ///
-/// With --clients the clients that are found here (curl, git, Python, Node, Go, Java, pip, npm and others)
-/// each send a request through an Egret of their own to an echo of this command, with a made-up
+/// With --clients the clients that are found here (curl, git, Python, Node, Go, Java, pip, npm, docker, gh,
+/// gcloud, Claude Code and others, and MCP servers that assistants start) each send a request through an Egret of their own to an echo of this command, with a made-up
 /// credential and nothing of yours. A client works if the value arrived. Nothing leaves the machine: what a
 /// client asks of other hosts is refused. With --filtered they have only the variables that MCP hosts pass
-/// to the servers which they start.
+/// to the servers which they start. A client that speaks no HTTP is named, and not tried.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -75,10 +75,17 @@ impl Doctor {
             let style = Style::of_stdout();
             tried.iter().map(|tried| tried.line(style)).collect()
         })?;
-        let is_unknown = |tried: &clients::Tried| tried.outcome == clients::Outcome::Unknown;
-        let fails = |tried: &clients::Tried| tried.outcome != clients::Outcome::Works;
-        let fails = tried.iter().any(|tried| fails(tried) && !is_unknown(tried));
-        Ok(status(fails, tried.iter().any(is_unknown)))
+        let is_untried = |outcome| outcome == clients::Outcome::SpeaksNoHttp;
+        // Who asks about that client by name must not read that it works.
+        let is_asked = !self.named.is_empty();
+        let is_unknown =
+            |outcome| outcome == clients::Outcome::Unknown || is_asked && is_untried(outcome);
+        let fails = |outcome| {
+            outcome != clients::Outcome::Works && !is_unknown(outcome) && !is_untried(outcome)
+        };
+        let any =
+            |is: &dyn Fn(clients::Outcome) -> bool| tried.iter().any(|tried| is(tried.outcome));
+        Ok(status(any(&fails), any(&is_unknown)))
     }
 }
 

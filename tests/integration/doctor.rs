@@ -23,7 +23,7 @@ fn of<'a>(findings: &'a Value, check: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {check}: {findings}"))
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub(crate) fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
 }
 
@@ -273,7 +273,7 @@ async fn a_client_that_is_not_known_is_refused() {
     );
 }
 
-fn which(name: &str) -> String {
+pub(crate) fn which(name: &str) -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut files = std::env::split_paths(&path).map(|directory| directory.join(name));
     let file = files.find(|file| file.is_file()).expect("it is there");

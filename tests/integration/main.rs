@@ -36,6 +36,7 @@ mod deploy;
 mod destination;
 mod docs;
 mod doctor;
+mod doctor_clients;
 mod durability;
 mod durability_faults;
 mod durability_files;

@@ -33,6 +33,8 @@ pub enum Need {
     Node,
     /// An assistant that `.ci/test` installs: its program there.
     Assistant(&'static str),
+    /// What fetches packages, which `.ci/test` installs: its program there.
+    Packager(&'static str),
     /// The OpenID provider that `.ci/test` installs, and its Node.
     OpenIdProvider,
     /// Chromium, and the npm packages that drive it, which `.ci/test` installs.
@@ -138,6 +140,7 @@ impl Need {
                     && client_file("npm/node").exists()
                     && client_file("venv/bin/python").exists()
             }
+            Self::Packager(program) => client_file(program).exists(),
             Self::OpenIdProvider => {
                 client_file("openid/node_modules/oidc-provider").exists()
                     && client_file("npm/node").exists()
@@ -181,7 +184,7 @@ impl fmt::Display for Need {
             Self::Python => "the Python packages that .ci/test installs",
             Self::PythonServices => "the Python clients of services that .ci/test installs",
             Self::Node => "the Node packages that .ci/test installs",
-            Self::Assistant(program) => program,
+            Self::Assistant(program) | Self::Packager(program) => program,
             Self::OpenIdProvider => "the OpenID provider that .ci/test installs",
             Self::Browser => "Chromium and the npm packages that .ci/test installs",
             Self::Firefox => "Firefox and the npm package that .ci/test installs",

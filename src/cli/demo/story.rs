@@ -12,7 +12,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::assistant::{Answer, Assistant};
-use super::upstream::{HOST, Upstream};
+use super::upstream::{HOST, Upstream, Welcome};
 use crate::cli::context::{Session, actor};
 use crate::cli::output::{self, Style};
 use crate::cli::own_client::{OwnClient, random_name};
@@ -165,7 +165,7 @@ impl Demo {
 
 async fn tell(directory: &Path) -> anyhow::Result<()> {
     let style = Style::of_stdout();
-    let upstream = Upstream::start(directory, HOST).await?;
+    let upstream = Upstream::start(directory, &[HOST], Welcome::Any).await?;
     let config = configuration(directory, &upstream)?;
     let token = enrol(&config).await?;
     let server = server::start(&config).await?;
@@ -184,7 +184,7 @@ async fn tell(directory: &Path) -> anyhow::Result<()> {
         untouched &= !answer.holds(VALUE.as_bytes());
         let received = upstream.take().context("the upstream received nothing")?;
         let got = match step.look {
-            Look::Header => format!("Authorization: {}", received.authorization),
+            Look::Header => format!("Authorization: {}", received.authorization()),
             Look::Target => format!("{} {}", received.method, received.target),
             Look::Body => received.body,
         };

@@ -5,6 +5,7 @@
 //! seen of their connections; where that says nothing, the client is *unknown*.
 
 mod catalogue;
+mod client;
 mod outcome;
 mod process;
 mod relay;
@@ -12,10 +13,10 @@ mod stage;
 
 use std::time::Duration;
 
-use self::catalogue::{Client, Proof};
+use self::client::{Client, Proof};
 use self::outcome::Arrived;
 pub(super) use self::outcome::Outcome;
-use self::process::{Ended, run};
+use self::process::{Ended, run_until};
 use self::relay::Seen;
 use self::stage::Stage;
 use crate::cli::exit::usage;
@@ -39,12 +40,12 @@ impl Tried {
         let outcome = format!("{:22}", self.outcome.text());
         let outcome = match self.outcome {
             Outcome::Works => style.green(&outcome),
-            Outcome::Unknown => style.dim(&outcome),
+            Outcome::SpeaksNoHttp | Outcome::Unknown => style.dim(&outcome),
             _ => style.yellow(&outcome),
         };
-        let mut text = format!("{:22}  {outcome}  {}\n", self.client, self.detail);
+        let mut text = format!("{:25}  {outcome}  {}\n", self.client, self.detail);
         if let Some(remedy) = &self.remedy {
-            text += &format!("{:48}→ {remedy}\n", "");
+            text += &format!("{:51}→ {remedy}\n", "");
         }
         text
     }
@@ -65,7 +66,7 @@ pub(super) async fn try_all(
 ) -> anyhow::Result<Vec<Tried>> {
     let unknown = names.iter().find(|name| catalogue::find(name).is_none());
     if let Some(name) = unknown {
-        let known: Vec<_> = catalogue::ALL.iter().map(|client| client.name).collect();
+        let known: Vec<_> = catalogue::all().map(|client| client.name).collect();
         let (name, known) = (output::printable(name), known.join(", "));
         return Err(usage(format!(
             "no client {name} is known; these are: {known}"
@@ -74,7 +75,7 @@ pub(super) async fn try_all(
     let is_asked = |client: &&Client| names.is_empty() || names.iter().any(|n| n == client.name);
     let mut tried = Vec::new();
     let stage = Stage::set(is_filtered).await?;
-    for client in catalogue::ALL.iter().filter(is_asked) {
+    for client in catalogue::all().filter(is_asked) {
         if !stage.has(client).await {
             if !names.is_empty() {
                 tried.push(Tried {
@@ -86,6 +87,10 @@ pub(super) async fn try_all(
             }
             continue;
         }
+        if client.proof == Proof::None {
+            tried.push(untried(client));
+            continue;
+        }
         output::progress(&format!("trying {}", client.name));
         tried.push(try_one(&stage, client, patience).await);
     }
@@ -93,9 +98,20 @@ pub(super) async fn try_all(
     Ok(tried)
 }
 
+/// A client for which there is nothing to try.
+fn untried(client: &Client) -> Tried {
+    let outcome = Outcome::SpeaksNoHttp;
+    Tried {
+        client: client.name,
+        outcome,
+        detail: "a proxy for HTTP can do nothing for it".to_owned(),
+        remedy: client.remedy(outcome).map(str::to_owned),
+    }
+}
+
 async fn try_one(stage: &Stage, client: &'static Client, patience: Duration) -> Tried {
     let command = stage.command(client);
-    let ended = run(command, patience).await;
+    let ended = run_until(command, patience, stage.proved(client)).await;
     let seen = stage.relay().take();
     let arrived = stage.take(client);
     let (mut outcome, mut detail) = judge(client, ended, seen, arrived);
@@ -131,6 +147,10 @@ fn judge(client: &Client, ended: Ended, seen: Seen, arrived: Arrived) -> (Outcom
     match ended {
         Ended::NotStarted => (Outcome::Unknown, "it could not be started".to_owned()),
         Ended::TooLate => (Outcome::Unknown, "it did not end in time".to_owned()),
+        Ended::With(_) if seen.trusts => {
+            let detail = "it trusts the CA, and no request of it arrived".to_owned();
+            (Outcome::Unknown, detail)
+        }
         Ended::With(_) if seen.began_tls => {
             let detail = "it began TLS through the proxy, and sent no request".to_owned();
             (Outcome::DoesNotTrustTheCa, detail)
@@ -160,6 +180,7 @@ mod tests {
         let seen = Seen {
             connected,
             began_tls,
+            trusts: false,
         };
         judge(client, ended, seen, arrived).0
     }
@@ -192,6 +213,18 @@ mod tests {
                 Outcome::Unknown
             );
         }
+    }
+
+    #[test]
+    fn a_client_that_went_on_after_the_certificate_does_not_distrust_it() {
+        let curl = catalogue::find("curl").expect("known");
+        let seen = Seen {
+            connected: true,
+            began_tls: true,
+            trusts: true,
+        };
+        let judged = judge(curl, Ended::With(Some(22)), seen, Arrived::Nothing);
+        assert_eq!(judged.0, Outcome::Unknown);
     }
 
     #[test]

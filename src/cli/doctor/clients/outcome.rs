@@ -14,6 +14,8 @@ pub(in crate::cli::doctor) enum Outcome {
     DoesNotTrustTheCa,
     /// Its request arrived, and the placeholder was none any more.
     AltersThePlaceholder,
+    /// It speaks no HTTP, so there is nothing to try.
+    SpeaksNoHttp,
     /// None of these was seen.
     Unknown,
 }
@@ -25,6 +27,7 @@ impl Outcome {
             Self::GoesRoundTheProxy => "goes round the proxy",
             Self::DoesNotTrustTheCa => "does not trust the CA",
             Self::AltersThePlaceholder => "alters the placeholder",
+            Self::SpeaksNoHttp => "speaks no HTTP",
             Self::Unknown => "unknown",
         }
     }

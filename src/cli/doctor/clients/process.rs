@@ -13,8 +13,18 @@ pub(super) enum Ended {
     TooLate,
 }
 
-/// Runs a client to its end, and no longer than `patience`.
-pub(super) async fn run(mut command: Command, patience: Duration) -> Ended {
+/// Runs a program to its end, and no longer than `patience`.
+pub(super) async fn run(command: Command, patience: Duration) -> Ended {
+    run_until(command, patience, std::future::pending()).await
+}
+
+/// Runs a client to its end, no longer than `patience`, and no longer than until it has `done` what was
+/// asked for: an assistant would try again for minutes.
+pub(super) async fn run_until(
+    mut command: Command,
+    patience: Duration,
+    done: impl Future<Output = ()>,
+) -> Ended {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -26,10 +36,15 @@ pub(super) async fn run(mut command: Command, patience: Duration) -> Ended {
         return Ended::NotStarted;
     };
     let group = child.id();
-    match tokio::time::timeout(patience, child.wait()).await {
-        Ok(Ok(status)) => Ended::With(status.code()),
-        Ok(Err(_)) => Ended::NotStarted,
-        Err(_) => {
+    let ended = tokio::select! {
+        status = child.wait() => Some(status),
+        () = tokio::time::sleep(patience) => None,
+        () = done => None,
+    };
+    match ended {
+        Some(Ok(status)) => Ended::With(status.code()),
+        Some(Err(_)) => Ended::NotStarted,
+        None => {
             let group =
                 group.and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
             if let Some(group) = group {

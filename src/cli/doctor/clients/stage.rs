@@ -13,20 +13,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::process::Command;
 
-use super::catalogue::Client;
+use super::client::{Client, Proof};
 use super::outcome::Arrived;
 use super::process::{Ended, run};
 use super::relay::Relay;
 use crate::app::Server;
 use crate::cli::context::{Session, actor};
-use crate::cli::demo::upstream::{Received, Upstream};
+use crate::cli::demo::upstream::{Received, Upstream, Welcome};
 use crate::cli::own_client::{OwnClient, random_name};
 use crate::cli::server;
-use crate::config::{Config, Flag, Sources};
+use crate::config::{Config, DestinationRule, Flag, Sources, Unresolved};
 use crate::environment::inherited::{Inherited, inherited};
 use crate::environment::proxy_access::ProxyAccess;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables::{self, Changes};
+use crate::environment::wrappers;
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::Grant;
 use crate::secret::SecretBytes;
@@ -38,6 +39,8 @@ use crate::vault::{Kind, NewCredential, Principal};
 /// Where the clients are sent. The name is reserved, so that a client which goes round the proxy reaches
 /// nobody (RFC 6761 section 6.2).
 pub(super) const HOST: &str = "doctor.egret.test";
+/// Where the models of assistants are whose MCP servers are tried. What arrives there is not looked at.
+const MODEL: &str = "model.egret.test";
 /// The made-up credential.
 pub(super) const SLUG: &str = "doctor-canary";
 /// Its value, of characters that no encoding changes.
@@ -46,6 +49,10 @@ const VALUE: &str = "canary-of-egret-doctor-0123456789";
 const CHECK: Duration = Duration::from_secs(20);
 /// What the MCP SDKs pass to a server by default, and nothing else.
 const PASSED: [&str; 6] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+/// How long a client may take to end by itself once its request has arrived.
+const ENDING: Duration = Duration::from_secs(2);
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long connections may take to end.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -62,16 +69,18 @@ impl Stage {
     /// Starts everything. Where it `is_filtered`, the clients get what MCP hosts pass on.
     pub(super) async fn set(is_filtered: bool) -> anyhow::Result<Self> {
         let directory = Directory::create()?;
-        let echo = Upstream::start(&directory.0, HOST).await?;
+        let echo = Upstream::start(&directory.0, &[HOST, MODEL], Welcome::Challenged).await?;
         let config = configuration(&directory.0.join("data"), &echo)?;
         let token = enrol(&config).await?;
         let server = server::start(&config).await?;
         let credentials = format!("Bearer {}", token.as_str());
-        let relay = Relay::open(server.proxy_addr(), credentials).await?;
+        let relay = Relay::open(server.proxy_addr(), credentials, HOST).await?;
         let inherited = inherited();
         let trust = TrustFiles::write(&config.data_dir, &config.tls.ca_cert, &inherited)
             .context("cannot set up the certificates")?;
-        let changes = changes(&config, &relay, &trust, &inherited);
+        let mut changes = changes(&config, &relay, &trust, &inherited);
+        wrappers::add(&mut changes, &config.data_dir, &inherited)
+            .context("cannot write the scripts for programs that read no variable")?;
         Ok(Self {
             directory,
             server,
@@ -93,8 +102,10 @@ impl Stage {
     /// Whether the client is on this machine: its program is, and says so where more is needed.
     pub(super) async fn has(&self, client: &Client) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut directories = std::env::split_paths(&path);
-        if !directories.any(|directory| directory.join(client.program).is_file()) {
+        let is_there = |program: &str| {
+            std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+        };
+        if !is_there(client.program) || !client.with.is_none_or(is_there) {
             return false;
         }
         let Some(check) = client.check else {
@@ -117,22 +128,31 @@ impl Stage {
     pub(super) fn command(&self, client: &Client) -> Command {
         let url = format!("https://{HOST}/{}", client.path());
         let placeholder = format!("<<{SLUG}>>");
-        let work = self.directory.0.display().to_string();
+        let work = self.directory.0.join(client.path());
         let fill = |text: &str| {
             text.replace("{url}", &url)
                 .replace("{host}", HOST)
+                .replace("{model}", MODEL)
                 .replace("{placeholder}", &placeholder)
                 .replace("{encoded}", &format!("%3C%3C{SLUG}%3E%3E"))
-                .replace("{work}", &work)
+                .replace("{xml}", &format!("&lt;&lt;{SLUG}&gt;&gt;"))
+                .replace("{basic}", &STANDARD.encode(format!("key:{placeholder}")))
+                .replace("{work}", &work.display().to_string())
         };
+        // Where one cannot be written the client fails, and is unknown.
+        let _ = fs::create_dir_all(&work);
         if let Some((name, text)) = client.file {
-            // Where it cannot be written the client fails, and is unknown.
-            let _ = fs::write(self.directory.0.join(name), text);
+            let file = work.join(name);
+            let _ = file.parent().map(fs::create_dir_all);
+            let _ = fs::write(file, fill(text));
         }
         let mut command = Command::new(client.program);
         command.args(client.arguments.iter().map(|argument| fill(argument)));
-        command.current_dir(&self.directory.0);
+        command.current_dir(&work);
         self.surround(&mut command);
+        for name in client.without {
+            command.env_remove(name);
+        }
         let more = client.variables.iter();
         command.envs(more.map(|(name, value)| (*name, OsString::from(fill(value)))));
         command
@@ -153,6 +173,18 @@ impl Stage {
             let set = self.changes.set.iter().map(|(name, value)| (name, value));
             command.envs(set);
         }
+    }
+
+    /// Ends a moment after what proves that the client works has arrived.
+    pub(super) async fn proved(&self, client: &Client) {
+        let is_proof = |received: &Received| {
+            client.asked_for(&received.target)
+                && (client.proof == Proof::Request || holds_value(received))
+        };
+        while !self.echo.has(is_proof) {
+            tokio::time::sleep(LOOK).await;
+        }
+        tokio::time::sleep(ENDING).await;
     }
 
     /// What arrived at the echo from this client.
@@ -176,14 +208,14 @@ impl Stage {
     }
 }
 
-/// Whether the value is there, by itself or as a password.
+/// Whether the value is in a header, at the end or as a password.
 fn holds_value(received: &Received) -> bool {
-    let text = &received.authorization;
-    let password = text
-        .strip_prefix("Basic ")
-        .and_then(|text| STANDARD.decode(text).ok());
-    let password = password.is_some_and(|pair| pair.ends_with(VALUE.as_bytes()));
-    password || text.ends_with(VALUE)
+    received.headers.values().any(|header| {
+        let password = header.as_bytes().strip_prefix(b"Basic ");
+        let password = password.and_then(|text| STANDARD.decode(text).ok());
+        let password = password.is_some_and(|pair| pair.ends_with(VALUE.as_bytes()));
+        password || header.as_bytes().ends_with(VALUE.as_bytes())
+    })
 }
 
 fn changes(config: &Config, relay: &Relay, trust: &TrustFiles, inherited: &Inherited) -> Changes {
@@ -208,11 +240,28 @@ fn configuration(data: &Path, echo: &Upstream) -> anyhow::Result<Config> {
             flag("upstream.allow_private", "127.0.0.0/8".to_owned()),
             // A client may ask for news of itself, or for what its own configuration names.
             flag("egress.default", "deny".to_owned()),
-            flag("upstream.resolve", format!("{HOST}:443={}", echo.address())),
+            flag(
+                "upstream.resolve",
+                format!("{HOST}:443={0},{MODEL}:443={0}", echo.address()),
+            ),
         ],
         ..Sources::default()
     };
-    Ok(sources.load()?.config)
+    let mut config = sources.load()?.config;
+    // As the presets have it for models: tools of assistants are described with texts that look like
+    // placeholders.
+    config.destinations.push(DestinationRule {
+        hosts: vec![HOST.parse()?, MODEL.parse()?],
+        scan: None,
+        unresolved: Some(Unresolved::Ignore),
+        range: None,
+        exposed: None,
+        require: None,
+        require_except: None,
+        own_keys: None,
+        approval_fields: None,
+    });
+    Ok(config)
 }
 
 async fn enrol(config: &Config) -> anyhow::Result<zeroize::Zeroizing<String>> {
@@ -230,7 +279,7 @@ async fn enrol(config: &Config) -> anyhow::Result<zeroize::Zeroizing<String>> {
     session.registrar.add(&actor(), new, value).await?;
     let here = EgressRule {
         stance: Stance::Allow,
-        hosts: vec![HOST.parse()?],
+        hosts: vec![HOST.parse()?, MODEL.parse()?],
         methods: Vec::new(),
         paths: Vec::new(),
         actions: Vec::new(),
