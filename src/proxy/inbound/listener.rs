@@ -149,7 +149,8 @@ pub fn start_unix<P: Port<Stream = UnixStream>>(
     let listener = UnixListener::from_std(listener)?;
     let admission = admission.clone();
     let leaving = admission.proxy.leaving.clone();
-    Ok(tokio::spawn(async move {
+    let accepting = admission.accepting.clone();
+    Ok(accepting.spawn(async move {
         let accept = accept_unix(port, listener, admission);
         leaving.run_until_cancelled(accept).await;
     }))
