@@ -102,23 +102,22 @@ await follow("Clear the filters");
 await until("four rows", async () => (await rows().count()) === 4);
 
 // Drawing over bars of the chart asks for their time: the last ones hold all uses, the first ones none.
-const bars = page.locator("[data-chart] a");
-const draw = async (first, last) => {
-  const middle = async (bar) => {
-    const { x, y, width, height } = await bars.nth(bar).boundingBox();
-    return [x + width / 2, y + height / 2];
-  };
-  await page.locator("[data-chart]").scrollIntoViewIfNeeded();
-  const [from, to] = [await middle(first), await middle(last)];
+const draw = (first, last) => until("the time is asked for", async () => {
+  // The list and its chart are loaded again by themselves: then it is drawn once more.
+  const [from, to] = await page.evaluate((chosen) => {
+    document.querySelector("[data-chart]").scrollIntoView();
+    const bars = [...document.querySelectorAll("[data-chart] a")];
+    return chosen.map((bar) => bars.at(bar).getBoundingClientRect()).map(({ x, y, width, height }) => [x + width / 2, y + height / 2]);
+  }, [first, last]);
   await page.mouse.move(...from);
   await page.mouse.down();
   await page.mouse.move(...to, { steps: 8 });
-  assert((await page.locator("[data-chart] .is-chosen").count()) > 1, "what is drawn over is marked");
+  const isMarked = (await page.locator("[data-chart] .is-chosen").count()) > 1;
   await page.mouse.up();
-  await page.waitForURL((url) => url.searchParams.get("since") && url.searchParams.get("until"));
-};
-const last = (await bars.count()) - 1;
-await draw(last - 3, last);
+  const asked = page.waitForURL((url) => url.searchParams.get("since") && url.searchParams.get("until"), { timeout: 5_000 });
+  return asked.then(() => isMarked, () => false);
+});
+await draw(-4, -1);
 assert.equal(await rows().count(), 4);
 await follow("Clear the filters");
 await until("four rows again", async () => !page.url().includes("since=") && (await rows().count()) === 4);
