@@ -6,6 +6,7 @@ pub mod inbound {
     pub mod half_closed;
     pub mod head_check;
     pub mod head_guard;
+    pub mod linger;
 }
 #[path = "../../src/proxy/runtime"]
 pub mod runtime {
