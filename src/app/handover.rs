@@ -250,8 +250,7 @@ impl Predecessor {
                 Err(error) => break error,
             }
         };
-        // Reset, if it has not read everything.
-        if ![ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&ended.kind()) {
+        if !is_end(&ended) {
             tracing::error!(error = %ended, "the process before is no longer listened to");
         }
         // No line of it may come after those that say what it left open.
@@ -279,18 +278,18 @@ impl Predecessor {
     }
 }
 
+/// Whether the other process has ended: reset, if it has not read everything.
+fn is_end(error: &io::Error) -> bool {
+    [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind())
+}
+
 /// Waits for this byte.
 fn expect(mut stream: &UnixStream, byte: u8) -> Result<()> {
     let mut got = [0];
     let read = stream.read_exact(&mut got);
     match read {
         Ok(()) if got == [byte] => Ok(()),
-        // Reset, if it has not read everything.
-        Err(error)
-            if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset].contains(&error.kind()) =>
-        {
-            bail!("the other process has ended")
-        }
+        Err(error) if is_end(&error) => bail!("the other process has ended"),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             bail!("the other process did not answer in time")
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -44,9 +45,15 @@ fn get(world: &World, target: &str, headers: &[&str]) -> String {
 }
 
 async fn ask(world: &World, request: String) -> Response {
-    let socket = TcpStream::connect(base_url(world))
-        .await
-        .expect("it listens");
+    let socket = TcpStream::connect(base_url(world)).await;
+    ask_on(socket.expect("it listens"), request).await
+}
+
+/// Sends a request on a new connection.
+pub(crate) async fn ask_on<S>(socket: S, request: String) -> Response
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut wire = Wire::new(socket);
     wire.send(request).await.expect("sent");
     within("an answer", wire.response(false))

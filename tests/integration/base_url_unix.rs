@@ -1,19 +1,21 @@
 //! Base URLs over a Unix socket: who reaches it, where it may be, and when it goes.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
+use crate::base_url::ask_on;
 use crate::client::{assert_refused, request_to};
 use crate::clients::installed;
+use crate::doctor::set_mode;
+use crate::eventually;
 use crate::needs::{Need, needs};
 use crate::upstream::{Step, Stub, ok};
-use crate::wire::{Response, Wire};
+use crate::wire::Response;
 use crate::world::{Builder, HOST, VALUE, World, finish, one_upstream_with};
-use crate::{eventually, within};
 
 /// A world that listens at a socket in a directory of its own, for `default`.
 fn listening(builder: Builder, directory: &Path) -> Builder {
@@ -34,21 +36,13 @@ fn directory() -> tempfile::TempDir {
     directory
 }
 
-fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
-}
-
 async fn world(directory: &Path) -> (World, Stub) {
     one_upstream_with(listening(World::builder(), directory)).await
 }
 
 async fn ask(path: &Path, request: String) -> Response {
-    let socket = UnixStream::connect(path).await.expect("it listens");
-    let mut wire = Wire::new(socket);
-    wire.send(request).await.expect("sent");
-    within("an answer", wire.response(false))
-        .await
-        .expect("an answer")
+    let socket = UnixStream::connect(path).await;
+    ask_on(socket.expect("it listens"), request).await
 }
 
 #[tokio::test]

@@ -173,16 +173,13 @@ async fn a_request_that_crosses_the_end_of_its_connection_gets_no_reset() {
 /// machine. One that waits for the end of another connection waits for longer than this.
 const SOON: Duration = Duration::from_secs(8);
 
-/// A client that has connected and says nothing, and a request that takes its time, hold up nobody.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_for_a_silent_connection_or_a_slow_answer() {
-    let builder = World::builder().set("proxy.drain_timeout", "60s");
-    let Followed { world, stub, .. } = &followed(builder).await;
-    let before = serving(world).expect("a server");
-    let silent = world.dial().await;
+/// A request whose answer comes as far as `begun`, and with `last` once it is told to go on.
+async fn asked_slowly(world: &World, stub: &Stub, begun: &str) -> (Tunnel, Arc<Notify>) {
     let gate = Arc::new(Notify::new());
+    let length = begun.len() + "last".len();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{begun}");
     stub.steps(vec![
-        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst".to_vec()),
+        Step::Send(head.into_bytes()),
         Step::Hold(Arc::clone(&gate)),
         Step::Send(b"last".to_vec()),
     ]);
@@ -190,6 +187,17 @@ async fn nobody_waits_for_a_silent_connection_or_a_slow_answer() {
     let ask = request("GET", "/slow", &[HEADER], "");
     slow.wire.send(ask).await.expect("send");
     within("the request", stub.until_requests(1)).await;
+    (slow, gate)
+}
+
+/// A client that has connected and says nothing, and a request that takes its time, hold up nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_silent_connection_or_a_slow_answer() {
+    let builder = World::builder().set("proxy.drain_timeout", "60s");
+    let Followed { world, stub, .. } = &followed(builder).await;
+    let before = serving(world).expect("a server");
+    let silent = world.dial().await;
+    let (mut slow, gate) = asked_slowly(world, stub, "first").await;
     stub.answer(ok("next"));
     let begun = Instant::now();
     let upgrade = upgrading(world);
@@ -270,16 +278,7 @@ async fn a_blind_tunnel_goes_on_beside_the_other_program() {
 async fn a_result_passes_two_programs_that_follow_each_other() {
     let builder = World::builder().set("proxy.drain_timeout", "60s");
     let Followed { world, stub, .. } = &followed(builder).await;
-    let gate = Arc::new(Notify::new());
-    stub.steps(vec![
-        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n".to_vec()),
-        Step::Hold(Arc::clone(&gate)),
-        Step::Send(b"last".to_vec()),
-    ]);
-    let mut slow = world.tunnel().await;
-    let ask = request("GET", "/slow", &[HEADER], "");
-    slow.wire.send(ask).await.expect("send");
-    within("the request", stub.until_requests(1)).await;
+    let (mut slow, gate) = asked_slowly(world, stub, "").await;
     let mut before = Vec::new();
     for _ in 0..2 {
         before.extend(serving(world));
