@@ -1,9 +1,13 @@
 //! A thousand calls of the API a second beside requests through the proxy: what they cost the proxy
 //! beyond their own CPU time, and what requests wait for them.
 //!
-//! Both come in open loop: a request is due whatever the answers do. Rounds of each alone and of both
-//! together take turns, because a machine that others use is not the same from one minute to the next.
+//! Both come in open loop: a request is due whatever the answers do. On a machine with few cores the same
+//! work takes more CPU time while others work beside it, because cores share caches and execution units.
+//! So calls and requests come once to one process, and once to two processes at the same time: the
+//! difference is what calls cost requests inside of the program. Rounds take turns, because a machine
+//! that others use is not the same from one minute to the next.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +28,7 @@ const REQUESTS: u32 = 2_000;
 const CALLS: u32 = 1_000;
 /// Connections of each kind.
 const CONNECTIONS: usize = 8;
-/// Rounds of each of the three.
+/// Rounds of each of the four.
 const ROUNDS: usize = 5;
 /// How long a round is.
 const ROUND: Duration = Duration::from_secs(4);
@@ -35,7 +39,7 @@ const PATHS: [&str; 3] = [
     "/api/v1/credentials/default/bench",
 ];
 
-/// What a round took: CPU seconds of the proxy's process, and microseconds of the requests.
+/// What a round took: CPU seconds of the servers, and microseconds of requests and calls.
 #[derive(Default)]
 struct Round {
     cpu: f64,
@@ -45,41 +49,63 @@ struct Round {
 
 /// Prints the figures. Fails if an answer is wrong.
 pub async fn run(stage: &Stage) -> Result<()> {
-    let (route, admin, token) = stage.start_with_api().await?;
-    let route = Arc::new(route);
-    let calls: Arc<Vec<Vec<u8>>> = Arc::new(PATHS.map(|path| call(admin, &token, path)).to_vec());
+    let one = Server::start(stage, "egret").await?;
+    let other = Server::start(stage, "another egret").await?;
     // What is done once is no cost of a call.
-    round(&route, admin, &calls, true, true).await?;
-    let mut alone = Vec::new();
-    let mut called = Vec::new();
-    let mut both = Vec::new();
+    round(Some(&one), Some(&one)).await?;
+    round(Some(&other), Some(&other)).await?;
+    let mut requests = Vec::new();
+    let mut calls = Vec::new();
+    let mut apart = Vec::new();
+    let mut together = Vec::new();
     for number in 0..ROUNDS {
-        alone.push(round(&route, admin, &calls, true, false).await?);
-        called.push(round(&route, admin, &calls, false, true).await?);
-        both.push(round(&route, admin, &calls, true, true).await?);
+        requests.push(round(Some(&one), None).await?);
+        calls.push(round(None, Some(&one)).await?);
+        apart.push(round(Some(&one), Some(&other)).await?);
+        together.push(round(Some(&one), Some(&one)).await?);
         eprintln!("round {} of {ROUNDS}", number + 1);
     }
     let cpu = |rounds: &[Round]| rounds.iter().map(|round| round.cpu).sum::<f64>();
-    let (alone_cpu, called_cpu, both_cpu) = (cpu(&alone), cpu(&called), cpu(&both));
     let seconds = ROUND.as_secs_f64() * ROUNDS as f64;
     println!(
         "{REQUESTS} requests/s through the proxy, {CALLS} calls/s of the API, {ROUNDS} rounds of {ROUND:?} each\n"
     );
-    println!("| | proxy CPU, ms a second | requests p50 / p99 us | calls p50 / p99 us |");
+    println!("| | CPU, ms a second | requests p50 / p99 us | calls p50 / p99 us |");
     println!("|---|---:|---:|---:|");
-    for (name, rounds, cpu) in [
-        ("requests", &alone, alone_cpu),
-        ("calls", &called, called_cpu),
-        ("both", &both, both_cpu),
+    for (name, rounds) in [
+        ("requests", &requests),
+        ("calls", &calls),
+        ("both, to two processes", &apart),
+        ("both, to one process", &together),
     ] {
-        let cpu = cpu * 1e3 / seconds;
+        let cpu = cpu(rounds) * 1e3 / seconds;
         let requests = shown(rounds.iter().flat_map(|round| &round.requests));
         let calls = shown(rounds.iter().flat_map(|round| &round.calls));
         println!("| {name} | {cpu:.0} | {requests} | {calls} |");
     }
-    let ratio = both_cpu / (alone_cpu + called_cpu);
-    println!("\nboth / (requests + calls): {ratio:.2}");
+    let sum = cpu(&requests) + cpu(&calls);
+    println!("\nboth / (requests + calls): {:.2}", cpu(&together) / sum);
+    println!("one process / two: {:.2}", cpu(&together) / cpu(&apart));
     Ok(())
+}
+
+/// A proxy with an API, and the calls that are made there.
+struct Server {
+    route: Arc<Route>,
+    admin: SocketAddr,
+    calls: Arc<Vec<Vec<u8>>>,
+}
+
+impl Server {
+    async fn start(stage: &Stage, name: &str) -> Result<Self> {
+        let (route, admin, token) = stage.start_with_api(name).await?;
+        let calls = PATHS.map(|path| call(admin, &token, path)).to_vec();
+        Ok(Self {
+            route: Arc::new(route),
+            admin,
+            calls: Arc::new(calls),
+        })
+    }
 }
 
 /// A call, as bytes.
@@ -99,37 +125,40 @@ fn shown<'a>(times: impl Iterator<Item = &'a u128>) -> String {
     }
 }
 
-async fn round(
-    route: &Arc<Route>,
-    admin: SocketAddr,
-    calls: &Arc<Vec<Vec<u8>>>,
-    with_requests: bool,
-    with_calls: bool,
-) -> Result<Round> {
+/// Requests through one server and calls of one, which may be the same.
+async fn round(proxy: Option<&Server>, called: Option<&Server>) -> Result<Round> {
     let mut requests = JoinSet::new();
-    let mut asked = JoinSet::new();
-    let before = Cpu::read(route);
+    let mut calls = JoinSet::new();
+    let servers: HashMap<u32, &Route> = [proxy, called]
+        .into_iter()
+        .flatten()
+        .filter_map(|server| Some((server.route.pid?, &*server.route)))
+        .collect();
+    let before: Vec<Cpu> = servers.values().map(|route| Cpu::read(route)).collect();
     let end = Instant::now() + ROUND;
-    if with_requests {
+    if let Some(server) = proxy {
         let pace = Pace::start(REQUESTS);
         for _ in 0..CONNECTIONS {
-            requests.spawn(send(Arc::clone(route), Arc::clone(&pace), end));
+            requests.spawn(send(Arc::clone(&server.route), Arc::clone(&pace), end));
         }
     }
-    if with_calls {
+    if let Some(server) = called {
         let pace = Pace::start(CALLS);
         for _ in 0..CONNECTIONS {
-            asked.spawn(ask(admin, Arc::clone(calls), Arc::clone(&pace), end));
+            let calls_made = Arc::clone(&server.calls);
+            calls.spawn(ask(server.admin, calls_made, Arc::clone(&pace), end));
         }
     }
     let mut round = Round::default();
     while let Some(times) = requests.join_next().await {
         round.requests.extend(times??);
     }
-    while let Some(times) = asked.join_next().await {
+    while let Some(times) = calls.join_next().await {
         round.calls.extend(times??);
     }
-    round.cpu = Cpu::read(route).since(&before).proxy();
+    for (route, before) in servers.values().zip(&before) {
+        round.cpu += Cpu::read(route).since(before).proxy();
+    }
     Ok(round)
 }
 

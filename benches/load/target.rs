@@ -213,11 +213,11 @@ impl Stage {
         self.egret("egret", &Egret::usual(), limit, &[]).await
     }
 
-    /// The same with a token for its API: where that listens, and the token.
-    pub async fn start_with_api(&self) -> Result<(Route, SocketAddr, String)> {
+    /// One of this name with a token for its API: where that listens, and the token.
+    pub async fn start_with_api(&self, name: &str) -> Result<(Route, SocketAddr, String)> {
         let egret = Egret::usual();
-        let route = self.start_egret(20_000).await?;
-        let home = self.path().join("egret");
+        let route = self.egret(name, &egret, 20_000, &[]).await?;
+        let home = self.path().join(name.replace(' ', "-"));
         let mut add = egret.command(&home);
         let made = output(
             add.args(["api-token", "add", "load", "--scope", "audit", "--json"]),
