@@ -176,7 +176,7 @@ impl UsageIndex {
 
     /// Whether nothing was written since the last line known, and no file came back, as far as
     /// that line and the names of the files tell.
-    async fn is_current(&mut self) -> Result<bool, UsageError> {
+    pub(super) async fn is_current(&mut self) -> Result<bool, UsageError> {
         let position = known::position(&mut self.connection).await?;
         if !position.is_some_and(|position| position.is_end_of(&self.dir)) {
             return Ok(false);

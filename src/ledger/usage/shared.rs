@@ -1,19 +1,47 @@
-//! The index for many who ask in one process: opened once, caught up for each question.
+//! The index for many who ask in one process: opened once, and caught up for those who ask together.
+//!
+//! Each answer knows every line that was written before its question. To take in a few lines costs a
+//! transaction, so that a thousand questions a second beside requests would cost more than the requests.
+//! So after catching up the index rests for a multiple of the time that took, and all who asked meanwhile
+//! are served by one catching up.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, sleep_until};
 
 use super::answer::{LastUses, Usage};
 use super::index::{UsageError, UsageIndex};
+
+/// How many times as long as catching up took the index rests afterwards.
+const REST: u32 = 3;
+
+/// The longest rest: what a person would not notice.
+const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// The usage index of one ledger. Clones share it.
 #[derive(Clone)]
 pub struct UsageReader {
     dir: Arc<Path>,
     /// One at a time: the index has one connection.
-    index: Arc<Mutex<Option<UsageIndex>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// The index between questions.
+#[derive(Default)]
+struct Held {
+    /// One that failed is opened again by whoever asks next.
+    index: Option<UsageIndex>,
+    caught_up: Option<CaughtUp>,
+}
+
+/// When the index took in lines last.
+#[derive(Clone, Copy)]
+struct CaughtUp {
+    began: Instant,
+    rests_until: Instant,
 }
 
 impl UsageReader {
@@ -21,7 +49,7 @@ impl UsageReader {
     pub fn new(dir: &Path) -> Self {
         Self {
             dir: dir.into(),
-            index: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -30,11 +58,9 @@ impl UsageReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn usage(&self, owner: &str, slug: &str) -> Result<Usage, UsageError> {
-        let mut held = self.index.lock().await;
-        let mut index = self.current(held.take()).await?;
+        let (mut held, mut index) = self.current().await?;
         let usage = index.usage(owner, slug).await;
-        // One that failed is opened again by whoever asks next.
-        *held = usage.is_ok().then_some(index);
+        held.index = usage.is_ok().then_some(index);
         usage
     }
 
@@ -43,20 +69,96 @@ impl UsageReader {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn last_uses(&self) -> Result<LastUses, UsageError> {
-        let mut held = self.index.lock().await;
-        let mut index = self.current(held.take()).await?;
+        let (mut held, mut index) = self.current().await?;
         let uses = index.last_uses().await;
-        *held = uses.is_ok().then_some(index);
+        held.index = uses.is_ok().then_some(index);
         uses
     }
 
-    /// An index that knows every line of now.
-    async fn current(&self, open: Option<UsageIndex>) -> Result<UsageIndex, UsageError> {
-        if let Some(mut index) = open
-            && index.catch_up(|| true).await.is_ok()
+    /// An index that knows every line of now, and the place that it is to be put back to.
+    async fn current(&self) -> Result<(MutexGuard<'_, Held>, UsageIndex), UsageError> {
+        let asked = Instant::now();
+        let mut held = self.held.lock().await;
+        if let Some(mut index) = held.index.take()
+            && held.catch_up(&mut index, asked).await.is_ok()
         {
-            return Ok(index);
+            return Ok((held, index));
         }
-        UsageIndex::open(&self.dir).await
+        let began = Instant::now();
+        let index = UsageIndex::open(&self.dir).await?;
+        held.caught_up = Some(CaughtUp::after(began));
+        Ok((held, index))
+    }
+}
+
+impl Held {
+    /// Sees to it that `index` knows all that was written before `asked`.
+    async fn catch_up(&mut self, index: &mut UsageIndex, asked: Instant) -> Result<(), UsageError> {
+        if let Some(last) = self.caught_up {
+            if last.began >= asked || index.is_current().await? {
+                return Ok(());
+            }
+            sleep_until(last.rests_until).await;
+        }
+        let began = Instant::now();
+        index.catch_up(|| true).await?;
+        self.caught_up = Some(CaughtUp::after(began));
+        Ok(())
+    }
+}
+
+impl CaughtUp {
+    fn after(began: Instant) -> Self {
+        let now = Instant::now();
+        Self {
+            began,
+            rests_until: now + ((now - began) * REST).min(LONGEST_REST),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::usage::tests::{Growing, used};
+
+    #[tokio::test]
+    async fn an_answer_knows_every_line_written_before_the_question() {
+        let mut ledger = Growing::with([used("r0", "a", 1)]);
+        let reader = UsageReader::new(ledger.dir.path());
+        for count in 1..200 {
+            assert_eq!(reader.usage("alice", "pat").await.unwrap().uses, count);
+            ledger.grow([used(&format!("r{count}"), "a", 1)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_together_wait_for_one_catching_up() {
+        let mut ledger = Growing::with([used("r0", "a", 1)]);
+        let reader = UsageReader::new(ledger.dir.path());
+        reader.usage("alice", "pat").await.unwrap();
+
+        // All have asked before the first gets its turn.
+        let held = reader.held.lock().await;
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let reader = reader.clone();
+            asking.spawn(async move {
+                let uses = reader.usage("alice", "pat").await.unwrap().uses;
+                let began = reader.held.lock().await.caught_up.unwrap().began;
+                (uses, began)
+            });
+        }
+        tokio::task::yield_now().await;
+        ledger.grow([used("r1", "a", 1)]);
+        drop(held);
+        let first = asking.join_next().await.unwrap().unwrap();
+        assert_eq!(first.0, 2);
+        // For whoever comes next there would be something to take in.
+        ledger.grow([used("r2", "a", 1)]);
+        while let Some(answer) = asking.join_next().await {
+            assert_eq!(answer.unwrap(), first);
+        }
+        assert_eq!(reader.usage("alice", "pat").await.unwrap().uses, 3);
     }
 }

@@ -11,8 +11,8 @@ use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::layout::{self, CURRENT};
 
 /// A ledger that grows, and the entries in it.
-struct Growing {
-    dir: tempfile::TempDir,
+pub(super) struct Growing {
+    pub(super) dir: tempfile::TempDir,
     chain: Chain,
     entries: Vec<Entry<'static>>,
 }
@@ -21,7 +21,7 @@ fn text(value: &str) -> Option<Text<'static>> {
     Some(value.to_owned().into())
 }
 
-fn used(request: &str, action: &str, version: u32) -> Entry<'static> {
+pub(super) fn used(request: &str, action: &str, version: u32) -> Entry<'static> {
     Entry {
         request: text(request),
         slug: text("pat"),
@@ -53,13 +53,13 @@ impl Growing {
         }
     }
 
-    fn with(entries: impl IntoIterator<Item = Entry<'static>>) -> Self {
+    pub(super) fn with(entries: impl IntoIterator<Item = Entry<'static>>) -> Self {
         let mut ledger = Self::new();
         ledger.grow(entries);
         ledger
     }
 
-    fn grow(&mut self, entries: impl IntoIterator<Item = Entry<'static>>) {
+    pub(super) fn grow(&mut self, entries: impl IntoIterator<Item = Entry<'static>>) {
         let mut lines = Vec::new();
         for entry in entries {
             let time = micros(i64::try_from(self.chain.next_seq()).unwrap());

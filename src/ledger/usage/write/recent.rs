@@ -1,6 +1,10 @@
 //! The table of uses and refusals that are kept one by one.
 
-use sqlx::sqlite::SqliteConnection;
+use std::sync::LazyLock;
+
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 
 use super::bounds;
 use crate::ledger::format::event;
@@ -9,6 +13,25 @@ use crate::ledger::format::timestamp::Timestamp;
 use crate::ledger::usage::known::signed;
 use crate::ledger::usage::tally::{End, Outcome, Tally};
 
+/// Rows that one statement adds at most.
+const MOST_ROWS: usize = 64;
+
+/// Columns of the table.
+const COLUMNS: usize = 19;
+
+/// Statements that add so many rows. Each statement goes to the thread of the database and comes back, which
+/// takes longer than to add a row. The counts are few, so that each statement is prepared once.
+static STATEMENTS: LazyLock<[(usize, String); 3]> =
+    LazyLock::new(|| [MOST_ROWS, 8, 1].map(|rows| (rows, statement(rows))));
+
+fn statement(rows: usize) -> String {
+    let row = format!("({})", ["?"; COLUMNS].join(", "));
+    let rows = vec![row; rows].join(", ");
+    format!("INSERT OR REPLACE INTO recent VALUES {rows}")
+}
+
+type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
+
 /// Adds the last lines of a batch, no more than the tables have room for.
 pub(super) async fn add(connection: &mut SqliteConnection, tally: &Tally) -> sqlx::Result<()> {
     let room = bounds::recent(connection).await?;
@@ -16,10 +39,20 @@ pub(super) async fn add(connection: &mut SqliteConnection, tally: &Tally) -> sql
         let older = lines.len().saturating_sub(room);
         // They were read before, so they can be read.
         let lines = lines.iter().skip(older);
-        let uses = lines.filter_map(|line| RecordRef::parse(line).ok());
-        for used in uses {
+        let rows = lines.filter_map(|line| {
+            let used = RecordRef::parse(line).ok()?;
+            let time = used.time.parse().ok()?;
             let end = used.request.as_deref().and_then(|id| tally.end(id));
-            insert(connection, owner, slug, &used, end).await?;
+            Some((used, end, time))
+        });
+        // No more of them are read at once than one statement takes.
+        let mut rows = rows.fuse();
+        loop {
+            let some: Vec<Row<'_>> = rows.by_ref().take(MOST_ROWS).collect();
+            if some.is_empty() {
+                break;
+            }
+            insert(connection, (owner, slug), &some).await?;
         }
     }
     Ok(())
@@ -41,16 +74,33 @@ pub(super) async fn end(
     Ok(())
 }
 
+/// A use or refusal that was read, how its request ended, and when it was.
+type Row<'l> = (RecordRef<'l>, Option<&'l End>, Timestamp);
+
 async fn insert(
     connection: &mut SqliteConnection,
-    owner: &str,
-    slug: &str,
-    used: &RecordRef<'_>,
-    end: Option<&End>,
+    (owner, slug): (&str, &str),
+    rows: &[Row<'_>],
 ) -> sqlx::Result<()> {
-    let Ok(time) = used.time.parse::<Timestamp>() else {
-        return Ok(());
-    };
+    let mut rest = rows;
+    for (count, statement) in &*STATEMENTS {
+        while let Some((now, later)) = rest.split_at_checked(*count) {
+            let query = sqlx::query(statement.as_str());
+            let bound = now
+                .iter()
+                .fold(query, |query, row| bind(query, (owner, slug), row));
+            bound.execute(&mut *connection).await?;
+            rest = later;
+        }
+    }
+    Ok(())
+}
+
+fn bind<'q>(
+    query: SqliteQuery<'q>,
+    (owner, slug): (&'q str, &'q str),
+    (used, end, time): &'q Row<'_>,
+) -> SqliteQuery<'q> {
     let refused = used.event == event::DENIED;
     let code = used.code.as_deref().unwrap_or_default();
     let outcome = if refused {
@@ -61,9 +111,7 @@ async fn insert(
     let duration = end.and_then(|end| end.duration_ms);
     let places: Vec<_> = used.locations.iter().map(|place| &**place).collect();
     let first: Vec<_> = used.first.iter().flatten().map(|what| &**what).collect();
-    let query = "INSERT OR REPLACE INTO recent
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    sqlx::query(query)
+    query
         .bind(owner)
         .bind(slug)
         .bind(signed(used.seq))
@@ -83,7 +131,4 @@ async fn insert(
         .bind(outcome.as_ref().map(Outcome::text))
         .bind(duration.filter(|_| !refused).map(signed))
         .bind(first.join(" "))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
