@@ -22,21 +22,20 @@
 //!
 //! [`HeadNote`]: crate::proxy::runtime::signal::HeadNote
 
-use crate::proxy::runtime::limits::HeadLimits;
-use crate::proxy::runtime::signal::HeadSignal;
-use crate::proxy::runtime::signal::RawHead;
-use crate::proxy::runtime::signal::Untaken;
+mod deadline;
+mod end;
+mod interim;
+
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem::Finder;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
 
 use crate::error::{Code, Refusal};
 use crate::proxy::inbound::chunked::{Chunked, Malformed, Progress};
@@ -44,6 +43,8 @@ use crate::proxy::inbound::half_closed::HalfClosed;
 use crate::proxy::inbound::head_check::{self, Checked, Framing};
 use crate::proxy::inbound::linger::{self, Linger};
 use crate::proxy::runtime::idle::IdleTimer;
+use crate::proxy::runtime::limits::HeadLimits;
+use crate::proxy::runtime::signal::{HeadSignal, RawHead, Untaken};
 
 /// What a head ends with. Made once: to prepare the search takes longer than a search.
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
@@ -54,10 +55,6 @@ const REFUSED_HEAD: &[u8] =
 
 /// How much is read from the socket at once while a head is awaited.
 const READ_SIZE: usize = 8 * 1024;
-
-/// How long a client says nothing before its connection is closed where another process has taken over.
-/// One that asks within this time learns from the answer that the connection ends.
-const NOTICE: Duration = Duration::from_secs(5);
 
 /// The guard's position in the stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -398,62 +395,6 @@ impl<S> HeadGuard<S> {
         ready!(self.stalled_write.poll_expired(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-
-    /// The deadline of what we wait for: only heads have one, bodies and tunnels have theirs where
-    /// they are consumed. None while a request is on its way.
-    fn deadline(&mut self) -> Option<Instant> {
-        if self.signal.is_busy() {
-            return None;
-        }
-        Some(if self.raw.is_empty() {
-            let quiet = self.signal.last_end() + self.quiet_timeout();
-            self.end_of_notice().map_or(quiet, |end| end.min(quiet))
-        } else {
-            *self.head_since.get_or_insert_with(Instant::now) + self.limits.head_timeout
-        })
-    }
-
-    fn quiet_timeout(&self) -> Duration {
-        if self.signal.is_authenticated() {
-            self.limits.idle_timeout
-        } else {
-            self.limits.first_timeout
-        }
-    }
-
-    /// Until when the client may begin another request where another process has taken over. A new
-    /// connection is served its first one, which a client does not send again.
-    fn end_of_notice(&mut self) -> Option<Instant> {
-        if !self.has_asked || !self.signal.is_leaving() {
-            return None;
-        }
-        let since = *self.leaving_since.get_or_insert_with(Instant::now);
-        Some(since.max(self.signal.last_end()) + NOTICE)
-    }
-
-    /// Waits for the deadline. It moves away with every request, and setting a timer costs more than
-    /// looking at one: so the timer is left as it is, and set again when it fires too early.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.state != State::Head {
-            return Poll::Pending;
-        }
-        loop {
-            let due = self.deadline();
-            let quiet = self.quiet_timeout();
-            let later = || Instant::now() + quiet;
-            let timer = self
-                .timer
-                .get_or_insert_with(|| Box::pin(sleep_until(due.unwrap_or_else(later))));
-            if let Some(due) = due.filter(|due| *due < timer.deadline()) {
-                timer.as_mut().reset(due);
-            }
-            ready!(timer.as_mut().poll(cx));
-            match due {
-                Some(due) if due <= Instant::now() => return Poll::Ready(()),
-                due => timer.as_mut().reset(due.unwrap_or_else(later)),
-            }
-        }
-    }
 }
 
 impl<S: AsyncRead + Unpin> HeadGuard<S> {
@@ -468,62 +409,6 @@ impl<S: AsyncRead + Unpin> HeadGuard<S> {
         }
         self.raw.extend_from_slice(read.filled());
         Poll::Ready(Ok(read.filled().len()))
-    }
-
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // After an early answer. Who has not sent a whole head in time is owed none.
-        let is_long = self.state != State::Head && !self.signal.is_draining();
-        let begin = if is_long { Linger::long } else { Linger::short };
-        let linger = self.linger.get_or_insert_with(begin);
-        if self.signal.is_draining() {
-            linger.shorten();
-        }
-        linger.poll(cx, &mut self.io)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> HeadGuard<S> {
-    /// The client has ended its side. After a whole message the library hears of it once the answer
-    /// is written, because it takes the end for the end of the client.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let is_whole = matches!(self.state, State::Head | State::Connect);
-        if !is_whole || !self.limits.serves_half_closed || !self.signal.is_busy_until_woken(cx) {
-            return Poll::Ready(());
-        }
-        let may_probe = self.has_interim && !self.is_answered && !self.is_writing;
-        self.half_closed
-            .get_or_insert_with(HalfClosed::begin)
-            .poll_gone(cx, &mut self.io, may_probe)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> HeadGuard<S> {
-    /// Writes the interim answers that have come (RFC 9110 section 15.2). The library has no way to, and
-    /// has nothing to write itself while a request waits for its answer.
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.interim.is_empty() && !self.signal.has_interim() {
-            return Poll::Ready(Ok(()));
-        }
-        let written = self.write_interim(cx);
-        self.bound_write(cx, written)
-    }
-
-    fn write_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(interim) = self.signal.take_interim()
-            && self.has_interim
-            && !self.is_answered
-            && !self.is_writing
-        {
-            self.interim = interim;
-        }
-        while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.interim.advance(written);
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

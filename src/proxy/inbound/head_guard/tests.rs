@@ -2,6 +2,8 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use std::time::Duration;
+
 use super::*;
 
 #[path = "properties.rs"]
