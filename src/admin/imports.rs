@@ -1,5 +1,5 @@
-//! Imports of people: what a file has waits for its owner's decision, and is then saved, one after the
-//! other, while the page says how far it is.
+//! Imports of people: what a file has waits for its owner's decision, and is then saved in one change,
+//! while the page says how far it is.
 //!
 //! | Threat | Answer |
 //! | --- | --- |
@@ -21,7 +21,7 @@ use crate::services::Service;
 use crate::substitution::slug::Slug;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::rotation::Retention;
-use crate::vault::{Actor, Kind, NewCredential, Principal, Registrar};
+use crate::vault::{Actor, Kind, NewCredential, Principal, Registrar, StoreError};
 
 /// How long an import waits, and how long its end can be looked at.
 pub const LIFE: Duration = Duration::from_secs(15 * 60);
@@ -229,22 +229,49 @@ impl Imports {
         drop(all);
         let (imports, user, name) = (self.clone(), user.clone(), name.to_owned());
         tokio::spawn(async move {
-            for (at, entry, value) in work {
-                let fate = save(&saver, &user, entry, value).await;
-                imports.note(&user, |import| {
+            let fates = imports.save(&user, work, &saver).await;
+            if saver.recorder.follow().await.is_err() {
+                tracing::error!("an import is saved, but is not on record yet");
+            }
+            imports.note(&user, |import| {
+                for (at, fate) in fates {
                     import.entries[at].fate = fate;
+                }
+                import.stage = Stage::Ended;
+            });
+            imports.forget_after(LIFE, &user, &name);
+        });
+        true
+    }
+
+    /// Saves entries in one change: all that can be saved, or nothing. What became of each.
+    async fn save(
+        &self,
+        user: &Principal,
+        work: Vec<(usize, Entry, SecretBytes)>,
+        saver: &Saver,
+    ) -> Vec<(usize, Fate)> {
+        let (actor, places) = (&saver.actor, work.iter().map(|(at, ..)| *at));
+        let places: Vec<usize> = places.collect();
+        let saved = async {
+            let together = saver.registrar.together(actor, None).await?;
+            let mut fates = Vec::with_capacity(work.len());
+            for (at, entry, value) in work {
+                fates.push((at, save(&together, actor, user, entry, value).await));
+                self.note(user, |import| {
                     if let Stage::Saving { done, .. } = &mut import.stage {
                         *done += 1;
                     }
                 });
             }
-            if saver.recorder.follow().await.is_err() {
-                tracing::error!("an import is saved, but is not on record yet");
-            }
-            imports.note(&user, |import| import.stage = Stage::Ended);
-            imports.forget_after(LIFE, &user, &name);
-        });
-        true
+            together.finish(actor).await?;
+            Ok(fates)
+        };
+        saved.await.unwrap_or_else(|error: StoreError| {
+            let why = AdminProblem::from(error).words();
+            let refused = |at| (at, Fate::Refused(why.clone()));
+            places.into_iter().map(refused).collect()
+        })
     }
 
     /// While it is saved, an import stays where it is.
@@ -256,8 +283,13 @@ impl Imports {
 }
 
 /// Saves an entry, or replaces the value of the credential that is there.
-async fn save(saver: &Saver, owner: &Principal, entry: Entry, value: SecretBytes) -> Fate {
-    let (registrar, actor) = (&saver.registrar, &saver.actor);
+async fn save(
+    registrar: &Registrar,
+    actor: &Actor,
+    owner: &Principal,
+    entry: Entry,
+    value: SecretBytes,
+) -> Fate {
     let (saved, fate) = if entry.exists {
         let keep = Retention::default();
         let rotated = registrar.rotate(actor, owner, &entry.slug, value, keep);

@@ -117,7 +117,8 @@ impl Fate {
 ///
 /// `.env`, JSON, and CSV exports of 1Password and Bitwarden. Without `save` the answer says what would
 /// become of each entry: `ready`, `needs_hosts`, `exists`, `replaces` or `skipped`. With `save` what is
-/// ready is saved, one by one: `saved`, `replaced`, or `refused`.
+/// ready is saved in one change: `saved`, `replaced`, or `refused` where an entry by itself cannot be. If
+/// the store fails, nothing is.
 #[utoipa::path(post, path = "/import", tag = "credentials", request_body = ImportInput,
     responses((status = CREATED, body = Vec<views::ImportedEntry>)))]
 async fn import_credentials(
@@ -145,11 +146,14 @@ async fn import_credentials(
     }
     let mut fates = fates(&asked, &proposals, &input.skip, &input.replace);
     if input.save {
+        let actor = asked.actor();
+        let together = registrar.together(&actor, None).await?;
         for (proposal, fate) in proposals.iter_mut().zip(&mut fates) {
             if matches!(fate, Fate::Ready | Fate::Replaces) {
-                *fate = save(&asked, &registrar, proposal, *fate).await?;
+                *fate = save(&asked, &together, proposal, *fate).await?;
             }
         }
+        together.finish(&actor).await?;
         asked.after_change().await?;
     }
     let entry = |(proposal, fate): (&Proposal, &Fate)| views::ImportedEntry {
@@ -166,18 +170,15 @@ async fn import_credentials(
 }
 
 fn fates(asked: &Asked, proposals: &[Proposal], skip: &[Slug], replace: &[Slug]) -> Vec<Fate> {
-    let own = &asked.caller.user;
-    let verified = asked.sight.credentials().into_iter();
-    let verified = verified
-        .filter(|one| one.owner == *own)
-        .map(|one| one.slug.clone());
-    let known: HashSet<Slug> = verified.chain(asked.sight.unverified(own)).collect();
+    let is_taken = asked.sight.own_slugs();
+    let (skip, replace): (HashSet<_>, HashSet<_>) =
+        (skip.iter().collect(), replace.iter().collect());
     let fate = |proposal: &Proposal| {
         if skip.contains(&proposal.slug) {
             Fate::Skipped
-        } else if known.contains(&proposal.slug) && replace.contains(&proposal.slug) {
+        } else if is_taken(&proposal.slug) && replace.contains(&proposal.slug) {
             Fate::Replaces
-        } else if known.contains(&proposal.slug) {
+        } else if is_taken(&proposal.slug) {
             Fate::Exists
         } else if proposal.hosts.is_empty() {
             Fate::NeedsHosts

@@ -167,7 +167,10 @@ impl Adopt {
                 changes[place.file].push((place.spot, entry.placeholder()));
             }
             if entry.known.is_none() {
-                choice::save(session, &self.owner, &mut entry.proposal).await?;
+                let proposal = &mut entry.proposal;
+                choice::say_remarks(proposal, &session.config);
+                let saved = choice::save(&session.registrar, &self.owner, proposal).await;
+                saved.with_context(|| choice::not_saved(&proposal.slug, choice::ONE_BY_ONE))?;
             }
         }
         let mut kept = Vec::new();

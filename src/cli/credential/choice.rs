@@ -12,12 +12,14 @@ use super::target::parse_slug;
 use super::{add, remarks};
 use crate::cli::context::{Session, actor};
 use crate::cli::remote::{Remote, message};
+use crate::config::Config;
 use crate::import::Proposal;
 use crate::policy::grant::{Grant, HostPattern};
 use crate::secret::SecretBytes;
 use crate::substitution::slug::Slug;
+use crate::vault::registrar::RegistrarError;
 use crate::vault::rotation::Retention;
-use crate::vault::{NewCredential, Principal};
+use crate::vault::{NewCredential, Principal, Registrar};
 
 /// What is decided about entries of files.
 #[derive(Args)]
@@ -90,7 +92,7 @@ pub(super) fn check<'a, 'b>(
     Ok(())
 }
 
-/// The slugs that the owner has already.
+/// All slugs that the owner has already.
 pub(in crate::cli) async fn taken(
     session: &Session,
     owner: &Principal,
@@ -102,17 +104,21 @@ pub(in crate::cli) async fn taken(
     Ok(slugs.map(|slug| slug.to_string()).collect())
 }
 
+/// Says what may be a mistake about an entry that is going to be saved.
+pub(in crate::cli) fn say_remarks(proposal: &Proposal, config: &Config) {
+    let Proposal { row, hosts, .. } = proposal;
+    remarks::say(row.kind, &row.value, None, hosts);
+    remarks::say_passed_through(hosts, config);
+}
+
 /// Saves an entry, whose value is moved out of it.
 pub(in crate::cli) async fn save(
-    session: &Session,
+    registrar: &Registrar,
     owner: &Principal,
     proposal: &mut Proposal,
-) -> anyhow::Result<()> {
+) -> Result<(), RegistrarError> {
     let (new, value) = chosen(owner, proposal);
-    remarks::say(new.kind, &value, None, &new.grant.hosts);
-    remarks::say_passed_through(&new.grant.hosts, &session.config);
-    let added = session.registrar.add(&actor(), new, value).await;
-    added.with_context(|| not_saved(&proposal.slug))?;
+    registrar.add(&actor(), new, value).await?;
     Ok(())
 }
 
@@ -124,21 +130,21 @@ pub(super) async fn save_at(
 ) -> anyhow::Result<()> {
     let (new, value) = chosen(owner, proposal);
     let saved = add::send(server, &new, None, &value).await;
-    saved.with_context(|| not_saved(&proposal.slug))?;
+    saved.with_context(|| not_saved(&proposal.slug, ONE_BY_ONE))?;
     Ok(())
 }
 
 /// Puts the value of an entry in the place of the one that is there. It is moved out of the entry.
 pub(super) async fn replace(
-    session: &Session,
+    registrar: &Registrar,
     owner: &Principal,
     proposal: &mut Proposal,
-) -> anyhow::Result<()> {
+) -> Result<(), RegistrarError> {
     let value = std::mem::replace(&mut proposal.row.value, SecretBytes::new(Vec::new()));
     let (actor, keep) = (actor(), Retention::default());
-    let registrar = &session.registrar;
-    let rotated = registrar.rotate(&actor, owner, &proposal.slug, value, keep);
-    rotated.await.with_context(|| not_saved(&proposal.slug))?;
+    registrar
+        .rotate(&actor, owner, &proposal.slug, value, keep)
+        .await?;
     Ok(())
 }
 
@@ -152,12 +158,17 @@ pub(super) async fn replace_at(
     let message = json!({ "value": message::value(proposal.row.kind, &value)? });
     let thing = server.credential(owner, &proposal.slug);
     let rotated = thing.post("/versions", &message).await;
-    rotated.with_context(|| not_saved(&proposal.slug))?;
+    rotated.with_context(|| not_saved(&proposal.slug, ONE_BY_ONE))?;
     Ok(())
 }
 
-fn not_saved(slug: &Slug) -> String {
-    format!("{slug} cannot be saved; those before it are")
+/// What is said of the others, where each entry is a change of its own.
+pub(in crate::cli) const ONE_BY_ONE: &str = "those before it are";
+/// The same where all are one change.
+pub(super) const TOGETHER: &str = "nor is any other";
+
+pub(in crate::cli) fn not_saved(slug: &Slug, others: &str) -> String {
+    format!("{slug} cannot be saved; {others}")
 }
 
 /// What is saved of an entry. The value is moved out of it.

@@ -12,10 +12,11 @@ use zeroize::Zeroizing;
 use super::choice::{self, Choice, shown};
 use super::limits::join;
 use super::target::Owner;
-use crate::cli::context::Context;
+use crate::cli::context::{Context, Session, actor};
 use crate::cli::output::{self, Format};
 use crate::cli::remote::{Remote, segment};
 use crate::import::{self, Proposal};
+use crate::substitution::slug::Slug;
 use crate::vault::Principal;
 use crate::views;
 
@@ -91,6 +92,35 @@ impl Fate {
     }
 }
 
+/// Saves what is complete in one change: all of it, or nothing. One by one, each entry would wait for the
+/// disk, and a server would take each in by itself.
+async fn save_together(
+    session: &Session,
+    owner: &Principal,
+    proposals: &mut [Proposal],
+    fates: &mut [Fate],
+) -> anyhow::Result<()> {
+    // First: whoever reads the notes may be slow, and other changes wait for this one.
+    for (proposal, fate) in complete(proposals, fates) {
+        if *fate == Fate::Complete {
+            choice::say_remarks(proposal, &session.config);
+        }
+    }
+    let together = session.registrar.together(&actor(), None).await?;
+    for (proposal, fate) in complete(proposals, fates) {
+        let (saved, done) = if *fate == Fate::Replaces {
+            let replaced = choice::replace(&together, owner, proposal).await;
+            (replaced, Fate::Replaced)
+        } else {
+            let saved = choice::save(&together, owner, proposal).await;
+            (saved, Fate::Saved)
+        };
+        saved.with_context(|| choice::not_saved(&proposal.slug, choice::TOGETHER))?;
+        *fate = done;
+    }
+    Ok(together.finish(&actor()).await?)
+}
+
 impl Import {
     pub(super) async fn run(self, context: &Context) -> anyhow::Result<()> {
         let mut proposals = self.proposals()?;
@@ -146,21 +176,15 @@ impl Import {
         proposals: &mut [Proposal],
     ) -> anyhow::Result<Vec<Fate>> {
         let session = context.open().await?;
-        let mut fates = self.fates(&choice::taken(&session, owner).await?, proposals);
-        if !self.save {
+        let slugs: Vec<Slug> = proposals.iter().map(|one| one.slug.clone()).collect();
+        let known = session.store.taken(owner, &slugs).await?;
+        let mut fates = self.fates(|slug| known.contains(slug), proposals);
+        if self.save {
+            save_together(&session, owner, proposals, &mut fates).await?;
+            session.finish().await?;
+        } else {
             session.store.close().await;
-            return Ok(fates);
         }
-        for (proposal, fate) in complete(proposals, &mut fates) {
-            *fate = if *fate == Fate::Replaces {
-                choice::replace(&session, owner, proposal).await?;
-                Fate::Replaced
-            } else {
-                choice::save(&session, owner, proposal).await?;
-                Fate::Saved
-            };
-        }
-        session.finish().await?;
         Ok(fates)
     }
 
@@ -174,8 +198,8 @@ impl Import {
     ) -> anyhow::Result<Vec<Fate>> {
         let path = format!("/credentials?owner={}", segment(owner.as_str()));
         let known: Vec<views::Credential> = server.list(&path).await?;
-        let known = known.into_iter().map(|one| one.slug).collect();
-        let mut fates = self.fates(&known, proposals);
+        let known: HashSet<String> = known.into_iter().map(|one| one.slug).collect();
+        let mut fates = self.fates(|slug| known.contains(slug.as_str()), proposals);
         if !self.save {
             return Ok(fates);
         }
@@ -191,11 +215,11 @@ impl Import {
         Ok(fates)
     }
 
-    fn fates(&self, known: &HashSet<String>, proposals: &[Proposal]) -> Vec<Fate> {
+    fn fates(&self, is_known: impl Fn(&Slug) -> bool, proposals: &[Proposal]) -> Vec<Fate> {
         let fate = |proposal: &Proposal| {
             if self.choice.is_skipped(&proposal.slug) {
                 Fate::Skipped
-            } else if known.contains(proposal.slug.as_str()) {
+            } else if is_known(&proposal.slug) {
                 match self
                     .replace
                     .iter()

@@ -17,7 +17,6 @@ use crate::page::person::Person;
 use crate::page::text;
 use crate::page::visit::{Query, Sent};
 use crate::policy::grant::HostPattern;
-use crate::substitution::slug::Slug;
 
 const PATH: &str = "/settings/credentials/import";
 /// Most entries of a file here: each is a row that somebody looks at.
@@ -108,11 +107,8 @@ pub(super) async fn read(
         return Ok(layout::refused(&file_page(&person, &fields, &wrong)));
     }
     let sight = person.look(&context).await?;
-    let unverified = sight.unverified(person.name());
-    let exists =
-        |slug: &Slug| sight.credential(person.name(), slug).is_some() || unverified.contains(slug);
     let imports = &context.services().imports;
-    let name = imports.keep(person.name(), proposals, exists)?;
+    let name = imports.keep(person.name(), proposals, sight.own_slugs())?;
     Ok(Redirect::to(&format!("{PATH}/{name}")).into_response())
 }
 

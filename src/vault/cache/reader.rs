@@ -108,7 +108,7 @@ impl Sight {
         self.sees(credential).then(|| Arc::clone(credential))
     }
 
-    /// Every credential, ordered by owner and slug.
+    /// Every credential, in no order: to put all of them in one costs more than to look at each.
     pub fn credentials(&self) -> Vec<Arc<Credential>> {
         let mut found = Vec::new();
         if self.sees_all() {
@@ -123,7 +123,6 @@ impl Sight {
             found.extend(self.vault.offers.all(&standing.present, &self.viewer));
             found.retain(|credential| self.sees(credential));
         }
-        found.sort_by(|a, b| (&a.owner, &a.slug).cmp(&(&b.owner, &b.slug)));
         found
     }
 
@@ -147,6 +146,12 @@ impl Sight {
         let own = self.vault.own.get(owner);
         own.map(|own| own.unverified.iter().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// Tells of a slug whether the viewer has a credential of that name, whoever wrote its entry.
+    pub fn own_slugs(&self) -> impl Fn(&Slug) -> bool + '_ {
+        let unverified = self.unverified(&self.viewer);
+        move |slug| self.credential(&self.viewer, slug).is_some() || unverified.contains(slug)
     }
 
     fn sees(&self, credential: &Credential) -> bool {
@@ -316,8 +321,9 @@ mod tests {
 
     async fn seen(reader: &Reader, who: &str) -> String {
         let sight = reader.look(&principal(who)).await.unwrap();
-        let mut seen: Vec<String> = sight
-            .credentials()
+        let mut credentials = sight.credentials();
+        credentials.sort_by_key(|one| (one.owner.clone(), one.slug.clone()));
+        let mut seen: Vec<String> = credentials
             .iter()
             .map(|one| {
                 assert!(sight.credential(&one.owner, &one.slug).is_some());

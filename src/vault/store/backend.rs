@@ -1,6 +1,6 @@
 //! The store as the program uses it, whichever its backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -277,6 +277,13 @@ store! {
         owner: &Principal,
         slug: &Slug
     ) -> Result<Option<Credential>, StoreUnavailable>;
+
+    /// Which of these slugs an owner has, whether or not Egret wrote the entry. It looks at nothing else.
+    async fn taken(
+        &self,
+        owner: &Principal,
+        slugs: &[Slug]
+    ) -> Result<HashSet<Slug>, StoreUnavailable>;
 
     /// All credentials of one owner, or of everyone, ordered by owner and slug.
     async fn list(

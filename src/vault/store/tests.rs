@@ -7,7 +7,7 @@ use crate::substitution::slug::Slug;
 use crate::vault::client_proof::ClientProof;
 use crate::vault::fixture::*;
 use crate::vault::model::State;
-use crate::vault::name::{ClientName, Principal};
+use crate::vault::name::{ClientName, GroupName, Principal};
 use crate::vault::record::CredentialRecord;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::rotation::Retention;
@@ -89,6 +89,88 @@ async fn lists_are_ordered_and_hold_one_owner_or_all() {
     assert_eq!(names(None).await, "alice/a alice/b alice2/a bob/a");
     assert_eq!(names(Some("alice")).await, "alice/a alice/b");
     assert_eq!(names(Some("carol")).await, "");
+}
+
+#[tokio::test]
+async fn credentials_that_are_saved_together_are_one_change() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    command.add_secret("alice", "key", "v").await;
+    let store = command.store();
+    let before = store.changes_since(0).await.unwrap().head.revision;
+    let together = command.together(&actor(), None).await.unwrap();
+    for name in ["a", "key", "b"] {
+        let new = new_credential("alice", name);
+        let added = together.add(&actor(), new, secret("v")).await;
+        // One that cannot be saved by itself does not hold up the others.
+        assert_eq!(added.is_ok(), name != "key", "{name}");
+    }
+    let changes = store.changes_since(before).await.unwrap();
+    assert!(changes.credentials.is_empty(), "nothing before all is");
+    together.finish(&actor()).await.unwrap();
+    let changes = store.changes_since(before).await.unwrap();
+    let found = (changes.head.revision, changes.credentials.len());
+    assert_eq!(found, (before + 1, 2), "one commit, however many there are");
+    let waiting = store.outbox_take(10).await.unwrap().events;
+    let created = waiting
+        .iter()
+        .filter(|one| one.event == Event::CredentialCreated);
+    assert_eq!(created.count(), 3, "each is on record by itself");
+
+    let together = command.together(&actor(), None).await.unwrap();
+    let new = new_credential("alice", "c");
+    together.add(&actor(), new, secret("v")).await.unwrap();
+    drop(together);
+    let left = store.get(&principal("alice"), &slug("c")).await.unwrap();
+    assert!(left.is_none(), "what is not finished was never there");
+}
+
+#[tokio::test]
+async fn users_that_are_added_together_are_known_to_each_other() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    let together = command.together(&actor(), None).await.unwrap();
+    together.add_users(&["bob"]).await;
+    let ops = GroupName::parse("ops").unwrap();
+    together.add_group(&actor(), &ops, "").await.unwrap();
+    let bob = principal("bob");
+    assert!(together.join_group(&actor(), &ops, &bob).await.unwrap());
+    assert!(!together.join_group(&actor(), &ops, &bob).await.unwrap());
+    // Whoever owns something is a user, too.
+    together.add_secret("carol", "key", "v").await;
+    let carol = principal("carol");
+    assert!(together.join_group(&actor(), &ops, &carol).await.unwrap());
+    together.remove_group(&actor(), &ops).await.unwrap();
+    together.add_group(&actor(), &ops, "").await.unwrap();
+    together.finish(&actor()).await.unwrap();
+    let users = command.store().list_users().await.unwrap();
+    assert_eq!(users.len(), 2);
+    let groups = command.store().list_groups().await.unwrap();
+    assert_eq!(groups[&ops].present().count(), 0, "it is another group");
+}
+
+#[tokio::test]
+async fn a_slug_is_taken_while_there_is_one_of_that_name() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    let alice = principal("alice");
+    for (owner, name) in [
+        ("alice", "kept"),
+        ("alice", "gone"),
+        ("alice", "odd"),
+        ("bob", "bobs"),
+    ] {
+        command.add_secret(owner, name, "v").await;
+    }
+    command
+        .delete(&actor(), &alice, &slug("gone"))
+        .await
+        .unwrap();
+    let sql = "UPDATE objects SET tag = x'00' WHERE id = 'alice/odd'";
+    command.store().sqlite().execute(sql).await;
+    let asked = ["kept", "gone", "odd", "bobs", "none"].map(slug);
+    let taken = command.store().taken(&alice, &asked).await.unwrap();
+    assert_eq!(taken, ["kept", "odd"].map(slug).into());
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Changes to credentials. Each is one transaction that also writes its ledger events.
 
+use std::collections::HashSet;
+
 use super::database::{Change, Database};
-use super::objects::unverified;
+use super::objects::{Object, find, unverified};
 use crate::substitution::slug::Slug;
 use crate::vault::model::{OVERLAP, Phase, SealedFields};
 use crate::vault::name::{Actor, Principal};
@@ -39,14 +41,16 @@ impl Database {
             Right::Own => self.begin(actor).await?,
         };
         let id = id(target.owner, target.slug);
-        let record = change.get::<CredentialRecord>(&id).await?;
-        change.permit(target, record.as_ref()).await?;
-        if let Some(with) = target.with {
-            change.require(with).await?;
-        }
-        let before = kept(record.as_ref());
-        let mut edited = CredentialEdit::new(record, change.now());
-        edit(&mut edited)?;
+        let (before, edited) = match change.edited(target, &id, edit).await {
+            Ok(edited) => edited,
+            Err(error) => {
+                // Nothing is written yet, so the others of several changes can still be made.
+                if !matches!(error, StoreError::Unavailable(_)) {
+                    change.leave().await?;
+                }
+                return Err(error);
+            }
+        };
         let Some(record) = edited.record.filter(|_| !edited.events.is_empty()) else {
             return change.leave().await;
         };
@@ -67,10 +71,33 @@ impl Database {
             change.record_credential(target, event).await?;
         }
         change.commit().await?;
-        if !erased.is_empty() {
-            self.erase_log().await;
+        match &self.together {
+            _ if erased.is_empty() => {}
+            // The log cannot be emptied while the transaction is open: it would wait for that.
+            Some(together) => together.note_erased(),
+            None => self.erase_log().await,
         }
         Ok(())
+    }
+
+    /// Which of these slugs an owner has, whether or not Egret wrote the entry.
+    pub async fn taken(
+        &self,
+        owner: &Principal,
+        slugs: &[Slug],
+    ) -> Result<HashSet<Slug>, StoreUnavailable> {
+        let (mut transaction, key) = self.snapshot().await?;
+        let mut taken = HashSet::new();
+        for slug in slugs {
+            let row = find(&mut transaction, CredentialRecord::KIND, &id(owner, slug)).await?;
+            let Some(row) = row else { continue };
+            let record = Object::read(&row)?.content(&key);
+            if !matches!(record, Some(CredentialRecord::Deleted(_))) {
+                taken.insert(slug.clone());
+            }
+        }
+        transaction.rollback().await?;
+        Ok(taken)
     }
 
     pub async fn erase_due(&self, now: i64) -> Result<u64, StoreError> {
@@ -170,6 +197,24 @@ fn forget_due(record: &mut CredentialRecord, now: i64) -> Vec<u32> {
 }
 
 impl Change<'_> {
+    /// What is to become of a credential, and the versions whose values are stored now. Writes nothing.
+    async fn edited(
+        &mut self,
+        target: &CredentialTarget<'_>,
+        id: &str,
+        edit: impl FnOnce(&mut CredentialEdit) -> Result<(), StoreError> + Send,
+    ) -> Result<(Vec<u32>, CredentialEdit), StoreError> {
+        let record = self.get::<CredentialRecord>(id).await?;
+        self.permit(target, record.as_ref()).await?;
+        if let Some(with) = target.with {
+            self.require(with).await?;
+        }
+        let before = kept(record.as_ref());
+        let mut edited = CredentialEdit::new(record, self.now());
+        edit(&mut edited)?;
+        Ok((before, edited))
+    }
+
     /// Whether the actor may make this change.
     pub(super) async fn permit(
         &mut self,

@@ -25,7 +25,11 @@ impl Database {
         };
         let mut change = Change::of(together, actor).await?;
         change.together = None;
-        change.commit().await
+        change.commit().await?;
+        if together.has_erased() {
+            self.erase_log().await;
+        }
+        Ok(())
     }
 }
 

@@ -77,18 +77,25 @@ pub(super) const OF_KIND: &str =
 /// One object.
 const ONE: &str = "SELECT kind, id, revision, document, tag FROM objects WHERE kind = ? AND id = ?";
 
+/// Finds the row of one object; `None` if there is none.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    kind: &str,
+    id: &str,
+) -> Result<Option<SqliteRow>, StoreUnavailable> {
+    let row = sqlx::query(ONE).bind(kind).bind(id);
+    Ok(row.fetch_optional(connection).await?)
+}
+
 /// Reads one object; `None` if there is none.
 pub(super) async fn get<T: Record>(
     connection: &mut SqliteConnection,
     key: &PolicyKey,
     id: &str,
 ) -> Result<Option<T>, StoreUnavailable> {
-    let row = sqlx::query(ONE)
-        .bind(T::KIND)
-        .bind(id)
-        .fetch_optional(connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = find(connection, T::KIND, id).await? else {
+        return Ok(None);
+    };
     let content = Object::read(&row)?.content(key);
     content.map(Some).ok_or_else(|| unverified(T::KIND, &id))
 }
@@ -174,12 +181,7 @@ impl Change<'_> {
 
     /// Takes what is there out of its digest.
     async fn forget(&mut self, kind: &'static str, id: &str) -> Result<(), StoreError> {
-        let row = sqlx::query(ONE)
-            .bind(kind)
-            .bind(id)
-            .fetch_optional(&mut *self.transaction)
-            .await?;
-        if let Some(row) = row {
+        if let Some(row) = find(&mut self.transaction, kind, id).await? {
             let digest = Object::read(&row)?.digest(&self.key);
             self.toggle(kind, digest);
         }
@@ -196,8 +198,12 @@ impl Change<'_> {
     }
 
     fn directory_changed(&mut self, kind: &str) {
-        if !is_credential(kind) {
-            self.head.directory_revision = self.revision;
+        if is_credential(kind) {
+            return;
+        }
+        self.head.directory_revision = self.revision;
+        if let Some(together) = &self.together {
+            together.keep_people(None);
         }
     }
 }

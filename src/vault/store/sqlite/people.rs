@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::database::{Change, Database};
 use super::objects::{self, Object, unverified};
+use super::together::{People, Together};
 use crate::vault::name::{Actor, GroupName, InvalidName, Principal};
 use crate::vault::people::{Group, User};
 use crate::vault::policy_key::PolicyKey;
@@ -21,19 +22,24 @@ impl Database {
     ) -> Result<(), StoreError> {
         let mut change = self.begin(actor).await?;
         change.permit_administration().await?;
-        let key = change.key.clone();
-        let users = all(&mut change.transaction, &key, Principal::parse).await?;
-        let groups = all(&mut change.transaction, &key, GroupName::parse).await?;
-        let mut edited = PeopleEdit::new(users.clone(), groups.clone(), change.now());
+        let before = change.people().await?;
+        let People { users, groups } = before.clone();
+        let mut edited = PeopleEdit::new(users, groups, change.now());
         edit(&mut edited)?;
-        if edited.events.is_empty() {
+        let events = std::mem::take(&mut edited.events);
+        if events.is_empty() {
+            change.keep_people(before);
             return change.leave().await;
         }
-        change.put_changed(&users, &edited.users).await?;
-        change.put_changed(&groups, &edited.groups).await?;
-        for event in edited.events {
+        change.put_changed(&before.users, &edited.users).await?;
+        change.put_changed(&before.groups, &edited.groups).await?;
+        for event in events {
             change.record_people(event).await?;
         }
+        change.keep_people(People {
+            users: edited.users,
+            groups: edited.groups,
+        });
         change.commit().await
     }
 
@@ -69,6 +75,25 @@ async fn all<N: Ord, T: Record>(
 }
 
 impl Change<'_> {
+    /// All users and groups.
+    async fn people(&mut self) -> Result<People, StoreError> {
+        let known = self.together.as_ref().and_then(Together::take_people);
+        if let Some(people) = known {
+            return Ok(people);
+        }
+        let key = self.key.clone();
+        Ok(People {
+            users: all(&mut self.transaction, &key, Principal::parse).await?,
+            groups: all(&mut self.transaction, &key, GroupName::parse).await?,
+        })
+    }
+
+    fn keep_people(&self, people: People) {
+        if let Some(together) = &self.together {
+            together.keep_people(Some(people));
+        }
+    }
+
     async fn put_changed<N: Ord + AsRef<str>, T: Record + PartialEq>(
         &mut self,
         before: &BTreeMap<N, T>,

@@ -301,8 +301,17 @@ async fn erased_ciphertext_is_in_no_file() {
     assert_eq!(store.erase_due(until).await.unwrap(), 0);
 
     let fourth = sealed().await;
-    command.delete(&actor(), &alice, &key).await.unwrap();
+    // Also by one of several changes that are made together, once they are made.
+    let together = command.together(&actor(), None).await.unwrap();
+    let (leaked, value) = (Retention::leaked(), secret("a new canary"));
+    let rotated = together.rotate(&actor(), &alice, &key, value, leaked).await;
+    rotated.unwrap();
+    together.finish(&actor()).await.unwrap();
     assert!(!holds(&fourth));
+
+    let fifth = sealed().await;
+    command.delete(&actor(), &alice, &key).await.unwrap();
+    assert!(!holds(&fifth));
 }
 
 #[tokio::test]
