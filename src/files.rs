@@ -97,8 +97,7 @@ pub fn public_directory(directory: &Path) -> io::Result<()> {
         set_mode(directory, PUBLIC_DIRECTORY)?;
     }
     let mode = fs::metadata(directory)?.permissions().mode();
-    // The sticky bit keeps others from replacing what is not theirs.
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+    if others_can_replace(mode) {
         return Err(io::Error::other(format!(
             "other users can write to it (mode {:04o}) and replace what is in it. Run: \
              chmod go-w '{}'",
@@ -119,6 +118,23 @@ pub fn public_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether others can write to a file or directory with this mode: the group, or everyone.
+pub fn others_can_write(mode: u32) -> bool {
+    mode & 0o022 != 0
+}
+
+/// Whether others can replace what is in a directory with this mode. Under the sticky bit they create
+/// what is theirs, and nothing else.
+pub fn others_can_replace(mode: u32) -> bool {
+    const STICKY: u32 = 0o1000;
+    others_can_write(mode) && mode & STICKY == 0
+}
+
+/// Whether what belongs to this user is ours, or root's, who could do anything anyway.
+pub fn is_trusted(owner: u32) -> bool {
+    [rustix::process::geteuid().as_raw(), 0].contains(&owner)
+}
+
 fn close_directory(directory: &Path) -> io::Result<()> {
     let mode = fs::metadata(directory)?.permissions().mode() & 0o7777;
     if mode & 0o077 == 0 {
@@ -137,7 +153,7 @@ fn close_directory(directory: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    if mode & 0o022 != 0 {
+    if others_can_write(mode) {
         return Err(io::Error::other(format!(
             "other users can write to it (mode {mode:04o}) and replace what is in it. Run: \
              chmod go-rwx '{0}'; or choose a directory of Egret's own",

@@ -39,6 +39,7 @@ mod passwords;
 mod plain;
 mod probes;
 pub mod problem;
+pub mod remarks;
 pub mod rules;
 mod services;
 pub mod signin;

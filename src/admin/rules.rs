@@ -3,15 +3,13 @@
 use super::context::AdminContext;
 use super::problem::{AdminProblem, Trouble};
 use crate::ledger::own_keys::{Bringing, Tally};
-use crate::ledger::went::{Journeys, Route, Trips};
+use crate::ledger::went::{Journeys, LOOK_BACK, Route, Trips};
 use crate::policy::egress::{Asked, Decision, Stance};
 use crate::vault::cache::EgressRoute;
 use crate::vault::egress::{self, EgressChange, EgressEntry, RuleFor};
 use crate::vault::{Principal, Sight};
 use crate::views;
 
-/// How far back a new rule is compared with what clients did, in seconds.
-const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
 /// Most requests that are listed.
 pub(super) const LISTED: usize = 20;
 

@@ -13,12 +13,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fs::{Mode, chmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::files;
+
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4_096;
-/// Others may write to it, or the group may.
-const OTHERS_WRITE: u32 = 0o022;
-/// Only its owner may remove what is in it.
-const STICKY: u32 = 0o1000;
 
 /// A socket in the file system. It is removed with this value, unless another server has it too.
 pub(super) struct UnixSocket {
@@ -124,16 +122,18 @@ fn check_directories(path: &Path) -> Result<()> {
 
 /// `is_own` if the socket itself is in it: there, others could bind its name while no server runs.
 fn check_directory(directory: &Path, metadata: &Metadata, is_own: bool) -> Result<()> {
-    let own = rustix::process::geteuid().as_raw();
     let shown = directory.display();
     ensure!(
-        [own, 0].contains(&metadata.uid()),
+        files::is_trusted(metadata.uid()),
         "the directory {shown} belongs to another user, who could put another socket there"
     );
     let mode = metadata.mode();
-    let is_writable = mode & OTHERS_WRITE != 0 && (is_own || mode & STICKY == 0);
+    let is_open = match is_own {
+        true => files::others_can_write(mode),
+        false => files::others_can_replace(mode),
+    };
     ensure!(
-        metadata.file_type().is_symlink() || !is_writable,
+        metadata.file_type().is_symlink() || !is_open,
         "other users can write to {shown} (mode {:04o}) and put another socket there. Run: chmod go-w \
          '{shown}'; or choose a directory of Egret's own",
         mode & 0o7777

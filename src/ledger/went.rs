@@ -14,6 +14,10 @@ use crate::error::Code;
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::egress::Asked;
 
+/// How far back is looked for what rules may go by, in seconds: where clients went, the rules that would
+/// fit, and what a new one would refuse. What a rule goes by is in the lines alone, not in the usage index,
+/// and a month of them may take minutes to read.
+pub const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
 /// Most trips that are told apart.
 const MOST_TRIPS: usize = 5_000;
 

@@ -15,13 +15,12 @@ use super::when::When;
 use crate::admin::AdminContext;
 use crate::admin::rules::{self, Journey};
 use crate::ledger::own_keys::{Bringing, Tally};
+use crate::ledger::went::LOOK_BACK;
 use crate::policy::egress::{EgressRule, Stance};
 use crate::policy::grant::{self, HostPattern};
 use crate::vault::CallerName;
 use crate::vault::egress::{EgressChange, EgressEntry, Subject};
 
-/// How far back the page looks, in seconds.
-const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
 /// Rows of the table.
 const ROWS: usize = 200;
 

@@ -15,11 +15,12 @@ use super::inputs::{Action, Method, SecretInput, Time};
 use super::request::{Json, Names, Search, message, named, parameter};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, FieldProblem, Trouble};
+use crate::admin::remarks;
 use crate::policy::grant::{Grant, HostPattern, PathPrefix};
 use crate::policy::location::LocationRule;
 use crate::policy::use_limits::{Asking, Budget, Copies, UseLimits, UsesChange};
 use crate::secret::SecretBytes;
-use crate::services::{self, Service, ServiceKind, remark};
+use crate::services::{self, ServiceKind, remark};
 use crate::substitution::slug::Slug;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::store::ObjectName;
@@ -149,20 +150,6 @@ impl Change<CredentialPath> {
         let known = Known::of(&sight, owner.clone(), slug.clone())?;
         details_with(&sight, &self.asked.context, &known.credential, remarks).await
     }
-}
-
-/// What may be a mistake about a value: said to whoever sent it, and to nobody else.
-pub(super) fn about_value(
-    kind: Kind,
-    value: &SecretBytes,
-    service: Option<&'static Service>,
-    hosts: &[HostPattern],
-) -> Vec<String> {
-    if kind != Kind::Secret {
-        return Vec::new();
-    }
-    let remarks = remark::remarks(value.expose(), service, hosts).into_iter();
-    remarks.map(|remark| remark.to_string()).collect()
 }
 
 /// The hosts where no placeholder works, as the tunnels there are not opened.
@@ -424,15 +411,16 @@ async fn create_credential(
     }
     let service = input.service.as_deref().and_then(services::find);
     let (new, value) = input.into_new(owner.clone(), slug.clone())?;
-    let mut remarks = about_value(new.kind, &value, service, &new.grant.hosts);
-    remarks.extend(about_hosts(&asked.context, &new.grant.hosts));
+    let found = remarks::about(new.kind, &value, service, &new.grant.hosts);
+    let mut said: Vec<_> = found.iter().map(ToString::to_string).collect();
+    said.extend(about_hosts(&asked.context, &new.grant.hosts));
     let added = registrar.add(&asked.actor(), new, value).await;
     added.map_err(refused)?;
     let sight = asked.after_change().await?;
     let credential = sight.credential(&owner, &slug);
     let credential = credential.ok_or_else(|| AdminProblem::new(Trouble::NotFound))?;
     let view = views::CredentialDetails {
-        remarks,
+        remarks: said,
         ..views::CredentialDetails::new(&credential, None)
     };
     let answer = Answer::ok(&view).at(Some(credential.revision));

@@ -5,12 +5,13 @@ use utoipa_axum::routes;
 
 use super::answer::Answer;
 use super::change::Change;
-use super::credentials::{CredentialPath, about_value, refused};
+use super::credentials::{CredentialPath, refused};
 use super::inputs::SecretInput;
 use super::numbered::NumberedPath;
 use super::request::{Json, message};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, FieldProblem, Trouble};
+use crate::admin::remarks;
 use crate::vault::rotation::Retention;
 use crate::views;
 
@@ -108,7 +109,8 @@ async fn add_version(
     let retention = retention(&input)?;
     let credential = &change.thing.credential;
     let value = input.value.of_kind(credential.kind)?;
-    let remarks = about_value(credential.kind, &value, None, &credential.grant.hosts);
+    let found = remarks::about(credential.kind, &value, None, &credential.grant.hosts);
+    let said = found.iter().map(ToString::to_string).collect();
     let actor = change.actor();
     let (owner, slug) = (&change.thing.owner, &change.thing.slug);
     let saved = match retention {
@@ -121,7 +123,7 @@ async fn add_version(
         None => change.registrar.stage(&actor, owner, slug, value).await,
     };
     saved.map_err(refused)?;
-    Ok(change.done_with(remarks).await?.closing())
+    Ok(change.done_with(said).await?.closing())
 }
 
 /// Put the value that waits in force

@@ -62,7 +62,7 @@ fn directory(path: &Path) -> Finding {
         );
         return found.with(Verdict::Fault, remedy);
     }
-    if mode & 0o022 != 0 {
+    if files::others_can_write(mode) {
         return found.with(
             Verdict::Fault,
             format!("others can write to it: chmod 0700 '{shown}'"),

@@ -9,7 +9,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::remote::segment;
 use crate::cli::when;
 use crate::config::Config;
-use crate::ledger::went::{self, Kind};
+use crate::ledger::went::{self, Kind, LOOK_BACK};
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::egress::Asked;
 use crate::policy::grant;
@@ -17,9 +17,6 @@ use crate::vault::cache::{EgressRoute, UnverifiedRule};
 use crate::vault::egress::EgressChange;
 use crate::vault::{CallerName, Keyring, Principal, Vault};
 use crate::views;
-
-/// How far back a new rule is compared with what clients did.
-const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
 
 /// Say what becomes of a request, and which rule decides
 #[derive(Args)]

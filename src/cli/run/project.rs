@@ -14,14 +14,13 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
 use super::placeholders::PlaceholderVariable;
+use crate::files;
 use crate::policy::grant;
 
 /// The file's name.
 const NAME: &str = ".egret.toml";
 /// Longest file that is read.
 const LONGEST: u64 = 64 * 1024;
-/// Write permission of the group and of others.
-const OTHERS_WRITE: u32 = 0o022;
 
 /// What a project file says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -95,14 +94,13 @@ pub(super) fn find(directory: &Path) -> anyhow::Result<Option<(PathBuf, Project)
 fn read(path: &Path) -> anyhow::Result<String> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    let own = rustix::process::getuid().as_raw();
     if !metadata.is_file() {
         bail!("it is not a file");
     }
-    if ![own, 0].contains(&metadata.uid()) {
+    if !files::is_trusted(metadata.uid()) {
         bail!("it belongs to another user");
     }
-    if metadata.mode() & OTHERS_WRITE != 0 {
+    if files::others_can_write(metadata.mode()) {
         bail!("other users can write it (chmod go-w)");
     }
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! What may be a mistake about a new value. It goes into an address by its name, which holds nothing
 //! of the value.
 
-use crate::admin::AdminContext;
+use crate::admin::{AdminContext, remarks};
 use crate::policy::grant::HostPattern;
 use crate::secret::SecretBytes;
 use crate::services::Service;
@@ -34,11 +34,9 @@ pub(in crate::page) fn of(
     service: Option<&'static Service>,
     hosts: &[HostPattern],
 ) -> Vec<String> {
-    if kind != Kind::Secret {
-        return Vec::new();
-    }
-    let remarks = remark::remarks(value.expose(), service, hosts).into_iter();
-    let same = sight.stored_as(value).map(|slug| format!("{SAME}{slug}"));
+    let remarks = remarks::about(kind, value, service, hosts).into_iter();
+    let same = (kind == Kind::Secret).then(|| sight.stored_as(value));
+    let same = same.flatten().map(|slug| format!("{SAME}{slug}"));
     remarks.map(Remark::name).chain(same).collect()
 }
 
