@@ -71,6 +71,27 @@ impl Needles {
         .with(NeedleIndex::new(values))
     }
 
+    /// How many values are prepared.
+    pub fn count(&self) -> usize {
+        let counts = self.indexes.iter().map(|index| index.placeholders().len());
+        counts.sum()
+    }
+
+    /// These needles and further values, as [`Needles::new`] takes them. It costs what those values cost,
+    /// however many are here already; each look at a text costs a little more.
+    pub fn with_more(&self, values: impl IntoIterator<Item = (String, Arc<SecretBytes>)>) -> Self {
+        let values = values.into_iter();
+        let index = NeedleIndex::new(values.filter(|(_, value)| !self.holds(value)));
+        let mut more = self.clone();
+        if !index.is_empty() {
+            // Whether one of them is in one of the slugs is not looked at: there are many slugs.
+            more.hazards.completed_by_placeholder = true;
+            more.hazards.note(&index);
+            more.indexes.push(Arc::new(index));
+        }
+        more
+    }
+
     /// These needles and the values that one request has used, of any length.
     ///
     /// Values that are here already are not added again. Most are the very ones that these needles
@@ -220,22 +241,7 @@ impl Needles {
     }
 
     fn with(mut self, index: NeedleIndex) -> Self {
-        let mut long = false;
-        for value in index.values().filter(|value| is_long(value)) {
-            long = true;
-            value
-                .iter()
-                .for_each(|byte| self.hazards.seen[usize::from(*byte)] = true);
-            self.hazards.completed_by_placeholder |= meets_placeholder(value);
-            self.hazards.any_number |= value.iter().all(|byte| is_number(*byte));
-            mark_before(value[0], &mut self.hazards.before);
-            for nested in Nested::all(value) {
-                mark_before(nested.first(value), &mut self.hazards.before);
-            }
-        }
-        if long {
-            mark_before_nested(&self.hazards.before, &mut self.hazards.before_nested);
-        }
+        let long = self.hazards.note(&index);
         self.indexes.push(Arc::new(index));
         // A slug may itself spell a value. Short ones are found in slugs by mere chance, and a
         // long one that is not new has been looked for in the older slugs before.
@@ -256,6 +262,29 @@ impl Needles {
     /// Whether a value of at least [`MIN_SEARCHED`] bytes is searched for.
     fn holds(&self, value: &Arc<SecretBytes>) -> bool {
         is_long(value.expose()) && self.indexes.iter().any(|index| index.holds(value))
+    }
+}
+
+impl ReplacementHazards {
+    /// Takes the values of an index into account. Whether one of them is long.
+    fn note(&mut self, index: &NeedleIndex) -> bool {
+        let mut long = false;
+        for value in index.values().filter(|value| is_long(value)) {
+            long = true;
+            value
+                .iter()
+                .for_each(|byte| self.seen[usize::from(*byte)] = true);
+            self.completed_by_placeholder |= meets_placeholder(value);
+            self.any_number |= value.iter().all(|byte| is_number(*byte));
+            mark_before(value[0], &mut self.before);
+            for nested in Nested::all(value) {
+                mark_before(nested.first(value), &mut self.before);
+            }
+        }
+        if long {
+            mark_before_nested(&self.before, &mut self.before_nested);
+        }
+        long
     }
 }
 

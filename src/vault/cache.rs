@@ -41,9 +41,11 @@ mod directory;
 mod egress;
 mod egress_directory;
 pub mod explain;
+mod following;
 mod key_requests;
 mod offers;
 pub mod reader;
+mod recent;
 mod resolution;
 mod stand_ins;
 
@@ -53,6 +55,7 @@ pub use egress_directory::{EgressRoute, UnverifiedRule};
 use alarms::Alarms;
 use directory::DirectoryIndex;
 use offers::{Offers, Own};
+use recent::Recent;
 
 /// How long a request waits for a changed store to be read.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
@@ -97,6 +100,7 @@ pub struct Vault {
     directory: ArcSwap<DirectoryIndex>,
     alarms: Alarms,
     floor: ArcSwap<Floor>,
+    recent: Recent,
     generation: AtomicU64,
     retired: AtomicU64,
     /// When something was last loaded, unix seconds.
@@ -222,6 +226,7 @@ impl Vault {
             directory: ArcSwap::default(),
             alarms: Alarms::default(),
             floor: ArcSwap::default(),
+            recent: Recent::default(),
             generation: AtomicU64::new(0),
             retired: AtomicU64::new(0),
             read_at: AtomicI64::new(0),
@@ -310,6 +315,9 @@ impl Vault {
 
     fn apply(&self, changes: Changes) {
         let nothing = changes.credentials.is_empty() && changes.directory.is_none();
+        let names = changes.credentials.iter();
+        let names = names.map(|changed| (changed.owner.clone(), changed.slug.clone()));
+        let names = names.collect();
         for changed in changes.credentials {
             let ChangedCredential { owner, slug, .. } = &changed;
             self.alarms
@@ -325,13 +333,13 @@ impl Vault {
             }
         }
         self.follow_stand_ins();
-        if let Some(directory) = changes.directory {
+        let directory = changes.directory.map(|directory| {
             self.alarms.directory(&directory.unverified);
             let index = DirectoryIndex::new(directory, clock::unix_seconds());
-            self.directory.store(Arc::new(index));
-        }
+            self.directory.swap(Arc::new(index))
+        });
         if !nothing {
-            self.generation.fetch_add(1, Ordering::Release);
+            self.advance(names, directory.as_deref());
         }
     }
 

@@ -15,7 +15,7 @@ use crate::vault::store::Directory;
 use crate::vault::token_id::TokenId;
 
 /// As whom a user receives what is shared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     /// The user, the groups the user is in, and everyone.
     pub(super) present: Arc<[Grantee]>,
@@ -75,7 +75,7 @@ pub(super) struct DirectoryIndex {
 }
 
 /// A credential that is offered through a bundle.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct BundleOffer {
     pub(super) owner: Principal,
     pub(super) slug: Slug,
@@ -132,6 +132,11 @@ impl DirectoryIndex {
             ),
             all: directory,
         }
+    }
+
+    /// Whether everyone receives what is shared as whom they received it, and bundles offer the same.
+    pub(super) fn reaches_the_same(&self, other: &Self) -> bool {
+        self.standings == other.standings && self.offers == other.offers
     }
 
     /// As whom `principal` receives what is shared.

@@ -348,3 +348,70 @@ async fn a_replaced_value_is_looked_for_until_its_time_is_over() {
     vault.refresh().await.unwrap();
     assert_eq!((vault.only_owner(), vault.all_live().len()), (None, 2));
 }
+
+/// What is told of late changes is what is live of them, for owners and for those with whom it is shared.
+#[tokio::test]
+async fn late_changes_are_told_until_they_are_too_many() {
+    let fixture = Fixture::new();
+    let command = fixture.registrar().await;
+    command.add_users(&["alice", "bob", "carol"]).await;
+    for name in ["a", "b", "c"] {
+        command.add_secret("alice", name, "v").await;
+    }
+    let vault = fixture.vault().await;
+    let (alice, bob) = (principal("alice"), principal("bob"));
+    let start = vault.generation();
+    let since = async |who: &Principal| {
+        vault.refresh().await.unwrap();
+        let live = vault.live_since(who, start)?;
+        let mut slugs: Vec<_> = live.iter().map(|one| one.slug.to_string()).collect();
+        slugs.sort();
+        Some(slugs.join(" "))
+    };
+    assert_eq!(since(&alice).await.unwrap(), "");
+    command.revoke(&actor(), &alice, &slug("a")).await.unwrap();
+    command.delete(&actor(), &alice, &slug("b")).await.unwrap();
+    command.add_secret("alice", "d", "v").await;
+    command
+        .share(&actor(), &alice, &slug("c"), &with("bob"))
+        .await
+        .unwrap();
+    // The value of what was revoked is still searched for.
+    assert_eq!(since(&alice).await.unwrap(), "a c d");
+    assert_eq!(since(&bob).await.unwrap(), "c");
+    assert_eq!(since(&principal("carol")).await.unwrap(), "");
+    command
+        .unshare(&actor(), &alice, &slug("c"), &with("bob").with)
+        .await
+        .unwrap();
+    assert_eq!(since(&bob).await.unwrap(), "c", "for a short time");
+    command.add_users(&["dave"]).await;
+    assert_eq!(since(&alice).await.unwrap(), "a c d");
+    // A bundle may offer anything to anyone.
+    let id = "alice/work".parse().unwrap();
+    command.add_bundle(&actor(), &id).await.unwrap();
+    let put = command
+        .put_into_bundle(&actor(), &id, &slug("d"), &slug("d"))
+        .await;
+    put.unwrap();
+    command
+        .share_bundle(&actor(), &id, &with("bob"))
+        .await
+        .unwrap();
+    assert_eq!(since(&bob).await, None);
+    let later = vault.generation();
+    let together = command.together(&actor(), None).await.unwrap();
+    for number in 0..2001 {
+        together
+            .add_secret("carol", &format!("many-{number}"), "v")
+            .await;
+    }
+    together.finish(&actor()).await.unwrap();
+    vault.refresh().await.unwrap();
+    assert!(vault.live_since(&bob, later).is_none(), "too many");
+    let later = vault.generation();
+    command.add_secret("alice", "e", "v").await;
+    vault.refresh().await.unwrap();
+    let found = vault.live_since(&alice, later).unwrap();
+    assert_eq!(found.len(), 1);
+}
