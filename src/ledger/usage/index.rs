@@ -41,6 +41,13 @@ pub enum UsageError {
     },
 }
 
+impl UsageError {
+    /// Whether another process is at it: no reason to make the index again.
+    pub(super) fn is_locked(&self) -> bool {
+        matches!(self, Self::Database(error) if is_locked(error))
+    }
+}
+
 /// The index of one ledger.
 pub struct UsageIndex {
     pub(super) connection: SqliteConnection,
@@ -83,7 +90,7 @@ impl UsageIndex {
         schema::wait_for_others(&mut index.connection, wait).await?;
         match index.catch_up(|| start.elapsed() < wait).await {
             // Another process is at it, and what is known can be read all the same.
-            Err(UsageError::Database(error)) if is_locked(&error) => {}
+            Err(error) if error.is_locked() => {}
             other => {
                 other?;
             }

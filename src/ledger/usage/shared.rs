@@ -1,9 +1,13 @@
 //! The index for many who ask in one process: opened once, and caught up for those who ask together.
 //!
-//! Each answer knows every line that was written before its question. To take in a few lines costs a
-//! transaction, so that a thousand questions a second beside requests would cost more than the requests.
-//! So after catching up the index rests for a multiple of the time that took, and all who asked meanwhile
-//! are served by one catching up.
+//! Each answer knows every line that was written before its question, unless to take them in takes longer
+//! than [`WAIT`], as it does while the index is made again. To take in a few lines costs a transaction, so
+//! that a thousand questions a second beside requests would cost more than the requests. So after catching
+//! up the index rests for a multiple of the time that took, and all who asked meanwhile are served by one
+//! catching up.
+//!
+//! On a machine without a core to spare, the thread that keeps the index up to date comes last, and holds
+//! the right to write for a long time. Whoever asks then is told what is known.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +25,9 @@ const REST: u32 = 3;
 /// The longest rest: what a person would not notice.
 const LONGEST_REST: Duration = Duration::from_millis(20);
 
+/// How long a question waits for lines to be taken in.
+const WAIT: Duration = Duration::from_secs(1);
+
 /// The usage index of one ledger. Clones share it.
 #[derive(Clone)]
 pub struct UsageReader {
@@ -35,6 +42,8 @@ struct Held {
     /// One that failed is opened again by whoever asks next.
     index: Option<UsageIndex>,
     caught_up: Option<CaughtUp>,
+    /// Until when whoever else takes lines in is not waited for again.
+    others_until: Option<Instant>,
 }
 
 /// When the index took in lines last.
@@ -85,24 +94,32 @@ impl UsageReader {
             return Ok((held, index));
         }
         let began = Instant::now();
-        let index = UsageIndex::open(&self.dir).await?;
+        let index = match UsageIndex::open_within(&self.dir, WAIT).await {
+            Ok(index) => index,
+            // Where no file can be kept, it is made in memory.
+            Err(_) => UsageIndex::open(&self.dir).await?,
+        };
         held.caught_up = Some(CaughtUp::after(began));
         Ok((held, index))
     }
 }
 
 impl Held {
-    /// Sees to it that `index` knows all that was written before `asked`.
+    /// Sees to it that `index` knows all that was written before `asked`, if that is done soon.
     async fn catch_up(&mut self, index: &mut UsageIndex, asked: Instant) -> Result<(), UsageError> {
         if let Some(last) = self.caught_up {
-            if last.began >= asked || index.is_current().await? {
+            let others_are_at_it = self.others_until.is_some_and(|until| asked < until);
+            if last.began >= asked || others_are_at_it || index.is_current().await? {
                 return Ok(());
             }
             sleep_until(last.rests_until).await;
         }
         let began = Instant::now();
-        index.catch_up(|| true).await?;
-        self.caught_up = Some(CaughtUp::after(began));
+        match index.catch_up(|| began.elapsed() < WAIT).await {
+            Ok(_) => self.caught_up = Some(CaughtUp::after(began)),
+            Err(error) if error.is_locked() => self.others_until = Some(Instant::now() + WAIT),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }
@@ -119,6 +136,8 @@ impl CaughtUp {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection as _;
+
     use super::*;
     use crate::ledger::usage::tests::{Growing, used};
 
@@ -160,5 +179,28 @@ mod tests {
             assert_eq!(answer.unwrap(), first);
         }
         assert_eq!(reader.usage("alice", "pat").await.unwrap().uses, 3);
+    }
+
+    #[tokio::test]
+    async fn while_others_take_lines_in_the_answer_is_what_is_known() {
+        let mut ledger = Growing::with([used("r0", "a", 1)]);
+        let reader = UsageReader::new(ledger.dir.path());
+        let uses = async || reader.usage("alice", "pat").await.unwrap().uses;
+        let others_until = async || reader.held.lock().await.others_until;
+        assert_eq!(uses().await, 1);
+
+        let mut others = UsageIndex::open(ledger.dir.path()).await.unwrap();
+        let change = others.connection.begin_with("BEGIN IMMEDIATE").await;
+        let change = change.unwrap();
+        ledger.grow([used("r1", "a", 1)]);
+        assert_eq!(uses().await, 1);
+        // The next ones do not wait for the same.
+        let until = others_until().await.unwrap();
+        assert_eq!(uses().await, 1);
+        assert_eq!(others_until().await, Some(until));
+
+        change.rollback().await.unwrap();
+        sleep_until(until).await;
+        assert_eq!(uses().await, 2);
     }
 }
