@@ -265,14 +265,14 @@ impl Matcher {
 
     /// Reads one unit in every way. Returns false if the text ends inside it.
     fn read_at(&mut self, step: &Step<'_>) -> bool {
-        self.gather(step);
         let byte = step.text.bytes[step.at];
         let escapes = introduces(byte).then(|| step.index.escapes(step.text, step.at));
+        let literal = TextUnit::literal(byte, step.at);
+        self.gather(step, &literal, escapes.as_ref());
         if escapes.as_ref().is_some_and(|escapes| escapes.undecided) {
             self.partial.append(&mut self.here);
             return false;
         }
-        let literal = TextUnit::literal(byte, step.at);
         let here = std::mem::take(&mut self.here);
         for partial in &here {
             for unit in escapes.iter().flat_map(Escapes::iter) {
@@ -286,7 +286,7 @@ impl Matcher {
     }
 
     /// Collects the partial matches at this position, with those that begin here.
-    fn gather(&mut self, step: &Step<'_>) {
+    fn gather(&mut self, step: &Step<'_>, literal: &TextUnit, escapes: Option<&Escapes>) {
         let mut at = 0;
         while at < self.partial.len() {
             if self.partial[at].pos == step.at {
@@ -297,9 +297,22 @@ impl Matcher {
         }
         if self.others.front() == Some(&step.at) {
             self.others.pop_front();
-            let roots = step.index.roots();
-            let begun = |(class, root)| PartialMatch::new(class, root, step.at, step.at);
-            self.here.extend(roots.map(begun));
+            for (class, root) in step.index.roots() {
+                // What begins inside of a stretch that is taken for a hit would be joined to it.
+                let is_saturated = |one: &PartialMatch| one.saturated && one.class == class;
+                let is_undecided = escapes.is_some_and(|escapes| escapes.undecided);
+                let mut units = escapes
+                    .iter()
+                    .flat_map(|escapes| escapes.iter())
+                    .chain([literal]);
+                let may_begin = is_undecided
+                    || self.any_case
+                    || units.any(|unit| step.index.may_occur(class, unit.bytes()));
+                if may_begin && !self.here.iter().any(is_saturated) {
+                    let begun = PartialMatch::new(class, root, step.at, step.at);
+                    self.here.push(begun);
+                }
+            }
         }
         if let Some(&start) = self.plain.front()
             && start + GROUP == step.at

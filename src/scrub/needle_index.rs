@@ -217,6 +217,16 @@ impl NeedleIndex {
         occurring[class as usize][usize::from(byte)]
     }
 
+    /// Whether all of these may do so, as far as is known: the characters are listed where a text was too
+    /// much to follow, because that takes longer than most searches.
+    pub fn may_occur(&self, class: NeedleClass, bytes: &[u8]) -> bool {
+        let occurring = self.occurring.get();
+        occurring.is_none_or(|known| {
+            let known = &known[class as usize];
+            bytes.iter().all(|&byte| known[usize::from(byte)])
+        })
+    }
+
     fn mark_occurring(&self, class: NeedleClass, occurring: &mut [bool; 256]) {
         for needle in self.trie(class).needles() {
             for index in 0..needle.len as usize {
