@@ -1,26 +1,26 @@
 //! Instructions for each request, counted by callgrind: unlike a time, the same on a busy machine.
 //!
-//! A process is run twice, with few requests and with many; what the start costs is in both, so
+//! A process is run twice, with few requests and with many; what the first requests prepare is in both, so
 //! the difference is the price of the requests between. Counts what runs in user space; what the
-//! kernel does is not in it. Left out is the gathering of entropy at the start, which takes a
-//! thousand times as long as a request, and another time each time. Valgrind counts `rep stosb` and
+//! kernel does is not in it. Counting begins when the program has started: a start with a hundred thousand
+//! credentials would take a quarter of an hour under it. Valgrind counts `rep stosb` and
 //! `rep movsb` byte by byte, 8,192 for a buffer that the machine wipes in 100 ns; so the C library is told
 //! to fill and copy with vectors. One caveat is left: valgrind knows no SHA instructions, so that hashing
 //! counts for ten times what it costs.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cells::get;
 use crate::client::Connection;
 use crate::origin::PROOF;
 use crate::process;
-use crate::target::{HOST, Stage, Target};
+use crate::target::{HOST, Route, Stage, Target};
 
 const FEW: u32 = 200;
 const MANY: u32 = 1_700;
@@ -33,8 +33,6 @@ const SERVES: &str =
 /// After so long the program has given back the memory of its start, for which it reads a long list of its
 /// pages. A run that ends earlier would have this in the price of the requests of the other.
 const SETTLED: Duration = Duration::from_secs(15);
-/// Left out, wherever it runs.
-const LEFT_OUT: &str = "jitterentropy";
 
 /// Counts for each target, with the value and without, and prints a line for each.
 ///
@@ -73,7 +71,7 @@ impl Counts {
     }
 
     fn add(&mut self, thread: &str) {
-        let count = total(thread, LEFT_OUT).unwrap_or_default();
+        let count = total(thread).unwrap_or_default();
         if thread.contains(SERVES) {
             self.serving += count;
         } else {
@@ -102,12 +100,14 @@ async fn count(stage: &Stage, target: &Target, with_value: bool, requests: u32) 
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
         "--separate-threads=yes".to_owned(),
+        "--instr-atstart=no".to_owned(),
         format!(
             "--callgrind-out-file={}",
             directory.join("counts").display()
         ),
     ];
     let mut route = stage.start_under(target, &prefix).await?;
+    begin(&route)?;
     let settled = Instant::now() + SETTLED;
     let request = get(&route, HOST, with_value);
     let mut connection = Connection::tls(&route, HOST, &route.connectors.full).await?;
@@ -132,30 +132,25 @@ async fn count(stage: &Stage, target: &Target, with_value: bool, requests: u32) 
     Ok(counts)
 }
 
-/// The sum of all counts in callgrind's format, without those of source files whose path holds
-/// `left_out`.
-fn total(text: &str, left_out: &str) -> Option<u64> {
-    let mut is_out = HashMap::new();
-    let (mut skips, mut is_call) = (false, false);
+/// Has valgrind count from now on.
+fn begin(route: &Route) -> Result<()> {
+    let pid = route.pid.context("a proxy is a process")?;
+    let mut control = Command::new("callgrind_control");
+    let begun = control.arg("--instr=on").arg(pid.to_string()).output()?;
+    ensure!(begun.status.success(), "callgrind_control: {begun:?}");
+    Ok(())
+}
+
+/// The sum of all counts in callgrind's format.
+fn total(text: &str) -> Option<u64> {
+    let mut is_call = false;
     let mut total = 0;
     for line in text.lines() {
-        if let Some((key, file)) = line.split_once('=')
-            && matches!(key, "fl" | "fi" | "fe" | "cfi" | "cfl")
-        {
-            // A number, and the first time the path it stands for.
-            let (number, path) = file.split_once(' ').unwrap_or((file, ""));
-            if !path.is_empty() {
-                is_out.insert(number, path.contains(left_out));
-            }
-            // Where a call leads is not where the counts that follow belong.
-            if !key.starts_with('c') {
-                skips = *is_out.get(number)?;
-            }
-        } else if line.starts_with("calls=") {
+        if line.starts_with("calls=") {
             is_call = true;
         } else if line.starts_with(|c: char| c.is_ascii_digit() || "+-*".contains(c)) {
             // The count behind a call is the callee's, which has its own lines.
-            if !std::mem::take(&mut is_call) && !skips {
+            if !std::mem::take(&mut is_call) {
                 total += line.split(' ').nth(1)?.parse::<u64>().ok()?;
             }
         }
