@@ -35,6 +35,7 @@ pub mod looks;
 mod metrics;
 pub mod names;
 pub mod openid;
+pub mod part;
 mod passwords;
 mod plain;
 mod probes;

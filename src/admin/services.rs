@@ -73,9 +73,14 @@ impl AdminServices {
         }
     }
 
-    /// When each credential was last used.
-    pub async fn last_uses(&self) -> Result<LastUsed, AdminProblem> {
-        Ok(LastUsed(self.usage.last_uses().await?))
+    /// When each of these credentials was last used.
+    pub async fn last_uses<'a>(
+        &self,
+        credentials: impl Iterator<Item = &'a Credential>,
+    ) -> Result<LastUsed, AdminProblem> {
+        let ids = credentials.map(|one| (one.owner.to_string(), one.slug.to_string()));
+        let ids: Vec<_> = ids.collect();
+        Ok(LastUsed(self.usage.last_uses_of(&ids).await?))
     }
 
     /// What is known of the use of a credential.

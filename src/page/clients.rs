@@ -7,10 +7,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::failure::Failure;
 use super::fields::Wrong;
 use super::layout::{self, Layout, Section};
+use super::paging::{Links, PAGE};
 use super::person::Person;
 use super::text;
 use super::visit::{Sent, Visit};
 use super::when::{self, When};
+use crate::admin::part::Part;
 use crate::admin::{AdminContext, AdminProblem, Trouble};
 use crate::clock;
 use crate::identity::ClientToken;
@@ -24,6 +26,7 @@ struct ClientsPage {
     layout: Layout,
     may_add: bool,
     rows: Vec<Row>,
+    links: Links,
     name: String,
     expires: String,
     wrong: Wrong,
@@ -84,15 +87,23 @@ async fn clients_page(
     let Visit { person, fields, .. } = visit;
     let dir = context.settings().config.ledger_dir();
     let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
+    let after = fields.given("after");
+    let after = after.as_deref();
+    let named = visit.sight.clients().map(|one| (one.name.as_str(), one));
+    let part = Part::of(named, after.as_ref(), PAGE);
     let mut rows = Vec::new();
-    for client in visit.sight.clients() {
+    for (_, client) in &part.items {
         rows.push(row(&mut index, person, client).await?);
     }
     index.close().await;
+    let link = |after: &str| format!("/settings/clients?{}", text::query(&[("after", after)]));
+    let nouns = ["client", "clients"];
+    let links = Links::of(&part, after.is_some(), nouns, ToString::to_string, link);
     Ok(ClientsPage {
         layout: visit.layout("Clients", Section::Clients),
         may_add: !person.only_reads(),
         rows,
+        links,
         name: fields.text("name").to_owned(),
         expires: fields.given("expires").unwrap_or_else(|| "90d".to_owned()),
         wrong,

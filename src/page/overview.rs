@@ -172,7 +172,8 @@ pub(super) async fn show(
             attention.extend(Attention::of(credential, badge, health, now));
         }
     }
-    attention.sort_by_key(|one| one.badge);
+    let order = |one: &Attention| (one.badge, one.owner.clone(), one.slug.clone());
+    attention.sort_by_cached_key(order);
     let more_attention = attention.len().saturating_sub(NAMED);
     attention.truncate(NAMED);
     show_requests(&context, &person, &sight, &mut attention).await?;

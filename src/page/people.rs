@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::failure::Failure;
 use super::fields::{self, Fields};
 use super::layout::{self, Layout, Section};
+use super::people_parts::{BUNDLES, GROUPS, Listed, Places, USERS};
 use super::person::Person;
 use super::text;
 use super::visit::{Sent, Visit};
@@ -22,6 +23,8 @@ use crate::vault::{GroupName, Principal, Sight};
 
 /// The page that has all of these forms.
 const PATH: &str = "/settings/people";
+/// Most names of users, and of groups, that a field proposes.
+const MOST_PROPOSED: usize = 500;
 
 #[derive(Template)]
 #[template(path = "people.html")]
@@ -29,9 +32,11 @@ struct PeoplePage {
     layout: Layout,
     administers: bool,
     only_reads: bool,
-    users: Vec<UserRow>,
-    groups: Vec<GroupRow>,
-    bundles: Vec<BundleRow>,
+    users: Listed<UserRow>,
+    groups: Listed<GroupRow>,
+    bundles: Listed<BundleRow>,
+    /// What the forms send back, so that their answer shows the same parts.
+    places: Vec<(&'static str, String)>,
     /// With whom a bundle can be shared.
     grantees: Vec<String>,
     form: Form,
@@ -97,7 +102,7 @@ struct GroupRow {
     name: String,
     path: String,
     description: String,
-    members: Vec<String>,
+    members: Listed<String>,
 }
 
 struct BundleRow {
@@ -121,13 +126,15 @@ fn people_page(visit: &Visit, wrong: Vec<String>) -> PeoplePage {
         sight,
         fields,
     } = visit;
+    let places = Places::of(fields);
     PeoplePage {
         layout: visit.layout("People", Section::People),
         administers: person.administers(),
         only_reads: person.only_reads(),
-        users: users(sight, person),
-        groups: groups(sight),
-        bundles: bundles(sight, person),
+        users: users(sight, person, &places),
+        groups: groups(sight, &places),
+        bundles: bundles(sight, person, &places),
+        places: places.given(),
         grantees: grantees(sight, person.name()),
         form: Form::typed(fields),
         is_filled_in: false,
@@ -167,67 +174,67 @@ async fn answer(
     Ok(layout::refused(&people_page(&visit, wrong)))
 }
 
-fn users(sight: &Sight, person: &Person) -> Vec<UserRow> {
+fn users(sight: &Sight, person: &Person, places: &Places) -> Listed<UserRow> {
     let users = sight.users().iter();
-    users
-        .map(|(name, user)| UserRow {
-            name: name.to_string(),
-            path: format!("/settings/people/users/{}", text::encoded(name.as_str())),
-            display_name: text::shown(&user.display_name),
-            role: user.role.as_str(),
-            disabled: user.disabled,
-            is_self: name == person.name(),
-            since: When::at(user.created).html(),
-        })
-        .collect()
+    let users = users.map(|(name, user)| (name.to_string(), (name, user)));
+    places.list(USERS, users, |(name, user)| UserRow {
+        name: name.to_string(),
+        path: format!("/settings/people/users/{}", text::encoded(name.as_str())),
+        display_name: text::shown(&user.display_name),
+        role: user.role.as_str(),
+        disabled: user.disabled,
+        is_self: name == person.name(),
+        since: When::at(user.created).html(),
+    })
 }
 
-fn groups(sight: &Sight) -> Vec<GroupRow> {
+fn groups(sight: &Sight, places: &Places) -> Listed<GroupRow> {
     let groups = sight.groups().iter();
-    groups
-        .map(|(name, group)| GroupRow {
-            name: name.to_string(),
-            path: format!("/settings/people/groups/{}", text::encoded(name.as_str())),
-            description: text::shown(&group.description),
-            members: group.present().map(ToString::to_string).collect(),
-        })
-        .collect()
+    let groups = groups.map(|(name, group)| (name.to_string(), (name, group)));
+    places.list(GROUPS, groups, |(name, group)| GroupRow {
+        name: name.to_string(),
+        path: format!("/settings/people/groups/{}", text::encoded(name.as_str())),
+        description: text::shown(&group.description),
+        members: places.members(name, group.present()),
+    })
 }
 
-fn bundles(sight: &Sight, person: &Person) -> Vec<BundleRow> {
+fn bundles(sight: &Sight, person: &Person, places: &Places) -> Listed<BundleRow> {
     let of = |entry: (&Slug, &Slug)| (entry.0.to_string(), entry.1.to_string());
-    sight
-        .bundles()
-        .map(|(id, bundle)| {
-            let (owner, name) = (
-                text::encoded(id.owner.as_str()),
-                text::encoded(id.name.as_str()),
-            );
-            let shares = bundle.shares.iter().filter(|share| share.ended.is_none());
-            let with: Vec<_> = shares.map(|share| share.with.to_string()).collect();
-            BundleRow {
-                id: id.to_string(),
-                path: format!("/settings/people/bundles/{owner}/{name}"),
-                entries: bundle.entries.iter().map(of).collect(),
-                with,
-                is_own: id.owner == *person.name(),
-            }
-        })
-        .collect()
+    let bundles = sight.bundles();
+    let bundles = bundles.map(|(id, bundle)| (id.to_string(), (id, bundle)));
+    places.list(BUNDLES, bundles, |(id, bundle)| {
+        let (owner, name) = (
+            text::encoded(id.owner.as_str()),
+            text::encoded(id.name.as_str()),
+        );
+        let shares = bundle.shares.iter().filter(|share| share.ended.is_none());
+        let with: Vec<_> = shares.map(|share| share.with.to_string()).collect();
+        BundleRow {
+            id: id.to_string(),
+            path: format!("/settings/people/bundles/{owner}/{name}"),
+            entries: bundle.entries.iter().map(of).collect(),
+            with,
+            is_own: id.owner == *person.name(),
+        }
+    })
 }
 
-/// With whom something of `owner` can be shared.
+/// With whom something of `owner` can be shared: what a field proposes, and no list of all.
 pub(super) fn grantees(sight: &Sight, owner: &Principal) -> Vec<String> {
     let users = sight.users().keys().filter(|user| *user != owner);
-    let mut names: Vec<_> = users.map(ToString::to_string).collect();
-    let groups = sight.groups().keys();
+    let users = users.take(MOST_PROPOSED).map(ToString::to_string);
+    let groups = sight.groups().keys().take(MOST_PROPOSED);
+    let mut names: Vec<_> = users.collect();
     names.extend(groups.map(|group| format!("group:{group}")));
     names.push("everyone".to_owned());
     names
 }
 
-fn done(word: &str) -> Response {
-    Redirect::to(&format!("/settings/people?done={word}")).into_response()
+/// Leads back to the parts of the lists that the form was on.
+fn done(fields: &Fields, word: &str) -> Response {
+    let query = Places::of(fields).query(("done", word));
+    Redirect::to(&format!("{PATH}?{query}")).into_response()
 }
 
 fn wrong(field: &'static str, error: impl std::fmt::Display) -> Failure {
@@ -255,7 +262,7 @@ async fn save_user(context: &AdminContext, sent: &Sent) -> Result<Response, Fail
             .map_err(|error| wrong("role", error))?,
     };
     context.registrar().add_user(&person.actor(), &new).await?;
-    Ok(done("user-added"))
+    Ok(done(fields, "user-added"))
 }
 
 /// `POST /settings/people/users/{name}` with `do`: `disable`, `enable`, `invite` or `role`.
@@ -297,7 +304,7 @@ async fn set_user(context: &AdminContext, sent: &Sent, name: &str) -> Result<Res
             registrar.change_user(&actor, &name, &change).await?;
         }
     }
-    Ok(done("user-changed"))
+    Ok(done(fields, "user-changed"))
 }
 
 /// Makes a one-time link with which a user who has no way to sign in sets a password, and shows it once.
@@ -338,7 +345,7 @@ async fn save_group(context: &AdminContext, sent: &Sent) -> Result<Response, Fai
     registrar
         .add_group(&person.actor(), &name, description)
         .await?;
-    Ok(done("group-changed"))
+    Ok(done(fields, "group-changed"))
 }
 
 /// `POST /settings/people/groups/{name}` with `do`: `join`, `leave` or `remove`.
@@ -357,7 +364,7 @@ async fn set_group(context: &AdminContext, sent: &Sent, name: &str) -> Result<Re
     let (registrar, actor) = (context.registrar(), person.actor());
     if fields.text("do") == "remove" {
         registrar.remove_group(&actor, &name).await?;
-        return Ok(done("group-removed"));
+        return Ok(done(fields, "group-removed"));
     }
     let user = Principal::parse(fields.trimmed("user")).map_err(|error| wrong("user", error))?;
     if fields.text("do") == "leave" {
@@ -367,7 +374,7 @@ async fn set_group(context: &AdminContext, sent: &Sent, name: &str) -> Result<Re
         sent.demand_fresh(PATH)?;
         registrar.join_group(&actor, &name, &user).await?;
     }
-    Ok(done("group-changed"))
+    Ok(done(fields, "group-changed"))
 }
 
 /// `POST /settings/people/bundles`
@@ -384,7 +391,7 @@ async fn save_bundle(context: &AdminContext, sent: &Sent) -> Result<Response, Fa
     let text = format!("{}/{}", person.name(), fields.trimmed("name"));
     let id: BundleId = text.parse().map_err(|error| wrong("name", error))?;
     context.registrar().add_bundle(&person.actor(), &id).await?;
-    Ok(done("bundle-changed"))
+    Ok(done(fields, "bundle-changed"))
 }
 
 /// `POST /settings/people/bundles/{owner}/{name}` with `do`: `put`, `take`, `share`, `unshare` or
@@ -410,7 +417,7 @@ async fn set_bundle(
     let (registrar, actor) = (context.registrar(), person.actor());
     if fields.text("do") == "remove" {
         registrar.remove_bundle(&actor, &id).await?;
-        return Ok(done("bundle-changed"));
+        return Ok(done(fields, "bundle-changed"));
     }
     if let "share" | "unshare" = fields.text("do") {
         let with: Grantee = fields
@@ -419,7 +426,7 @@ async fn set_bundle(
             .map_err(|error| wrong("with", error))?;
         if fields.text("do") == "unshare" {
             registrar.unshare_bundle(&actor, &id, &with).await?;
-            return Ok(done("bundle-changed"));
+            return Ok(done(fields, "bundle-changed"));
         }
         // What is in it becomes theirs to use, and what is put into it later.
         sent.demand_fresh(PATH)?;
@@ -429,7 +436,7 @@ async fn set_bundle(
             ..Offer::to(with)
         };
         registrar.share_bundle(&actor, &id, &offer).await?;
-        return Ok(done("bundle-changed"));
+        return Ok(done(fields, "bundle-changed"));
     }
     let slug =
         |name: &'static str| Slug::parse(fields.trimmed(name)).map_err(|error| wrong(name, error));
@@ -445,5 +452,5 @@ async fn set_bundle(
         };
         registrar.put_into_bundle(&actor, &id, &alias, &of).await?;
     }
-    Ok(done("bundle-changed"))
+    Ok(done(fields, "bundle-changed"))
 }

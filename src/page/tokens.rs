@@ -1,5 +1,7 @@
 //! Personal API tokens: programs that act for a user on the admin side.
 
+use std::cmp::Reverse;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -7,10 +9,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::failure::Failure;
 use super::fields::Wrong;
 use super::layout::{self, Layout, Section};
+use super::paging::{Links, PAGE};
 use super::person::Person;
 use super::text;
 use super::visit::{Sent, Visit};
 use super::when::{self, When};
+use crate::admin::part::Part;
 use crate::admin::{AdminContext, AdminProblem, Trouble};
 use crate::clock;
 use crate::identity::PersonalToken;
@@ -23,6 +27,7 @@ use crate::vault::registrar::tokens::NewToken;
 struct TokensPage {
     layout: Layout,
     rows: Vec<Row>,
+    links: Links,
     name: String,
     scope: String,
     expires: String,
@@ -76,19 +81,44 @@ async fn tokens_page(
 ) -> Result<TokensPage, Failure> {
     let Visit { person, fields, .. } = visit;
     let only = (!visit.sight.sees_all()).then(|| person.name());
-    let mut tokens = context.registrar().list_tokens(only).await?;
-    tokens.sort_by_key(|token| std::cmp::Reverse(token.record.created));
+    let tokens = context.registrar().list_tokens(only).await?;
+    let after = parse_place(fields.text("after"));
+    let part = Part::of(
+        tokens.iter().map(|one| (place(one), one)),
+        after.as_ref(),
+        PAGE,
+    );
+    let links = Links::of(
+        &part,
+        after.is_some(),
+        ["token", "tokens"],
+        |(Reverse(created), id)| format!("{created}/{id}"),
+        |after| format!("/settings/tokens?{}", text::query(&[("after", after)])),
+    );
     let scope = fields
         .given("scope")
         .unwrap_or_else(|| Scope::Read.to_string());
     Ok(TokensPage {
         layout: visit.layout("API tokens", Section::Tokens),
-        rows: tokens.iter().map(|token| row(token, person)).collect(),
+        rows: part.items.iter().map(|(_, one)| row(one, person)).collect(),
+        links,
         name: fields.text("name").to_owned(),
         scope,
         expires: fields.given("expires").unwrap_or_else(|| "30d".to_owned()),
         wrong,
     })
+}
+
+/// Where a token is in the list: the latest is the first.
+type Place<'a> = (Reverse<i64>, &'a str);
+
+fn place(token: &ApiToken) -> Place<'_> {
+    (Reverse(token.record.created), token.id.as_str())
+}
+
+fn parse_place(text: &str) -> Option<Place<'_>> {
+    let (created, id) = text.split_once('/')?;
+    Some((Reverse(created.parse().ok()?), id))
 }
 
 fn row(token: &ApiToken, person: &Person) -> Row {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::condition::etag;
+use crate::admin::part::Part;
 
 /// How many items a page has, if the request does not say.
 const USUAL: usize = 100;
@@ -116,6 +117,14 @@ pub fn page_size(asked: Option<PageSize>) -> usize {
 }
 
 impl<T> Page<T> {
+    /// The same with other views of its items.
+    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(view).collect(),
+            next: self.next,
+        }
+    }
+
     /// The first `size` of `items`, in the order of their keys, whose keys are after `after`.
     pub fn of<S>(
         items: impl Iterator<Item = S>,
@@ -125,14 +134,11 @@ impl<T> Page<T> {
         view: impl FnMut(S) -> T,
     ) -> Self {
         let keyed = items.map(|item| (key(&item), item));
-        let mut wanted: Vec<(String, S)> = keyed
-            .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after))
-            .collect();
-        wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let next = (wanted.len() > size).then(|| wanted[size - 1].0.clone());
-        wanted.truncate(size);
+        let part = Part::of(keyed, after.map(str::to_owned).as_ref(), size);
+        let next = part.next().cloned();
+        let items = part.items.into_iter().map(|(_, item)| item);
         Self {
-            items: wanted.into_iter().map(|(_, item)| item).map(view).collect(),
+            items: items.map(view).collect(),
             next,
         }
     }

@@ -131,7 +131,8 @@ async fn details_with(
     credential: &Credential,
     remarks: Vec<String>,
 ) -> Result<Answer, AdminProblem> {
-    let last_used = context.services().last_uses().await?.of(credential);
+    let last_uses = context.services().last_uses(std::iter::once(credential));
+    let last_used = last_uses.await?.of(credential);
     let sees_shares = credential.owner == *sight.viewer() || sight.sees_all();
     let mut view = views::CredentialDetails::for_viewer(credential, last_used, |with| {
         sees_shares || sight.is_reached_by(with)
@@ -212,18 +213,20 @@ async fn list_credentials(
                 .rejected
                 .is_none_or(|wanted| wanted == health.rejected_since(credential).is_some())
     };
-    let last_uses = asked.context.services().last_uses().await?;
     let page = Page::of(
         asked.sight.credentials().into_iter().filter(is_wanted),
         |credential| format!("{}/{}", credential.owner, credential.slug),
         search.after.as_deref(),
         page_size(search.limit),
-        |credential| {
-            let view = views::Credential::new(&credential, last_uses.of(&credential));
-            view.rejected(health.rejected_since(&credential))
-        },
+        |credential| credential,
     );
-    Ok(Answer::ok(&page))
+    let services = asked.context.services();
+    let last_uses = services.last_uses(page.items.iter().map(|one| &**one));
+    let last_uses = last_uses.await?;
+    Ok(Answer::ok(&page.map(|credential| {
+        let view = views::Credential::new(&credential, last_uses.of(&credential));
+        view.rejected(health.rejected_since(&credential))
+    })))
 }
 
 fn has_text(credential: &Credential, text: &str) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::page::{Page, micros_as_seconds};
+use crate::admin::part::Part;
 use crate::admin::state::AdminState;
 use crate::vault::{Credential, State};
 
@@ -137,12 +138,12 @@ pub(super) fn write_named(page: &mut Page, credentials: &[Arc<Credential>], now:
     let active = credentials
         .iter()
         .filter(|credential| credential.state == State::Active);
-    let active: Vec<_> = active.take(MOST).collect();
+    let named = active.map(|one| ((one.owner.as_str(), one.slug.as_str()), one));
+    let active = Part::of(named, None, MOST).items;
     let mut family = |name: &str, help: &str, value: fn(&Credential, i64) -> Option<i64>| {
         page.family(name, "gauge", help);
-        for credential in &active {
+        for ((owner, slug), credential) in &active {
             if let Some(value) = value(credential, now) {
-                let (owner, slug) = (credential.owner.as_str(), credential.slug.as_str());
                 page.sample(name, &[("owner", owner), ("slug", slug)], value);
             }
         }

@@ -272,6 +272,24 @@ async fn recent(
     rows.iter().map(RecentUse::read).collect()
 }
 
+/// Those of these credentials.
+pub(super) async fn last_uses_of(
+    connection: &mut SqliteConnection,
+    credentials: &[(String, String)],
+) -> sqlx::Result<LastUses> {
+    let query = "SELECT last_used FROM credential WHERE owner = ? AND slug = ?
+        AND last_used IS NOT NULL";
+    let mut found = LastUses::new();
+    for (owner, slug) in credentials {
+        let row = sqlx::query(query).bind(owner).bind(slug);
+        if let Some(row) = row.fetch_optional(&mut *connection).await? {
+            let time = Timestamp::from_unix_micros(row.try_get(0)?);
+            found.insert((owner.clone(), slug.clone()), time);
+        }
+    }
+    Ok(found)
+}
+
 pub(super) async fn last_uses(connection: &mut SqliteConnection) -> sqlx::Result<LastUses> {
     let query = "SELECT owner, slug, last_used FROM credential WHERE last_used IS NOT NULL";
     let rows = sqlx::query(query).fetch_all(connection).await?;

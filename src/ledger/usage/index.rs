@@ -243,6 +243,21 @@ impl UsageIndex {
         Ok(answer::last_uses(&mut self.connection).await?)
     }
 
+    /// The same of these credentials alone.
+    ///
+    /// # Errors
+    /// When the index can neither be read nor made again.
+    pub async fn last_uses_of(
+        &mut self,
+        credentials: &[(String, String)],
+    ) -> Result<LastUses, UsageError> {
+        if let Ok(uses) = answer::last_uses_of(&mut self.connection, credentials).await {
+            return Ok(uses);
+        }
+        self.make_again().await?;
+        Ok(answer::last_uses_of(&mut self.connection, credentials).await?)
+    }
+
     /// Which credentials upstreams refuse, by owner and slug.
     ///
     /// # Errors

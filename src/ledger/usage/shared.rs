@@ -73,13 +73,16 @@ impl UsageReader {
         usage
     }
 
-    /// When each credential was last used.
+    /// When each of these credentials, by owner and slug, was last used.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn last_uses(&self) -> Result<LastUses, UsageError> {
+    pub async fn last_uses_of(
+        &self,
+        credentials: &[(String, String)],
+    ) -> Result<LastUses, UsageError> {
         let (mut held, mut index) = self.current().await?;
-        let uses = index.last_uses().await;
+        let uses = index.last_uses_of(credentials).await;
         held.index = uses.is_ok().then_some(index);
         uses
     }

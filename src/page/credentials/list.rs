@@ -9,10 +9,12 @@ use axum::response::Response;
 
 use super::facts::{self, Badge};
 use crate::admin::AdminContext;
+use crate::admin::part::Part;
 use crate::ledger::usage::{LastActions, LastUses, UsageIndex};
 use crate::page::failure::Failure;
 use crate::page::fields::Fields;
 use crate::page::layout::{self, Layout, Section};
+use crate::page::paging::{Links, PAGE};
 use crate::page::person::Person;
 use crate::page::text;
 use crate::page::visit::Visit;
@@ -20,8 +22,6 @@ use crate::page::when::When;
 use crate::proxy::exchange::health::CredentialHealth;
 use crate::vault::{Credential, Principal};
 
-/// Credentials of one page.
-const PAGE: usize = 50;
 /// Hosts that are named in a row.
 const HOSTS: usize = 2;
 /// How long a page waits for the usage index to catch up.
@@ -38,13 +38,10 @@ struct ListPage {
     whose: String,
     sort: &'static str,
     rows: Vec<Row>,
-    /// Those that the filter fits.
-    fitting: String,
+    /// With the number of those that the filter fits.
+    links: Links,
     is_empty: bool,
     is_filtered: bool,
-    next: String,
-    is_later: bool,
-    first: String,
 }
 
 struct Row {
@@ -146,21 +143,25 @@ impl Wanted<'_> {
 }
 
 /// Where a page ends: the order's number, slug and owner of its last credential.
-type Place = (i64, String, String);
+type Place<'a> = (i64, &'a str, &'a str);
 
-fn place(sort: Sort, uses: &LastUses, credential: &Credential, wanted: &Wanted<'_>) -> Place {
+fn place<'a>(
+    sort: Sort,
+    uses: &LastUses,
+    credential: &'a Credential,
+    wanted: &Wanted<'_>,
+) -> Place<'a> {
     (
         sort.number(credential, uses, wanted),
-        credential.slug.to_string(),
-        credential.owner.to_string(),
+        credential.slug.as_str(),
+        credential.owner.as_str(),
     )
 }
 
-fn parse_place(text: &str) -> Option<Place> {
+fn parse_place(text: &str) -> Option<Place<'_>> {
     let mut parts = text.splitn(3, '/');
     let number = parts.next()?.parse().ok()?;
-    let (slug, owner) = (parts.next()?, parts.next()?);
-    Some((number, slug.to_owned(), owner.to_owned()))
+    Some((number, parts.next()?, parts.next()?))
 }
 
 pub(super) async fn show(
@@ -189,13 +190,17 @@ pub(super) async fn show(
     };
     let all = sight.credentials();
     let is_empty = all.is_empty();
-    let fitting = all.into_iter().filter(|one| wanted.fits(one));
-    let fitting = fitting.map(|one| (place(sort, &uses, &one, &wanted), one));
-    let found = Found::of(fitting.collect(), parse_place(fields.text("after")));
-    let last = index.last_actions(&found.ids()).await?;
+    let fitting = all.iter().filter(|one| wanted.fits(one));
+    let fitting = fitting.map(|one| (place(sort, &uses, one, &wanted), one));
+    let after = parse_place(fields.text("after"));
+    let found = Part::of(fitting, after.as_ref(), PAGE);
+    let shown = found.items.iter().map(|(_, one)| *one);
+    let ids = shown
+        .clone()
+        .map(|one| (one.owner.to_string(), one.slug.to_string()));
+    let last = index.last_actions(&ids.collect::<Vec<_>>()).await?;
     index.close().await;
-    let rows = found.shown.iter();
-    let rows = rows.map(|(_, one)| row(one, person, &last, &wanted));
+    let rows = shown.map(|one| row(one, person, &last, &wanted));
     let filters = ["q", "state", "whose"];
     let page = ListPage {
         layout: visit.layout("Credentials", Section::Credentials),
@@ -205,56 +210,18 @@ pub(super) async fn show(
         state: fields.text("state").to_owned(),
         whose: fields.text("whose").to_owned(),
         sort: sort.name(),
+        links: Links::of(
+            &found,
+            after.is_some(),
+            ["credential", "credentials"],
+            |(number, slug, owner)| format!("{number}/{slug}/{owner}"),
+            |after| link(fields, after),
+        ),
         rows: rows.collect(),
-        fitting: text::count(found.count as u64, "credential", "credentials"),
         is_empty,
         is_filtered: filters.iter().any(|name| !fields.text(name).is_empty()),
-        next: found.next.as_ref().map_or_else(String::new, |place| {
-            let (number, slug, owner) = place;
-            link(fields, &format!("{number}/{slug}/{owner}"))
-        }),
-        is_later: found.is_later,
-        first: link(fields, ""),
     };
     Ok(layout::page(&page))
-}
-
-/// What fits, and the part of it that a page shows.
-struct Found {
-    count: usize,
-    shown: Vec<(Place, Arc<Credential>)>,
-    is_later: bool,
-    /// After which place the next page begins, if there is one.
-    next: Option<Place>,
-}
-
-impl Found {
-    fn of(mut fitting: Vec<(Place, Arc<Credential>)>, after: Option<Place>) -> Self {
-        fitting.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let count = fitting.len();
-        let is_later = after.is_some();
-        if let Some(after) = after {
-            fitting.drain(..fitting.partition_point(|(place, _)| *place <= after));
-        }
-        let more = fitting.len() > PAGE;
-        fitting.truncate(PAGE);
-        Self {
-            count,
-            next: fitting
-                .last()
-                .filter(|_| more)
-                .map(|(place, _)| place.clone()),
-            shown: fitting,
-            is_later,
-        }
-    }
-
-    fn ids(&self) -> Vec<(String, String)> {
-        let shown = self.shown.iter();
-        shown
-            .map(|(_, one)| (one.owner.to_string(), one.slug.to_string()))
-            .collect()
-    }
 }
 
 fn link(fields: &Fields, after: &str) -> String {
@@ -301,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_place_in_the_list_is_read_back() {
-        let place = (-7, "a-slug".to_owned(), "alice".to_owned());
+        let place = (-7, "a-slug", "alice");
         let text = format!("{}/{}/{}", place.0, place.1, place.2);
         assert_eq!(parse_place(&text), Some(place));
         assert_eq!(parse_place("x/y"), None);

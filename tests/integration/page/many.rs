@@ -1,4 +1,4 @@
-//! Lists of many credentials: every page, search and order has all of them, each once.
+//! Long lists: every page, search and order has all of them, each once.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -71,9 +71,11 @@ fn slugs(page: &str) -> Vec<String> {
     links.map(slug).collect()
 }
 
-/// The address of the next page, if there is one.
-fn next(page: &str) -> Option<String> {
-    let (_, rest) = page.split_once("rel=\"next\" href=\"")?;
+/// The address of the next page of a list, if there is one.
+fn next(page: &str, of: &str) -> Option<String> {
+    let (_, pages) = page.split_once(&format!("aria-label=\"Pages of {of}\""))?;
+    let (pages, _) = pages.split_once("</nav>").expect("its end");
+    let (_, rest) = pages.split_once("rel=\"next\" href=\"")?;
     let address = rest.split('"').next().expect("an address");
     Some(address.replace("&amp;", "&").replace("&#38;", "&"))
 }
@@ -96,7 +98,7 @@ async fn a_list_of_many_credentials_has_each_of_them_once() {
         let (text, took) = page(&mut browser, &world, &path).await;
         slowest = slowest.max(took);
         seen.extend(slugs(&text));
-        address = next(&text);
+        address = next(&text, "credentials");
     }
     let all: BTreeSet<_> = (0..count).map(slug).collect();
     assert!(seen.iter().eq(&all), "by name, each once");
@@ -126,4 +128,122 @@ async fn a_list_of_many_credentials_has_each_of_them_once() {
         let (_, took) = page(&mut browser, &world, path).await;
         println!("{path}: {took:?}");
     }
+}
+
+/// What stands between these two texts, each time.
+fn between(text: &str, begin: &str, end: &str) -> Vec<String> {
+    let parts = text.split(begin).skip(1);
+    let until = |part: &str| part.split(end).next().unwrap_or_default().to_owned();
+    parts.map(until).collect()
+}
+
+/// Everything in a list, page after page. `named` tells what is on a page.
+async fn walked(
+    browser: &mut Browser,
+    world: &World,
+    (path, of): (&str, &str),
+    named: impl Fn(&str) -> Vec<String>,
+) -> Vec<String> {
+    let (mut seen, mut address) = (Vec::new(), Some(path.to_owned()));
+    while let Some(path) = address {
+        let (text, _) = page(browser, world, path.split('#').next().expect("a path")).await;
+        let found = named(&text);
+        assert!((1..=50).contains(&found.len()), "{path}: {}", found.len());
+        seen.extend(found);
+        address = next(&text, of);
+    }
+    seen
+}
+
+/// Users, groups and members: more than a thousand of the first and the last.
+#[tokio::test]
+async fn lists_of_people_and_clients_have_each_of_them_once() {
+    const USERS: usize = 1_010;
+    const GROUPS: usize = 60;
+    const TOKENS: usize = 60;
+    let world = World::builder().start().await;
+    let mut browser = root(&world).await;
+    let user = |number: usize| format!("user-{number:04}");
+    let users: BTreeSet<String> = (0..USERS).map(user).collect();
+    let groups: BTreeSet<String> = (0..GROUPS).map(|number| format!("g-{number:03}")).collect();
+    let mut file = String::new();
+    for name in &users {
+        writeln!(file, "[users.{name}]").expect("a line");
+    }
+    for name in &groups {
+        writeln!(file, "[groups.{name}]").expect("a line");
+    }
+    let members: Vec<_> = users.iter().map(|name| format!("{name:?}")).collect();
+    writeln!(file, "[groups.all]\nmembers = [{}]", members.join(", ")).expect("a line");
+    world.run_with(&["apply", "-"], file.as_bytes()).await.ok();
+
+    let people = "/settings/people";
+    let roles = |text: &str| between(text, "aria-label=\"Role of ", "\"");
+    let seen = walked(&mut browser, &world, (people, "users"), roles).await;
+    assert!(seen.is_sorted_by(|one, next| one < next), "each once");
+    let of_file = seen.iter().filter(|name| users.contains(*name));
+    assert!(of_file.eq(&users), "{} users", seen.len());
+    let cards = |text: &str| between(text, "aria-label=\"User to put into ", "\"");
+    let seen = walked(&mut browser, &world, (people, "groups"), cards).await;
+    let all: BTreeSet<_> = groups.iter().cloned().chain(["all".to_owned()]).collect();
+    assert!(seen.iter().eq(&all), "{} groups", seen.len());
+    let removable = |text: &str| between(text, "name=\"user\" value=\"", "\"");
+    let seen = walked(&mut browser, &world, (people, "members of all"), removable).await;
+    assert!(seen.iter().eq(&users), "{} members", seen.len());
+
+    // Clients and tokens are made one by one.
+    let many = if how_many() > FEW { 1_010 } else { TOKENS };
+    let client = |number: usize| format!("client-{number:04}");
+    for number in 0..many {
+        let form = [("name", client(number)), ("expires", "90d".to_owned())];
+        let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let added = browser.post(&world, "/settings/clients", &form).await;
+        assert_eq!(added.status, 200, "{}", added.text());
+    }
+    for number in 0..TOKENS {
+        let name = format!("token {number}");
+        let form = [
+            ("name", name.as_str()),
+            ("scope", "read"),
+            ("expires", "30d"),
+        ];
+        let added = browser.post(&world, "/settings/tokens", &form).await;
+        assert_eq!(added.status, 200, "{}", added.text());
+    }
+    let links = |text: &str| between(text, "href=\"/settings/clients/", "/remove\"");
+    let seen = walked(
+        &mut browser,
+        &world,
+        ("/settings/clients", "clients"),
+        links,
+    )
+    .await;
+    // The client of the test's own world is among them.
+    assert!(seen.is_sorted_by(|one, next| one < next), "each once");
+    let added = seen.into_iter().filter(|name| name.starts_with("client-"));
+    assert!(added.eq((0..many).map(client)));
+    let ids = |text: &str| between(text, "<span class=\"sub mono\">", "</span>");
+    let seen = walked(&mut browser, &world, ("/settings/tokens", "tokens"), ids).await;
+    let different: BTreeSet<_> = seen.iter().collect();
+    assert_eq!((seen.len(), different.len()), (TOKENS, TOKENS));
+    // A place of nothing that is there is a place all the same, and one that is none is the first.
+    for (path, found) in [
+        ("/settings/clients?after=zzz", 0),
+        ("/settings/clients?after=client-0009x", 50),
+        ("/settings/tokens?after=hunter2", 50),
+    ] {
+        let (text, _) = page(&mut browser, &world, path).await;
+        let rows = text.matches("<th scope=\"row\">").count();
+        assert_eq!(rows, found, "{path}");
+    }
+
+    // What is sent from a later page leads back there.
+    let form = [("do", "disable"), ("users_after", "user-0500")];
+    let path = "/settings/people/users/user-0501";
+    let changed = browser.post(&world, path, &form).await;
+    let back = changed.header("location").expect("a way back");
+    assert_eq!(
+        back,
+        "/settings/people?done=user-changed&users_after=user-0500"
+    );
 }

@@ -214,6 +214,13 @@ async fn a_file_is_imported_while_the_page_says_how_far_it_is() {
 }
 
 #[tokio::test]
+async fn long_lists_have_pages_with_and_without_a_script() {
+    needs!(Need::Browser);
+    let world = World::builder().start().await;
+    drive(&world, "paging.mjs").await;
+}
+
+#[tokio::test]
 async fn everything_can_be_done_with_the_keyboard_alone() {
     needs!(Need::Browser, Need::Program("curl"));
     let builder = World::builder()
