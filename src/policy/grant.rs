@@ -55,11 +55,32 @@ impl Grant {
         }
     }
 
+    /// Whether it refuses something that `before` allowed. Also says so of some that only look narrower.
+    pub fn takes_away_from(&self, before: &Self) -> bool {
+        let is_any = |names: &[String]| names.is_empty() || names.iter().any(|name| name == "*");
+        !has_all(&self.hosts, &before.hosts)
+            || !has_all(&self.locations, &before.locations)
+            || limits(&self.methods, &before.methods, is_any)
+            || limits(&self.actions, &before.actions, is_any)
+            || limits(&self.paths, &before.paths, <[_]>::is_empty)
+            || self.expires.unwrap_or(i64::MAX) < before.expires.unwrap_or(i64::MAX)
+            || self.uses != before.uses && !self.uses.is_empty()
+    }
+
     /// Whether the expiry has come, `now` in seconds since 1970-01-01T00:00:00Z. This is not part
     /// of [`super::decide::decide`]: an expired credential is "not found", like an unknown one.
     pub fn expired(&self, now: i64) -> bool {
         self.expires.is_some_and(|at| now >= at)
     }
+}
+
+fn has_all<T: PartialEq>(those: &[T], of: &[T]) -> bool {
+    of.iter().all(|one| those.contains(one))
+}
+
+/// Whether a list allows less than one before, where some lists mean any.
+fn limits<T: PartialEq>(after: &[T], before: &[T], is_any: impl Fn(&[T]) -> bool) -> bool {
+    !is_any(after) && (is_any(before) || !has_all(after, before))
 }
 
 /// Why a text is not a method or an action.

@@ -75,6 +75,7 @@ impl Registrar {
             changed = edit.existing(id)?.entries.remove(alias).is_some();
             if changed {
                 let detail = format!("bundle {}; without {alias}", id.name);
+                edit.takes_away = true;
                 edit.record_event(Event::BundleChanged, None, detail);
             }
             Ok(())

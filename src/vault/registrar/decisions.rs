@@ -111,6 +111,7 @@ impl Registrar {
             if policy.grant.expires != grant.expires {
                 self.floor.check_expiry(grant.expires, policy.rotated)?;
             }
+            let narrows = grant.takes_away_from(&policy.grant);
             if changed {
                 policy.grant = grant;
                 let version = policy.current();
@@ -118,6 +119,7 @@ impl Registrar {
                 // permitted.
                 let detail = serde_json::to_string(&policy.grant)
                     .map_err(|error| StoreUnavailable::new(error.to_string()))?;
+                edit.takes_away = narrows;
                 edit.record_event(Event::CredentialAllowed, version, detail);
             }
             Ok(())

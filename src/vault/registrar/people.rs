@@ -72,6 +72,7 @@ impl Registrar {
             user.role = change.role.unwrap_or(user.role);
             let detail = format!("role {}", user.role);
             changed = *user != before;
+            edit.takes_away = takes_rights_away(before.role, edit.user(name)?.role);
             if changed {
                 keep_an_administrator(edit, name, &before)?;
                 edit.record_event(Event::UserChanged, Some(name), detail);
@@ -208,6 +209,11 @@ impl Registrar {
         self.store.change_people(actor, edit).await?;
         Ok(changed)
     }
+}
+
+/// Whether somebody with another role can do less than before.
+fn takes_rights_away(before: Role, after: Role) -> bool {
+    before != after && (before == Role::Administrator || after == Role::Auditor)
 }
 
 /// Forgets those who left so long ago that the values are no longer searched for.

@@ -47,6 +47,8 @@ pub struct CredentialEdit {
     pub now: i64,
     /// The sealed values of a new version.
     pub values: Option<NewVersion>,
+    /// It takes something away, beside what its events say: then it has to be possible on a full disk.
+    pub takes_away: bool,
     pub(super) events: Vec<PendingEvent>,
 }
 
@@ -74,6 +76,7 @@ impl CredentialEdit {
             record,
             now,
             values: None,
+            takes_away: false,
             events: Vec::new(),
         }
     }
@@ -134,6 +137,8 @@ pub struct BundleEdit {
     pub bundle: Option<Bundle>,
     /// The time of the change, unix seconds.
     pub now: i64,
+    /// It takes something away, beside what its events say: then it has to be possible on a full disk.
+    pub takes_away: bool,
     pub(super) events: Vec<PendingEvent>,
 }
 
@@ -142,6 +147,7 @@ impl BundleEdit {
         Self {
             bundle,
             now,
+            takes_away: false,
             events: Vec::new(),
         }
     }
@@ -176,6 +182,8 @@ pub struct PeopleEdit {
     pub groups: BTreeMap<GroupName, Group>,
     /// The time of the change, unix seconds.
     pub now: i64,
+    /// It takes something away, beside what its events say: then it has to be possible on a full disk.
+    pub takes_away: bool,
     pub(super) events: Vec<PendingEvent>,
 }
 
@@ -189,6 +197,7 @@ impl PeopleEdit {
             users,
             groups,
             now,
+            takes_away: false,
             events: Vec::new(),
         }
     }

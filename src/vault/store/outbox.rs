@@ -192,6 +192,71 @@ impl Event {
         Event::TunnelOpened,
     ];
 
+    /// Whether it always takes something away: a right, or a thing that takes up space. Where it depends on
+    /// what was changed, the change says so itself.
+    pub fn takes_away(self) -> bool {
+        match self {
+            Event::CredentialRevoked
+            | Event::CredentialDeleted
+            | Event::CredentialDestroyed
+            | Event::CredentialUnshared
+            | Event::CredentialDetached
+            | Event::StandInRevoked
+            | Event::UserDisabled
+            | Event::UserSignedOut
+            | Event::UserPasswordChanged
+            | Event::UserReset
+            | Event::GroupRemoved
+            | Event::GroupLeft
+            | Event::BundleUnshared
+            | Event::BundleRemoved
+            | Event::ApprovalDenied
+            | Event::ApprovalRemoved
+            | Event::EgressRemoved
+            | Event::TokenRevoked
+            | Event::ClientRemoved => true,
+            Event::CredentialCreated
+            | Event::CredentialRotated
+            | Event::CredentialRestored
+            | Event::CredentialAllowed
+            | Event::CredentialStaged
+            | Event::CredentialPromoted
+            | Event::CredentialRolledBack
+            | Event::CredentialHandedOver
+            | Event::CredentialShared
+            | Event::CredentialAttached
+            | Event::StandInAdded
+            | Event::UserAdded
+            | Event::UserChanged
+            | Event::UserEnabled
+            | Event::UserInvited
+            | Event::UserSignedIn
+            | Event::UserLinked
+            | Event::GroupAdded
+            | Event::GroupJoined
+            | Event::BundleAdded
+            | Event::BundleChanged
+            | Event::BundleShared
+            | Event::ApprovalAsked
+            | Event::ApprovalGranted
+            | Event::ApprovalUsed
+            | Event::RequestAsked
+            | Event::RequestDeclined
+            | Event::RequestAnswered
+            | Event::EgressAdded
+            | Event::StoreAccepted
+            | Event::StoreRekeyed
+            | Event::AuthorityRotated
+            | Event::AuthorityRetired
+            | Event::StoreBackedUp
+            | Event::StoreRestored
+            | Event::TokenCreated
+            | Event::ClientAdded
+            | Event::ClientChanged
+            | Event::TunnelOpened => false,
+        }
+    }
+
     /// The `event` of the ledger line.
     pub fn as_str(self) -> &'static str {
         match self {

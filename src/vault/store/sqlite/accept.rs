@@ -61,6 +61,8 @@ impl Database {
             time: clock::unix_micros(),
             actor,
             together: None,
+            takes_away: false,
+            reserve: None,
             given: None,
         };
         change.count_all().await?;

@@ -9,7 +9,6 @@ use crate::substitution::slug::Slug;
 use crate::vault::name::{Actor, Principal};
 use crate::vault::people::{Bundle, BundleId, Share};
 use crate::vault::record::{BundleRecord, CredentialRecord, Record as _};
-use crate::vault::rights::Right;
 use crate::vault::sharing;
 use crate::vault::store::edit::{BundleEdit, BundleTarget};
 use crate::vault::store::error::{StoreError, StoreUnavailable};
@@ -21,10 +20,7 @@ impl Database {
         target: &BundleTarget<'_>,
         edit: impl FnOnce(&mut BundleEdit) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let mut change = match target.right {
-            Right::TakeAway => self.begin_taking_away(actor).await?,
-            Right::Own => self.begin(actor).await?,
-        };
+        let mut change = self.begin(actor).await?;
         change.permit_bundle(target).await?;
         if let Some(with) = target.with {
             change.require(with).await?;
@@ -49,6 +45,7 @@ impl Database {
         if edited.events.is_empty() {
             return change.leave().await;
         }
+        change.takes_away |= edited.takes_away;
         match &edited.bundle {
             Some(bundle) => change.put(&name, &BundleRecord::of(bundle), None).await?,
             None if existed => change.remove::<BundleRecord>(&name).await?,

@@ -63,7 +63,7 @@ impl Database {
         actor: &Actor,
         name: &ClientName,
     ) -> Result<Client, StoreError> {
-        let mut change = self.begin_taking_away(actor).await?;
+        let mut change = self.begin(actor).await?;
         let client = change.client(name).await?;
         change.permit_client(&client, Right::TakeAway).await?;
         change.remove::<ClientRecord>(name.as_str()).await?;
@@ -86,6 +86,7 @@ impl Database {
         if let Some(id) = bundle {
             change.bundle(id).await?;
         }
+        change.takes_away = bundle.is_some();
         client.bundle = bundle.cloned().map(Arc::new);
         change.put_client(&client).await?;
         let detail = bundle.map_or("no bundle".to_owned(), |id| format!("bundle {id}"));
@@ -117,7 +118,8 @@ impl Database {
         name: &ClientName,
         which: &Revoked,
     ) -> Result<(), StoreError> {
-        let mut change = self.begin_taking_away(actor).await?;
+        let mut change = self.begin(actor).await?;
+        change.takes_away = true;
         let mut client = change.client(name).await?;
         change.permit_client(&client, Right::TakeAway).await?;
         let detail = match which {

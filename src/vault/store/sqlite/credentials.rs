@@ -51,6 +51,7 @@ impl Database {
                 return Err(error);
             }
         };
+        change.takes_away |= edited.takes_away;
         let Some(record) = edited.record.filter(|_| !edited.events.is_empty()) else {
             return change.leave().await;
         };

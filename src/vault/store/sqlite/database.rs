@@ -46,7 +46,7 @@ pub struct Database {
     pub(super) keys: PolicyKeys,
     anchor: Arc<Mutex<Option<SqliteConnection>>>,
     path: Arc<Path>,
-    reserve: Reserve,
+    pub(super) reserve: Reserve,
     pub(super) seen: Arc<Path>,
     /// What has to hold for a change to be made.
     condition: Option<Arc<Condition>>,
@@ -95,10 +95,10 @@ impl Database {
             .before_acquire(|connection, _| Box::pin(is_usable(connection)))
             .connect_lazy_with(options);
         Ok(Self {
+            reserve: Reserve::of(&path, &pool),
             pool,
             keys,
             anchor: Arc::new(Mutex::new(Some(anchor))),
-            reserve: Reserve::of(&path),
             path: path.into(),
             seen: location.seen.as_path().into(),
             condition: None,
@@ -175,6 +175,8 @@ impl Database {
             time: clock::unix_micros(),
             actor: &actor,
             together: None,
+            takes_away: false,
+            reserve: None,
             given: None,
         };
         change.take_over().await?;
@@ -204,6 +206,8 @@ impl Database {
             time: clock::unix_micros(),
             actor: &actor,
             together: None,
+            takes_away: false,
+            reserve: None,
             given: None,
         };
         let revision = change.revision;
@@ -322,6 +326,8 @@ impl Database {
             time: clock::unix_micros(),
             actor,
             together: None,
+            takes_away: false,
+            reserve: Some(self.reserve.clone()),
             given: None,
         };
         if let Some(condition) = &self.condition {
@@ -330,7 +336,8 @@ impl Database {
         Ok(change)
     }
 
-    /// Begins a change that takes something away, which has to be possible on a full disk.
+    /// Begins a change that takes something away, of which so much may be written that it goes to the disk
+    /// before the commit.
     pub(super) async fn begin_taking_away<'a>(
         &self,
         actor: &'a Actor,
@@ -338,7 +345,7 @@ impl Database {
         let given = match &self.together {
             // Changes that are made together may add as much as they take away.
             Some(_) => None,
-            None => self.reserve.give(&self.pool),
+            None => self.reserve.give(),
         };
         let change = self.begin(actor).await?;
         Ok(Change { given, ..change })
@@ -452,7 +459,11 @@ pub(super) struct Change<'a> {
     pub(super) actor: &'a Actor,
     /// Where the transaction goes for the next change, if several are made together.
     pub(super) together: Option<Together>,
-    /// Space on a full disk.
+    /// Whether it takes something away, which has to be possible on a full disk.
+    pub(super) takes_away: bool,
+    /// Where it finds space there; `None` for changes that are no one's command.
+    pub(super) reserve: Option<Reserve>,
+    /// That space.
     pub(super) given: Option<Given>,
 }
 
@@ -468,6 +479,10 @@ impl Change<'_> {
         }
         self.head.revision = self.revision;
         put_head(&mut self.transaction, &self.key, &self.head).await?;
+        if self.takes_away && self.given.is_none() {
+            // Until here nothing was written: what is changed goes to the disk with the commit.
+            self.given = self.reserve.as_ref().and_then(Reserve::give);
+        }
         self.transaction.commit().await?;
         if let Some(given) = self.given.take() {
             given.take_back().await;

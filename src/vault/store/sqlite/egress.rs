@@ -6,7 +6,7 @@ use sqlx::Row as _;
 
 use super::database::Database;
 use super::objects::{self, Object, unverified};
-use crate::policy::egress::EgressRule;
+use crate::policy::egress::{EgressRule, Stance};
 use crate::vault::egress::{EgressEntry, MOST_RULES, Subject, describe};
 use crate::vault::name::Actor;
 use crate::vault::record::Record as _;
@@ -47,6 +47,7 @@ impl Database {
         }
         let number = change.revision;
         change.put(&number.to_string(), &entry, None).await?;
+        change.takes_away = rule.stance == Stance::Deny;
         let detail = format!("rule {number}; {}", describe(subject, rule));
         change.record_store(Event::EgressAdded, &detail).await?;
         change.commit().await?;

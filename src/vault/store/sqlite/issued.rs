@@ -55,6 +55,7 @@ impl Database {
                 format!("the token {id} is revoked")
             }
         };
+        change.takes_away = true;
         change.put(client.as_str(), &revoked, None).await?;
         change.record_issued(client, &detail).await?;
         change.commit().await

@@ -45,6 +45,8 @@ impl<'a> Change<'a> {
             time: parts.time,
             actor,
             together: Some(together.clone()),
+            takes_away: false,
+            reserve: None,
             given: None,
         })
     }

@@ -317,6 +317,7 @@ impl Change<'_> {
         about: About<'_>,
         detail: &str,
     ) -> Result<(), StoreError> {
+        self.takes_away |= event.takes_away();
         let row = sqlx::query(INSERT)
             .bind(self.time)
             .bind(self.revision)

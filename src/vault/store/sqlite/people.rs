@@ -31,6 +31,7 @@ impl Database {
             change.keep_people(before);
             return change.leave().await;
         }
+        change.takes_away |= edited.takes_away;
         change.put_changed(&before.users, &edited.users).await?;
         change.put_changed(&before.groups, &edited.groups).await?;
         for event in events {

@@ -25,12 +25,18 @@ const PIECE: usize = 64 * 1024;
 
 /// The file that keeps the space.
 #[derive(Clone, Debug)]
-pub(super) struct Reserve(Arc<Path>);
+pub(super) struct Reserve {
+    file: Arc<Path>,
+    pool: SqlitePool,
+}
 
 impl Reserve {
-    /// The one of this database.
-    pub(super) fn of(database: &Path) -> Self {
-        Self(files::beside(database, "-reserve").into())
+    /// The one of this database, with its connections.
+    pub(super) fn of(database: &Path, pool: &SqlitePool) -> Self {
+        Self {
+            file: files::beside(database, "-reserve").into(),
+            pool: pool.clone(),
+        }
     }
 
     /// Makes the file, or what is missing of it. It is no hole in the file system: it is written. Blocks.
@@ -38,7 +44,7 @@ impl Reserve {
     /// # Errors
     /// When there is no space for it. What there is is kept.
     pub(super) fn keep(&self) -> io::Result<()> {
-        let there = fs::metadata(&self.0).map_or(0, |file| file.len());
+        let there = fs::metadata(&self.file).map_or(0, |file| file.len());
         if there >= SIZE {
             return Ok(());
         }
@@ -46,7 +52,7 @@ impl Reserve {
             .append(true)
             .create(true)
             .mode(files::PRIVATE)
-            .open(&self.0)?;
+            .open(&self.file)?;
         let mut left = usize::try_from(SIZE - there).unwrap_or(usize::MAX);
         let zeros = vec![0; PIECE];
         while left > 0 {
@@ -61,7 +67,7 @@ impl Reserve {
 
     /// Whether the disk has so little left that a change may not find room.
     pub(super) fn is_needed(&self) -> bool {
-        let directory = self.0.parent().unwrap_or(&self.0);
+        let directory = self.file.parent().unwrap_or(&self.file);
         // What cannot be asked counts as full: then it is tried.
         rustix::fs::statvfs(directory).map_or(true, |disk| {
             disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE
@@ -69,15 +75,12 @@ impl Reserve {
     }
 
     /// Gives the space to a change, if it is needed.
-    pub(super) fn give(&self, pool: &SqlitePool) -> Option<Given> {
+    pub(super) fn give(&self) -> Option<Given> {
         if !self.is_needed() {
             return None;
         }
-        match fs::remove_file(&self.0) {
-            Ok(()) => Some(Given {
-                reserve: self.clone(),
-                pool: pool.clone(),
-            }),
+        match fs::remove_file(&self.file) {
+            Ok(()) => Some(Given(self.clone())),
             Err(error) => {
                 if error.kind() != ErrorKind::NotFound {
                     tracing::warn!(%error, "the space that is kept for a full disk cannot be given free");
@@ -89,16 +92,13 @@ impl Reserve {
 }
 
 /// Space that a change has got. What is left of it is kept again with the end of this value.
-pub(super) struct Given {
-    reserve: Reserve,
-    pool: SqlitePool,
-}
+pub(super) struct Given(Reserve);
 
 impl Given {
     /// The change is made: moves the log into the database, where what was deleted has made room.
     pub(super) async fn take_back(self) {
         let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&self.pool)
+            .execute(&self.0.pool)
             .await;
         if let Err(error) = emptied {
             tracing::debug!(%error, "the write-ahead log could not be emptied yet");
@@ -109,7 +109,7 @@ impl Given {
 
 impl Drop for Given {
     fn drop(&mut self) {
-        if let Err(error) = self.reserve.keep() {
+        if let Err(error) = self.0.keep() {
             tracing::warn!(%error, "the space that is kept for a full disk could not be taken back yet");
         }
     }
@@ -119,27 +119,35 @@ impl Drop for Given {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_missing_of_it_is_written_again() {
+    fn reserve(dir: &tempfile::TempDir) -> Reserve {
+        let pool = SqlitePool::connect_lazy("sqlite::memory:").unwrap();
+        Reserve::of(&dir.path().join("egret.db"), &pool)
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_of_it_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
-        let reserve = Reserve::of(&dir.path().join("egret.db"));
+        let reserve = reserve(&dir);
         for there in [None, Some(0), Some(1), Some(SIZE - 1), Some(SIZE)] {
-            let _ = fs::remove_file(&reserve.0);
+            let _ = fs::remove_file(&reserve.file);
             if let Some(there) = there {
-                fs::write(&reserve.0, vec![0; there as usize]).unwrap();
+                fs::write(&reserve.file, vec![0; there as usize]).unwrap();
             }
             reserve.keep().unwrap();
-            assert_eq!(fs::metadata(&reserve.0).unwrap().len(), SIZE, "{there:?}");
+            assert_eq!(
+                fs::metadata(&reserve.file).unwrap().len(),
+                SIZE,
+                "{there:?}"
+            );
         }
     }
 
     #[tokio::test]
     async fn with_room_on_the_disk_it_stays_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let reserve = Reserve::of(&dir.path().join("egret.db"));
+        let reserve = reserve(&dir);
         reserve.keep().unwrap();
-        let pool = SqlitePool::connect_lazy("sqlite::memory:").unwrap();
-        assert!(reserve.give(&pool).is_none());
-        assert!(reserve.0.exists());
+        assert!(reserve.give().is_none());
+        assert!(reserve.file.exists());
     }
 }

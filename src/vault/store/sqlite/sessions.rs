@@ -78,10 +78,14 @@ impl Database {
     }
 
     pub async fn end_session(&self, hash: &SecretHash) -> Result<(), StoreUnavailable> {
+        let given = self.reserve.give();
         sqlx::query("DELETE FROM sessions WHERE id = ?")
             .bind(hex(hash))
             .execute(&self.pool)
             .await?;
+        if let Some(given) = given {
+            given.take_back().await;
+        }
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ impl Database {
         actor: &Actor,
         id: &ApiTokenId,
     ) -> Result<ApiToken, StoreError> {
-        let mut change = self.begin_taking_away(actor).await?;
+        let mut change = self.begin(actor).await?;
         let record = change.get::<TokenRecord>(id.as_str()).await?;
         let record = record.ok_or_else(|| StoreError::TokenNotFound(id.clone()))?;
         let unknown = || StoreError::TokenNotFound(id.clone());
