@@ -1,13 +1,18 @@
 //! Many connections at once: nothing hangs, no file or socket leaks, and memory is given back.
 
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Barrier, Semaphore};
 
 use crate::client::{Wanted, request, trusting};
+use crate::durability_space::may_mount;
+use crate::needs::{Need, needs, skipped};
 use crate::upstream::{Step, Stub};
-use crate::world::{HOST, SLUG, VALUE, World};
+use crate::world::{Builder, HOST, SLUG, VALUE, World};
 use crate::{eventually, within, within_secs};
 
 const TUNNELS: usize = 1000;
@@ -208,10 +213,8 @@ async fn connections_beyond_the_limit_do_not_take_the_proxy_down() {
 
 /// In a small place, of 256 files and 64 MiB of memory: each of a hundred clients has a request under way at
 /// the same time, and probes are answered. Who finds no place is told so.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_clients_are_served_at_once_with_256_open_files() {
+async fn a_hundred_clients_at_once(builder: Builder) -> Arc<World> {
     const CLIENTS: usize = 100;
-    let builder = World::builder().after("ulimit -n 256");
     let stub = Stub::tls(builder.pki(), &[HOST]).await;
     let builder = builder.route(&format!("{HOST}:443"), stub.addr);
     let world = Arc::new(builder.start().await);
@@ -232,9 +235,6 @@ async fn a_hundred_clients_are_served_at_once_with_256_open_files() {
     stub.until_requests(CLIENTS).await;
     let ready = world.admin_page("/readyz").await.expect("an answer");
     assert_eq!(ready.status, 200);
-    // What a limit of memory counts: pages of the program itself can be read again.
-    let own = memory_kib(world.pid(), "RssAnon:");
-    assert!(own < 64 * 1024, "{own} KiB");
     let mut more = Vec::new();
     let refused = loop {
         assert!(more.len() < 20, "there are places without end");
@@ -249,4 +249,129 @@ async fn a_hundred_clients_are_served_at_once_with_256_open_files() {
         let status = within("an answer", client).await.expect("a client");
         assert_eq!(status, 200);
     }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_clients_are_served_at_once_with_256_open_files() {
+    let builder = World::builder().after("ulimit -n 256");
+    let world = a_hundred_clients_at_once(builder).await;
+    // What a limit of memory counts: pages of the program itself can be read again.
+    let own = memory_kib(world.pid(), "RssAnon:");
+    assert!(own < 64 * 1024, "{own} KiB");
+}
+
+/// Starts the server in the memory cgroup of [`SmallGroup`], as a user without any right, on a root that is
+/// read-only, with an empty home.
+const SMALL_PLACE: &str = r#"
+    ulimit -n 256
+    group=$(cat "$HOME/group") && echo $$ >"$group/cgroup.procs" || exit 1
+    exec unshare --mount sh -c '
+        home=$HOME
+        mkdir "$home/home" &&
+        mount --bind "$home" "$home" && mount -o remount,bind,ro / || exit 1
+        ! touch /usr/egret-test 2>/dev/null || exit 1
+        export HOME="$home/home"
+        exec unshare --user --map-user=65534 --map-group=65534 setpriv --pdeathsig KILL "$@"
+    ' sh "$@""#;
+
+/// A memory cgroup of 64 MiB, the pages of files among them, without swap. It goes with the test.
+struct SmallGroup(PathBuf);
+
+impl SmallGroup {
+    const LIMIT: &str = "67108864";
+
+    /// `None` on a machine that lets the test have none.
+    fn make() -> Option<Self> {
+        let name = format!("egret-test-{}", std::process::id());
+        let (first, second) = (
+            Path::new("/sys/fs/cgroup/memory"),
+            Path::new("/sys/fs/cgroup"),
+        );
+        let is_first = first.join("memory.limit_in_bytes").exists();
+        let group = Self(if is_first { first } else { second }.join(name));
+        let made = std::fs::create_dir(&group.0).and_then(|()| {
+            if is_first {
+                group.set("memory.limit_in_bytes", Self::LIMIT)?;
+                // Not there where the kernel does not count swap.
+                let _ = group.set("memory.memsw.limit_in_bytes", Self::LIMIT);
+                Ok(())
+            } else {
+                group.set("memory.max", Self::LIMIT)?;
+                let _ = group.set("memory.swap.max", "0");
+                Ok(())
+            }
+        });
+        match made {
+            Ok(()) => Some(group),
+            Err(error) => {
+                skipped(&format!("permission to make a memory cgroup: {error}"));
+                None
+            }
+        }
+    }
+
+    fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.0.join(file))?
+            .write_all(value.as_bytes())
+    }
+
+    /// How many processes were ended because there was no memory left.
+    fn ended(&self) -> String {
+        let files = ["memory.oom_control", "memory.events"];
+        let read = |file: &&str| std::fs::read_to_string(self.0.join(file)).ok();
+        let text = files.iter().find_map(read).expect("a file of the group");
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.expect("a count").to_owned()
+    }
+
+    /// The processes in it.
+    fn members(&self) -> String {
+        std::fs::read_to_string(self.0.join("cgroup.procs")).expect("the members")
+    }
+}
+
+impl Drop for SmallGroup {
+    fn drop(&mut self) {
+        // Its processes are ended by now, but not always gone.
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.0).is_ok() || !self.0.exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_clients_are_served_at_once_in_64_mib_without_any_right() {
+    needs!(
+        Need::Program("unshare"),
+        Need::Program("setpriv"),
+        Need::Program("mount")
+    );
+    if !may_mount().await {
+        return;
+    }
+    let Some(group) = SmallGroup::make() else {
+        return;
+    };
+    let builder = World::builder().in_scratch("group", group.0.as_os_str().as_bytes());
+    let world = a_hundred_clients_at_once(builder.after(SMALL_PLACE)).await;
+    let pid = world.pid();
+    assert!(
+        group
+            .members()
+            .lines()
+            .any(|member| member == pid.to_string())
+    );
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    assert_eq!(rights.map(str::trim), Some("0000000000000000"));
+    assert_eq!(group.ended(), "0");
+    let home = world.scratch().join("home");
+    assert_eq!(std::fs::read_dir(home).expect("its home").count(), 0);
+    drop(world);
 }

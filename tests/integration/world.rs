@@ -33,6 +33,10 @@ pub struct Builder {
     pki: Pki,
     config: toml::Table,
     shell: Option<&'static str>,
+    /// A Unix socket in the directory of the world.
+    socket: Option<&'static str>,
+    /// Files for that shell.
+    files: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// The result of a command.
@@ -87,6 +91,8 @@ impl Builder {
             pki: Pki::new(),
             config,
             shell: None,
+            socket: None,
+            files: Vec::new(),
         }
     }
 
@@ -123,6 +129,18 @@ impl Builder {
         self
     }
 
+    /// Puts a file into the directory of the world, for the prelude of [`after`](Self::after).
+    pub fn in_scratch(mut self, name: &'static str, content: &[u8]) -> Self {
+        self.files.push((name, content.to_vec()));
+        self
+    }
+
+    /// Serves base URLs at a Unix socket of this name in the directory of the world.
+    pub fn listening(mut self, name: &'static str) -> Self {
+        self.socket = Some(name);
+        self
+    }
+
     /// Lets this test trace the server and read its memory, where the machine permits it.
     ///
     /// The server is not dumpable: only a process with CAP_SYS_PTRACE over it may trace it. Root has
@@ -152,6 +170,9 @@ impl Builder {
             pki: self.pki,
             proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+        for (name, content) in &self.files {
+            std::fs::write(dir.path().join(name), content).expect("write a file");
+        }
             token: String::new(),
             server: spawn(dir.path(), &data, self.shell),
             data,
