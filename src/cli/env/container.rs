@@ -75,7 +75,8 @@ impl Container<'_> {
     }
 
     fn compose(&self, variables: &[(String, String)]) -> String {
-        let mut text = format!("services:\n  {}:\n    environment:\n", quoted(self.action));
+        let service = service(self.action);
+        let mut text = format!("services:\n  {}:\n    environment:\n", quoted(&service));
         for (name, value) in variables {
             text += &format!("      {name}: {}\n", quoted(value));
         }
@@ -98,6 +99,15 @@ impl Container<'_> {
         );
         text + "# In the pod.\nvolumes:\n  - name: egret-trust\n    configMap:\n      name: egret-trust\n"
     }
+}
+
+/// The name of a service: Compose takes no others.
+fn service(action: &str) -> String {
+    let is_taken = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+    action
+        .chars()
+        .map(|c| if is_taken(c) { c } else { '-' })
+        .collect()
 }
 
 /// A text in JSON, which YAML reads as the same.

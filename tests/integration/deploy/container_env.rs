@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::validator;
-use crate::needs::{Need, needs};
+use crate::needs::{Need, is_there, needs};
 use crate::world::{HOST, SLUG, VALUE, World, finish, one_upstream};
 
 /// Reads the fragment of the first argument (`compose`, `kubernetes` or `n8n`) from standard input, writes the
@@ -88,6 +88,14 @@ async fn a_container_with_these_variables_uses_the_proxy() {
                     .arg("--strict")
                     .arg(&manifest),
             );
+        }
+        if kind == "compose" && is_there(Need::GoPrograms) {
+            let project = super::compose::load(&manifest, &[("EGRET_TOKEN", "TOKEN")]);
+            let project = super::succeeds(&mut { project });
+            let project: serde_json::Value = serde_json::from_str(&project).expect("JSON");
+            let mut services = project["services"].as_object().expect("services").values();
+            let service = services.next().expect("a service");
+            assert_eq!(service["environment"], serde_json::json!(variables));
         }
         let mut curl = Command::new("curl");
         curl.env_clear()

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+mod compose;
 mod container_env;
 mod dashboards;
 mod debian;

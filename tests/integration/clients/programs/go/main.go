@@ -1,6 +1,6 @@
 // Clients of Go libraries that send a placeholder, and the servers that they speak to: gRPC, Connect,
-// the API of Kubernetes, and OAuth. `clients NAME-server VALUE` prints the server's port, `clients NAME`
-// is the client, which ends with status 1 where something is not as it should be.
+// the API of Kubernetes, and OAuth; and the loader of Compose files. `clients NAME-server VALUE` prints the
+// server's port, `clients NAME` is the client, which ends with status 1 where something is not as it should be.
 package main
 
 import (
@@ -26,6 +26,7 @@ func main() {
 		"kubernetes-server": kubernetesServer,
 		"kubernetes":        kubernetesClient,
 		"oauth":             oauthClient,
+		"compose":           composeProject,
 	}
 	role, isKnown := roles[os.Args[1]]
 	if !isKnown {
