@@ -16,6 +16,11 @@ if [ -z "$real" ]; then
     echo "$name: not found" >&2
     exit 127
 fi
+# These two take no such options where they say how they are used.
+case $name,${1-} in
+    svnsync,h | svnsync,help | svnsync,-h | svnsync,--help | svnsync,--version) exec "$real" "$@" ;;
+    svnrdump,h | svnrdump,help | svnrdump,-h | svnrdump,--help | svnrdump,--version) exec "$real" "$@" ;;
+esac
 proxy=${HTTPS_PROXY#http://}
 # Without arguments it says how it is used, and takes options for arguments.
 case $#,$proxy in

@@ -61,8 +61,8 @@ use crate::{identity, observe};
 /// The proxy's address carries no password: the program has a port of its own, which vouches for it,
 /// is closed to other users, and ends with this command.
 ///
-/// Subversion reads its proxy from no variable: svn and svnmucc are found in a directory of Egret's first,
-/// where a script calls the real ones with the options for it.
+/// Subversion reads its proxy from no variable: svn, svnmucc, svnsync and svnrdump are found in a directory
+/// of Egret's first, where a script calls the real ones with the options for it.
 ///
 /// Git remotes of the form git@HOST: and ssh://git@HOST/ are reached by HTTPS, with a placeholder as the
 /// password, where the principal has exactly one credential for the host (GIT_CONFIG_PARAMETERS).

@@ -362,7 +362,11 @@ async fn subversion(request: Arc<Request>) -> Vec<Step> {
 
 #[tokio::test]
 async fn subversion_arrives_by_its_wrapper() {
-    needs!(Need::Program("svn"));
+    needs!(
+        Need::Program("svn"),
+        Need::Program("svnsync"),
+        Need::Program("svnrdump")
+    );
     let (world, stub) = one_upstream().await;
     stub.serve(subversion);
     let url = format!("https://{HOST}/repo");
@@ -380,6 +384,17 @@ async fn subversion_arrives_by_its_wrapper() {
     assert!(output.status.success(), "{output:#?}\n{}", world.log());
     assert!(output.stdout.contains("Revision: 7"), "{output:#?}");
     assert_eq!(output.stderr, "");
+    // Those that copy a repository speak to it, too.
+    for command in [["svnsync", "info"], ["svnrdump", "dump"]] {
+        stub.take();
+        let options = ["--non-interactive", "--no-auth-cache", &url];
+        world.run(&[&run[..], &command, &options].concat()).await;
+        let seen = stub.take();
+        assert!(
+            seen.iter().any(|request| request.method == "OPTIONS"),
+            "{command:?}"
+        );
+    }
     // Without the variables it is Subversion as it is.
     let direct = "unset HTTPS_PROXY; exec svn info --non-interactive \"$1\"";
     let direct = ["run", "--", "sh", "-c", direct, "sh", &url];
@@ -443,7 +458,12 @@ async fn a_wrapper_adds_options_and_takes_nothing_from_the_users_own() {
 
 #[tokio::test]
 async fn a_wrapped_program_says_how_it_is_used_as_without_the_wrapper() {
-    needs!(Need::Program("svn"), Need::Program("svnmucc"));
+    needs!(
+        Need::Program("svn"),
+        Need::Program("svnmucc"),
+        Need::Program("svnsync"),
+        Need::Program("svnrdump")
+    );
     let world = World::builder().start().await;
     for asked in [
         "svn",
@@ -454,6 +474,14 @@ async fn a_wrapped_program_says_how_it_is_used_as_without_the_wrapper() {
         "svnmucc",
         "svnmucc --version",
         "svnmucc --help",
+        "svnsync",
+        "svnsync --version",
+        "svnsync help initialize",
+        "svnsync nonsense",
+        "svnrdump",
+        "svnrdump --version",
+        "svnrdump help dump",
+        "svnrdump nonsense",
     ] {
         let here = world
             .run(&["run", "--quiet", "--", "sh", "-c", asked])
