@@ -17,6 +17,8 @@ mod s3;
 mod server_file;
 mod settings;
 mod ship;
+mod standing;
+mod take_back;
 mod traces;
 mod unix_socket;
 mod upkeep;
@@ -44,19 +46,19 @@ use self::parts::Parts;
 use self::server_file::Announcement;
 pub use self::server_file::{Reloads, ServerFile, Upgrades};
 pub use self::settings::direct_dialer;
+use self::standing::Standing;
 use self::unix_socket::UnixSocket;
 use crate::admin::{self, AdminContext, AdminSettings};
 use crate::changes::Changes;
 use crate::config::{self, Config};
 pub use crate::environment::proxy_access::reachable;
-use crate::ledger::{Relayed, usage};
+use crate::ledger::{NotFollowed, Relayed};
 use crate::memory;
 use crate::page::{self, PageLooks};
-use crate::proxy::context::Proxy;
+use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::inbound::arrival::Arrival;
 use crate::proxy::inbound::listener::Admission;
 use crate::proxy::inbound::port::VouchedPort;
-use crate::proxy::outbound::dial::{Own, OwnAddresses};
 use crate::proxy::runtime::workers::Workers;
 use crate::vault::Vault;
 
@@ -71,19 +73,16 @@ pub struct Server {
     proxy_addr: SocketAddr,
     proxy_tls: Vec<SocketAddr>,
     admin_addr: SocketAddr,
-    own: OwnAddresses,
     announced: Arc<Announcement>,
     background: Vec<JoinHandle<()>>,
     /// Cancelled when the ledger is about to be closed, for what only reads it.
     closed: CancellationToken,
-    /// Cancelled when no request is served any more.
-    ended: CancellationToken,
     /// The listeners, for a process that follows this one.
     handed: Vec<Handed>,
-    /// Cancelled once no process before this one serves requests any more.
-    alone: CancellationToken,
     /// Unix sockets, which go with the server.
     sockets: Vec<UnixSocket>,
+    /// What remains where the server stops serving for another one, and takes its place again.
+    standing: Standing,
 }
 
 impl Server {
@@ -95,7 +94,9 @@ impl Server {
         let inherited = Inherited::of_manager();
         let inherited = inherited.context("the sockets of LISTEN_FDS cannot be used")?;
         let listeners = Listeners::bind(&config, inherited)?;
-        Self::serve(config, listeners, parts).await
+        let mut server = Self::serve(config, listeners, parts).await?;
+        server.adopt();
+        Ok(server)
     }
 
     /// The same in the place of the server that has started this process, which goes on until everything
@@ -106,65 +107,65 @@ impl Server {
         let listeners = Listeners::bind(&config, inherited)?;
         let parts = Parts::open(&config, Some(&predecessor)).await?;
         let mut server = Self::serve(config, listeners, parts).await?;
-        server.alone = CancellationToken::new();
+        server.standing.alone = CancellationToken::new();
         let relayed = Relayed::of(&server.proxy.ledger);
-        predecessor.serve(relayed, server.alone.clone())?;
+        predecessor.serve(relayed, server.standing.alone.clone())?;
+        // Not before: what fails until here leaves them to the other one.
+        server.adopt();
         Ok(server)
     }
 
+    /// The Unix sockets are this server's from now on.
+    fn adopt(&mut self) {
+        self.sockets.iter_mut().for_each(UnixSocket::adopt);
+    }
+
     async fn serve(config: Config, listeners: Listeners, parts: Parts) -> Result<Self> {
+        let standing = Standing::of(&config, &listeners, parts).await?;
+        let Standing { parts, own, .. } = &standing;
+        let vault = Arc::clone(&parts.vault);
+        let settings = settings::from_config(config.clone(), vault, &parts.ledger, own)?;
+        let server = Self::stand(config, Arc::new(settings), listeners, standing, Err)?;
+        server.announced.change(|_| {})?;
+        Ok(server)
+    }
+
+    /// Serves with what may have served before. What it does beside requests and cannot begin is `failed`,
+    /// which says whether the server starts all the same.
+    fn stand(
+        config: Config,
+        settings: Arc<Settings>,
+        listeners: Listeners,
+        standing: Standing,
+        failed: fn(anyhow::Error) -> Result<()>,
+    ) -> Result<Self> {
         let handed = listeners.handed()?;
-        let keyring = parts.keyring.clone();
-        let own = OwnAddresses::default();
-        let settings = settings::from_config(
-            config.clone(),
-            Arc::clone(&parts.vault),
-            &parts.ledger,
-            &own,
-        )?;
+        let parts = &standing.parts;
         let (proxy_addr, admin_addr) = (listeners.clients.proxy.address, listeners.admin.address);
         let (base_url, proxy_tls) = (listeners.clients.base_urls(), listeners.clients.proxy_tls());
         let base_url_tls = listeners.clients.base_urls_tls();
         let base_url_sockets = listeners.clients.base_url_sockets();
-        let (canary, canary_addr) = canary::bind().await.context("cannot listen on loopback")?;
-        let _ = own.set(Own {
-            listeners: listeners.addresses(),
-            canary: canary_addr,
-        });
         let workers = Arc::new(
             Workers::start(memory::stack::on_park).context("cannot start the proxy's threads")?,
         );
         let closed = CancellationToken::new();
-        let first_uses = Arc::clone(parts.ledger.first_uses());
-        usage::keep(config.ledger_dir(), first_uses, closed.clone())
-            .context("cannot start the usage index")?;
-        alerts::start(&config, settings.way.clone(), closed.clone())
-            .context("cannot start the alerts")?;
-        ship::start(&config, &parts.ledger, settings.way.clone(), closed.clone())
-            .context("cannot send the ledger on")?;
-        s3::start(&config, &parts.ledger, settings.way.clone(), closed.clone())
-            .context("cannot store the ledger in a bucket")?;
-        witness::start(&config, &parts.ledger, &settings.way, closed.clone())
-            .context("cannot ask the witnesses")?;
-        let ended = CancellationToken::new();
-        traces::start(&config, settings.way.clone(), ended.clone())
-            .context("cannot send traces")?;
-        let alone = CancellationToken::new();
-        alone.cancel();
+        let way = &settings.way;
+        for begun in standing.begin_beside(&config, way, &closed) {
+            begun.or_else(failed)?;
+        }
 
         let state = Arc::new(parts.admin_state(proxy_addr));
         let changes = Changes::new();
         let admin = AdminContext::with_looks(
             Arc::clone(&state),
-            parts.admin_settings(&config, admin_addr, &settings),
+            parts.admin_settings(admin_addr, &settings),
             parts.admin_services(&changes, &config),
             Box::new(PageLooks),
         );
-        let proxy = Arc::new(parts.proxy(settings, &state, changes)?);
-        let places = open_files::connections(config.proxy.max_connections);
-        let admission = Admission::new(&proxy, places, &workers);
-        let (mut background, mut sockets) =
-            listeners.clients.serve(&config, &admission, &workers)?;
+        let proxy = parts.clone().proxy(settings, &state, changes)?;
+        let proxy = Arc::new(proxy);
+        let admission = Admission::new(&proxy, standing.places.clone(), &workers);
+        let (mut background, sockets) = listeners.clients.serve(&config, &admission, &workers)?;
         let router = admin::router(&admin, page::router(&admin));
         background.push(tokio::spawn(admin::run(
             admin.clone(),
@@ -172,7 +173,7 @@ impl Server {
             listeners.admin.into_listener(),
         )));
         background.extend(upkeep::start(&proxy, &workers));
-        background.push(tokio::spawn(canary::run(canary)));
+        background.push(tokio::spawn(canary::run(Arc::clone(&standing.canary))));
         background.push(tokio::spawn(upkeep::end_memberships(admin.clone())));
         let file = ServerFile {
             pid: std::process::id(),
@@ -184,16 +185,15 @@ impl Server {
             proxy_tls: proxy_tls.clone(),
             reloads: None,
             upgrades: Upgrades::default(),
-            keys: keyring.names(),
+            keys: parts.keyring.names(),
         };
         let announced = Arc::new(Announcement::new(&config.data_dir, file));
         background.push(tokio::spawn(upkeep::follow_keys(
-            keyring,
+            parts.keyring.clone(),
             config.clone(),
             Arc::clone(&announced),
         )));
-        sockets.iter_mut().for_each(UnixSocket::adopt);
-        let server = Self {
+        Ok(Self {
             proxy,
             admin,
             admission,
@@ -202,17 +202,13 @@ impl Server {
             proxy_addr,
             proxy_tls,
             admin_addr,
-            own,
             announced,
             background,
             closed,
-            ended,
             handed,
-            alone,
             sockets,
-        };
-        server.announced.change(|_| {})?;
-        Ok(server)
+            standing,
+        })
     }
 
     /// Says in the data directory that the configuration can be changed, and what became of earlier
@@ -288,7 +284,10 @@ impl Server {
     pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>> {
         let at_restart = config::restart_needed(&self.started, &config);
         let approvals = config.approvals;
-        let (vault, own) = (Arc::clone(&self.proxy.vault), Arc::clone(&self.own));
+        let (vault, own) = (
+            Arc::clone(&self.proxy.vault),
+            Arc::clone(&self.standing.own),
+        );
         // It reads the files of certificates that the configuration names.
         let registrar = self.admin.registrar();
         let ledger = self.proxy.ledger.clone();
@@ -317,9 +316,9 @@ impl Server {
     /// for what they ask next. Connections that come meanwhile wait.
     ///
     /// # Errors
-    /// When the process that follows does not serve. Then this one cannot go on either.
-    pub async fn hand_over(&mut self, successor: Successor) -> Result<()> {
-        let writer = successor.writer()?;
+    /// When the process that follows does not serve: it has ended then. If the ledger is back here,
+    /// [`take_back`](Self::take_back) is to follow, else this server cannot go on either.
+    pub async fn hand_over(&mut self, successor: Successor) -> Result<(), NotFollowed> {
         self.proxy.leaving.cancel();
         // First, because a connection that is being accepted is no task yet.
         let _ = tokio::time::timeout(CLOSING, self.admission.until_closed()).await;
@@ -334,9 +333,7 @@ impl Server {
         let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
         proxy.changes.leave().await;
         self.closed.cancel();
-        let handed = proxy.ledger.hand_over(writer).await;
-        self.handed.clear();
-        handed.context("the new program does not serve")
+        proxy.ledger.hand_over(successor.into_writer()).await
     }
 
     /// Stops accepting, lets what is under way finish for at most `deadline`, and closes the
@@ -376,7 +373,7 @@ impl Server {
     async fn drain(&self, deadline: Duration) {
         let ended = async {
             self.proxy.tasks.wait().await;
-            self.alone.cancelled().await;
+            self.standing.alone.cancelled().await;
         };
         tokio::pin!(ended);
         tokio::select! {
@@ -392,10 +389,12 @@ impl Server {
     /// of the ledger are on disk.
     async fn close(&self, is_followed: bool) -> bool {
         // What did not finish ends here, and leaves its result in the ledger.
-        let workers = Arc::clone(&self.workers);
-        let _ = tokio::task::spawn_blocking(move || workers.end()).await;
+        let mut workers = self.standing.retired();
+        workers.push(Arc::clone(&self.workers));
+        let end = move || workers.iter().for_each(|workers| workers.end());
+        let _ = tokio::task::spawn_blocking(end).await;
         self.closed.cancel();
-        self.ended.cancel();
+        self.standing.ended.cancel();
         // What commands changed in the last moment belongs on record too; if it cannot be, the next
         // start finds it in the store.
         let proxy = &self.proxy;
@@ -438,6 +437,14 @@ pub struct Shutdown {
     pub is_drained: bool,
     /// The last lines of the ledger are on disk.
     pub is_closed: bool,
+}
+
+impl Shutdown {
+    /// It was told to stop without waiting.
+    pub const AT_ONCE: Self = Self {
+        is_drained: false,
+        is_closed: true,
+    };
 }
 
 /// How long before the end of the drain WebSockets are closed: the close frame has to be answered.

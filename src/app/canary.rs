@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -25,7 +26,7 @@ pub(super) async fn bind() -> io::Result<(TcpListener, SocketAddr)> {
 
 /// Answers one connection after the other: whoever connects to it past the proxy holds up nothing but
 /// other checks, and not for long.
-pub(super) async fn run(listener: TcpListener) {
+pub(super) async fn run(listener: Arc<TcpListener>) {
     loop {
         match listener.accept().await {
             // Whoever asked finds out by itself.

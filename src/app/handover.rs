@@ -6,6 +6,7 @@
 //! starts it, sends the listeners      ──►     reads its configuration, opens the store
 //! goes on                             ◄──     is ready, or has ended: then nothing changes
 //! accepts no more, closes the ledger  ──►     opens the ledger
+//! takes both back                     ◄──     has ended
 //! lets what is under way finish       ◄──     accepts
 //!     lines for the ledger            ──►     writes them
 //!     goes on                         ◄──     they are durable
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -65,8 +67,8 @@ const MOST_TEXT: u64 = 256 * 1024 * 1024;
 
 /// A listener of a running server.
 pub(super) struct Handed {
-    /// The configuration's key that names it.
-    pub key: &'static str,
+    /// The configuration's key that names it, and before it how it came to be there.
+    pub key: String,
     pub socket: OwnedFd,
 }
 
@@ -106,14 +108,7 @@ impl Successor {
             stream: near,
         };
         if let Err(error) = successor.make_ready(listeners).await {
-            let _ = successor.child.start_kill();
-            let ended = tokio::time::timeout(START, successor.child.wait()).await;
-            return Err(match ended {
-                Ok(Ok(status)) if status.code().is_some() => {
-                    error.context(format!("the new program ended with {status}"))
-                }
-                _ => error,
-            });
+            return Err(end(&mut successor.child, error).await);
         }
         Ok(successor)
     }
@@ -121,7 +116,7 @@ impl Successor {
     async fn make_ready(&mut self, listeners: &[Handed]) -> Result<()> {
         let sockets: Vec<BorrowedFd<'_>> = listeners.iter().map(|it| it.socket.as_fd()).collect();
         descriptors::send(&self.stream, LISTENERS, &sockets)?;
-        let keys: Vec<&str> = listeners.iter().map(|listener| listener.key).collect();
+        let keys: Vec<&str> = listeners.iter().map(|listener| &*listener.key).collect();
         let keys = serde_json::to_vec(&keys)?;
         let length = u32::try_from(keys.len())?;
         self.stream.write_all(&length.to_be_bytes())?;
@@ -135,8 +130,12 @@ impl Successor {
     }
 
     /// Who writes the ledger once it is closed here.
-    pub(super) fn writer(&self) -> io::Result<Box<dyn NextWriter>> {
-        Ok(Box::new(Writer(self.stream.try_clone()?)))
+    pub(super) fn into_writer(self) -> Box<dyn NextWriter> {
+        Box::new(Writer {
+            stream: self.stream,
+            child: self.child,
+            runtime: Handle::current(),
+        })
     }
 
     async fn expect(&self, byte: u8) -> Result<()> {
@@ -146,13 +145,26 @@ impl Successor {
 }
 
 /// The new process as the writer of the ledger.
-struct Writer(UnixStream);
+struct Writer {
+    stream: UnixStream,
+    child: Child,
+    /// Waits for its end.
+    runtime: Handle,
+}
+
+impl Writer {
+    fn let_begin(&mut self, first: Option<u64>) -> Result<()> {
+        self.stream.write_all(&[CLOSED])?;
+        self.stream.write_all(&first.unwrap_or(0).to_be_bytes())?;
+        expect(&self.stream, SERVING)
+    }
+}
 
 impl NextWriter for Writer {
     fn begin(&mut self, first: Option<u64>) -> io::Result<()> {
-        self.0.write_all(&[CLOSED])?;
-        self.0.write_all(&first.unwrap_or(0).to_be_bytes())?;
-        expect(&self.0, SERVING).map_err(io::Error::other)
+        let begun = self.let_begin(first);
+        let ended = begun.map_err(|error| self.runtime.block_on(end(&mut self.child, error)));
+        ended.map_err(io::Error::other)
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<bool> {
@@ -160,11 +172,11 @@ impl NextWriter for Writer {
         if length > MOST_TEXT {
             return Ok(false);
         }
-        self.0.write_all(&[LINES])?;
-        self.0.write_all(&length.to_be_bytes())?;
-        self.0.write_all(lines)?;
+        self.stream.write_all(&[LINES])?;
+        self.stream.write_all(&length.to_be_bytes())?;
+        self.stream.write_all(lines)?;
         let mut answer = [0];
-        self.0.read_exact(&mut answer)?;
+        self.stream.read_exact(&mut answer)?;
         match answer {
             [WRITTEN] => Ok(true),
             [NOT_WRITTEN] => Ok(false),
@@ -275,6 +287,18 @@ impl Predecessor {
         let is_written = lines.write(text).map_err(io::Error::other)?;
         let answer = if is_written { WRITTEN } else { NOT_WRITTEN };
         stream.write_all(&[answer])
+    }
+}
+
+/// Ends the new process, which has failed like this, and waits until it has ended. The error says how it
+/// ended where it did so by itself.
+async fn end(child: &mut Child, error: anyhow::Error) -> anyhow::Error {
+    let _ = child.start_kill();
+    match tokio::time::timeout(START, child.wait()).await {
+        Ok(Ok(status)) if status.code().is_some() => {
+            error.context(format!("the new program ended with {status}"))
+        }
+        _ => error,
     }
 }
 

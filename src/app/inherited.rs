@@ -14,15 +14,21 @@ use socket2::{Domain, Socket};
 #[derive(Default)]
 pub(super) struct Inherited {
     sockets: Vec<InheritedSocket>,
-    /// Unix sockets of the server before.
     unix: Vec<InheritedUnix>,
 }
 
-struct InheritedUnix {
-    listener: UnixListener,
+/// A Unix socket that exists already.
+pub(super) struct InheritedUnix {
+    pub listener: UnixListener,
     path: PathBuf,
-    key: String,
+    /// The key whose listener it was in the server before.
+    key: Option<String>,
+    /// The service manager has bound it, and keeps it when no server runs.
+    pub is_managed: bool,
 }
+
+/// Before the key of a Unix socket that the service manager has bound.
+pub(super) const MANAGED: &str = "managed:";
 
 struct InheritedSocket {
     listener: TcpListener,
@@ -35,12 +41,15 @@ impl Inherited {
     /// Those of the service manager.
     ///
     /// # Errors
-    /// When one of them does not listen for TCP.
+    /// When one of them listens neither for TCP nor at a Unix socket.
     pub fn of_manager() -> io::Result<Self> {
         let mut passed = ListenFd::from_env();
         let mut inherited = Self::default();
         for at in 0..passed.len() {
-            if let Some(listener) = passed.take_tcp_listener(at)? {
+            // An error says that it is no such socket, and leaves it there.
+            if let Ok(Some(listener)) = passed.take_unix_listener(at) {
+                inherited.add_unix(Socket::from(listener), None, true)?;
+            } else if let Some(listener) = passed.take_tcp_listener(at)? {
                 inherited.add(listener, None)?;
             }
         }
@@ -54,12 +63,19 @@ impl Inherited {
     pub fn add_of(&mut self, key: String, socket: OwnedFd) -> io::Result<()> {
         let socket = Socket::from(socket);
         if socket.domain()? == Domain::UNIX {
-            return self.add_unix(socket, key);
+            let managed = key.strip_prefix(MANAGED).map(str::to_owned);
+            let is_managed = managed.is_some();
+            return self.add_unix(socket, Some(managed.unwrap_or(key)), is_managed);
         }
         self.add(TcpListener::from(socket), Some(key))
     }
 
-    fn add_unix(&mut self, socket: Socket, key: String) -> io::Result<()> {
+    fn add_unix(
+        &mut self,
+        socket: Socket,
+        key: Option<String>,
+        is_managed: bool,
+    ) -> io::Result<()> {
         let path = socket.local_addr()?.as_pathname().map(Path::to_owned);
         let (true, Some(path)) = (socket.is_listener()?, path) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -70,15 +86,19 @@ impl Inherited {
             listener,
             path,
             key,
+            is_managed,
         });
         Ok(())
     }
 
-    /// The Unix socket at `path` that was the listener of `key` before.
-    pub fn take_unix(&mut self, path: &Path, key: &str) -> Option<UnixListener> {
-        let mut all = self.unix.iter();
-        let at = all.position(|socket| socket.path == path && socket.key == key)?;
-        Some(self.unix.remove(at).listener)
+    /// The Unix socket at `path`, which `key` names. One of the server before was its listener there, too.
+    pub fn take_unix(&mut self, path: &Path, key: &str) -> Option<InheritedUnix> {
+        let is_it = |socket: &InheritedUnix| {
+            let mut before = socket.key.iter();
+            socket.path == path && before.all(|before| before == key)
+        };
+        let at = self.unix.iter().position(is_it)?;
+        Some(self.unix.remove(at))
     }
 
     fn add(&mut self, listener: TcpListener, key: Option<String>) -> io::Result<()> {
@@ -174,6 +194,26 @@ mod tests {
         );
         assert!(inherited.take_unix(&path, "base_url.listen").is_some());
         assert!(inherited.take_unix(&path, "base_url.listen").is_none());
+    }
+
+    #[test]
+    fn a_managers_unix_socket_is_known_by_its_path_and_stays_the_managers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let key = "base_url.listen";
+        let mut inherited = Inherited::default();
+        let socket = UnixListener::bind(&path).unwrap();
+        inherited.add_unix(socket.into(), None, true).unwrap();
+        assert!(inherited.take_unix(directory.path(), key).is_none());
+        let taken = inherited.take_unix(&path, key).unwrap();
+        assert!(taken.is_managed);
+        // And in the server that follows.
+        let key_of = format!("{MANAGED}{key}");
+        inherited
+            .add_of(key_of, OwnedFd::from(taken.listener))
+            .unwrap();
+        assert!(inherited.take_unix(&path, "proxy.listen").is_none());
+        assert!(inherited.take_unix(&path, key).unwrap().is_managed);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::handover::Handed;
-use super::inherited::Inherited;
+use super::inherited::{Inherited, MANAGED};
 use super::unix_socket::UnixSocket;
 use crate::config::Config;
 use crate::identity::Presented;
@@ -61,7 +61,7 @@ impl Bound {
     /// The socket once more, for a process that follows this one.
     fn handed(&self) -> Result<Handed> {
         Ok(Handed {
-            key: self.key,
+            key: self.key.to_owned(),
             socket: self.listener.as_fd().try_clone_to_owned()?,
         })
     }
@@ -93,9 +93,13 @@ struct BoundUnix {
 
 impl BoundUnix {
     fn to(path: &Path, key: &'static str, inherited: &mut Inherited) -> Result<Self> {
-        let bound = match inherited.take_unix(path, key) {
-            Some(listener) => UnixSocket::inherited(path).map(|socket| (listener, socket)),
-            None => UnixSocket::bind(path),
+        let before = inherited.take_unix(path, key);
+        let bound = match before {
+            // One that was removed meanwhile is reached by nobody.
+            Some(before) if path.exists() => {
+                UnixSocket::inherited(path, before.is_managed).map(|it| (before.listener, it))
+            }
+            _ => UnixSocket::bind(path),
         };
         let (listener, socket) =
             bound.with_context(|| format!("cannot listen on unix:{} ({key})", path.display()))?;
@@ -107,8 +111,9 @@ impl BoundUnix {
     }
 
     fn handed(&self) -> Result<Handed> {
+        let prefix = if self.socket.is_managed { MANAGED } else { "" };
         Ok(Handed {
-            key: self.key,
+            key: format!("{prefix}{}", self.key),
             socket: self.listener.as_fd().try_clone_to_owned()?,
         })
     }

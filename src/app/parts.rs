@@ -17,6 +17,7 @@ use crate::files;
 use crate::identity::Minter;
 use crate::ledger::{Ledger, LedgerProbe};
 use crate::proxy::context::{Proxy, Settings};
+use crate::proxy::exchange::health::CredentialHealth;
 use crate::proxy::exchange::needle_cache::NeedleCache;
 use crate::proxy::exchange::request_id::RequestIds;
 use crate::proxy::exchange::spool::SpoolSpace;
@@ -30,6 +31,7 @@ use crate::vault::handover::Handovers;
 use crate::vault::{Keyring, Reader, Registrar, Store, StoreProbe, Vault};
 
 /// What a server holds open for as long as it lives.
+#[derive(Clone)]
 pub(super) struct Parts {
     pub keyring: Keyring,
     pub vault: Arc<Vault>,
@@ -39,6 +41,8 @@ pub(super) struct Parts {
     pub ledger: Ledger,
     leaves: Arc<LeafCache>,
     spool: Arc<SpoolSpace>,
+    counters: Arc<Counters>,
+    health: Arc<CredentialHealth>,
 }
 
 impl Parts {
@@ -82,6 +86,8 @@ impl Parts {
             ledger,
             leaves,
             spool: SpoolSpace::new(config.data_dir.clone()),
+            counters: Arc::default(),
+            health: Arc::default(),
         })
     }
 
@@ -92,8 +98,8 @@ impl Parts {
             proxy,
             store: StoreProbe::new(Arc::clone(&self.vault)),
             ledger: LedgerProbe::new(self.ledger.clone()),
-            counters: Arc::new(Counters::default()),
-            health: Arc::default(),
+            counters: Arc::clone(&self.counters),
+            health: Arc::clone(&self.health),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
             followed: CancellationToken::new(),
@@ -103,14 +109,9 @@ impl Parts {
     }
 
     /// What the admin side takes from the configuration, as far as it is not the proxy's.
-    pub fn admin_settings(
-        &self,
-        config: &Config,
-        address: SocketAddr,
-        settings: &Settings,
-    ) -> AdminSettings {
+    pub fn admin_settings(&self, address: SocketAddr, settings: &Settings) -> AdminSettings {
         let (registrar, way) = (self.registrar.clone(), settings.way.clone());
-        AdminSettings::new(config.clone(), registrar, address, way)
+        AdminSettings::new(settings.config.clone(), registrar, address, way)
     }
 
     /// What the admin side reads and changes with.
@@ -126,12 +127,17 @@ impl Parts {
     }
 
     /// The proxy, which takes everything.
-    pub fn proxy(self, settings: Settings, admin: &AdminState, changes: Changes) -> Result<Proxy> {
+    pub fn proxy(
+        self,
+        settings: Arc<Settings>,
+        admin: &AdminState,
+        changes: Changes,
+    ) -> Result<Proxy> {
         let gate = Arc::new(UseGate::new(changes.clone()));
         let approvals = settings.config.approvals;
         gate.set_times(approvals.wait, approvals.keep);
         Ok(Proxy {
-            settings: ArcSwap::from_pointee(settings),
+            settings: ArcSwap::new(settings),
             vault: self.vault,
             ledger: self.ledger,
             leaves: self.leaves,

@@ -24,6 +24,8 @@ pub(super) struct UnixSocket {
     /// The file that was made: device and inode.
     file: (u64, u64),
     is_ours: bool,
+    /// The service manager has bound it, which also removes it.
+    pub is_managed: bool,
 }
 
 impl UnixSocket {
@@ -42,9 +44,15 @@ impl UnixSocket {
         Ok((UnixListener::from(std::os::fd::OwnedFd::from(socket)), this))
     }
 
-    /// The file of a socket that another server has bound, which is left there until it is adopted.
-    pub fn inherited(path: &Path) -> Result<Self> {
-        Self::of(path, false)
+    /// The file of a socket that another server has bound, which is left there until it is adopted, or that
+    /// the service manager has, which is always left there.
+    pub fn inherited(path: &Path, is_managed: bool) -> Result<Self> {
+        if is_managed {
+            check_directories(path)?;
+        }
+        let mut this = Self::of(path, false)?;
+        this.is_managed = is_managed;
+        Ok(this)
     }
 
     fn of(path: &Path, is_ours: bool) -> Result<Self> {
@@ -53,12 +61,13 @@ impl UnixSocket {
             path: path.to_owned(),
             file: identity(&metadata),
             is_ours,
+            is_managed: false,
         })
     }
 
     /// It is to be removed at the end of this server.
     pub fn adopt(&mut self) {
-        self.is_ours = true;
+        self.is_ours = !self.is_managed;
     }
 
     /// It goes on in another server.
@@ -183,7 +192,7 @@ mod tests {
         socket.leave();
         drop(socket);
         assert!(path.exists(), "it goes on in another server");
-        let mut follower = UnixSocket::inherited(&path).expect("there");
+        let mut follower = UnixSocket::inherited(&path, false).expect("there");
         follower.adopt();
         let kept = directory.path().join("kept");
         fs::rename(&path, &kept).expect("renamed");

@@ -181,13 +181,7 @@ async fn apart<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> 
 /// exchange is over.
 fn renew_upstream(proxy: &Proxy) {
     let running = proxy.settings.load_full();
-    let renewed = Settings {
-        identity: running.identity.clone(),
-        upstream: running.upstream.renewed(),
-        way: running.way.clone(),
-        listener_tls: running.listener_tls.clone(),
-        config: running.config.clone(),
-    };
+    let renewed = running.with_new_connections();
     // If a reload came in between, its connections are new already.
     proxy.settings.compare_and_swap(&running, Arc::new(renewed));
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,7 +68,7 @@ impl Serve {
 
         // Before the start, so that an early signal is not lost.
         let mut signals = Signals::new()?;
-        let server = if self.take_over {
+        let mut server = if self.take_over {
             Server::take_over(config.clone()).await?
         } else {
             server::start(&config).await?
@@ -83,12 +83,35 @@ impl Serve {
         tell_manager(NotifyState::Ready);
         let mut drain_timeout = config.proxy.drain_timeout;
         let mut upgrades = Upgrades::default();
-        let successor = loop {
+        let is_followed = loop {
             match signals.next().await {
-                Signal::Stop => break None,
+                Signal::Stop => break false,
                 Signal::Upgrade => {
-                    if let Some(successor) = upgrade(&server, &mut upgrades).await {
-                        break Some(successor);
+                    let Some(successor) = upgrade(&server, &mut upgrades).await else {
+                        continue;
+                    };
+                    let pid = successor.pid();
+                    let handed = tokio::select! {
+                        handed = server.hand_over(successor) => handed,
+                        () = signals.stop() => return Ok(ended(Shutdown::AT_ONCE)),
+                    };
+                    match handed {
+                        Ok(()) => {
+                            tracing::info!("the new program serves");
+                            if let Some(pid) = pid {
+                                tell_manager(NotifyState::MainPid(pid));
+                            }
+                            break true;
+                        }
+                        Err(failed) if failed.is_back => {
+                            server = server.take_back().await?;
+                            announce(&server, &reloads).await;
+                            upgrade_failed(&server, &mut upgrades, failed.reason).await;
+                        }
+                        Err(failed) => {
+                            server.shutdown(drain_timeout, false).await;
+                            bail!("the new program does not serve: {failed}");
+                        }
                     }
                 }
                 Signal::Reload => {
@@ -98,44 +121,28 @@ impl Serve {
                 }
             }
         };
-        match successor.as_ref().and_then(Successor::pid) {
-            Some(pid) => tell_manager(NotifyState::MainPid(pid)),
-            None => tell_manager(NotifyState::Stopping),
+        if !is_followed {
+            tell_manager(NotifyState::Stopping);
         }
         tracing::info!(?drain_timeout, "stopping; open requests may finish");
-        let ending = end(server, successor, drain_timeout);
-        let (end, handed) = tokio::select! {
-            ended = ending => ended,
-            () = signals.stop() => (Shutdown { is_drained: false, is_closed: true }, Ok(())),
+        let end = tokio::select! {
+            end = server.shutdown(drain_timeout, is_followed) => end,
+            () = signals.stop() => Shutdown::AT_ONCE,
         };
-        handed?;
-        if !end.is_drained {
-            tracing::warn!("stopped before every request had finished");
-        }
-        if !end.is_closed {
-            tracing::error!("the last lines of the ledger may not be on disk");
-            return Ok(ExitCode::FAILURE);
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok(ended(end))
     }
 }
 
-/// Hands over to the process that follows, if one does, and lets what is under way finish. Returns how that
-/// ended, and whether the other one serves.
-async fn end(
-    mut server: Server,
-    successor: Option<Successor>,
-    drain_timeout: Duration,
-) -> (Shutdown, anyhow::Result<()>) {
-    let Some(successor) = successor else {
-        return (server.shutdown(drain_timeout, false).await, Ok(()));
-    };
-    let handed = server.hand_over(successor).await;
-    let is_followed = handed.is_ok();
-    if is_followed {
-        tracing::info!("the new program serves");
+/// Says how the server ended.
+fn ended(end: Shutdown) -> ExitCode {
+    if !end.is_drained {
+        tracing::warn!("stopped before every request had finished");
     }
-    (server.shutdown(drain_timeout, is_followed).await, handed)
+    if !end.is_closed {
+        tracing::error!("the last lines of the ledger may not be on disk");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// Tells systemd, where it started this process and asked for it (`Type=notify`).
@@ -191,16 +198,23 @@ async fn announce(server: &Server, reloads: &Reloads) {
 async fn upgrade(server: &Server, upgrades: &mut Upgrades) -> Option<Successor> {
     upgrades.begun += 1;
     tracing::info!("the program that is installed now is to take over");
-    let started = server.start_successor().await;
-    upgrades.problem = started.as_ref().err().map(|error| format!("{error:#}"));
-    if let Some(problem) = &upgrades.problem {
-        tracing::error!("this program goes on, because the new one cannot take over: {problem}");
-        upgrades.failed = upgrades.begun;
-        if let Err(error) = server.announce_upgrades(upgrades).await {
-            tracing::warn!("`egret upgrade` cannot be told how it ended: {error:#}");
+    match server.start_successor().await {
+        Ok(successor) => Some(successor),
+        Err(error) => {
+            upgrade_failed(server, upgrades, format!("{error:#}")).await;
+            None
         }
     }
-    started.ok()
+}
+
+/// Says why this program goes on.
+async fn upgrade_failed(server: &Server, upgrades: &mut Upgrades, problem: String) {
+    tracing::error!("this program goes on, because the new one cannot take over: {problem}");
+    upgrades.problem = Some(problem);
+    upgrades.failed = upgrades.begun;
+    if let Err(error) = server.announce_upgrades(upgrades).await {
+        tracing::warn!("`egret upgrade` cannot be told how it ended: {error:#}");
+    }
 }
 
 /// Says where the server listens.

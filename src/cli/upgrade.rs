@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// the same arguments. Once it has read the configuration and opened the store, the old one accepts no
 /// more connections; the new one has the same listening sockets, so no connection is refused. Requests
 /// under way, streams and WebSockets have proxy.drain_timeout to finish in the old program, while the
-/// new one serves new connections. If the new program does not start, the old one goes on.
+/// new one serves new connections. If the new program does not start or
+/// does not serve, the old one goes on.
 ///
 /// In a container replace the container instead.
 #[derive(Args)]

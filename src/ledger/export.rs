@@ -133,7 +133,7 @@ fn activity(line: &RecordRef<'_>) -> (u64, String) {
 fn severity(name: &str) -> u64 {
     match name {
         event::DENIED => 2,
-        event::SCRUBBED | event::RECOVERED => 3,
+        event::SCRUBBED | event::RECOVERED | event::TAKEN_BACK => 3,
         event::INTERRUPTED | event::DAMAGED => 4,
         _ => 1,
     }

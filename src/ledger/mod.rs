@@ -68,5 +68,6 @@ pub use layout::CURRENT;
 pub use probe::LedgerProbe;
 pub use stats::Snapshot;
 pub use writer::{
-    Durability, Keep, Ledger, LedgerError, LedgerUnavailable, NextWriter, NoLines, Options, Relayed,
+    Durability, Keep, Ledger, LedgerError, LedgerUnavailable, NextWriter, NoLines, NotFollowed,
+    Options, Relayed,
 };

@@ -240,7 +240,7 @@ fn row(record: &Record, covered: u64) -> Row {
         class: match &*entry.event {
             event::DENIED | event::DAMAGED | event::INTERRUPTED => "bad",
             event::USE => "good",
-            event::SCRUBBED | event::RECOVERED | event::IGNORED => "warn",
+            event::SCRUBBED | event::RECOVERED | event::IGNORED | event::TAKEN_BACK => "warn",
             _ => "quiet",
         },
         sentence: sentence(entry),

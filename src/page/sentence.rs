@@ -144,6 +144,10 @@ pub(super) fn sentence(entry: &Entry<'_>) -> String {
             "The ledger could not be written for a time, and requests were refused".to_owned()
         }
         event::DROPPED => format!("Old files of the ledger are removed{}", details(entry)),
+        event::TAKEN_BACK => format!(
+            "A new program did not take over, and the one before it goes on{}",
+            details(entry)
+        ),
         event::SIGNED => format!("Checkpoints are signed from here on{}", details(entry)),
         event::UNVERIFIED => format!(
             "Something in the store is not what Egret wrote{}{}",

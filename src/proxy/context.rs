@@ -96,6 +96,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The same with upstream connections of its own.
+    pub fn with_new_connections(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            upstream: self.upstream.renewed(),
+            way: self.way.clone(),
+            listener_tls: self.listener_tls.clone(),
+            config: self.config.clone(),
+        }
+    }
+
     /// The bounds that a client's connection is read under.
     pub fn head_limits(&self) -> HeadLimits {
         let proxy = &self.config.proxy;

@@ -100,6 +100,7 @@ mod stored;
 mod streaming;
 mod streaming_order;
 mod succession;
+mod taken_back;
 mod terminal;
 mod top;
 mod traced;

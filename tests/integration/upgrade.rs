@@ -391,6 +391,47 @@ os.execv(sys.argv[1], [sys.argv[1], "serve", "--data-dir", sys.argv[2]])
     );
 }
 
+/// A Unix socket of systemd's serves base URLs, passes to another program, and stays systemd's.
+#[tokio::test]
+async fn a_unix_socket_of_the_service_manager_is_used_and_stays_its_own() {
+    needs!(Need::Program("python3"));
+    // `$1` is the server: it is started by what binds the socket.
+    const SOCKET: &str = r#"cp "$1" "$HOME/egret"; shift; set -- "$HOME/egret" "$@"
+        exec python3 -c '
+import os, socket, sys
+path = os.environ["HOME"] + "/managed.sock"
+s = socket.socket(socket.AF_UNIX); s.bind(path); os.chmod(path, 0o666); s.listen(128)
+os.dup2(s.fileno(), 3); os.set_inheritable(3, True)
+os.environ["LISTEN_FDS"] = "1"; os.environ["LISTEN_PID"] = str(os.getpid())
+os.closerange(4, 64)
+os.execv(sys.argv[1], sys.argv[1:])
+' "$@""#;
+    let builder = World::builder()
+        .set("base_url.principal", "default")
+        .set("base_url.action", "sheet");
+    let mut world = builder
+        .after(SOCKET)
+        .listening("managed.sock")
+        .start()
+        .await;
+    let path = world.scratch().join("managed.sock");
+    let get = || crate::client::request_to("localhost", "GET", "/-/https/a.example/x", &[], "");
+    let asked = async || {
+        let socket = tokio::net::UnixStream::connect(&path).await;
+        let socket = socket.expect("it listens");
+        crate::base_url::ask_on(socket, get()).await.status
+    };
+    assert_eq!(asked().await, 502);
+    world.run(&["upgrade"]).await.ok();
+    world.ended().await;
+    assert_eq!(asked().await, 502);
+    let last = serving(&world).and_then(Pid::from_raw).expect("a pid");
+    kill_process(last, Signal::TERM).expect("signalled");
+    let announced = world.data.join("server.json");
+    eventually("the end", || (!announced.exists()).then_some(())).await;
+    assert!(path.exists(), "it is not the server's to remove");
+}
+
 /// Nobody but a running server can start a process that takes over.
 #[tokio::test]
 async fn a_process_takes_over_only_from_a_server() {

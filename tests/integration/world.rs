@@ -165,14 +165,18 @@ impl Builder {
             "upstream.ca_files",
             toml::Value::Array(vec![root.display().to_string().into()]),
         );
+        if let Some(name) = self.socket {
+            let socket = format!("unix:{}", dir.path().join(name).display());
+            set(&mut config, "base_url.listen", vec![socket].into());
+        }
         write_config(dir.path(), &config);
+        for (name, content) in &self.files {
+            std::fs::write(dir.path().join(name), content).expect("write a file");
+        }
         let mut world = World {
             pki: self.pki,
             proxy: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
-        for (name, content) in &self.files {
-            std::fs::write(dir.path().join(name), content).expect("write a file");
-        }
             token: String::new(),
             server: spawn(dir.path(), &data, self.shell),
             data,

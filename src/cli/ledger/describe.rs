@@ -11,7 +11,9 @@ pub(in crate::cli) fn describe(record: &Record, style: Style) -> String {
     let name = match &*entry.event {
         event::USE => style.green(&name),
         event::DENIED | event::INTERRUPTED | event::DAMAGED => style.red(&name),
-        event::IGNORED | event::SCRUBBED | event::RECOVERED => style.yellow(&name),
+        event::IGNORED | event::SCRUBBED | event::RECOVERED | event::TAKEN_BACK => {
+            style.yellow(&name)
+        }
         event::RESULT => style.dim(&name),
         _ => style.cyan(&name),
     };

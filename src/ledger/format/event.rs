@@ -17,6 +17,7 @@ pub const ALL: &[&str] = &[
     DAMAGED,
     DROPPED,
     SIGNED,
+    TAKEN_BACK,
     UNVERIFIED,
 ];
 
@@ -53,6 +54,9 @@ pub const DAMAGED: &str = "ledger.damaged";
 pub const DROPPED: &str = "ledger.dropped";
 /// Checkpoints begin here, with the key in `locations`; lines before were written without any.
 pub const SIGNED: &str = "ledger.signed";
+/// A program that was to follow did not serve, and the one before it writes the ledger again; `locations`
+/// has the sequence numbers of the lines that the other one wrote, if there are any: `20-27`.
+pub const TAKEN_BACK: &str = "ledger.taken_back";
 /// Something in the store is not what Egret wrote; `locations` says what, or `owner` and `slug`.
 pub const UNVERIFIED: &str = "store.unverified";
 

@@ -136,6 +136,16 @@ impl OpenUses {
         self.requests.is_empty()
     }
 
+    /// Takes out those that began with this line or before.
+    pub(super) fn take_up_to(&mut self, last: u64) -> Self {
+        let began =
+            |uses: &Vec<(u64, Entry<'_>)>| uses.first().is_some_and(|(seq, _)| *seq <= last);
+        Self {
+            requests: self.requests.extract_if(|_, uses| began(uses)).collect(),
+            left_out: 0,
+        }
+    }
+
     /// Takes in a line with its number.
     pub(super) fn see(&mut self, seq: u64, line: &[u8]) {
         // Most lines are not looked at any closer.
@@ -247,6 +257,25 @@ mod tests {
             "lines before were looked at before"
         );
         assert!(found(&entries, 10).is_empty());
+    }
+
+    #[test]
+    fn uses_up_to_a_line_are_taken_out_and_those_of_later_requests_stay() {
+        let mut uses = OpenUses::default();
+        let mut chain = Chain::start();
+        for (seq, request) in [(1, "old"), (2, "new"), (3, "old")] {
+            let mut line = Vec::new();
+            let used = entry(event::USE, request).encode();
+            chain.append(Timestamp::from_unix_micros(1), &used, &mut line);
+            uses.see(seq, line.trim_ascii_end());
+        }
+        let requests = |uses: OpenUses| {
+            let entries = uses.into_entries().into_iter();
+            let requests = entries.filter_map(|entry| entry.request.map(Text::into_string));
+            requests.collect::<Vec<_>>()
+        };
+        assert_eq!(requests(uses.take_up_to(1)), ["old", "old"]);
+        assert_eq!(requests(uses), ["new"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod archive;
 mod batch;
+mod before;
 mod checkpoint_file;
 mod checkpointer;
 mod current;
@@ -30,6 +31,6 @@ mod walk;
 
 pub use archive::Keep;
 pub use error::{LedgerError, LedgerUnavailable};
-pub use next_writer::NextWriter;
+pub use next_writer::{NextWriter, NotFollowed};
 pub use relayed::{NoLines, Relayed};
 pub use thread::{Durability, Ledger, Options};

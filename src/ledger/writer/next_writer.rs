@@ -8,7 +8,7 @@ pub trait NextWriter: Send {
     /// that go on here is for [`Options::follows`](super::Options::follows).
     ///
     /// # Errors
-    /// When it has ended, or does not open it in time.
+    /// Why it does not write. It has ended then, and with it what it held of the ledger.
     fn begin(&mut self, first: Option<u64>) -> io::Result<()>;
 
     /// Has lines written there, given as text for [`Relayed::write`](super::Relayed::write). Returns whether they are durable.
@@ -16,4 +16,14 @@ pub trait NextWriter: Send {
     /// # Errors
     /// When it has ended. Then nothing is ever written there again.
     fn write(&mut self, lines: &[u8]) -> io::Result<bool>;
+}
+
+/// The next writer does not write the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotFollowed {
+    /// Why.
+    pub reason: String,
+    /// Whether this process writes it again, as before. Otherwise nobody does.
+    pub is_back: bool,
 }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::batch::{Batch, Job};
 use super::error::{Answer, LedgerUnavailable};
-use super::next_writer::NextWriter;
+use super::next_writer::{NextWriter, NotFollowed};
 use crate::ledger::format::encoded::EncodedEntries;
 
 /// Entries that are written without waiting for more, however patient the writer is: a batch should
@@ -64,7 +64,7 @@ pub(super) struct Queue {
 /// The writer that comes next, and who is told when it writes.
 pub(super) struct Next {
     pub(super) writer: Box<dyn NextWriter>,
-    pub(super) told: oneshot::Sender<Answer>,
+    pub(super) told: oneshot::Sender<Result<(), NotFollowed>>,
 }
 
 struct State {

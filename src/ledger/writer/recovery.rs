@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::before::Before;
 use super::current::Current;
 use super::directory;
 use super::error::LedgerError;
@@ -31,13 +32,13 @@ pub(super) struct Opened {
 }
 
 /// Opens or creates the ledger in this directory. A last line without its line feed, which a crash
-/// can leave, is moved to a file `torn-<microseconds>.jsonl`. With `follows` the writer before still
-/// serves requests, and uses without a result are theirs.
+/// can leave, is moved to a file `torn-<microseconds>.jsonl`. Uses without a result are named, unless
+/// the writer `before` still serves them.
 pub(super) fn open(
     dir: &Path,
     now: Timestamp,
     signing: Option<&Signing>,
-    follows: Option<u64>,
+    before: Before,
 ) -> Result<Opened, LedgerError> {
     let lock = Arc::new(DirectoryLock::acquire(dir)?);
     directory::tidy(dir).map_err(LedgerError::at(dir))?;
@@ -54,7 +55,7 @@ pub(super) fn open(
         None => (current.chain(dir, &segments)?, None, None),
         Some(signing) => {
             let (signed, files) =
-                sign_on::sign_on(dir, &segments, &mut current, signing, follows, now)?;
+                sign_on::sign_on(dir, &segments, &mut current, signing, before, now)?;
             let chain = Chain::at(signed.tree.size(), signed.head);
             (chain, Some(files), Some(signed))
         }

@@ -20,7 +20,7 @@ use super::answers::answer_all;
 use super::batch::Batch;
 use super::error::{Answer, LedgerUnavailable};
 use super::next_writer::NextWriter;
-use super::queue::{Gathering, Next, Queue};
+use super::queue::{Gathering, Queue};
 use crate::ledger::stats::Stats;
 
 /// How long after a refusal lines that nobody waits for are sent again.
@@ -37,31 +37,17 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Has the next writer begin, and tells who waits for that. `unwritten` is what the last one could
-    /// not write, and `first` the first line of requests that go on.
-    pub(super) fn begin(
+    /// Without a writer nothing is taken any more. `unwritten` is what could not be written before.
+    pub(super) fn to(
         queue: Arc<Queue>,
         stats: Arc<Stats>,
-        next: Next,
-        first: Option<u64>,
+        writer: Option<Box<dyn NextWriter>>,
         unwritten: Batch,
     ) -> Self {
-        let Next { mut writer, told } = next;
-        let begun = writer.begin(first);
-        let answer = match &begun {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tracing::error!(%error, "the new program does not write the ledger");
-                Err(LedgerUnavailable::Closed)
-            }
-        };
-        queue.passed_on();
-        // It may have given up.
-        let _ = told.send(answer);
         Self {
             queue,
             stats,
-            writer: begun.is_ok().then_some(writer),
+            writer,
             backlog: unwritten,
         }
     }

@@ -218,10 +218,12 @@ mod tests {
         assert_eq!(lines(dir.path()).last(), Some(&line("recovered", "open")));
     }
 
-    struct Nobody;
+    /// A process that ends before it serves, after it did this.
+    struct Fails<F: FnMut() + Send>(F);
 
-    impl NextWriter for Nobody {
+    impl<F: FnMut() + Send> NextWriter for Fails<F> {
         fn begin(&mut self, _: Option<u64>) -> io::Result<()> {
+            (self.0)();
             Err(io::ErrorKind::UnexpectedEof.into())
         }
 
@@ -231,17 +233,97 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn where_nobody_writes_no_use_is_let_through() {
+    async fn where_the_other_one_does_not_write_this_one_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let old = open(dir.path(), None);
-        let handed = old.hand_over(Box::new(Nobody)).await;
-        assert_eq!(handed, Err(LedgerUnavailable::Closed));
-        let used = old.commit(entry(event::USE, "x").encode()).await;
+        let commit = |request| old.commit(entry(event::USE, request).encode());
+        commit("goes on").await.unwrap();
+        for _ in 0..2 {
+            let failed = old.hand_over(Box::new(Fails(|| {}))).await.unwrap_err();
+            assert!(failed.is_back, "{failed:?}");
+        }
+        commit("later").await.unwrap();
+        for request in ["goes on", "later"] {
+            old.append(entry(event::RESULT, request).encode()).unwrap();
+        }
+        old.close().await.unwrap();
+        let expected = [
+            line("use", "goes on"),
+            line("use", "later"),
+            line("result", "goes on"),
+            line("result", "later"),
+        ];
+        assert_eq!(lines(dir.path()), expected);
+        assert_eq!(taken_back(dir.path()), ["", ""]);
+        // The end was a clean one.
+        open(dir.path(), None).close().await.unwrap();
+        assert_eq!(lines(dir.path()), expected);
+    }
+
+    /// Where the `ledger.taken_back` lines say that another process wrote.
+    fn taken_back(dir: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(dir.join(crate::ledger::CURRENT)).unwrap();
+        let records = text
+            .lines()
+            .map(|line| Record::parse(line.as_bytes()).unwrap());
+        records
+            .filter(|record| record.entry.event == event::TAKEN_BACK)
+            .map(|record| record.entry.locations.join(","))
+            .collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_the_other_one_let_through_before_it_ended_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = open(dir.path(), None);
+        let commit = |request| old.commit(entry(event::USE, request).encode());
+        commit("goes on").await.unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let place = dir.path().to_owned();
+        let serves_a_moment = move || {
+            let new = open(&place, Some(1));
+            let used = new.commit(entry(event::USE, "of the other").encode());
+            runtime.block_on(used).unwrap();
+            runtime.block_on(new.close()).unwrap();
+        };
+        let failed = old.hand_over(Box::new(Fails(serves_a_moment))).await;
+        assert!(failed.unwrap_err().is_back);
+        commit("later").await.unwrap();
+        let expected = [
+            line("use", "goes on"),
+            line("use", "of the other"),
+            line("recovered", "of the other"),
+            line("use", "later"),
+        ];
+        assert_eq!(lines(dir.path()), expected);
+        assert_eq!(taken_back(dir.path()), ["2-2"]);
+        // What goes on here was not cut short: it is looked for by the next start.
+        old.append(entry(event::RESULT, "goes on").encode())
+            .unwrap();
+        old.close().await.unwrap();
+        open(dir.path(), None).close().await.unwrap();
+        assert_eq!(lines(dir.path()).last(), Some(&line("recovered", "later")));
+    }
+
+    /// It would go on after lines that are not the ones it has written.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_ledger_that_was_changed_meanwhile_is_not_taken_back_and_no_use_is_let_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = open(dir.path(), None);
+        old.commit(entry(event::USE, "x").encode()).await.unwrap();
+        let current = dir.path().join(crate::ledger::CURRENT);
+        let changed = std::fs::read_to_string(&current)
+            .unwrap()
+            .replace("\"x\"", "\"y\"");
+        let change = move || std::fs::write(&current, &changed).unwrap();
+        let failed = old.hand_over(Box::new(Fails(change))).await.unwrap_err();
+        assert!(!failed.is_back);
+        let used = old.commit(entry(event::USE, "z").encode()).await;
         assert_eq!(used, Err(LedgerUnavailable::WriteFailed));
         old.close().await.unwrap();
-        assert_eq!(lines(dir.path()), []);
-        let handed = old.hand_over(Box::new(Nobody)).await;
-        assert_eq!(handed, Err(LedgerUnavailable::Closed));
+        let failed = old.hand_over(Box::new(Fails(|| {}))).await.unwrap_err();
+        assert!(!failed.is_back);
+        assert_eq!(lines(dir.path()), [line("use", "y")]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use std::mem;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use super::before::Before;
 use super::checkpoint_file::{self, Latest, NoteFile};
 use super::current::Current;
 use super::damage;
@@ -113,7 +114,7 @@ pub(super) fn sign_on(
     segments: &[Segment],
     current: &mut Current,
     signing: &Signing,
-    follows: Option<u64>,
+    before: Before,
     now: Timestamp,
 ) -> Result<(Signed, SignedFiles), LedgerError> {
     let head_file = HeadFile::new(&signing.head, &signing.seal);
@@ -153,25 +154,29 @@ pub(super) fn sign_on(
         current.end_before_gap(dir, *missing.end())?;
     }
     name_key(&evidence, size, &mut entries);
-    let lines = match follows {
-        Some(first) => look_back_to(first, size),
-        None => look_back(&evidence.latest, size),
+    let lines = match before {
+        Before::Ended => look_back(&evidence.latest, size),
+        Before::Serves { first } => look_back_to(first, size),
+        Before::Itself { first, last } => look_back_to(first.unwrap_or(last + 1), size),
     };
     let mut found = lines
         .map(|lines| in_flight::look_for(dir, segments, lines))
         .unwrap_or_default();
-    // Who is followed was not cut short: it has given the ledger up, and its requests go on.
-    let elsewhere = if follows.is_some() {
-        mem::take(&mut found.uses)
-    } else {
-        OpenUses::default()
+    // Who has given way was not cut short: its requests go on.
+    let elsewhere = match before {
+        Before::Ended => OpenUses::default(),
+        Before::Serves { .. } => mem::take(&mut found.uses),
+        Before::Itself { last, .. } => found.uses.take_up_to(last),
     };
     recover(found, resumed.missing.as_ref(), &mut entries);
-    let was_clean = |last: &Checkpoint| last.cause == Cause::Shutdown;
-    let start = if follows.is_some() || last.as_ref().is_none_or(was_clean) {
-        Cause::Start
-    } else {
-        Cause::Recovery
+    if let Before::Itself { last, .. } = before {
+        entries.push(taken_back(last, size));
+    }
+    let start = match before {
+        Before::Serves { .. } => Cause::Start,
+        Before::Itself { last, .. } if size <= last => Cause::Start,
+        _ if last.as_ref().is_none_or(was_clean) => Cause::Start,
+        _ => Cause::Recovery,
     };
     let head = SealedHead {
         state: State::Open,
@@ -193,6 +198,19 @@ pub(super) fn sign_on(
         head: head_file,
     };
     Ok((signed, files))
+}
+
+fn was_clean(last: &Checkpoint) -> bool {
+    last.cause == Cause::Shutdown
+}
+
+/// Says that this process writes again after its last line, and which lines another one wrote meanwhile.
+fn taken_back(last: u64, size: u64) -> Entry<'static> {
+    let others = (size > last).then(|| format!("{}-{size}", last + 1));
+    Entry {
+        locations: others.into_iter().map(Into::into).collect(),
+        ..Entry::new(event::TAKEN_BACK)
+    }
 }
 
 /// Reads key, head and checkpoints.
@@ -287,7 +305,7 @@ fn look_back(latest: &Latest, size: u64) -> Option<RangeInclusive<u64>> {
     (from <= size).then_some(from..=size)
 }
 
-/// The lines from the first of requests that another process serves, if there are any.
+/// The lines from the first of requests that go on, or of another process that has ended, if there are any.
 fn look_back_to(first: u64, size: u64) -> Option<RangeInclusive<u64>> {
     let from = first.max(size.saturating_sub(LOOK_BACK) + 1);
     (first > 0 && from <= size).then_some(from..=size)

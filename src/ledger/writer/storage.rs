@@ -203,10 +203,12 @@ mod tests {
 
     use super::*;
     use crate::ledger::format::timestamp::Timestamp;
+    use crate::ledger::writer::before::Before;
     use crate::ledger::writer::recovery::{Opened, open};
 
     fn file(dir: &Path) -> LedgerFile {
-        let Opened { file, .. } = open(dir, Timestamp::from_unix_micros(7), None, None).unwrap();
+        let Opened { file, .. } =
+            open(dir, Timestamp::from_unix_micros(7), None, Before::Ended).unwrap();
         file
     }
 

@@ -18,7 +18,7 @@
 //! go on being written meanwhile, into the old file if need be. How many lines are under no
 //! checkpoint shows in the metrics. Only a line that cannot be written stops requests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,18 +29,18 @@ use tokio::sync::oneshot;
 use super::answers::answer_all;
 use super::archive::{Archive, Keep, Keeper};
 use super::batch::{Batch, Job, now};
+use super::before::Before;
 use super::checkpointer::Checkpointer;
 use super::damage;
 use super::error::{Answer, LedgerError, LedgerUnavailable};
 use super::in_flight::{OpenRequests, OpenUses};
 use super::lock::DirectoryLock;
-use super::next_writer::NextWriter;
+use super::next_writer::{NextWriter, NotFollowed};
 use super::queue::{ENOUGH, Gathering, Next, Queue, Room, Stopped};
 use super::recovery::{self, Opened};
-use super::relay::Relay;
 use super::sign_on::Signed;
 use super::signing::Signing;
-use super::storage::Storage;
+use super::storage::{LedgerFile, Storage};
 use super::waiter::Waiter;
 use crate::ledger::first_uses::FirstUses;
 use crate::ledger::format::chain::Chain;
@@ -209,35 +209,17 @@ impl Ledger {
         options: Options,
         signing: Option<&Signing>,
     ) -> Result<Self, LedgerError> {
-        let mut opened = recovery::open(dir, now(), signing, options.follows)?;
-        let signed = opened.signed.take();
-        let queue = Arc::new(Queue::new(options.queue));
-        let stats = Arc::new(Stats::default());
-        let end = End::of(&opened, options.max_size);
-        let archive = match &signed {
-            Some(signed) if !options.is_brief => {
-                let signed_at = |last: &Checkpoint| {
-                    let micros = u64::try_from(last.time.unix_micros()).unwrap_or(0);
-                    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
-                };
-                let keeper = Keeper {
-                    dir: dir.to_owned(),
-                    keep: options.keep,
-                    queue: Arc::clone(&queue),
-                    stats: Arc::clone(&stats),
-                    last_signed: signed.last.as_ref().map(signed_at),
-                    lock: Arc::clone(&opened.lock),
-                };
-                Some(Archive::start(keeper, opened.first).map_err(LedgerError::at(dir))?)
-            }
-            _ => None,
+        let place = Place {
+            dir: dir.to_owned(),
+            options,
+            signing: signing.cloned(),
+            queue: Arc::new(Queue::new(options.queue)),
+            stats: Arc::default(),
         };
-        let Opened { file, .. } = opened;
-        let mut writer = Writer::new(queue, stats, file, end);
-        writer.archive = archive;
-        let elsewhere = writer.sign_with(signed, options);
+        let (writer, elsewhere) = place.open(Before::of(options.follows))?;
+        let again = move |before| place.open(before).map(|(writer, _)| writer);
         writer
-            .spawn(durability, options.deadline, elsewhere)
+            .spawn(durability, options.deadline, elsewhere, Box::new(again))
             .map_err(LedgerError::at(dir))
     }
 
@@ -269,11 +251,15 @@ impl Ledger {
     /// process writes.
     ///
     /// # Errors
-    /// When it does not. This process cannot write then either.
-    pub async fn hand_over(&self, writer: Box<dyn NextWriter>) -> Result<(), LedgerUnavailable> {
+    /// When it does not. This process has taken the ledger back then, if it can.
+    pub async fn hand_over(&self, writer: Box<dyn NextWriter>) -> Result<(), NotFollowed> {
         let (told, passed_on) = oneshot::channel();
         self.0.queue.give_way(Next { writer, told });
-        passed_on.await.unwrap_or(Err(LedgerUnavailable::Closed))
+        let closed = |_| NotFollowed {
+            reason: LedgerUnavailable::Closed.to_string(),
+            is_back: false,
+        };
+        passed_on.await.map_err(closed)?
     }
 
     /// What the process that has handed the ledger over to this one has left open.
@@ -369,6 +355,48 @@ async fn await_answer(
     }
 }
 
+/// A ledger's directory, and what writes there: whoever has given way may have to open it again.
+struct Place {
+    dir: PathBuf,
+    options: Options,
+    signing: Option<Signing>,
+    queue: Arc<Queue>,
+    stats: Arc<Stats>,
+}
+
+impl Place {
+    /// Opens it for writing. Also returns what the writer before has left open and still serves.
+    fn open(&self, before: Before) -> Result<(Writer<LedgerFile>, OpenUses), LedgerError> {
+        let Self { dir, options, .. } = self;
+        let mut opened = recovery::open(dir, now(), self.signing.as_ref(), before)?;
+        let signed = opened.signed.take();
+        let end = End::of(&opened, options.max_size);
+        let archive = match &signed {
+            Some(signed) if !options.is_brief => {
+                let signed_at = |last: &Checkpoint| {
+                    let micros = u64::try_from(last.time.unix_micros()).unwrap_or(0);
+                    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+                };
+                let keeper = Keeper {
+                    dir: dir.clone(),
+                    keep: options.keep,
+                    queue: Arc::clone(&self.queue),
+                    stats: Arc::clone(&self.stats),
+                    last_signed: signed.last.as_ref().map(signed_at),
+                    lock: Arc::clone(&opened.lock),
+                };
+                Some(Archive::start(keeper, opened.first).map_err(LedgerError::at(dir))?)
+            }
+            _ => None,
+        };
+        let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
+        let mut writer = Writer::new(queue, stats, opened.file, end);
+        writer.archive = archive;
+        let elsewhere = writer.sign_with(signed, *options);
+        Ok((writer, elsewhere))
+    }
+}
+
 /// Where writing goes on.
 struct End {
     chain: Chain,
@@ -393,6 +421,9 @@ impl End {
         }
     }
 }
+
+/// Opens the ledger again, which has been given up.
+type Again<S> = Box<dyn Fn(Before) -> Result<Writer<S>, LedgerError> + Send>;
 
 struct Writer<S> {
     queue: Arc<Queue>,
@@ -484,10 +515,11 @@ impl<S: Storage> Writer<S> {
 
     /// Starts the thread.
     fn spawn(
-        mut self,
+        self,
         durability: Durability,
         deadline: Duration,
         elsewhere: OpenUses,
+        again: Again<S>,
     ) -> io::Result<Ledger> {
         let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
         let patience = match durability {
@@ -498,16 +530,7 @@ impl<S: Storage> Writer<S> {
             .name("ledger".to_owned())
             .spawn(move || {
                 let stopped = Stopped(Arc::clone(&self.queue));
-                let mut result = self.run(patience);
-                let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
-                let unwritten = mem::take(&mut self.backlog);
-                let first = self.open_requests.first();
-                // The lock goes with the file, before anyone hears that the ledger is closed.
-                drop(self);
-                if let Some(next) = queue.next() {
-                    result = Relay::begin(queue, stats, next, first, unwritten).run(patience);
-                }
-                stopped.with(result);
+                stopped.with(self.run_to_the_end(patience, &again));
             })?;
         Ok(Ledger(Arc::new(Handle {
             queue,
@@ -626,6 +649,7 @@ impl<S: Storage> Writer<S> {
 }
 
 mod duties;
+mod succession;
 
 #[cfg(test)]
 mod tests;

@@ -213,13 +213,29 @@ impl Acceptor {
     }
 }
 
+/// Places for connections: each is a file descriptor or two, of which a process has so many.
+#[derive(Clone)]
+pub struct Places {
+    served: Arc<Semaphore>,
+    /// Room for those that find no place.
+    turned_away: Arc<Semaphore>,
+}
+
+impl Places {
+    /// For so many at a time.
+    pub fn new(count: usize) -> Self {
+        Self {
+            served: Arc::new(Semaphore::new(count)),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+        }
+    }
+}
+
 /// Gives each accepted connection a place and a worker.
 #[derive(Clone)]
 pub struct Admission {
     proxy: Arc<Proxy>,
-    places: Arc<Semaphore>,
-    /// Room for those that find no place.
-    turned_away: Arc<Semaphore>,
+    places: Places,
     /// What accepts.
     accepting: TaskTracker,
     /// It is held by what runs on them, so it must not be what keeps them.
@@ -227,12 +243,11 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// To `proxy`, for `places` connections at a time.
-    pub fn new(proxy: &Arc<Proxy>, places: usize, workers: &Arc<Workers>) -> Self {
+    /// To `proxy`, for as many connections as there are places.
+    pub fn new(proxy: &Arc<Proxy>, places: Places, workers: &Arc<Workers>) -> Self {
         Self {
             proxy: Arc::clone(proxy),
-            places: Arc::new(Semaphore::new(places)),
-            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            places,
             accepting: TaskTracker::new(),
             workers: Arc::downgrade(workers),
         }
@@ -256,9 +271,9 @@ impl Admission {
 
     /// Has the connection served, here or by another worker.
     fn place<P: Port>(&self, port: P, stream: P::Stream, workers: &Workers) -> io::Result<()> {
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
+        let place = match Arc::clone(&self.places.served).try_acquire_owned() {
             Ok(place) => Place::Slot(place),
-            Err(_) => match Arc::clone(&self.turned_away).try_acquire_owned() {
+            Err(_) => match Arc::clone(&self.places.turned_away).try_acquire_owned() {
                 Ok(place) => Place::None(place),
                 Err(_) => {
                     self.proxy.counters.refuse(Code::Overloaded);

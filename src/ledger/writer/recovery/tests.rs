@@ -18,7 +18,7 @@ fn now() -> Timestamp {
 }
 
 fn open_plain(dir: &Path) -> Result<Opened, LedgerError> {
-    open(dir, now(), None, None)
+    open(dir, now(), None, Before::Ended)
 }
 
 fn three_lines() -> Vec<u8> {
@@ -124,7 +124,7 @@ fn a_last_line_that_is_no_record_is_not_continued() {
         for signing in [None, Some(signing(dir.path(), 1))] {
             let damaged = [&three_lines(), last].concat();
             fs::write(&path, &damaged).unwrap();
-            let error = open(dir.path(), now(), signing.as_ref(), None)
+            let error = open(dir.path(), now(), signing.as_ref(), Before::Ended)
                 .err()
                 .unwrap();
             assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
@@ -187,7 +187,7 @@ impl Ledger {
     fn try_start(&mut self) -> Result<Vec<Entry<'static>>, LedgerError> {
         self.opened = None;
         let signing = signing(self.dir.path(), 1);
-        let opened = open(self.dir.path(), now(), Some(&signing), None)?;
+        let opened = open(self.dir.path(), now(), Some(&signing), Before::Ended)?;
         let entries = opened.signed.as_ref().unwrap().entries.clone();
         self.opened = Some(opened);
         Ok(entries)

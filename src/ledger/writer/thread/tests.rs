@@ -60,7 +60,7 @@ impl Disk {
         let writer = self.signed_writer(options);
         let elsewhere = OpenUses::default();
         writer
-            .spawn(Durability::Commit, options.deadline, elsewhere)
+            .spawn(Durability::Commit, options.deadline, elsewhere, never())
             .unwrap()
     }
 
@@ -121,9 +121,14 @@ fn writer<S: Storage>(storage: S, options: Options) -> Writer<S> {
     Writer::new(queue, Arc::default(), storage, end)
 }
 
+/// For a ledger that nobody hands over.
+fn never<S: Storage>() -> Again<S> {
+    Box::new(|_| panic!("it is not opened again"))
+}
+
 fn start(storage: impl Storage, durability: Durability, options: Options) -> Ledger {
     writer(storage, options)
-        .spawn(durability, options.deadline, OpenUses::default())
+        .spawn(durability, options.deadline, OpenUses::default(), never())
         .unwrap()
 }
 
