@@ -68,6 +68,12 @@ fn the_package_installs_everything_and_a_purge_keeps_the_data() {
         unit.expect("a unit"),
         std::fs::read(deploy("systemd/egret.service")).expect("a unit")
     );
+    let log = installed("usr/share/doc/egret/changelog.gz");
+    let log = succeeds(Command::new("gzip").arg("-dc").arg(log));
+    assert!(
+        log.starts_with(&format!("egret ({}) ", field("Version").trim())),
+        "{log}"
+    );
     let accounts = std::fs::read_to_string(installed("etc/passwd")).expect("accounts");
     assert!(accounts.contains("egret:x:"), "{accounts}");
     let bash = installed("usr/share/bash-completion/completions/egret");
