@@ -380,9 +380,9 @@ async fn converse<S: Transport>(state: &State, id: usize, record: &Arc<Mutex<Con
                 Err(e) => return record.lock().unwrap().broken = Some(e.to_string()),
             }
             record.lock().unwrap().parsed = wire.received.len() - wire.pending().len();
-            let request = note(state, request);
+            // Chosen first: whoever has waited for the request may have the next one answered otherwise.
             let handler = state.handler.lock().unwrap().clone();
-            handler(request).await
+            handler(note(state, request)).await
         };
         if !perform(&mut wire, steps).await {
             return;
@@ -398,9 +398,9 @@ where
     let shared = state.clone();
     http2::converse(io, record.clone(), streams, move |stream, mut request| {
         request.connection = id;
-        let request = note(&shared, request);
         let own = shared.http2.lock().unwrap().clone();
         let handler = shared.handler.lock().unwrap().clone();
+        let request = note(&shared, request);
         async move {
             match own {
                 Some(own) => own(stream, request).await,
