@@ -19,11 +19,11 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::{LastUses, Usage};
 use super::index::{UsageError, UsageIndex};
 
-/// How many times as long as catching up took the index rests afterwards.
-const REST: u32 = 3;
+/// How many times as long as catching up took the index rests afterwards: it is at it for a tenth of the time.
+const REST: u32 = 9;
 
 /// The longest rest: what a person would not notice.
-const LONGEST_REST: Duration = Duration::from_millis(20);
+const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// How long a question waits for lines to be taken in.
 const WAIT: Duration = Duration::from_secs(1);
