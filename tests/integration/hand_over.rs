@@ -174,7 +174,7 @@ async fn a_request_that_crosses_the_end_of_its_connection_gets_no_reset() {
 const SOON: Duration = Duration::from_secs(8);
 
 /// A request whose answer comes as far as `begun`, and with `last` once it is told to go on.
-async fn asked_slowly(world: &World, stub: &Stub, begun: &str) -> (Tunnel, Arc<Notify>) {
+pub async fn asked_slowly(world: &World, stub: &Stub, begun: &str) -> (Tunnel, Arc<Notify>) {
     let gate = Arc::new(Notify::new());
     let length = begun.len() + "last".len();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{begun}");

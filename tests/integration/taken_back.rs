@@ -2,15 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use tokio::net::UnixStream;
-use tokio::sync::Notify;
 
-use crate::client::{request, request_to};
+use crate::client::request_to;
+use crate::hand_over::asked_slowly;
 use crate::needs::{Need, needs};
-use crate::upgrade::{Followed, Load, followed, has_ended, serving, without_one_result};
-use crate::upstream::{Step, ok};
+use crate::upgrade::{Followed, Load, all_is_on_record, followed, has_ended, serving};
+use crate::upstream::ok;
 use crate::world::{EGRET, HOST, World, finish};
 use crate::{base_url, eventually, within};
 
@@ -75,16 +74,7 @@ async fn where_the_new_program_fails_late_the_old_one_goes_on() {
     let before = serving(world);
 
     // Under way since before the first failure, and to its end after the last one.
-    let gate = Arc::new(Notify::new());
-    stub.steps(vec![
-        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfirst".to_vec()),
-        Step::Hold(Arc::clone(&gate)),
-        Step::Send(b"last".to_vec()),
-    ]);
-    let mut slow = world.tunnel().await;
-    let ask = request("GET", "/slow", &[HEADER], "");
-    slow.wire.send(ask).await.expect("send");
-    within("the request", stub.until_requests(1)).await;
+    let (mut slow, gate) = asked_slowly(world, stub, "first").await;
     stub.answer(ok("next"));
 
     let load = Load::start(world, 4).await;
@@ -116,13 +106,7 @@ async fn where_the_new_program_fails_late_the_old_one_goes_on() {
     eventually("the old program to end", || has_ended(old).then_some(())).await;
     let failures = load.end().await;
     assert_eq!(failures, Vec::<String>::new(), "{}", world.log());
-    let lines = eventually("each use to have its result", || {
-        let lines = world.ledger();
-        without_one_result(&lines).is_empty().then_some(lines)
-    })
-    .await;
-    assert!(lines.iter().all(|line| line["event"] != "recovered"));
-    world.run(&["ledger", "verify"]).await.ok();
+    all_is_on_record(world).await;
 }
 
 async fn via_socket(path: &Path) {

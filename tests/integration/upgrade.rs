@@ -66,6 +66,17 @@ pub async fn followed(builder: Builder) -> Followed {
     }
 }
 
+/// Checks that each use gets its result, that none was cut short, and that the ledger is whole.
+pub async fn all_is_on_record(world: &World) {
+    let lines = eventually("each use to have its result", || {
+        let lines = world.ledger();
+        without_one_result(&lines).is_empty().then_some(lines)
+    })
+    .await;
+    assert!(lines.iter().all(|line| line["event"] != "recovered"));
+    world.run(&["ledger", "verify"]).await.ok();
+}
+
 /// Uses that have another number of results than one.
 pub fn without_one_result(lines: &[serde_json::Value]) -> Vec<String> {
     let of = |event: &str| {
@@ -240,13 +251,7 @@ async fn upgrades_under_load(rounds: usize, clients: usize) {
         failures.extend(within_secs(60, "curl to end", curl).await.expect("curl"));
     }
     assert_eq!(failures, Vec::<String>::new(), "{}", world.log());
-    let lines = eventually("each use to have its result", || {
-        let lines = world.ledger();
-        without_one_result(&lines).is_empty().then_some(lines)
-    })
-    .await;
-    assert!(lines.iter().all(|line| line["event"] != "recovered"));
-    world.run(&["ledger", "verify"]).await.ok();
+    all_is_on_record(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,6 +38,7 @@ use crate::proxy::exchange::leave::{Leaves, STREAM};
 use crate::proxy::inbound::h2_guard::frame::{FRAME_HEAD, FrameHead};
 use crate::proxy::inbound::h2_guard::outgoing::Outgoing;
 use crate::proxy::inbound::hpack::{self, Text};
+use crate::proxy::inbound::write_out::poll_write_out;
 
 /// What the library allows in a path and a query, and this proxy does not.
 const PATH_MARK: u8 = b'"';
@@ -420,14 +421,7 @@ impl<S: AsyncWrite + Unpin> H2Guard<S> {
                 self.interim.extend_from_slice(&frame);
             }
         }
-        while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.interim.advance(written);
-        }
-        Poll::Ready(Ok(()))
+        poll_write_out(&mut self.io, &mut self.interim, cx)
     }
 }
 

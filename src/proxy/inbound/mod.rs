@@ -27,3 +27,4 @@ pub mod socks;
 pub mod transparent;
 
 pub mod tunnel;
+mod write_out;

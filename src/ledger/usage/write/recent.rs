@@ -39,14 +39,13 @@ pub(super) async fn add(connection: &mut SqliteConnection, tally: &Tally) -> sql
         let older = lines.len().saturating_sub(room);
         // They were read before, so they can be read.
         let lines = lines.iter().skip(older);
-        let rows = lines.filter_map(|line| {
+        let mut rows = lines.filter_map(|line| {
             let used = RecordRef::parse(line).ok()?;
             let time = used.time.parse().ok()?;
             let end = used.request.as_deref().and_then(|id| tally.end(id));
             Some((used, end, time))
         });
         // No more of them are read at once than one statement takes.
-        let mut rows = rows.fuse();
         loop {
             let some: Vec<Row<'_>> = rows.by_ref().take(MOST_ROWS).collect();
             if some.is_empty() {

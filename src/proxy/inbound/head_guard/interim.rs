@@ -1,13 +1,12 @@
 //! Interim answers, written past the library.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::Buf as _;
 use tokio::io::AsyncWrite;
 
 use super::HeadGuard;
+use crate::proxy::inbound::write_out::poll_write_out;
 
 impl<S: AsyncWrite + Unpin> HeadGuard<S> {
     /// Writes the interim answers that have come (RFC 9110 section 15.2). The library has no way to, and
@@ -28,13 +27,6 @@ impl<S: AsyncWrite + Unpin> HeadGuard<S> {
         {
             self.interim = interim;
         }
-        while !self.interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.interim))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.interim.advance(written);
-        }
-        Poll::Ready(Ok(()))
+        poll_write_out(&mut self.io, &mut self.interim, cx)
     }
 }
