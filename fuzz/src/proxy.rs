@@ -7,6 +7,7 @@ pub mod inbound {
     pub mod head_check;
     pub mod head_guard;
     pub mod linger;
+    pub mod write_out;
 }
 #[path = "../../src/proxy/runtime"]
 pub mod runtime {

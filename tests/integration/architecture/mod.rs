@@ -1,6 +1,7 @@
 //! The house rules of the architecture page, read off the source: who may import whom, what the
 //! pure rooms may not know, and what exists only once.
 
+mod fuzzed;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};

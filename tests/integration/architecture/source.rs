@@ -186,7 +186,7 @@ pub fn sources() -> Vec<Source> {
     let only_tests = test_files(&texts);
     let sources: Vec<Source> = texts
         .iter()
-        .filter(|(file, _)| !only_tests.contains(file))
+        .filter(|(file, _)| !only_tests.iter().any(|tests| file.starts_with(tests)))
         .map(|(file, text)| Source {
             path: relative(file),
             code: without_tests(&without_comments(text)),
@@ -201,7 +201,7 @@ pub fn relative(file: &Path) -> String {
     inside.to_string_lossy().replace('\\', "/")
 }
 
-/// Files that are declared as `#[cfg(test)] mod name;`.
+/// The file and the directory of each module that is declared as `#[cfg(test)] mod name;`.
 fn test_files(texts: &[(PathBuf, String)]) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for (file, text) in texts {
@@ -220,7 +220,7 @@ fn test_files(texts: &[(PathBuf, String)]) -> BTreeSet<PathBuf> {
                 .and_then(|l| l.split("mod ").nth(1));
             if let Some(name) = name {
                 found.insert(directory.join(format!("{name}.rs")));
-                found.insert(directory.join(name).join("mod.rs"));
+                found.insert(directory.join(name));
             }
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::*;
 
-#[path = "properties.rs"]
 mod properties;
 
 const LIMITS: HeadLimits = HeadLimits {
