@@ -48,7 +48,11 @@ enum Driven {
 
 /// An HTTP/1.1 connection that takes one request at a time. Dropped, it is closed, because its
 /// position in the stream of messages is unknown.
-pub struct Connection {
+///
+/// In a box, because each request moves it some twenty times on its way out of the pool and back.
+pub struct Connection(Box<Parts>);
+
+struct Parts {
     sender: SendRequest<OutBody>,
     driver: Driven,
     /// What is left of it is another protocol's.
@@ -73,7 +77,7 @@ impl Connection {
             user: Mutex::new(None),
             state: AtomicU8::new(WOKEN),
         });
-        Self {
+        Self(Box::new(Parts {
             sender,
             driver: Driven::Here(driver(Arc::clone(&changes_protocol))),
             changes_protocol,
@@ -81,22 +85,22 @@ impl Connection {
             signal,
             abort,
             timer: LazyTimer::default(),
-        }
+        }))
     }
 
     /// Bounds the wait for an answer.
     pub fn timer(&mut self) -> &mut LazyTimer {
-        &mut self.timer
+        &mut self.0.timer
     }
 
     /// Set, it has the connection end in a reset.
     pub fn abort(&self) -> &Abort {
-        &self.abort
+        &self.0.abort
     }
 
     /// Takes requests.
     pub fn sender(&mut self) -> &mut SendRequest<OutBody> {
-        &mut self.sender
+        &mut self.0.sender
     }
 
     /// Does what there is to do; `cx` is woken when there is more.
@@ -113,8 +117,8 @@ impl Connection {
         cx: &mut Context<'_>,
         poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if matches!(self.driver, Driven::Here(_)) {
-            self.signal.tell(cx.waker());
+        if matches!(self.0.driver, Driven::Here(_)) {
+            self.0.signal.tell(cx.waker());
         }
         self.take_turns(cx, poll)
     }
@@ -125,16 +129,17 @@ impl Connection {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let Driven::Here(driver) = &mut self.driver else {
+        let parts = &mut *self.0;
+        let Driven::Here(driver) = &mut parts.driver else {
             return poll(cx);
         };
         // What either wakes the connection for is done in the next turn, and needs no other task.
-        self.signal.enter();
+        parts.signal.enter();
         for _ in 0..TURNS {
-            if self.signal.take() {
-                let polled = driver.as_mut().poll(&mut Context::from_waker(&self.waker));
+            if parts.signal.take() {
+                let polled = driver.as_mut().poll(&mut Context::from_waker(&parts.waker));
                 if let Poll::Ready(left) = polled {
-                    self.driver = Driven::Ended(left);
+                    parts.driver = Driven::Ended(left);
                     return poll(cx);
                 }
             }
@@ -143,14 +148,14 @@ impl Connection {
             // nothing would tell it when.
             let polled = pin!(unconstrained(poll_fn(&mut poll))).poll(unwoken);
             if polled.is_ready() {
-                self.signal.leave();
+                parts.signal.leave();
                 return polled;
             }
-            if !self.signal.is_woken() {
+            if !parts.signal.is_woken() {
                 break;
             }
         }
-        if self.signal.leave() {
+        if parts.signal.leave() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -160,32 +165,32 @@ impl Connection {
     pub async fn ready(&mut self) -> bool {
         poll_fn(|cx| {
             self.drive(cx);
-            if self.sender.is_closed() {
+            if self.0.sender.is_closed() {
                 return Poll::Ready(false);
             }
-            self.sender.poll_ready(cx).map(|ready| ready.is_ok())
+            self.0.sender.poll_ready(cx).map(|ready| ready.is_ok())
         })
         .await
     }
 
     /// Nobody uses it for now. Events are still noted, for [`Connection::is_open`].
     pub fn rest(&mut self) {
-        lock(&self.signal.user).take();
+        lock(&self.0.signal.user).take();
     }
 
     /// Whether it can be used again, as far as events have come that say otherwise.
     pub fn is_open(&mut self) -> bool {
-        if self.signal.is_woken() {
+        if self.0.signal.is_woken() {
             let nobody = &mut Context::from_waker(Waker::noop());
             let _ = self.take_turns(nobody, |_| Poll::<()>::Pending);
         }
-        !self.sender.is_closed()
+        !self.0.sender.is_closed()
     }
 
     /// Has it driven by a task of its own from now on. It ends when this value is dropped, or what
     /// it became does.
     pub fn detach(&mut self) {
-        self.driver = match std::mem::replace(&mut self.driver, Driven::Ended(None)) {
+        self.0.driver = match std::mem::replace(&mut self.0.driver, Driven::Ended(None)) {
             Driven::Here(driver) => Driven::Elsewhere(tokio::spawn(driver)),
             driver => driver,
         };
@@ -194,13 +199,13 @@ impl Connection {
     /// The same, for a request that changes the protocol: what is left when the library has read the
     /// answer is not HTTP.
     pub fn detach_for_upgrade(&mut self) {
-        self.changes_protocol.store(true, Release);
+        self.0.changes_protocol.store(true, Release);
         self.detach();
     }
 
     /// What is left of it once the library has ended it, see [`drive`](super::leftover::drive).
     pub async fn leftover(&mut self) -> Option<Leftover> {
-        match std::mem::replace(&mut self.driver, Driven::Ended(None)) {
+        match std::mem::replace(&mut self.0.driver, Driven::Ended(None)) {
             Driven::Here(_) => None,
             Driven::Elsewhere(task) => timeout(HANDOVER, task).await.ok()?.ok()?,
             Driven::Ended(left) => left,
@@ -323,7 +328,7 @@ mod tests {
         connection.rest();
         event.wake();
         assert_eq!(user.0.load(SeqCst), 1, "nobody uses it");
-        assert!(connection.signal.is_woken(), "and yet it is noted");
+        assert!(connection.0.signal.is_woken(), "and yet it is noted");
     }
 
     #[tokio::test]

@@ -439,8 +439,7 @@ fn start(
     let head = Request::from_parts(head, ());
     match stream.sender().send_request(head, body.is_end_stream()) {
         Ok((answer, outgoing)) => {
-            let again = copy.zip(body.to_held());
-            let again = again.map(|(copy, held)| Again::new(copy, held));
+            let again = body.to_held().map(|held| Again::new(copy, held));
             Ok(Some((
                 Sent::begin(answer, outgoing, body, watch.on_interim.cloned()),
                 again,
@@ -449,7 +448,7 @@ fn start(
         Err(error) => {
             // Any other error is about the request itself.
             if error.is_go_away() || error.is_io() {
-                *unsent = copy.and_then(|copy| copy.into_request(body));
+                *unsent = copy.into_request(body);
             }
             Ok(None)
         }

@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
+use memchr::{memchr, memchr2};
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
@@ -210,65 +211,46 @@ pub struct HeadCopy {
     version: Version,
     /// Where the target has them.
     base: Option<(UriScheme, Authority)>,
-    /// Path and query, and then each field: a [`FieldCopy`] as bytes, the name, the value.
+    /// Path and query, and then each field: its name, a colon, its value, and [`PLAIN`] or [`SENSITIVE`].
     text: Vec<u8>,
     path: usize,
     upgrade: Option<upgrade::Asked>,
 }
 
-/// What is said of a field before its text.
-struct FieldCopy {
-    name: u16,
-    value: u32,
-    is_sensitive: bool,
-}
-
-impl FieldCopy {
-    const BYTES: usize = 7;
-
-    fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let ([a, b], [c, d, e, f]) = (self.name.to_le_bytes(), self.value.to_le_bytes());
-        [a, b, c, d, e, f, u8::from(self.is_sensitive)]
-    }
-
-    fn from_bytes([a, b, c, d, e, f, is_sensitive]: [u8; Self::BYTES]) -> Self {
-        Self {
-            name: u16::from_le_bytes([a, b]),
-            value: u32::from_le_bytes([c, d, e, f]),
-            is_sensitive: is_sensitive != 0,
-        }
-    }
-}
+/// Ends the copy of a value. No value holds a control character but the tab.
+const PLAIN: u8 = b'\n';
+/// Ends that of a sensitive one.
+const SENSITIVE: u8 = b'\r';
 
 impl HeadCopy {
-    /// Of this request. None if a field is too long to be one.
-    pub fn of<B>(request: &Request<B>) -> Option<Self> {
+    /// Of this request.
+    pub fn of<B>(request: &Request<B>) -> Self {
         let (uri, headers) = (request.uri(), request.headers());
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         let length = |(name, value): (&HeaderName, &HeaderValue)| {
-            FieldCopy::BYTES + name.as_str().len() + value.len()
+            name.as_str().len() + ":".len() + value.len() + 1
         };
         let length: usize = headers.iter().map(length).sum();
         let mut text = Vec::with_capacity(path.len() + length);
         text.extend_from_slice(path.as_bytes());
         for (name, value) in headers {
-            let copy = FieldCopy {
-                name: name.as_str().len().try_into().ok()?,
-                value: value.len().try_into().ok()?,
-                is_sensitive: value.is_sensitive(),
-            };
-            text.extend_from_slice(&copy.to_bytes());
             text.extend_from_slice(name.as_str().as_bytes());
+            text.push(b':');
             text.extend_from_slice(value.as_bytes());
+            text.push(if value.is_sensitive() {
+                SENSITIVE
+            } else {
+                PLAIN
+            });
         }
-        Some(Self {
+        Self {
             method: request.method().clone(),
             version: request.version(),
             base: uri.scheme().cloned().zip(uri.authority().cloned()),
             text,
             path: path.len(),
             upgrade: request.extensions().get::<upgrade::Asked>().copied(),
-        })
+        }
     }
 
     /// The request with this head. It is one that was sent, so there is always one.
@@ -279,14 +261,15 @@ impl HeadCopy {
         let path = text.split_to(self.path);
         uri.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
         let mut request = Request::new(body);
-        while let Some(copy) = text.first_chunk().copied() {
-            let copy = FieldCopy::from_bytes(copy);
-            text.advance(FieldCopy::BYTES);
-            let name = text.split_to(usize::from(copy.name));
-            let value = text.split_to(usize::try_from(copy.value).ok()?);
-            let name = HeaderName::from_lowercase(&name).ok()?;
+        while let Some(colon) = memchr(b':', &text) {
+            let name = text.split_to(colon);
+            text.advance(":".len());
+            let end = memchr2(PLAIN, SENSITIVE, &text)?;
+            let value = text.split_to(end);
             let mut value = HeaderValue::from_maybe_shared(value).ok()?;
-            value.set_sensitive(copy.is_sensitive);
+            value.set_sensitive(text.first() == Some(&SENSITIVE));
+            text.advance(1);
+            let name = HeaderName::from_lowercase(&name).ok()?;
             request.headers_mut().append(name, value);
         }
         *request.method_mut() = self.method;
@@ -329,7 +312,7 @@ pub fn repeatable(request: &Request<OutBody>) -> Option<Again> {
         return None;
     }
     let body = request.body().to_held()?;
-    Some(Again::new(HeadCopy::of(request)?, body))
+    Some(Again::new(HeadCopy::of(request), body))
 }
 
 /// Methods that are idempotent: those of RFC 9110, and those that only read among the others that are
@@ -367,13 +350,13 @@ mod tests {
                 .header("host", "a.test")
                 .header("x-a", "")
                 .header("x-b", "\u{e9}")
+                .header("x-c", "a:b\t:")
                 .body(7);
             let mut request = request.expect("a request");
             let host = request.headers_mut().get_mut("host");
             host.expect("a field").set_sensitive(true);
             request.extensions_mut().insert(upgrade::Asked);
-            let copy = HeadCopy::of(&request).and_then(|copy| copy.into_request(7));
-            let copy = copy.expect("a copy");
+            let copy = HeadCopy::of(&request).into_request(7).expect("a copy");
             assert_eq!(copy.uri(), request.uri());
             assert_eq!(copy.method(), request.method());
             assert_eq!(copy.version(), request.version());
