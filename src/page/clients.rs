@@ -95,7 +95,7 @@ async fn clients_page(
     for (_, client) in &part.items {
         rows.push(row(&mut index, person, client).await?);
     }
-    index.close().await;
+    index.leave();
     let link = |after: &str| format!("/settings/clients?{}", text::query(&[("after", after)]));
     let nouns = ["client", "clients"];
     let links = Links::of(&part, after.is_some(), nouns, ToString::to_string, link);
@@ -200,7 +200,7 @@ async fn asked(context: &AdminContext, person: &Person, name: &str) -> Result<Ro
     let dir = context.settings().config.ledger_dir();
     let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
     let row = row(&mut index, person, client).await;
-    index.close().await;
+    index.leave();
     row
 }
 

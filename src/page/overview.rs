@@ -140,7 +140,7 @@ async fn show_requests(
             one.more = format!("{}?outcome={status}#usage", one.href);
         }
     }
-    index.close().await;
+    index.leave();
     Ok(())
 }
 

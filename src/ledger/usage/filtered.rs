@@ -8,12 +8,6 @@ use super::answer::{RecentUse, count, optional_count};
 use super::hours::HOUR;
 use crate::ledger::format::timestamp::Timestamp;
 
-/// Values that are offered for each filter, those used most.
-const CHOICES: i64 = 50;
-
-/// What a filter calls a use without a result.
-const OPEN: &str = "open";
-
 /// Which lines are asked for. What is `None` limits nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageFilter {
@@ -64,23 +58,6 @@ pub struct HourOfUse {
     pub refused: u64,
 }
 
-/// What the lines have under each filter, what is most frequent first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Choices {
-    /// Actions.
-    pub actions: Vec<String>,
-    /// Clients.
-    pub clients: Vec<String>,
-    /// Users.
-    pub principals: Vec<String>,
-    /// Destinations.
-    pub destinations: Vec<String>,
-    /// Outcomes.
-    pub outcomes: Vec<String>,
-    /// Versions.
-    pub versions: Vec<String>,
-}
-
 /// An action's use of a credential over some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ActionSum {
@@ -100,12 +77,16 @@ const CONDITIONS: &str = "owner = ?1 AND slug = ?2
     AND (?9 IS NULL OR refused = ?9)";
 
 impl UsageFilter {
+    /// What a filter calls a use without a result.
+    pub(super) const OPEN: &str = "open";
+
     fn outcome(&self) -> Option<&str> {
         let outcome = self.outcome.as_deref();
-        outcome.map(|outcome| if outcome == OPEN { "" } else { outcome })
+        outcome.map(|outcome| if outcome == Self::OPEN { "" } else { outcome })
     }
 
-    fn hours(&self) -> (i64, i64) {
+    /// The hours that its time is in.
+    pub(super) fn hours(&self) -> (i64, i64) {
         let hour = |time: Timestamp| time.unix_micros().div_euclid(HOUR);
         (
             self.since.map_or(0, hour),
@@ -193,56 +174,6 @@ pub(super) async fn hours(
 fn hour(row: &SqliteRow, at: usize) -> sqlx::Result<Timestamp> {
     let hour: i64 = row.try_get(at)?;
     Ok(Timestamp::from_unix_micros(hour.saturating_mul(HOUR)))
-}
-
-/// What can be filtered for within the time of `filter`.
-pub(super) async fn choices(
-    connection: &mut SqliteConnection,
-    (owner, slug): (&str, &str),
-    filter: &UsageFilter,
-) -> sqlx::Result<Choices> {
-    let (since, until) = filter.hours();
-    let mut columns = [const { Vec::new() }; 6];
-    let names = [
-        "action",
-        "client",
-        "principal",
-        "destination",
-        "iif(outcome = '', 'open', outcome)",
-        "iif(version = 0, '', version)",
-    ];
-    for (values, name) in columns.iter_mut().zip(names) {
-        let query = format!(
-            "SELECT CAST({name} AS TEXT) AS choice FROM hour
-             WHERE owner = ?1 AND slug = ?2 AND hour >= ?3 AND hour <= ?4
-                 AND (?5 IS NULL OR principal = ?5) AND choice <> ''
-             GROUP BY choice ORDER BY sum(lines) DESC LIMIT ?6"
-        );
-        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
-            .bind(owner)
-            .bind(slug)
-            .bind(since)
-            .bind(until)
-            .bind(filter.principal.as_deref())
-            .bind(CHOICES);
-        *values = query.fetch_all(&mut *connection).await?;
-    }
-    let [
-        actions,
-        clients,
-        principals,
-        destinations,
-        outcomes,
-        versions,
-    ] = columns;
-    Ok(Choices {
-        actions,
-        clients,
-        principals,
-        destinations,
-        outcomes,
-        versions,
-    })
 }
 
 /// The actions that used it, those with most uses first, at most `limit`.

@@ -8,9 +8,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Sqlite, Transaction};
 
 use super::answer::{self, LastUses, Rejections, Usage};
-use super::filtered::{
-    self, ActionSum, Choices, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine,
-};
+use super::choices::{self, Choices};
+use super::filtered::{self, ActionSum, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine};
 use super::kept::{self, KeptSince};
 use super::position::{Cursor, Position};
 use super::tally::Tally;
@@ -87,7 +86,7 @@ impl UsageIndex {
         let start = Instant::now();
         let mut index = Self::open_behind(dir).await?;
         // While the server makes the index again, it holds the right to write for most of the time.
-        schema::wait_for_others(&mut index.connection, wait).await?;
+        schema::serve_who_waits(&mut index.connection, wait).await?;
         match index.catch_up(|| start.elapsed() < wait).await {
             // Another process is at it, and what is known can be read all the same.
             Err(error) if error.is_locked() => {}
@@ -303,7 +302,7 @@ impl UsageIndex {
         credential: (&str, &str),
         filter: &UsageFilter,
     ) -> Result<Choices, UsageError> {
-        Ok(filtered::choices(&mut self.connection, credential, filter).await?)
+        Ok(choices::choices(&mut self.connection, credential, filter).await?)
     }
 
     /// The actions that used it since a time, those that did so last first, at most `limit`, each with its
@@ -390,6 +389,10 @@ impl UsageIndex {
         self.connection = Self::open(&self.dir).await?.connection;
         Ok(())
     }
+
+    /// Closes the index where somebody waits: the last one to close it folds the write-ahead log back, and that
+    /// is done in the thread of the database.
+    pub fn leave(self) {}
 
     /// Closes the index.
     pub async fn close(self) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::index::{UsageError, UsageIndex, is_locked};
+use super::log;
 use super::schema::{self, USAGE};
 use crate::ledger::first_uses::FirstUses;
 use crate::ledger::layout::CURRENT;
@@ -45,10 +46,15 @@ pub fn keep(dir: PathBuf, first_uses: Arc<FirstUses>, stop: CancellationToken) -
 async fn run(dir: &Path, first_uses: &FirstUses, stop: &CancellationToken) {
     let mut failed = false;
     let mut known = None;
+    let mut folded = None;
     let mut pause = FIRST;
     loop {
         tokio::time::sleep(pause).await;
         pause = INTERVAL;
+        let written = log::state(dir).filter(log::is_long);
+        if written.is_some() && written != folded && fold(dir).await {
+            folded = written;
+        }
         // Before the look: what is written meanwhile may not be in it.
         let ledger = ledger(dir);
         let is_known = known.is_some() && known == ledger.zip(index(dir));
@@ -89,6 +95,19 @@ fn is_kept_by_others(dir: &Path) -> bool {
     let written = log.ok().and_then(|log| log.modified().ok());
     let since = written.and_then(|written| written.elapsed().ok());
     since.is_some_and(|since| since < INTERVAL / 2)
+}
+
+/// Moves the write-ahead log, which others made long, into the database; whether all of it is there.
+async fn fold(dir: &Path) -> bool {
+    let Ok(mut index) = UsageIndex::open_behind(dir).await else {
+        return false;
+    };
+    let result = log::fold(&mut index.connection, dir).await;
+    index.close().await;
+    if let Err(error) = &result {
+        tracing::debug!(%error, "the usage index's write-ahead log is moved later");
+    }
+    result.unwrap_or(false)
 }
 
 /// Opened for each look: a file that was deleted or replaced is noticed.

@@ -10,6 +10,7 @@
 //! last one ended.
 
 mod answer;
+mod choices;
 mod filtered;
 mod first_uses;
 mod hours;
@@ -17,6 +18,7 @@ mod index;
 mod keeper;
 mod kept;
 mod known;
+mod log;
 mod position;
 mod schema;
 mod shared;
@@ -24,7 +26,8 @@ mod tally;
 mod write;
 
 pub use answer::{ActionUsage, LastUses, RecentUse, Rejections, Usage};
-pub use filtered::{ActionSum, Choices, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine};
+pub use choices::Choices;
+pub use filtered::{ActionSum, ClientUse, HourOfUse, LastActions, UsageFilter, UsageLine};
 pub use index::{UsageError, UsageIndex};
 pub use keeper::keep;
 pub use kept::KeptSince;

@@ -17,6 +17,10 @@ const VERSION: i64 = 4;
 /// How long one process waits for another one's batch.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What the file of the write-ahead log is cut back to when the log begins again; a longer one is moved into
+/// the database by the keeper of the index.
+pub(super) const LONG_LOG: u64 = 8 << 20;
+
 const TABLES: &str = "
 CREATE TABLE position (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -99,14 +103,18 @@ pub(super) async fn open(dir: &Path) -> sqlx::Result<SqliteConnection> {
     Ok(connection)
 }
 
-/// Bounds how long this connection waits for another one's batch from now on.
-pub(super) async fn wait_for_others(
+/// For a connection that somebody waits for: bounds how long it waits for another one's batch, and leaves it
+/// to others to move the write-ahead log into the database, which takes as long as the disk takes to sync.
+pub(super) async fn serve_who_waits(
     connection: &mut SqliteConnection,
     wait: Duration,
 ) -> sqlx::Result<()> {
-    let query = format!("PRAGMA busy_timeout = {}", wait.as_millis());
+    let query = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA wal_autocheckpoint = 0",
+        wait.as_millis()
+    );
     // The number is ours.
-    sqlx::query(sqlx::AssertSqlSafe(query))
+    sqlx::raw_sql(sqlx::AssertSqlSafe(query))
         .execute(connection)
         .await?;
     Ok(())
@@ -125,6 +133,7 @@ fn configure(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
+        .pragma("journal_size_limit", LONG_LOG.to_string())
         .thread_name(|_| "egret-usage-db".to_owned())
         .disable_statement_logging()
 }

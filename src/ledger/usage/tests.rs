@@ -407,8 +407,13 @@ async fn uses_and_refusals_are_found_by_what_they_have() {
 
     let choices = index.choices(PAT, &any).await.unwrap();
     assert_eq!(choices.clients, ["ci", "laptop"]);
-    assert_eq!(choices.actions.len(), 2);
+    assert_eq!(choices.actions, ["report", "sync"]);
     assert!(choices.outcomes.contains(&"open".to_owned()));
+    let none = UsageFilter {
+        principal: Some("nobody".to_owned()),
+        ..any.clone()
+    };
+    assert_eq!(index.choices(PAT, &none).await.unwrap(), Choices::default());
     let actions = index.actions(PAT, &any, 9).await.unwrap();
     assert_eq!((actions[0].action.as_str(), actions[0].uses), ("report", 2));
     let ci = index.client("alice", "ci").await.unwrap().unwrap();

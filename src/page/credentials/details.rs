@@ -135,7 +135,7 @@ pub(super) async fn show(
     let dir = context.settings().config.ledger_dir();
     let mut index = UsageIndex::open_within(&dir, INDEX_WAIT).await?;
     let usage = Usage::read(&mut index, credential, Wanted::of(&fields), only).await?;
-    index.close().await;
+    index.leave();
     let versions = &credential.versions;
     let stats = context.state().ledger.stats();
     let page = DetailsPage {

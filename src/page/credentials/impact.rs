@@ -104,7 +104,7 @@ impl Impact {
                 });
             }
         }
-        index.close().await;
+        index.leave();
         rows.extend(known.iter().map(|(action, last)| Row {
             action: named(action),
             what: "used".to_owned(),
@@ -127,7 +127,7 @@ impl Impact {
         let id = (credential.owner.as_str(), credential.slug.as_str());
         let lines = index.lines(id, &used(None), None, TRIED).await?;
         let kept = index.kept_since(id).await?;
-        index.close().await;
+        index.leave();
         let permits = |attempt: &Attempt<'_>| decide(after, attempt).is_ok();
         Ok(Self::of_refused(&lines, permits).tried_since(kept))
     }
@@ -148,7 +148,7 @@ impl Impact {
             lines.extend(index.lines(id, &used(principal), None, TRIED).await?);
         }
         let kept = index.kept_since(id).await?;
-        index.close().await;
+        index.leave();
         let permits = |attempt: &Attempt<'_>| decide_share(limits, attempt).is_ok();
         Ok(Self::of_refused(&lines, permits).tried_since(kept))
     }

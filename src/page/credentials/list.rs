@@ -199,7 +199,7 @@ pub(super) async fn show(
         .clone()
         .map(|one| (one.owner.to_string(), one.slug.to_string()));
     let last = index.last_actions(&ids.collect::<Vec<_>>()).await?;
-    index.close().await;
+    index.leave();
     let rows = shown.map(|one| row(one, person, &last, &wanted));
     let filters = ["q", "state", "whose"];
     let page = ListPage {
