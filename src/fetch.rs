@@ -58,7 +58,7 @@ pub enum FetchError {
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
     /// It cannot be a URL to fetch.
-    #[error("{0:?} is no URL that can be fetched")]
+    #[error("{0:?} is no URL that can be fetched: https://…, or http:// to this machine")]
     Url(String),
     /// No connection, or it broke.
     #[error("{0} cannot be reached")]

@@ -236,9 +236,14 @@ impl From<StoreError> for AdminProblem {
                 tracing::error!(%error, "the admin side cannot use the store");
                 return Self::new(Trouble::StoreUnavailable);
             }
+            // Users and groups are known to all users: they are what one shares with.
+            StoreError::UserNotFound(_) => {
+                return Self::because(Trouble::NotFound, "There is no user of that name.");
+            }
+            StoreError::GroupNotFound(_) => {
+                return Self::because(Trouble::NotFound, "There is no group of that name.");
+            }
             StoreError::NotFound { .. }
-            | StoreError::UserNotFound(_)
-            | StoreError::GroupNotFound(_)
             | StoreError::BundleNotFound(_)
             | StoreError::ClientNotFound(_)
             | StoreError::TokenNotFound(_)

@@ -64,6 +64,11 @@ impl Planned {
         })
     }
 
+    /// Of which revision of the store it is.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
     /// Carries it out, if the store has the revision that was planned for, or `seen` if that is given.
     ///
     /// # Errors

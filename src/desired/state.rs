@@ -194,6 +194,23 @@ impl InvalidFile {
     }
 }
 
+impl InvalidFile {
+    /// A member that does not exist, and those that do in its place, if that is what is wrong.
+    pub fn unknown_member(&self) -> Option<(&str, Vec<&str>)> {
+        // What serde says. The names at its end are those of our types, whatever the file has before them.
+        let said = self.reason.trim_end();
+        let (name, known) = said.rsplit_once("`, expected ")?;
+        let (_, name) = name.rsplit_once("unknown field `")?;
+        let is_name = |text: &&str| {
+            let is_part = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            !text.is_empty() && text.bytes().all(is_part)
+        };
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let is_known = !known.is_empty() && known.iter().all(is_name);
+        is_known.then_some((name, known))
+    }
+}
+
 impl fmt::Display for InvalidFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
@@ -409,5 +426,32 @@ mod moment {
             time.map_err(|_| serde::de::Error::custom("write a time as in 2027-01-31T12:00:00Z"))
         };
         text.map(parse).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_does_not_exist_is_told_from_all_else() {
+        let unknown = |text: &str| {
+            let error = Desired::read(text).unwrap_err();
+            let found = error.unknown_member();
+            found.map(|(name, known)| (name.to_owned(), known.join(" ")))
+        };
+        let role = "display_name role disabled";
+        for text in [
+            "[users.dave]\nrol = 'member'\n",
+            "{\"users\": {\"dave\": {\"rol\": \"member\"}}}",
+        ] {
+            assert_eq!(unknown(text), Some(("rol".into(), role.into())), "{text}");
+        }
+        // What a file has before the end of the message is no name of ours.
+        let deceives = "[users.dave]\n\"a`, expected `hunter\" = 1\n";
+        assert_eq!(unknown(deceives).unwrap().1, role);
+        for text in ["[users", "users = 3", "[users.Dave]\n", "{\"users\": 3}"] {
+            assert_eq!(unknown(text), None, "{text}");
+        }
     }
 }

@@ -258,7 +258,7 @@ pub enum InvalidHostPattern {
     #[error("only `https://` and `http://` are allowed before the host")]
     Scheme,
     /// Something after the host and port.
-    #[error("a host ends after its name and port; a path goes into `--path`")]
+    #[error("a host ends after its name and port; a path is a limit of its own")]
     Path,
     /// A `*` that is not the whole first label of a longer domain.
     #[error(

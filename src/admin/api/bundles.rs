@@ -9,7 +9,7 @@ use super::answer::{Answer, Page, PageSize, page_size};
 use super::asked::Asked;
 use super::change::{Change, Place, Thing};
 use super::condition::IfNew;
-use super::request::{Json, Names, Search, message, named};
+use super::request::{Json, Names, Search, message, named, new_name};
 use super::shares::ShareInput;
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
@@ -134,7 +134,10 @@ async fn create_bundle(
     Names(path): Names<BundlePath>,
     _: IfNew,
 ) -> Result<Answer, AdminProblem> {
-    let id = path.parse()?;
+    let id = BundleId {
+        owner: named(&path.owner)?,
+        name: new_name("name", &path.name)?,
+    };
     let registrar = asked.change()?;
     if id.owner != asked.caller.user && asked.sight.bundle(&id).is_none() && !asked.sight.sees_all()
     {

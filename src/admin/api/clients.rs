@@ -10,7 +10,7 @@ use super::asked::Asked;
 use super::change::{Change, Place, Thing};
 use super::condition::IfNew;
 use super::inputs::Time;
-use super::request::{Json, Names, Search, message, named, parameter};
+use super::request::{Json, Names, Search, message, named, new_name, parameter};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
 use crate::identity::ClientToken;
@@ -169,7 +169,7 @@ async fn create_client(
     _: IfNew,
     Json(input): Json<ClientInput>,
 ) -> Result<Answer, AdminProblem> {
-    let name: ClientName = named(&path.client)?;
+    let name: ClientName = new_name("client", &path.client)?;
     let registrar = asked.change()?;
     asked.caller.demand_fresh()?;
     let principal = input.principal.unwrap_or_else(|| asked.caller.user.clone());

@@ -78,6 +78,31 @@ impl FromRequestParts<AdminContext> for IfMatch {
     }
 }
 
+/// `If-Match` of a change to the whole store, which may do without.
+pub struct IfStore(Option<IfMatch>);
+
+impl IfStore {
+    /// Whether the store, which has this revision now, is as the maker of the change saw it.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self, revision: i64) -> Result<(), AdminProblem> {
+        match &self.0 {
+            Some(IfMatch::Revisions(seen)) if !seen.contains(&revision) => Err(changed()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromRequestParts<AdminContext> for IfStore {
+    type Rejection = AdminProblem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AdminContext) -> Result<Self, AdminProblem> {
+        let text = field(&parts.headers, header::IF_MATCH);
+        Ok(Self(text.as_deref().map(IfMatch::parse)))
+    }
+}
+
 /// `If-None-Match: *`: the request makes something that is not there yet.
 pub struct IfNew;
 
@@ -106,6 +131,18 @@ fn field(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 mod tests {
     use super::*;
     use crate::vault::Principal;
+
+    #[test]
+    fn a_change_of_the_whole_store_may_say_what_it_was_made_for() {
+        let check = |text: Option<&str>| IfStore(text.map(IfMatch::parse)).check(7);
+        for text in [None, Some("*"), Some("\"r7\""), Some("\"r6\", \"r7\"")] {
+            assert_eq!(check(text), Ok(()), "{text:?}");
+        }
+        for text in ["", "\"r6\"", "W/\"r7\"", "r7"] {
+            let problem = check(Some(text)).unwrap_err();
+            assert_eq!(problem.trouble, Trouble::PreconditionFailed, "{text}");
+        }
+    }
 
     #[test]
     fn a_strong_tag_of_ours_matches_its_revision() {

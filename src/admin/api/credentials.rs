@@ -12,7 +12,7 @@ use super::asked::Asked;
 use super::change::{Change, Place, Thing};
 use super::condition::IfNew;
 use super::inputs::{Action, Method, SecretInput, Time};
-use super::request::{Json, Names, Search, message, named, parameter};
+use super::request::{Json, Names, Search, message, named, new_name, parameter};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, FieldProblem, Trouble};
 use crate::admin::remarks;
@@ -406,7 +406,8 @@ async fn create_credential(
     _: IfNew,
     Json(input): Json<NewCredentialInput>,
 ) -> Result<Answer, AdminProblem> {
-    let (owner, slug) = path.parse()?;
+    let owner: Principal = named(&path.owner)?;
+    let slug: Slug = new_name("slug", &path.slug)?;
     let registrar = asked.change()?;
     // Somebody else's slugs are nobody's business, taken or not.
     if owner != asked.caller.user && !asked.sight.sees_all() {

@@ -8,6 +8,8 @@ use utoipa_axum::routes;
 
 use super::answer::Answer;
 use super::asked::Asked;
+use super::condition::IfStore;
+use super::fields::unknown;
 use super::request::{Json, message};
 use super::rules::would_refuse;
 use crate::admin::context::AdminContext;
@@ -42,8 +44,8 @@ fn demand_all(asked: &Asked) -> Result<(), AdminProblem> {
     responses((status = OK, body = serde_json::Map<String, serde_json::Value>)))]
 async fn export_declared(asked: Asked) -> Result<Answer, AdminProblem> {
     demand_all(&asked)?;
-    let (present, _) = desired::present(&asked.context.registrar()).await?;
-    Ok(Answer::ok(&present))
+    let (present, revision) = desired::present(&asked.context.registrar()).await?;
+    Ok(Answer::ok(&present).at(Some(revision)))
 }
 
 message! {
@@ -77,10 +79,14 @@ fn refused(error: &InvalidFile) -> AdminProblem {
     let place = error
         .line
         .map_or_else(String::new, |line| format!("line {line}: "));
-    let detail = format!(
-        "{place}this is not a file as `GET /export` shows it; `egret plan` on the machine where the file is \
-         says what is wrong"
-    );
+    // The names of members are ours, and the one that is wrong is repeated only where it is nearly one of them.
+    let detail = match error.unknown_member() {
+        Some((name, known)) => format!("{place}{}", unknown("member", name, &known).detail),
+        None => format!(
+            "{place}this is not a file as `GET /export` shows it; `egret plan` on the machine where the file \
+             is says what is wrong"
+        ),
+    };
     AdminProblem::field("file", detail)
 }
 
@@ -101,7 +107,8 @@ impl From<PlanError> for AdminProblem {
 async fn plan_declared(asked: Asked, Json(input): Json<PlanInput>) -> Result<Answer, AdminProblem> {
     demand_all(&asked)?;
     let planned = Planned::of(&asked.context.registrar(), &read(&input.file)?).await?;
-    Ok(Answer::ok(&planned.view(false)))
+    let view = planned.view(false);
+    Ok(Answer::ok(&view).at(Some(view.revision)))
 }
 
 /// Change what a file says differently
@@ -109,15 +116,19 @@ async fn plan_declared(asked: Asked, Json(input): Json<PlanInput>) -> Result<Ans
 /// For administrators. All changes are made, each with the caller's rights, or none. Rules that would refuse
 /// what clients did in the last seven days are not saved unless `sure`.
 #[utoipa::path(post, path = "/apply", tag = "as code", request_body = ApplyInput,
+    params(("If-Match" = Option<String>, Header,
+        description = "The `ETag` of the plan: nothing is changed if anything else was since.")),
     responses((status = OK, body = views::Plan)))]
 async fn apply_declared(
     asked: Asked,
+    seen: IfStore,
     Json(input): Json<ApplyInput>,
 ) -> Result<Answer, AdminProblem> {
     demand_all(&asked)?;
     let registrar = asked.change()?;
     asked.caller.demand_fresh()?;
     let planned = Planned::of(&registrar, &read(&input.file)?).await?;
+    seen.check(planned.revision())?;
     let change = planned.egress(asked.sight.now());
     if !input.sure && !change.is_empty() {
         let refused = newly_refused(&asked.context, &asked.sight, &change).await?;

@@ -130,7 +130,9 @@ impl Fields {
 pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> FieldProblem {
     let distance = |known: &&&str| strsim::levenshtein(known, name);
     let nearest = known.iter().min_by_key(distance);
-    match nearest.filter(|known| distance(known) <= 3 && name.len() <= known.len() + 3) {
+    // In a short name, two letters are half of another one.
+    let is_near = |known: &&&str| distance(known) <= (1 + known.len() / 4).min(3);
+    match nearest.filter(is_near) {
         Some(nearest) => FieldProblem {
             field: (*nearest).to_owned().into(),
             detail: format!("a {what} is misspelt: it is called `{nearest}`").into(),

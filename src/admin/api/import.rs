@@ -120,7 +120,8 @@ impl Fate {
 /// ready is saved in one change: `saved`, `replaced`, or `refused` where an entry by itself cannot be. If
 /// the store fails, nothing is.
 #[utoipa::path(post, path = "/import", tag = "credentials", request_body = ImportInput,
-    responses((status = CREATED, body = Vec<views::ImportedEntry>)))]
+    responses((status = OK, body = Vec<views::ImportedEntry>),
+        (status = CREATED, body = Vec<views::ImportedEntry>)))]
 async fn import_credentials(
     asked: Asked,
     Json(input): Json<ImportInput>,
@@ -166,7 +167,12 @@ async fn import_credentials(
         fate: fate.as_str(),
     };
     let entries: Vec<_> = proposals.iter().zip(&fates).map(entry).collect();
-    Ok(Answer::ok(&entries).newly_made().closing())
+    let answer = Answer::ok(&entries).closing();
+    Ok(if input.save {
+        answer.newly_made()
+    } else {
+        answer
+    })
 }
 
 fn fates(asked: &Asked, proposals: &[Proposal], skip: &[Slug], replace: &[Slug]) -> Vec<Fate> {

@@ -44,9 +44,14 @@ mod shares;
 mod stream;
 mod system;
 mod tokens;
+mod unasked;
 mod versions;
 
+use std::sync::Arc;
+
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 use bytes::Bytes;
@@ -54,6 +59,7 @@ use http::header;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use self::request::MAX_BODY;
+use self::unasked::Unasked;
 use super::context::AdminContext;
 
 /// Under which path the API is.
@@ -88,6 +94,10 @@ fn described() -> (Router<AdminContext>, String) {
     let (router, document) = OpenApiRouter::with_openapi(document::empty())
         .nest(BASE, endpoints)
         .split_for_parts();
+    let unasked = Unasked::of(&document);
+    let router = router.route_layer(from_fn(move |request: Request, next: Next| {
+        Arc::clone(&unasked).refuse(request, next)
+    }));
     (router, document::complete(&document))
 }
 

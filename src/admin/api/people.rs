@@ -10,7 +10,7 @@ use super::answer::{Answer, Page, PageSize, page_size};
 use super::asked::{Asked, settle};
 use super::change::{Change, Place, Thing};
 use super::condition::IfNew;
-use super::request::{Json, Names, Search, message, named};
+use super::request::{Json, Names, Search, message, named, new_name};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
 use crate::admin::signin;
@@ -154,7 +154,7 @@ async fn create_user(
     let registrar = asked.change()?;
     asked.caller.demand_fresh()?;
     let new = NewUser {
-        name: named(&path.user)?,
+        name: new_name("user", &path.user)?,
         display_name: input.display_name.unwrap_or_default(),
         role: input.role.unwrap_or(Role::Member),
     };
@@ -277,7 +277,7 @@ async fn create_group(
     Json(input): Json<GroupInput>,
 ) -> Result<Answer, AdminProblem> {
     let registrar = asked.change()?;
-    let name = named(&path.group)?;
+    let name = new_name("group", &path.group)?;
     let description = input.description.unwrap_or_default();
     registrar
         .add_group(&asked.actor(), &name, &description)

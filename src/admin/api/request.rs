@@ -137,6 +137,15 @@ pub fn named<T: std::str::FromStr>(text: &str) -> Result<T, AdminProblem> {
         .map_err(|_| AdminProblem::new(Trouble::NotFound))
 }
 
+/// The name of something that is to be made. What such a name is made of is no secret.
+pub fn new_name<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, AdminProblem> {
+    text.parse()
+        .map_err(|error: T::Err| AdminProblem::field(field, error.to_string()))
+}
+
 /// The query of a request. Parameters that do not exist are refused: one that is misspelt would be
 /// a filter that does nothing.
 pub struct Search<T>(pub T);
@@ -205,6 +214,17 @@ fn wrong(name: &str, detail: &'static str) -> FieldProblem {
     FieldProblem {
         field: name.to_owned().into(),
         detail: detail.into(),
+    }
+}
+
+/// A query where there are no parameters.
+pub fn no_parameters(query: &str) -> AdminProblem {
+    let given = form_urlencoded::parse(query.as_bytes());
+    AdminProblem {
+        fields: given
+            .map(|(name, _)| unknown("parameter", &name, &[]))
+            .collect(),
+        ..AdminProblem::because(Trouble::Invalid, "There are no parameters here.")
     }
 }
 

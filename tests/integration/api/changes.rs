@@ -211,8 +211,8 @@ async fn a_file_is_shown_before_it_is_saved() {
     let key = format!("ghp_{}", "a".repeat(36));
     let file = format!("DEPLOY_KEY={key}\nPORT=3000\nDEBUG=1\n");
     let mut asked = json!({ "content": file, "skip": ["debug"] });
-    let fates = |answer: crate::wire::Response| -> Vec<String> {
-        expect(&answer, 201);
+    let fates = |answer: crate::wire::Response, status: u16| -> Vec<String> {
+        expect(&answer, status);
         let entries = answer.json();
         let entries = entries.as_array().expect("entries");
         entries
@@ -220,15 +220,79 @@ async fn a_file_is_shown_before_it_is_saved() {
             .map(|one| one["fate"].as_str().unwrap_or_default().to_owned())
             .collect()
     };
-    let seen = fates(alice.post("/import", When::Always, asked.clone()).await);
+    let seen = fates(
+        alice.post("/import", When::Always, asked.clone()).await,
+        200,
+    );
     assert_eq!(seen, ["ready", "needs_hosts", "skipped"]);
     assert_eq!(alice.get("/credentials").await.json()["items"], json!([]));
     asked["save"] = true.into();
     asked["hosts"] = json!({ "port": ["internal.example.test"] });
-    let saved = fates(alice.post("/import", When::Always, asked.clone()).await);
+    let saved = fates(
+        alice.post("/import", When::Always, asked.clone()).await,
+        201,
+    );
     assert_eq!(saved, ["saved", "saved", "skipped"]);
-    let again = fates(alice.post("/import", When::Always, asked).await);
+    let again = fates(alice.post("/import", When::Always, asked).await, 201);
     assert_eq!(again, ["exists", "exists", "skipped"]);
     let shown = alice.get("/credentials/alice/deploy-key").await.json();
     assert_eq!(shown["hosts"][0], "api.github.com");
+}
+
+/// A file is about everything, so what it was made for is everything, too.
+#[tokio::test]
+async fn a_file_is_applied_to_what_was_planned_or_not_at_all() {
+    let world = World::builder().start().await;
+    let add = ["user", "add", "olga", "--role", "administrator"];
+    world.run(&add).await.ok();
+    let olga = Api::of(&world, "olga", "manage").await;
+    let file = json!({ "file": "[users.dave]\nrole = 'member'\n" });
+    let plan = olga.post("/plan", When::Always, file.clone()).await;
+    expect(&plan, 200);
+    let planned = plan.header("etag").expect("a tag");
+    expect(&olga.put("/users/erin", When::New, json!({})).await, 201);
+
+    let late = olga.post("/apply", When::As(&planned), file.clone()).await;
+    expect_problem(&late, "precondition_failed");
+    expect_problem(&olga.get("/users/dave").await, "not_found");
+    let seen = olga.get("/export").await.header("etag").expect("a tag");
+    assert_ne!(seen, planned);
+    expect(&olga.post("/apply", When::As(&seen), file).await, 200);
+    expect(&olga.get("/users/dave").await, 200);
+
+    for (file, said) in [
+        (
+            "[users.dave]\nrol = 'member'\n",
+            "line 2: a member is misspelt: it is called `role`",
+        ),
+        (
+            "[users.dave]\nhunter2hunter2 = 1\n",
+            "line 2: there is an unknown member; those known are display_name, role, disabled",
+        ),
+        ("[users.hunter2 ]]", "this is not a file as"),
+    ] {
+        let refused = olga
+            .post("/plan", When::Always, json!({ "file": file }))
+            .await;
+        expect_problem(&refused, "invalid");
+        let problem = refused.json();
+        let detail = problem["errors"][0]["detail"].as_str().expect("a detail");
+        assert!(detail.contains(said), "{problem}");
+        assert!(!detail.contains("hunter2"), "{problem}");
+    }
+}
+
+/// Users are known to all users: to say that there is none of a name gives nothing away.
+#[tokio::test]
+async fn with_whom_nothing_can_be_shared_is_said() {
+    let world = World::builder().start().await;
+    let alice = alice(&world).await;
+    let new = json!({ "value": "v", "hosts": ["api.example.test"] });
+    expect(&alice.put(KEY, When::New, new).await, 201);
+    for (with, said) in [("nobody", "no user"), ("group:none", "no group")] {
+        let path = format!("{KEY}/shares/{with}");
+        let answer = alice.put(&path, When::Any, json!({})).await;
+        expect_problem(&answer, "not_found");
+        assert!(answer.text().contains(said), "{}", answer.text());
+    }
 }

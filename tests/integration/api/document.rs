@@ -1,5 +1,7 @@
 //! The document that describes the API.
 
+use serde_json::json;
+
 use super::client::{Api, When, expect, expect_problem};
 use crate::world::World;
 
@@ -32,6 +34,29 @@ async fn what_is_not_there_or_not_possible_is_said_in_the_same_form() {
     }
 }
 
+/// What is to be made has a name in its path. One that cannot be a name is said, and not repeated.
+#[tokio::test]
+async fn a_name_that_nothing_can_have_is_said_where_it_is_made() {
+    let world = World::builder().start().await;
+    let add = ["user", "add", "olga", "--role", "administrator"];
+    world.run(&add).await.ok();
+    let olga = Api::of(&world, "olga", "manage").await;
+    let hosts = json!({ "value": "v", "hosts": ["api.example.test"] });
+    for (path, body, field) in [
+        ("/credentials/olga/Hunter2", hosts, "slug"),
+        ("/groups/Hunter2", json!({}), "group"),
+        ("/users/Hunter2", json!({}), "user"),
+        ("/clients/Hunter2", json!({}), "client"),
+        ("/bundles/olga/Hunter2", json!({}), "name"),
+    ] {
+        let answer = olga.put(path, When::New, body).await;
+        expect_problem(&answer, "invalid");
+        assert_eq!(answer.json()["errors"][0]["field"], field, "{path}");
+        assert!(!answer.text().contains("Hunter2"), "{}", answer.text());
+        expect_problem(&olga.get(path).await, "not_found");
+    }
+}
+
 /// Each parameter that is wrong is named, and none is repeated: a value may be in it.
 #[tokio::test]
 async fn a_parameter_that_is_wrong_is_named() {
@@ -53,6 +78,14 @@ async fn a_parameter_that_is_wrong_is_named() {
             "out of range",
         ),
         ("/ledger?since=hunter2", "since", "2027-01-31"),
+        ("/ledger?order=hunter2", "", "unknown parameter"),
+        ("/me?hunter2=1", "", "no parameters here"),
+        ("/users/alice?since=hunter2", "", "no parameters here"),
+        (
+            "/credentials/alice/x/usage?since=hunter2",
+            "",
+            "no parameters",
+        ),
     ] {
         let answer = alice.get(query).await;
         expect_problem(&answer, "invalid");
