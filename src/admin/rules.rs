@@ -3,7 +3,7 @@
 use super::context::AdminContext;
 use super::problem::{AdminProblem, Trouble};
 use crate::ledger::own_keys::{Bringing, Tally};
-use crate::ledger::went::{Journeys, LOOK_BACK, Route, Trips};
+use crate::ledger::went::{Ended, Journeys, LOOK_BACK, Route, Trips};
 use crate::policy::egress::{Asked, Decision, Stance};
 use crate::vault::cache::EgressRoute;
 use crate::vault::egress::{self, EgressChange, EgressEntry, RuleFor};
@@ -40,7 +40,7 @@ pub async fn newly_refused(
     let settings = context.settings();
     let operator = &settings.config.egress.rules;
     let since = sight.now() - LOOK_BACK;
-    let mut refused = Vec::new();
+    let mut ended = Ended::default();
     for (went, last) in context.services().went_through(since).await? {
         let (Some(destination), Ok(principal)) =
             (went.destination(), Principal::parse(&went.principal))
@@ -53,13 +53,12 @@ pub async fn newly_refused(
             destination: &destination,
             asked: went.asked(),
         };
-        let line = format!("{} to {destination}, last at {last}", went.client);
         let closed = sight.would_close(&route, operator, change);
-        if closed.map_err(|_| unverified())? && !refused.contains(&line) {
-            refused.push(line);
+        if closed.map_err(|_| unverified())? {
+            ended.add(&went.client, &destination, last);
         }
     }
-    Ok(refused)
+    Ok(ended.lines())
 }
 
 /// What of a rule that is there may be a mistake: where it never decides, or another one does not.

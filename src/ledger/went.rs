@@ -21,6 +21,31 @@ pub const LOOK_BACK: i64 = 7 * 24 * 60 * 60;
 /// Most trips that are told apart.
 const MOST_TRIPS: usize = 5_000;
 
+/// Trips that a rule would end, by client and destination, each with the time of the last one.
+#[derive(Debug, Default)]
+pub struct Ended(BTreeMap<(String, String), String>);
+
+impl Ended {
+    /// Counts a trip, whose last time is that of a line.
+    pub fn add(&mut self, client: &str, destination: &Destination, last: String) {
+        let known = self.0.entry((client.to_owned(), destination.to_string()));
+        let known = known.or_default();
+        // They are all written in the same way, so that the later one is the greater one.
+        if *known < last {
+            *known = last;
+        }
+    }
+
+    /// A line for people on each.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |((client, destination), last): (&(String, String), &String)| {
+            let last = last.split('.').next().unwrap_or_default().replace('T', " ");
+            format!("{client} to {destination}, last at {last} UTC")
+        };
+        self.0.iter().map(line).collect()
+    }
+}
+
 /// What a client did.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Went {
@@ -278,6 +303,28 @@ mod tests {
         Chain::start().append(time, &entry.encode(), &mut line);
         line.pop();
         line
+    }
+
+    #[test]
+    fn what_ends_is_a_line_for_each_client_and_destination() {
+        let to = |host: &str| Destination::from_authority(Scheme::Https, host).unwrap();
+        let mut ended = Ended::default();
+        for (client, host, second) in [
+            ("ci", "b.example", 2),
+            ("ci", "b.example", 30),
+            ("ci", "b.example", 4),
+            ("ci", "a.example", 5),
+        ] {
+            let last = Timestamp::from_unix_micros(second * 1_000_000);
+            ended.add(client, &to(host), last.to_string());
+        }
+        assert_eq!(
+            ended.lines(),
+            [
+                "ci to https://a.example:443, last at 1970-01-01 00:00:05 UTC",
+                "ci to https://b.example:443, last at 1970-01-01 00:00:30 UTC",
+            ]
+        );
     }
 
     #[test]

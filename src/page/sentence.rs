@@ -192,7 +192,11 @@ fn deed(entry: &Entry<'_>) -> String {
     let (who, way) = actor(entry.action.as_deref().unwrap_or_default());
     let is_own = matches!(&*entry.event, "user.signed_in" | "user.signed_out");
     let what = object(entry).filter(|_| !is_own);
-    let what = what.map_or_else(String::new, |what| format!(" {what}"));
+    let to = match &*entry.event {
+        "user.invited" => "for ",
+        _ => "",
+    };
+    let what = what.map_or_else(String::new, |what| format!(" {to}{what}"));
     format!("{who} {done}{what}{way}{}", details(entry))
 }
 
@@ -324,6 +328,14 @@ mod tests {
         assert_eq!(
             sentence(&added),
             "alice added the client laptop of alice on the page"
+        );
+        let invited = Entry {
+            principal: Some("ada".into()),
+            ..by("user.invited", "cli:root")
+        };
+        assert_eq!(
+            sentence(&invited),
+            "root made a one-time link for ada with a command"
         );
         let signed_in = Entry {
             principal: Some("alice".into()),

@@ -57,16 +57,20 @@ impl When {
     /// `3 h ago`, `in 5 d`.
     pub(super) fn ago(self) -> String {
         let seconds = self.now.saturating_sub(self.unix);
+        let is_to_come = seconds < 0;
         let length = match seconds.saturating_abs() {
+            ..MINUTE if is_to_come => return "in a moment".to_owned(),
             ..MINUTE => return "just now".to_owned(),
-            length @ ..HOUR => format!("{} min", length / MINUTE),
-            length @ ..DAY => format!("{} h", length / HOUR),
-            length => format!("{} d", length / DAY),
+            length @ ..HOUR => (length, MINUTE, "min"),
+            length @ ..DAY => (length, HOUR, "h"),
+            length => (length, DAY, "d"),
         };
-        if seconds < 0 {
-            format!("in {length}")
+        let (length, unit, name) = length;
+        if is_to_come {
+            // What was set to three days a moment ago is in three days, not in two.
+            format!("in {} {name}", length.saturating_add(unit / 2) / unit)
         } else {
-            format!("{length} ago")
+            format!("{} {name} ago", length / unit)
         }
     }
 
@@ -156,6 +160,9 @@ mod tests {
             (200_000 - 2 * HOUR, "2 h ago"),
             (200_000 - 2 * DAY, "2 d ago"),
             (200_000 + 3 * DAY, "in 3 d"),
+            (200_000 + 3 * DAY - MINUTE, "in 3 d"),
+            (200_000 + 90 * MINUTE, "in 2 h"),
+            (200_001, "in a moment"),
         ] {
             assert_eq!(at(unix).ago(), said);
         }

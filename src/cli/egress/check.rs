@@ -9,7 +9,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::remote::segment;
 use crate::cli::when;
 use crate::config::Config;
-use crate::ledger::went::{self, Kind, LOOK_BACK};
+use crate::ledger::went::{self, Ended, Kind, LOOK_BACK};
 use crate::policy::destination::{Destination, Scheme};
 use crate::policy::egress::Asked;
 use crate::policy::grant;
@@ -130,7 +130,7 @@ pub(in crate::cli) async fn newly_refused(
     let dir = config.ledger_dir();
     let did = went::recent(&dir, when::now() - LOOK_BACK, Kind::WentThrough)?;
     let vault = open_vault(config).await?;
-    let mut refused = Vec::new();
+    let mut ended = Ended::default();
     for (seen, last) in did {
         let (Some(destination), Ok(principal)) =
             (seen.destination(), Principal::parse(&seen.principal))
@@ -144,11 +144,10 @@ pub(in crate::cli) async fn newly_refused(
             asked: seen.asked(),
         };
         let closed = vault.would_close(&route, &config.egress.rules, change);
-        let line = format!("{} to {destination}, last at {last}", seen.client);
-        if closed.map_err(unverified)? && !refused.contains(&line) {
-            refused.push(line);
+        if closed.map_err(unverified)? {
+            ended.add(&seen.client, &destination, last);
         }
     }
     vault.store().close().await;
-    Ok(refused)
+    Ok(ended.lines())
 }
