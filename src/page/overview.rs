@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::approvals::{self, Question};
 use super::condition::{self, Part};
-use super::credentials::{Badge, badges, path};
+use super::credentials::{Badge, badges, path, with_a_state};
 use super::failure::Failure;
 use super::layout::{self, Layout, Section};
 use super::person::Person;
@@ -163,11 +163,10 @@ pub(super) async fn show(
     person: Person,
 ) -> Result<Response, Failure> {
     let sight = person.look(&context).await?;
-    let credentials = sight.credentials();
     let now = sight.now();
     let health = &context.state().health;
     let mut attention = Vec::new();
-    for credential in &credentials {
+    for credential in &with_a_state(&sight, health) {
         for badge in badges(credential, health, now) {
             attention.extend(Attention::of(credential, badge, health, now));
         }
@@ -197,7 +196,7 @@ pub(super) async fn show(
             }
         },
         is_signed: stats.signed,
-        has_credentials: !credentials.is_empty(),
+        has_credentials: sight.count() > 0,
         sees_all: sight.sees_all(),
     };
     Ok(layout::page(&page))

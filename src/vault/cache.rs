@@ -43,6 +43,7 @@ mod egress_directory;
 pub mod explain;
 mod following;
 mod key_requests;
+pub mod listing;
 mod offers;
 pub mod reader;
 mod recent;
@@ -54,6 +55,7 @@ pub use egress_directory::{EgressRoute, UnverifiedRule};
 
 use alarms::Alarms;
 use directory::DirectoryIndex;
+use listing::Listing;
 use offers::{Offers, Own};
 use recent::Recent;
 
@@ -97,6 +99,7 @@ pub struct Vault {
     stand_ins: ArcSwapOption<StandIns>,
     stale_stand_ins: AtomicBool,
     offers: Offers,
+    listing: Listing,
     directory: ArcSwap<DirectoryIndex>,
     alarms: Alarms,
     floor: ArcSwap<Floor>,
@@ -223,6 +226,7 @@ impl Vault {
             stand_ins: ArcSwapOption::default(),
             stale_stand_ins: AtomicBool::new(false),
             offers: Offers::default(),
+            listing: Listing::default(),
             directory: ArcSwap::default(),
             alarms: Alarms::default(),
             floor: ArcSwap::default(),
@@ -345,6 +349,7 @@ impl Vault {
 
     /// Replaces the credential in one step, so that a request at the same time always finds one.
     fn put(&self, credential: Arc<Credential>) {
+        self.listing.put(&credential);
         self.note_stand_ins(&credential);
         let previous = {
             let mut own = self.own.entry(credential.owner.clone()).or_default();
@@ -368,6 +373,7 @@ impl Vault {
     }
 
     fn drop_credential(&self, owner: &Principal, slug: &Slug) {
+        self.listing.remove(owner, slug);
         let previous = self.own.get_mut(owner).and_then(|mut own| {
             own.unverified.remove(slug);
             self.note_attached(&mut own, slug, false);

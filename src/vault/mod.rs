@@ -61,6 +61,7 @@ pub mod token_id;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use cache::listing::{ListOrder, ListPart, Place as ListPlace};
 pub use cache::reader::{Reader, Sight};
 pub use cache::{Found, Vault, VaultError};
 pub use key_ring::KeyId;

@@ -125,6 +125,14 @@ impl<T> Page<T> {
         }
     }
 
+    /// The first `size` of `items`, which are in order and all there are, or more than fit.
+    pub fn of_first(mut items: Vec<T>, size: usize, key: impl Fn(&T) -> String) -> Self {
+        let has_more = items.len() > size;
+        items.truncate(size);
+        let next = items.last().filter(|_| has_more).map(key);
+        Self { items, next }
+    }
+
     /// The first `size` of `items`, in the order of their keys, whose keys are after `after`.
     pub fn of<S>(
         items: impl Iterator<Item = S>,

@@ -24,7 +24,9 @@ use crate::services::{self, ServiceKind, remark};
 use crate::substitution::slug::Slug;
 use crate::vault::registrar::RegistrarError;
 use crate::vault::store::ObjectName;
-use crate::vault::{Credential, Kind, NewCredential, Principal, Sight};
+use crate::vault::{
+    Credential, Kind, ListOrder, ListPart, ListPlace, NewCredential, Principal, Sight,
+};
 use crate::views;
 
 pub(super) fn router() -> OpenApiRouter<AdminContext> {
@@ -200,10 +202,7 @@ async fn list_credentials(
     let (now, health) = (asked.sight.now(), &asked.context.state().health);
     let is_wanted = |credential: &Arc<Credential>| {
         let is_due = credential.rotation_due().is_some_and(|at| at <= now);
-        owner
-            .as_ref()
-            .is_none_or(|owner| credential.owner == *owner)
-            && state.is_none_or(|state| credential.state.as_str() == state)
+        state.is_none_or(|state| credential.state.as_str() == state)
             && search.due.is_none_or(|due| due == is_due)
             && search
                 .text
@@ -213,13 +212,18 @@ async fn list_credentials(
                 .rejected
                 .is_none_or(|wanted| wanted == health.rejected_since(credential).is_some())
     };
-    let page = Page::of(
-        asked.sight.credentials().into_iter().filter(is_wanted),
-        |credential| format!("{}/{}", credential.owner, credential.slug),
-        search.after.as_deref(),
-        page_size(search.limit),
-        |credential| credential,
-    );
+    let after = search.after.as_deref().map(place_in_list).transpose()?;
+    let size = page_size(search.limit);
+    let part = ListPart {
+        order: ListOrder::Owner,
+        owner: owner.as_ref(),
+        after: after.as_ref(),
+        // One more than is shown tells that there is more.
+        most: size + 1,
+    };
+    let page = Page::of_first(asked.sight.first(part, is_wanted), size, |last| {
+        format!("{}/{}", last.owner, last.slug)
+    });
     let services = asked.context.services();
     let last_uses = services.last_uses(page.items.iter().map(|one| &**one));
     let last_uses = last_uses.await?;
@@ -227,6 +231,16 @@ async fn list_credentials(
         let view = views::Credential::new(&credential, last_uses.of(&credential));
         view.rejected(health.rejected_since(&credential))
     })))
+}
+
+/// Where a page begins.
+fn place_in_list(after: &str) -> Result<ListPlace, AdminProblem> {
+    let names = after.split_once('/');
+    let names = names.and_then(|(owner, slug)| {
+        let owner = Principal::parse(owner).ok()?;
+        Some((owner, Slug::parse(slug).ok()?))
+    });
+    names.ok_or_else(|| AdminProblem::field("after", "it is not `next` of a page of this list"))
 }
 
 fn has_text(credential: &Credential, text: &str) -> bool {

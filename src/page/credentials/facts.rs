@@ -89,6 +89,21 @@ pub(in crate::page) fn badges(
     badges
 }
 
+/// The credentials that may have another state than active or revoked, each once.
+pub(in crate::page) fn with_a_state(
+    sight: &Sight,
+    health: &CredentialHealth,
+) -> Vec<Arc<Credential>> {
+    let mut found = sight.dated();
+    let rejected = health.rejected_names();
+    let rejected = rejected.iter();
+    found.extend(rejected.filter_map(|(owner, slug)| sight.credential(owner, slug)));
+    let name = |one: &Arc<Credential>| (one.slug.clone(), one.owner.clone());
+    found.sort_by_cached_key(name);
+    found.dedup_by_key(|one| name(one));
+    found
+}
+
 /// The address of a credential's page.
 pub(in crate::page) fn path(owner: &Principal, slug: &Slug) -> String {
     let (owner, slug) = (text::encoded(owner.as_str()), text::encoded(slug.as_str()));

@@ -1,5 +1,7 @@
 //! `GET /settings/credentials`: all credentials that a person may know of.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,8 @@ use crate::page::text;
 use crate::page::visit::Visit;
 use crate::page::when::When;
 use crate::proxy::exchange::health::CredentialHealth;
-use crate::vault::{Credential, Principal};
+use crate::substitution::slug::Slug;
+use crate::vault::{Credential, ListOrder, ListPart, Principal, Sight};
 
 /// Hosts that are named in a row.
 const HOSTS: usize = 2;
@@ -116,6 +119,11 @@ impl Sort {
 }
 
 impl Wanted<'_> {
+    /// Whether nothing limits what is looked for.
+    fn is_anything(&self) -> bool {
+        [self.query.as_str(), self.state, self.whose] == [""; 3]
+    }
+
     fn fits(&self, credential: &Credential) -> bool {
         let is_own = credential.owner == *self.viewer;
         let whose = match self.whose {
@@ -143,25 +151,63 @@ impl Wanted<'_> {
 }
 
 /// Where a page ends: the order's number, slug and owner of its last credential.
-type Place<'a> = (i64, &'a str, &'a str);
+type Place = (i64, Slug, Principal);
 
-fn place<'a>(
-    sort: Sort,
-    uses: &LastUses,
-    credential: &'a Credential,
-    wanted: &Wanted<'_>,
-) -> Place<'a> {
+fn place(sort: Sort, uses: &LastUses, credential: &Credential, wanted: &Wanted<'_>) -> Place {
     (
         sort.number(credential, uses, wanted),
-        credential.slug.as_str(),
-        credential.owner.as_str(),
+        credential.slug.clone(),
+        credential.owner.clone(),
     )
 }
 
-fn parse_place(text: &str) -> Option<Place<'_>> {
+fn parse_place(text: &str) -> Option<Place> {
     let mut parts = text.splitn(3, '/');
     let number = parts.next()?.parse().ok()?;
-    Some((number, parts.next()?, parts.next()?))
+    let slug = Slug::parse(parts.next()?).ok()?;
+    Some((number, slug, Principal::parse(parts.next()?).ok()?))
+}
+
+/// The part after a place of all of them, by name. Only what is urgent, and what is shown, is looked at.
+fn first(
+    sight: &Sight,
+    wanted: &Wanted<'_>,
+    after: Option<&Place>,
+) -> Part<Place, Arc<Credential>> {
+    let number = |one: &Credential| Sort::Name.number(one, &LastUses::new(), wanted);
+    let mut urgent: BTreeMap<Place, Arc<Credential>> = BTreeMap::new();
+    for one in facts::with_a_state(sight, wanted.health) {
+        let place = place(Sort::Name, &LastUses::new(), &one, wanted);
+        if place.0 < 0 {
+            urgent.insert(place, one);
+        }
+    }
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut items: Vec<_> = urgent
+        .range::<Place, _>((from, Bound::Unbounded))
+        .map(|(place, one)| (place.clone(), Arc::clone(one)))
+        .collect();
+    let behind = after.filter(|(number, ..)| *number >= 0);
+    let behind = behind.map(|(_, slug, owner)| (owner.clone(), slug.clone()));
+    let rest = sight.first(
+        ListPart {
+            order: ListOrder::Slug,
+            owner: None,
+            after: behind.as_ref(),
+            // One more than is shown tells that there is more.
+            most: PAGE + 1,
+        },
+        |one| number(one) >= 0,
+    );
+    let placed = |one: Arc<Credential>| (place(Sort::Name, &LastUses::new(), &one, wanted), one);
+    items.extend(rest.into_iter().map(placed));
+    let has_more = items.len() > PAGE;
+    items.truncate(PAGE);
+    Part {
+        count: sight.count(),
+        items,
+        has_more,
+    }
 }
 
 pub(super) async fn show(
@@ -188,13 +234,17 @@ pub(super) async fn show(
         Sort::LastUsed => index.last_uses().await?,
         Sort::Name | Sort::Age => LastUses::new(),
     };
-    let all = sight.credentials();
-    let is_empty = all.is_empty();
-    let fitting = all.iter().filter(|one| wanted.fits(one));
-    let fitting = fitting.map(|one| (place(sort, &uses, one, &wanted), one));
     let after = parse_place(fields.text("after"));
-    let found = Part::of(fitting, after.as_ref(), PAGE);
-    let shown = found.items.iter().map(|(_, one)| *one);
+    let found = match sort == Sort::Name && wanted.is_anything() {
+        true => first(sight, &wanted, after.as_ref()),
+        false => {
+            let all = sight.credentials().into_iter();
+            let fitting = all.filter(|one| wanted.fits(one));
+            let placed = fitting.map(|one| (place(sort, &uses, &one, &wanted), one));
+            Part::of(placed, after.as_ref(), PAGE)
+        }
+    };
+    let shown = found.items.iter().map(|(_, one)| one);
     let ids = shown
         .clone()
         .map(|one| (one.owner.to_string(), one.slug.to_string()));
@@ -218,7 +268,7 @@ pub(super) async fn show(
             |after| link(fields, after),
         ),
         rows: rows.collect(),
-        is_empty,
+        is_empty: sight.count() == 0,
         is_filtered: filters.iter().any(|name| !fields.text(name).is_empty()),
     };
     Ok(layout::page(&page))
@@ -268,7 +318,8 @@ mod tests {
 
     #[test]
     fn a_place_in_the_list_is_read_back() {
-        let place = (-7, "a-slug", "alice");
+        let (slug, owner) = (Slug::parse("a-slug"), Principal::parse("alice"));
+        let place = (-7, slug.unwrap(), owner.unwrap());
         let text = format!("{}/{}/{}", place.0, place.1, place.2);
         assert_eq!(parse_place(&text), Some(place));
         assert_eq!(parse_place("x/y"), None);

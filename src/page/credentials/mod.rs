@@ -26,7 +26,7 @@ use axum::routing::{get, post};
 use self::change::Change;
 use crate::admin::AdminContext;
 
-pub(super) use facts::{Badge, badges, path};
+pub(super) use facts::{Badge, badges, path, with_a_state};
 
 /// `GET /settings`
 pub(super) async fn lead() -> Redirect {

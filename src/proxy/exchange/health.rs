@@ -57,6 +57,14 @@ impl CredentialHealth {
         self.rejected.load(Ordering::Relaxed)
     }
 
+    /// Owners and slugs of those that are rejected, or were before they were replaced.
+    pub fn rejected_names(&self) -> Vec<(Principal, Slug)> {
+        let failing = lock(&self.failing);
+        let rejected = failing.iter().filter(|(_, run)| run.length >= RUN);
+        let names = rejected.map(|((owner, slug, _), _)| (owner.clone(), slug.clone()));
+        names.collect()
+    }
+
     /// Since when the version of a credential that is in force is rejected, unix seconds; `None` if it is
     /// not.
     pub fn rejected_since(&self, credential: &Credential) -> Option<i64> {

@@ -4,6 +4,7 @@
 //! and auditors know of everything. For everyone else it does not exist. Names of users and groups
 //! are known to all users: they are what one shares with.
 
+mod listed;
 mod questions;
 
 use std::collections::BTreeMap;
@@ -119,11 +120,21 @@ impl Sight {
             if let Some(own) = self.vault.own.get(&self.viewer) {
                 found.extend(own.credentials.values().cloned());
             }
-            let standing = self.directory.standing(&self.viewer);
-            found.extend(self.vault.offers.all(&standing.present, &self.viewer));
             found.retain(|credential| self.sees(credential));
+            found.extend(self.offered());
         }
         found
+    }
+
+    /// What others share with the viewer.
+    fn offered(&self) -> Vec<Arc<Credential>> {
+        if self.active_user().is_none() {
+            return Vec::new();
+        }
+        let standing = self.directory.standing(&self.viewer);
+        let mut offered = self.vault.offers.all(&standing.present, &self.viewer);
+        offered.retain(|credential| self.sees(credential));
+        offered
     }
 
     /// A credential of the viewer's own that has this value. Who asks has the value already, so this tells

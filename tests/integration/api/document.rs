@@ -79,6 +79,7 @@ async fn a_parameter_that_is_wrong_is_named() {
         ),
         ("/ledger?since=hunter2", "since", "2027-01-31"),
         ("/ledger?order=hunter2", "", "unknown parameter"),
+        ("/credentials?after=hunter2", "after", "`next`"),
         ("/me?hunter2=1", "", "no parameters here"),
         ("/users/alice?since=hunter2", "", "no parameters here"),
         (
