@@ -1,6 +1,7 @@
 //! The composition root: a configuration becomes parts, the parts a running server, and the server
 //! drains. Nothing else in the crate puts parts together.
 
+mod acceptance;
 mod alerts;
 mod canary;
 mod disk;
@@ -236,15 +237,8 @@ impl Server {
 
     /// The SHA-256 of the authority's certificate, in hexadecimal digits.
     pub fn ca_fingerprint(&self) -> String {
-        let authorities = self
-            .proxy
-            .leaves
-            .authority()
-            .describe(OffsetDateTime::now_utc());
-        let signing = authorities.into_iter().find(|authority| authority.signs);
-        signing
-            .map(|authority| authority.fingerprint)
-            .unwrap_or_default()
+        let authority = self.proxy.leaves.authority();
+        authority.fingerprint(OffsetDateTime::now_utc())
     }
 
     /// Where the admin listener listens.
@@ -330,6 +324,7 @@ impl Server {
             let _ = task.await;
         }
         let proxy = &self.proxy;
+        let _ = acceptance::write(proxy).await;
         let _ = proxy.changes.follow(&proxy.vault, &proxy.ledger).await;
         proxy.changes.leave().await;
         self.closed.cancel();
@@ -395,6 +390,9 @@ impl Server {
         let _ = tokio::task::spawn_blocking(end).await;
         self.closed.cancel();
         self.standing.ended.cancel();
+        if !is_followed {
+            let _ = acceptance::write(&self.proxy).await;
+        }
         // What commands changed in the last moment belongs on record too; if it cannot be, the next
         // start finds it in the store.
         let proxy = &self.proxy;

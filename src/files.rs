@@ -15,6 +15,8 @@ pub const MASTER_KEY: &str = "master.key";
 pub const CA_CERT: &str = "ca.pem";
 /// The key of the authority, by default.
 pub const CA_KEY: &str = "ca.key";
+/// Which authority each client accepted and refused last.
+pub const CA_CLIENTS: &str = "ca.clients";
 /// What follows the name of a certificate or key in that of the one that takes over from it.
 pub const NEXT: &str = ".next";
 /// The directory of the ledger.

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::acceptance;
 use super::disk::on_disk;
 use super::server_file::Announcement;
 use super::settings;
@@ -49,7 +50,7 @@ const AUDIT_SHARE: u32 = 100;
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Starts all of it.
-pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 7] {
+pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 8] {
     let threads = workers.handles().cloned().chain([Handle::current()]);
     [
         tokio::spawn(follow_changes(Arc::clone(proxy))),
@@ -57,6 +58,7 @@ pub(super) fn start(proxy: &Arc<Proxy>, workers: &Workers) -> [JoinHandle<()>; 7
         tokio::spawn(erase_replaced(Arc::clone(proxy))),
         tokio::spawn(audit_store(Arc::clone(proxy))),
         tokio::spawn(watch_authority(Arc::clone(proxy))),
+        tokio::spawn(acceptance::keep(Arc::clone(proxy))),
         tokio::spawn(follow_issuers(Arc::clone(proxy))),
         tokio::spawn(observe::trim::watch(proxy.tasks.clone())),
     ]

@@ -1,5 +1,6 @@
 //! `egret ca`: what clients have to trust.
 
+pub(in crate::cli) mod clients;
 mod install;
 mod rotate;
 
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use time::OffsetDateTime;
 
 use super::child::quote::Shell;
 use super::context::{Context, authority};
@@ -15,6 +17,7 @@ use crate::environment::inherited::Inherited;
 use crate::environment::trust::TrustFiles;
 use crate::environment::variables;
 use crate::files;
+use crate::tls::acceptance::Behind;
 use crate::tls::authority::Authority;
 use crate::views::{AuthorityCertificate, AuthorityPath, ExportedAuthority};
 
@@ -30,7 +33,8 @@ enum Command {
     /// Print the CA's certificate as PEM
     ///
     /// `egret run` and `egret env` set the variables that make clients trust it. Install it only for
-    /// clients that do not read those, such as a browser.
+    /// clients that do not read those, such as a browser. Standard error says which clients refused the CA
+    /// that signs, or accepted another one last.
     #[command(after_help = "\
 Examples:
   egret ca show | openssl x509 -noout -text
@@ -128,9 +132,20 @@ fn variables_of(trust: &TrustFiles) -> anyhow::Result<String> {
 }
 
 fn show(context: &Context, format: Format) -> anyhow::Result<()> {
-    let authority = authority(&context.load()?.config)?;
+    let config = context.load()?.config;
+    let authority = authority(&config)?;
     let pem = authority.cert_pem();
-    output::data(format, &AuthorityCertificate { pem }, || pem.to_owned())
+    let (all, signing) = (
+        clients::read(&config),
+        authority.fingerprint(OffsetDateTime::now_utc()),
+    );
+    // Not on standard output: that goes into files of certificates.
+    if let Some(remark) = clients::remark(&Behind::of(&all, &signing)) {
+        output::note(&format!("the CA that signs: {remark} (`egret ca status`)"));
+    }
+    let clients = clients::views(&all, &signing);
+    let view = AuthorityCertificate { pem, clients };
+    output::data(format, &view, || pem.to_owned())
 }
 
 fn path(context: &Context, format: Format) -> anyhow::Result<()> {

@@ -122,6 +122,7 @@ enum Command {
     Token(token::Token),
     Ledger(ledger::Ledger),
     Top(top::Top),
+    #[command(visible_alias = "trust")]
     Ca(ca::Ca),
     Config(config::Config),
     Reload(reload::Reload),

@@ -103,6 +103,17 @@ fn store(state: &AdminState) -> Part {
 
 fn authority(state: &AdminState) -> Part {
     let (authority, now) = (state.leaves.authority(), OffsetDateTime::now_utc());
+    let behind = state.leaves.behind(now);
+    // While nothing is replaced, it is a program that was never given the authority.
+    if authority.succession().is_some() && !behind.refusing.is_empty() {
+        let refuse = text::count(
+            behind.refusing.len() as u64,
+            "client refuses",
+            "clients refuse",
+        );
+        let detail = format!("{refuse} it: egret ca status says which.");
+        return Part::wrong("Certificate authority", "Refused", detail);
+    }
     let ends = When::at(authority.ends(now).unix_timestamp());
     let next = authority.succession().filter(|next| next.from > now);
     if let Some(next) = next {

@@ -215,6 +215,11 @@ impl Authority {
         self.took_over(now).map(|next| next.succession.from)
     }
 
+    /// The SHA-256 of the certificate that signs at `now`, in hexadecimal digits.
+    pub fn fingerprint(&self, now: OffsetDateTime) -> String {
+        Fingerprint::of(&self.signing(now).certificate).to_string()
+    }
+
     /// The authority, and the one that takes over.
     pub fn describe(&self, now: OffsetDateTime) -> Vec<Described> {
         let has_changed = self.took_over(now).is_some();

@@ -11,7 +11,9 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use time::OffsetDateTime;
 
+use super::acceptance::{Behind, ClientAcceptance};
 use super::authority::{Authority, AuthorityError};
+use super::fingerprint::Fingerprint;
 use crate::policy::destination::Host;
 
 /// Most leaves that are cached. A hostile client can ask for any number of names.
@@ -24,13 +26,23 @@ pub struct LeafCache {
     /// What the configurations of all hosts have in common.
     common: ServerConfig,
     leaves: DashMap<Host, Arc<CachedLeaf>>,
+    clients: ClientAcceptance,
+}
+
+/// What a client that asks for a host is shown.
+#[derive(Clone)]
+pub struct Leaf {
+    /// The server configuration with the certificate.
+    pub config: Arc<ServerConfig>,
+    /// The SHA-256 of the authority that signed it.
+    pub authority: Arc<str>,
 }
 
 /// A leaf in the cache. The map's lock is held only to find it, and the cell's lock while it is
 /// minted.
 struct CachedLeaf {
     minted: OffsetDateTime,
-    config: OnceLock<Option<Arc<ServerConfig>>>,
+    leaf: OnceLock<Option<Leaf>>,
 }
 
 impl LeafCache {
@@ -40,7 +52,19 @@ impl LeafCache {
             authority: ArcSwap::from_pointee(authority),
             common: common(alpn, WebPkiClientVerifier::no_client_auth())?,
             leaves: DashMap::new(),
+            clients: ClientAcceptance::default(),
         })
+    }
+
+    /// Which authorities clients accepted and refused.
+    pub fn clients(&self) -> &ClientAcceptance {
+        &self.clients
+    }
+
+    /// The clients that have not accepted the authority that signs at `now`.
+    pub fn behind(&self, now: OffsetDateTime) -> Behind {
+        let signing = self.authority.load().fingerprint(now);
+        Behind::of(&self.clients.all(), &signing)
     }
 
     /// The authority that signs the leaves.
@@ -54,18 +78,18 @@ impl LeafCache {
         self.leaves.clear();
     }
 
-    /// The server configuration for `host`, minted now or before.
-    pub fn config_for(&self, host: &Host) -> Result<Arc<ServerConfig>, AuthorityError> {
-        let leaf = self.cached(host, OffsetDateTime::now_utc());
+    /// What a client is shown that asks for `host`, minted now or before.
+    pub fn leaf_for(&self, host: &Host) -> Result<Leaf, AuthorityError> {
+        let cached = self.cached(host, OffsetDateTime::now_utc());
         // Other connections that need this leaf wait here, about 100 us, instead of minting it too.
-        let minted = leaf
-            .config
-            .get_or_init(|| self.mint(host, leaf.minted).ok());
+        let minted = cached
+            .leaf
+            .get_or_init(|| self.mint(host, cached.minted).ok());
         match minted {
-            Some(config) => Ok(Arc::clone(config)),
+            Some(leaf) => Ok(leaf.clone()),
             None => {
                 self.leaves
-                    .remove_if(host, |_, cached| Arc::ptr_eq(cached, &leaf));
+                    .remove_if(host, |_, other| Arc::ptr_eq(other, &cached));
                 Err(AuthorityError::Crypto)
             }
         }
@@ -125,11 +149,17 @@ impl LeafCache {
         }
     }
 
-    fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<Arc<ServerConfig>, AuthorityError> {
+    fn mint(&self, host: &Host, now: OffsetDateTime) -> Result<Leaf, AuthorityError> {
         let key = self.authority.load().mint(host, now)?;
+        // The chain ends with the authority.
+        let authority = key.cert.last().ok_or(AuthorityError::Crypto)?;
+        let authority = Fingerprint::of(authority).to_string().into();
         let mut config = self.common.clone();
         config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
-        Ok(Arc::new(config))
+        Ok(Leaf {
+            config: Arc::new(config),
+            authority,
+        })
     }
 }
 
@@ -166,7 +196,7 @@ impl CachedLeaf {
     fn new(now: OffsetDateTime) -> Arc<Self> {
         Arc::new(Self {
             minted: now,
-            config: OnceLock::new(),
+            leaf: OnceLock::new(),
         })
     }
 }
@@ -193,7 +223,7 @@ mod tests {
         let host = Host::parse("api.example.test").unwrap();
         let configs: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..16)
-                .map(|_| scope.spawn(|| cache.config_for(&host).unwrap()))
+                .map(|_| scope.spawn(|| cache.leaf_for(&host).unwrap().config))
                 .collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
         });
@@ -252,7 +282,7 @@ mod tests {
     fn the_suite_is_the_one_whose_hash_is_fast_unless_the_client_lacks_it() {
         let (_dir, cache) = cache();
         let host = Host::parse("api.example.test").unwrap();
-        let config = cache.config_for(&host).unwrap();
+        let config = cache.leaf_for(&host).unwrap().config;
         for (offered, chosen) in [
             (&[0x13, 0x02, 0x13, 0x01][..], 0x1301),
             (&[0x13, 0x02], 0x1302),

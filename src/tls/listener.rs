@@ -108,8 +108,8 @@ impl ListenerTls {
                 IpAddr::V4(address) => Host::Ipv4(address),
                 IpAddr::V6(address) => Host::Ipv6(address),
             });
-            let leaf = leaves.config_for(&host).map_err(io::Error::other)?;
-            config.cert_resolver = Arc::clone(&leaf.cert_resolver);
+            let leaf = leaves.leaf_for(&host).map_err(io::Error::other)?;
+            config.cert_resolver = Arc::clone(&leaf.config.cert_resolver);
         }
         start.into_stream(Arc::new(config)).await
     }

@@ -3,6 +3,7 @@
 //!
 //! One crypto provider (aws-lc-rs) serves all of it, see [`provider()`].
 
+pub mod acceptance;
 pub mod authority;
 pub mod client;
 mod error;

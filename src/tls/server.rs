@@ -1,8 +1,11 @@
 //! The TLS server that clients meet in place of the destination.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::server::Acceptor;
+use rustls::{AlertDescription, HandshakeKind};
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,6 +28,9 @@ pub enum InterceptError {
     /// client that does not trust Egret's authority.
     #[error("the client's TLS handshake failed; does it trust Egret's CA (`egret ca path`)?")]
     Handshake,
+    /// The client said that it does not accept the certificate.
+    #[error("the client refused the certificate: it does not trust Egret's CA (`egret ca path`)")]
+    Untrusted,
     /// The client named no server, and nothing else says which it means.
     #[error("the client sent no TLS server name, so it names no destination")]
     Nameless,
@@ -39,10 +45,13 @@ pub enum InterceptError {
 ///
 /// A server name that differs from the CONNECT authority gets its leaf, too. Otherwise the client
 /// could not read the refusal that each of its requests receives.
+///
+/// It is kept which authority `client` accepted or refused, where it is known who that is.
 pub async fn intercept<S>(
     io: S,
     connect_host: Option<&Host>,
     leaves: &Arc<LeafCache>,
+    client: Option<&Arc<str>>,
 ) -> Result<Intercepted<S>, InterceptError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -55,15 +64,47 @@ where
         .server_name()
         .and_then(|name| Host::parse(name).ok());
     let host = server_name.as_ref().or(connect_host);
-    let config = leaves
-        .config_for(host.ok_or(InterceptError::Nameless)?)
+    let leaf = leaves
+        .leaf_for(host.ok_or(InterceptError::Nameless)?)
         .map_err(|_| InterceptError::Mint)?;
-    let accepted = start.into_stream(config).await;
-    let stream = accepted.map_err(|_| InterceptError::Handshake)?;
+    let (clients, authority) = (leaves.clients(), leaf.authority);
+    let stream = match start.into_stream(leaf.config).await {
+        Ok(stream) => stream,
+        Err(error) if is_refusal(&error) => {
+            if let Some(client) = client {
+                clients.refused(client, &authority, now());
+            }
+            return Err(InterceptError::Untrusted);
+        }
+        Err(_) => return Err(InterceptError::Handshake),
+    };
+    // A session that is resumed shows no certificate.
+    let is_shown = stream.get_ref().1.handshake_kind() != Some(HandshakeKind::Resumed);
+    if let Some(client) = client.filter(|_| is_shown) {
+        clients.accepted(client, &authority, now());
+    }
     Ok(Intercepted {
         stream,
         server_name,
     })
+}
+
+fn now() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp()
+}
+
+/// Whether the client ended the handshake because of the certificate. Which of these alerts it sends for an
+/// authority that it does not know depends on its library.
+fn is_refusal(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        error,
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::UnknownCA
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::BadCertificate
+        ))
+    )
 }
 
 #[cfg(test)]
@@ -72,7 +113,7 @@ mod tests {
 
     use rustls::pki_types::ServerName;
     use rustls::pki_types::pem::PemObject as _;
-    use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
@@ -83,7 +124,7 @@ mod tests {
     struct World {
         leaves: Arc<LeafCache>,
         client: Arc<ClientConfig>,
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl World {
@@ -103,7 +144,7 @@ mod tests {
             Self {
                 leaves: Arc::new(LeafCache::new(authority, Vec::new()).unwrap()),
                 client: Arc::new(client),
-                _directory: directory,
+                directory,
             }
         }
 
@@ -116,7 +157,8 @@ mod tests {
             &self,
             io: DuplexStream,
         ) -> Result<Intercepted<DuplexStream>, InterceptError> {
-            intercept(io, Some(&Host::parse(NAME).unwrap()), &self.leaves).await
+            let host = Host::parse(NAME).unwrap();
+            intercept(io, Some(&host), &self.leaves, Some(&"someone".into())).await
         }
     }
 
@@ -174,6 +216,63 @@ mod tests {
             assert_eq!(answer, b"answer");
             assert_eq!(client.tls13_tickets_received(), 1);
         }
+    }
+
+    #[tokio::test]
+    async fn it_is_kept_which_authority_a_client_accepted_and_refused() {
+        let world = World::new();
+        let signing = |world: &World| {
+            let authority = world.leaves.authority();
+            authority.fingerprint(OffsetDateTime::now_utc())
+        };
+        let known = |world: &World| world.leaves.clients().all().remove("someone").unwrap();
+        let first = signing(&world);
+        // The second one resumes its session after another authority came, and is not shown that one.
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (mut near, far) = duplex(64 * 1024);
+            let mut client = world.connect();
+            let shaken = shake_hands(&mut client, &mut near, |_| {});
+            let (served, ()) = tokio::join!(world.intercept(far), shaken);
+            let mut intercepted = served.unwrap();
+            intercepted.stream.write_all(b"x").await.unwrap();
+            intercepted.stream.flush().await.unwrap();
+            while client.tls13_tickets_received() == 0 {
+                receive(&mut client, &mut near).await;
+            }
+            assert_eq!(client.handshake_kind(), Some(kind));
+            let path = |name: &str| world.directory.path().join(name);
+            let other = Authority::load_or_create(&path("other-c"), &path("other-k"));
+            world.leaves.replace(other.unwrap());
+            assert_eq!(*known(&world).accepted.unwrap().authority, *first);
+        }
+        // A client that never had a session is shown it, and does not know it.
+        let mut stranger = ClientConfig::clone(&world.client);
+        stranger.resumption = rustls::client::Resumption::disabled();
+        let world = World {
+            client: Arc::new(stranger),
+            ..world
+        };
+        let (mut near, far) = duplex(64 * 1024);
+        let mut client = world.connect();
+        let refuse = async {
+            near.write_all(&flight(&mut client)).await.unwrap();
+            let mut read = vec![0; 16 * 1024];
+            let error = loop {
+                let count = near.read(&mut read).await.unwrap();
+                client.read_tls(&mut &read[..count]).unwrap();
+                if let Err(error) = client.process_new_packets() {
+                    break error;
+                }
+            };
+            near.write_all(&flight(&mut client)).await.unwrap();
+            error
+        };
+        let (served, error) = tokio::join!(world.intercept(far), refuse);
+        assert!(matches!(error, rustls::Error::InvalidCertificate(_)));
+        assert!(matches!(served, Err(InterceptError::Untrusted)));
+        let known = known(&world);
+        assert_eq!(*known.refused.unwrap().authority, *signing(&world));
+        assert_eq!(*known.accepted.unwrap().authority, *first);
     }
 
     #[tokio::test]

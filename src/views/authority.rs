@@ -7,6 +7,8 @@ use serde::Serialize;
 pub struct AuthorityCertificate<'a> {
     /// The certificate as PEM.
     pub pem: &'a str,
+    /// What clients accepted last, by name.
+    pub clients: Vec<ClientAuthority>,
 }
 
 /// `egret ca path`.
@@ -51,8 +53,34 @@ pub struct AuthorityState {
     pub published: Option<String>,
     /// The names of clients that were added before that.
     pub clients_before: Vec<String>,
+    /// What clients accepted and refused last, by name.
+    pub clients: Vec<ClientAuthority>,
     /// Whether a server runs.
     pub server: bool,
+}
+
+/// Which authority a client accepted last, and which one it refused last.
+#[derive(Debug, Serialize)]
+pub struct ClientAuthority {
+    /// The client's name.
+    pub client: String,
+    /// The authority of the last handshake that it completed.
+    pub accepted: Option<SeenAuthority>,
+    /// The authority of the last handshake that it ended because of the certificate.
+    pub refused: Option<SeenAuthority>,
+    /// Whether it accepted the one last that signs now.
+    pub is_current: bool,
+    /// Whether it refused the one that signs now, and has not accepted it since.
+    pub refuses: bool,
+}
+
+/// An authority, and when a client was shown it.
+#[derive(Debug, Serialize)]
+pub struct SeenAuthority {
+    /// The SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// When.
+    pub at: String,
 }
 
 /// One authority.

@@ -26,8 +26,8 @@ mod version;
 
 pub use self::approval::{Approval, ApprovalChange};
 pub use self::authority::{
-    AuthorityCertificate, AuthorityPath, AuthorityState, ExportedAuthority, InstalledAuthority,
-    OneAuthority,
+    AuthorityCertificate, AuthorityPath, AuthorityState, ClientAuthority, ExportedAuthority,
+    InstalledAuthority, OneAuthority, SeenAuthority,
 };
 pub use self::backup::{BackupMade, BackupRestored, LostSince};
 pub use self::client::{

@@ -4,14 +4,19 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::Value;
 
-use crate::client::{Wanted, trusting};
+use crate::client::{Wanted, basic, trusting};
 use crate::needs::{Need, needs};
 use crate::world::{HOST, World, one_upstream};
 use crate::{eventually, within_secs};
 
 /// Whether a program that trusts these certificates alone accepts what the proxy shows.
 async fn is_accepted(world: &World, pem: &[u8]) -> bool {
-    let wanted = Wanted::new(world);
+    is_accepted_of(world, &world.token, pem).await
+}
+
+/// The same for the client with this token.
+async fn is_accepted_of(world: &World, token: &str, pem: &[u8]) -> bool {
+    let wanted = Wanted::new(world).authorized(basic("act", token));
     let socket = wanted.connect(world).await.expect("a tunnel");
     let name = HOST.try_into().expect("a name");
     let connector = tokio_rustls::TlsConnector::from(trusting(pem));
@@ -122,6 +127,139 @@ async fn clients_of_the_old_the_new_and_both_authorities_work_when_they_should()
     let rotated = |line: &Value| line["event"] == "ca.retired";
     world.ledger_line("the end of the rotation", rotated).await;
     assert!(is_accepted(&world, &new).await);
+}
+
+/// What `egret ca status` says of each client.
+async fn clients(world: &World) -> Vec<Value> {
+    let state = world.run(&["ca", "status", "--json"]).await.json();
+    state["clients"].as_array().expect("a list").clone()
+}
+
+/// Waits until it says of each of these whether it accepted the one last that signs, and whether it refuses it.
+async fn until_known(world: &World, expected: &[(&str, bool, bool)]) {
+    let mut found = Vec::new();
+    for _ in 0..200 {
+        found = clients(world).await;
+        let is_so = |(name, is_current, refuses): &(&str, bool, bool)| {
+            let mut of = found.iter().filter(|client| client["client"] == *name);
+            of.any(|it| it["is_current"] == *is_current && it["refuses"] == *refuses)
+        };
+        if expected.iter().all(is_so) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{expected:?} of {found:#?}");
+}
+
+/// Who holds only the former authority or only the next one is named, with what it accepted and refused,
+/// also after a restart.
+#[tokio::test]
+async fn clients_are_named_that_have_not_accepted_the_authority_that_signs() {
+    let (mut world, _stub) = one_upstream().await;
+    let old = world.ca_pem().await;
+    let token_of = async |name: &str| world.client(name, "alice").await;
+    let (late, ready, early) = (
+        token_of("late").await,
+        token_of("ready").await,
+        token_of("early").await,
+    );
+    world.run(&["ca", "rotate", "--after", "1h"]).await.ok();
+    let both = world.ca_pem().await;
+    let new = added(&old, &both);
+    assert!(is_accepted_of(&world, &late, &old).await);
+    assert!(is_accepted_of(&world, &ready, &both).await);
+    assert!(!is_accepted_of(&world, &early, &new).await);
+    until_known(
+        &world,
+        &[
+            ("late", true, false),
+            ("ready", true, false),
+            ("early", false, true),
+        ],
+    )
+    .await;
+
+    world.run(&["ca", "rotate", "--now"]).await.ok();
+    until_signed_by(&world, &new).await;
+    assert_eq!(
+        metric(&world, "egret_ca_clients_of_another").await as u64,
+        2
+    );
+    assert!(!is_accepted_of(&world, &late, &old).await);
+    assert!(is_accepted_of(&world, &early, &new).await);
+    // Nobody waits for the file: it is written when the server ends.
+    world.stop().await;
+    world.restart().await;
+    until_known(
+        &world,
+        &[
+            ("late", false, true),
+            ("ready", false, false),
+            ("early", true, false),
+        ],
+    )
+    .await;
+    assert_eq!(metric(&world, "egret_ca_clients_refusing").await as u64, 1);
+    assert_eq!(
+        metric(&world, "egret_ca_clients_of_another").await as u64,
+        2
+    );
+    let shown = world.run(&["ca", "show"]).await;
+    assert!(shown.stderr.contains("refused by late"), "{shown:?}");
+    assert_eq!(certificates(shown.stdout.as_bytes()).len(), 2);
+    let text = world.run(&["ca", "status"]).await.ok();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name));
+    assert!(
+        line("late ").is_some() && line("ready ").is_some(),
+        "{text}"
+    );
+    assert!(line("early ").is_none(), "{text}");
+    let doctor = world.run(&["doctor"]).await;
+    assert!(
+        doctor.stdout.contains("valid now; refused by late"),
+        "{doctor:?}"
+    );
+
+    // Given both, it is named no more; neither is a client that is taken away.
+    assert!(is_accepted_of(&world, &late, &both).await);
+    world.run(&["client", "remove", "ready"]).await.ok();
+    until_known(&world, &[("late", true, false)]).await;
+    assert_eq!(metric(&world, "egret_ca_clients_refusing").await as u64, 0);
+    for _ in 0..200 {
+        if clients(&world)
+            .await
+            .iter()
+            .all(|it| it["client"] != "ready")
+        {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("it is still named: {:#?}", clients(&world).await);
+}
+
+/// A file that cannot be written fails no handshake, and one that cannot be read no start.
+#[tokio::test]
+async fn a_record_of_clients_that_cannot_be_kept_fails_nothing() {
+    let (mut world, _stub) = one_upstream().await;
+    let file = world.data.join("ca.clients");
+    world.stop().await;
+    let _ = std::fs::remove_file(&file);
+    std::fs::create_dir(&file).expect("a directory in its place");
+    world.restart().await;
+    let pem = world.ca_pem().await;
+    assert!(is_accepted(&world, &pem).await);
+    let said = || {
+        let log = world.log();
+        let both = ["accepted is lost", "accepted cannot be written"];
+        both.iter().all(|text| log.contains(text)).then_some(())
+    };
+    eventually("the log to say so", said).await;
+    assert!(is_accepted(&world, &pem).await);
+    let status = world.run(&["ca", "status"]).await;
+    assert!(status.stderr.contains("cannot be read"), "{status:?}");
+    status.ok();
 }
 
 /// The next authority is in a backup, and its key is sealed there.

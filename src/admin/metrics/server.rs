@@ -53,6 +53,17 @@ fn authority(page: &mut Page, state: &AdminState) {
         "Clients that were added before the next authority was published.",
         published.map_or(0, |at| state.store.clients_before(at)),
     );
+    let behind = state.leaves.behind(now);
+    page.gauge(
+        "egret_ca_clients_of_another",
+        "Clients whose last TLS handshake another authority signed than the one that signs now.",
+        behind.of_another.len(),
+    );
+    page.gauge(
+        "egret_ca_clients_refusing",
+        "Clients that refused the authority that signs now, and have not accepted it since.",
+        behind.refusing.len(),
+    );
 }
 
 fn store(page: &mut Page, state: &AdminState) {

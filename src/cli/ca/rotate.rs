@@ -4,6 +4,7 @@ use anyhow::ensure;
 use clap::Args;
 use time::OffsetDateTime;
 
+use super::clients;
 use crate::cli::context::{Context, Session, actor, authority};
 use crate::cli::output::{self, Format};
 use crate::cli::{server, when};
@@ -84,7 +85,11 @@ impl Rotate {
     }
 }
 
-/// Say which CA signs, when the next one takes over, and which clients are from before it
+/// Say which CA signs, when the next one takes over, and which clients are not ready for it
+///
+/// Named are the clients that were added before the next CA was made, and those whose last TLS handshake
+/// another CA signed than the one that signs now, or which ended it because they do not trust that one. A
+/// server writes within seconds what clients do. A session that a client resumes shows no certificate.
 #[derive(Args)]
 #[command(after_help = "Example:\n  egret ca status")]
 pub(super) struct Status {
@@ -107,19 +112,20 @@ async fn view(session: &Session) -> anyhow::Result<AuthorityState> {
     let authority = authority(config)?;
     let now = OffsetDateTime::now_utc();
     let published = authority.succession().map(|it| it.published);
-    let mut clients = Vec::new();
+    let mut before = Vec::new();
     if let Some(published) = published {
         for client in session.store.list_clients().await? {
             let is_before = client.created < published.unix_timestamp();
             if is_before && client.usable(now.unix_timestamp()) {
-                clients.push(client.name.to_string());
+                before.push(client.name.to_string());
             }
         }
     }
     Ok(AuthorityState {
         authorities: authority.describe(now).into_iter().map(one).collect(),
         published: published.map(|at| rfc3339(at.unix_timestamp())),
-        clients_before: clients,
+        clients_before: before,
+        clients: clients::views(&clients::read(config), &authority.fingerprint(now)),
         server: is_served(config),
     })
 }
@@ -141,6 +147,7 @@ fn one(described: crate::tls::authority::Described) -> OneAuthority {
 fn text(view: &AuthorityState) -> String {
     let rows: Vec<_> = view.authorities.iter().map(row).collect();
     let mut text = output::table(["CA (SHA-256)", "SIGNS", "VALID UNTIL"], &rows);
+    text += &clients::table(&view.clients);
     let Some(published) = &view.published else {
         return text;
     };

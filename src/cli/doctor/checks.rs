@@ -7,10 +7,12 @@ use std::path::Path;
 use time::OffsetDateTime;
 
 use super::finding::{Finding, Verdict};
+use crate::cli::ca::clients;
 use crate::cli::when;
 use crate::config::Config;
 use crate::files;
 use crate::ledger::{Ledger, layout};
+use crate::tls::acceptance::{self, Behind};
 use crate::tls::authority::{Authority, Validity};
 use crate::vault::{Credential, KeySource, Keyring, Vault};
 use crate::views::rfc3339;
@@ -201,6 +203,8 @@ fn authority(config: &Config) -> Finding {
     let now = OffsetDateTime::now_utc();
     let time = |at: OffsetDateTime| rfc3339(at.unix_timestamp());
     let waiting = authority.succession().filter(|next| next.from > now);
+    let signing = authority.fingerprint(now);
+    let behind = acceptance::read(&config.data_dir).map(|all| Behind::of(&all, &signing));
     match authority.validity(now) {
         Validity::Valid if waiting.is_some() => {
             let from = waiting.map(|next| time(next.from)).unwrap_or_default();
@@ -208,6 +212,12 @@ fn authority(config: &Config) -> Finding {
             Finding::ok("authority", detail).with(
                 Verdict::Warning,
                 "restart programs from before it: `egret ca status` names their clients",
+            )
+        }
+        Validity::Valid if let Some(remark) = behind.ok().as_ref().and_then(clients::remark) => {
+            Finding::ok("authority", format!("valid now; {remark}")).with(
+                Verdict::Warning,
+                "restart these programs or give them the CA; `egret ca status` says more",
             )
         }
         Validity::Valid => {

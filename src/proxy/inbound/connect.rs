@@ -61,6 +61,7 @@ async fn try_open<A: Service>(
     let tunnel = Tunnel {
         destination: context.destination,
         identity,
+        client: Arc::clone(&context.caller.client),
         slot: ConnectionSlot::clone(&entry.slot),
     };
     if is_blind {

@@ -133,30 +133,36 @@ async fn ask(
             return Err(Ended::Broken);
         }
     };
-    if let Err(refused) = permit(proxy, settings, &identity, &destination) {
-        stream.write_all(&reply(Failure::NotAllowed as u8)).await?;
-        return Err(Ended::Refused(Box::new(refused)));
-    }
+    let client = match permit(proxy, settings, &identity, &destination) {
+        Ok(client) => client,
+        Err(refused) => {
+            stream.write_all(&reply(Failure::NotAllowed as u8)).await?;
+            return Err(Ended::Refused(Box::new(refused)));
+        }
+    };
     Ok(Tunnel {
         destination,
         identity,
+        client,
         slot: ConnectionSlot::clone(&entry.slot),
     })
 }
 
-/// What CONNECT is asked, too: the port, and the rules for egress.
+/// What CONNECT is asked, too: the port, and the rules for egress. Returns the client's name.
 fn permit(
     proxy: &Proxy,
     settings: &Settings,
     identity: &PresentedIdentity,
     destination: &Destination,
-) -> Result<(), Refused> {
+) -> Result<Arc<str>, Refused> {
     check_port(&settings.config.proxy.connect_ports, destination)?;
     let caller = Arc::new(identity.caller(settings, &HeaderMap::new())?);
     let (id, started) = (proxy.ids.next(), Instant::now());
+    let client = Arc::clone(&caller.client);
     let context = RequestContext::of_connect(id, caller, destination.clone(), started);
     let is_blind = is_passthrough(settings, destination);
-    check_rules(proxy, settings, &context, is_blind)
+    check_rules(proxy, settings, &context, is_blind)?;
+    Ok(client)
 }
 
 /// Agrees on a method, and takes the token if there is one.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::HeaderMap;
 use tokio::time::timeout;
 
 use crate::identity::Presented;
@@ -67,8 +68,13 @@ pub async fn serve<A: Service>(proxy: Arc<Proxy>, stream: ClientStream, redirect
 async fn run_tls<A: Service>(proxy: Arc<Proxy>, stream: Rewound, redirected: Redirected) {
     let settings = proxy.settings.load_full();
     let limits = &settings.config.proxy;
+    let identity = PresentedIdentity::of_listener(redirected.holder.as_deref());
+    // Who may not ask is told so inside.
+    let client = identity.caller(&settings, &HeaderMap::new()).ok();
+    let client = client.map(|caller| caller.client);
     let accepted = Box::pin(async {
-        let accepted = intercept(ReadAhead::new(stream), None, &proxy.leaves);
+        let stream = ReadAhead::new(stream);
+        let accepted = intercept(stream, None, &proxy.leaves, client.as_ref());
         paced(pin!(accepted), tunnel::PATIENCE).await
     });
     let accepted = timeout(limits.handshake_timeout, accepted).await;
@@ -93,10 +99,10 @@ async fn run_tls<A: Service>(proxy: Arc<Proxy>, stream: Rewound, redirected: Red
         // What the operator does not want opened is not opened, and here it cannot be passed on.
         return tracing::info!(%destination, "a connection was closed: see tls.passthrough");
     }
-    let identity = PresentedIdentity::of_listener(redirected.holder.as_deref());
     let tunnel = Tunnel {
         destination,
         identity,
+        client: client.unwrap_or_default(),
         slot: redirected.slot,
     };
     tunnel::speak::<A>(proxy, tunnel, accepted).await;

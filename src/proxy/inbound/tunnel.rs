@@ -52,6 +52,8 @@ pub struct Tunnel {
     pub destination: Destination,
     /// Who asked for it.
     pub identity: PresentedIdentity,
+    /// The client's name.
+    pub client: Arc<str>,
     /// Counts the connection until the tunnel ends.
     pub slot: ConnectionSlot,
 }
@@ -147,6 +149,7 @@ async fn run_tls<A: Service>(
             ReadAhead::new(stream),
             Some(&destination.host),
             &proxy.leaves,
+            Some(&tunnel.client),
         );
         paced(pin!(accepted), PATIENCE).await
     });
@@ -172,6 +175,7 @@ pub fn speak<A: Service>(
         destination,
         identity,
         slot,
+        client: _,
     } = tunnel;
     let disagrees = intercepted
         .server_name
