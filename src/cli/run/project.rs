@@ -2,7 +2,9 @@
 //!
 //! Whoever can write into a project could write this file, so it can say nothing that opens more than
 //! the command line does: no principal, no host, no address, no value. A placeholder in a variable is
-//! only text. Another user's file, and one that others can write, is refused.
+//! only text, but text is also the name of a file: with `LD_LIBRARY_PATH` or `BASH_ENV` it would have programs
+//! run what lies under that name in the project. So only variables that are named like a key can hold one.
+//! Another user's file, and one that others can write, is refused.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,6 +23,42 @@ use crate::policy::grant;
 const NAME: &str = ".egret.toml";
 /// Longest file that is read.
 const LONGEST: u64 = 64 * 1024;
+
+/// A variable with one of these between its underscores holds a key,
+const KEYS: [&str; 14] = [
+    "TOKEN",
+    "KEY",
+    "APIKEY",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "PASS",
+    "PAT",
+    "JWT",
+    "BEARER",
+    "AUTH",
+    "DSN",
+    "USERNAME",
+];
+/// or with one of these at its end (`PGPASSWORD`),
+const ENDINGS: [&str; 4] = ["TOKEN", "SECRET", "PASSWORD", "APIKEY"];
+/// unless with one of these it says where a key is, or how to ask for it.
+const PLACES: [&str; 13] = [
+    "ASKPASS",
+    "CMD",
+    "COMMAND",
+    "DIR",
+    "DIRECTORY",
+    "EXEC",
+    "FILE",
+    "HELPER",
+    "HOME",
+    "PATH",
+    "PROGRAM",
+    "SOCK",
+    "SOCKET",
+];
 
 /// What a project file says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -63,6 +101,12 @@ impl Project {
         let action = action
             .transpose()
             .map_err(|_| anyhow::anyhow!("`action` is not 1 to 128 printable ASCII characters"))?;
+        if !written.env.keys().all(|name| is_named_like_a_key(name)) {
+            bail!(
+                "[env] can hold variables that are named like a key, such as GITHUB_TOKEN, API_KEY or \
+                 PGPASSWORD; set others by `egret run --env`"
+            );
+        }
         let env = written.env.iter();
         let env = env.map(|(name, slug)| PlaceholderVariable::new(name, slug));
         Ok(Self {
@@ -70,6 +114,13 @@ impl Project {
             env: env.collect::<Result<_, _>>().context("[env]")?,
         })
     }
+}
+
+fn is_named_like_a_key(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let has = |words: &[&str]| name.split('_').any(|word| words.contains(&word));
+    let ends = ENDINGS.iter().any(|ending| name.ends_with(ending));
+    (has(&KEYS) || ends) && !has(&PLACES)
 }
 
 /// The project file of `directory`: its own, or the nearest one above.
@@ -138,6 +189,57 @@ mod tests {
         fs::write(root.path().join("a").join(NAME), "").unwrap();
         let (_, nearer) = find(&inner).unwrap().unwrap();
         assert_eq!(nearer, Project::default());
+    }
+
+    /// What a loader, a shell or an interpreter takes for the name of a file would be run from the project.
+    #[test]
+    fn only_variables_that_are_named_like_a_key_hold_a_placeholder() {
+        let parse = |name: &str| Project::parse(&format!("[env]\n{name} = \"pat\"\n"));
+        for name in [
+            "GITHUB_TOKEN",
+            "OPENAI_API_KEY",
+            "AWS_ACCESS_KEY_ID",
+            "PGPASSWORD",
+            "npm_config__auth",
+            "GH_PAT",
+            "SENTRY_DSN",
+            "TOKEN",
+        ] {
+            assert_eq!(parse(name).unwrap().env.len(), 1, "{name}");
+        }
+        for name in [
+            "PATH",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "BASH_ENV",
+            "ENV",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "NODE_PATH",
+            "NODE_OPTIONS",
+            "PERL5LIB",
+            "RUBYLIB",
+            "CLASSPATH",
+            "HOME",
+            "SHELL",
+            "PAGER",
+            "EDITOR",
+            "LESSKEY",
+            "GIT_ASKPASS",
+            "SSH_ASKPASS",
+            "GIT_SSH",
+            "GIT_EXEC_PATH",
+            "SSH_AUTH_SOCK",
+            "RESTIC_PASSWORD_COMMAND",
+            "PGPASSFILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "BASH_FUNC_x",
+            "IFS",
+            "A",
+        ] {
+            let error = format!("{:#}", parse(name).unwrap_err());
+            assert!(error.contains("named like a key"), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -59,10 +59,11 @@ async fn a_project_file_steers_nothing_else() {
             0o644,
             "not TOML with nothing but",
         ),
+        ("[env]\nHTTPS_PROXY = \"pat\"\n", 0o644, "named like a key"),
         (
-            "[env]\nHTTPS_PROXY = \"pat\"\n",
+            "[env]\nLD_LIBRARY_PATH = \"pat\"\n",
             0o644,
-            "Egret sets it itself",
+            "named like a key",
         ),
         (
             "[env]\nAPI_KEY = \"https://evil.example\"\n",
