@@ -7,7 +7,8 @@
 //! and the listener is closed by then.
 //!
 //! A loopback port can be reached by every user of the machine, so connections of other users are
-//! closed, as far as the system says whose they are.
+//! closed, as far as the system says whose they are. Other processes of this user are let through: each
+//! could call `egret run` itself, and daemons that a program starts (Gradle's) leave its process group.
 
 use std::convert::Infallible;
 use std::io;

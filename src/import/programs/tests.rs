@@ -256,3 +256,47 @@ proptest! {
         }
     }
 }
+
+/// JSON is YAML, and so is a part in braces: a key there is named, and nothing of the file is changed.
+#[test]
+fn a_key_in_braces_is_named() {
+    let kube = "users:\n- name: me\n  user: {token: t0k}\n";
+    for (kind, content) in [
+        (ProgramFile::Kubernetes, kube),
+        (
+            ProgramFile::Kubernetes,
+            "{\"users\": [{\"name\": \"me\", \"user\": {\"token\": \"t\"}}]}",
+        ),
+        (
+            ProgramFile::Kubernetes,
+            "users:\n- {name: me, user: {client-key-data: aa}}\n",
+        ),
+        (
+            ProgramFile::GitHubCli,
+            "github.com: {user: me, oauth_token: gho_a}\n",
+        ),
+    ] {
+        let spots = kind.find(content).unwrap();
+        assert!(spots.len() == 1 && spots[0].obstacle.is_some(), "{content}");
+        let placed = spots
+            .into_iter()
+            .map(|spot| (spot, None))
+            .collect::<Vec<_>>();
+        assert_eq!(shown(kind, content, &placed), None);
+    }
+    let read = "{\n  \"oauth_token\": \"gho_a\"\n}\n";
+    let spots = ProgramFile::GitHubCli.find(read).unwrap();
+    assert!(spots.len() == 1 && spots[0].obstacle.is_none());
+    // What holds no key, and what has another part that is read.
+    let none = "preferences: {}\nclusters:\n- cluster: {server: https://a.test}\n";
+    assert!(ProgramFile::Kubernetes.find(none).unwrap().is_empty());
+    let both = "github.com:\n    oauth_token: gho_a\nghe.test: {oauth_token: gho_b}\n";
+    let spots = ProgramFile::GitHubCli.find(both).unwrap();
+    assert_eq!(spots.len(), 2);
+    let placed = spots.into_iter().map(|spot| {
+        let placeholder = spot.obstacle.is_none().then(|| "<<gh>>".to_owned());
+        (spot, placeholder)
+    });
+    let text = shown(ProgramFile::GitHubCli, both, &placed.collect::<Vec<_>>()).unwrap();
+    assert_eq!(text, "github.com:\n    oauth_token: \"<<gh>>\"\n");
+}

@@ -1,5 +1,5 @@
 //! YAML as gh and kubectl write it: blocks, one entry a line. What is written otherwise (in braces, or
-//! over several lines) is not read.
+//! over several lines) is not read; a key in braces is named.
 
 use super::ini::host_of;
 use super::spot::{Form, Spot};
@@ -92,6 +92,38 @@ fn plain(text: &str) -> Option<String> {
     }
 }
 
+/// Adds the first place with one of these keys in braces: JSON is YAML, and other programs write it.
+fn name_braces(spots: &mut Vec<Spot>, content: &str, file: &str, keys: &[&str]) {
+    let found = in_braces(content, file, keys);
+    // What was read all the same is named already.
+    let is_apart = |spot: &Spot| {
+        let (start, end) = (spot.range().start, spot.range().end);
+        let mut others = spots.iter().map(Spot::range);
+        others.all(|other| other.end <= start || end <= other.start)
+    };
+    let found = found.filter(is_apart);
+    spots.extend(found);
+}
+
+fn in_braces(content: &str, file: &str, keys: &[&str]) -> Option<Spot> {
+    let has_key = |text: &str| {
+        let spelt = |key: &&str| [format!("{key}:"), format!("{key}\":")];
+        let mut spelt = keys.iter().flat_map(spelt);
+        spelt.any(|key| text.contains(&key))
+    };
+    let is_one = |text: &&str| text.starts_with(['{', '[']) && has_key(text);
+    let mut values = content.lines().map(|line| {
+        let item = line.trim_start_matches([' ', '-']).trim_end();
+        let pair = item.split_once(": ").filter(|_| !item.starts_with('{'));
+        pair.map_or(item, |(_, value)| value)
+    });
+    let part = Some(content.trim())
+        .filter(is_one)
+        .or_else(|| values.find(is_one))?;
+    let spot = Spot::new(content, part, file, part.as_bytes());
+    Some(spot.obstacle("it is written in braces, which are not read: write one key a line"))
+}
+
 /// Each host with a token, which newer versions repeat below each user.
 pub(super) fn gh(content: &str) -> Vec<Spot> {
     let is_token = |entry: &Entry<'_>| entry.path.last().is_some_and(|key| key == "oauth_token");
@@ -108,7 +140,9 @@ pub(super) fn gh(content: &str) -> Vec<Spot> {
         };
         spot.form(Form::Quoted('"')).authorization()
     });
-    spots.collect()
+    let mut spots = spots.collect();
+    name_braces(&mut spots, content, "github", &["oauth_token"]);
+    spots
 }
 
 const PINNED: &str = "kubectl trusts the authority that its configuration names: \
@@ -163,5 +197,7 @@ pub(super) fn kubernetes(content: &str) -> Vec<Spot> {
             _ => {}
         }
     }
+    let keys = ["token", "password", "client-key-data"];
+    name_braces(&mut spots, content, "kubernetes", &keys);
     spots
 }
