@@ -275,6 +275,71 @@ const SMALL_PLACE: &str = r#"
         exec unshare --user --map-user=65534 --map-group=65534 setpriv --pdeathsig KILL "$@"
     ' sh "$@""#;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CgroupVersion {
+    First,
+    Second,
+}
+
+/// The directory in which memory cgroups are made: of version 2 where the hierarchy of that version has the
+/// controller of memory, which is then given to its children, else of version 1.
+fn memory_groups(root: &Path) -> io::Result<(PathBuf, CgroupVersion)> {
+    let has_memory = |path: PathBuf| {
+        let names = std::fs::read_to_string(path).unwrap_or_default();
+        names.split_whitespace().any(|name| name == "memory")
+    };
+    for second in [root.to_owned(), root.join("unified")] {
+        if has_memory(second.join("cgroup.controllers")) {
+            let given = second.join("cgroup.subtree_control");
+            if !has_memory(given.clone()) {
+                write_setting(&given, "+memory")?;
+            }
+            return Ok((second, CgroupVersion::Second));
+        }
+    }
+    let first = root.join("memory");
+    if first.join("memory.limit_in_bytes").exists() {
+        return Ok((first, CgroupVersion::First));
+    }
+    Err(io::Error::other(
+        "no hierarchy has the controller of memory",
+    ))
+}
+
+fn write_setting(path: &Path, value: &str) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(value.as_bytes())
+}
+
+/// Files as the kernel shows them, of machines of either kind and of both.
+#[test]
+fn the_memory_group_is_of_the_version_that_has_the_controller() {
+    let home = tempfile::tempdir().expect("a directory");
+    let root = home.path();
+    let put = |path: &str, text: &str| {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    assert!(memory_groups(root).is_err());
+    put("memory/memory.limit_in_bytes", "1");
+    put("unified/cgroup.controllers", "hugetlb");
+    let first = (root.join("memory"), CgroupVersion::First);
+    assert_eq!(memory_groups(root).expect("a place"), first);
+    put("cgroup.controllers", "cpu memory pids");
+    assert!(
+        memory_groups(root).is_err(),
+        "it cannot be given to a group"
+    );
+    for (given, after) in [("", "+memory"), ("cpu memory", "cpu memory")] {
+        put("cgroup.subtree_control", given);
+        let second = (root.to_owned(), CgroupVersion::Second);
+        assert_eq!(memory_groups(root).expect("a place"), second);
+        let control = std::fs::read_to_string(root.join("cgroup.subtree_control"));
+        assert_eq!(control.expect("it"), after);
+    }
+}
+
 /// A memory cgroup of 64 MiB, the pages of files among them, without swap. It goes with the test.
 struct SmallGroup(PathBuf);
 
@@ -284,38 +349,27 @@ impl SmallGroup {
     /// `None` on a machine that lets the test have none.
     fn make() -> Option<Self> {
         let name = format!("egret-test-{}", std::process::id());
-        let (first, second) = (
-            Path::new("/sys/fs/cgroup/memory"),
-            Path::new("/sys/fs/cgroup"),
-        );
-        let is_first = first.join("memory.limit_in_bytes").exists();
-        let group = Self(if is_first { first } else { second }.join(name));
-        let made = std::fs::create_dir(&group.0).and_then(|()| {
-            if is_first {
-                group.set("memory.limit_in_bytes", Self::LIMIT)?;
-                // Not there where the kernel does not count swap.
-                let _ = group.set("memory.memsw.limit_in_bytes", Self::LIMIT);
-                Ok(())
-            } else {
-                group.set("memory.max", Self::LIMIT)?;
-                let _ = group.set("memory.swap.max", "0");
-                Ok(())
-            }
+        let made = memory_groups(Path::new("/sys/fs/cgroup")).and_then(|(parent, version)| {
+            let group = Self(parent.join(name));
+            std::fs::create_dir(&group.0)?;
+            let [limit, swap] = match version {
+                // Swap is counted with the rest there.
+                CgroupVersion::First => ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+                    .map(|it| (it, Self::LIMIT)),
+                CgroupVersion::Second => [("memory.max", Self::LIMIT), ("memory.swap.max", "0")],
+            };
+            write_setting(&group.0.join(limit.0), limit.1)?;
+            // Not there where the kernel does not count swap.
+            let _ = write_setting(&group.0.join(swap.0), swap.1);
+            Ok(group)
         });
         match made {
-            Ok(()) => Some(group),
+            Ok(group) => Some(group),
             Err(error) => {
                 skipped(&format!("permission to make a memory cgroup: {error}"));
                 None
             }
         }
-    }
-
-    fn set(&self, file: &str, value: &str) -> io::Result<()> {
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(self.0.join(file))?
-            .write_all(value.as_bytes())
     }
 
     /// How many processes were ended because there was no memory left.
