@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::client::{assert_refused, request_to};
 use crate::needs::{Need, needs};
 use crate::upstream::{Step, Stub};
-use crate::websocket::socket::{Socket, Upstream};
+use crate::websocket::socket::{KEY, Socket, Upstream, switching};
 use crate::wire::{Response, Wire, values};
 use crate::within;
 use crate::world::{Builder, HOST, SLUG, VALUE, World, finish, one_upstream_with};
@@ -42,6 +42,17 @@ async fn world() -> (World, Stub) {
 
 fn get(world: &World, target: &str, headers: &[&str]) -> String {
     request_to(&base_url(world).to_string(), "GET", target, headers, "")
+}
+
+/// A WebSocket handshake.
+fn chat(own: &str) -> String {
+    let fields = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        &format!("Sec-WebSocket-Key: {KEY}"),
+    ];
+    request_to(own, "GET", &format!("/-/https/{HOST}/chat"), &fields, "")
 }
 
 async fn ask(world: &World, request: String) -> Response {
@@ -184,10 +195,113 @@ async fn urls_and_cookies_of_an_answer_lead_back() {
     assert_eq!(
         cookies,
         [
-            format!("sid=1; Path={path}; HttpOnly"),
+            format!("sid=1; HttpOnly; Path={path}"),
             format!("lang=en; Path={path}")
         ]
     );
+}
+
+/// What an upstream sends so that a cookie reaches other destinations, or a client goes on without Egret.
+#[tokio::test]
+async fn odd_urls_and_cookies_of_an_answer_lead_back_too() {
+    let (world, stub) = world().await;
+    let own = base_url(&world);
+    let here = format!("http://{own}/-/https/{HOST}");
+    let path = format!("/-/https/{HOST}");
+    for (field, name, expected) in [
+        (
+            "Location: /caf\u{e9}",
+            "location",
+            format!("{here}/caf\u{e9}"),
+        ),
+        ("Location: ../../x", "location", format!("{here}/x")),
+        (
+            "Location: https:/other.example/x",
+            "location",
+            format!("http://{own}/-/https/other.example/x"),
+        ),
+        (
+            "Location: https://u:p@other.example/",
+            "location",
+            format!("http://u:p@{own}/-/https/other.example/"),
+        ),
+        (
+            "Set-Cookie: a=\u{e9}; Path=/",
+            "set-cookie",
+            format!("a=\u{e9}; Path={path}/"),
+        ),
+        (
+            "Set-Cookie: a=b; Path=/x; Path=",
+            "set-cookie",
+            format!("a=b; Path={path}/"),
+        ),
+        (
+            "Set-Cookie: a=b; Path=/x; Path=y",
+            "set-cookie",
+            format!("a=b; Path={path}/"),
+        ),
+        ("Set-Cookie2: a=b", "set-cookie2", String::new()),
+        ("Alt-Svc: h3=\":443\"", "alt-svc", String::new()),
+        (
+            "Strict-Transport-Security: max-age=9",
+            "strict-transport-security",
+            String::new(),
+        ),
+        ("Clear-Site-Data: \"*\"", "clear-site-data", String::new()),
+    ] {
+        stub.answer(format!(
+            "HTTP/1.1 200 OK\r\n{field}\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let answer = ask(&world, get(&world, &format!("/-/https/{HOST}/v1"), &[])).await;
+        let found = values(&answer.headers, name);
+        let found: Vec<_> = found.into_iter().map(String::from_utf8_lossy).collect();
+        let expected: Vec<_> = Some(expected)
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect();
+        assert_eq!(found, expected, "{field}");
+    }
+}
+
+/// An interim answer and the answer to a WebSocket handshake have heads of their own.
+#[tokio::test]
+async fn heads_before_the_answer_lead_back_too() {
+    let builder = listening(World::builder(), Some("default"), "chat");
+    let upstream = Upstream::tls(builder.pki(), HOST).await;
+    let stub = Stub::tls(builder.pki(), &["other.example.test"]).await;
+    let world = builder
+        .route(&format!("{HOST}:443"), upstream.addr)
+        .route("other.example.test:443", stub.addr)
+        .start()
+        .await;
+    let own = base_url(&world).to_string();
+    let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nSet-Cookie: a=b\r\n\r\n";
+    stub.steps(vec![Step::Send(hint.into()), Step::Hang]);
+    let target = "/-/https/other.example.test";
+    let socket = TcpStream::connect(&own).await.expect("it listens");
+    let mut wire = Wire::new(socket);
+    wire.send(request_to(&own, "GET", target, &[], ""))
+        .await
+        .expect("sent");
+    let (start, fields) = within("a hint", wire.head()).await.expect("a head");
+    assert_eq!(start, "HTTP/1.1 103 Early Hints");
+    let link = format!("<http://{own}{target}/a.css>; rel=preload");
+    assert_eq!(values(&fields, "link"), [link.as_bytes()]);
+    let cookie = format!("a=b; Path={target}/");
+    assert_eq!(values(&fields, "set-cookie"), [cookie.as_bytes()]);
+
+    let socket = TcpStream::connect(&own).await.expect("it listens");
+    let mut client = Socket::client(socket);
+    let asked = chat(&own);
+    client.wire.send(asked).await.expect("sent");
+    let (mut server, _) = upstream.asked().await;
+    let yes = switching("Set-Cookie: a=b; Path=/\r\n");
+    server.wire.send(yes).await.expect("answered");
+    let answer = within("an answer", client.wire.response(false)).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 101);
+    let path = format!("a=b; Path=/-/https/{HOST}/");
+    assert_eq!(answer.header("set-cookie"), Some(path));
 }
 
 #[tokio::test]
@@ -257,18 +371,7 @@ async fn a_websocket_begins_there_too() {
         .expect("it listens");
     let mut client = Socket::client(socket);
     let own = base_url(&world).to_string();
-    let asked = request_to(
-        &own,
-        "GET",
-        &format!("/-/https/{HOST}/chat"),
-        &[
-            "Connection: Upgrade",
-            "Upgrade: websocket",
-            "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        ],
-        "",
-    );
+    let asked = chat(&own);
     let (mut server, request, _) =
         crate::websocket::socket::agree(&mut client, &upstream, &asked).await;
     assert_eq!(request.target, "/chat");

@@ -9,10 +9,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request};
 
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Host, Scheme};
@@ -69,12 +69,17 @@ pub fn destination(
     })?;
     refuse_pages(&called, &head.headers)?;
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let (destination, rest) = split(target).ok_or_else(|| {
+    let (destination, _, rest) = split(target).ok_or_else(|| {
         Refusal::new(
             Code::RequestMalformed,
             "the path names no destination: write /-/https/HOST/PATH or /-/http/HOST/PATH",
         )
     })?;
+    let rest = if rest.starts_with('/') {
+        rest.to_owned()
+    } else {
+        format!("/{rest}")
+    };
     let rest: PathAndQuery = rest.parse().map_err(|_| {
         Refusal::new(
             Code::RequestMalformed,
@@ -93,7 +98,11 @@ pub fn destination(
 }
 
 /// How the client calls the listener: `http://127.0.0.1:7070`. `named` is what an absolute target says.
-fn called(own: &Own, named: Option<&Destination>, headers: &HeaderMap) -> Option<String> {
+pub(super) fn called(
+    own: &Own,
+    named: Option<&Destination>,
+    headers: &HeaderMap,
+) -> Option<String> {
     let host = headers.get(header::HOST);
     let host = match host {
         Some(host) => Some(Destination::from_authority(own.scheme, host.to_str().ok()?).ok()?),
@@ -125,8 +134,8 @@ fn refuse_pages(base: &str, headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The destination that a target names, and the target behind it.
-fn split(target: &str) -> Option<(Destination, String)> {
+/// The destination that a target names, as it is written there, and what is behind it.
+pub(super) fn split(target: &str) -> Option<(Destination, &str, &str)> {
     let (scheme, rest) = target.strip_prefix(BEGINNING)?.split_once('/')?;
     let scheme = match scheme {
         "http" => Scheme::Http,
@@ -134,170 +143,45 @@ fn split(target: &str) -> Option<(Destination, String)> {
         _ => return None,
     };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
+    let (authority, behind) = rest.split_at(end);
     let destination = Destination::from_authority(scheme, authority).ok()?;
-    let rest = if rest.starts_with('/') {
-        rest.to_owned()
-    } else {
-        format!("/{rest}")
-    };
-    Some((destination, rest))
+    let prefix = &target[..target.len() - behind.len()];
+    Some((destination, prefix, behind))
 }
 
-/// Fields of an answer that hold one URI.
-const URIS: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
-
-/// How a client calls the listener, for what its answers say.
-pub struct Base {
-    /// `http://127.0.0.1:7070`.
-    url: String,
-    /// Cookies may be for TLS only.
-    is_encrypted: bool,
-}
-
-impl Base {
-    /// How a request calls it; `None` where it was refused for that.
-    pub fn of<B>(own: &Own, request: &Request<B>) -> Option<Self> {
-        let named = request.uri().authority();
-        let named =
-            named.and_then(|named| Destination::from_authority(own.scheme, named.as_str()).ok());
-        let url = called(own, named.as_ref(), request.headers())?;
-        let is_encrypted = own.scheme == Scheme::Https;
-        Some(Self { url, is_encrypted })
-    }
-
-    /// Has the URLs in the head of an answer from `destination` lead here again, and its cookies kept for
-    /// that destination alone.
-    pub fn rewrite(&self, destination: &Destination, headers: &mut HeaderMap) {
-        for name in URIS {
-            change(headers, &name, |text| self.of_uri(destination, text));
-        }
-        change(headers, &header::LINK, |text| {
-            Some(self.of_links(destination, text))
-        });
-        change(headers, &header::SET_COOKIE, |text| {
-            Some(of_cookie(destination, text, self.is_encrypted))
-        });
-    }
-
-    /// The URL at which this listener serves what `uri` names; `None` if it does so as it is.
-    fn of_uri(&self, from: &Destination, uri: &str) -> Option<String> {
-        let base = &self.url;
-        let (scheme, rest) = match uri.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
-            _ => match uri.strip_prefix("//") {
-                Some(rest) => (from.scheme, rest),
-                None if uri.starts_with('/') => {
-                    return Some(format!("{base}{}{uri}", prefix(from)));
-                }
-                None => return None,
-            },
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        let named = Destination::from_authority(scheme, authority).ok()?;
-        Some(format!("{base}{}{rest}", prefix(&named)))
-    }
-
-    /// The same for each target of a `Link`.
-    fn of_links(&self, from: &Destination, links: &str) -> String {
-        let mut out = String::new();
-        let mut rest = links;
-        while let Some((before, begun)) = rest.split_once('<') {
-            let Some((uri, after)) = begun.split_once('>') else {
-                break;
-            };
-            let changed = self.of_uri(from, uri);
-            out.push_str(&format!("{before}<{}>", changed.as_deref().unwrap_or(uri)));
-            rest = after;
-        }
-        out.push_str(rest);
-        out
-    }
-}
-
-fn prefix(destination: &Destination) -> String {
-    format!(
-        "{BEGINNING}{}/{}",
-        destination.scheme,
-        destination.authority()
-    )
-}
-
-/// A cookie that the client sends back to this destination, and not to others that are served here.
-fn of_cookie(from: &Destination, cookie: &str, is_encrypted: bool) -> String {
-    let mut has_path = false;
-    let mut out = String::new();
-    for (number, part) in cookie.split(';').enumerate() {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let is = |known: &str| number > 0 && name.trim().eq_ignore_ascii_case(known);
-        // The listener's name is no domain of the destination's.
-        if is("domain") || is("secure") && !is_encrypted {
-            continue;
-        }
-        if number > 0 {
-            out.push(';');
-        }
-        if is("path") && value.trim().starts_with('/') {
-            has_path = true;
-            out.push_str(&format!(" Path={}{}", prefix(from), value.trim()));
-        } else {
-            out.push_str(part);
-        }
-    }
-    if !has_path {
-        out.push_str(&format!("; Path={}/", prefix(from)));
-    }
-    out
-}
-
-fn change(headers: &mut HeaderMap, name: &HeaderName, of: impl Fn(&str) -> Option<String>) {
-    let header::Entry::Occupied(mut lines) = headers.entry(name) else {
-        return;
-    };
-    for line in lines.iter_mut() {
-        let changed = line.to_str().ok().and_then(&of);
-        let changed = changed.and_then(|text| HeaderValue::from_str(&text).ok());
-        if let Some(changed) = changed {
-            *line = changed;
-        }
-    }
+/// What the path of a target begins with that names this.
+pub(super) fn prefix(scheme: Scheme, authority: &str) -> String {
+    format!("{BEGINNING}{scheme}/{authority}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn api() -> Destination {
-        Destination::from_authority(Scheme::Https, "api.example.com").unwrap()
-    }
-
     #[test]
     fn a_path_names_the_destination_and_what_is_behind_it() {
-        for (target, to, rest) in [
+        for (prefix, rest, to) in [
             (
-                "/-/https/api.example.com/v1/x?y=1",
-                "https://api.example.com:443",
+                "/-/https/api.example.com",
                 "/v1/x?y=1",
+                "https://api.example.com:443",
             ),
             (
                 "/-/http/api.example.com:8080",
+                "",
                 "http://api.example.com:8080",
-                "/",
             ),
             (
-                "/-/https/api.example.com?q",
+                "/-/https/API.example.com:443",
+                "?q",
                 "https://api.example.com:443",
-                "/?q",
             ),
-            ("/-/https/[::1]:8443/a//b", "https://[::1]:8443", "/a//b"),
+            ("/-/https/[::1]:8443", "/a//b", "https://[::1]:8443"),
         ] {
-            let (destination, behind) = split(target).unwrap_or_else(|| panic!("{target}"));
-            assert_eq!(
-                (destination.to_string().as_str(), behind.as_str()),
-                (to, rest)
-            );
+            let target = format!("{prefix}{rest}");
+            let (destination, named, behind) = split(&target).unwrap_or_else(|| panic!("{target}"));
+            assert_eq!((named, behind), (prefix, rest));
+            assert_eq!(destination.to_string(), to);
         }
         for target in [
             "/",
@@ -353,52 +237,5 @@ mod tests {
             headers.insert(header::HOST, HeaderValue::from_static(host));
             assert_eq!(called(&own, None, &headers).as_deref(), expected, "{host}");
         }
-    }
-
-    #[test]
-    fn urls_of_an_answer_lead_here_again() {
-        let base = Base {
-            url: "http://127.0.0.1:7070".to_owned(),
-            is_encrypted: false,
-        };
-        let of = |uri: &str| base.of_uri(&api(), uri);
-        let here = "http://127.0.0.1:7070/-/https";
-        assert_eq!(
-            of("https://api.example.com/v2?x"),
-            Some(format!("{here}/api.example.com/v2?x"))
-        );
-        assert_eq!(of("/v2"), Some(format!("{here}/api.example.com/v2")));
-        assert_eq!(
-            of("//cdn.example.com/a"),
-            Some(format!("{here}/cdn.example.com/a"))
-        );
-        for as_it_is in ["v2", "?page=2", "mailto:a@b", ""] {
-            assert_eq!(of(as_it_is), None, "{as_it_is}");
-        }
-        assert_eq!(
-            base.of_links(
-                &api(),
-                "<https://api.example.com/?p=2>; rel=\"next\", <p3>; rel=last"
-            ),
-            format!("<{here}/api.example.com/?p=2>; rel=\"next\", <p3>; rel=last")
-        );
-    }
-
-    #[test]
-    fn a_cookie_is_kept_for_its_destination() {
-        let path = "/-/https/api.example.com";
-        let cookie = "a=b=c; Domain=example.com; Path=/v1; Secure; HttpOnly";
-        assert_eq!(
-            of_cookie(&api(), cookie, false),
-            format!("a=b=c; Path={path}/v1; HttpOnly")
-        );
-        assert_eq!(
-            of_cookie(&api(), "secure=1", false),
-            format!("secure=1; Path={path}/")
-        );
-        assert_eq!(
-            of_cookie(&api(), "a=b; Secure", true),
-            format!("a=b; Secure; Path={path}/")
-        );
     }
 }

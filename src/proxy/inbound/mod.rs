@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod arrival;
 pub mod asking;
+pub mod base;
 pub mod base_url;
 pub mod chunked;
 pub mod client;

@@ -15,7 +15,6 @@ use hyper::body::{Body as _, Incoming};
 use crate::error::{Code, Refusal};
 use crate::observe::access_log::Forwarded;
 use crate::observe::traces::Trace;
-use crate::policy::destination::Destination;
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::body::InboundBody;
 use crate::proxy::exchange::discovery;
@@ -34,7 +33,7 @@ use crate::proxy::exchange::upgrade::{self, Offer, is_extended_connect};
 use crate::proxy::exchange::via;
 use crate::proxy::inbound::agreement;
 use crate::proxy::inbound::asking;
-use crate::proxy::inbound::base_url::Base;
+use crate::proxy::inbound::base::Base;
 use crate::proxy::inbound::client::Asking;
 use crate::proxy::inbound::connect;
 use crate::proxy::inbound::destination;
@@ -172,7 +171,7 @@ fn forward(
         let offer = offer.map(|offer| Box::new((Asking::of(client, request.headers()), offer)));
 
         let base = match entry {
-            Entry::BaseUrl(entry) => Base::of(&entry.own, &request).map(Box::new),
+            Entry::BaseUrl(entry) => Base::of(&entry.own, &request).map(Arc::new),
             _ => None,
         };
         let first_look = FirstLook::now(&proxy.vault, client.turns());
@@ -212,7 +211,8 @@ fn forward(
         }
         let substituted = obtained.substitute(&proxy.vault, &proxy.gate)?;
         let recorded = substituted.record(&client.ledger).await?;
-        let on_interim = interim::relay(&recorded, signal);
+        let change = base.as_ref().map(Base::on_interim);
+        let on_interim = interim::relay(&recorded, signal, change);
         let now: &Settings = &settings;
         let may_go = |context: &RequestContext| check_egress_again(proxy, now, context);
         let look = LastLook::after(first_look, &may_go);
@@ -223,14 +223,11 @@ fn forward(
         if status == StatusCode::SWITCHING_PROTOCOLS
             || offer.as_ref().is_some_and(|o| o.1.is_met_by(status))
         {
-            let answer = handshake::begin(proxy, offer.map(|offer| *offer), answer)?;
+            let mut answer = handshake::begin(proxy, offer.map(|offer| *offer), answer)?;
+            for_client(answer.headers_mut(), base, false);
             signal.upgraded();
             return Ok(answer);
         }
-        let base = base.map(|base| {
-            let destination = &answer.awaited.outcome.context().destination;
-            Box::new((base, destination.clone()))
-        });
         let mut answer = pin!(relay::relay(answer, upstream.limits())).await?;
         for_client(answer.headers_mut(), base, is_upgrade_ignored);
         Ok(answer)
@@ -238,14 +235,9 @@ fn forward(
 }
 
 /// Changes what leads elsewhere from a base URL, and says what of the request was ignored.
-fn for_client(
-    fields: &mut HeaderMap,
-    base: Option<Box<(Box<Base>, Destination)>>,
-    is_upgrade_ignored: bool,
-) {
-    if let Some(leads) = base {
-        let (base, destination) = *leads;
-        base.rewrite(&destination, fields);
+fn for_client(fields: &mut HeaderMap, base: Option<Arc<Base>>, is_upgrade_ignored: bool) {
+    if let Some(base) = base {
+        base.rewrite(fields);
     }
     if is_upgrade_ignored {
         fields.append(EGRET_IGNORED, HeaderValue::from_static("upgrade"));

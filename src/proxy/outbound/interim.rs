@@ -9,6 +9,9 @@ use crate::proxy::exchange::used::Used;
 use crate::proxy::runtime::signal::HeadSignal;
 use crate::scrub::Needles;
 
+/// Changes the fields of an answer for the client.
+pub type Change = Arc<dyn Fn(&mut HeaderMap) + Send + Sync>;
+
 /// What is done with interim answers to one request, and what it takes. A function with its data, and no
 /// closure, because every request has one and hardly any uses it.
 #[derive(Clone)]
@@ -19,6 +22,8 @@ pub struct OnInterim {
     pub needles: Arc<Needles>,
     /// What the request has sent.
     pub used: Arc<Used>,
+    /// What its client cannot take as it is.
+    pub change: Option<Change>,
     /// The client's connection.
     pub signal: HeadSignal,
 }

@@ -7,21 +7,23 @@ use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::proxy::exchange::hop_by_hop;
 use crate::proxy::exchange::pipeline::{Exchange, Recorded};
-use crate::proxy::exchange::used::Used;
 use crate::proxy::exchange::via;
-use crate::proxy::outbound::interim::OnInterim;
+use crate::proxy::outbound::interim::{Change, OnInterim};
 use crate::proxy::response::findings::Findings;
 use crate::proxy::response::relay::remove_own_status;
 use crate::proxy::response::scrubbing::scrub_head;
 use crate::proxy::runtime::signal::HeadSignal;
-use crate::scrub::Needles;
 
 /// Most interim answers that are passed on to one request.
 const MOST: usize = 16;
 
 /// What passes interim answers on, if the client can take them: HTTP/1.0 has none, and the HTTP library
 /// has no way to send one over HTTP/2.
-pub fn relay(exchange: &Exchange<Recorded>, signal: &HeadSignal) -> Option<OnInterim> {
+pub fn relay(
+    exchange: &Exchange<Recorded>,
+    signal: &HeadSignal,
+    change: Option<Change>,
+) -> Option<OnInterim> {
     if exchange.version() != Version::HTTP_11 {
         return None;
     }
@@ -31,6 +33,7 @@ pub fn relay(exchange: &Exchange<Recorded>, signal: &HeadSignal) -> Option<OnInt
         relay: pass_on,
         needles: Arc::clone(needles),
         used: Arc::clone(used),
+        change,
         signal: signal.clone(),
     })
 }
@@ -39,30 +42,28 @@ fn pass_on(to: &OnInterim, status: StatusCode, fields: &HeaderMap) {
     if status == StatusCode::SWITCHING_PROTOCOLS || to.signal.next_interim() > MOST {
         return;
     }
-    match clean(status, fields, &to.needles, &to.used) {
+    match clean(to, status, fields) {
         Some(head) => to.signal.interim(&head),
         None => tracing::warn!("an interim answer held a stored value and was not passed on"),
     }
 }
 
 /// The head as it goes to the client; none if it holds a value.
-fn clean(
-    status: StatusCode,
-    fields: &HeaderMap,
-    needles: &Arc<Needles>,
-    used: &Used,
-) -> Option<Vec<u8>> {
+fn clean(to: &OnInterim, status: StatusCode, fields: &HeaderMap) -> Option<Vec<u8>> {
     let (mut head, ()) = Response::new(()).into_parts();
     head.headers = fields.clone();
     hop_by_hop::strip_answer(&mut head.headers, false);
     remove_own_status(&mut head);
-    let needles = needles.with_used(&used.values());
+    let needles = to.needles.with_used(&to.used.values());
     if !needles.is_empty() {
         let mut findings = Findings::default();
         scrub_head(&mut head, &needles, &mut findings);
         if !findings.is_empty() {
             return None;
         }
+    }
+    if let Some(change) = &to.change {
+        change(&mut head.headers);
     }
     via::add(&mut head.headers, Version::HTTP_11);
     let reason = status.canonical_reason().unwrap_or_default();
