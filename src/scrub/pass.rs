@@ -205,6 +205,12 @@ impl Pass {
         }
     }
 
+    /// The text that is not decided, also what was let go of it. None where what is written in place of a
+    /// value is not complete yet.
+    pub fn open_text(&self) -> Option<&[u8]> {
+        (!self.writer.is_busy()).then_some(self.held.as_slice())
+    }
+
     /// Writes what waits: little of it as it is, much of it masked. The search goes on across it.
     pub fn release(&mut self, needles: &Needles, out: &mut Vec<u8>, hits: &mut Vec<Hit>) {
         let between = match self.waiting(needles) {

@@ -89,6 +89,12 @@ impl Scrubber {
         self.main.waiting(&self.needles).max(again)
     }
 
+    /// What is not decided before more follows, as it came, also what was let go of it. None where that
+    /// cannot be told.
+    pub fn open_text(&self) -> Option<&[u8]> {
+        self.again.is_none().then(|| self.main.open_text())?
+    }
+
     /// Appends to `out` what waits for the bytes that follow it, so that the end of a message is not
     /// kept back until the next one comes. The search goes on across what is let go: what then turns
     /// out to be the rest of a value is replaced.

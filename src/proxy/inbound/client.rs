@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::clock::unix_seconds;
 use crate::error::Refusal;
 use crate::identity::Caller;
 use crate::ledger::Ledger;
@@ -124,6 +125,8 @@ pub struct Asking {
     client: Arc<Client>,
     /// The headers of the handshake that said who and what for.
     headers: HeaderMap,
+    /// When it was asked for, unix seconds.
+    since: i64,
 }
 
 impl Asking {
@@ -137,6 +140,7 @@ impl Asking {
             identity: Box::new(Self {
                 client: Arc::clone(client),
                 headers: named.collect(),
+                since: unix_seconds(),
             }),
             in_flight: client.signal.in_flight(),
         }
@@ -147,5 +151,10 @@ impl Identify for Asking {
     fn caller(&self, settings: &Arc<Settings>) -> Result<Arc<Caller>, Refusal> {
         let Client { proxy, entry, .. } = &*self.client;
         entry.caller(settings, proxy, &self.headers)
+    }
+
+    fn first_caller(&self, settings: &Settings) -> Result<Caller, Refusal> {
+        let entry = &self.client.entry;
+        entry.caller_at(settings, &self.headers, self.since)
     }
 }

@@ -70,6 +70,25 @@ impl Entry {
             }
         }
     }
+
+    /// Who asked at that time, if nobody took it back since: what ends by itself, such as a token, counts
+    /// as it was then.
+    pub(in crate::proxy) fn caller_at(
+        &self,
+        settings: &Settings,
+        headers: &HeaderMap,
+        time: i64,
+    ) -> Result<Caller, Refusal> {
+        let identity = match self {
+            Self::Tunnel(tunnel) => return tunnel.identity.caller_at(settings, headers, time),
+            Self::Proxy(entry) => entry.identity(settings, headers),
+            Self::Transparent(entry) => PresentedIdentity::of_listener(entry.holder.as_deref()),
+            Self::BaseUrl(entry) => {
+                PresentedIdentity::by_token(settings, headers, entry.holder.as_deref())
+            }
+        };
+        identity.caller_at(settings, headers, time)
+    }
 }
 
 /// A connection to the proxy itself.
@@ -287,13 +306,22 @@ impl PresentedIdentity {
     /// The caller that was presented, as of now. A request inside a tunnel may name another action
     /// and run than its CONNECT did; its token is the tunnel's, whatever it repeats.
     pub fn caller(&self, settings: &Settings, inside: &HeaderMap) -> Result<Caller, Refusal> {
+        self.caller_at(settings, inside, unix_seconds())
+    }
+
+    fn caller_at(
+        &self,
+        settings: &Settings,
+        inside: &HeaderMap,
+        time: i64,
+    ) -> Result<Caller, Refusal> {
         let action = inside.get(EGRET_ACTION).or(self.action.as_ref());
         let run = inside.get(EGRET_RUN).or(self.run.as_ref());
         settings.identity.caller(
             self.presented.as_ref(),
             action.map(HeaderValue::as_bytes),
             run.map(HeaderValue::as_bytes),
-            unix_seconds(),
+            time,
         )
     }
 }

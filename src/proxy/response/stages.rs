@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use crate::proxy::exchange::used::Used;
 use crate::proxy::response::findings::Findings;
-use crate::scrub::{Needles, Replacement, Scrubber, Waiting};
+use crate::scrub::{Hit, Needles, Replacement, Scrubber, Waiting};
 
 /// Most times that an answer learns of new values while it streams.
 const STAGES: usize = 16;
+
+/// The longest beginning of a value that is looked at again, in bytes.
+const LONGEST_LOOK: usize = 4 * 1024;
 
 /// Scrubs one text after another while more values may come to be sent.
 pub struct Stages {
@@ -109,6 +112,32 @@ impl Stages {
             .map(|stage| stage.0.waiting())
             .max()
             .unwrap_or(Waiting::Nothing)
+    }
+
+    /// What is not decided before more follows, as it came. None where that cannot be told.
+    pub fn open_text(&self) -> Option<&[u8]> {
+        match &self.stages[..] {
+            [only] => only.0.open_text(),
+            _ => None,
+        }
+    }
+
+    /// Whether a value that began in what is not decided may go on in `next`. Of one that has come so far
+    /// that it would cost much to look again, it is supposed.
+    pub fn goes_on(&self, next: &[u8]) -> bool {
+        let Some(open) = self.open_text().filter(|_| !next.is_empty()) else {
+            return false;
+        };
+        if open.len() > LONGEST_LOOK {
+            return true;
+        }
+        let needles = Arc::clone(self.stages[0].needles());
+        let mut search = Scrubber::new(needles, Replacement::SameLength);
+        let (mut decided, mut hits) = (Vec::new(), Vec::new());
+        search.push(&[open, next].concat(), &mut decided, &mut hits);
+        let end = open.len() as u64;
+        let crosses = |hit: &Hit| hit.offset < end && hit.offset + hit.length as u64 > end;
+        decided.len() < open.len() || hits.iter().any(crosses)
     }
 
     /// What waits, see [`Scrubber::release`]. Hits were found at `place`.

@@ -1,6 +1,9 @@
 //! What the upstream sends: messages without values.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::response::findings::Findings;
@@ -12,8 +15,22 @@ use crate::websocket::{Close, MessageKind};
 /// Where a finding was made, for the ledger.
 const PLACE: &str = "message";
 
-/// Scrubs one side of a conversation. Every message is a text of its own, whatever frames it came
-/// in.
+/// How long the end of a message waits for the next one, where it is the beginning of a value.
+const SUSPICION: Duration = Duration::from_secs(1);
+
+/// A piece of a message on its way to the client.
+pub struct Piece {
+    /// What the message is.
+    pub kind: MessageKind,
+    /// Without values.
+    pub text: Vec<u8>,
+    /// Whether the message is complete.
+    pub end: bool,
+}
+
+/// Scrubs one side of a conversation. Every message is a text of its own, whatever frames it came in; but
+/// an upstream may cut what it repeats anywhere, so a value is followed from one message into the next of
+/// its kind.
 pub struct Incoming<'a> {
     about: &'a Conversation,
     outcome: &'a Outcome,
@@ -24,6 +41,8 @@ pub struct Incoming<'a> {
     kind: MessageKind,
     /// Whether the next piece begins a message.
     between: bool,
+    /// Until when the end of the last message waits, if it does.
+    waits: Option<Instant>,
     findings: Findings,
 }
 
@@ -37,30 +56,89 @@ impl<'a> Incoming<'a> {
             live,
             kind: MessageKind::Text,
             between: true,
+            waits: None,
             findings: Findings::default(),
         }
     }
 
-    /// The next piece of a message. What could still begin a value waits for the piece after it.
+    /// The next piece of a message. What could still begin a value waits for the piece after it, and at
+    /// the end of the message for the next one, if it is more than a few bytes.
     pub fn data(
         &mut self,
         kind: MessageKind,
         payload: &[u8],
         end: bool,
-    ) -> Result<Vec<u8>, Unscannable> {
+    ) -> Result<Piece, Unscannable> {
         if self.between {
             self.renew(kind);
         }
         self.between = end;
-        let scrubbed = self.stages.scrub(payload, end, PLACE, &mut self.findings);
-        let mut clean = scrubbed.map(|scrubbed| scrubbed.join(payload));
-        if let Ok(clean) = &mut clean
-            && self.stages.waiting() == Waiting::Neighbour
-        {
-            clean.append(&mut self.stages.release(PLACE, &mut self.findings));
+        let scrubbed = self
+            .stages
+            .scrub(payload, false, PLACE, &mut self.findings)?;
+        let mut text = scrubbed.join(payload);
+        let waiting = self.stages.waiting();
+        let mut is_complete = end;
+        if end && (waiting <= Waiting::Neighbour || self.stages.open_text().is_none()) {
+            text.append(&mut self.finish()?);
+        } else if end && waiting == Waiting::Much {
+            is_complete = false;
+            self.waits = Some(Instant::now() + SUSPICION);
+        } else if end || waiting == Waiting::Neighbour {
+            text.append(&mut self.stages.release(PLACE, &mut self.findings));
         }
         self.report();
-        clean
+        Ok(Piece {
+            kind,
+            text,
+            end: is_complete,
+        })
+    }
+
+    /// Until when the end of the last message waits.
+    pub fn waits_until(&self) -> Option<Instant> {
+        self.waits
+    }
+
+    /// The end of the last message, if it waits: before `next`, the beginning of a message of this kind; or
+    /// because nothing follows. A value that goes on is masked.
+    pub fn settle(
+        &mut self,
+        next: Option<(MessageKind, &[u8])>,
+    ) -> Result<Option<Piece>, Unscannable> {
+        if self.waits.take().is_none() {
+            return Ok(None);
+        }
+        let goes_on =
+            next.is_some_and(|(kind, next)| kind == self.kind && self.stages.goes_on(next));
+        let text = if goes_on {
+            self.stages.release(PLACE, &mut self.findings)
+        } else {
+            self.finish()?
+        };
+        Ok(self.last_piece(text))
+    }
+
+    /// The same after nothing has come for too long.
+    pub fn give_up(&mut self) -> Option<Piece> {
+        self.waits.take()?;
+        let text = self.stages.release(PLACE, &mut self.findings);
+        self.last_piece(text)
+    }
+
+    fn last_piece(&mut self, text: Vec<u8>) -> Option<Piece> {
+        self.report();
+        Some(Piece {
+            kind: self.kind,
+            text,
+            end: true,
+        })
+    }
+
+    /// What was held back, which nothing follows. The next message is another text.
+    fn finish(&mut self) -> Result<Vec<u8>, Unscannable> {
+        let rest = self.stages.scrub(b"", true, PLACE, &mut self.findings)?;
+        Ok(rest.join(b""))
     }
 
     /// The payload of a ping or pong, which may come between two pieces.

@@ -1,18 +1,20 @@
 //! Carries messages both ways, until one side or the proxy has had enough.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, split};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::error::{Code, Refusal};
 use crate::proxy::exchange::outcome::Outcome;
 use crate::proxy::exchange::request_context::RequestContext;
 use crate::proxy::response::scrubbing::unscannable;
+use crate::proxy::response::stages::Unscannable;
 use crate::proxy::runtime::idle::Activity;
-use crate::proxy::websocket::conversation::{Conversation, Stop};
-use crate::proxy::websocket::incoming::Incoming;
+use crate::proxy::websocket::conversation::{Conversation, Standing, Stop};
+use crate::proxy::websocket::incoming::{Incoming, Piece};
 use crate::proxy::websocket::outbox::{Outbox, discard, read_some};
 use crate::proxy::websocket::outgoing::Outgoing;
 use crate::websocket::{Close, FrameEvent, MessageKind, Peer, Receiver, Violation};
@@ -147,33 +149,18 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut receiver = Receiver::new(Peer::Client);
-    let mut texts = Outgoing::new(about);
+    let mut messages = Outgoing::new(about);
+    let mut standing = Standing::default();
     loop {
         loop {
-            let sent = match receiver.event() {
+            let event = match receiver.event() {
                 Err(violation) => return End::ClientBroke(violation),
                 Ok(None) => break,
-                Ok(Some(FrameEvent::Data {
-                    kind: MessageKind::Text,
-                    payload,
-                    end,
-                })) => texts.take(payload, end, upstream).await,
-                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
-                    upstream.data(kind, payload, end).await.map_err(Stop::from)
-                }
-                Ok(Some(FrameEvent::Ping(payload))) => {
-                    upstream.ping(payload).await.map_err(Stop::from)
-                }
-                Ok(Some(FrameEvent::Pong(payload))) => {
-                    upstream.pong(payload).await.map_err(Stop::from)
-                }
-                Ok(Some(FrameEvent::Close(close))) => {
-                    // An upstream that is gone already has nothing to be told.
-                    let _ = upstream.close(close.as_ref()).await;
-                    return End::ClientClosed;
-                }
+                Ok(Some(event)) => event,
             };
-            match sent {
+            let is_close = matches!(event, FrameEvent::Close(_));
+            match send_on(event, &mut messages, upstream).await {
+                Ok(()) if is_close => return End::ClientClosed,
                 Ok(()) => {}
                 Err(Stop::Refused(refusal)) => return End::Refused(refusal),
                 Err(Stop::Gone) => return End::UpstreamGone,
@@ -185,6 +172,40 @@ where
         match read_some(client, &mut receiver).await {
             Ok(0) | Err(_) => return End::ClientGone,
             Ok(_) => about.moved(activity),
+        }
+        if let Err(refusal) = about.check(&mut standing).await {
+            return End::Refused(refusal);
+        }
+    }
+}
+
+/// Passes on what the client has sent, if it may go.
+async fn send_on<W: AsyncWrite + Unpin>(
+    event: FrameEvent<'_>,
+    messages: &mut Outgoing<'_>,
+    upstream: &mut Outbox<W>,
+) -> Result<(), Stop> {
+    match event {
+        FrameEvent::Data {
+            kind: MessageKind::Text,
+            payload,
+            end,
+        } => messages.take(payload, end, upstream).await,
+        FrameEvent::Data { payload, end, .. } => messages.take_binary(payload, end, upstream).await,
+        FrameEvent::Ping(payload) => {
+            messages.look(payload).await?;
+            Ok(upstream.ping(payload).await?)
+        }
+        FrameEvent::Pong(payload) => {
+            messages.look(payload).await?;
+            Ok(upstream.pong(payload).await?)
+        }
+        FrameEvent::Close(close) => {
+            let reason = close.as_ref().map(|close| close.reason.as_bytes());
+            messages.look(reason.unwrap_or_default()).await?;
+            // An upstream that is gone already has nothing to be told.
+            let _ = upstream.close(close.as_ref()).await;
+            Ok(())
         }
     }
 }
@@ -203,39 +224,100 @@ where
 {
     let mut receiver = Receiver::new(Peer::Server);
     let mut scrubber = Incoming::new(about, outcome);
+    let mut standing = Standing::default();
     loop {
         loop {
-            let sent = match receiver.event() {
+            let event = match receiver.event() {
                 Err(violation) => return End::UpstreamBroke(violation),
                 Ok(None) => break,
-                Ok(Some(FrameEvent::Data { kind, payload, end })) => {
-                    let Ok(clean) = scrubber.data(kind, payload, end) else {
-                        return End::Refused(unscannable(&about.context, None));
-                    };
-                    client.data(kind, &clean, end).await
-                }
-                Ok(Some(FrameEvent::Ping(payload))) => {
-                    client.ping(&scrubber.control(payload)).await
-                }
-                Ok(Some(FrameEvent::Pong(payload))) => {
-                    client.pong(&scrubber.control(payload)).await
-                }
-                Ok(Some(FrameEvent::Close(close))) => {
-                    let close = close.map(|close| scrubber.close(&close));
-                    let _ = client.close(close.as_ref()).await;
-                    return End::UpstreamClosed;
-                }
+                Ok(Some(event)) => event,
             };
-            if sent.is_err() {
-                return End::ClientGone;
+            let is_close = matches!(event, FrameEvent::Close(_));
+            match bring_home(event, &mut scrubber, client).await {
+                Ok(()) | Err(Unsent::Gone) if is_close => return End::UpstreamClosed,
+                Ok(()) => {}
+                Err(Unsent::Gone) => return End::ClientGone,
+                Err(Unsent::Unscannable) => {
+                    return End::Refused(unscannable(&about.context, None));
+                }
             }
         }
         if client.flush().await.is_err() {
             return End::ClientGone;
         }
-        match read_some(upstream, &mut receiver).await {
-            Ok(0) | Err(_) => return End::UpstreamGone,
-            Ok(_) => about.moved(activity),
+        let read = read_some(upstream, &mut receiver);
+        let read = match scrubber.waits_until() {
+            Some(until) => timeout_at(until, read).await,
+            None => Ok(read.await),
+        };
+        match read {
+            Ok(Ok(0) | Err(_)) => {
+                let rest = scrubber.settle(None).unwrap_or_default();
+                let _ = deliver(client, rest).await;
+                return End::UpstreamGone;
+            }
+            Ok(Ok(_)) => about.moved(activity),
+            Err(_) => {
+                if deliver(client, scrubber.give_up()).await.is_err() {
+                    return End::ClientGone;
+                }
+            }
         }
+        if let Err(refusal) = about.check(&mut standing).await {
+            return End::Refused(refusal);
+        }
+    }
+}
+
+/// Why nothing of what the upstream has sent reaches the client.
+enum Unsent {
+    Unscannable,
+    Gone,
+}
+
+impl From<Unscannable> for Unsent {
+    fn from(_: Unscannable) -> Self {
+        Self::Unscannable
+    }
+}
+
+impl From<io::Error> for Unsent {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Passes on what the upstream has sent, without values.
+async fn bring_home<W: AsyncWrite + Unpin>(
+    event: FrameEvent<'_>,
+    scrubber: &mut Incoming<'_>,
+    client: &mut Outbox<W>,
+) -> Result<(), Unsent> {
+    match event {
+        FrameEvent::Data { kind, payload, end } => {
+            let before = scrubber.settle(Some((kind, payload)))?;
+            deliver(client, before).await?;
+            let piece = scrubber.data(kind, payload, end)?;
+            deliver(client, Some(piece)).await?;
+        }
+        FrameEvent::Ping(payload) => client.ping(&scrubber.control(payload)).await?,
+        FrameEvent::Pong(payload) => client.pong(&scrubber.control(payload)).await?,
+        FrameEvent::Close(close) => {
+            let rest = scrubber.settle(None)?;
+            deliver(client, rest).await?;
+            let close = close.map(|close| scrubber.close(&close));
+            client.close(close.as_ref()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn deliver<W: AsyncWrite + Unpin>(
+    client: &mut Outbox<W>,
+    piece: Option<Piece>,
+) -> io::Result<()> {
+    match piece {
+        Some(Piece { kind, text, end }) => client.data(kind, &text, end).await,
+        None => Ok(()),
     }
 }

@@ -1,8 +1,9 @@
-//! What the client sends as text: searched, and decided on message by message.
+//! What the client sends: searched, and decided on message by message.
 //!
-//! A message up to `body.buffer` is decided on whole: of one that is refused nothing is sent. A
+//! A text up to `body.buffer` is decided on whole: of one that is refused nothing is sent. A
 //! larger one streams like a body that is too large to hold, and a refusal in its middle leaves the
-//! upstream with a message that never ends.
+//! upstream with a message that never ends. A binary message and a control frame are not searched for
+//! placeholders, but for stored values: whoever has one could send it in either.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,8 +17,8 @@ use crate::proxy::context::Settings;
 use crate::proxy::exchange::late::LateAuthoriser;
 use crate::proxy::exchange::leak_guard::Guard;
 use crate::proxy::exchange::request_context::RequestContext;
-use crate::proxy::exchange::{egress, leak_guard, occurrences};
-use crate::proxy::websocket::conversation::{Conversation, Stop};
+use crate::proxy::exchange::{leak_guard, occurrences};
+use crate::proxy::websocket::conversation::{Conversation, Stop, other_principal};
 use crate::proxy::websocket::outbox::Outbox;
 use crate::substitution::body::{self, BodyKind};
 use crate::substitution::stream::{BodyStream, StreamError, StreamStep};
@@ -26,10 +27,13 @@ use crate::websocket::MessageKind;
 /// Most bytes of a held message that are searched at once when it turns out to be a large one.
 const PIECE: usize = 64 * 1024;
 
-/// The text messages of one client.
+/// The messages of one client.
 pub struct Outgoing<'a> {
     about: &'a Conversation,
+    /// The text that is under way.
     message: Message,
+    /// Looks at the binary message that is under way; none where nobody looks.
+    binary: Option<Option<Guard>>,
 }
 
 /// The message that is under way.
@@ -61,10 +65,59 @@ impl<'a> Outgoing<'a> {
         Self {
             about,
             message: Message::None,
+            binary: None,
         }
     }
 
-    /// Takes the next piece of a message and passes on what may go.
+    /// Takes the next piece of a binary message, and passes it on.
+    pub async fn take_binary<W: AsyncWrite + Unpin>(
+        &mut self,
+        payload: &[u8],
+        end: bool,
+        out: &mut Outbox<W>,
+    ) -> Result<(), Stop> {
+        let begun = self.binary.take();
+        let mut guard = begun.unwrap_or_else(|| self.guards().then(|| self.guard()));
+        let found = guard.as_mut().and_then(|guard| guard.look(payload));
+        if let Some(name) = found {
+            return Err(self.exposed(&name).await.into());
+        }
+        if !end {
+            self.binary = Some(guard);
+        }
+        Ok(out.data(MessageKind::Binary, payload, end).await?)
+    }
+
+    /// Looks at what a control frame holds.
+    pub async fn look(&self, payload: &[u8]) -> Result<(), Stop> {
+        if payload.is_empty() || !self.guards() {
+            return Ok(());
+        }
+        match leak_guard::find(&self.about.needles(), payload) {
+            Some(name) => Err(self.exposed(&name).await.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether stored values are looked for at this destination.
+    fn guards(&self) -> bool {
+        let settings = self.about.proxy.settings.load();
+        let treatment = settings.config.treatment(&self.about.context.destination);
+        treatment.exposed == Exposed::Reject && treatment.scan.contains(&ScanPlace::Body)
+    }
+
+    fn guard(&self) -> Guard {
+        Guard::new(self.about.needles())
+    }
+
+    /// The refusal of a message that holds a stored value, once it is on record.
+    async fn exposed(&self, name: &str) -> Refusal {
+        let refused = leak_guard::refuse(&self.about.context, name, "body");
+        let proxy = &self.about.proxy;
+        refused.record(&proxy.ledger, &self.about.context.id).await
+    }
+
+    /// Takes the next piece of a text and passes on what may go.
     pub async fn take<W: AsyncWrite + Unpin>(
         &mut self,
         payload: &[u8],
@@ -161,12 +214,7 @@ impl<'a> Outgoing<'a> {
             .then(|| leak_guard::find(&self.about.needles(), text))
             .flatten()
         {
-            let refused = leak_guard::refuse(&self.about.context, &name, "body");
-            let proxy = &self.about.proxy;
-            return Err(refused
-                .record(&proxy.ledger, &self.about.context.id)
-                .await
-                .into());
+            return Err(self.exposed(&name).await.into());
         }
         if edits.is_empty() {
             return Ok(out.data(MessageKind::Text, text, true).await?);
@@ -252,22 +300,13 @@ impl Conversation {
     async fn authoriser(&self, rules: Rules) -> Result<Arc<LateAuthoriser>, Refusal> {
         let caller = self.asker.identity.caller(&rules.settings)?;
         if caller.principal != self.context.caller.principal {
-            return Err(Refusal::new(
-                Code::ProxyAuthRequired,
-                "the token stands for somebody else than when the connection began; open another",
-            ));
+            return Err(other_principal());
         }
         let context = RequestContext {
             caller,
             ..RequestContext::clone(&self.context)
         };
-        let operator = &rules.settings.config.egress.rules;
-        let (vault, to) = (&self.proxy.vault, &context.destination);
-        if let Some(egress) = egress::rules(operator, vault, &context.caller, to)?
-            && let Err(refused) = egress::check_again(&self.needles(), &context, &egress)
-        {
-            return Err(refused.record(&self.proxy.ledger, &context.id).await);
-        }
+        self.check_egress(&rules.settings, &context).await?;
         let is_guarded = rules.treatment.exposed == Exposed::Reject;
         Ok(Arc::new(LateAuthoriser {
             context: Arc::new(context),

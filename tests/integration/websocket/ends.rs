@@ -1,8 +1,13 @@
 //! The end of a conversation, and what each side and the ledger learn of it.
 
-use super::socket::{BINARY, CLOSE, CONTINUATION, FIN, PING, Socket, TEXT, frame, head};
+use std::time::Duration;
+
+use super::socket::{
+    BINARY, CLOSE, CONTINUATION, FIN, PING, Socket, TEXT, agree, frame, handshake, head,
+};
 use super::{conversation, result, world, world_with};
-use crate::world::{SLUG, VALUE, World};
+use crate::client::{Wanted, basic};
+use crate::world::{HOST, SLUG, VALUE, World};
 
 #[tokio::test]
 async fn close_codes_are_kept_both_ways() {
@@ -162,4 +167,62 @@ async fn a_slow_reader_slows_its_writer_down() {
         client.wire.received.clear();
         assert_eq!((opcode, payload.len()), (BINARY, 1 << 20));
     }
+}
+
+/// Whoever takes a client away has to be sure that nothing goes on for it.
+#[tokio::test]
+async fn a_conversation_ends_with_the_permission_for_it() {
+    for (taken, code) in [
+        (&["client", "remove", "tester"][..], "proxy_auth_required"),
+        (&["user", "disable", "default"], "proxy_auth_required"),
+        (&["egress", "deny", HOST], "destination_not_allowed"),
+    ] {
+        let (world, upstream) = world().await;
+        let (mut client, mut server) = conversation(&world, &upstream).await;
+        let (mut other, mut its_server) = conversation(&world, &upstream).await;
+        for (from, to) in [(&mut client, &mut server), (&mut its_server, &mut other)] {
+            from.send(FIN | BINARY, "before").await;
+            assert_eq!(to.message().await, (BINARY, b"before".to_vec()));
+        }
+        world.run(taken).await.ok();
+        client.send(FIN | BINARY, "after").await;
+        its_server.text("after").await;
+        for client in [&mut client, &mut other] {
+            assert_eq!(client.closed().await, (1008, code.to_owned()), "{taken:?}");
+        }
+        for server in [&mut server, &mut its_server] {
+            assert_eq!(server.closed().await.0, 1001, "{taken:?}");
+        }
+    }
+}
+
+/// Nobody took anything away: tokens that live for minutes are common, and conversations last longer.
+#[tokio::test]
+async fn a_token_whose_time_is_over_ends_no_conversation_and_opens_nothing() {
+    let (world, upstream) = world().await;
+    let minted = world
+        .run(&[
+            "token", "mint", "--client", "tester", "--action", "brief", "--ttl", "3s", "--json",
+        ])
+        .await
+        .json();
+    let token = minted["token"].as_str().expect("a token");
+    let mut wanted = Wanted::new(&world);
+    wanted.authorization = Some(basic("brief", token));
+    let mut client = Socket::client(world.tunnel_for(&wanted).await.wire.into_io());
+    let (mut server, ..) = agree(&mut client, &upstream, &handshake("/chat", &[])).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    // So that it is looked at once more.
+    world
+        .save("another", "another-value-1", &["--host", HOST])
+        .await;
+    client.text("still here").await;
+    assert_eq!(server.next_text().await, "still here");
+    server.text("me too").await;
+    assert_eq!(client.next_text().await, "me too");
+    client.text(&format!("<<{SLUG}>>")).await;
+    assert_eq!(
+        client.closed().await,
+        (1008, "proxy_auth_required".to_owned())
+    );
 }

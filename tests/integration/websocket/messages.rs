@@ -1,6 +1,6 @@
 //! Messages in both directions.
 
-use super::socket::{BINARY, CONTINUATION, FIN, PING, PONG, Socket, TEXT, base64, head};
+use super::socket::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Socket, TEXT, base64, head};
 use super::{conversation, lines, save, world, world_with};
 use crate::eventually;
 use crate::load::resident_kib;
@@ -126,6 +126,53 @@ async fn binary_messages_go_out_as_they_are() {
     assert!(lines(&world, "use").is_empty());
 }
 
+/// Whoever has a value could send it in any kind of frame.
+#[tokio::test]
+async fn stored_values_are_guarded_in_every_kind_of_frame() {
+    let (world, upstream) = world().await;
+    let (begin, rest) = VALUE.split_at(9);
+    let close = [&1000_u16.to_be_bytes()[..], VALUE.as_bytes()].concat();
+    let cases: [&[(u8, Vec<u8>)]; 6] = [
+        &[(FIN | BINARY, format!("\0{VALUE}\u{1}").into())],
+        &[(FIN | BINARY, base64(VALUE).into())],
+        &[
+            (BINARY, begin.into()),
+            (FIN | PING, b"between".to_vec()),
+            (FIN | CONTINUATION, rest.into()),
+        ],
+        &[(FIN | PING, VALUE.into())],
+        &[(FIN | PONG, format!("a{VALUE}").into())],
+        &[(FIN | CLOSE, close)],
+    ];
+    for frames in cases {
+        let (mut client, mut server) = conversation(&world, &upstream).await;
+        for (first, payload) in frames {
+            client.send(*first, payload).await;
+        }
+        assert_eq!(
+            client.closed().await,
+            (1008, "secret_exposed".to_owned()),
+            "{frames:?}"
+        );
+        let mut arrived = Vec::new();
+        let code = loop {
+            let frame = server.next().await.expect("a close frame");
+            if frame.first == FIN | CLOSE {
+                break frame.payload;
+            }
+            arrived.extend(frame.payload);
+        };
+        assert_eq!(code, 1001_u16.to_be_bytes(), "{frames:?}");
+        let arrived = String::from_utf8_lossy(&arrived).replace("between", "");
+        assert!(begin.starts_with(&arrived), "{frames:?}: {arrived}");
+    }
+    assert_eq!(lines(&world, "denied").len(), cases.len());
+    // What only begins like one is none.
+    let (mut client, mut server) = conversation(&world, &upstream).await;
+    client.send(FIN | BINARY, begin).await;
+    assert_eq!(server.message().await, (BINARY, begin.into()));
+}
+
 /// No part of a refused message arrives, and no use of its other placeholders is recorded.
 #[tokio::test]
 async fn a_refused_message_ends_the_conversation() {
@@ -205,15 +252,9 @@ async fn every_message_is_decided_at_its_moment() {
         (1008, "credential_not_found".to_owned())
     );
     assert_eq!(server.closed().await.0, 1001);
-    world.run(&["client", "remove", "tester"]).await.ok();
     assert_eq!(
         arrives(&mut other, &mut its_server, "no secret").await,
         "no secret"
-    );
-    other.text(&format!("<<{SLUG}>>")).await;
-    assert_eq!(
-        other.closed().await,
-        (1008, "proxy_auth_required".to_owned())
     );
 }
 
@@ -329,6 +370,70 @@ async fn values_are_taken_out_of_what_comes_back() {
 }
 
 /// Bytes in which no value can begin are forwarded at once.
+/// A terminal is read in pieces, and each is a message.
+#[tokio::test]
+async fn a_value_is_followed_from_one_message_into_the_next() {
+    let (world, upstream) = world().await;
+    for kind in [TEXT, BINARY] {
+        for size in [1, 3, 4, 7, VALUE.len() - 1] {
+            let (mut client, mut server) = conversation(&world, &upstream).await;
+            let pieces: Vec<_> = VALUE.as_bytes().chunks(size).collect();
+            for piece in &pieces {
+                server.send(FIN | kind, piece).await;
+            }
+            server.send(FIN | kind, "!").await;
+            let mut arrived = Vec::new();
+            for piece in &pieces {
+                let (opcode, text) = client.message().await;
+                assert_eq!(opcode, kind);
+                if kind == BINARY {
+                    assert_eq!(text.len(), piece.len(), "{size}");
+                }
+                arrived.extend(text);
+            }
+            assert_eq!(client.message().await, (kind, b"!".to_vec()), "{size}");
+            let arrived = String::from_utf8_lossy(&arrived);
+            for part in VALUE.as_bytes().windows(4) {
+                let part = String::from_utf8_lossy(part);
+                assert!(!arrived.contains(&*part), "{kind} {size}: {arrived}");
+            }
+        }
+    }
+}
+
+/// What only begins like a value is delivered as it is when something else follows, and not for ever kept
+/// when nothing does.
+#[tokio::test]
+async fn a_message_that_ends_like_the_beginning_of_a_value_waits_for_the_next() {
+    let (world, upstream) = world().await;
+    let begin = &VALUE[..8];
+    let (mut client, mut server) = conversation(&world, &upstream).await;
+    server.text(&format!("it is {begin}")).await;
+    server.text("or so").await;
+    assert_eq!(client.next_text().await, format!("it is {begin}"));
+    assert_eq!(client.next_text().await, "or so");
+    for (first, payload) in [(FIN | BINARY, &b"else"[..]), (FIN | TEXT, b"")] {
+        server.text(begin).await;
+        server.send(first, payload).await;
+        assert_eq!(client.next_text().await, begin);
+        assert_eq!(client.message().await, (first & 0xf, payload.to_vec()));
+    }
+    server.text(begin).await;
+    server.send(FIN | PING, "between").await;
+    let start = std::time::Instant::now();
+    let ping = client.expect().await;
+    assert_eq!(
+        (ping.first, ping.payload),
+        (FIN | PING, b"between".to_vec())
+    );
+    assert_eq!(client.next_text().await, "*".repeat(begin.len()));
+    assert!(start.elapsed() < std::time::Duration::from_secs(3));
+    server.text(begin).await;
+    server.close(1000, "").await;
+    assert_eq!(client.next_text().await, begin);
+    assert_eq!(client.closed().await.0, 1000);
+}
+
 #[tokio::test]
 async fn a_message_that_is_under_way_is_not_held_back() {
     let (world, upstream) = world().await;
