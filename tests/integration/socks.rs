@@ -113,6 +113,15 @@ async fn what_is_not_understood_is_refused_in_the_protocols_words() {
     assert_eq!(ask(b"\x05\x01\x00\x09").await, 8);
     assert_eq!(ask(b"\x05\x01\x00\x03\x03a/b\x01\xbb").await, 8);
     assert_eq!(ask(b"\x05\x01\x00\x03\x01a\x00\x19").await, 2);
+    // What the greeting did not begin.
+    let mut stream = TcpStream::connect(world.proxy).await.expect("connected");
+    let mixed = b"\x05\x01\x00\x04\x01\x00\x03";
+    stream.write_all(mixed).await.expect("sent");
+    let mut answer = Vec::new();
+    within("the end", stream.read_to_end(&mut answer))
+        .await
+        .expect("read");
+    assert_eq!(answer, [5, 0]);
     // Only GSSAPI.
     let mut stream = TcpStream::connect(world.proxy).await.expect("connected");
     stream.write_all(b"\x05\x01\x01").await.expect("sent");

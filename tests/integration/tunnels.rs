@@ -392,6 +392,44 @@ async fn a_passthrough_host_is_tunnelled_blind() {
     assert!(world.ended().await.success());
 }
 
+/// A name is looked up before anything is sent, and whoever answers for its domain reads it.
+#[tokio::test]
+async fn a_blind_tunnel_is_not_opened_to_a_name_that_holds_a_value() {
+    const LABEL: &str = "k3y-for-tests-0123456789";
+    let pinned = toml::Value::Array(vec!["*.pinned.example".into()]);
+    let world = World::builder()
+        .set("tls.passthrough", pinned)
+        .set("proxy.require_auth", false)
+        .start()
+        .await;
+    world
+        .save("label", LABEL, &["--host", "a.pinned.example"])
+        .await;
+    let host = format!("{LABEL}.pinned.example");
+    let refused = Wanted::new(&world).host(&host).connect(&world).await;
+    let refused = refused.expect_err("a refusal");
+    assert_refused(&refused, "secret_exposed");
+    assert!(!refused.text().contains(LABEL), "{}", refused.text());
+
+    let mut socket = crate::wire::Wire::new(world.dial().await.into_io());
+    let length = u8::try_from(host.len()).expect("short");
+    let asked = [&b"\x05\x01\x00\x05\x01\x00\x03"[..], &[length]].concat();
+    let asked = [&asked[..], host.as_bytes(), b"\x01\xbb"].concat();
+    socket.send(asked).await.expect("sent");
+    let answer = within("the end", socket.until_closed()).await;
+    assert_eq!(&answer[..4], [5, 0, 5, 2]);
+    let denied: Vec<_> = world
+        .ledger()
+        .into_iter()
+        .filter(|line| line["event"] == "denied")
+        .collect();
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    for line in denied {
+        assert_eq!(line["code"], "secret_exposed");
+        assert_eq!(line["destination"], serde_json::Value::Null);
+    }
+}
+
 #[tokio::test]
 async fn placeholders_in_the_head_of_a_connect_are_not_looked_at() {
     let (world, stub) = one_upstream().await;

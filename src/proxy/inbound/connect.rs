@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use crate::config::Exposed;
 use crate::error::{Code, Refusal};
 use crate::policy::destination::{Destination, Scheme};
 use crate::proxy::context::{Proxy, Settings};
 use crate::proxy::exchange::egress::ConnectRules;
+use crate::proxy::exchange::leak_guard;
 use crate::proxy::exchange::request_context::{Refused, RequestContext};
 use crate::proxy::exchange::request_id::RequestId;
 use crate::proxy::inbound::client::Client;
@@ -73,7 +75,8 @@ async fn try_open<A: Service>(
     Ok(Response::new(ReplyBody::full(Bytes::new())))
 }
 
-/// Asks the rules for egress whether a tunnel may be opened.
+/// Asks the rules for egress whether a tunnel may be opened. Nobody looks into one that `is_blind`, so a
+/// stored value in the name of its host is looked for here: to look up the name tells it to others.
 ///
 /// # Errors
 /// Why it may not.
@@ -84,9 +87,14 @@ pub fn check_rules(
     is_blind: bool,
 ) -> Result<(), Refused> {
     let operator = &settings.config.egress.rules;
+    let principal = &context.caller.principal;
+    let needles = || proxy.needle_cache.needles(&proxy.vault, principal);
+    let treatment = settings.config.treatment(&context.destination);
+    if is_blind && treatment.exposed == Exposed::Reject {
+        leak_guard::check_named(context, &needles())?;
+    }
     if let Some(rules) = ConnectRules::of(operator, &proxy.vault, context)? {
-        let principal = &context.caller.principal;
-        let needles = proxy.needle_cache.needles(&proxy.vault, principal);
+        let needles = needles();
         rules.check(proxy.egress_observer(&needles), context, is_blind)?;
     }
     Ok(())

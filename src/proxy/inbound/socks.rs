@@ -249,7 +249,10 @@ async fn read_counted(stream: &mut TcpStream) -> io::Result<Zeroizing<Vec<u8>>> 
 async fn read_request(stream: &mut TcpStream) -> io::Result<Result<Destination, Failure>> {
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
-    let [_version, command, _reserved, kind] = head;
+    let [version, command, _reserved, kind] = head;
+    if version != VERSION {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     let host = match kind {
         IPV4 => {
             let mut octets = [0; 4];
