@@ -27,5 +27,5 @@ fn mint(bencher: Bencher) {
 fn warm(bencher: Bencher) {
     let leaves = LeafCache::new(authority(), vec![b"http/1.1".to_vec()]).expect("a cache");
     let host = Host::Domain("api.example.com".into());
-    bencher.bench_local(|| leaves.config_for(black_box(&host)).is_ok());
+    bencher.bench_local(|| leaves.leaf_for(black_box(&host)).is_ok());
 }
