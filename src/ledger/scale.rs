@@ -100,9 +100,9 @@ fn is_refused(number: u64) -> bool {
     number % 1014 >= 1012
 }
 
-/// Writes the ledger, so many lines into a file: a compressed file, rotated ones, and the current one. It was
-/// closed after the last line.
-fn write(dir: &Path, lines: u64, file: u64) {
+/// Writes the ledger, so many lines into a file: a compressed file, rotated ones, and the current one. Its last
+/// checkpoint is for `end`.
+fn write(dir: &Path, lines: u64, file: u64, end: Cause) {
     let signer = Signer::of_ledger(&SecretBytes::new(vec![9; 32])).unwrap();
     let (mut chain, mut tree) = (Chain::start(), Frontier::default());
     let mut notes = BufWriter::new(File::create(dir.join(CHECKPOINTS)).unwrap());
@@ -130,11 +130,7 @@ fn write(dir: &Path, lines: u64, file: u64) {
                 tree: tree.clone(),
                 head: chain.head(),
                 time,
-                cause: if size == lines {
-                    Cause::Shutdown
-                } else {
-                    Cause::Count
-                },
+                cause: if size == lines { end } else { Cause::Count },
             };
             writeln!(notes, "{}", checkpoint.sign(&signer).unwrap()).unwrap();
         }
@@ -154,7 +150,7 @@ async fn a_ledger_of_any_length_is_checked_proven_and_asked() {
     let dir = tempfile::tempdir().unwrap();
     let timed = |what: &str, start: Instant| println!("{what}: {:?}", start.elapsed());
     let start = Instant::now();
-    write(dir.path(), lines, lines / 3);
+    write(dir.path(), lines, lines / 3, Cause::Shutdown);
     timed("written", start);
 
     let start = Instant::now();
@@ -221,21 +217,19 @@ impl Seal for Open {
     }
 }
 
+/// As many lines as `ledger.max_size` has room for, unless there are few.
+const FILE: u64 = 120_000;
+/// How long a start may take.
+const LONGEST: Duration = Duration::from_secs(2);
+
 /// A restart, and a hand-over while the last few hundred requests go on. Both read the last file, whatever
 /// lies in the others.
 #[tokio::test]
 async fn a_writer_starts_at_once_on_a_ledger_of_any_length() {
-    // As many as `ledger.max_size` has room for, unless there are few.
-    const FILE: u64 = 120_000;
-    const LONGEST: Duration = Duration::from_secs(2);
     let lines = lines();
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), lines, FILE.min(lines / 10));
-    fs::write(dir.path().join(layout::SIGNING_KEY), [9; 32]).unwrap();
-    let signing = Signing {
-        seal: Arc::new(Open),
-        head: dir.path().join("head"),
-    };
+    write(dir.path(), lines, FILE.min(lines / 10), Cause::Shutdown);
+    let signing = signing(dir.path());
     for follows in [None, Some(lines - 500)] {
         let options = Options {
             follows,
@@ -249,6 +243,35 @@ async fn a_writer_starts_at_once_on_a_ledger_of_any_length() {
         assert!(took < LONGEST, "{took:?}");
         ledger.unwrap().close().await.unwrap();
     }
+}
+
+fn signing(dir: &Path) -> Signing {
+    fs::write(dir.join(layout::SIGNING_KEY), [9; 32]).unwrap();
+    Signing {
+        seal: Arc::new(Open),
+        head: dir.join("head"),
+    }
+}
+
+/// A start after a crash in the middle of requests: what has no result is looked for in the last million lines.
+#[tokio::test]
+async fn a_writer_starts_soon_after_a_crash() {
+    let lines = lines();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), lines, FILE.min(lines / 10), Cause::Count);
+    let signing = signing(dir.path());
+    let options = Options {
+        is_brief: true,
+        ..Options::default()
+    };
+    let start = Instant::now();
+    let ledger = Ledger::open_signed(dir.path(), Durability::Commit, options, &signing);
+    let took = start.elapsed();
+    println!("a start after a crash, {lines} lines: {took:?}");
+    // Each line is looked at, which takes a build without optimizations many times as long.
+    let slower = if cfg!(debug_assertions) { 10 } else { 1 };
+    assert!(took < slower * LONGEST, "{took:?}");
+    ledger.unwrap().close().await.unwrap();
 }
 
 fn uses_of_seven(lines: u64) -> u64 {

@@ -1,6 +1,7 @@
 //! Requests with a `use` and no `result` yet: while Egret runs, to know when none is under way;
 //! after a crash, to name them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::ledger::layout::Segment;
 const REQUESTS: usize = 100_000;
 
 /// How the lines begin after their time, up to the request's id.
+const EVENT: &[u8] = br#","event":""#;
 const USE: &[u8] = br#","event":"use","request":""#;
 const RESULT: &[u8] = br#","event":"result","request":""#;
 const RECOVERED: &[u8] = br#","event":"recovered","request":""#;
@@ -123,11 +125,65 @@ pub(super) fn look_for(dir: &Path, segments: &[Segment], lines: RangeInclusive<u
     found
 }
 
+/// A line with its number. It is read when it is known which are left: of a million, a few.
+type NumberedLine = (u64, Box<[u8]>);
+
 /// Uses without a result, by their requests.
 #[derive(Debug, Default)]
 pub(super) struct OpenUses {
-    requests: HashMap<String, Vec<(u64, Entry<'static>)>>,
+    requests: HashMap<String, Vec<NumberedLine>>,
     left_out: u64,
+}
+
+/// What a line says of a request that is under way.
+enum Front<'a> {
+    Use(Cow<'a, str>),
+    /// It is over.
+    End(Cow<'a, str>),
+    Other,
+}
+
+impl<'a> Front<'a> {
+    /// By its beginning, as Egret writes it. A line of another form is read as a whole.
+    fn of(line: &'a [u8]) -> Self {
+        let rest = memmem::find(line, EVENT).map_or(&[][..], |at| &line[at..]);
+        let request = |start: &[u8]| {
+            let id = rest.strip_prefix(start)?;
+            let id = &id[..memchr(b'"', id)?];
+            // An id of Egret's holds nothing that JSON escapes.
+            let is_plain = memchr(b'\\', id).is_none();
+            is_plain.then(|| str::from_utf8(id).ok()).flatten()
+        };
+        if let Some(id) = request(USE) {
+            return Self::Use(id.into());
+        }
+        if let Some(id) = request(RESULT).or_else(|| request(RECOVERED)) {
+            return Self::End(id.into());
+        }
+        Self::of_whole(line)
+    }
+
+    fn of_whole(line: &'a [u8]) -> Self {
+        let may_be = |event: &[u8]| memmem::find(line, event).is_some();
+        let is_use = may_be(b"\"event\":\"use\"");
+        if !is_use && !may_be(b"\"event\":\"result\"") && !may_be(b"\"event\":\"recovered\"") {
+            return Self::Other;
+        }
+        #[cfg(test)]
+        tests::READ_WHOLE.set(tests::READ_WHOLE.get() + 1);
+        let Ok(record) = RecordRef::parse(line) else {
+            return Self::Other;
+        };
+        let Some(request) = record.request.as_deref().map(str::to_owned) else {
+            return Self::Other;
+        };
+        let request = Cow::Owned(request);
+        if record.event == event::USE {
+            Self::Use(request)
+        } else {
+            Self::End(request)
+        }
+    }
 }
 
 impl OpenUses {
@@ -138,8 +194,7 @@ impl OpenUses {
 
     /// Takes out those that began with this line or before.
     pub(super) fn take_up_to(&mut self, last: u64) -> Self {
-        let began =
-            |uses: &Vec<(u64, Entry<'_>)>| uses.first().is_some_and(|(seq, _)| *seq <= last);
+        let began = |uses: &Vec<NumberedLine>| uses.first().is_some_and(|(seq, _)| *seq <= last);
         Self {
             requests: self.requests.extract_if(|_, uses| began(uses)).collect(),
             left_out: 0,
@@ -148,28 +203,21 @@ impl OpenUses {
 
     /// Takes in a line with its number.
     pub(super) fn see(&mut self, seq: u64, line: &[u8]) {
-        // Most lines are not looked at any closer.
-        let may_be = |event: &[u8]| memmem::find(line, event).is_some();
-        let is_use = may_be(b"\"event\":\"use\"");
-        if !is_use && !may_be(b"\"event\":\"result\"") && !may_be(b"\"event\":\"recovered\"") {
+        let (request, is_use) = match Front::of(line) {
+            Front::Use(request) => (request, true),
+            Front::End(request) => (request, false),
+            Front::Other => return,
+        };
+        if !is_use {
+            self.requests.remove(&*request);
             return;
         }
-        let Ok(record) = RecordRef::parse(line) else {
-            return;
-        };
-        let Some(request) = record.request.as_deref() else {
-            return;
-        };
-        if record.event != event::USE {
-            self.requests.remove(request);
-            return;
-        }
-        if self.requests.len() >= REQUESTS && !self.requests.contains_key(request) {
+        if self.requests.len() >= REQUESTS && !self.requests.contains_key(&*request) {
             self.left_out += 1;
             return;
         }
-        let uses = self.requests.entry(request.to_owned()).or_default();
-        uses.push((seq, record.into_entry()));
+        let uses = self.requests.entry(request.into_owned()).or_default();
+        uses.push((seq, line.into()));
     }
 
     /// The `recovered` lines for them, in the order in which they were used.
@@ -183,7 +231,9 @@ impl OpenUses {
         }
         let mut uses: Vec<_> = self.requests.into_values().flatten().collect();
         uses.sort_by_key(|(seq, _)| *seq);
-        uses.into_iter().map(|(_, entry)| unknown(entry)).collect()
+        let read = |line: &[u8]| RecordRef::parse(line).ok().map(RecordRef::into_entry);
+        let entries = uses.iter().filter_map(|(_, line)| read(line));
+        entries.map(unknown).collect()
     }
 }
 
@@ -197,11 +247,53 @@ fn unknown(used: Entry) -> Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::ledger::format::chain::Chain;
     use crate::ledger::format::text::Text;
     use crate::ledger::format::timestamp::Timestamp;
     use crate::ledger::layout;
+
+    thread_local! {
+        /// How many lines this thread has read as a whole to know what they are.
+        pub(super) static READ_WHOLE: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A start after a crash looks through a million lines: it reads the JSON of those that are left.
+    #[test]
+    fn only_lines_of_another_form_are_read_as_a_whole() {
+        let mut uses = OpenUses::default();
+        let mut chain = Chain::start();
+        let mut seq = 0;
+        let mut see = |uses: &mut OpenUses, alter: &dyn Fn(String) -> String, entry: Entry<'_>| {
+            let mut line = Vec::new();
+            chain.append(Timestamp::from_unix_micros(1), &entry.encode(), &mut line);
+            seq += 1;
+            let line = alter(String::from_utf8(line).unwrap());
+            uses.see(seq, line.trim_end().as_bytes());
+        };
+        let as_it_is = |line: String| line;
+        let before = READ_WHOLE.get();
+        for _ in 0..1000 {
+            see(&mut uses, &as_it_is, entry(event::USE, "a"));
+            see(&mut uses, &as_it_is, entry(event::DENIED, "b"));
+            see(&mut uses, &as_it_is, Entry::new("credential.created"));
+            see(&mut uses, &as_it_is, entry(event::RESULT, "a"));
+        }
+        assert!(uses.is_empty());
+        assert_eq!(READ_WHOLE.get(), before);
+        // As another program may have written them.
+        let spaced = |line: String| line.replace("\"request\":", "\"x\":1,\"request\":");
+        let escaped = |line: String| line.replace("\"request\":\"c\"", "\"request\":\"\\u0063\"");
+        see(&mut uses, &spaced, entry(event::USE, "a"));
+        see(&mut uses, &escaped, entry(event::USE, "c"));
+        assert_eq!(uses.requests.len(), 2);
+        see(&mut uses, &spaced, entry(event::RECOVERED, "a"));
+        see(&mut uses, &as_it_is, entry(event::RESULT, "c"));
+        assert!(uses.is_empty());
+        assert_eq!(READ_WHOLE.get(), before + 3);
+    }
 
     fn entry(event: &'static str, request: &'static str) -> Entry<'static> {
         Entry {
