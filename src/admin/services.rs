@@ -16,7 +16,7 @@ use crate::ledger::Timestamp;
 use crate::ledger::background_check::BackgroundCheck;
 use crate::ledger::own_keys::{Bringing, Tally, own_keys};
 use crate::ledger::proof::{self, Latest, Proof, ProveError};
-use crate::ledger::usage::{LastUses, Usage, UsageError, UsageReader};
+use crate::ledger::usage::{LastUses, Usage, UsageError, UsageFilter, UsageLine, UsageReader};
 use crate::ledger::verify::Ask;
 use crate::ledger::went::{self, Journeys, Went};
 use crate::ledger::window::{Lines, Window};
@@ -86,6 +86,19 @@ impl AdminServices {
     /// What is known of the use of a credential.
     pub async fn usage(&self, owner: &str, slug: &str) -> Result<Usage, AdminProblem> {
         Ok(self.usage.usage(owner, slug).await?)
+    }
+
+    /// Uses and refusals of a credential that a filter asks for, before the line `before`, latest first, at
+    /// most `limit`.
+    pub async fn uses(
+        &self,
+        credential: (&str, &str),
+        filter: &UsageFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<UsageLine>, AdminProblem> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        Ok(self.usage.lines(credential, filter, before, limit).await?)
     }
 
     /// Lines of the ledger.

@@ -96,7 +96,7 @@ macro_rules! line_search {
             pub(super) fn window(&self, asked: &Asked) -> Result<Window, AdminProblem> {
                 let time = |name, text: &Option<String>| {
                     let time = parameter::<Moment>(name, text.as_deref())?;
-                    Ok::<_, AdminProblem>(time.map(|moment| moment.0))
+                    Ok::<_, AdminProblem>(time.map(Moment::at))
                 };
                 Ok(Window {
                     from: From::Before(None),
@@ -140,7 +140,13 @@ line_search! {
 }
 
 /// A point in time of the ledger.
-struct Moment(Timestamp);
+pub(super) struct Moment(Timestamp);
+
+impl Moment {
+    pub(super) fn at(self) -> Timestamp {
+        self.0
+    }
+}
 
 impl FromStr for Moment {
     type Err = &'static str;

@@ -45,6 +45,7 @@ mod stream;
 mod system;
 mod tokens;
 mod unasked;
+mod uses;
 mod versions;
 
 use std::sync::Arc;
@@ -86,6 +87,7 @@ fn described() -> (Router<AdminContext>, String) {
         .merge(egress_check::router())
         .merge(sandboxes::router())
         .merge(ledger::router())
+        .merge(uses::router())
         .merge(ledger_check::router())
         .merge(proofs::router())
         .merge(stream::router())

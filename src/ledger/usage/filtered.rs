@@ -32,7 +32,7 @@ pub struct UsageFilter {
 }
 
 /// One use or refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UsageLine {
     /// What the line says.
     #[serde(flatten)]

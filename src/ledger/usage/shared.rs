@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{LastUses, Usage};
+use super::filtered::{UsageFilter, UsageLine};
 use super::index::{UsageError, UsageIndex};
 
 /// How many times as long as catching up took the index rests afterwards: it is at it for a tenth of the time.
@@ -71,6 +72,23 @@ impl UsageReader {
         let usage = index.usage(owner, slug).await;
         held.index = usage.is_ok().then_some(index);
         usage
+    }
+
+    /// Its uses and refusals, see [`UsageIndex::lines`].
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn lines(
+        &self,
+        credential: (&str, &str),
+        filter: &UsageFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<UsageLine>, UsageError> {
+        let (mut held, mut index) = self.current().await?;
+        let lines = index.lines(credential, filter, before, limit).await;
+        held.index = lines.is_ok().then_some(index);
+        lines
     }
 
     /// When each of these credentials, by owner and slug, was last used.

@@ -1,7 +1,7 @@
 //! What changes need, and what they leave: entity tags, pages, lines in the ledger, and values that
 //! are in force at once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Api, When, expect, expect_problem};
 use crate::client::{Wanted, basic};
@@ -117,6 +117,38 @@ async fn a_change_is_on_record_and_in_force_when_it_is_answered() {
     let usage = alice.get(&format!("{KEY}/usage")).await.json();
     assert_eq!(usage["uses"], 2, "{usage}");
     assert_eq!(alice.get(KEY).await.json()["last_used"], usage["last_used"]);
+    uses_are_listed(&alice).await;
+}
+
+/// Two uses, of two versions, and a refusal.
+async fn uses_are_listed(alice: &Api<'_>) {
+    let page = async |query: &str| alice.get(&format!("{KEY}/uses?{query}")).await.json();
+    let versions = |page: &Value| {
+        let items = page["items"].as_array().expect("items");
+        let versions = items.iter().map(|one| one["version"].as_u64());
+        versions.collect::<Vec<_>>()
+    };
+    let all = page("").await;
+    assert_eq!(versions(&all), [None, Some(2), Some(1)], "{all}");
+    assert_eq!(all["items"][0]["refused"], true);
+    assert_eq!(all["next"], Value::Null);
+    let first = page("limit=1&refused=false").await;
+    assert_eq!(versions(&first), [Some(2)], "{first}");
+    let next = &first["next"];
+    let second = page(&format!("limit=1&refused=false&before={next}")).await;
+    assert_eq!(versions(&second), [Some(1)], "{second}");
+    assert_eq!(second["next"], Value::Null);
+    let time = all["items"][1]["time"].as_str().expect("a time");
+    for (query, expected) in [
+        (format!("since={time}"), &[None, Some(2)][..]),
+        (format!("until={time}"), &[Some(1)]),
+        ("version=2&outcome=200".to_owned(), &[Some(2)]),
+        ("outcome=credential_not_found".to_owned(), &[None]),
+        ("action=other".to_owned(), &[]),
+    ] {
+        assert_eq!(versions(&page(&query).await), expected, "{query}");
+    }
+    expect(&alice.get(&format!("{KEY}/uses?since=noon")).await, 422);
 }
 
 #[tokio::test]

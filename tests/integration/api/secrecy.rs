@@ -66,6 +66,7 @@ async fn a_value_is_in_no_answer_log_ledger_or_file() {
         key,
         "/credentials/alice/crm",
         "/credentials/alice/key/usage",
+        "/credentials/alice/key/uses",
         "/ledger",
         "/explain/key",
         "/me",

@@ -75,6 +75,7 @@ async fn what_is_not_theirs_takes_as_long_as_what_is_not_there() {
         ("/bundles/alice/work", None),
         ("/clients/laptop", None),
         ("/credentials/alice/key/usage", None),
+        ("/credentials/alice/key/uses", None),
         ("/credentials/alice/key/versions/probe", Some(probe)),
         ("/credentials/alice/key/handover", Some(handover)),
     ] {
