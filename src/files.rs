@@ -34,6 +34,18 @@ pub const RESTORING: &str = "restore.unfinished";
 /// Where the server of the data directory listens.
 pub const SERVER: &str = "server.json";
 
+/// A disk is as good as full with less than this.
+const LITTLE_SPACE: u64 = 1024 * 1024;
+
+/// Whether the disk of a directory is as good as full. What can be made again is not written then: what is
+/// left, and what is kept for changes that take something away, is for these.
+pub fn is_disk_full(directory: &Path) -> bool {
+    // What cannot be asked counts as full: then it is tried.
+    rustix::fs::statvfs(directory).map_or(true, |disk| {
+        disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE_SPACE
+    })
+}
+
 /// Where the old content of files is that `egret adopt` changed.
 pub fn adopted(data_dir: &Path) -> PathBuf {
     data_dir.join("adopted")

@@ -37,16 +37,19 @@ pub(super) async fn keep(proxy: Arc<Proxy>) {
     }
 }
 
-/// Writes it, if something is new.
+/// Writes it, if something is new and the disk is not as good as full.
 ///
 /// # Errors
 /// When the disk does not take it. It is tried again.
 pub(super) async fn write(proxy: &Proxy) -> Result<()> {
     let (clients, now) = (proxy.leaves.clients(), unix_seconds());
+    let data_dir = proxy.settings.load().config.data_dir.clone();
+    if files::is_disk_full(&data_dir) {
+        return Ok(());
+    }
     let Some(news) = clients.news(|name| is_there(&proxy.vault, name, now)) else {
         return Ok(());
     };
-    let data_dir = proxy.settings.load().config.data_dir.clone();
     let written = on_disk(move || acceptance::write(&data_dir, &news)).await;
     let written = written.and_then(|written| written.context(files::CA_CLIENTS));
     if written.is_err() {

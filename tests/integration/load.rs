@@ -22,6 +22,11 @@ pub fn resident_kib(pid: i32) -> u64 {
     memory_kib(pid, "VmRSS:")
 }
 
+/// The memory of a process that is its own, in KiB: without the pages of the program, which come and go.
+pub fn own_kib(pid: i32) -> u64 {
+    memory_kib(pid, "RssAnon:")
+}
+
 /// A line of a process's status (proc_pid_status(5)), in KiB.
 fn memory_kib(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc");
@@ -257,7 +262,7 @@ async fn a_hundred_clients_are_served_at_once_with_256_open_files() {
     let builder = World::builder().after("ulimit -n 256");
     let world = a_hundred_clients_at_once(builder).await;
     // What a limit of memory counts: pages of the program itself can be read again.
-    let own = memory_kib(world.pid(), "RssAnon:");
+    let own = own_kib(world.pid());
     assert!(own < 64 * 1024, "{own} KiB");
 }
 

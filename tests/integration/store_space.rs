@@ -39,6 +39,7 @@ const BEFORE: &[&[&str]] = &[
         "x: <<shared>>",
     ],
     &["credential", "rotate", "old"],
+    &["bundle", "add", "narrow"],
     &["bundle", "add", "set"],
     &["bundle", "put", "set", "shared"],
     &["bundle", "share", "set", "--with", "group:team"],
@@ -56,10 +57,9 @@ const TAKING_AWAY: &[&[&str]] = &[
     &["credential", "stand-in", "shared", "--revoke", "STANDIN"],
     &["credential", "destroy", "old", "--version", "1"],
     &["credential", "delete", "old"],
-    &["bundle", "bind", "other", "set"],
+    &["bundle", "bind", "other", "narrow"],
     &["bundle", "unshare", "set", "--with", "group:team"],
     &["bundle", "take", "set", "shared"],
-    &["bundle", "bind", "other"],
     &["bundle", "remove", "set"],
     &["group", "leave", "team", "bob"],
     &["group", "remove", "nobody"],
@@ -276,6 +276,9 @@ async fn on_a_full_disk_everything_can_be_taken_away() {
     let small = Small::start(world).await;
     small.until_ready(200).await;
     eventually_there(&small, "egret.db-reserve").await;
+    eventually_there(&small, "ledger/usage.db").await;
+    let index = "stat -c %i \"$EGRET_DATA_DIR/ledger/usage.db\"";
+    let before = small.shell(index).await.ok();
     small.fill().await;
     small.until_ready(503).await;
     // What adds something has left it there.
@@ -290,6 +293,8 @@ async fn on_a_full_disk_everything_can_be_taken_away() {
         let done = small.run(&args, b"").await;
         assert!(done.status.success(), "{args:?}: {}", done.stderr);
     }
+    // A full disk is no damage: the index would be made again for as long as it is full.
+    assert_eq!(small.shell(index).await.ok(), before);
     small.shell("rm \"$EGRET_DATA_DIR/filler\"").await.ok();
     small.until_ready(200).await;
     small.run(&["store", "check"], b"").await.ok();

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::client::request;
 use crate::coded::{chunked, chunks, noise};
-use crate::load::resident_kib;
+use crate::load::own_kib;
 use crate::pki::{Flaw, Pki};
 use crate::upstream::{Step, Stub, ok};
 use crate::world::{HOST, SLUG, VALUE, World, parse_ledger};
@@ -158,13 +158,13 @@ const RISE: u64 = 12 << 10;
 /// Runs a transfer and returns the resident memory of the proxy before, and the most during it.
 async fn watched(world: &World, transfer: impl Future<Output = ()>) -> (u64, u64) {
     let pid = world.pid();
-    let before = resident_kib(pid);
+    let before = own_kib(pid);
     let most = Arc::new(AtomicU64::new(before));
     let watch = tokio::spawn({
         let most = most.clone();
         async move {
             loop {
-                most.fetch_max(resident_kib(pid), Ordering::SeqCst);
+                most.fetch_max(own_kib(pid), Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

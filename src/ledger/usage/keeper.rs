@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::index::{UsageError, UsageIndex, is_locked};
 use super::log;
 use super::schema::{self, USAGE};
+use crate::files;
 use crate::ledger::first_uses::FirstUses;
 use crate::ledger::layout::CURRENT;
 use crate::ledger::priority::come_last;
@@ -51,6 +52,10 @@ async fn run(dir: &Path, first_uses: &FirstUses, stop: &CancellationToken) {
     loop {
         tokio::time::sleep(pause).await;
         pause = INTERVAL;
+        if files::is_disk_full(dir) {
+            // What fails for want of space would be taken for damage, and the index be made again.
+            continue;
+        }
         let written = log::state(dir).filter(log::is_long);
         if written.is_some() && written != folded && fold(dir).await {
             folded = written;

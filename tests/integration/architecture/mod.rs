@@ -31,6 +31,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "clock",
             "error",
+            // For whether the disk is full.
+            "files",
             "measure",
             "policy",
             "secret",

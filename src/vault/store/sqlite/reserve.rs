@@ -18,8 +18,6 @@ use crate::files;
 
 /// The size of the file: several times what a change writes.
 const SIZE: u64 = 512 * 1024;
-/// The disk is as good as full with less than this.
-const LITTLE: u64 = 1024 * 1024;
 /// How much of the file is written at once.
 const PIECE: usize = 64 * 1024;
 
@@ -67,11 +65,7 @@ impl Reserve {
 
     /// Whether the disk has so little left that a change may not find room.
     pub(super) fn is_needed(&self) -> bool {
-        let directory = self.file.parent().unwrap_or(&self.file);
-        // What cannot be asked counts as full: then it is tried.
-        rustix::fs::statvfs(directory).map_or(true, |disk| {
-            disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE
-        })
+        files::is_disk_full(self.file.parent().unwrap_or(&self.file))
     }
 
     /// Gives the space to a change, if it is needed.
