@@ -94,10 +94,6 @@ macro_rules! line_search {
         impl $name {
             /// The lines that the caller may see: those about the caller, or all.
             pub(super) fn window(&self, asked: &Asked) -> Result<Window, AdminProblem> {
-                let time = |name, text: &Option<String>| {
-                    let time = parameter::<Moment>(name, text.as_deref())?;
-                    Ok::<_, AdminProblem>(time.map(Moment::at))
-                };
                 Ok(Window {
                     from: From::Before(None),
                     limit: page_size(None),
@@ -110,8 +106,8 @@ macro_rules! line_search {
                         destination: self.destination.clone(),
                         event: self.event.clone(),
                         outcome: self.outcome.clone(),
-                        since: time("since", &self.since)?,
-                        until: time("until", &self.until)?,
+                        since: moment("since", self.since.as_deref())?,
+                        until: moment("until", self.until.as_deref())?,
                     },
                     party: (!asked.sight.sees_all()).then(|| asked.caller.user.to_string()),
                 })
@@ -140,12 +136,15 @@ line_search! {
 }
 
 /// A point in time of the ledger.
-pub(super) struct Moment(Timestamp);
+struct Moment(Timestamp);
 
-impl Moment {
-    pub(super) fn at(self) -> Timestamp {
-        self.0
-    }
+/// A parameter that says a point in time.
+pub(super) fn moment(
+    name: &'static str,
+    text: Option<&str>,
+) -> Result<Option<Timestamp>, AdminProblem> {
+    let time = parameter::<Moment>(name, text)?;
+    Ok(time.map(|moment| moment.0))
 }
 
 impl FromStr for Moment {

@@ -8,8 +8,8 @@ use utoipa_axum::routes;
 use super::answer::{Answer, PageSize, page_size};
 use super::asked::Asked;
 use super::credentials::CredentialPath;
-use super::ledger::Moment;
-use super::request::{Names, Search, parameter};
+use super::ledger::moment;
+use super::request::{Names, Search};
 use crate::admin::context::AdminContext;
 use crate::admin::problem::{AdminProblem, Trouble};
 use crate::ledger::usage::{UsageFilter, UsageLine};
@@ -55,11 +55,8 @@ struct UseSearch {
 impl UseSearch {
     /// The filter. Someone with whom the credential is shared sees uses of their own.
     fn filter(self, asked: &Asked, sees_all: bool) -> Result<UsageFilter, AdminProblem> {
-        let time = |name, text: &Option<String>| {
-            let time = parameter::<Moment>(name, text.as_deref())?;
-            Ok::<_, AdminProblem>(time.map(Moment::at))
-        };
-        let (since, until) = (time("since", &self.since)?, time("until", &self.until)?);
+        let since = moment("since", self.since.as_deref())?;
+        let until = moment("until", self.until.as_deref())?;
         let own = (!sees_all).then(|| asked.caller.user.to_string());
         if self.user.is_some() && own.is_some() && self.user != own {
             return Err(AdminProblem::because(
